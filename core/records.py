@@ -1,0 +1,138 @@
+"""The records that cross between processes and into the store, as frozen dataclasses.
+
+They hold data and no behaviour; how each is stored or sent is the business of the room that does it.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+Arm = Literal["champion", "canary"]
+Endpoint = Literal["chat", "completion"]
+
+
+class Verdict(StrEnum):
+    """What a decision decided; see the words in docs/architecture.md."""
+
+    PROMOTED = "promoted"
+    KEPT = "kept"
+    ROLLED_BACK = "rolled_back"
+    INCONCLUSIVE = "inconclusive"
+    AWAITING_APPROVAL = "awaiting_approval"
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    CANARY_STARTED = "canary_started"
+    SWITCHED = "switched"
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One request with its response. Its id is the completion's `id` in OpenAI's API.
+
+    `bucket` is the sticky split's hash in [0, 1), None when the request named no user, and `share`
+    the canary's share at that moment; together they say why this version answered.
+    Latencies are milliseconds; `request`, `answer` are None when the client asked for `store: false`.
+    """
+
+    id: str
+    time: datetime
+    model: str
+    version: int
+    arm: Arm
+    share: float
+    bucket: float | None
+    user: str | None
+    conversation: str | None
+    endpoint: Endpoint
+    request: dict[str, Any] | None
+    answer: str | None
+    finish_reason: str | None
+    status: int
+    latency_ms: float
+    ttft_ms: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    streamed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One typed signal on an interaction, a conversation, or a pair of interactions."""
+
+    id: str
+    time: datetime
+    interaction_id: str | None
+    conversation_id: str | None
+    type: str
+    value: Any
+    comment: str | None = None
+    user: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A feedback taken back; the next snapshot leaves it out."""
+
+    feedback_id: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One immutable adapter of a model. Version 0 is the bare base model and has no path."""
+
+    model: str
+    version: int
+    engine_name: str
+    path: str | None
+    sha256: str | None
+    rank: int
+    run_id: str | None
+
+    @property
+    def public_name(self) -> str:
+        """The name people use, e.g. `reviews@7`."""
+        return f"{self.model}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who serves a model: the champion, maybe a canary with its share, and where to roll back to.
+
+    `rev` counts the changes of this model's route; a change names the `rev` that it replaces.
+    """
+
+    model: str
+    rev: int
+    champion: int
+    canary: int | None
+    share: float
+    previous: int | None
+    salt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One row of the ledger before it is sealed: a verdict with its binding reason in one sentence.
+
+    `evidence` holds KPIs and guardrails with intervals, n and thresholds; `lineage` what the candidate
+    was made of; `live` what the canary or the switch measured.
+    """
+
+    id: str
+    time: datetime
+    model: str
+    from_version: int | None
+    to_version: int | None
+    verdict: Verdict
+    reason: str
+    trigger: str
+    actor: str
+    comment: str = ""
+    run_id: str | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+    lineage: dict[str, Any] = field(default_factory=dict)
+    live: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,356 @@
+"""The configuration: one YAML file, read once, checked where it is made.
+
+It alone reads the environment; it must not start or touch anything. The environment
+(`LORALOOP_GATEWAY__LISTEN`) over the file over defaults; an unknown key is refused with the nearest right one.
+"""
+
+import difflib
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as EnvironmentRefused
+
+from core.errors import SettingsError
+
+PrimaryKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
+GuardedKpi = Literal[PrimaryKpi, "brier", "ece", "invalid_mass", "p95_latency_ms"]
+
+
+def _listen(text: str) -> str:
+    try:
+        split_listen(text)
+    except SettingsError as error:
+        raise ValueError(str(error).removesuffix(".")) from error
+    return text
+
+
+Listen = Annotated[str, AfterValidator(_listen)]
+
+
+class Section(BaseModel):
+    """A part of the file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EngineSettings(Section):
+    """The vLLM engine that `loraloop up` starts, or external engines by URL."""
+
+    urls: list[str] = Field(default=[], description="External engines. Empty: `loraloop up` starts one itself.")
+    listen: Listen = Field(default="127.0.0.1:8090", description="Where the engine of `up` listens; loopback only.")
+    max_loras: int = Field(default=4, ge=1, le=64, description="Distinct adapters in one batch.")
+    max_cpu_loras: int = Field(default=16, ge=1, description="Adapters held in memory; more are read from disk again.")
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = Field(default=16, description="Highest adapter rank that loads.")
+    max_model_len: int = Field(default=2048, ge=128, description="Longest prompt with its answer, in tokens.")
+    max_num_seqs: int = Field(default=32, ge=1, description="Requests in one batch.")
+    kv_cache_gib: int = Field(default=2, ge=1, description="Memory for the KV cache on a CPU, in GiB.")
+    dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="Number format of the weights.")
+    start_timeout_s: float = Field(default=300, gt=0, description="Longest time that a start may take.")
+    extra_args: list[str] = Field(default=[], description="Further arguments of vLLM's API server, as they are.")
+
+
+class GatewaySettings(Section):
+    """The data plane that apps call."""
+
+    listen: Listen = Field(default="127.0.0.1:8080", description="Address and port for apps.")
+    name: str = Field(default="gateway-1", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="This gateway's own name.")
+    control_url: str | None = Field(default=None, description="Where control is; default: its own listen address.")
+    max_in_flight: int = Field(default=256, ge=1, description="Requests at once to the engines; above it, 429.")
+    request_timeout_s: float = Field(default=300, gt=0, description="Longest time one request may take.")
+    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request body that is read.")
+
+
+class ControlSettings(Section):
+    """The owner of the store: scheduler, judge, ledger, console."""
+
+    listen: Listen = Field(default="127.0.0.1:8081", description="Address and port for ops and gateways.")
+    check_seconds: float = Field(default=15, gt=0, description="Time between looks at triggers and canaries.")
+
+
+class RetrainSettings(Section):
+    """When a model is retrained, and how."""
+
+    schedule: str | None = Field(default="0 3 * * *", description="Cron line (UTC) on which a run starts; null: never.")
+    min_new_feedback: int = Field(default=200, ge=1, description="New feedback rows that start a run by themselves.")
+    min_labels: int = Field(default=200, ge=8, description="Labels in the train split below which a run is skipped.")
+    objective: Literal["auto", "sft"] = Field(default="auto", description="auto chooses by the data.")
+    rank: int = Field(default=16, ge=1, description="LoRA rank.")
+    epochs: float = Field(default=1.0, gt=0, le=20, description="Passes over the train split.")
+    batch_size: int = Field(default=8, ge=1, description="Rows in a step.")
+    learning_rate: float = Field(default=5e-4, gt=0, lt=1, description="Peak learning rate; falls to 0.")
+    max_rows: int | None = Field(default=None, ge=8, description="At most so many train rows, the newest; null: all.")
+    max_length: int = Field(default=512, ge=16, description="Longest training row, in tokens.")
+    seed: int = Field(default=0, description="Seed of the trainer; same snapshot, settings and seed: same adapter.")
+    threads: int = Field(default=2, ge=1, description="CPU threads of the trainer.")
+
+
+class Primary(Section):
+    """The KPI that a candidate must win on."""
+
+    kpi: PrimaryKpi = Field(default="macro_f1", description="Its name.")
+    min_gain: float = Field(default=0.0, ge=0, lt=1, description="By how much it must win, in the KPI's own units.")
+
+
+class Guardrail(Section):
+    """A KPI that a candidate must not harm: `margin` against the champion, or an absolute `max` or `min`."""
+
+    kpi: GuardedKpi = Field(description="Its name.")
+    margin: float | None = Field(default=None, ge=0, description="How much worse than the champion is still accepted.")
+    max: float | None = Field(default=None, description="Highest value that is accepted.")
+    min: float | None = Field(default=None, description="Lowest value that is accepted.")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Guardrail":
+        if self.margin is None and self.max is None and self.min is None:
+            raise ValueError("a guardrail needs a margin, a max or a min")
+        return self
+
+
+class CanarySettings(Section):
+    """The live test before the switch."""
+
+    share: float = Field(default=0.1, gt=0, le=0.5, description="Share of users that the candidate serves meanwhile.")
+    margin: float = Field(default=0.05, gt=0, lt=1, description="How much less approval is still accepted.")
+    strict: bool = Field(default=False, description="True: must be better live, not only not worse.")
+    first_look_users: int = Field(default=100, ge=10, description="Users in each arm before the first look.")
+    planned_users: int = Field(default=2000, ge=20, description="Users in both arms that the test is tuned for.")
+    min_minutes: float = Field(default=60, ge=0, description="Shortest time before a promotion.")
+    max_hours: float = Field(default=24, gt=0, description="Time after which it ends inconclusive.")
+    harm_ratio: float = Field(default=1.5, ge=1, description="Tolerated ratio of users harmed, canary to champion.")
+
+
+class PromotionSettings(Section):
+    """When a candidate takes over."""
+
+    mode: Literal["auto", "approve"] = Field(default="auto", description="approve: a person confirms.")
+    primary: Primary = Field(default_factory=Primary)
+    floors: dict[PrimaryKpi, float] = Field(default_factory=dict, description="KPI: least value of its lower bound.")
+    guardrails: list[Guardrail] = Field(default_factory=list)
+    must_beat: list[Literal["base", "rag"]] = Field(default=["base", "rag"], description="Arms besides the champion.")
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Level, spent over a holdout's uses.")
+    canary: CanarySettings | None = Field(default_factory=CanarySettings, description="null: no live test.")
+
+
+class BaselineSettings(Section):
+    """What the candidate is compared with besides the champion."""
+
+    prompts: list[str] = Field(default=[], description="System prompts for the base arm; the best on dev is used.")
+    rag_examples: int = Field(default=4, ge=1, le=32, description="Nearest trusted examples in the RAG arm's prompt.")
+    rag_budget_tokens: int = Field(default=1024, ge=64, description="Longest RAG prompt, in tokens.")
+
+
+class EvaluationSettings(Section):
+    """How an evaluation goes through the engine."""
+
+    concurrency: int = Field(default=16, ge=1, description="Requests at once.")
+    latency_items: int = Field(default=16, ge=0, description="Items timed one at a time for each arm; 0: none.")
+    bootstrap: int = Field(default=10_000, ge=200, description="Resamples over users for intervals.")
+
+
+class SplitSettings(Section):
+    """Shares of users in each split; the rest is cut into holdout buckets h1 to h4."""
+
+    train: float = Field(default=0.6, gt=0, lt=1)
+    dev: float = Field(default=0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leaves_a_holdout(self) -> "SplitSettings":
+        if self.train + self.dev > 0.96:
+            raise ValueError("train and dev together leave less than 0.04 for the holdout; lower one of them")
+        return self
+
+
+class ModelSettings(Section):
+    """One public model."""
+
+    task: Literal["classify"] = Field(default="classify", description="What its answers are.")
+    labels: list[str] = Field(min_length=2, max_length=64, description="The answers a classification may give.")
+    split: SplitSettings = Field(default_factory=SplitSettings)
+    retrain: RetrainSettings = Field(default_factory=RetrainSettings)
+    baselines: BaselineSettings = Field(default_factory=BaselineSettings)
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    promotion: PromotionSettings = Field(default_factory=PromotionSettings)
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: list[str]) -> list[str]:
+        if len({label.strip().lower() for label in labels}) != len(labels) or any(not x.strip() for x in labels):
+            raise ValueError("labels must be distinct and not blank, ignoring case")
+        return labels
+
+
+class KeySettings(Section):
+    """Secrets, from the environment only. Without them every listen address must be loopback."""
+
+    app: SecretStr | None = None
+    ops: SecretStr | None = None
+    internal: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LORALOOP_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    base_model: str = Field(default="smollm2-135m-instruct", description="A packaged name, or a folder.")
+    data: Path = Field(default=Path("data"), description="Folder of everything LoraLoop keeps; the store is in it.")
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    control: ControlSettings = Field(default_factory=ControlSettings)
+    models: dict[str, ModelSettings] = Field(min_length=1, description="Public models by name.")
+    keys: KeySettings = Field(default_factory=KeySettings)
+
+    @field_validator("models")
+    @classmethod
+    def _names(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
+        for name in models:
+            if not name.replace("-", "").replace("_", "").isalnum() or len(name) > 64:
+                raise ValueError(f"model name {name!r}: use letters, digits, - and _, at most 64")
+        return models
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        for name, model in self.models.items():
+            if model.retrain.rank > self.engine.max_lora_rank:
+                raise ValueError(
+                    f"models.{name}.retrain.rank is {model.retrain.rank}, above engine.max_lora_rank "
+                    f"{self.engine.max_lora_rank}; raise the latter or lower the former"
+                )
+        for where, listen, key in (
+            ("gateway.listen", self.gateway.listen, self.keys.app),
+            ("control.listen", self.control.listen, self.keys.ops),
+        ):
+            if not is_loopback(listen) and key is None:
+                variable = "LORALOOP_APP_KEY" if where.startswith("gateway") else "LORALOOP_OPS_KEY"
+                raise ValueError(f"{where} {listen} is open to the network; set {variable}, or use 127.0.0.1")
+        if not self.engine.urls and not is_loopback(self.engine.listen):
+            raise ValueError(f"engine.listen {self.engine.listen}: an engine has no keys; use 127.0.0.1")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, whose content comes in as keyword arguments."""
+        return env_settings, init_settings
+
+    @property
+    def store_path(self) -> Path:
+        """The DuckDB file."""
+        return self.data / "loraloop.duckdb"
+
+    @property
+    def adapters(self) -> Path:
+        """The folder of adapter folders."""
+        return self.data / "adapters"
+
+    @property
+    def control_url(self) -> str:
+        """Where gateways and the command line reach control."""
+        return self.gateway.control_url or f"http://{self.control.listen}"
+
+    @property
+    def engine_urls(self) -> list[str]:
+        """Every engine."""
+        return self.engine.urls or [f"http://{self.engine.listen}"]
+
+
+KEY_VARIABLES = {"app": "LORALOOP_APP_KEY", "ops": "LORALOOP_OPS_KEY", "internal": "LORALOOP_INTERNAL_KEY"}
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """`127.0.0.1:8080` as host and port, an IPv6 host without its brackets. Raises SettingsError."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise SettingsError(f"{listen!r} is no listen address.", hint="Write it as 127.0.0.1:8080.")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach the address."""
+    host, _ = split_listen(listen)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(path: Path) -> Settings:
+    """Reads the file. Raises SettingsError with the key, what is wrong with it, and the fix."""
+    if not path.is_file():
+        raise SettingsError(f"There is no configuration at {path}.", hint="Make one with: loraloop init")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be read"
+        raise SettingsError(f"{path}{where} is not YAML: {problem}.", hint="Mend that line.") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} holds no settings.", hint="Make one with: loraloop init")
+    return build(content, source=str(path))
+
+
+def build(content: dict[str, Any], *, source: str = "settings") -> Settings:
+    """Settings from plain data, with the keys that the environment holds. Raises SettingsError."""
+    if "keys" in content:
+        raise SettingsError(
+            f"{source}: keys: secrets do not belong in a file.",
+            hint=f"Set {', '.join(KEY_VARIABLES.values())} in the environment.",
+        )
+    for name in content:
+        if not isinstance(name, str):
+            raise SettingsError(f"{source}: {name!r} is not a setting.", hint="Settings have names; put it in quotes?")
+    keys = {name: os.environ[variable] for name, variable in KEY_VARIABLES.items() if os.environ.get(variable)}
+    try:
+        return Settings(**content, keys=KeySettings.model_validate(keys))
+    except ValidationError as error:
+        raise SettingsError(f"{source}: {_sentence(error)}") from error
+    except EnvironmentRefused as error:
+        raise SettingsError(
+            f"The environment: {error}.", hint="Set a section's keys one by one, as in LORALOOP_GATEWAY__LISTEN."
+        ) from error
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(first["loc"][-1]), _keys_at(first["loc"][:-1]), n=1, cutoff=0.5)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        return f"{where} is not a setting.{meant}"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}." if where else f"{message}."
+
+
+def _keys_at(where: tuple[int | str, ...]) -> list[str]:
+    section: Any = Settings
+    for part in where:
+        fields = section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else {}
+        annotation = fields[str(part)].annotation if str(part) in fields else section
+        nested = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+        section = nested[0] if nested else section
+    return list(section.model_fields)

@@ -1,0 +1,205 @@
+"""The spool: append-only segment files that make an acknowledged write survive a crash.
+
+It owns framing, fsync in groups and recovery from a torn tail; it must not know what a payload means.
+
+A segment is a run of frames; a frame is a little-endian header of two unsigned 32-bit numbers, the
+payload's length and its CRC-32, followed by the payload. A new writer never appends to an old segment, so
+a torn tail can only stand at a segment's end. Segments are numbered by the time they were opened, in
+microseconds, so that a number never comes back, not even when the folder was emptied: the receiver
+remembers how far it read by number.
+"""
+
+import asyncio
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import SpoolFull
+
+HEADER = struct.Struct("<II")
+MAX_PAYLOAD = 64 * 1024 * 1024
+SUFFIX = ".seg"
+
+
+def frame(payload: bytes) -> bytes:
+    """The bytes that stand for one payload in a segment."""
+    return HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def read_frames(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yields (payload, end offset in bytes) for each whole frame, and stops at the first that is torn."""
+    offset = 0
+    while offset + HEADER.size <= len(data):
+        length, checksum = HEADER.unpack_from(data, offset)
+        end = offset + HEADER.size + length
+        if length > MAX_PAYLOAD or end > len(data):
+            return
+        payload = data[offset + HEADER.size : end]
+        if zlib.crc32(payload) != checksum:
+            return
+        yield payload, end
+        offset = end
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment file: its number and where it is."""
+
+    number: int
+    path: Path
+
+
+def read_from(path: Path, offset: int, at_least: int) -> bytes:
+    """Bytes of a segment from an offset: `at_least` many, or more if the first frame is longer."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(at_least)
+        if len(data) >= HEADER.size:
+            length = HEADER.size + min(HEADER.unpack_from(data)[0], MAX_PAYLOAD)
+            if length > len(data):
+                data += file.read(length - len(data))
+    return data
+
+
+def segments(folder: Path) -> list[Segment]:
+    """The folder's segments, oldest first."""
+    found = [Segment(int(path.stem), path) for path in folder.glob(f"*{SUFFIX}")]
+    return sorted(found, key=lambda segment: segment.number)
+
+
+class SpoolWriter:
+    """Appends payloads to one segment after another, and says when they are on the disk.
+
+    `append` returns once the operating system has the bytes, which survives kill -9 of this process;
+    `durable` returns once an fsync covers them, which survives a power cut.
+    """
+
+    def __init__(self, folder: Path, *, segment_bytes: int = 16 * 1024 * 1024) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.segment_bytes = segment_bytes
+        existing = segments(folder)
+        self._number = existing[-1].number if existing else 0
+        self._fd = -1
+        self._size = 0
+        self._appended = 0
+        self._synced = 0
+        self._syncing: asyncio.Task[None] | None = None
+        self._broken = False  # what stands in the segment is uncertain: nothing more may follow it
+        self.refused = 0
+        self._open_next()
+
+    @property
+    def current(self) -> int:
+        """The number of the segment that is still being written."""
+        return self._number
+
+    def append(self, payload: bytes) -> int:
+        """Writes one frame and returns a ticket for `durable`. Raises SpoolFull when the disk is full."""
+        if len(payload) > MAX_PAYLOAD:
+            raise SpoolFull(f"A record of {len(payload)} bytes is longer than the spool takes.")
+        if self._broken or self._size >= self.segment_bytes:
+            self._roll()
+        data = frame(payload)
+        try:
+            written = os.write(self._fd, data)
+        except OSError as error:
+            self._discard_torn_frame(error)
+        else:
+            if written != len(data):
+                self._discard_torn_frame(OSError("short write"))
+        self._size += len(data)
+        self._appended += 1
+        return self._appended
+
+    async def durable(self, ticket: int) -> None:
+        """Returns once everything up to the ticket is on the disk; one fsync serves all who wait.
+
+        Raises SpoolFull when the disk refused: then append again for a new ticket.
+        """
+        while self._synced < ticket:
+            if self._syncing is None:
+                self._syncing = asyncio.create_task(self._sync())
+            await asyncio.shield(self._syncing)
+
+    async def _sync(self) -> None:
+        covered, fd = self._appended, self._fd
+        try:
+            await asyncio.to_thread(os.fdatasync, fd)
+            self._synced = max(self._synced, covered)
+        except OSError as error:
+            # The kernel tells of lost pages once; a second fsync would succeed over a hole.
+            self._broken = True
+            raise SpoolFull(
+                f"The spool at {self.folder.name} could not be written to disk: {error.strerror}.",
+                hint="Free space on its disk; the request may be sent again.",
+            ) from error
+        finally:
+            self._syncing = None
+
+    def _roll(self) -> None:
+        # What stands in the old segment is made durable before it is closed, so that `_sync`,
+        # which only knows the newest file, never has to look back.
+        old = self._fd
+        try:
+            if not self._broken:
+                os.fdatasync(old)
+                self._synced = self._appended
+            self._open_next()
+        except OSError as error:
+            raise self._full(error) from error
+        self._broken = False
+        self._close(old)
+
+    def _open_next(self) -> None:
+        """Changes to a new segment, or leaves all as it was when the disk refuses one."""
+        number = max(self._number + 1, time.time_ns() // 1000)
+        path = self.folder / f"{number:020d}{SUFFIX}"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        try:
+            _sync_folder(self.folder)  # the new name itself must survive a power cut
+        except OSError:
+            os.close(fd)
+            path.unlink()
+            raise
+        self._number, self._fd, self._size = number, fd, 0
+
+    def _close(self, fd: int) -> None:
+        if self._syncing is None:
+            os.close(fd)
+        else:
+            # A thread may be inside fdatasync on this descriptor: closing it now could hand its number on.
+            self._syncing.add_done_callback(lambda _: os.close(fd))
+
+    def _discard_torn_frame(self, error: OSError) -> None:
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:
+            self._broken = True
+        raise self._full(error) from error
+
+    def _full(self, error: OSError) -> SpoolFull:
+        self.refused += 1
+        return SpoolFull(
+            f"The spool at {self.folder.name} takes no more bytes: {error.strerror or error}.",
+            hint="Free space on its disk; the request may be sent again.",
+        )
+
+    def close(self) -> None:
+        """Makes everything durable and closes the segment."""
+        if self._fd >= 0:
+            os.fdatasync(self._fd)
+            self._close(self._fd)
+            self._fd = -1
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

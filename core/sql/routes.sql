@@ -1,0 +1,41 @@
+-- name: route_current
+SELECT model, rev, champion, canary, share, previous, salt FROM routes WHERE model = $model
+ORDER BY rev DESC LIMIT 1
+
+-- name: routes_current
+SELECT model, rev, champion, canary, share, previous, salt FROM routes
+QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1
+
+-- name: route_add
+INSERT INTO routes VALUES ($model, $rev, $time, $champion, $canary, $share, $previous, $salt, $decision_id)
+
+-- name: routes_of
+-- What served when, newest first.
+SELECT rev, time, champion, canary, share, previous, decision_id FROM routes WHERE model = $model ORDER BY rev DESC
+
+-- name: version_add
+INSERT INTO versions VALUES ($model, $version, $engine_name, $path, $sha256, $rank, $run_id, $time)
+
+-- name: version_get
+SELECT model, version, engine_name, path, sha256, rank, run_id FROM versions
+WHERE model = $model AND version = $version
+
+-- name: version_next
+SELECT max(version) + 1 AS version FROM versions WHERE model = $model
+
+-- name: versions_of
+SELECT model, version, engine_name, sha256, rank, run_id, time FROM versions WHERE model = $model ORDER BY version
+
+-- name: versions_wanted
+WITH current AS (
+    SELECT * FROM routes QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1
+)
+SELECT model, champion AS version FROM current
+UNION SELECT model, canary FROM current WHERE canary IS NOT NULL
+UNION SELECT model, previous FROM current WHERE previous IS NOT NULL
+UNION SELECT model, candidate FROM runs
+WHERE candidate IS NOT NULL AND state IN ('evaluating', 'canary', 'awaiting_approval')
+ORDER BY model, version
+
+-- name: failed_since
+SELECT count(*) AS n FROM interactions WHERE model = $model AND time >= $since AND status >= 500

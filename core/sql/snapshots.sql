@@ -1,0 +1,20 @@
+-- name: label_votes
+-- Labels that stand, with the request that they are about, oldest first.
+SELECT f.id, f.value, coalesce(f.user_id, '') AS voter, i.id AS interaction_id, i.user_id, i.conversation_id,
+    i.endpoint, i.request
+FROM feedback f JOIN interactions i ON i.id = f.interaction_id
+WHERE i.model = $model AND f.type = 'label' AND f.revoked_at IS NULL
+ORDER BY f.time, f.id
+
+-- name: feedback_by_type
+SELECT f.type, count(*) AS n FROM feedback f JOIN interactions i ON i.id = f.interaction_id
+WHERE i.model = $model AND f.revoked_at IS NULL GROUP BY f.type
+
+-- name: snapshot_add
+INSERT INTO snapshots VALUES ($hash, $model, $run_id, $time, $path, $report) ON CONFLICT DO NOTHING
+
+-- name: snapshot_has_rows
+SELECT 1 FROM snapshot_rows WHERE snapshot = $snapshot LIMIT 1
+
+-- name: snapshot_row_add
+INSERT INTO snapshot_rows VALUES ($snapshot, $interaction_id, $feedback_id, $bucket)
