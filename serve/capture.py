@@ -1,0 +1,108 @@
+"""Capture: turning a request and its response into one interaction in the spool.
+
+It owns what is kept of a request; it must not slow the answer down nor fail it when the disk is full.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from core.errors import SpoolFull
+from core.records import Interaction
+from core.spool import SpoolWriter
+from core.wire import encode
+
+log = logging.getLogger(__name__)
+
+FSYNC_SECONDS = 0.1
+
+
+class Recorder:
+    """Appends interactions before their last byte leaves, and has them fsynced in groups behind it."""
+
+    def __init__(self, spool: SpoolWriter) -> None:
+        self.spool = spool
+        self.dropped = 0
+        self._newest = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def record(self, interaction: Interaction) -> None:
+        """Writes the interaction. A full disk degrades capture, which is counted, and never serving."""
+        try:
+            self._newest = self.spool.append(encode(interaction))
+        except SpoolFull as error:
+            self.dropped += 1
+            log.error("interaction %s was not kept: %s", interaction.id, error)
+
+    def start(self) -> None:
+        """Begins to fsync in the background."""
+        self._task = asyncio.create_task(self._sync_forever())
+
+    async def stop(self) -> None:
+        """Ends the background work and makes everything durable."""
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        self.spool.close()
+
+    async def _sync_forever(self) -> None:
+        synced = 0
+        while True:
+            await asyncio.sleep(FSYNC_SECONDS)
+            if self._newest > synced:
+                goal = self._newest
+                try:
+                    await self.spool.durable(goal)
+                    synced = goal
+                except SpoolFull as error:
+                    log.error("interactions are not durable yet: %s", error)
+
+
+def kept_request(body: dict[str, Any]) -> dict[str, Any] | None:
+    """What is kept of a request: all of it, or nothing when the client said `store: false`."""
+    return None if body.get("store") is False else body
+
+
+def answer_of(choices: Iterable[dict[str, Any]]) -> tuple[str | None, str | None]:
+    """(text, finish reason) of a response's first choice, chat or completion."""
+    first = next(iter(choices), None)
+    if first is None:
+        return None, None
+    message = first.get("message")
+    text = message.get("content") if isinstance(message, dict) else first.get("text")
+    return text, first.get("finish_reason")
+
+
+class StreamTee:
+    """Gathers the first choice's text of a stream while its events go by, up to a bound in characters."""
+
+    def __init__(self, limit: int = 1_000_000) -> None:
+        self.text: list[str] = []
+        self.finish_reason: str | None = None
+        self.usage: dict[str, Any] = {}
+        self.failed = False
+        self._room = limit
+
+    def take(self, event: bytes) -> bool:
+        """Reads one server-sent event; returns whether it carries nothing but usage."""
+        if not event.startswith(b"data: {"):
+            return False
+        try:
+            data = orjson.loads(event[6:])
+        except orjson.JSONDecodeError:
+            return False
+        self.usage = data.get("usage") or self.usage
+        self.failed = self.failed or "error" in data
+        choices = data.get("choices") or []
+        for choice in choices:
+            if choice.get("index", 0) == 0:
+                piece = (choice.get("delta") or {}).get("content") or choice.get("text") or ""
+                self.text.append(piece[: self._room])
+                self._room -= len(self.text[-1])
+                self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        return not choices and bool(data.get("usage"))

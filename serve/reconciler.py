@@ -1,0 +1,112 @@
+"""The reconciler: makes every engine hold exactly the adapters that should be loaded.
+
+It owns loading, verifying and unloading; which versions are wanted is told to it. An engine that
+restarted has lost its adapters, and gets them again here.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from core.errors import AdapterRefused, EngineDown, EngineError
+from core.prompts import Chat
+from core.records import Version
+from serve.vllm import VllmClient
+
+log = logging.getLogger(__name__)
+
+PROBE = Chat((("user", "Is this adapter alive? Answer yes or no."),))
+# Below this the adapter changed nothing that bfloat16 could show.
+LEAST_DIFFERENCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What one engine has after a look at it."""
+
+    url: str
+    healthy: bool
+    adapters: tuple[str, ...]
+    missing: tuple[str, ...]
+    error: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers and has every wanted adapter."""
+        return self.healthy and not self.missing
+
+
+class Reconciler:
+    """Works on all engines, one after another."""
+
+    def __init__(self, clients: Sequence[VllmClient], *, base_name: str) -> None:
+        self.clients = clients
+        self.base_name = base_name
+
+    def reconcile(self, wanted: Iterable[Version], may_unload: Callable[[str], bool]) -> list[EngineState]:
+        """Loads what is missing, unloads what is not wanted and drained, and says how each engine stands."""
+        adapters = {v.engine_name: v for v in wanted if v.path}
+        return [self._one(client, adapters, may_unload) for client in self.clients]
+
+    def hold(self, version: Version) -> bool:
+        """Whether every engine has a version now; a route must never point where nothing answers."""
+        try:
+            return all(version.engine_name in client.models() for client in self.clients)
+        except EngineError:
+            return False
+
+    def _one(self, client: VllmClient, wanted: dict[str, Version], may_unload: Callable[[str], bool]) -> EngineState:
+        if not client.healthy():
+            return EngineState(client.url, False, (), tuple(wanted), "does not answer")
+        try:
+            present = client.models() - {self.base_name}
+            faults = self._load_all(client, [wanted[name] for name in sorted(wanted.keys() - present)])
+            for name in sorted(present - wanted.keys()):
+                if may_unload(name):
+                    client.unload(name)
+                    log.info("%s: unloaded %s", client.url, name)
+            present = client.models() - {self.base_name}
+        except EngineError as error:
+            log.error("%s: %s", client.url, error)
+            return EngineState(client.url, True, (), tuple(wanted), str(error))
+        missing = tuple(sorted(wanted.keys() - present))
+        return EngineState(client.url, True, tuple(sorted(present)), missing, " ".join(faults))
+
+    def _load_all(self, client: VllmClient, versions: Sequence[Version]) -> list[str]:
+        """What went wrong with which adapter; one that is refused does not keep the others out."""
+        faults = []
+        for version in versions:
+            try:
+                self.load(client, version)
+            except EngineDown:
+                raise
+            except (EngineError, AdapterRefused) as error:
+                log.error("%s: %s", client.url, error)
+                faults.append(str(error))
+        return faults
+
+    def load(self, client: VllmClient, version: Version) -> None:
+        """Loads an adapter and verifies that it changes what the engine says. Raises AdapterRefused."""
+        client.load(version.engine_name, str(version.path))
+        try:
+            difference = self._difference(client, version)
+        except EngineError:
+            # What was not verified must not stay: the next look would take it for good.
+            with contextlib.suppress(EngineError):
+                client.unload(version.engine_name)
+            raise
+        if difference < LEAST_DIFFERENCE:
+            client.unload(version.engine_name)
+            raise AdapterRefused(
+                f"{version.public_name} was loaded but answers like the base model.",
+                hint="Its module names match nothing in the engine, or its weights are zero.",
+            )
+        log.info("%s: loaded %s", client.url, version.engine_name)
+
+    def _difference(self, client: VllmClient, version: Version) -> float:
+        """How far the adapter moves the probe's log-probabilities from the base model's, at most."""
+        tokens = [client.first_token(self.base_name, text) for text in ("yes", "no", "I", "The")]
+        of_base = client.score(self.base_name, PROBE, tokens).logprobs
+        of_adapter = client.score(version.engine_name, PROBE, tokens).logprobs
+        return max(abs(a - b) for a, b in zip(of_base, of_adapter, strict=True))

@@ -1,0 +1,70 @@
+"""Shipping: the gateway's spool segments on their way to control.
+
+It owns order and offsets; control alone decides how far it has got, so that a row arrives once however
+often its bytes do.
+"""
+
+import asyncio
+import logging
+
+import aiohttp
+
+from core.spool import Segment, SpoolWriter, read_from, segments
+
+log = logging.getLogger(__name__)
+
+CHUNK = 1024 * 1024
+IDLE_SECONDS = 0.2
+RETRY_SECONDS = 1.0
+
+
+class Shipper:
+    """Sends what was appended, oldest first, and deletes a finished segment once all of it is taken in."""
+
+    def __init__(self, *, session: aiohttp.ClientSession, control_url: str, name: str, key: str,
+                 spool: SpoolWriter) -> None:  # fmt: skip
+        self._session = session
+        self._url = f"{control_url}/internal/spool/{name}"
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/octet-stream"}
+        self._spool = spool
+        self._sent: dict[int, int] = {}
+
+    @property
+    def unshipped(self) -> int:
+        """Bytes that control has not taken in."""
+        return sum(s.path.stat().st_size - self._sent.get(s.number, 0) for s in segments(self._spool.folder))
+
+    async def run(self) -> None:
+        """Ships forever."""
+        while True:
+            try:
+                moved = [await self._ship(segment) for segment in segments(self._spool.folder)]
+                await asyncio.sleep(0 if any(moved) else IDLE_SECONDS)
+            except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
+                log.debug("control takes no spool at the moment: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _ship(self, segment: Segment) -> bool:
+        """Sends one piece of a segment; returns whether there was something to send."""
+        offset = self._sent.get(segment.number, 0)
+        data = read_from(segment.path, offset, CHUNK)
+        finished = segment.number < self._spool.current
+        if not data:
+            if finished:
+                self._forget(segment)
+            return False
+        url = f"{self._url}/{segment.number}?offset={offset}"
+        async with self._session.post(url, data=data, headers=self._headers) as response:
+            if response.status not in (200, 409):
+                response.raise_for_status()
+            taken = (await response.json())["offset"]
+        self._sent[segment.number] = taken
+        if taken == offset and finished and response.status == 200:
+            log.warning("segment %d ends in a torn frame of %d bytes, which is dropped", segment.number, len(data))
+            self._forget(segment)
+            return False
+        return taken != offset
+
+    def _forget(self, segment: Segment) -> None:
+        segment.path.unlink()
+        self._sent.pop(segment.number, None)

@@ -1,0 +1,118 @@
+"""Control's side of the routing table: what is published, and which gateways have it.
+
+It owns the meeting of the two; it must not decide what stands in a table.
+"""
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from serve.routing import RoutingTable
+
+TICK_SECONDS = 0.02
+# A gateway polls every 20 s; one not heard of for three times as long no longer counts.
+FORGOTTEN_SECONDS = 60.0
+
+
+class Poll(BaseModel):
+    """What a gateway says when it asks for a table."""
+
+    gateway: str
+    have: str
+    in_flight: list[tuple[str, int, int]] = []
+    wait_s: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a gateway last said: its table, and requests in flight by (model, version)."""
+
+    etag: str
+    in_flight: dict[tuple[str, int], int]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """How a new table arrived: milliseconds until the last gateway had it, and what was in flight then."""
+
+    ms: float
+    in_flight: int
+    gateways: int
+    complete: bool
+
+
+class Switchboard:
+    """Holds the published table; safe to publish from any thread."""
+
+    def __init__(self) -> None:
+        self._table: RoutingTable | None = None
+        self.etag = ""
+        self._published = 0.0
+        self._lock = threading.Lock()
+        self._reports: dict[str, Report] = {}
+
+    @property
+    def table(self) -> RoutingTable | None:
+        """What is published."""
+        return self._table
+
+    def publish(self, table: RoutingTable) -> None:
+        """Makes a table the one that gateways are given."""
+        self._published = time.monotonic()
+        self._table, self.etag = table, table.etag
+
+    def report(self, poll: Poll) -> None:
+        """Takes down what a gateway said."""
+        in_flight = {(model, version): n for model, version, n in poll.in_flight}
+        with self._lock:
+            self._reports[poll.gateway] = Report(poll.have, in_flight, time.monotonic())
+
+    def gateways(self) -> dict[str, Report]:
+        """The gateways heard of lately."""
+        oldest = time.monotonic() - FORGOTTEN_SECONDS
+        with self._lock:
+            return {name: report for name, report in self._reports.items() if report.at >= oldest}
+
+    def drained(self, model: str, version: int) -> bool:
+        """Whether no gateway can still be waiting for an answer of this version."""
+        return all(
+            report.etag == self.etag and not report.in_flight.get((model, version))
+            for report in self.gateways().values()
+        )
+
+    def await_switch(self, timeout_s: float = 5.0) -> Switch:
+        """Waits until every gateway has the published table. Blocks; not for the event loop."""
+        etag = self.etag
+        deadline = time.monotonic() + timeout_s
+        while True:
+            reports = self.gateways().values()
+            complete = all(report.etag == etag for report in reports)
+            if complete or time.monotonic() > deadline:
+                last = max((r.at for r in reports if r.etag == etag), default=self._published)
+                in_flight = sum(sum(report.in_flight.values()) for report in reports)
+                return Switch(max(0.0, last - self._published) * 1000, in_flight, len(reports), complete)
+            time.sleep(TICK_SECONDS)
+
+
+def create_router(board: Switchboard) -> APIRouter:
+    """The long poll that gateways use."""
+    router = APIRouter()
+
+    @router.post("/internal/routes")
+    async def routes(poll: Poll) -> Response:
+        board.report(poll)
+        deadline = time.monotonic() + min(poll.wait_s, 30)
+        while True:
+            table = board.table
+            if table is not None and board.etag != poll.have:
+                return Response(table.to_json(), media_type="application/json")
+            if time.monotonic() >= deadline:
+                return Response(status_code=204)
+            await asyncio.sleep(TICK_SECONDS)
+
+    return router
