@@ -1,0 +1,138 @@
+"""KPIs of classification, as pure functions over arrays.
+
+It owns point values and their intervals by a bootstrap over users; it must not know arms, gates or where
+scores came from. n items, k labels, u users, b resamples:
+
+truth (n,) int64 label numbers; probabilities (n, k) float64, rows sum to 1; users (n,) int64 in 0..u-1;
+weights (b, n) float64, how often each item's user was drawn.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from sklearn import metrics
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+CHUNK = 500
+
+
+def accuracy(truth: Ints, probabilities: Floats) -> float:
+    """Share of items whose most probable label is the truth."""
+    return float(metrics.accuracy_score(truth, probabilities.argmax(1)))
+
+
+def macro_f1(truth: Ints, probabilities: Floats) -> float:
+    """F1, averaged over the labels that occur in truth or answers."""
+    return float(metrics.f1_score(truth, probabilities.argmax(1), average="macro"))
+
+
+def weighted_f1(truth: Ints, probabilities: Floats) -> float:
+    """F1, averaged over labels by how often each is true."""
+    return float(metrics.f1_score(truth, probabilities.argmax(1), average="weighted"))
+
+
+def roc_auc(truth: Ints, probabilities: Floats) -> float:
+    """Area under the ROC curve, each label against the rest, averaged over labels that can be told apart."""
+    present = [c for c in range(probabilities.shape[1]) if 0 < (truth == c).sum() < len(truth)]
+    if not present:
+        return float("nan")
+    return float(np.mean([float(metrics.roc_auc_score(truth == c, probabilities[:, c])) for c in present]))
+
+
+def brier(truth: Ints, probabilities: Floats) -> float:
+    """Mean squared distance between the probabilities and the truth, summed over labels (Brier 1950)."""
+    hits = np.eye(probabilities.shape[1])[truth]
+    return float(((probabilities - hits) ** 2).sum(1).mean())
+
+
+def calibration_error(truth: Ints, probabilities: Floats, bins: int = 10) -> float:
+    """Expected calibration error: |confidence − accuracy| by equal-width bins (Naeini et al. 2015)."""
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(confidence[place == b].mean() - correct[place == b].mean()) * (place == b).mean()
+            for b in range(bins) if (place == b).any()]  # fmt: skip
+    return float(np.sum(gaps))
+
+
+POINT: dict[str, Callable[[Ints, Floats], float]] = {
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+    "roc_auc": roc_auc,
+    "brier": brier,
+    "ece": calibration_error,
+}
+HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "weighted_f1": True, "roc_auc": True,
+                    "brier": False, "ece": False, "invalid_mass": False, "p95_latency_ms": False}  # fmt: skip
+
+
+def user_weights(users: Ints, resamples: int, seed: int) -> Floats:
+    """Weights (b, n) of a bootstrap over users: each resample draws u users with replacement."""
+    count = int(users.max()) + 1
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+    return drawn[:, users].astype(np.float64)
+
+
+def resampled(kpi: str, truth: Ints, probabilities: Floats, weights: Floats) -> Floats:
+    """The KPI recomputed in each resample, (b,). The same weights for two arms make the pair."""
+    match kpi:
+        case "accuracy":
+            hits = (probabilities.argmax(1) == truth).astype(np.float64)
+            return weights @ hits / weights.sum(1)
+        case "macro_f1" | "weighted_f1":
+            return _resampled_f1(truth, probabilities, weights, macro=kpi == "macro_f1")
+        case "roc_auc":
+            return _resampled_auc(truth, probabilities, weights)
+        case "brier":
+            hits = np.eye(probabilities.shape[1])[truth]
+            return weights @ ((probabilities - hits) ** 2).sum(1) / weights.sum(1)
+    raise ValueError(f"{kpi} has no resampled form")
+
+
+def _resampled_f1(truth: Ints, probabilities: Floats, weights: Floats, *, macro: bool) -> Floats:
+    k = probabilities.shape[1]
+    truths, answers = np.eye(k)[truth], np.eye(k)[probabilities.argmax(1)]
+    support, predicted = weights @ truths, weights @ answers
+    hits = weights @ (truths * answers)
+    total = support + predicted
+    f1 = np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0)
+    if macro:
+        # As scikit-learn does: only labels that occur in truth or answers count.
+        return f1.sum(1) / (total > 0).sum(1)
+    return (f1 * support).sum(1) / support.sum(1)
+
+
+def _resampled_auc(truth: Ints, probabilities: Floats, weights: Floats) -> Floats:
+    parts = [_chunk_auc(truth, probabilities, weights[i : i + CHUNK]) for i in range(0, len(weights), CHUNK)]
+    return np.concatenate(parts)
+
+
+def _chunk_auc(truth: Ints, probabilities: Floats, weights: Floats) -> Floats:
+    """Weighted Mann-Whitney statistic by label, ties half, averaged over the labels that can be told apart."""
+    areas = []
+    for label in range(probabilities.shape[1]):
+        scores, place = np.unique(probabilities[:, label], return_inverse=True)
+        positive = weights * (truth == label)
+        negative = weights - positive
+        pos, neg = (np.zeros((len(weights), len(scores))) for _ in range(2))
+        for target, source in ((pos, positive), (neg, negative)):
+            np.add.at(target.T, place, source.T)
+        below = np.cumsum(neg, 1) - neg
+        pairs = pos.sum(1) * neg.sum(1)
+        won = (pos * (below + neg / 2)).sum(1)
+        areas.append(np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0))
+    stacked = np.stack(areas)
+    told_apart = np.isfinite(stacked).sum(0)
+    summed = np.nansum(stacked, 0)
+    return np.divide(summed, told_apart, out=np.full_like(summed, np.nan), where=told_apart > 0)
+
+
+def interval(samples: Floats, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of a bootstrap (Efron 1979)."""
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(samples, [tail, 1 - tail])
+    return float(low), float(high)

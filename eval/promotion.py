@@ -1,0 +1,213 @@
+"""Promotion and rollback: the one place that changes who serves.
+
+It owns the route of each model as a compare-and-swap beside its ledger row, in one transaction; it must
+not decide whether a change is right.
+"""
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from core.clock import Clock, new_id
+from core.errors import Conflict, NotReady, UnknownModel, UnknownVersion
+from core.ledger import append
+from core.records import Decision, Route, Verdict, Version
+from core.store import Store, Transaction
+from serve.routing import ModelRoute, RoutingTable, Target
+from serve.switchboard import Switch, Switchboard
+
+log = logging.getLogger(__name__)
+
+# How long after a switch its failed requests are still counted as its own, in seconds.
+SETTLE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What the ledger keeps of a change besides who and what: reason, cause, person, numbers."""
+
+    reason: str
+    trigger: str
+    actor: str = "scheduler"
+    comment: str = ""
+    run_id: str | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+    lineage: dict[str, Any] = field(default_factory=dict)
+    live: dict[str, Any] = field(default_factory=dict)
+
+
+Also = Callable[[Transaction], None]
+
+
+def _nothing_else(_: Transaction) -> None:
+    """For changes that come with no other rows."""
+
+
+class Promotion:
+    """Changes routes; every method that does so writes the ledger in the same transaction.
+
+    What `also` does happens in that transaction too, or not at all.
+    """
+
+    def __init__(self, *, store: Store, board: Switchboard, engines: tuple[str, ...], base_name: str,
+                 clock: Clock, loaded: Callable[[Version], bool]) -> None:  # fmt: skip
+        self.store = store
+        self.board = board
+        self.engines = engines
+        self.base_name = base_name
+        self.clock = clock
+        self.loaded = loaded
+
+    def adopt(self, models: list[str]) -> None:
+        """Gives every configured model its version 0 and a route, where it has none yet; publishes."""
+        for model in models:
+            if self.store.row("route_current", model=model):
+                continue
+            with self.store.transaction() as transaction:
+                base = Version(model, 0, f"{self.base_name}#{model}", None, None, 0, None)
+                self.add_version(transaction, base)
+                self._write(transaction, Route(model, 1, 0, None, 0.0, None, secrets.token_hex(8)), None)
+        self.publish()
+
+    def add_version(self, transaction: Transaction, version: Version) -> None:
+        """Takes a new version into the store."""
+        transaction.run(
+            "version_add", model=version.model, version=version.version, engine_name=version.engine_name,
+            path=version.path, sha256=version.sha256, rank=version.rank, run_id=version.run_id, time=self.clock(),
+        )  # fmt: skip
+
+    def route(self, model: str) -> Route:
+        """The model's route as it stands. Raises UnknownModel."""
+        row = self.store.row("route_current", model=model)
+        if row is None:
+            raise UnknownModel(f"There is no model {model!r}.", hint="See: loraloop models")
+        return Route(**row)
+
+    def version(self, model: str, number: int) -> Version:
+        """A version. Raises UnknownVersion. Version 0 answers under the base model's own name."""
+        row = self.store.row("version_get", model=model, version=number)
+        if row is None:
+            raise UnknownVersion(f"There is no version {model}@{number}.", hint=f"See: loraloop versions {model}")
+        found = Version(**row)
+        return found if found.path else replace(found, engine_name=self.base_name)
+
+    def table(self) -> RoutingTable:
+        """The routing table that the routes make."""
+        models = {}
+        for row in self.store.rows("routes_current"):
+            route = Route(**row)
+            canary = None if route.canary is None else self._target(route.model, route.canary)
+            models[route.model] = ModelRoute(
+                self._target(route.model, route.champion), canary, route.share, route.salt
+            )
+        return RoutingTable(self.engines, models)
+
+    def publish(self) -> None:
+        """Hands the table to the gateways."""
+        self.board.publish(self.table())
+
+    def wanted(self) -> list[Version]:
+        """Every version that engines must hold: serving, to roll back to, or under evaluation."""
+        rows = self.store.rows("versions_wanted")
+        return [self.version(row["model"], row["version"]) for row in rows]
+
+    def start_canary(self, model: str, candidate: int, share: float, why: Why, also: Also) -> None:
+        """Lets a candidate serve a fixed share of users. A new salt draws the users afresh."""
+        route = self.route(model)
+        after = replace(route, canary=candidate, share=share, salt=secrets.token_hex(8))
+        self._change(route, after, Verdict.CANARY_STARTED, candidate, why, also)
+
+    def end_canary(self, model: str, candidate: int, verdict: Verdict, why: Why, also: Also) -> None:
+        """Takes the canary out: the champion serves everyone again."""
+        route = self.route(model)
+        if route.canary != candidate:
+            raise Conflict(f"{model}@{candidate} is not the canary of {model} any more.")
+        self._change(route, replace(route, canary=None, share=0.0), verdict, candidate, why, also)
+
+    def promote(self, model: str, version: int, why: Why, also: Also = _nothing_else) -> Switch:
+        """Makes a version the champion. Requests in flight finish where they are; new ones go to it."""
+        route = self.route(model)
+        if route.champion == version:
+            raise NotReady(f"{model}@{version} is the champion already.")
+        self._require_loaded(self.version(model, version))
+        after = replace(route, champion=version, canary=None, share=0.0, previous=route.champion)
+        return self._change(route, after, Verdict.PROMOTED, version, why, also)
+
+    def roll_back(self, model: str, to: int | None, why: Why, also: Also = _nothing_else) -> Switch:
+        """Puts an earlier version back, by default the one that served before."""
+        route = self.route(model)
+        target = route.previous if to is None else to
+        if target is None:
+            raise NotReady(f"{model} has had no other champion.", hint=f"See: loraloop versions {model}")
+        if target == route.champion:
+            raise NotReady(f"{model}@{target} is the champion already.")
+        self._require_loaded(self.version(model, target))
+        after = replace(route, champion=target, canary=None, share=0.0, previous=route.champion)
+        return self._change(route, after, Verdict.ROLLED_BACK, target, why, also)
+
+    def note(self, model: str, candidate: int | None, verdict: Verdict, why: Why,
+             also: Also = _nothing_else) -> Decision:  # fmt: skip
+        """A decision that changes nobody's route: kept, inconclusive, skipped, failed, awaiting approval."""
+        champion = self.route(model).champion
+        decision = self._decision(model, champion, candidate, verdict, why)
+        with self.store.transaction() as transaction:
+            append(transaction, decision)
+            also(transaction)
+        return decision
+
+    def _target(self, model: str, number: int) -> Target:
+        return Target(number, self.version(model, number).engine_name)
+
+    def _require_loaded(self, version: Version) -> None:
+        if version.path and not self.loaded(version):
+            raise NotReady(f"{version.public_name} is not loaded in every engine.",
+                           hint="It is being loaded; try again in some seconds, or see: loraloop doctor")  # fmt: skip
+
+    def _change(self, before: Route, after: Route, verdict: Verdict, version: int, why: Why, also: Also) -> Switch:
+        decision = self._decision(before.model, before.champion, version, verdict, why)
+        with self.store.transaction() as transaction:
+            rows = transaction.rows("route_current", model=before.model)
+            if rows[0]["rev"] != before.rev:
+                raise Conflict(f"The route of {before.model} was changed meanwhile.", hint="Look again, then retry.")
+            append(transaction, decision)
+            self._write(transaction, replace(after, rev=before.rev + 1), decision.id)
+            also(transaction)
+        self.publish()
+        return self._follow(decision, before, after)
+
+    def _write(self, transaction: Transaction, route: Route, decision_id: str | None) -> None:
+        transaction.run(
+            "route_add", model=route.model, rev=route.rev, time=self.clock(), champion=route.champion,
+            canary=route.canary, share=route.share, previous=route.previous, salt=route.salt,
+            decision_id=decision_id,
+        )  # fmt: skip
+
+    def _decision(self, model: str, champion: int, version: int | None, verdict: Verdict, why: Why) -> Decision:
+        return Decision(
+            id=new_id("dec"), time=self.clock(), model=model, from_version=champion, to_version=version,
+            verdict=verdict, reason=why.reason, trigger=why.trigger, actor=why.actor, comment=why.comment,
+            run_id=why.run_id, evidence=why.evidence, lineage=why.lineage, live=why.live,
+        )  # fmt: skip
+
+    def _follow(self, decision: Decision, before: Route, after: Route) -> Switch:
+        """Waits until every gateway has the table, then writes what the switch cost as an event row."""
+        switch = self.board.await_switch()
+        if before.champion != after.champion:
+            time.sleep(SETTLE_SECONDS)
+            failed = self.store.row("failed_since", model=before.model, since=decision.time) or {"n": 0}
+            live = {"decision": decision.id, "switch_ms": round(switch.ms, 1), "in_flight": switch.in_flight,
+                    "failed": failed["n"], "gateways": switch.gateways, "complete": switch.complete}  # fmt: skip
+            reason = (
+                f"{before.model}@{after.champion} served from every gateway ({switch.gateways}) after "
+                f"{switch.ms:.0f} ms, with {switch.in_flight} requests in flight; {failed['n']} failed."
+            )
+            why = Why(reason, decision.trigger, decision.actor, run_id=decision.run_id, live=live)
+            event = self._decision(before.model, before.champion, after.champion, Verdict.SWITCHED, why)
+            with self.store.transaction() as transaction:
+                append(transaction, event)
+        log.info("%s: %s", decision.verdict, json.dumps(decision.reason))
+        return switch

@@ -1,0 +1,212 @@
+"""One cycle: snapshot, train, evaluate, decide.
+
+It owns the order of the steps and what the ledger learns of each; every judgement is the gate's, every
+change of who serves is promotion's.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from core.basemodel import BaseModel
+from core.clock import Clock, new_id
+from core.errors import EngineFailed, LoraLoopError
+from core.records import Verdict, Version
+from core.settings import CanarySettings, ModelSettings, Settings
+from core.store import Store, Transaction
+from eval.evaluation import Result, evaluate, plain_evidence
+from eval.judgement import Judgement, Outcome
+from eval.offline import decide
+from eval.promotion import Promotion, Why
+from eval.watch import score_sd
+from feedback.snapshot import Snapshot, take
+from retrain.artifact import adopt
+from retrain.job import Job, Step
+from retrain.objective import choose
+from retrain.trainer import Trainer
+from serve.reconciler import Reconciler
+from serve.vllm import VllmClient
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A cycle under way."""
+
+    id: str
+    model: str
+    trigger: str
+    actor: str
+
+
+class Cycle:
+    """Runs cycles, one at a time."""
+
+    def __init__(self, *, settings: Settings, store: Store, base: BaseModel, promotion: Promotion,
+                 reconciler: Reconciler, trainer: Trainer, clock: Clock) -> None:  # fmt: skip
+        self.settings = settings
+        self.store = store
+        self.base = base
+        self.promotion = promotion
+        self.reconciler = reconciler
+        self.trainer = trainer
+        self.clock = clock
+
+    def run(self, model: str, trigger: str, actor: str = "scheduler") -> str:
+        """Runs one cycle to its decision and returns the run's id; it never raises for the run's own failure."""
+        run = Run(new_id("run"), model, trigger, actor)
+        newest = self.store.row("feedback_since", model=model) or {}
+        now = self.clock()
+        self.store.run("run_add", id=run.id, model=model, trigger=trigger, state="snapshot", started=now,
+                       feedback_until=newest.get("newest") or now)  # fmt: skip
+        try:
+            self._steps(run)
+        except LoraLoopError as error:
+            self._end(run, "failed", Verdict.FAILED, Why(str(error), trigger, actor, run_id=run.id))
+        except Exception as error:
+            log.exception("run %s", run.id)
+            why = Why(f"An unexpected error: {error}", trigger, actor, run_id=run.id)
+            self._end(run, "failed", Verdict.FAILED, why)
+        return run.id
+
+    def recover(self) -> None:
+        """Fails the runs that a stopped control left half-way; canaries go on by themselves."""
+        for row in self.store.rows("runs_open"):
+            if row["state"] not in ("canary", "awaiting_approval"):
+                run = Run(row["id"], row["model"], "restart", "control")
+                reason = f"Control was stopped while this run was in its step {row['state']}."
+                self._end(run, "failed", Verdict.FAILED, Why(reason, "restart", "control", run_id=run.id))
+
+    def _steps(self, run: Run) -> None:
+        settings = self.settings.models[run.model]
+        snapshot = take(self.store, run.model, settings, run_id=run.id, clock=self.clock,
+                        folder=self.settings.data / "snapshots")  # fmt: skip
+        self.store.run("run_snapshot", id=run.id, snapshot=snapshot.hash)
+        objective = choose(Counter(row.label for row in snapshot.of("train")), settings.retrain)
+        if objective.name is None:
+            why = Why(objective.reason, run.trigger, run.actor, run_id=run.id)
+            self._end(run, "skipped", Verdict.SKIPPED, why)
+            return
+        self._state(run, "training")
+        job = self._job(run, snapshot, settings)
+        trained = self.trainer.run(job, self._progress(run, "training"))
+        candidate = self._register(run, trained)
+        champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
+        result = self._evaluate(run, settings, snapshot, champion, candidate)
+        lineage = self._lineage(snapshot, candidate, job)
+        self._decide(run, settings, candidate, decide(result.evidence, settings.promotion), result, lineage)
+
+    def _job(self, run: Run, snapshot: Snapshot, settings: ModelSettings) -> Job:
+        retrain = settings.retrain
+        return Job(
+            run_id=run.id, base=str(self.base.path), snapshot=str(snapshot.path.resolve()),
+            output=str((self.settings.data / "runs" / run.id).resolve()), rank=retrain.rank, epochs=retrain.epochs,
+            batch_size=retrain.batch_size, learning_rate=retrain.learning_rate, max_rows=retrain.max_rows,
+            max_length=retrain.max_length, seed=retrain.seed, threads=retrain.threads,
+            dtype=self.settings.engine.dtype,
+        )  # fmt: skip
+
+    def _register(self, run: Run, trained: Path) -> Version:
+        candidate = adopt(
+            self.store, trained, model=run.model, run_id=run.id, adapters=self.settings.adapters, base=self.base.path,
+            max_rank=self.settings.engine.max_lora_rank,
+        )  # fmt: skip
+        with self.store.transaction() as transaction:
+            self.promotion.add_version(transaction, candidate)
+            transaction.run("run_candidate", id=run.id, candidate=candidate.version)
+        return candidate
+
+    def _evaluate(self, run: Run, settings: ModelSettings, snapshot: Snapshot, champion: Version,
+                  candidate: Version) -> Result:  # fmt: skip
+        client = self._engine_with(candidate)
+        progress = self._progress(run, "evaluating")
+
+        def tell(done: int, total: int) -> None:
+            if done == total or done % 50 == 0:
+                progress(Step(done, total, {}))
+
+        result = evaluate(
+            self.store, client, base_name=self.base.name, model=run.model, settings=settings, snapshot=snapshot,
+            champion=champion, candidate=candidate, run_id=run.id, progress=tell,
+        )  # fmt: skip
+        self.store.run("run_detail", id=run.id, detail=json.dumps({"base_prompt": result.base_prompt}))
+        return result
+
+    def _engine_with(self, candidate: Version) -> VllmClient:
+        """An engine that holds the candidate; every engine is made to, for any of them may serve it next."""
+        states = self.reconciler.reconcile(self.promotion.wanted(), may_unload=lambda _: False)
+        for client, state in zip(self.reconciler.clients, states, strict=True):
+            if not state.ready:
+                raise EngineFailed(f"The engine at {client.url} could not take {candidate.public_name}: "
+                                   f"{state.error or 'it does not answer'}")  # fmt: skip
+        return self.reconciler.clients[0]
+
+    def _decide(self, run: Run, settings: ModelSettings, candidate: Version, judgement: Judgement, result: Result,
+                lineage: dict[str, Any]) -> None:  # fmt: skip
+        evidence = plain_evidence(result) | {
+            "gate": [asdict(check) | {"outcome": str(check.outcome)} for check in judgement.checks],
+            "primary": settings.promotion.primary.kpi,
+            "labels": settings.labels,
+        }
+        why = Why(judgement.reason, run.trigger, run.actor, run_id=run.id, evidence=evidence, lineage=lineage)
+        if judgement.outcome is not Outcome.PASS:
+            verdict = Verdict.KEPT if judgement.outcome is Outcome.FAIL else Verdict.INCONCLUSIVE
+            self._end(run, "finished", verdict, why, candidate.version)
+        elif settings.promotion.canary is not None:
+            self._start_canary(run, settings.promotion.canary, candidate, why)
+        elif settings.promotion.mode == "approve":
+            closing = self._closing(run, "awaiting_approval", None)
+            self.promotion.note(run.model, candidate.version, Verdict.AWAITING_APPROVAL, why, closing)
+        else:
+            closing = self._closing(run, "finished", why.reason)
+            self.promotion.promote(run.model, candidate.version, why, closing)
+
+    def _start_canary(self, run: Run, canary: CanarySettings, candidate: Version, why: Why) -> None:
+        champion = self.promotion.route(run.model).champion
+        sd = score_sd(self.store, run.model, self.clock())
+
+        def begin(transaction: Transaction) -> None:
+            transaction.run(
+                "canary_add", run_id=run.id, model=run.model, control=champion, candidate=candidate.version,
+                share=canary.share, started=self.clock(), score_sd=sd, plan=canary.model_dump_json(),
+                decision=json.dumps({"evidence": why.evidence, "lineage": why.lineage, "offline": why.reason}),
+            )  # fmt: skip
+            self._closing(run, "canary", None)(transaction)
+
+        self.promotion.start_canary(run.model, candidate.version, canary.share, why, begin)
+
+    def _lineage(self, snapshot: Snapshot, candidate: Version, job: Job) -> dict[str, Any]:
+        training = {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
+        return {
+            "base_model": self.base.name,
+            "adapter_sha256": candidate.sha256,
+            "snapshot": snapshot.hash,
+            "rows": snapshot.report.rows,
+            "users": snapshot.report.users,
+            "signals": snapshot.report.signals,
+            "left_out": snapshot.report.left_out,
+            "training": training,
+        }
+
+    def _progress(self, run: Run, phase: str) -> Callable[[Step], None]:
+        def keep(step: Step) -> None:
+            self.store.run("run_metric_add", run_id=run.id, time=self.clock(), phase=phase, done=step.done,
+                           total=step.total, metrics=json.dumps(step.metrics))  # fmt: skip
+
+        return keep
+
+    def _state(self, run: Run, state: str) -> None:
+        self.store.run("run_state", id=run.id, state=state, time=self.clock(), reason=None)
+
+    def _closing(self, run: Run, state: str, reason: str | None) -> Callable[[Transaction], None]:
+        return lambda transaction: transaction.run(
+            "run_state", id=run.id, state=state, time=self.clock(), reason=reason
+        )
+
+    def _end(self, run: Run, state: str, verdict: Verdict, why: Why, candidate: int | None = None) -> None:
+        self.promotion.note(run.model, candidate, verdict, why, self._closing(run, state, why.reason))

@@ -1,0 +1,63 @@
+"""A training job: what the trainer's process is told, and what it tells back.
+
+It owns both formats, JSON files and lines; it must not import torch, for control reads it too.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+JOB = "job.json"
+ADAPTER = "adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training: the base and snapshot folders, where the adapter goes, and how to train."""
+
+    run_id: str
+    base: str
+    snapshot: str
+    output: str
+    rank: int
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    max_rows: int | None
+    max_length: int
+    seed: int
+    threads: int
+    dtype: str
+
+    def write(self) -> Path:
+        """Writes the job into its output folder."""
+        file = Path(self.output) / JOB
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        return file
+
+    @classmethod
+    def read(cls, file: Path) -> "Job":
+        """The inverse of `write`."""
+        return cls(**json.loads(file.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Progress: steps done of all, with the numbers of the moment."""
+
+    done: int
+    total: int
+    metrics: dict[str, Any]
+
+    def line(self) -> str:
+        """The step as a line of the trainer's standard output."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def parse(cls, line: str) -> "Step | None":
+        """The inverse of `line`; None for a line that is something else."""
+        if not line.startswith('{"done"'):
+            return None
+        return cls(**json.loads(line))

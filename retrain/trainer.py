@@ -1,0 +1,63 @@
+"""The trainer's process: started, read from, and ended if need be.
+
+It owns the process, so that a crash or an out-of-memory kill there touches nothing else; it must not know
+what is done with the adapter.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from core.errors import TrainingFailed
+from retrain.job import ADAPTER, Job, Step
+
+LOG = "trainer.log"
+# OpenMP threads that wait by spinning take the cores from the engine beside them, and both crawl.
+YIELDING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+
+
+class Trainer:
+    """Runs one job at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._stopped = threading.Event()
+
+    def run(self, job: Job, progress: Callable[[Step], None]) -> Path:
+        """Blocks until the adapter is there and returns its folder. Raises TrainingFailed with the reason."""
+        file = job.write()
+        log = file.with_name(LOG)
+        environment = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")} | YIELDING
+        with log.open("w", encoding="utf-8") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "retrain.sft", str(file)], env=environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=output, text=True, start_new_session=True,
+            )  # fmt: skip
+            for line in self._process.stdout or ():
+                step = Step.parse(line)
+                if step:
+                    progress(step)
+                else:
+                    output.write(line)
+            code = self._process.wait()
+        if code:
+            raise TrainingFailed(_reason(code, log, stopped=self._stopped.is_set()), hint=f"Its log is {log}.")
+        return file.with_name(ADAPTER)
+
+    def stop(self) -> None:
+        """Ends a job that is under way; its run fails with that reason."""
+        self._stopped.set()
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+
+
+def _reason(code: int, log: Path, *, stopped: bool) -> str:
+    if stopped:
+        return "The training was stopped with the process that ran it."
+    if code == -9:
+        return "The trainer was killed, most likely for want of memory; lower retrain.batch_size."
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return f"The trainer ended with code {code}: {lines[-1][-300:] if lines else 'it wrote nothing'}."
