@@ -1,0 +1,34 @@
+"""The `loraloop` command: all groups together, and how errors end.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+"""
+
+import sys
+
+import typer
+
+from core.errors import LoraLoopError
+from ops.cli import acting, demonstration, reading, running
+from ops.cli.output import err
+
+app = typer.Typer(
+    name="loraloop",
+    help="Serve LoRA adapters on vLLM, retrain them from feedback, promote only what measurably wins.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for group in (running, reading, acting, demonstration):
+    group.register(app)
+
+
+def main() -> None:
+    """Runs the command; an error of ours is one sentence with its fix and exit code 1."""
+    try:
+        app()
+    except LoraLoopError as error:
+        err.print(f"error: {error}", style="red", markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""What the commands share: where output goes, how errors end, and the way to control.
+
+Data goes to stdout, everything else to stderr; it must not know any command.
+"""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from core.errors import LoraLoopError, NotReady
+from core.settings import Settings, load
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="LORALOOP_CONFIG")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DEFAULT_CONFIG = Path("loraloop.yaml")
+
+
+def tell(message: str) -> None:
+    """A line for the person at the terminal, not for a program reading the data."""
+    err.print(message, markup=False)
+
+
+def settings_from(config: Path) -> Settings:
+    """The settings of a command."""
+    return load(config)
+
+
+class ControlClient:
+    """Asks control over HTTP; its errors are ours."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.control_url
+        key = settings.keys.ops.get_secret_value() if settings.keys.ops else ""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """A reading call."""
+        return self._ask("GET", path, params={k: v for k, v in query.items() if v is not None})
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """An acting call."""
+        return self._ask("POST", path, json=body)
+
+    def _ask(self, method: str, path: str, **how: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **how)
+        except httpx.HTTPError as error:
+            raise NotReady(f"Control at {self._url} does not answer.", hint="Start it with: loraloop up") from error
+        if response.status_code >= 400:
+            raise LoraLoopError(_message(response))
+        return response.json()
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"Control answered {response.status_code}: {response.text[:200]}"
+
+
+def show(rows: Any, as_json: bool, columns: dict[str, str], empty: str) -> None:
+    """Rows as JSON or as a table of the named columns (field: heading)."""
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        tell(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns.values():
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(row.get(name)) for name in columns))
+    out.print(table, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    print(json.dumps(value, indent=1, default=str))
+
+
+def cell(value: Any) -> str:
+    """A value as people read it."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, str) and len(value) > 18 and value[4] == "-" and "T" in value:
+        return datetime.fromisoformat(value).strftime("%Y-%m-%d %H:%M:%S")
+    return str(value)

@@ -1,0 +1,1 @@
+"""The console: pages for people who must trust or stop a promotion."""

@@ -1,0 +1,48 @@
+"""Control's collaborators as one value, for routes, pages and tests.
+
+It owns no work of its own but the look at the engines; wiring is in `ops/control_app.py`.
+"""
+
+from dataclasses import dataclass, field
+
+from core.clock import Clock
+from core.settings import Settings
+from core.store import Store
+from eval.promotion import Promotion
+from retrain.scheduler import Scheduler
+from serve.reconciler import EngineState, Reconciler
+from serve.switchboard import Switchboard
+
+
+@dataclass(slots=True)
+class Engines:
+    """What the reconciler last saw of the engines, and the work of looking again."""
+
+    reconciler: Reconciler
+    promotion: Promotion
+    board: Switchboard
+    states: list[EngineState] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Makes the engines hold what they should, unloading only what no gateway still waits for."""
+        drained = {}
+        table = self.board.table
+        if table is not None:
+            for model in table.models:
+                for row in self.promotion.store.rows("versions_of", model=model):
+                    drained[row["engine_name"]] = self.board.drained(model, row["version"])
+        self.states = self.reconciler.reconcile(
+            self.promotion.wanted(), may_unload=lambda name: drained.get(name, False)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Everything that control's routes and pages need."""
+
+    settings: Settings
+    store: Store
+    promotion: Promotion
+    scheduler: Scheduler
+    engines: Engines
+    clock: Clock

@@ -1,0 +1,135 @@
+"""The plan: which texts play which part, fixed by hashes and a seed before anything runs.
+
+It owns the division by document and the demo's configuration; it must not send anything.
+"""
+
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any
+
+from ops.demo.ratings import LABELS, Rated
+
+KEPT_SHARE = 0.25
+SEED = 2014
+INSTRUCTION = "Sentiment of the text: negative, neutral or positive?"
+# With the app's own instruction these make the three prompts among which the base arm takes its best on dev.
+OTHER_PROMPTS = (
+    "Classify the sentiment of the user's text. Answer with one word: negative, neutral or positive.",
+    "You label sentiment. Reply positive if the writer is pleased, negative if displeased, neutral if neither.",
+)
+COMPLETION_EVERY = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One request to play: the text, its author as the user, the rater's own opinion, and what is sent."""
+
+    model: str
+    text: Rated
+    opinion: str
+    labels: bool
+    plain: bool
+
+    @property
+    def user(self) -> str:
+        """The document's author."""
+        return f"{self.model}-author-{self.text.document}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One model's part: texts to learn from, texts of other documents for live traffic and for the test."""
+
+    model: str
+    learn: tuple[Act, ...]
+    live: tuple[Act, ...]
+    after: tuple[Act, ...]
+    test: tuple[Rated, ...]
+
+    @property
+    def votes(self) -> int:
+        """Feedback rows that the first wave will send; the trigger waits for just so many."""
+        return len(self.learn) + sum(act.labels for act in self.learn)
+
+
+def kept(document: str) -> bool:
+    """Whether a document is kept for live traffic and the test: a quarter of them, by hash."""
+    place = int.from_bytes(hashlib.sha256(f"kept\n{document}".encode()).digest()[:7], "big") / (1 << 56)
+    return place < KEPT_SHARE
+
+
+def make(model: str, texts: Sequence[Rated], *, learn: int, label_share: float, live: int, after: int,
+         test: int) -> Part:  # fmt: skip
+    """Divides a domain's texts. `live` and `after` come from kept documents, one text a user in turn."""
+    rng = random.Random(f"{SEED}:{model}")
+    teaching = [text for text in texts if not kept(text.document)]
+    rng.shuffle(teaching)
+    waiting = in_turn(text for text in texts if kept(text.document))
+    tested = sorted(waiting, key=lambda text: hashlib.sha256(text.id.encode()).digest())[:test]
+    return Part(
+        model=model,
+        learn=tuple(_act(model, text, rng.random() < label_share, n) for n, text in enumerate(teaching[:learn])),
+        live=tuple(_act(model, text, False, n) for n, text in enumerate(waiting[:live])),
+        after=tuple(_act(model, text, False, n) for n, text in enumerate(waiting[live : live + after])),
+        test=tuple(tested),
+    )
+
+
+def _act(model: str, text: Rated, labels: bool, place: int) -> Act:
+    return Act(model, text, text.rater(SEED), labels, place % COMPLETION_EVERY == 0)
+
+
+def in_turn(texts: Iterable[Rated]) -> list[Rated]:
+    """Texts with the documents taking turns, so that many users come early."""
+    documents: dict[str, list[Rated]] = defaultdict(list)
+    for text in texts:
+        documents[text.document].append(text)
+    rounds = zip_longest(*documents.values())
+    return [text for text in chain.from_iterable(rounds) if text is not None]
+
+
+def configuration(parts: Sequence[Part], *, canaries: frozenset[str], ports: tuple[int, int, int]) -> dict[str, Any]:
+    """The demo's settings. Canary limits are scaled so that minutes of traffic suffice; the output says so."""
+    gateway, control, engine = (f"127.0.0.1:{port}" for port in ports)
+    return {
+        "base_model": "smollm2-135m-instruct",
+        "data": "demo/data",
+        "engine": {"listen": engine, "max_loras": 4, "max_lora_rank": 16, "max_model_len": 1024},
+        "gateway": {"listen": gateway},
+        "control": {"listen": control, "check_seconds": 3},
+        "models": {part.model: _model(part, part.model in canaries) for part in parts},
+    }
+
+
+def _model(part: Part, canary: bool) -> dict[str, Any]:
+    return {
+        "labels": list(LABELS),
+        "split": {"train": 0.62, "dev": 0.06} if canary else {"train": 0.5, "dev": 0.06},
+        "retrain": {
+            "schedule": None,
+            "min_new_feedback": part.votes,
+            "min_labels": 100,
+            "rank": 16,
+            "learning_rate": 5e-4,
+        },
+        "baselines": {"prompts": list(OTHER_PROMPTS), "rag_examples": 4},
+        "evaluation": {"latency_items": 12},
+        "promotion": {
+            "primary": {"kpi": "macro_f1", "min_gain": 0.0},
+            "guardrails": [{"kpi": "accuracy", "margin": 0.02}],
+            "canary": {
+                "share": 0.5,
+                "margin": 0.05,
+                "first_look_users": 30,
+                "planned_users": 80,
+                "min_minutes": 0,
+                "max_hours": 0.1,
+            }
+            if canary
+            else None,
+        },
+    }

@@ -1,0 +1,108 @@
+"""The gateway, put together: the data plane's collaborators and routes as one app.
+
+It owns wiring and life cycle; everything it wires lives in `serve` and `feedback`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+from fastapi import Depends, FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from core.clock import Clock, utc_now
+from core.http import install_errors, require_key
+from core.settings import Settings
+from core.spool import SpoolWriter
+from feedback import routes as feedback_routes
+from serve import openai
+from serve.capture import Recorder
+from serve.metrics import Metrics
+from serve.shipping import Shipper
+from serve.tables import TableKeeper
+from serve.upstream import Upstream
+
+CONNECTIONS = 1024
+# vLLM and uvicorn close an idle connection after 5 s; ours must be gone before, or a request meets the closing.
+KEEPALIVE_SECONDS = 4
+
+
+def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
+    """The gateway's app. It takes a table and ships its spool as long as it lives."""
+    gateway = settings.gateway
+    folder = settings.data / "gateways" / gateway.name
+    key = settings.keys.internal.get_secret_value() if settings.keys.internal else ""
+    metrics = Metrics()
+    spool = SpoolWriter(folder / "spool")
+    recorder = Recorder(spool)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=5)
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
+        async with aiohttp.ClientSession(
+            timeout=timeout, connector=connector, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+        ) as session:
+            control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
+            tables = TableKeeper(**control, cache=folder / "routes.json")
+            shipper = Shipper(**control, spool=spool)
+            tables.load_cache()
+            app.state.tables, app.state.shipper = tables, shipper
+            app.include_router(
+                openai.create_router(
+                    openai.Gateway(
+                        tables=tables, upstream=Upstream(session), recorder=recorder, metrics=metrics, clock=clock,
+                        max_in_flight=gateway.max_in_flight, max_body_bytes=gateway.max_body_bytes,
+                    )
+                ),
+                dependencies=guarded,
+            )  # fmt: skip
+            recorder.start()
+            work = [asyncio.create_task(tables.follow()), asyncio.create_task(shipper.run())]
+            try:
+                yield
+            finally:
+                for task in work:
+                    task.cancel()
+                for task in work:
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+                await recorder.stop()
+
+    app = FastAPI(title="LoraLoop gateway", docs_url=None, redoc_url=None, lifespan=lifespan)
+    guarded = [Depends(require_key(settings.keys.app))]
+    install_errors(app)
+    app.include_router(
+        feedback_routes.create_router(spool=spool, clock=clock, count=lambda kind: metrics.feedback.labels(kind).inc()),
+        dependencies=guarded,
+    )
+    _add_signals(app, recorder, metrics)
+    return app
+
+
+def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics) -> None:
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/ready")
+    async def ready() -> JSONResponse:
+        tables = app.state.tables
+        state = {
+            "ready": tables.ready,
+            "control_answers": tables.control_answers,
+            "unshipped_bytes": app.state.shipper.unshipped,
+            "interactions_dropped": recorder.dropped,
+        }
+        return JSONResponse(state, 200 if tables.ready else 503)
+
+    @app.get("/metrics")
+    async def scrape() -> Response:
+        metrics.unshipped.set(app.state.shipper.unshipped)
+        metrics.dropped.set(recorder.dropped)
+        for (model, version), flying in app.state.tables.in_flight.items():
+            metrics.in_flight.labels(model, str(version)).set(flying)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,211 @@
+"""`loraloop up`: engine, control and gateway on one machine, each a process, restarted when it dies.
+
+It owns their order and their end; it must not know what they do.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from core.basemodel import BaseModel, prepare
+from core.errors import LoraLoopError, NotReady, SettingsError
+from core.settings import KEY_VARIABLES, Settings, split_listen
+from serve.engine import EngineProcess, last_error, stop_group
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.3
+READY_SECONDS = 60
+# A process that dies again at once is restarted ever later, at most after so many seconds.
+LONGEST_BACKOFF = 30.0
+STEADY_SECONDS = 60.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Child:
+    """A process of ours: how to start it, and how often it died lately."""
+
+    name: str
+    start: Callable[[], "subprocess.Popen[bytes]"]
+    process: "subprocess.Popen[bytes]"
+    started: float
+    deaths: int = 0
+    restart_at: float | None = None
+
+
+def check_ports(settings: Settings) -> None:
+    """Raises NotReady when a port that is wanted is taken."""
+    wanted = {"gateway.listen": settings.gateway.listen, "control.listen": settings.control.listen}
+    if not settings.engine.urls:
+        wanted["engine.listen"] = settings.engine.listen
+    for name, listen in wanted.items():
+        host, port = split_listen(listen)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host.strip("[]"), port))
+            except OSError as error:
+                raise NotReady(
+                    f"{name} {listen} cannot be used: {error.strerror}.",
+                    hint=f"Stop what listens there, or set another {name} in the configuration.",
+                ) from error
+
+
+class Lock:
+    """One LoraLoop a data folder; the operating system lets go when the process ends, however it ends."""
+
+    def __init__(self, data: Path) -> None:
+        import fcntl
+
+        try:
+            data.mkdir(parents=True, exist_ok=True)
+            self._file = (data / "up.lock").open("w")
+        except OSError as error:
+            raise SettingsError(f"The data folder {data} cannot be written: {error.strerror}.",
+                                hint="Set data to a folder of yours.") from error  # fmt: skip
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise NotReady(f"Another LoraLoop runs on the data folder {data}.", hint="Stop it first.") from error
+
+    def release(self) -> None:
+        """Lets go."""
+        self._file.close()
+
+
+class Stack:
+    """All processes of one machine."""
+
+    def __init__(self, settings: Settings, config: Path, tell: Tell) -> None:
+        self.settings = settings
+        self.config = config.resolve()
+        self.tell = tell
+        self._children: list[Child] = []
+        self._lock: Lock | None = None
+        self._ending = threading.Event()
+        # Between our own processes only; a new one at each start, never written down.
+        self._key = settings.keys.internal.get_secret_value() if settings.keys.internal else secrets.token_urlsafe(32)
+
+    def start(self) -> None:
+        """Starts everything and returns when requests are answered. Raises LoraLoopError; nothing is left then."""
+        self._lock = Lock(self.settings.data)
+        try:
+            check_ports(self.settings)
+            base = prepare(self.settings.base_model, self.tell)
+            engine = None if self.settings.engine.urls else self._start_engine(base)
+            self._add("control")
+            self._add("gateway")
+            if engine:
+                self.tell("Starting the engine (vLLM); this takes up to a minute or so")
+                seconds = engine.wait_ready()
+                self.tell(f"Engine ready after {seconds:.0f} s")
+            self._await(f"{self.settings.control_url}/ready", "control")
+            self._await(f"http://{self.settings.gateway.listen}/ready", "gateway")
+        except BaseException:
+            self.stop()
+            raise
+
+    def watch(self) -> None:
+        """Restarts what dies, until `stop` is called or the process is asked to end."""
+        while not self._ending.wait(TICK_SECONDS):
+            for child in self._children:
+                self._look(child)
+
+    def raise_if_dead(self) -> None:
+        """Raises LoraLoopError if a process ended, with what its log says last."""
+        for child in self._children:
+            if child.process.poll() is not None:
+                raise LoraLoopError(f"{child.name} ended with code {child.process.returncode}: "
+                                    f"{last_error(self._log(child.name))}")  # fmt: skip
+
+    def stop(self, *_: object) -> None:
+        """Ends every process, gateway first so that no request meets a dead engine."""
+        self._ending.set()
+        for child in reversed(self._children):
+            stop_group(child.process)
+        self._children.clear()
+        if self._lock:
+            self._lock.release()
+            self._lock = None
+
+    def _start_engine(self, base: BaseModel) -> EngineProcess:
+        def start() -> EngineProcess:
+            return EngineProcess(self.settings.engine, base.path, base.name, self.settings.data / "logs" / "engine.log")
+
+        engine = start()
+        self._children.append(Child("engine", lambda: start().process, engine.process, time.monotonic()))
+        return engine
+
+    def _add(self, name: str) -> None:
+        def start() -> "subprocess.Popen[bytes]":
+            with self._log(name).open("ab") as output:
+                return subprocess.Popen(
+                    [sys.executable, "-m", "ops.cli.app", name, "--config", str(self.config)],
+                    env=os.environ | {KEY_VARIABLES["internal"]: self._key}, start_new_session=True,
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                )  # fmt: skip
+
+        self._log(name).parent.mkdir(parents=True, exist_ok=True)
+        self._children.append(Child(name, start, start(), time.monotonic()))
+
+    def _log(self, name: str) -> Path:
+        return self.settings.data / "logs" / f"{name}.log"
+
+    def _await(self, url: str, name: str) -> None:
+        child = next(c for c in self._children if c.name == name)
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if child.process.poll() is not None:
+                raise LoraLoopError(f"{name} ended at its start: {last_error(self._log(name))}",
+                                    hint=f"Its whole log is {self._log(name)}.")  # fmt: skip
+            try:
+                if httpx.get(url, timeout=2, trust_env=False).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(TICK_SECONDS)
+        raise LoraLoopError(f"{name} was not ready after {READY_SECONDS} s.", hint=f"See {self._log(name)}.")
+
+    def _look(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.restart_at is None and child.process.poll() is not None:
+            child.deaths = 1 if now - child.started > STEADY_SECONDS else child.deaths + 1
+            wait = min(LONGEST_BACKOFF, 2.0 ** (child.deaths - 1) - 1)
+            child.restart_at = now + wait
+            stop_group(child.process)  # its workers, if it left any
+            self.tell(f"{child.name} ended with code {child.process.returncode}; restarting in {wait:.0f} s")
+        elif child.restart_at is not None and now >= child.restart_at:
+            child.process, child.started, child.restart_at = child.start(), now, None
+
+
+def run(settings: Settings, config: Path, tell: Tell) -> None:
+    """Starts the stack and watches over it until Ctrl-C or SIGTERM."""
+    stack = Stack(settings, config, tell)
+    signal.signal(signal.SIGTERM, _interrupt)
+    stack.start()
+    tell(f"Ready. Apps: http://{settings.gateway.listen}/v1   Ops: {settings.control_url}/promotions")
+    try:
+        stack.watch()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        tell("Stopping")
+        stack.stop()
+
+
+def _interrupt(*_: object) -> None:
+    """Makes SIGTERM end us the way Ctrl-C does, at start-up too."""
+    raise KeyboardInterrupt

@@ -1,0 +1,167 @@
+"""Views: what the ops API, the console and the command line show, made once from rows of the store.
+
+It owns names and shapes of shown data; it must not change anything.
+"""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from core.errors import UnknownDecision
+from core.ledger import verify_store
+from core.store import Store
+from ops.control import Control
+
+View = dict[str, Any]
+
+WORDS = {
+    "promoted": "Promoted",
+    "kept": "Champion kept",
+    "rolled_back": "Rolled back",
+    "inconclusive": "Inconclusive, champion kept",
+    "awaiting_approval": "Waits for approval",
+    "rejected": "Rejected",
+    "skipped": "Skipped",
+    "failed": "Failed",
+    "canary_started": "Canary started",
+    "switched": "Switched",
+}
+
+
+def models(control: Control) -> list[View]:
+    """Every model with its champion, canary, feedback since the last run, and newest decision."""
+    found = []
+    for name, settings in control.settings.models.items():
+        route = control.promotion.route(name)
+        since = control.store.rows("routes_of", model=name)
+        newest = control.store.rows("ledger_newest", model=name, limit=1)
+        feedback = control.store.row("feedback_since", model=name) or {"n": 0}
+        run = control.store.row("run_open_of", model=name)
+        found.append(
+            {
+                "model": name,
+                "champion": route.champion,
+                "since": _since(since, route.champion),
+                "canary": route.canary,
+                "share": route.share if route.canary is not None else None,
+                "rollback_to": route.previous,
+                "new_feedback": feedback["n"],
+                "run": {"id": run["id"], "state": run["state"]} if run else None,
+                "mode": settings.promotion.mode,
+                "labels": settings.labels,
+                "newest_decision": summary(newest[0]) if newest else None,
+            }
+        )
+    return found
+
+
+def _since(routes: list[View], champion: int) -> datetime | None:
+    start = None
+    for row in routes:
+        if row["champion"] != champion:
+            break
+        start = row["time"]
+    return start
+
+
+def summary(row: View) -> View:
+    """A row of the promotions list, with the primary KPI old → new where it was measured."""
+    body = json.loads(row["body"])
+    return {
+        "seq": row["seq"],
+        "id": row["id"],
+        "time": row["time"],
+        "model": row["model"],
+        "from_version": row["from_version"],
+        "to_version": row["to_version"],
+        "verdict": row["verdict"],
+        "reason": row["reason"],
+        "trigger": body["trigger"],
+        "actor": body["actor"],
+        "run_id": row["run_id"],
+        "primary": primary(body["evidence"]),
+        "gates": gates(body["evidence"]),
+        "hash": row["hash"],
+    }
+
+
+def primary(evidence: View) -> View | None:
+    """The primary KPI of champion and candidate with the difference's bounds."""
+    if "primary" not in evidence:
+        return None
+    kpi = evidence["primary"]
+    return {
+        "kpi": kpi,
+        "champion": evidence["arms"]["champion"][kpi],
+        "candidate": evidence["arms"]["candidate"][kpi],
+        "difference": evidence["differences"][kpi]["champion"],
+        "n": evidence["n"],
+        "users": evidence["users"],
+    }
+
+
+def gates(evidence: View) -> View | None:
+    """How many checks of the offline gate passed, of how many."""
+    checks = evidence.get("gate")
+    if not checks:
+        return None
+    return {"passed": sum(check["outcome"] == "pass" for check in checks), "of": len(checks)}
+
+
+def decisions(store: Store, model: str | None, limit: int) -> list[View]:
+    """The newest rows of the ledger."""
+    return [summary(row) for row in store.rows("ledger_newest", model=model, limit=limit)]
+
+
+def decision(store: Store, identity: str) -> View:
+    """One row of the ledger with all that it holds, and the canary's looks. Raises UnknownDecision."""
+    row = store.row("ledger_row", id=identity)
+    if row is None:
+        raise UnknownDecision(f"The ledger has no row {identity!r}.", hint="See: loraloop promotions")
+    looks = store.rows("canary_looks_of", run_id=row["run_id"]) if row["run_id"] else []
+    related = store.rows("ledger_of_run", run_id=row["run_id"]) if row["run_id"] else []
+    return (
+        summary(row)
+        | json.loads(row["body"])
+        | {
+            "time": row["time"],
+            "previous_hash": row["previous_hash"],
+            "looks": [look | {"body": json.loads(look["body"])} for look in looks],
+            "related": [summary(other) for other in related if other["id"] != row["id"]],
+        }
+    )
+
+
+def runs(store: Store, model: str | None, limit: int) -> list[View]:
+    """The newest runs, each with its last progress."""
+    found = store.rows("runs_newest", model=model, limit=limit)
+    for run in found:
+        steps = store.rows("run_metrics_of", run_id=run["id"])
+        last = steps[-1] if steps else None
+        run["progress"] = {k: last[k] for k in ("phase", "done", "total")} if last else None
+    return found
+
+
+def run(store: Store, identity: str) -> View:
+    """One run with every step. Raises UnknownDecision."""
+    row = store.row("run_get", id=identity)
+    if row is None:
+        raise UnknownDecision(f"There is no run {identity!r}.", hint="See: loraloop runs")
+    steps = store.rows("run_metrics_of", run_id=identity)
+    return row | {
+        "detail": json.loads(row["detail"]),
+        "steps": [step | {"metrics": json.loads(step["metrics"])} for step in steps],
+        "looks": [look | {"body": json.loads(look["body"])} for look in store.rows("canary_looks_of", run_id=identity)],
+        "decisions": [summary(other) for other in store.rows("ledger_of_run", run_id=identity)],
+    }
+
+
+def feedback(store: Store, model: str | None) -> list[View]:
+    """Feedback by model and type, with what matched no interaction."""
+    return store.rows("feedback_counts", model=model)
+
+
+def ledger(store: Store) -> View:
+    """Whether the ledger is whole."""
+    report = verify_store(store)
+    return {"ok": report.ok, "rows": report.rows, "head": report.head, "reason": report.reason}
