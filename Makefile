@@ -34,7 +34,7 @@ docs: $(STAMP) ## Write the generated references
 	$(BIN)/python -m ops.reference
 
 bench-lora: $(STAMP) ## Base, stock adapters and ours on the CPU, side by side
-	$(BIN)/python bench/lora.py
+	$(BIN)/python -m bench.lora
 
 lock: $(STAMP) ## Resolve requirements.lock anew
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh

@@ -54,7 +54,8 @@ def require_key(key: SecretStr | None) -> Callable[[Request], Awaitable[None]]:
         if key is None:
             return
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), key.get_secret_value().encode()):
+        # Headers are read as Latin-1, which gives the bytes back as they came.
+        if not hmac.compare_digest(given.encode("latin-1"), key.get_secret_value().encode()):
             raise KeyRefused("The API key is missing or wrong.", hint="Send Authorization: Bearer with your key.")
 
     return check

@@ -164,8 +164,8 @@ class EvaluationSettings(Section):
 class SplitSettings(Section):
     """Shares of users in each split; the rest is cut into holdout buckets h1 to h4."""
 
-    train: float = Field(default=0.6, gt=0, lt=1)
-    dev: float = Field(default=0.1, gt=0, lt=1)
+    train: float = Field(default=0.6, gt=0, lt=1, description="Users to learn from.")
+    dev: float = Field(default=0.1, gt=0, lt=1, description="Users to choose prompts and settings by.")
 
     @model_validator(mode="after")
     def _leaves_a_holdout(self) -> "SplitSettings":

@@ -26,7 +26,7 @@ from serve.tables import TableKeeper
 from serve.upstream import Upstream
 
 CONNECTIONS = 1024
-# vLLM and uvicorn close an idle connection after 5 s; ours must be gone before, or a request meets the closing.
+# An external engine, as stock vLLM, closes an idle connection after 5 s; ours must be gone before that.
 KEEPALIVE_SECONDS = 4
 
 

@@ -21,7 +21,9 @@ import httpx
 from core.basemodel import BaseModel, prepare
 from core.errors import LoraLoopError, NotReady, SettingsError
 from core.settings import KEY_VARIABLES, Settings, split_listen
+from serve import selfcheck
 from serve.engine import EngineProcess, last_error, stop_group
+from serve.vllm import VllmClient
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +113,8 @@ class Stack:
             if engine:
                 self.tell("Starting the engine (vLLM); this takes up to a minute or so")
                 seconds = engine.wait_ready()
-                self.tell(f"Engine ready after {seconds:.0f} s")
+                self.tell(f"Engine ready after {seconds:.0f} s; checking that adapters leave the base model alone")
+                self.tell(f"Self-check: {self._check(engine, base)}")
             self._await(f"{self.settings.control_url}/ready", "control")
             self._await(f"http://{self.settings.gateway.listen}/ready", "gateway")
         except BaseException:
@@ -148,6 +151,16 @@ class Stack:
         engine = start()
         self._children.append(Child("engine", lambda: start().process, engine.process, time.monotonic()))
         return engine
+
+    def _check(self, engine: EngineProcess, base: BaseModel) -> str:
+        client = VllmClient(engine.url)
+        try:
+            return selfcheck.check(
+                client, base=base.path, base_name=base.name, slots=self.settings.engine.max_loras,
+                folder=self.settings.data / "self-check",
+            )  # fmt: skip
+        finally:
+            client.close()
 
     def _add(self, name: str) -> None:
         def start() -> "subprocess.Popen[bytes]":

@@ -5,12 +5,14 @@ It owns names and shapes of shown data; it must not change anything.
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.errors import UnknownDecision
 from core.ledger import verify_store
 from core.store import Store
-from ops.control import Control
+
+if TYPE_CHECKING:  # the command line shows views too, and must not load all of control for it
+    from ops.control import Control
 
 View = dict[str, Any]
 
@@ -28,7 +30,7 @@ WORDS = {
 }
 
 
-def models(control: Control) -> list[View]:
+def models(control: "Control") -> list[View]:
     """Every model with its champion, canary, feedback since the last run, and newest decision."""
     found = []
     for name, settings in control.settings.models.items():

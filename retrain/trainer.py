@@ -31,18 +31,21 @@ class Trainer:
         file = job.write()
         log = file.with_name(LOG)
         environment = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")} | YIELDING
-        with log.open("w", encoding="utf-8") as output:
-            self._process = subprocess.Popen(
+        with (
+            log.open("w", encoding="utf-8") as output,
+            subprocess.Popen(
                 [sys.executable, "-m", "retrain.sft", str(file)], env=environment, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=output, text=True, start_new_session=True,
-            )  # fmt: skip
-            for line in self._process.stdout or ():
+            ) as process,
+        ):  # fmt: skip
+            self._process = process
+            for line in process.stdout or ():
                 step = Step.parse(line)
                 if step:
                     progress(step)
                 else:
                     output.write(line)
-            code = self._process.wait()
+            code = process.wait()
         if code:
             raise TrainingFailed(_reason(code, log, stopped=self._stopped.is_set()), hint=f"Its log is {log}.")
         return file.with_name(ADAPTER)

@@ -37,7 +37,8 @@ class VllmClient:
 
     def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None, timeout_s: float = 120) -> None:
         self.url = url
-        limits = httpx.Limits(max_connections=64)
+        # Shorter than the 5 s after which a stock vLLM closes an idle connection itself.
+        limits = httpx.Limits(max_connections=64, keepalive_expiry=3)
         self._http = httpx.Client(
             base_url=url, transport=transport, timeout=timeout_s, limits=limits, trust_env=False
         )

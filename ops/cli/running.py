@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from fastapi import FastAPI
 
 from core.basemodel import locate
 from core.errors import NotReady
@@ -17,6 +18,8 @@ from core.settings import Settings, split_listen
 from ops import doctor, up
 from ops.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, err, print_json, settings_from, tell
 from ops.starter import STARTER
+
+KEEP_ALIVE_SECONDS = 75
 
 
 def register(app: typer.Typer) -> None:
@@ -94,9 +97,12 @@ def _require_internal_key(settings: Settings) -> None:
         )
 
 
-def _serve(app: object, listen: str) -> None:
+def _serve(app: FastAPI, listen: str) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("httpx", "apscheduler"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     host, port = split_listen(listen)
-    uvicorn.run(app, host=host, port=port, access_log=False, log_config=None, timeout_graceful_shutdown=10)  # type: ignore[arg-type]
+    # Clients drop idle connections after some seconds; a server that did so at the same moment would break
+    # the request that is just being sent on one.
+    uvicorn.run(app, host=host, port=port, access_log=False, log_config=None, timeout_graceful_shutdown=10,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS)  # fmt: skip

@@ -22,6 +22,8 @@ OTHER_PROMPTS = (
     "You label sentiment. Reply positive if the writer is pleased, negative if displeased, neutral if neither.",
 )
 COMPLETION_EVERY = 8
+# Votes that failed on their way are made up for from these, so that the trigger is reached all the same.
+SPARE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Part:
 
     model: str
     learn: tuple[Act, ...]
+    spare: tuple[Act, ...]
     live: tuple[Act, ...]
     after: tuple[Act, ...]
     test: tuple[Rated, ...]
@@ -73,6 +76,7 @@ def make(model: str, texts: Sequence[Rated], *, learn: int, label_share: float, 
     return Part(
         model=model,
         learn=tuple(_act(model, text, rng.random() < label_share, n) for n, text in enumerate(teaching[:learn])),
+        spare=tuple(_act(model, text, False, n) for n, text in enumerate(teaching[learn : learn + SPARE])),
         live=tuple(_act(model, text, False, n) for n, text in enumerate(waiting[:live])),
         after=tuple(_act(model, text, False, n) for n, text in enumerate(waiting[live : live + after])),
         test=tuple(tested),

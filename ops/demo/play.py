@@ -86,7 +86,16 @@ class Play:
         acts = mixed(part.learn, companion.learn if companion else ())
         self.tell(f"Wave 1: {len(acts)} requests answered by the base model, rated by real raters")
         self._wave("wave 1", acts, part, companion)
-        self.stage.await_feedback(sum(p.votes for p in (part, companion) if p))
+        for each in (part, companion):
+            if each:
+                self._make_up(each)
+
+    def _make_up(self, part: Part) -> None:
+        """Votes that were lost on their way are counted as failed, and others sent for the trigger's sake."""
+        self.stage.await_feedback(part.model, self.crowd.acknowledged[part.model])
+        missing = part.votes - self.crowd.acknowledged[part.model]
+        if missing > 0:
+            self.record.seen += self.crowd.play(part.spare[:missing], tell=lambda _: None)
 
     def _await_runs(self, part: Part, companion: Part | None) -> None:
         for each in (part, companion):
@@ -161,6 +170,8 @@ class Play:
         for wave in self.record.waves[-2 if companion else -1 :]:
             rate = "–" if wave["approval"] is None else f"{wave['approval']:.1%}"
             self.tell(f"  {wave['model']}: {wave['requests']} requests, {wave['failed']} failed, approval {rate}")
+        for reason in sorted({s.failed for s in seen if s.failed})[:3]:
+            self.tell(f"  failed: {reason}")
 
     def _tell_decision(self, model: str) -> None:
         newest = self.stage.ledger(model)

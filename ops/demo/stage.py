@@ -69,14 +69,14 @@ class Stage:
             time.sleep(TICK_SECONDS)
         raise LoraLoopError(f"The run of {model} was not done after {timeout_s:.0f} s.", hint="See demo/data/logs.")
 
-    def await_feedback(self, expected: int, timeout_s: float = 60) -> None:
-        """Waits until control has taken in so many feedback rows."""
+    def await_feedback(self, model: str, expected: int, timeout_s: float = 60) -> None:
+        """Waits until control has taken in so many feedback rows of a model: none that was acknowledged is lost."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if sum(row["n"] for row in self.control.get("/api/feedback")) >= expected:
+            if sum(row["n"] for row in self.control.get("/api/feedback", model=model)) >= expected:
                 return
             time.sleep(TICK_SECONDS)
-        raise LoraLoopError(f"Control has not taken in {expected} feedback rows after {timeout_s:.0f} s.")
+        raise LoraLoopError(f"Control has not taken in {expected} feedback rows of {model} after {timeout_s:.0f} s.")
 
     def engine_name(self, model: str, version: int) -> str:
         """What the engine calls a version."""

@@ -20,7 +20,7 @@ from core.prompts import Text, answer_text
 from ops.demo.plan import INSTRUCTION, Act
 from ops.demo.ratings import LABELS
 
-CONCURRENCY = 32
+CONCURRENCY = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Crowd:
         self._clock = clock
         self._started = clock()
         self._lock = threading.Lock()
+        self.acknowledged: Counter[str] = Counter()
         self.flying: Counter[str] = Counter()
         self.together: Counter[frozenset[str]] = Counter()
 
@@ -103,6 +104,8 @@ class Crowd:
         if act.labels:
             said.append({"interaction_id": interaction, "type": "label", "value": act.opinion})
         self._http.post("/v1/feedback", json=said).raise_for_status()
+        with self._lock:
+            self.acknowledged[act.model] += len(said)
 
     def _counted(self, model: str) -> "_Flight":
         return _Flight(self, model)

@@ -1,0 +1,187 @@
+"""A fake of one vLLM server: the routes that LoraLoop uses, deterministic answers, and faults on demand.
+
+It owns the shapes of vLLM's API as far as the house relies on them; it must not know gateway or control.
+Ships beside the real client, so that tests need neither a model nor patches.
+"""
+
+import asyncio
+import hashlib
+import json
+import socket
+import threading
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+
+Fault = Literal["", "down", "error", "hang", "break"]
+VOCABULARY = 50_000
+DONE = b"data: [DONE]\n\n"
+
+
+class BrokenOff(Exception):
+    """The fake ends a connection in the middle of its answer, as asked."""
+
+
+def echo(model: str, prompt: str) -> str:
+    """The default answer: who was asked what."""
+    return f"{model} heard {prompt}"
+
+
+@dataclass
+class FakeEngine:
+    """One engine: what it has loaded, what it was asked, and what goes wrong.
+
+    Adapters named in `inert` score like the base model; `gap_s` is the time between events of a stream.
+    """
+
+    base_name: str = "base"
+    answer: Callable[[str, str], str] = echo
+    fault: Fault = ""
+    inert: set[str] = field(default_factory=set)
+    gap_s: float = 0.0
+    adapters: dict[str, str] = field(default_factory=dict)
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def reply(self, path: str, body: dict[str, Any], request_id: str) -> tuple[int, bytes | list[bytes]]:
+        """(status, the body or the events of a stream) for a request."""
+        self.requests.append((path, body))
+        if self.fault in ("error", "down"):
+            return _refuse(500 if self.fault == "error" else 503, "the fake fails as asked")
+        found: tuple[int, bytes | list[bytes]] = _refuse(404, "Not Found")
+        match path:
+            case "/health":
+                found = 200, b""
+            case "/v1/models":
+                found = _plain({"object": "list", "data": [{"id": n} for n in (self.base_name, *self.adapters)]})
+            case "/v1/load_lora_adapter" | "/v1/unload_lora_adapter":
+                found = self._change(path, body)
+            case "/tokenize":
+                tokens = [zlib.crc32(word.encode()) % VOCABULARY for word in body["prompt"].split()]
+                found = _plain({"tokens": tokens, "count": len(tokens)})
+            case "/v1/chat/completions" | "/v1/completions":
+                found = self._complete(path == "/v1/chat/completions", body, request_id)
+        return found
+
+    def _change(self, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        name = body["lora_name"]
+        if path == "/v1/load_lora_adapter":
+            if name in self.adapters:
+                return _refuse(400, f"The lora adapter '{name}' has already been loaded.")
+            self.adapters[name] = body["lora_path"]
+        elif self.adapters.pop(name, None) is None:
+            return _refuse(404, f"The lora adapter '{name}' cannot be found.")
+        return 200, b"Success"
+
+    def _complete(self, chat: bool, body: dict[str, Any], request_id: str) -> tuple[int, bytes | list[bytes]]:
+        model = body["model"]
+        if model != self.base_name and model not in self.adapters:
+            return _refuse(404, f"The model `{model}` does not exist.")
+        prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        words = self.answer(model, str(prompt)).split(" ")
+        usage = {"prompt_tokens": len(str(prompt).split()), "completion_tokens": len(words)}
+        usage["total_tokens"] = sum(usage.values())
+        head = {"id": ("chatcmpl-" if chat else "cmpl-") + request_id, "model": model, "created": 0}
+        if body.get("stream"):
+            asked = (body.get("stream_options") or {}).get("include_usage")
+            return 200, list(_events(head, chat, words, usage if asked else None))
+        text = " ".join(words)
+        shape = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+        choice = {"index": 0, "finish_reason": "stop", **shape}
+        if body.get("logprobs") and "logprob_token_ids" in body:
+            asked = [self._logprob(model, str(prompt), token) for token in body["logprob_token_ids"]]
+            choice["logprobs"] = {"content": [{"top_logprobs": asked}]}
+        return _plain(head | {"choices": [choice], "usage": usage})
+
+    def _logprob(self, model: str, prompt: str, token: int) -> dict[str, Any]:
+        who = self.base_name if model in self.inert else model
+        place = hashlib.sha256(f"{who}\n{prompt}\n{token}".encode()).digest()[0]
+        return {"token": f"token_id:{token}", "logprob": -1.0 - place / 64}
+
+    def transport(self) -> httpx.MockTransport:
+        """For `VllmClient(url, transport=…)`: no socket, no server."""
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            if self.fault == "down":
+                raise httpx.ConnectError("connection refused", request=request)
+            if self.fault == "hang":
+                raise httpx.ReadTimeout("timed out", request=request)
+            if self.fault == "break":
+                raise httpx.RemoteProtocolError("broke off", request=request)
+            body = json.loads(request.content or b"{}")
+            status, content = self.reply(request.url.path, body, request.headers.get("x-request-id", "0"))
+            return httpx.Response(status, content=content if isinstance(content, bytes) else b"".join(content))
+
+        return httpx.MockTransport(handle)
+
+    def app(self) -> FastAPI:
+        """The same as an ASGI app."""
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+        @app.api_route("/{path:path}", methods=["GET", "POST"])
+        async def any_route(path: str, request: Request) -> Response:
+            while self.fault == "hang":
+                await asyncio.sleep(0.01)
+            body = json.loads(await request.body() or b"{}")
+            status, content = self.reply(f"/{path}", body, request.headers.get("x-request-id", "0"))
+            media = "application/json" if isinstance(content, bytes) else "text/event-stream"
+            parts = [content[:20], content[20:]] if isinstance(content, bytes) else content
+            return StreamingResponse(self._send(parts), status, media_type=media)
+
+        return app
+
+    async def _send(self, parts: list[bytes]) -> AsyncIterator[bytes]:
+        for number, part in enumerate(parts):
+            if self.fault == "break" and number >= len(parts) // 2:
+                raise BrokenOff
+            yield part
+            await asyncio.sleep(self.gap_s)
+
+
+@contextmanager
+def running(app: Any, port: int = 0) -> Iterator[str]:
+    """Serves any ASGI app on a loopback port, in a thread, for the length of a with block; gives its URL."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        config = uvicorn.Config(app, log_level="critical", ws="none", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(10)
+
+
+def _events(head: dict[str, Any], chat: bool, words: list[str], usage: dict[str, int] | None) -> Iterator[bytes]:
+    pieces = [words[0], *(f" {word}" for word in words[1:])]
+    if chat:
+        yield _event(head, [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
+    for number, piece in enumerate(pieces, 1):
+        shape = {"delta": {"content": piece}} if chat else {"text": piece}
+        finish = "stop" if number == len(pieces) else None
+        yield _event(head, [{"index": 0, "finish_reason": finish, **shape}])
+    if usage is not None:
+        yield _event(head | {"usage": usage}, [])
+    yield DONE
+
+
+def _event(head: dict[str, Any], choices: list[dict[str, Any]]) -> bytes:
+    return b"data: " + json.dumps(head | {"choices": choices}).encode() + b"\n\n"
+
+
+def _plain(body: dict[str, Any]) -> tuple[int, bytes]:
+    return 200, json.dumps(body).encode()
+
+
+def _refuse(status: int, message: str) -> tuple[int, bytes]:
+    return status, json.dumps({"error": {"message": message, "type": "fake", "param": None, "code": status}}).encode()

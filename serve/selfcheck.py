@@ -1,0 +1,72 @@
+"""The self-check of a fresh engine: adapters beside the base model must not change what it says.
+
+It owns throw-away adapters and the refusal; how answers are compared is `serve.cpu_lora.selftest`'s.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from core.errors import EngineFailed
+from serve.cpu_lora.selftest import check_engine
+from serve.vllm import VllmClient
+
+RANK = 8
+# Large enough that another adapter's weights change every answer.
+SCALE = 0.05
+
+
+def check(client: VllmClient, *, base: Path, base_name: str, slots: int, folder: Path) -> str:
+    """Fills every slot, compares base answers alone and in company, and cleans up.
+
+    Returns what was found in a sentence. Raises EngineFailed when an answer changed: such an engine would
+    give users of one model another model's words, and every comparison of versions would be wrong.
+    """
+    names = [f"self-check-{number}" for number in range(slots)]
+    try:
+        for number, name in enumerate(names):
+            _write(folder / name, base, seed=number)
+            client.load(name, str((folder / name).resolve()))
+        found = check_engine(client.url, base_name, names)
+        for name in names:
+            client.unload(name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not found.ok:
+        raise EngineFailed(
+            f"The engine mixes adapters up and must not serve: {found.reason}.",
+            hint="Install the vLLM of requirements.lock; on a CPU, leave LORALOOP_CPU_LORA unset.",
+        )
+    return found.reason
+
+
+def _write(folder: Path, base: Path, *, seed: int) -> None:
+    """A random adapter on every linear layer of the base model's blocks."""
+    rng = np.random.default_rng(seed)
+    tensors: dict[str, np.ndarray] = {}
+    targets: set[str] = set()
+    for module, (wide, narrow) in _linear_layers(base).items():
+        key = f"base_model.model.{module}"
+        tensors[f"{key}.lora_A.weight"] = rng.normal(0, SCALE, (RANK, narrow)).astype(np.float32)
+        tensors[f"{key}.lora_B.weight"] = rng.normal(0, SCALE, (wide, RANK)).astype(np.float32)
+        targets.add(module.rpartition(".")[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": 2 * RANK, "bias": "none",
+              "target_modules": sorted(targets), "base_model_name_or_path": base.name}  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def _linear_layers(base: Path) -> dict[str, tuple[int, int]]:
+    found = {}
+    for file in sorted(base.glob("*.safetensors")):
+        with safe_open(file, framework="np") as weights:
+            for key in weights.keys():  # noqa: SIM118 — safe_open is no dictionary
+                shape = weights.get_slice(key).get_shape()
+                if ".layers." in key and key.endswith("_proj.weight") and len(shape) == 2:
+                    found[key.removesuffix(".weight")] = (shape[0], shape[1])
+    return found

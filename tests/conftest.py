@@ -1,0 +1,42 @@
+"""What several suites share: one tiny base model and one running stack a session."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.running import Running
+from tests.tiny import LABELS, make_base
+
+WAVE = 500
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny base model."""
+    return make_base(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The real thing: engine, control, gateway and trainer. Tests share it and run in the order of the loop."""
+    retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 8, "learning_rate": 0.02, "max_length": 64}
+    canary = {"share": 0.5, "first_look_users": 30, "planned_users": 100, "min_minutes": 0, "max_hours": 0.2}
+    common = {"labels": list(LABELS), "evaluation": {"bootstrap": 2000, "latency_items": 2}}
+    stack = Running(
+        tmp_path_factory.mktemp("running"),
+        {
+            "base_model": str(tiny_base),
+            "models": {
+                "notes": common
+                | {"retrain": retrain | {"min_new_feedback": 2 * WAVE}, "promotion": {"canary": canary}},
+                "noise": common | {"retrain": retrain | {"min_new_feedback": 300}, "promotion": {"canary": None}},
+            },
+        },
+    )
+    try:
+        stack.await_ready()
+        yield stack
+    finally:
+        left = stack.stop()
+        assert not left, f"processes {left} outlived loraloop up"

@@ -1,0 +1,95 @@
+"""A gateway that tests can ask: the real app on a loopback port, before the fake engine."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from core.records import Interaction
+from core.settings import build
+from core.spool import read_frames, segments
+from core.wire import Record, decode
+from ops.gateway_app import create_app
+from serve.fake import FakeEngine, running
+from serve.routing import ModelRoute, RoutingTable, Target
+
+CLOSED = "http://127.0.0.1:9"
+REQUEST = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}], "user": "ada"}
+
+
+def table(*engines: str) -> RoutingTable:
+    return RoutingTable(engines, {"reviews": ModelRoute(Target(7, "reviews-7"), None, 0.0, "s")})
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[FakeEngine, str]]:
+    engine = FakeEngine()
+    with running(engine.app()) as url:
+        yield engine, url
+
+
+class House:
+    """A gateway on a port, its client, and what stands in its spool."""
+
+    table = staticmethod(table)
+
+    def __init__(self, data: Path, engine: FakeEngine, url: str) -> None:
+        self.data, self.engine, self.engine_url, self.stack = data, engine, url, ExitStack()
+        self.http: httpx.Client
+
+    def open(self, *engines: str, control: str = CLOSED, cached: bool = True, **gateway: Any) -> "House":
+        folder = self.data / "gateways" / "gateway-1"
+        folder.mkdir(parents=True)
+        if cached:
+            (folder / "routes.json").write_text(table(*(engines or (self.engine_url,))).to_json())
+        settings = build({
+            "data": str(self.data), "models": {"reviews": {"labels": ["a", "b"]}},
+            "gateway": {"control_url": control} | gateway,
+        })  # fmt: skip
+        url = self.stack.enter_context(running(create_app(settings=settings)))
+        self.http = self.stack.enter_context(httpx.Client(base_url=url, timeout=10, trust_env=False))
+        return self
+
+    def post(self, path: str = "/v1/chat/completions", **body: Any) -> httpx.Response:
+        return self.http.post(path, json=REQUEST | body)
+
+    def events(self, **body: Any) -> list[str]:
+        text = self.post(stream=True, **body).text
+        assert text.endswith("\n\n")
+        return [event.removeprefix("data: ") for event in text.removesuffix("\n\n").split("\n\n")]
+
+    def spooled(self) -> list[Record]:
+        found = segments(self.data / "gateways" / "gateway-1" / "spool")
+        return [decode(payload) for s in found for payload, _ in read_frames(s.path.read_bytes())]
+
+    @staticmethod
+    def until(fact: Callable[[], bool], seconds: float = 5) -> None:
+        deadline = time.monotonic() + seconds
+        while not fact():
+            assert time.monotonic() < deadline, "it did not come true"
+            time.sleep(0.01)
+
+    def only(self) -> Interaction:
+        self.until(lambda: len(self.spooled()) == 1)
+        (record,) = self.spooled()
+        assert isinstance(record, Interaction)
+        return record
+
+
+@pytest.fixture
+def house(tmp_path: Path, served: tuple[FakeEngine, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    for name in os.environ:
+        if name.startswith("LORALOOP_"):
+            monkeypatch.delenv(name)
+    engine, url = served
+    engine.fault, engine.gap_s, engine.adapters = "", 0.0, {"reviews-7": "/x"}
+    engine.requests.clear()
+    made = House(tmp_path, engine, url)
+    with made.stack:
+        yield made
+        engine.fault = ""

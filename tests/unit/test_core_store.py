@@ -1,0 +1,211 @@
+"""Facts about the store and the ledger in it."""
+
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import ledger
+from core.errors import StoreError, StoreNewer
+from core.records import Decision, Verdict
+from core.store import Store
+
+NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
+
+
+def add_version(transaction: Any, version: int) -> None:
+    transaction.run(
+        "version_add", model="m", version=version, engine_name=f"m-{version}", path=None, sha256=None, rank=0,
+        run_id=None, time=NOW,
+    )  # fmt: skip
+
+
+def decision(number: int, **changes: Any) -> Decision:
+    fields: dict[str, Any] = {
+        "id": f"d{number}", "time": NOW + timedelta(minutes=number), "model": "m", "from_version": 0,
+        "to_version": number, "verdict": Verdict.PROMOTED, "reason": "macro F1 +0.8 points, needs +0.0 — “ja”",
+        "trigger": "schedule", "actor": "loraloop", "evidence": {"n": 3, "p": 0.25},
+    }  # fmt: skip
+    return Decision(**(fields | changes))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    store = Store(tmp_path / "loraloop.duckdb")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def chain(store: Store) -> list[dict[str, Any]]:
+    for number in range(1, 6):
+        with store.transaction() as transaction:
+            ledger.append(transaction, decision(number))
+    return store.rows("ledger_chain")
+
+
+def test_a_migration_is_done_once(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "loraloop.duckdb"
+    for number in range(3):
+        store = Store(path)
+        store.run("spool_advance", spool="g", segment=number, offset=1)
+        store.close()
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute("SELECT count(*), max(version) FROM schema_version").fetchall() == [(1, 1)]
+        assert connection.execute("SELECT count(*) FROM spool_offsets").fetchall() == [(3,)]
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "loraloop.duckdb"
+    Store(path).close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (99)")
+    with pytest.raises(StoreNewer, match="schema 99; this LoraLoop knows 1") as caught:
+        Store(path)
+    assert "Upgrade" in caught.value.hint
+    with duckdb.connect(str(path)) as connection:  # the refusal let go of the file
+        assert connection.execute("SELECT max(version) FROM schema_version").fetchall() == [(99,)]
+
+
+def test_a_file_that_is_no_store_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "loraloop.duckdb"
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(path)
+
+
+def test_a_transaction_takes_effect_as_a_whole_or_not_at_all(store: Store) -> None:
+    class Halt(Exception):
+        pass
+
+    with pytest.raises(Halt), store.transaction() as transaction:  # noqa: PT012 — the halt comes last
+        add_version(transaction, 1)
+        assert len(transaction.rows("versions_of", model="m")) == 1
+        raise Halt
+    assert store.rows("versions_of", model="m") == []
+
+
+def test_a_refused_statement_undoes_its_transaction_and_the_store_goes_on(store: Store) -> None:
+    with store.transaction() as transaction:
+        add_version(transaction, 1)
+    with pytest.raises(duckdb.ConstraintException), store.transaction() as transaction:  # noqa: PT012
+        add_version(transaction, 2)
+        add_version(transaction, 1)
+    with store.transaction() as transaction:
+        add_version(transaction, 3)
+    assert [row["version"] for row in store.rows("versions_of", model="m")] == [1, 3]
+
+
+def test_readers_see_nothing_of_an_open_transaction(store: Store) -> None:
+    with store.transaction() as transaction:
+        add_version(transaction, 1)
+        assert store.row("version_get", model="m", version=1) is None
+    assert store.row("version_get", model="m", version=1) is not None
+
+
+def test_writers_in_many_threads_wait_for_each_other(store: Store) -> None:
+    def write(first: int) -> None:
+        for number in range(first, first + 10):
+            with store.transaction() as transaction:
+                ledger.append(transaction, decision(number))
+
+    threads = [threading.Thread(target=write, args=(n * 10,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    report = ledger.verify_store(store)
+    assert report.ok and report.rows == 40
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2100, 1, 1)), st.integers(-12, 12))
+def test_a_time_comes_back_as_the_same_moment_in_utc(naive: datetime, hours: int) -> None:
+    time = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
+    store = Store(":memory:")
+    store.run("revocation_add", feedback_id="f", time=time)
+    with store.transaction() as transaction:
+        found = transaction._connection.execute("SELECT time FROM revocations").fetchone()
+    store.close()
+    assert found and found[0].replace(tzinfo=UTC) == time
+
+
+def test_a_whole_ledger_is_proved(chain: list[dict[str, Any]], store: Store) -> None:
+    report = ledger.verify_store(store)
+    assert report == ledger.ChainReport(True, 5, chain[-1]["hash"], "5 rows, each follows from the one before.")
+    assert ledger.verify([]).head == ledger.GENESIS
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_a_changed_row_is_found_and_named(data: st.DataObject) -> None:
+    rows = LEDGER()
+    place = data.draw(st.integers(0, len(rows) - 1))
+    column = data.draw(st.sampled_from(sorted(rows[0])))
+    rows[place][column] = {
+        "seq": 77, "time": NOW - timedelta(days=1), "from_version": 9, "to_version": 9,
+        "body": rows[place]["body"].replace("promoted", "rejected"),
+    }.get(column, "forged")  # fmt: skip
+    report = ledger.verify(rows)
+    assert not report.ok
+    assert f"({rows[place]['id']})" in report.reason or column == "hash"
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 3))
+def test_a_removed_row_is_found_and_its_successor_named(place: int) -> None:
+    rows = LEDGER()
+    del rows[place]
+    report = ledger.verify(rows)
+    assert not report.ok and f"Row {place + 2} (d{place + 2})" in report.reason
+    for number, row in enumerate(rows, 1):
+        row["seq"] = number  # renumbered, to hide it
+    assert "does not follow from the row before" in ledger.verify(rows).reason
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.permutations(range(5)).filter(lambda order: list(order) != sorted(order)))
+def test_reordered_rows_are_found(order: list[int]) -> None:
+    rows = [LEDGER()[place] for place in order]
+    assert not ledger.verify(rows).ok
+    for number, row in enumerate(rows, 1):
+        row["seq"] = number
+    assert not ledger.verify(rows).ok
+
+
+def LEDGER() -> list[dict[str, Any]]:  # noqa: N802 — a constant, made fresh
+    rows, previous = [], ledger.GENESIS
+    for number in range(1, 6):
+        made = decision(number)
+        body = ledger.canonical(made)
+        row = {name: getattr(made, name) for name in
+               ("id", "time", "model", "from_version", "to_version", "reason", "run_id")}  # fmt: skip
+        row |= {"seq": number, "verdict": "promoted", "body": body, "previous_hash": previous}
+        row["hash"] = previous = ledger.seal(previous, body)
+        rows.append(row)
+    return rows
+
+
+def test_a_time_changed_in_the_store_is_found(chain: list[dict[str, Any]], store: Store) -> None:
+    with store.transaction() as transaction:
+        transaction._connection.execute("UPDATE decisions SET time = time - INTERVAL 1 DAY WHERE seq = 3")
+    assert ledger.verify_store(store).reason == "Row 3 (d3): its column time differs from what was sealed."
+
+
+def test_a_ledger_append_that_is_undone_leaves_no_gap(chain: list[dict[str, Any]], store: Store) -> None:
+    with pytest.raises(ValueError, match="Out of range"), store.transaction() as transaction:
+        ledger.append(transaction, decision(6, evidence={"x": float("nan")}))
+    with store.transaction() as transaction:
+        ledger.append(transaction, decision(7))
+    assert ledger.verify_store(store).rows == 6
+
+
+def test_the_newest_decisions_come_first(chain: list[dict[str, Any]], store: Store) -> None:
+    found = store.rows("ledger_newest", model=None, limit=2)
+    assert [row["id"] for row in found] == ["d5", "d4"]
+    assert found[0]["time"] == NOW + timedelta(minutes=5)

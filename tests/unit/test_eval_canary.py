@@ -1,0 +1,117 @@
+"""Facts about the canary gate and its formulas."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from core.settings import CanarySettings
+from eval.canary import ArmCounts, Plan, look
+from eval.judgement import Outcome
+from eval.sequential import harm_evidence, margin, sample_ratio_p, tuning
+
+SETTINGS = CanarySettings(share=0.5, first_look_users=30, planned_users=200, min_minutes=0, max_hours=1)
+PLAN = Plan(share=0.5, score_sd=0.4)
+CONTROL = ArmCounts(200, 2000, 0.2, 0.4, 0.9, 0.01, 0)
+
+
+def outcome(canary: ArmCounts, control: ArmCounts = CONTROL, minutes: float = 5,
+            settings: CanarySettings = SETTINGS) -> tuple[Outcome, str]:  # fmt: skip
+    judgement = look(control, canary, PLAN, settings, minutes=minutes).judgement
+    return judgement.outcome, judgement.reason
+
+
+def test_a_better_candidate_is_promoted_with_the_bound_that_says_so():
+    found, reason = outcome(replace(CONTROL, score_mean=0.6))
+    assert found is Outcome.PASS
+    assert "lower bound" in reason
+
+
+def test_a_worse_candidate_is_rolled_back():
+    assert outcome(replace(CONTROL, score_mean=-0.3))[0] is Outcome.FAIL
+
+
+def test_before_the_first_look_nothing_is_decided():
+    few = replace(CONTROL, users=29, score_mean=0.9)
+    found, reason = outcome(few, replace(CONTROL, users=33))
+    assert found is Outcome.WAIT
+    assert reason == "29 of 30 users in the smaller arm before the first look."
+
+
+def test_a_harmed_arm_is_rolled_back_even_before_the_first_look():
+    hurt = replace(CONTROL, users=25, score_mean=0.9, harmed=15)
+    assert outcome(hurt, replace(CONTROL, users=25))[0] is Outcome.FAIL
+
+
+def test_a_broken_split_halts_the_experiment():
+    found, reason = outcome(replace(CONTROL, users=90, score_mean=0.6))
+    assert found is Outcome.INCONCLUSIVE
+    assert "planned share" in reason
+
+
+def test_a_candidate_that_only_makes_people_vote_more_is_not_promoted():
+    eager = replace(CONTROL, score_mean=0.6, rate_mean=1.0)
+    found, reason = outcome(eager, replace(CONTROL, rate_mean=0.6))
+    assert found is Outcome.WAIT
+    assert "Feedback rates" in reason
+    assert outcome(eager, replace(CONTROL, rate_mean=0.6), minutes=61)[0] is Outcome.INCONCLUSIVE
+
+
+def test_promotion_waits_for_the_shortest_time():
+    settings = SETTINGS.model_copy(update={"min_minutes": 30})
+    better = replace(CONTROL, score_mean=0.6)
+    assert outcome(better, minutes=10, settings=settings)[0] is Outcome.WAIT
+    assert outcome(better, minutes=31, settings=settings)[0] is Outcome.PASS
+
+
+def test_a_tie_ends_inconclusive_when_strict_and_the_time_is_up():
+    strict = SETTINGS.model_copy(update={"strict": True})
+    assert outcome(CONTROL, minutes=59, settings=strict)[0] is Outcome.WAIT
+    assert outcome(CONTROL, minutes=60, settings=strict)[0] is Outcome.INCONCLUSIVE
+
+
+def test_nobody_yet_is_no_error():
+    nobody = ArmCounts(0, 0, 0.0, 0.0, 0.0, 0.0, 0)
+    assert outcome(nobody, nobody)[0] is Outcome.WAIT
+
+
+def test_the_harm_evidence_is_the_mixture_it_claims_to_be():
+    a, b, share, ratio = 7, 3, 0.3, 1.5
+    bound = ratio * share / (ratio * share + 1 - share)
+    mixed, _ = integrate.quad(lambda p: p**a * (1 - p) ** b, bound, 1)
+    expected = math.log(mixed / (1 - bound) / (bound**a * (1 - bound) ** b))
+    assert harm_evidence(a, b, share, ratio) == pytest.approx(expected)
+
+
+def test_the_sample_ratio_test_is_one_over_the_bayes_factor():
+    a, b, share, k = 60, 40, 0.5, 100.0
+    factor = stats.betabinom.pmf(a, a + b, k * share, k * (1 - share)) / stats.binom.pmf(a, a + b, share)
+    assert sample_ratio_p(a, b, share) == pytest.approx(min(1.0, 1 / factor))
+
+
+def test_the_sequence_holds_at_every_look():
+    """2,000 canaries of equal models, looked at after every user: few are ever outside."""
+    rng = np.random.default_rng(11)
+    users, runs, alpha = 400, 2000, 0.05
+    rho2 = tuning(alpha, 400, 0.25, 0.5)
+    arms = rng.random((runs, users)) < 0.5
+    scores = rng.normal(0, 0.5, (runs, users))
+    crossed = np.zeros(runs, dtype=bool)
+    for n in range(60, users + 1, 10):
+        difference, error = _difference(scores[:, :n], arms[:, :n])
+        half = np.array([margin(alpha, rho2, n, e) for e in error])
+        crossed |= difference - half > 0
+    assert crossed.mean() <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / runs)
+
+
+def _difference(scores: np.ndarray, arms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def mean_and_error(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        count = chosen.sum(1)
+        mean = (scores * chosen).sum(1) / count
+        variance = (((scores - mean[:, None]) ** 2) * chosen).sum(1) / (count - 1)
+        return mean, variance / count
+
+    (treated, error_t), (control, error_c) = mean_and_error(arms), mean_and_error(~arms)
+    return treated - control, np.sqrt(error_t + error_c)

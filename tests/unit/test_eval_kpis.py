@@ -1,0 +1,78 @@
+"""Facts about KPIs: the resampled forms agree with scikit-learn on the very resample."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eval import kpis
+from eval.evidence import ArmScores, measure
+
+ITEMS, LABELS = 40, 3
+
+
+def scores(seed: int, n: int = ITEMS) -> tuple[kpis.Ints, kpis.Floats, kpis.Ints]:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, LABELS, n)
+    # Few distinct values, so that ties occur.
+    raw = rng.integers(1, 6, (n, LABELS)).astype(float)
+    users = np.unique(rng.integers(0, 9, n), return_inverse=True)[1].astype(np.int64)
+    return truth, raw / raw.sum(1, keepdims=True), users
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(["accuracy", "macro_f1", "weighted_f1", "brier"]))
+def test_a_resample_scores_as_the_repeated_items_would(seed: int, kpi: str):
+    truth, probabilities, users = scores(seed)
+    weights = kpis.user_weights(users, 5, seed)
+    found = kpis.resampled(kpi, truth, probabilities, weights)
+    for row, value in zip(weights.astype(int), found, strict=True):
+        again = np.repeat(np.arange(ITEMS), row)
+        assert value == pytest.approx(kpis.POINT[kpi](truth[again], probabilities[again]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_resampled_roc_auc_is_scikit_learns_with_ties_half(seed: int):
+    truth, probabilities, users = scores(seed)
+    weights = kpis.user_weights(users, 5, seed)
+    found = kpis.resampled("roc_auc", truth, probabilities, weights)
+    for row, value in zip(weights.astype(int), found, strict=True):
+        again = np.repeat(np.arange(ITEMS), row)
+        assert value == pytest.approx(kpis.roc_auc(truth[again], probabilities[again]), nan_ok=True)
+
+
+def test_items_of_one_user_are_always_drawn_together():
+    _, _, users = scores(1)
+    weights = kpis.user_weights(users, 50, 3)
+    for user in range(users.max() + 1):
+        own = weights[:, users == user]
+        assert (own == own[:, :1]).all()
+
+
+def test_a_single_class_has_no_roc_auc():
+    truth = np.zeros(5, dtype=np.int64)
+    assert np.isnan(kpis.roc_auc(truth, np.full((5, 2), 0.5)))
+
+
+def test_a_sure_and_right_answer_has_no_calibration_error():
+    truth = np.array([0, 1, 1])
+    assert kpis.calibration_error(truth, np.eye(2)[truth]) == pytest.approx(0.0)
+
+
+def test_two_equal_arms_differ_by_nothing():
+    truth, probabilities, users = scores(5)
+    arm = ArmScores(probabilities, np.ones(ITEMS), np.full(ITEMS, 9))
+    evidence = measure(truth, users, {"champion": arm, "candidate": arm}, primary="macro_f1", primary_level=0.03,
+                       level=0.05, resamples=200, seed=0)  # fmt: skip
+    gain = evidence.differences["macro_f1"]["champion"]
+    assert (gain.value, gain.lower, gain.upper) == (0.0, 0.0, 0.0)
+    assert gain.level == 0.03
+
+
+def test_the_confusion_counts_truth_by_answer():
+    truth, users = np.array([0, 0, 1]), np.array([0, 1, 2])
+    arm = ArmScores(np.eye(2)[[0, 1, 1]], np.ones(3), np.ones(3, dtype=np.int64))
+    evidence = measure(truth, users, {"base": arm}, primary="accuracy", primary_level=0.05, level=0.05, resamples=200,
+                       seed=0)  # fmt: skip
+    assert evidence.confusion["base"] == [[1, 1], [0, 1]]

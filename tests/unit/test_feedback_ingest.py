@@ -1,0 +1,217 @@
+"""Facts about ingest: each row exactly once, in whatever order and how often the pieces come."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import SpoolFull
+from core.http import install_errors
+from core.records import Feedback, Interaction, Revocation
+from core.spool import SpoolWriter, frame, read_frames, segments
+from core.store import Store
+from core.wire import Record, decode, encode
+from feedback import routes
+from feedback.ingest import create_router, ingest
+
+NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+
+
+def asked(identity: str, **changes: Any) -> Interaction:
+    fields: dict[str, Any] = {
+        "id": identity, "time": NOW, "model": "m", "version": 0, "arm": "champion", "share": 0.0, "bucket": 0.5,
+        "user": "u", "conversation": None, "endpoint": "chat", "request": {"messages": []}, "answer": "a",
+        "finish_reason": "stop", "status": 200, "latency_ms": 1.0, "ttft_ms": None, "prompt_tokens": 1,
+        "completion_tokens": 1, "streamed": False,
+    }  # fmt: skip
+    return Interaction(**(fields | changes))
+
+
+def said(identity: str, about: str, value: Any = True, kind: str = "thumbs") -> Feedback:
+    return Feedback(identity, NOW, about, None, kind, value)
+
+
+def pieces(*records: Record) -> bytes:
+    return b"".join(frame(encode(record)) for record in records)
+
+
+@pytest.fixture
+def store() -> Any:
+    store = Store(":memory:")
+    yield store
+    store.close()
+
+
+def query(store: Store, sql: str) -> list[Any]:
+    with store.transaction() as transaction:
+        return transaction._connection.execute(sql).fetchall()
+
+
+records = [asked("i1"), said("f1", "i1"), asked("i2"), Revocation("f2", NOW), said("f2", "i2"), asked("i3", user="ü\0")]
+SEGMENT = pieces(*records)
+STEP = st.tuples(st.integers(0, 1), st.integers(0, len(SEGMENT) + 5), st.integers(0, len(SEGMENT)))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(STEP, max_size=12))
+def test_every_row_arrives_once_for_any_sequence_of_pieces(steps: list[tuple[int, int, int]]) -> None:
+    store = Store(":memory:")
+    for segment, offset, size in steps:  # repeated, overlapping, out of date, torn anywhere
+        known = store.row("spool_offset", spool="g", segment=segment)
+        taken, end = ingest(store, "g", segment, offset, SEGMENT[offset : offset + size])
+        assert taken is (offset == (known["offset"] if known else 0))
+    for segment in (0, 1):  # a shipper that then does as it is told
+        taken, end = False, 0
+        while end < len(SEGMENT):
+            _, end = ingest(store, "g", segment, end, SEGMENT[end:])
+    assert query(store, "SELECT id FROM interactions ORDER BY id") == [("i1",), ("i2",), ("i3",)]
+    assert query(store, "SELECT id, revoked_at IS NULL FROM feedback ORDER BY id") == [("f1", True), ("f2", False)]
+    store.close()
+
+
+def test_rows_and_offset_are_committed_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.store import Transaction
+
+    real = Transaction.run
+
+    def run(self: Transaction, name: str, **parameters: Any) -> None:
+        if name == "spool_advance":
+            raise RuntimeError("killed")
+        real(self, name, **parameters)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "run", run)
+        with pytest.raises(RuntimeError, match="killed"):
+            ingest(store, "g", 1, 0, SEGMENT)
+    assert query(store, "SELECT count(*) FROM interactions") == [(0,)]
+    assert ingest(store, "g", 1, 0, SEGMENT) == (True, len(SEGMENT))
+
+
+def test_a_torn_tail_waits_and_a_piece_from_elsewhere_is_told_where_to_go_on(store: Store) -> None:
+    first = len(pieces(records[0]))
+    assert ingest(store, "g", 1, 0, SEGMENT[: first + 3]) == (True, first)
+    assert ingest(store, "g", 1, 0, SEGMENT) == (False, first)
+    assert ingest(store, "g", 1, first + 1, SEGMENT[first + 1 :]) == (False, first)
+    assert ingest(store, "g", 1, first, SEGMENT[first:]) == (True, len(SEGMENT))
+    assert ingest(store, "other", 1, 0, SEGMENT) == (True, len(SEGMENT))  # the same ids from another gateway
+    assert query(store, "SELECT count(*) FROM interactions") == [(3,)]
+
+
+def test_a_frame_that_is_no_record_is_passed_over(store: Store) -> None:
+    odd = b"".join(map(frame, (b"[]", b'"text"', b"{}", b'{"kind":"interaction"}', b"\xff", b'{"kind":["x"]}')))
+    data = odd + pieces(asked("i1"))
+    assert ingest(store, "g", 1, 0, data) == (True, len(data))
+    assert query(store, "SELECT id FROM interactions") == [("i1",)]
+
+
+def test_a_revocation_may_come_before_its_feedback(store: Store) -> None:
+    ingest(store, "g", 1, 0, pieces(Revocation("f1", NOW + timedelta(hours=1))))
+    ingest(store, "g", 2, 0, pieces(said("f1", "i1"), said("f2", "i1")))
+    assert query(store, "SELECT id, revoked_at FROM feedback ORDER BY id") == [
+        ("f1", datetime(2026, 3, 1, 4, 0)), ("f2", None)
+    ]  # fmt: skip
+
+
+def test_a_second_revocation_does_not_move_the_first(store: Store) -> None:
+    ingest(store, "g", 1, 0, pieces(said("f1", "i1"), Revocation("f1", NOW)))
+    ingest(store, "g", 2, 0, pieces(Revocation("f1", NOW + timedelta(hours=1)), said("f1", "i1")))
+    assert query(store, "SELECT revoked_at FROM feedback") == [(NOW.replace(tzinfo=None),)]
+
+
+def test_feedback_before_its_interaction_joins_later(store: Store) -> None:
+    ingest(store, "g", 1, 0, pieces(said("f1", "i1")))
+    assert store.rows("feedback_by_type", model="m") == []
+    assert store.rows("feedback_counts", model=None)[0]["model"] is None
+    ingest(store, "g", 1, len(pieces(said("f1", "i1"))), pieces(asked("i1")))
+    assert store.rows("feedback_by_type", model="m") == [{"type": "thumbs", "n": 1}]
+
+
+def test_the_route_takes_a_piece_and_answers_with_the_offset(store: Store) -> None:
+    app = FastAPI()
+    app.include_router(create_router(store))
+    client = TestClient(app)
+    answer = client.post("/internal/spool/gateway-1/7?offset=0", content=SEGMENT)
+    assert (answer.status_code, answer.json()) == (200, {"offset": len(SEGMENT)})
+    again = client.post("/internal/spool/gateway-1/7?offset=0", content=SEGMENT)
+    assert (again.status_code, again.json()) == (409, {"offset": len(SEGMENT)})
+    assert client.post("/internal/spool/gateway-1/seven?offset=0", content=b"").status_code == 422
+
+
+class Doors:
+    """The feedback routes on a real spool."""
+
+    def __init__(self, folder: Path) -> None:
+        self.spool, self.counted = SpoolWriter(folder), []
+        app = FastAPI()
+        install_errors(app)
+        count: list[str] = self.counted
+        app.include_router(routes.create_router(spool=self.spool, clock=lambda: NOW, count=count.append))
+        self.client = TestClient(app)
+
+    def records(self) -> list[Record]:
+        found = segments(self.spool.folder)
+        return [decode(payload) for s in found for payload, _ in read_frames(s.path.read_bytes())]
+
+
+@pytest.fixture
+def doors(tmp_path: Path) -> Any:
+    doors = Doors(tmp_path)
+    yield doors
+    doors.spool.close()
+
+
+def test_feedback_is_acknowledged_after_the_fsync_that_covers_it(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    real = SpoolWriter.durable
+
+    async def durable(self: SpoolWriter, ticket: int) -> None:
+        await real(self, ticket)
+        assert self._synced >= ticket == self._appended
+        order.append("durable")
+
+    monkeypatch.setattr(SpoolWriter, "durable", durable)
+    body = [{"interaction_id": f"i{n}", "type": "thumbs", "value": True} for n in range(3)]
+    answer = doors.client.post("/v1/feedback", json=body)
+    order.append("answered")
+    assert answer.status_code == 202 and order == ["durable", "answered"]
+    assert [entry["feedback_id"] for entry in answer.json()] == [record.id for record in doors.records()]  # type: ignore[union-attr]
+    assert doors.counted == ["thumbs"] * 3
+
+
+def test_one_object_is_answered_with_one_object_and_keeps_its_own_id(doors: Doors) -> None:
+    body = {"id": "mine", "conversation_id": "c", "type": "comment", "value": "good", "metadata": {"page": "7"}}
+    assert doors.client.post("/v1/feedback", json=body).json() == {"feedback_id": "mine"}
+    assert doors.records() == [Feedback("mine", NOW, None, "c", "comment", "good", metadata={"page": "7"})]
+
+
+def test_feedback_is_taken_back_by_its_id(doors: Doors) -> None:
+    assert doors.client.delete("/v1/feedback/f1").status_code == 202
+    assert doors.records() == [Revocation("f1", NOW)]
+
+
+@pytest.mark.parametrize("identity", ["%00", "a%20b", "%C3%BC", "x" * 129])
+def test_an_id_that_feedback_cannot_have_cannot_be_taken_back(doors: Doors, identity: str) -> None:
+    assert doors.client.delete(f"/v1/feedback/{identity}").status_code == 422
+    assert doors.records() == []
+
+
+def test_a_batch_with_one_wrong_entry_leaves_nothing_behind(doors: Doors) -> None:
+    good = {"interaction_id": "i", "type": "thumbs", "value": True}
+    answer = doors.client.post("/v1/feedback", json=[good, good | {"value": "yes"}])
+    assert answer.status_code == 422 and answer.json()["error"]["message"].startswith("1: value: thumbs")
+    assert doors.records() == []
+
+
+def test_a_full_spool_is_503_with_retry_after(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise SpoolFull("The spool is full.", hint="Free space.")
+
+    monkeypatch.setattr(SpoolWriter, "append", full)
+    answer = doors.client.post("/v1/feedback", json={"interaction_id": "i", "type": "thumbs", "value": True})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "spool_full")
+    assert answer.headers["retry-after"] == "2" and doors.counted == []

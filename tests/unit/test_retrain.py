@@ -1,0 +1,262 @@
+"""Facts about cycles: when they start, what they refuse, and what the ledger learns of each end."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.basemodel import BaseModel
+from core.errors import SettingsError, TrainingFailed
+from core.records import Feedback, Interaction, Version
+from core.settings import RetrainSettings, Settings, build
+from core.spool import frame
+from core.store import Store
+from core.wire import encode
+from eval import promotion as promotions
+from eval.evaluation import Result
+from eval.evidence import Difference, Evidence, Measure
+from eval.promotion import Promotion
+from feedback.ingest import ingest
+from retrain import cycle as cycles
+from retrain.cycle import Cycle
+from retrain.job import Job, Step
+from retrain.objective import choose
+from retrain.scheduler import Scheduler
+from retrain.trainer import Trainer
+from retrain.triggers import due
+from serve.reconciler import EngineState
+from serve.switchboard import Switchboard
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def test_enough_new_feedback_starts_a_run_and_says_so():
+    settings = RetrainSettings(min_new_feedback=5)
+    assert due(4, None, settings) is None
+    assert due(5, None, settings) == "5 new feedback rows, 5 wanted"
+
+
+def test_a_model_has_one_run_at_a_time():
+    assert due(10_000, "run-1", RetrainSettings(min_new_feedback=5)) is None
+
+
+def test_too_few_labels_are_refused_with_what_is_missing():
+    found = choose({"a": 10, "b": 9}, RetrainSettings(min_labels=20))
+    assert found.name is None
+    assert found.reason == "19 labels in the train split; retrain.min_labels wants 20."
+
+
+def test_labels_of_one_kind_train_no_classifier():
+    assert choose({"a": 500, "b": 0}, RetrainSettings(min_labels=20)).name is None
+
+
+def test_a_step_survives_its_line_and_other_lines_are_none():
+    step = Step(3, 10, {"loss": 0.5})
+    assert Step.parse(step.line()) == step
+    assert Step.parse("{'loss': 0.5}") is None
+
+
+class StubTrainer:
+    """Stands where the trainer's process does and leaves a folder, or fails."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+
+    def run(self, job: Job, progress: Callable[[Step], None]) -> Path:
+        progress(Step(1, 1, {"loss": 0.1}))
+        if self.fails:
+            raise TrainingFailed(self.fails)
+        folder = Path(job.output) / "adapter"
+        folder.mkdir(parents=True)
+        return folder
+
+    def stop(self) -> None:
+        pass
+
+
+class StubReconciler:
+    """Every engine holds everything."""
+
+    clients = (None,)
+
+    def reconcile(self, wanted: Any, may_unload: Any) -> list[EngineState]:
+        return [EngineState("http://engine", True, (), ())]
+
+
+def result(gain: float) -> Result:
+    arm = {kpi: Measure(0.7, 0.6, 0.8) for kpi in ("accuracy", "macro_f1")}
+    difference = Difference(gain, gain - 0.02, gain + 0.02, 0.03)
+    differences = {"macro_f1": dict.fromkeys(("champion", "base", "rag"), difference)}
+    arms = dict.fromkeys(("base", "rag", "champion", "candidate"), arm)
+    return Result(Evidence(100, 30, arms, differences, {}, "h1", 1), {}, "")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return build(
+        {
+            "data": str(tmp_path),
+            "models": {
+                "reviews": {
+                    "labels": ["a", "b"],
+                    "retrain": {"schedule": None, "min_labels": 8, "min_new_feedback": 10},
+                    "promotion": {"canary": None},
+                }
+            },
+        }
+    )
+
+
+@pytest.fixture
+def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cycle]:
+    monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
+    store = Store(":memory:")
+    promotion = Promotion(store=store, board=Switchboard(), engines=("http://engine",), base_name="base",
+                          clock=lambda: NOW, loaded=lambda _: True)  # fmt: skip
+    promotion.adopt(["reviews"])
+
+    def adopted(_: Store, trained: Path, **about: Any) -> Version:
+        return Version("reviews", 1, "reviews@1.x", str(trained), "x", 8, about["run_id"])
+
+    monkeypatch.setattr(cycles, "adopt", adopted)
+
+    def made(trainer: Any = None, gain: float = 0.1, changed: Settings = settings) -> Cycle:
+        monkeypatch.setattr(cycles, "evaluate", lambda *_, **__: result(gain))
+        reconciler: Any = StubReconciler()
+        return Cycle(settings=changed, store=store, base=BaseModel("base", Path("base")), promotion=promotion,
+                     reconciler=reconciler, trainer=trainer or StubTrainer(), clock=lambda: NOW)  # fmt: skip
+
+    return made
+
+
+def vote(store: Store, n: int, spool: str = "g") -> None:
+    data = b""
+    for i in range(n):
+        asked = Interaction(
+            id=f"{spool}-c{i}", time=NOW, model="reviews", version=0, arm="champion", share=0.0, bucket=0.5,
+            user=f"{spool}-u{i}", conversation=None, endpoint="chat", answer="a", finish_reason="stop", status=200,
+            request={"messages": [{"role": "user", "content": f"text {spool} {i}"}]}, latency_ms=1, ttft_ms=None,
+            prompt_tokens=1, completion_tokens=1, streamed=False,
+        )  # fmt: skip
+        label = Feedback(f"{spool}-f{i}", NOW + timedelta(seconds=i), asked.id, None, "label", "ab"[i % 2])
+        data += frame(encode(asked)) + frame(encode(label))
+    ingest(store, spool, 1, 0, data)
+
+
+def decisions(cycle: Cycle) -> list[tuple[str, str]]:
+    return [(row["verdict"], row["reason"]) for row in cycle.store.rows("ledger_chain")]
+
+
+def state(cycle: Cycle, run: str) -> str:
+    row = cycle.store.row("run_get", id=run)
+    assert row is not None
+    return str(row["state"])
+
+
+def test_a_winner_is_promoted_with_its_lineage(make: Callable[..., Cycle]):
+    cycle = make()
+    vote(cycle.store, 60)
+    run = cycle.run("reviews", "test")
+    assert state(cycle, run) == "finished"
+    assert cycle.promotion.route("reviews").champion == 1
+    sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
+    assert sealed["lineage"]["training"]["seed"] == 0
+    assert sum(sealed["lineage"]["rows"].values()) == 60
+    assert sealed["evidence"]["gate"][0]["outcome"] == "pass"
+
+
+def test_a_loser_is_kept_out_with_the_reason(make: Callable[..., Cycle]):
+    cycle = make(gain=-0.1)
+    vote(cycle.store, 60)
+    cycle.run("reviews", "test")
+    (verdict, reason), = decisions(cycle)
+    assert verdict == "kept"
+    assert reason.startswith("macro_f1 against champion: -0.100")
+    assert cycle.promotion.route("reviews").champion == 0
+
+
+def test_a_candidate_that_may_be_chance_keeps_the_champion(make: Callable[..., Cycle]):
+    cycle = make(gain=0.01)
+    vote(cycle.store, 60)
+    cycle.run("reviews", "test")
+    assert decisions(cycle)[0][0] == "inconclusive"
+    assert cycle.promotion.route("reviews").champion == 0
+
+
+def test_too_little_data_ends_the_run_as_skipped(make: Callable[..., Cycle]):
+    cycle = make()
+    vote(cycle.store, 6)
+    run = cycle.run("reviews", "test")
+    assert state(cycle, run) == "skipped"
+    assert decisions(cycle)[0][0] == "skipped"
+
+
+def test_a_training_that_fails_is_in_the_ledger_and_changes_nothing(make: Callable[..., Cycle]):
+    cycle = make(StubTrainer("The trainer was killed."))
+    vote(cycle.store, 60)
+    run = cycle.run("reviews", "test")
+    assert state(cycle, run) == "failed"
+    assert decisions(cycle) == [("failed", "The trainer was killed.")]
+    assert cycle.promotion.route("reviews").champion == 0
+
+
+def test_with_a_canary_a_winner_first_serves_a_share(make: Callable[..., Cycle], settings: Settings):
+    model = settings.models["reviews"]
+    promotion = model.promotion.model_validate({"canary": {"share": 0.25}})
+    model = model.model_copy(update={"promotion": promotion})
+    cycle = make(changed=settings.model_copy(update={"models": {"reviews": model}}))
+    vote(cycle.store, 60)
+    run = cycle.run("reviews", "test")
+    route = cycle.promotion.route("reviews")
+    assert (route.champion, route.canary, route.share) == (0, 1, 0.25)
+    assert state(cycle, run) == "canary"
+    assert len(cycle.store.rows("canaries_open")) == 1
+
+
+def test_a_restart_fails_the_run_that_was_under_way_and_no_other(make: Callable[..., Cycle]):
+    cycle = make()
+    for name, at in (("run-a", "training"), ("run-b", "canary")):
+        cycle.store.run("run_add", id=name, model="reviews", trigger="test", state=at, started=NOW, feedback_until=NOW)
+    cycle.recover()
+    assert state(cycle, "run-a") == "failed"
+    assert state(cycle, "run-b") == "canary"
+
+
+def test_the_scheduler_starts_a_run_by_itself_and_only_once(make: Callable[..., Cycle], settings: Settings):
+    cycle = make()
+    scheduler = Scheduler(settings=settings, store=cycle.store, cycle=cycle, watch=lambda: None,
+                          reconcile=lambda: None)  # fmt: skip
+    scheduler.start()
+    vote(cycle.store, 60)
+    scheduler.check()
+    deadline = time.monotonic() + 20
+    while not decisions(cycle) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    scheduler.check()
+    scheduler.stop()
+    runs = cycle.store.rows("runs_newest", model="reviews", limit=10)
+    assert [run["trigger"] for run in runs] == ["60 new feedback rows, 10 wanted"]
+
+
+def test_a_wrong_cron_line_names_its_key(make: Callable[..., Cycle], settings: Settings):
+    model = settings.models["reviews"]
+    retrain = model.retrain.model_copy(update={"schedule": "every day"})
+    wrong = settings.model_copy(update={"models": {"reviews": model.model_copy(update={"retrain": retrain})}})
+    with pytest.raises(SettingsError, match=r"models\.reviews\.retrain\.schedule"):
+        Scheduler(settings=wrong, store=Store(":memory:"), cycle=make(), watch=lambda: None, reconcile=lambda: None)
+
+
+JOB = Job(run_id="run-1", base="nowhere", snapshot="nowhere", output="", rank=8, epochs=1, batch_size=2,
+          learning_rate=1e-3, max_rows=None, max_length=64, seed=0, threads=1, dtype="float32")  # fmt: skip
+
+
+@pytest.mark.integration
+def test_a_trainer_that_dies_says_why_and_where_its_log_is(tmp_path: Path):
+    with pytest.raises(TrainingFailed, match="The trainer ended with code 1") as failure:
+        Trainer().run(replace(JOB, output=str(tmp_path)), lambda _: None)
+    assert "trainer.log" in failure.value.hint

@@ -1,0 +1,223 @@
+"""Facts about routing: the sticky split, tables, and how a new one reaches the gateways."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import NotReady, UnknownModel
+from serve.routing import ModelRoute, RoutingTable, Target, sticky_bucket, sticky_key
+from serve.switchboard import FORGOTTEN_SECONDS, Poll, Switchboard, create_router
+from serve.tables import TableKeeper
+
+quick = settings(deadline=None, max_examples=60)
+targets = st.builds(Target, st.integers(0, 99), st.text(max_size=8))
+routes = st.builds(ModelRoute, targets, st.none() | targets, st.floats(0, 1), st.text(max_size=8))
+tables = st.builds(
+    RoutingTable, st.lists(st.text(max_size=8), max_size=3).map(tuple), st.dictionaries(st.text(max_size=8), routes)
+)
+
+
+def table(share: float = 0.0, salt: str = "s", champion: int = 1, canary: bool = False) -> RoutingTable:
+    new = Target(2, "m-2") if canary else None
+    return RoutingTable(("http://e",), {"m": ModelRoute(Target(champion, f"m-{champion}"), new, share, salt)})
+
+
+@quick
+@given(tables)
+def test_a_table_comes_back_from_json_with_the_same_tag(made: RoutingTable) -> None:
+    again = RoutingTable.from_json(made.to_json())
+    assert again == made and again.etag == made.etag
+
+
+def test_equal_tables_have_equal_tags_and_others_others() -> None:
+    assert table().etag == table().etag
+    assert len({table().etag, table(0.1).etag, table(salt="t").etag, table(champion=3).etag}) == 4
+
+
+@quick
+@given(st.text(min_size=1), st.floats(0, 1), st.text())
+def test_a_user_stays_on_one_side(user: str, share: float, salt: str) -> None:
+    made = table(share, salt, canary=True)
+    choices = {made.choose("m", user) for _ in range(3)}
+    assert len(choices) == 1
+    (choice,) = choices
+    assert choice.bucket is not None and 0 <= choice.bucket < 1
+    assert (choice.arm == "canary") is (choice.bucket < share)
+    assert choice.share == share
+
+
+@quick
+@given(st.text(min_size=1), st.floats(0, 0.5), st.floats(0, 0.5))
+def test_a_larger_share_takes_nobody_out_of_the_canary(user: str, less: float, more: float) -> None:
+    less, more = sorted((less, more))
+    if table(less, canary=True).choose("m", user).arm == "canary":
+        assert table(more, canary=True).choose("m", user).arm == "canary"
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5])
+def test_the_share_is_met_with_and_without_users(share: float) -> None:
+    n, made = 20_000, table(share, canary=True)
+    bound = 5 * (n * share * (1 - share)) ** 0.5
+    assert abs(sum(made.choose("m", f"user{k}").arm == "canary" for k in range(n)) - n * share) < bound
+    assert abs(sum(made.choose("m", None).arm == "canary" for _ in range(n)) - n * share) < bound
+
+
+def test_a_new_salt_draws_anew() -> None:
+    n = 5000
+    first = {k for k in range(n) if sticky_bucket("a", f"u{k}") < 0.2}
+    second = {k for k in range(n) if sticky_bucket("b", f"u{k}") < 0.2}
+    expected = n * 0.04
+    assert abs(len(first & second) - expected) < 5 * expected**0.5
+
+
+def test_no_user_has_no_bucket_and_no_canary_has_no_canary() -> None:
+    assert table(0.5, canary=True).choose("m", None).bucket is None
+    assert {table(0.9).choose("m", f"u{k}").arm for k in range(50)} == {"champion"}
+
+
+def test_an_unknown_model_is_told_the_known_ones() -> None:
+    with pytest.raises(UnknownModel, match="Use one of: m"):
+        table().choose("n", "u")
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        ({"user": "u", "safety_identifier": "s", "metadata": {"conversation_id": "c"}}, ("u", "u", "c")),
+        ({"safety_identifier": "s"}, ("s", "s", None)),
+        ({"metadata": {"conversation_id": "c"}}, ("c", None, "c")),
+        ({"user": "", "metadata": []}, (None, None, None)),
+        ({"user": 5, "metadata": {"conversation_id": 5}}, (None, None, None)),
+    ],
+)
+def test_a_request_is_kept_together_by_user_else_conversation(body: dict[str, Any], key: Any) -> None:
+    assert sticky_key(body) == key
+
+
+def said(board: Switchboard, gateway: str, have: str, **in_flight: int) -> None:
+    board.report(Poll(gateway=gateway, have=have, in_flight=[("m", int(v[1:]), n) for v, n in in_flight.items()]))
+
+
+def test_a_version_is_drained_when_every_gateway_has_the_table_and_nothing_in_flight() -> None:
+    board, old, new = Switchboard(), table(), table(champion=2)
+    board.publish(old)
+    said(board, "a", old.etag)
+    said(board, "b", old.etag, v1=2)
+    assert not board.drained("m", 1)
+    board.publish(new)
+    said(board, "b", new.etag)
+    assert not board.drained("m", 1)  # a may still choose the old one
+    said(board, "a", new.etag, v1=1)
+    assert not board.drained("m", 1)
+    said(board, "a", new.etag, v1=0, v2=3)
+    assert board.drained("m", 1) and not board.drained("m", 2)
+
+
+def test_a_gateway_not_heard_of_no_longer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Switchboard()
+    board.publish(table())
+    said(board, "gone", "old", v1=1)
+    assert not board.drained("m", 1)
+    from serve import switchboard
+
+    later = switchboard.time.monotonic() + FORGOTTEN_SECONDS + 1
+    monkeypatch.setattr(switchboard.time, "monotonic", lambda: later)
+    assert board.gateways() == {} and board.drained("m", 1)
+
+
+def test_a_switch_is_complete_when_the_last_gateway_has_it() -> None:
+    board = Switchboard()
+    board.publish(table())
+    assert board.await_switch().complete and board.await_switch().gateways == 0
+    said(board, "a", board.etag)
+    said(board, "b", "old", v1=3)
+    assert not (short := board.await_switch(0.05)).complete and (short.gateways, short.in_flight) == (2, 3)
+    threading.Timer(0.05, said, (board, "b", board.etag)).start()
+    switch = board.await_switch(5)
+    assert switch.complete and switch.gateways == 2 and switch.ms >= 40
+
+
+def test_a_poll_gets_the_table_once_and_then_waits() -> None:
+    board, app = Switchboard(), FastAPI()
+    app.include_router(create_router(board))
+    client = TestClient(app)
+    ask = {"gateway": "a", "have": "", "wait_s": 0}
+    assert client.post("/internal/routes", json=ask).status_code == 204
+    board.publish(table())
+    answer = client.post("/internal/routes", json=ask)
+    assert RoutingTable.from_json(answer.text) == table()
+    assert client.post("/internal/routes", json=ask | {"have": board.etag}).status_code == 204
+    threading.Timer(0.05, board.publish, (table(0.2),)).start()
+    answer = client.post("/internal/routes", json=ask | {"have": board.etag, "wait_s": 5})
+    assert RoutingTable.from_json(answer.text) == table(0.2)
+    assert board.gateways()["a"].etag == table().etag
+
+
+def keeper(cache: Path) -> TableKeeper:
+    return TableKeeper(session=None, control_url="http://c", name="g", key="", cache=cache)  # type: ignore[arg-type]
+
+
+def test_the_last_table_is_on_disk_for_the_next_start(tmp_path: Path) -> None:
+    cache = tmp_path / "deep" / "routes.json"
+    first = keeper(cache)
+    first.load_cache()
+    with pytest.raises(NotReady, match="no routing table"):
+        _ = first.table
+    first._apply(table(0.3))
+    second = keeper(cache)
+    second.load_cache()
+    assert second.ready and second.table == table(0.3)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"engines": [], "models": {"m": {}}}'])
+def test_a_spoiled_table_on_disk_does_not_keep_the_gateway_down(tmp_path: Path, text: str) -> None:
+    (tmp_path / "routes.json").write_text(text)
+    made = keeper(tmp_path / "routes.json")
+    made.load_cache()
+    assert not made.ready
+
+
+def test_a_table_serves_when_the_disk_does_not_take_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way of the folder")
+    made = keeper(tmp_path / "file" / "routes.json")
+    made._apply(table())
+    assert made.table == table()
+
+
+def test_following_goes_on_whatever_control_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.tables.RETRY_SECONDS", 0)
+    made = keeper(tmp_path / "routes.json")
+    answers = iter(["[]", '{"engines": 1, "models": {}}', "{", table().to_json()])
+
+    async def poll() -> None:
+        made._apply(RoutingTable.from_json(next(answers)))
+
+    async def scene() -> None:
+        monkeypatch.setattr(made, "_poll", poll)
+        with pytest.raises((StopAsyncIteration, RuntimeError)):
+            await made.follow()
+
+    asyncio.run(scene())
+    assert made.table == table() and made.control_answers
+
+
+def test_what_is_in_flight_is_counted_by_version(tmp_path: Path) -> None:
+    made = keeper(tmp_path / "routes.json")
+
+    def fly(depth: int) -> None:
+        with made.flying("m", 1):
+            if depth:
+                fly(depth - 1)
+            assert made.in_flight["m", 1] >= 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fly(3)
+    assert made.in_flight.total() == 0
