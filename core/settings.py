@@ -88,6 +88,7 @@ class RetrainSettings(Section):
     min_new_feedback: int = Field(default=200, ge=1, description="New feedback rows that start a run by themselves.")
     min_labels: int = Field(default=200, ge=8, description="Labels in the train split below which a run is skipped.")
     objective: Literal["auto", "sft"] = Field(default="auto", description="auto chooses by the data.")
+    confirmations: bool = Field(default=True, description="A thumbs-up on an answer trains like its label.")
     rank: int = Field(default=16, ge=1, description="LoRA rank.")
     epochs: float = Field(default=1.0, gt=0, le=20, description="Passes over the train split.")
     batch_size: int = Field(default=8, ge=1, description="Rows in a step.")

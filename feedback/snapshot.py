@@ -10,7 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ ROWS = "rows.parquet"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled prompt: whose it was, in which bucket it fell, and the vote that labelled it."""
+    """One labelled prompt: whose it was, in which bucket it fell, and the vote that labelled it.
+
+    `signal` is `label`, or `confirmation` for a thumbs-up on the answer that now is the label.
+    """
 
     interaction_id: str
     feedback_id: str
@@ -36,6 +39,7 @@ class Row:
     bucket: str
     prompt: Prompt
     label: str
+    signal: str = "label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +68,50 @@ class Snapshot:
 
 
 def curate(votes: Sequence[dict[str, Any]], settings: ModelSettings) -> tuple[list[Row], Counter[str]]:
-    """Rows from joined votes (by time), and how many were left out for which reason. A pure function."""
-    labels = {label.strip().lower(): label for label in settings.labels}
+    """Rows from joined votes (by time), and how many were left out for which reason. A pure function.
+
+    A label is a row. So is, in the train bucket alone, a thumbs-up on an answer that nobody labelled: held-out
+    truth is what users said by themselves, never an answer of ours that they let pass.
+    """
     left_out: Counter[str] = Counter()
-    newest: dict[tuple[str, str | None], Row] = {}
+    newest: dict[tuple[str, str, str], Row | None] = {}
     for vote in votes:
-        label = labels.get(str(json.loads(vote["value"])).strip().lower())
-        prompt = from_request(vote["endpoint"], json.loads(vote["request"])) if vote["request"] else None
-        if label is None:
-            left_out["not one of the model's labels"] += 1
-        elif prompt is None:
-            left_out["the prompt is not kept, or not text alone"] += 1
-        else:
-            key = split_key(vote["user_id"], vote["conversation_id"], vote["interaction_id"])
-            bucket = bucket_of(key, train=settings.split.train, dev=settings.split.dev)
-            row = Row(vote["interaction_id"], vote["id"], key, bucket, prompt, label)
-            place = (vote["interaction_id"], vote["voter"])
-            left_out["replaced by the voter's later label"] += place in newest
+        place = (vote["type"], vote["interaction_id"], vote["voter"])
+        row, reason = _row(vote, settings)
+        if reason:
+            left_out[reason] += 1
+        if place in newest and vote["type"] == "label" and row:
+            left_out["replaced by the voter's later label"] += newest[place] is not None
+        if row or vote["type"] == "thumbs":
             newest[place] = row
-    rows = sorted(newest.values(), key=lambda row: row.feedback_id)
+    labelled = {interaction for kind, interaction, _ in newest if kind == "label"}
+    rows = [row for row in newest.values() if row and (row.signal == "label" or row.interaction_id not in labelled)]
+    rows.sort(key=lambda row: row.feedback_id)
     judged = {_normal(row) for row in rows if row.bucket != "train"}
     kept = [row for row in rows if row.bucket != "train" or _normal(row) not in judged]
     left_out["same text as one kept to judge by"] += len(rows) - len(kept)
     return kept, +left_out
+
+
+def _row(vote: dict[str, Any], settings: ModelSettings) -> tuple[Row | None, str]:
+    """The row that one vote makes, or why it makes none; thumbs that confirm nothing need no reason."""
+    thumbs = vote["type"] == "thumbs"
+    if thumbs and (vote["value"] != "true" or not settings.retrain.confirmations):
+        return None, ""
+    labels = {label.strip().lower(): label for label in settings.labels}
+    said = vote["answer"] or "" if thumbs else str(json.loads(vote["value"]))
+    label = labels.get(said.strip().lower())
+    prompt = from_request(vote["endpoint"], json.loads(vote["request"])) if vote["request"] else None
+    key = split_key(vote["user_id"], vote["conversation_id"], vote["interaction_id"])
+    bucket = bucket_of(key, train=settings.split.train, dev=settings.split.dev)
+    if thumbs and (label is None or prompt is None or bucket != "train"):
+        return None, ""
+    if label is None:
+        return None, "not one of the model's labels"
+    if prompt is None:
+        return None, "the prompt is not kept, or not text alone"
+    signal = "confirmation" if thumbs else "label"
+    return Row(vote["interaction_id"], vote["id"], key, bucket, prompt, label, signal), ""
 
 
 def _normal(row: Row) -> str:
@@ -136,6 +161,7 @@ def _plain(row: Row) -> dict[str, str]:
         "bucket": row.bucket,
         "prompt": to_json(row.prompt),
         "label": row.label,
+        "signal": row.signal,
     }
 
 
@@ -143,7 +169,7 @@ def _write(rows: Sequence[Row], report: Report, target: Path) -> None:
     scratch = target.with_suffix(".part")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    names = ("interaction_id", "feedback_id", "user", "bucket", "prompt", "label")
+    names = [field.name for field in fields(Row)]
     schema = pa.schema([(name, pa.string()) for name in names])
     pq.write_table(pa.Table.from_pylist([_plain(row) for row in rows], schema=schema), scratch / ROWS)
     (scratch / "report.json").write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")

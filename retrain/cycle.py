@@ -87,7 +87,8 @@ class Cycle:
         snapshot = take(self.store, run.model, settings, run_id=run.id, clock=self.clock,
                         folder=self.settings.data / "snapshots")  # fmt: skip
         self.store.run("run_snapshot", id=run.id, snapshot=snapshot.hash)
-        objective = choose(Counter(row.label for row in snapshot.of("train")), settings.retrain)
+        labelled = Counter(row.label for row in snapshot.of("train") if row.signal == "label")
+        objective = choose(labelled, settings.retrain)
         if objective.name is None:
             why = Why(objective.reason, run.trigger, run.actor, run_id=run.id)
             self._end(run, "skipped", Verdict.SKIPPED, why)

@@ -66,6 +66,7 @@ class EngineProcess:
         self.url = f"http://{settings.listen}"
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
+        self._log_began = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             # A group of its own: vLLM starts workers, and all of them must end together.
             self.process = subprocess.Popen(
@@ -81,13 +82,9 @@ class EngineProcess:
             while not client.healthy():
                 waited = time.monotonic() - started
                 if self.process.poll() is not None:
-                    raise EngineFailed(
-                        f"The engine ended at its start with code {self.process.returncode}: {last_error(self.log)}",
-                        hint=f"Its whole log is {self.log}.",
-                    )
+                    raise self._failed(f"The engine ended at its start with code {self.process.returncode}")
                 if waited > self.settings.start_timeout_s:
-                    raise EngineFailed(f"The engine was not ready after {waited:.0f} s: {last_error(self.log)}",
-                                       hint=f"Its whole log is {self.log}.")  # fmt: skip
+                    raise self._failed(f"The engine was not ready after {waited:.0f} s")
                 tell(waited)
                 time.sleep(POLL_SECONDS)
         except BaseException:
@@ -96,6 +93,10 @@ class EngineProcess:
         finally:
             client.close()
         return time.monotonic() - started
+
+    def _failed(self, what: str) -> EngineFailed:
+        last = last_error(self.log, self._log_began)
+        return EngineFailed(f"{what}: {last}", hint=f"Its whole log is {self.log}.")
 
     def stop(self) -> None:
         """Ends the process and all that it started."""
@@ -117,9 +118,10 @@ def stop_group(process: "subprocess.Popen[bytes]", grace_s: float = STOP_SECONDS
     process.wait()
 
 
-def last_error(log: Path) -> str:
-    """The last line of a log that names an error, or its last line."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-400:] if log.is_file() else []
-    named = [line for line in lines if "Error" in line and "Traceback" not in line]
+def last_error(log: Path, since: int = 0) -> str:
+    """The last line of a log that names an error, or its last line; `since` is where to begin, in bytes."""
+    text = log.read_bytes()[since:].decode("utf-8", errors="replace") if log.is_file() else ""
+    lines = text.splitlines()[-400:]
+    named = [line for line in lines if ("Error" in line or "error:" in line) and "Traceback" not in line]
     tail = (named or lines or ["it wrote nothing"])[-1].strip()
     return tail[-300:]

@@ -20,7 +20,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The real thing: engine, control, gateway and trainer. Tests share it and run in the order of the loop."""
-    retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 8, "learning_rate": 0.02, "max_length": 64}
+    retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 8, "learning_rate": 0.005, "max_length": 64}
     canary = {"share": 0.5, "first_look_users": 30, "planned_users": 100, "min_minutes": 0, "max_hours": 0.2}
     common = {"labels": list(LABELS), "evaluation": {"bootstrap": 2000, "latency_items": 2}}
     stack = Running(

@@ -92,8 +92,9 @@ class Running:
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.terminate()
         self.process.wait(STOP_SECONDS)
-        self.log.close()
-        return [child.pid for child in psutil.wait_procs(children, 1)[1]]
+        for closing in (self.log, self._openai, self._http, self.control):
+            closing.close()
+        return [child.pid for child in psutil.wait_procs(children, 15)[1]]
 
     def child(self, word: str) -> psutil.Process:
         """The process whose command holds a word: gateway, control, vllm."""
@@ -137,12 +138,16 @@ class Running:
         with ThreadPoolExecutor(12) as pool:
             return [answer for answer in pool.map(one, enumerate(texts)) if answer]
 
+    def model(self, name: str) -> dict[str, Any]:
+        """What serves a model now; a canary of None is no canary, version 1 is a true one."""
+        return next(dict(row) for row in self.control.get("/api/models") if row["model"] == name)
+
     def decisions(self, model: str) -> list[dict[str, Any]]:
         """The ledger's rows of a model, oldest first."""
         return list(self.control.get("/api/promotions", model=model, limit=500))[::-1]
 
 
-def texts(count: int, seed: int, *, users: int = 60) -> list[tuple[str, str, str]]:
+def texts(count: int, seed: int, *, users: int = 150) -> list[tuple[str, str, str]]:
     """(user, text, label): a few plain words around one that tells the label."""
     rng = random.Random(seed)
     found = []

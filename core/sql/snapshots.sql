@@ -1,9 +1,9 @@
 -- name: label_votes
--- Labels that stand, with the request that they are about, oldest first.
-SELECT f.id, f.value, coalesce(f.user_id, '') AS voter, i.id AS interaction_id, i.user_id, i.conversation_id,
+-- Labels and thumbs that stand, with the request and answer that they are about, oldest first.
+SELECT f.id, f.type, f.value, i.answer, coalesce(f.user_id, '') AS voter, i.id AS interaction_id, i.user_id, i.conversation_id,
     i.endpoint, i.request
 FROM feedback f JOIN interactions i ON i.id = f.interaction_id
-WHERE i.model = $model AND f.type = 'label' AND f.revoked_at IS NULL
+WHERE i.model = $model AND f.type IN ('label', 'thumbs') AND f.revoked_at IS NULL
 ORDER BY f.time, f.id
 
 -- name: feedback_by_type

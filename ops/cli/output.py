@@ -51,6 +51,10 @@ class ControlClient:
         """An acting call."""
         return self._ask("POST", path, json=body)
 
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
     def _ask(self, method: str, path: str, **how: Any) -> Any:
         try:
             response = self._http.request(method, path, **how)

@@ -99,8 +99,9 @@ def _require_internal_key(settings: Settings) -> None:
 
 def _serve(app: FastAPI, listen: str) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for noisy in ("httpx", "apscheduler"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # It warns of each look that was skipped because the one before goes on, which is what is wanted.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     host, port = split_listen(listen)
     # Clients drop idle connections after some seconds; a server that did so at the same moment would break
     # the request that is just being sent on one.

@@ -112,13 +112,14 @@ def configuration(parts: Sequence[Part], *, canaries: frozenset[str], ports: tup
 def _model(part: Part, canary: bool) -> dict[str, Any]:
     return {
         "labels": list(LABELS),
-        "split": {"train": 0.62, "dev": 0.06} if canary else {"train": 0.5, "dev": 0.06},
+        "split": {"train": 0.62, "dev": 0.06} if canary else {"train": 0.46, "dev": 0.06},
         "retrain": {
             "schedule": None,
             "min_new_feedback": part.votes,
             "min_labels": 100,
             "rank": 16,
             "learning_rate": 5e-4,
+            "epochs": 1.6 if canary else 1.0,
         },
         "baselines": {"prompts": list(OTHER_PROMPTS), "rag_examples": 4},
         "evaluation": {"latency_items": 12},

@@ -18,7 +18,7 @@ from ops.demo.traffic import Crowd
 
 PORTS = (8080, 8081, 8090)
 COMPANION = "tweets"
-MAIN = {"learn": 2000, "live": 560, "after": 240, "test": 560}
+MAIN = {"learn": 2600, "live": 560, "after": 240, "test": 560}
 SMALL = {"learn": 800, "live": 200, "after": 120, "test": 0}
 SMALL_LABEL_SHARE = 0.9
 # For a look at the moving parts in a few minutes; too little data for any claim.

@@ -25,7 +25,8 @@ SHARES = {"train": 0.6, "dev": 0.1}
 
 def vote(number: int, text: str, label: str = "good", **changes: Any) -> dict[str, Any]:
     return {
-        "id": f"f{number:04d}", "value": json.dumps(label), "voter": "v", "interaction_id": f"i{number}",
+        "id": f"f{number:04d}",
+        "type": "label", "value": json.dumps(label), "answer": "", "voter": "v", "interaction_id": f"i{number}",
         "user_id": f"u{number}", "conversation_id": None, "endpoint": "chat",
         "request": json.dumps({"messages": [{"role": "user", "content": text}]}),
     } | changes  # fmt: skip
