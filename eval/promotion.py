@@ -9,6 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,13 +55,13 @@ class Promotion:
     """
 
     def __init__(self, *, store: Store, board: Switchboard, engines: tuple[str, ...], base_name: str,
-                 clock: Clock, loaded: Callable[[Version], bool]) -> None:  # fmt: skip
+                 clock: Clock, holding: Callable[[Version], AbstractContextManager[None]]) -> None:  # fmt: skip
         self.store = store
         self.board = board
         self.engines = engines
         self.base_name = base_name
         self.clock = clock
-        self.loaded = loaded
+        self.holding = holding
 
     def adopt(self, models: list[str]) -> None:
         """Gives every configured model its version 0 and a route, where it has none yet; publishes."""
@@ -133,7 +134,6 @@ class Promotion:
         route = self.route(model)
         if route.champion == version:
             raise NotReady(f"{model}@{version} is the champion already.")
-        self._require_loaded(self.version(model, version))
         after = replace(route, champion=version, canary=None, share=0.0, previous=route.champion)
         return self._change(route, after, Verdict.PROMOTED, version, why, also)
 
@@ -145,7 +145,6 @@ class Promotion:
             raise NotReady(f"{model} has had no other champion.", hint=f"See: loraloop versions {model}")
         if target == route.champion:
             raise NotReady(f"{model}@{target} is the champion already.")
-        self._require_loaded(self.version(model, target))
         after = replace(route, champion=target, canary=None, share=0.0, previous=route.champion)
         return self._change(route, after, Verdict.ROLLED_BACK, target, why, also)
 
@@ -162,14 +161,10 @@ class Promotion:
     def _target(self, model: str, number: int) -> Target:
         return Target(number, self.version(model, number).engine_name)
 
-    def _require_loaded(self, version: Version) -> None:
-        if version.path and not self.loaded(version):
-            raise NotReady(f"{version.public_name} is not loaded in every engine.",
-                           hint="It is being loaded; try again in some seconds, or see: loraloop doctor")  # fmt: skip
-
     def _change(self, before: Route, after: Route, verdict: Verdict, version: int, why: Why, also: Also) -> Switch:
         decision = self._decision(before.model, before.champion, version, verdict, why)
-        with self.store.transaction() as transaction:
+        # Engines hold what will serve until the route that wants it stands; whoever unloads waits for that.
+        with self.holding(self.version(after.model, after.champion)), self.store.transaction() as transaction:
             rows = transaction.rows("route_current", model=before.model)
             if rows[0]["rev"] != before.rev:
                 raise Conflict(f"The route of {before.model} was changed meanwhile.", hint="Look again, then retry.")

@@ -32,7 +32,7 @@ class Engines:
                 for row in self.promotion.store.rows("versions_of", model=model):
                     drained[row["engine_name"]] = self.board.drained(model, row["version"])
         self.states = self.reconciler.reconcile(
-            self.promotion.wanted(), may_unload=lambda name: drained.get(name, False)
+            self.promotion.wanted, may_unload=lambda name: drained.get(name, False)
         )
 
 

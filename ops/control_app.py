@@ -38,7 +38,7 @@ def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
     reconciler = Reconciler([VllmClient(url) for url in settings.engine_urls], base_name=base.name)
     promotion = Promotion(
         store=store, board=board, engines=tuple(settings.engine_urls), base_name=base.name, clock=clock,
-        loaded=reconciler.hold,
+        holding=reconciler.holding,
     )  # fmt: skip
     engines = Engines(reconciler, promotion, board)
     cycle = Cycle(

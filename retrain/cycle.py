@@ -140,7 +140,7 @@ class Cycle:
 
     def _engine_with(self, candidate: Version) -> VllmClient:
         """An engine that holds the candidate; every engine is made to, for any of them may serve it next."""
-        states = self.reconciler.reconcile(self.promotion.wanted(), may_unload=lambda _: False)
+        states = self.reconciler.reconcile(self.promotion.wanted, may_unload=lambda _: False)
         for client, state in zip(self.reconciler.clients, states, strict=True):
             if not state.ready:
                 raise EngineFailed(f"The engine at {client.url} could not take {candidate.public_name}: "

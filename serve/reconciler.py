@@ -6,7 +6,9 @@ restarted has lost its adapters, and gets them again here.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from core.errors import AdapterRefused, EngineDown, EngineError
@@ -42,19 +44,31 @@ class Reconciler:
 
     def __init__(self, clients: Sequence[VllmClient], *, base_name: str) -> None:
         self.clients = clients
+        self._lock = threading.RLock()
         self.base_name = base_name
 
-    def reconcile(self, wanted: Iterable[Version], may_unload: Callable[[str], bool]) -> list[EngineState]:
-        """Loads what is missing, unloads what is not wanted and drained, and says how each engine stands."""
-        adapters = {v.engine_name: v for v in wanted if v.path}
-        return [self._one(client, adapters, may_unload) for client in self.clients]
+    def reconcile(
+        self, wanted: Callable[[], Iterable[Version]], may_unload: Callable[[str], bool]
+    ) -> list[EngineState]:
+        """Loads what is missing, unloads what is not wanted and drained, and says how each engine stands.
 
-    def hold(self, version: Version) -> bool:
-        """Whether every engine has a version now; a route must never point where nothing answers."""
-        try:
-            return all(version.engine_name in client.models() for client in self.clients)
-        except EngineError:
-            return False
+        What is wanted is asked for once nobody holds a version any more, so that it is never out of date.
+        """
+        with self._lock:
+            adapters = {v.engine_name: v for v in wanted() if v.path}
+            return [self._one(client, adapters, may_unload) for client in self.clients]
+
+    @contextmanager
+    def holding(self, version: Version) -> Iterator[None]:
+        """Has every engine hold a version, and nothing unloaded meanwhile: for a change of who serves.
+
+        Raises EngineError or AdapterRefused when one cannot take it; a route must never point where nothing answers.
+        """
+        with self._lock:
+            for client in self.clients:
+                if version.path and version.engine_name not in client.models():
+                    self.load(client, version)
+            yield
 
     def _one(self, client: VllmClient, wanted: dict[str, Version], may_unload: Callable[[str], bool]) -> EngineState:
         if not client.healthy():

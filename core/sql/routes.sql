@@ -35,6 +35,11 @@ UNION SELECT model, canary FROM current WHERE canary IS NOT NULL
 UNION SELECT model, previous FROM current WHERE previous IS NOT NULL
 UNION SELECT model, candidate FROM runs
 WHERE candidate IS NOT NULL AND state IN ('evaluating', 'canary', 'awaiting_approval')
+UNION SELECT model, candidate FROM (
+    -- A model's newest candidate stays, whatever was decided of it, for those who want to look at it.
+    SELECT model, candidate FROM runs WHERE candidate IS NOT NULL AND state = 'finished'
+    QUALIFY row_number() OVER (PARTITION BY model ORDER BY started DESC) = 1
+)
 ORDER BY model, version
 
 -- name: failed_since

@@ -107,7 +107,7 @@ class Play:
 
     def _canary(self, part: Part, companion: Part | None) -> dict[str, Any]:
         """Wave 2: live traffic while the canary gate looks, until it decides."""
-        run = self.stage.open_run(part.model)
+        run = self.stage.newest_run(part.model)
         if not run or run["state"] != "canary":
             self.tell("The candidate did not pass the offline gate: no canary, the champion stays.")
             return self.stage.newest_decision(part.model) or {}
@@ -122,7 +122,7 @@ class Play:
         return self.stage.newest_decision(part.model) or {}
 
     def _decided(self, model: str) -> bool:
-        run = self.stage.open_run(model)
+        run = self.stage.newest_run(model)
         return run is not None and run["state"] != "canary"
 
     def _third_wave(self, part: Part, companion: Part | None) -> None:
@@ -131,6 +131,8 @@ class Play:
 
     def _test(self, part: Part, decision: dict[str, Any]) -> scoreboard.Board:
         evidence, candidate = decision.get("evidence") or {}, decision.get("to_version")
+        run = self.stage.newest_run(part.model)
+        assert run is not None
         self.tell(f"Final test: {len(part.test)} texts of documents outside training, truth is the mean rating's class")
         client = VllmClient(self.stage.settings.engine_urls[0])
         with self.record.phase("final test"), self._bars() as bars:
@@ -142,7 +144,7 @@ class Play:
                 candidate=self._loaded_name(client, part.model, candidate),
                 base_prompt=evidence.get("base_prompt", ""),
                 texts=part.test,
-                snapshot=self.stage.snapshot(decision["lineage"]["snapshot"]),
+                snapshot=self.stage.snapshot(run["snapshot"]),
                 settings=self.stage.settings.models[part.model],
                 latency_items=24,
                 progress=lambda done, total: bars.update(task, completed=done, total=total),

@@ -79,7 +79,8 @@ def targets(report: dict[str, Any]) -> list[dict[str, Any]]:
         ("weighted F1 above base with its best prompt", f1["base"], 0.20),
     )
     found = [
-        {"name": name, "value": round(candidate - other, 4), "wanted": f"at least {least:+.2f}" if least else "above 0",
+        {"name": name, "value": None if math.isnan(candidate) else round(candidate - other, 4),
+         "wanted": f"at least {least:+.2f}" if least else "above 0",
          "met": candidate - other >= least and candidate > other}
         for name, other, least in gains
     ]  # fmt: skip

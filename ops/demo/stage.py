@@ -49,7 +49,7 @@ class Stage:
         """The ledger's rows, oldest first."""
         return list(self.control.get("/api/promotions", model=model, limit=1000))[::-1]
 
-    def open_run(self, model: str) -> dict[str, Any] | None:
+    def newest_run(self, model: str) -> dict[str, Any] | None:
         """The model's newest run, or None before there is one."""
         runs = self.control.get("/api/runs", model=model, limit=1)
         return dict(runs[0]) if runs else None
@@ -58,7 +58,7 @@ class Stage:
         """Waits until the model's run is in its canary or has ended; it was the scheduler that started it."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            run = self.open_run(model)
+            run = self.newest_run(model)
             if run and run["progress"]:
                 progress(run["progress"]["phase"], run["progress"]["done"], run["progress"]["total"])
             if run and (run["state"] == "canary" or run["finished"]):

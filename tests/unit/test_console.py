@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -91,7 +92,7 @@ class Console:
         self.store = Store(":memory:")
         board = Switchboard()
         promotion = Promotion(store=self.store, board=board, engines=("http://127.0.0.1:8090",), base_name="base",
-                              clock=lambda: NOW, loaded=lambda _: True)  # fmt: skip
+                              clock=lambda: NOW, holding=lambda _: nullcontext())  # fmt: skip
         promotion.adopt(list(settings.models))
         engines = Engines(Reconciler([], base_name="base"), promotion, board)
         # Pages read what stands in the store; no page asks the scheduler.

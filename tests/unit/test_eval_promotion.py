@@ -1,13 +1,15 @@
 """Facts about promotion, rollback and the watch over canaries, on a real store."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from core import ledger
-from core.errors import Conflict, NotReady, UnknownModel, UnknownVersion
+from core.errors import AdapterRefused, Conflict, NotReady, UnknownModel, UnknownVersion
 from core.records import Feedback, Interaction, Verdict, Version
 from core.settings import ModelSettings
 from core.spool import frame
@@ -36,11 +38,19 @@ def clock() -> Clock:
     return Clock()
 
 
+@contextmanager
+def holding(version: Version) -> Iterator[None]:
+    """Engines that take every adapter but version 9's."""
+    if version.version == 9:
+        raise AdapterRefused("reviews@9 answers like the base model.")
+    yield
+
+
 @pytest.fixture
 def promotion(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Promotion:
     monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
     found = Promotion(store=Store(":memory:"), board=Switchboard(), engines=("http://engine",), base_name="base",
-                      clock=clock, loaded=lambda version: version.version != 9)  # fmt: skip
+                      clock=clock, holding=holding)  # fmt: skip
     found.adopt(["reviews"])
     for number in (1, 2, 9):
         with found.store.transaction() as transaction:
@@ -87,8 +97,8 @@ def test_rollback_goes_to_what_served_before_and_can_be_undone(promotion: Promot
     assert promotion.route("reviews").champion == 0
 
 
-def test_a_version_that_no_engine_holds_never_serves(promotion: Promotion):
-    with pytest.raises(NotReady, match="not loaded"):
+def test_a_version_that_an_engine_refuses_never_serves(promotion: Promotion):
+    with pytest.raises(AdapterRefused):
         promotion.promote("reviews", 9, WHY)
     assert promotion.route("reviews").champion == 0
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -117,7 +118,7 @@ def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., C
     monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
     store = Store(":memory:")
     promotion = Promotion(store=store, board=Switchboard(), engines=("http://engine",), base_name="base",
-                          clock=lambda: NOW, loaded=lambda _: True)  # fmt: skip
+                          clock=lambda: NOW, holding=lambda _: nullcontext())  # fmt: skip
     promotion.adopt(["reviews"])
 
     def adopted(_: Store, trained: Path, **about: Any) -> Version:

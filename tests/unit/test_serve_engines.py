@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -158,20 +160,20 @@ def reconciler(*engines: FakeEngine) -> Reconciler:
 
 def test_what_is_missing_is_loaded_on_every_engine_and_the_base_needs_nothing() -> None:
     engines = FakeEngine(), FakeEngine(adapters={"m-1-abc": "x"})
-    states = reconciler(*engines).reconcile([version(0, None), version(1), version(2)], lambda _: True)
+    states = reconciler(*engines).reconcile(lambda: [version(0, None), version(1), version(2)], lambda _: True)
     assert all(state.ready and state.adapters == ("m-1-abc", "m-2-abc") for state in states)
     assert [path for path, _ in engines[1].requests].count("/v1/load_lora_adapter") == 1
 
 
 def test_what_is_not_wanted_is_unloaded_only_when_it_may_be() -> None:
     engine = FakeEngine(adapters={"m-1-abc": "x", "m-2-abc": "x", "somebody's": "x"})
-    (state,) = reconciler(engine).reconcile([version(2)], lambda name: name == "m-1-abc")
+    (state,) = reconciler(engine).reconcile(lambda: [version(2)], lambda name: name == "m-1-abc")
     assert state.adapters == ("m-2-abc", "somebody's") and state.ready
 
 
 def test_an_adapter_that_changes_nothing_is_refused_and_does_not_keep_the_others_out() -> None:
     engine = FakeEngine(inert={"m-1-abc"})
-    (state,) = reconciler(engine).reconcile([version(1), version(2)], lambda _: True)
+    (state,) = reconciler(engine).reconcile(lambda: [version(1), version(2)], lambda _: True)
     assert state.adapters == ("m-2-abc",) and state.missing == ("m-1-abc",) and not state.ready
     assert "m@1 was loaded but answers like the base model" in state.error
 
@@ -181,25 +183,43 @@ def test_an_adapter_that_could_not_be_verified_does_not_stay() -> None:
     real, engine.reply = engine.reply, lambda path, body, i: (  # type: ignore[method-assign]
         (500, b"{}") if path == "/tokenize" else real(path, body, i)
     )  # fmt: skip
-    (state,) = reconciler(engine).reconcile([version(1)], lambda _: True)
+    (state,) = reconciler(engine).reconcile(lambda: [version(1)], lambda _: True)
     assert engine.adapters == {} and state.missing == ("m-1-abc",)
 
 
 def test_an_engine_that_restarted_gets_its_adapters_again() -> None:
     engine = FakeEngine()
     made = reconciler(engine)
-    assert made.reconcile([version(1)], lambda _: True)[0].ready and made.hold(version(1))
+    assert made.reconcile(lambda: [version(1)], lambda _: True)[0].ready
     engine.adapters.clear()
-    assert not made.hold(version(1))
-    assert made.reconcile([version(1)], lambda _: True)[0].ready
+    assert made.reconcile(lambda: [version(1)], lambda _: True)[0].ready
 
 
 def test_an_engine_that_is_down_holds_nothing_and_the_others_are_served() -> None:
     down, up = FakeEngine(fault="down"), FakeEngine()
     made = reconciler(down, up)
-    first, second = made.reconcile([version(1)], lambda _: True)
+    first, second = made.reconcile(lambda: [version(1)], lambda _: True)
     assert (first.healthy, first.missing, second.ready) == (False, ("m-1-abc",), True)
-    assert not made.hold(version(1))
+    with pytest.raises(EngineDown), made.holding(version(1)):
+        pass
+
+
+def test_a_version_of_long_ago_is_loaded_before_it_serves_again() -> None:
+    engine = FakeEngine()
+    with reconciler(engine).holding(version(1)):
+        assert "m-1-abc" in engine.adapters
+
+
+def test_nothing_is_unloaded_while_a_version_is_held() -> None:
+    engine = FakeEngine()
+    made = reconciler(engine)
+    with ThreadPoolExecutor(1) as pool:
+        wanted: list[Version] = []
+        with made.holding(version(1)):
+            looked = pool.submit(made.reconcile, lambda: wanted, lambda _: True)
+            time.sleep(0.1)
+            wanted.append(version(1))  # the route that wants it now stands
+        assert looked.result()[0].adapters == ("m-1-abc",)
 
 
 def test_the_command_keeps_more_adapters_in_memory_than_in_a_batch() -> None:
