@@ -2,6 +2,7 @@
 
 It alone reads the environment; it must not start or touch anything. The environment
 (`LORALOOP_GATEWAY__LISTEN`) over the file over defaults; an unknown key is refused with the nearest right one.
+It is longer than other rooms because it is a list: every setting with its sentence.
 """
 
 import difflib

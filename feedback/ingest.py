@@ -6,6 +6,7 @@ changes nothing. It must not judge what a row says.
 
 import asyncio
 import logging
+from dataclasses import asdict
 
 import orjson
 from fastapi import APIRouter, Request
@@ -52,41 +53,13 @@ def _insert(transaction: Transaction, records: list[Record]) -> None:
 
 
 def _interaction(record: Interaction) -> dict[str, object]:
-    return {
-        "id": record.id,
-        "time": record.time,
-        "model": record.model,
-        "version": record.version,
-        "arm": record.arm,
-        "share": record.share,
-        "bucket": record.bucket,
-        "user": record.user,
-        "conversation": record.conversation,
-        "endpoint": record.endpoint,
-        "request": orjson.dumps(record.request).decode() if record.request is not None else None,
-        "answer": record.answer,
-        "finish_reason": record.finish_reason,
-        "status": record.status,
-        "latency_ms": record.latency_ms,
-        "ttft_ms": record.ttft_ms,
-        "prompt_tokens": record.prompt_tokens,
-        "completion_tokens": record.completion_tokens,
-        "streamed": record.streamed,
-    }
+    request = orjson.dumps(record.request).decode() if record.request is not None else None
+    return asdict(record) | {"request": request}
 
 
 def _feedback(record: Feedback) -> dict[str, object]:
-    return {
-        "id": record.id,
-        "time": record.time,
-        "interaction_id": record.interaction_id,
-        "conversation_id": record.conversation_id,
-        "type": record.type,
-        "value": orjson.dumps(record.value).decode(),
-        "comment": record.comment,
-        "user": record.user,
-        "metadata": orjson.dumps(record.metadata).decode(),
-    }
+    plain = {"value": orjson.dumps(record.value).decode(), "metadata": orjson.dumps(record.metadata).decode()}
+    return asdict(record) | plain
 
 
 def create_router(store: Store) -> APIRouter:
