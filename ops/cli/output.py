@@ -4,6 +4,7 @@ Data goes to stdout, everything else to stderr; it must not know any command.
 """
 
 import json
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,8 @@ from rich.table import Table
 from core.errors import LoraLoopError, NotReady
 from core.settings import Settings, load
 
-out = Console(soft_wrap=True)
+# A pipe has no width of its own, and a table cut to 80 columns would hide numbers.
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 180)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="LORALOOP_CONFIG")]
