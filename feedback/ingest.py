@@ -7,6 +7,7 @@ changes nothing. It must not judge what a row says.
 import asyncio
 import logging
 from dataclasses import asdict
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
@@ -52,12 +53,12 @@ def _insert(transaction: Transaction, records: list[Record]) -> None:
         transaction.run("feedback_apply_revocations")
 
 
-def _interaction(record: Interaction) -> dict[str, object]:
+def _interaction(record: Interaction) -> dict[str, Any]:
     request = orjson.dumps(record.request).decode() if record.request is not None else None
     return asdict(record) | {"request": request}
 
 
-def _feedback(record: Feedback) -> dict[str, object]:
+def _feedback(record: Feedback) -> dict[str, Any]:
     plain = {"value": orjson.dumps(record.value).decode(), "metadata": orjson.dumps(record.metadata).decode()}
     return asdict(record) | plain
 
