@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Response
 from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from core.basemodel import BaseModel
@@ -19,7 +20,7 @@ from core.store import Store
 from eval.promotion import Promotion
 from eval.watch import CanaryWatch
 from feedback import ingest
-from ops import api
+from ops import api, signals
 from ops.console import pages
 from ops.control import Control, Engines
 from retrain.cycle import Cycle
@@ -83,6 +84,10 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(signals.scrape(control), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/ready")
     async def ready() -> JSONResponse:

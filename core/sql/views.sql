@@ -4,5 +4,8 @@ SELECT i.model, f.type, count(*) AS n, count(f.revoked_at) AS revoked, max(f.tim
 FROM feedback f LEFT JOIN interactions i ON i.id = f.interaction_id
 WHERE $model IS NULL OR i.model = $model GROUP BY ALL ORDER BY ALL
 
+-- name: decisions_by_verdict
+SELECT model, verdict, count(*) AS n FROM decisions GROUP BY ALL
+
 -- name: run_awaiting
 SELECT id, model, candidate FROM runs WHERE id = $id AND state = 'awaiting_approval'

@@ -61,6 +61,12 @@ def test_the_promotions_page_shows_it(running: Running):
     assert "Promoted" in page
 
 
+def test_control_counts_it_for_prometheus(running: Running):
+    page = httpx.get(f"{running.settings.control_url}/metrics").text
+    assert 'loraloop_decisions{model="notes",verdict="promoted"} 1.0' in page
+    assert "loraloop_engine_ready" in page
+
+
 def test_feedback_that_teaches_nothing_promotes_nothing(running: Running):
     rng = random.Random(5)
     shuffled = [(user, text, rng.choice(LABELS)) for user, text, _ in texts(160, 50)]

@@ -1,0 +1,23 @@
+"""What control counts, for Prometheus: engines, open runs, decisions.
+
+It owns metric names; the numbers are read from the store and the last look at the engines when they are asked for.
+"""
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from ops.control import Control
+
+
+def scrape(control: Control) -> bytes:
+    """The metrics as Prometheus reads them."""
+    registry = CollectorRegistry()
+    ready = Gauge("loraloop_engine_ready", "1 if it answers and has every adapter.", ("engine",), registry=registry)
+    for state in control.engines.states:
+        ready.labels(state.url).set(state.ready)
+    runs = Gauge("loraloop_runs_open", "Runs and canaries under way.", ("model", "state"), registry=registry)
+    for row in control.store.rows("runs_open"):
+        runs.labels(row["model"], row["state"]).inc()
+    decisions = Gauge("loraloop_decisions", "Rows of the ledger.", ("model", "verdict"), registry=registry)
+    for row in control.store.rows("decisions_by_verdict"):
+        decisions.labels(row["model"], row["verdict"]).set(row["n"])
+    return generate_latest(registry)
