@@ -48,6 +48,20 @@ def locate(base_model: str) -> BaseModel:
     return BaseModel(folder.resolve().name, folder.resolve())
 
 
+def matrix_shapes(folder: Path) -> dict[str, tuple[int, int]]:
+    """The two-dimensional weights of a model folder: module name to (outputs, inputs). Reads headers alone."""
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, int]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="np") as weights:
+            for key in weights.keys():  # noqa: SIM118 — safe_open is no dictionary
+                shape = weights.get_slice(key).get_shape()
+                if key.endswith(".weight") and len(shape) == 2:
+                    shapes[key.removesuffix(".weight")] = (shape[0], shape[1])
+    return shapes
+
+
 def prepare(base_model: str, tell: Tell) -> BaseModel:
     """Makes the packaged model ready if it is not, then locates it. Takes some 20 s the first time."""
     if base_model in PACKAGED:

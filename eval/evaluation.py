@@ -17,7 +17,7 @@ from core.settings import ModelSettings
 from core.store import Store
 from eval import classic, kpis
 from eval.arms import Arm, Item, Retriever, prompted
-from eval.evidence import ArmScores, Evidence, Measure, measure, user_numbers
+from eval.evidence import Evidence, Measure, measure, user_numbers
 from eval.offline import LAST_USE, spent_level
 from eval.scoring import Labels, Progress, score
 from feedback.snapshot import Row, Snapshot
@@ -68,18 +68,23 @@ def opponents(client: VllmClient, base_name: str, champion: Version, snapshot: S
               settings: ModelSettings) -> Opponents:  # fmt: skip
     """Base with its best prompt, RAG over the train bucket, and the champion."""
     instruction = _best_prompt(client, base_name, snapshot, labels, settings)
+    arms = (
+        prompted(base_name, instruction),
+        rag(base_name, snapshot, settings),
+        Arm("champion", champion.engine_name),
+    )
+    return Opponents(arms, instruction)
+
+
+def rag(base_name: str, snapshot: Snapshot, settings: ModelSettings) -> Arm:
+    """Base with the nearest answered examples of the snapshot's train bucket."""
     baselines = settings.baselines
     retriever = Retriever(
         [(row.prompt, row.label) for row in snapshot.of("train")],
         k=baselines.rag_examples,
         budget_tokens=baselines.rag_budget_tokens,
     )
-    arms = (
-        prompted(base_name, instruction),
-        Arm("rag", base_name, retriever.rewrite),
-        Arm("champion", champion.engine_name),
-    )
-    return Opponents(arms, instruction)
+    return Arm("rag", base_name, retriever.rewrite)
 
 
 def _best_prompt(client: VllmClient, base_name: str, snapshot: Snapshot, labels: Labels,
@@ -183,7 +188,3 @@ def _measures(found: dict[str, Measure]) -> dict[str, dict[str, float | None]]:
 
 def _finite(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
-
-
-__all__ = ["ArmScores", "Opponents", "Result", "choose_holdout", "classic_scores", "evaluate", "items_of",
-           "opponents", "plain_evidence"]  # fmt: skip

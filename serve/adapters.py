@@ -7,6 +7,7 @@ that is refused here. It must not load anything into an engine.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from core.basemodel import matrix_shapes
 from core.errors import AdapterRefused
 
 CONFIG = "adapter_config.json"
@@ -44,7 +46,7 @@ def preflight(folder: Path, *, base: Path, max_rank: int) -> Adapter:
     """Checks an adapter against its base model's weights. Raises AdapterRefused with the reason."""
     config = _config(folder)
     rank = _rank(config, max_rank)
-    expected = _linear_shapes(base)
+    expected = matrix_shapes(base)
     pairs = _pairs(folder)
     if not pairs:
         raise AdapterRefused("The adapter has no LoRA tensors.", hint="Save it with PEFT's save_pretrained.")
@@ -83,17 +85,6 @@ def _rank(config: dict[str, Any], max_rank: int) -> int:
     return rank
 
 
-def _linear_shapes(base: Path) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in sorted(base.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as weights:
-            for key in weights.keys():  # noqa: SIM118 — safe_open is no dictionary
-                shape = tuple(weights.get_slice(key).get_shape())
-                if key.endswith(".weight") and len(shape) == 2:
-                    shapes[key.removesuffix(".weight")] = shape
-    return shapes
-
-
 def _pairs(folder: Path) -> dict[str, dict[str, tuple[int, ...]]]:
     pairs: dict[str, dict[str, tuple[int, ...]]] = {}
     try:
@@ -113,7 +104,7 @@ def _pairs(folder: Path) -> dict[str, dict[str, tuple[int, ...]]]:
 
 
 def _check_module(module: str, shapes: dict[str, tuple[int, ...]], rank: int,
-                  expected: dict[str, tuple[int, ...]]) -> None:  # fmt: skip
+                  expected: Mapping[str, tuple[int, int]]) -> None:  # fmt: skip
     if module not in expected:
         raise AdapterRefused(f"The base model has no module {module}.", hint="Was it made for another base model?")
     out_features, in_features = expected[module]

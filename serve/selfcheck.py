@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from core.basemodel import matrix_shapes
 from core.errors import EngineFailed
 from serve.cpu_lora.selftest import check_engine
 from serve.vllm import VllmClient
@@ -49,7 +49,9 @@ def _write(folder: Path, base: Path, *, seed: int) -> None:
     rng = np.random.default_rng(seed)
     tensors: dict[str, np.ndarray] = {}
     targets: set[str] = set()
-    for module, (wide, narrow) in _linear_layers(base).items():
+    for module, (wide, narrow) in matrix_shapes(base).items():
+        if ".layers." not in module or not module.endswith("_proj"):
+            continue  # not the embeddings, nor the head
         key = f"base_model.model.{module}"
         tensors[f"{key}.lora_A.weight"] = rng.normal(0, SCALE, (RANK, narrow)).astype(np.float32)
         tensors[f"{key}.lora_B.weight"] = rng.normal(0, SCALE, (wide, RANK)).astype(np.float32)
@@ -59,14 +61,3 @@ def _write(folder: Path, base: Path, *, seed: int) -> None:
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": 2 * RANK, "bias": "none",
               "target_modules": sorted(targets), "base_model_name_or_path": base.name}  # fmt: skip
     (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
-
-
-def _linear_layers(base: Path) -> dict[str, tuple[int, int]]:
-    found = {}
-    for file in sorted(base.glob("*.safetensors")):
-        with safe_open(file, framework="np") as weights:
-            for key in weights.keys():  # noqa: SIM118 — safe_open is no dictionary
-                shape = weights.get_slice(key).get_shape()
-                if ".layers." in key and key.endswith("_proj.weight") and len(shape) == 2:
-                    found[key.removesuffix(".weight")] = (shape[0], shape[1])
-    return found

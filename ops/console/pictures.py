@@ -157,8 +157,7 @@ def _is_gain(check: Plain) -> bool:
 
 
 def _numbers(check: Plain) -> tuple[float | None, float | None, float | None]:
-    value, bound, threshold = (finite(check.get(name)) for name in ("value", "bound", "threshold"))
-    return value, bound, threshold
+    return finite(check.get("value")), finite(check.get("bound")), finite(check.get("threshold"))
 
 
 def _reach(check: Plain) -> float:

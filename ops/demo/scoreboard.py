@@ -15,8 +15,8 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 from core.prompts import Chat
 from core.settings import ModelSettings
 from eval import kpis
-from eval.arms import Arm, Item, Retriever, prompted
-from eval.evaluation import classic_scores
+from eval.arms import Arm, Item, prompted
+from eval.evaluation import classic_scores, rag
 from eval.evidence import ArmScores, Evidence, measure, user_numbers
 from eval.scoring import Labels, score
 from feedback.snapshot import Snapshot
@@ -51,11 +51,7 @@ def hold(client: VllmClient, *, base_name: str, champion: str, candidate: str | 
          progress: Callable[[int, int], None]) -> Board:  # fmt: skip
     """Runs the test. The RAG arm and TF-IDF learn from the snapshot's train rows, as the adapter did."""
     items = items_of(texts)
-    retriever = Retriever(
-        [(row.prompt, row.label) for row in snapshot.of("train")],
-        k=settings.baselines.rag_examples, budget_tokens=settings.baselines.rag_budget_tokens,
-    )  # fmt: skip
-    arms = [prompted(base_name, base_prompt), Arm("rag", base_name, retriever.rewrite), Arm("champion", champion)]
+    arms = [prompted(base_name, base_prompt), rag(base_name, snapshot, settings), Arm("champion", champion)]
     if candidate:
         arms.append(Arm("candidate", candidate))
     labels = Labels(client, base_name, LABELS)
