@@ -13,23 +13,22 @@ import http.client
 import json
 import os
 import random
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from bench.processes import free_port, memory_mib
 from core.basemodel import prepare
+from core.settings import EngineSettings
 from serve.cpu_lora import SWITCH
 from serve.cpu_lora.selftest import asker, compare
+from serve.engine import EngineProcess
 
 BASE = "base"
 ADAPTERS = ("one", "two", "three")
@@ -37,7 +36,16 @@ CONCURRENCY = (1, 8, 32)
 DECODE_TOKENS = {1: 32, 8: 32, 32: 24}
 PREFILL_TOKENS = 1024
 BATCH = 16
-START_SECONDS = 300
+# Untrained B of this size moves the base model's words about as far as a trained adapter does.
+B_SCALE = 0.1
+TEXTS = (
+    "The river ran high after three days of rain, and the bridge at the mill was closed to carts.",
+    "To make a good soup you need time, bones, an onion and a heavy pot with a lid.",
+    "The battery lasts two days and the screen is bright, but the speaker sounds like a tin can.",
+    "A prime number has no divisors other than one and itself; two is the only even one.",
+    "She opened the letter, read it twice, and put it back into the drawer without a word.",
+    "The train to the coast leaves at nine, stops in every village and is never on time.",
+)
 
 
 def say(text: str) -> None:
@@ -55,52 +63,25 @@ def make_adapters(model: str, folder: Path) -> None:
         torch.manual_seed(seed)
         base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
         config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", init_lora_weights=False)
-        get_peft_model(base, config).save_pretrained(str(folder / name))
+        adapted = get_peft_model(base, config)
+        for key, tensor in adapted.named_parameters():
+            if "lora_B" in key:
+                tensor.data.mul_(B_SCALE)
+        adapted.save_pretrained(str(folder / name))
 
 
 @contextmanager
-def engine(model: str, folder: Path, log: Path, *, stock: bool) -> Iterator[str]:
-    """An engine with the adapters loaded, as its URL; its process group ends with the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", model, "--served-model-name", BASE, "--dtype", "bfloat16"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "2048"]
-    command += ["--enable-lora", "--max-loras", "4", "--max-lora-rank", "16"]
-    command += ["--lora-modules", *(f"{name}={folder / name}" for name in ADAPTERS)]
-    environment = {
-        "VLLM_CPU_KVCACHE_SPACE": "2",
-        "VLLM_CPU_OMP_THREADS_BIND": "0-1",
-        "HF_HUB_OFFLINE": "1",
-        **os.environ,
-        SWITCH: "off" if stock else "on",
-    }
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+def engine(model: str, folder: Path, log: Path, *, stock: bool) -> Iterator[EngineProcess]:
+    """An engine with the adapters loaded; its process group ends with the block."""
+    os.environ[SWITCH] = "off" if stock else "on"
+    loaded = ["--lora-modules", *(f"{name}={folder / name}" for name in ADAPTERS)]
+    settings = EngineSettings(listen=f"127.0.0.1:{free_port()}", extra_args=loaded)
+    process = EngineProcess(settings, Path(model), BASE, log)
     try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(url, process, log)
-        yield url
+        process.wait_ready()
+        yield process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return once the engine is healthy; leave with its last words if it ends or stays silent."""
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(1)
-    raise SystemExit(f"the engine did not start:\n{log.read_text()[-3000:]}")
+        process.stop()
 
 
 def complete(url: str, model: str, prompt: list[int], tokens: int) -> int:
@@ -154,15 +135,16 @@ def ratio(measure: Callable[[Sequence[str]], float], rounds: int) -> tuple[float
     return statistics.median(bases), round(statistics.median(ratios), 3)
 
 
-def measure_costs(url: str, rounds: int) -> dict[str, object]:
-    """Decode and prefill ratios of one engine."""
-    decode = {}
+def measure_costs(process: EngineProcess, rounds: int) -> dict[str, object]:
+    """Decode and prefill ratios of one engine, and the most memory it took for them."""
+    url, decode = process.url, {}
     for concurrency in CONCURRENCY:
         base, decode[str(concurrency)] = ratio(lambda models, n=concurrency: decode_rate(url, models, n), rounds)
         say(f"decode of {concurrency}: base {base:.0f} tokens/s, ratio {decode[str(concurrency)]}")
     base, prefill = ratio(lambda models: prefill_seconds(url, models), rounds)
-    say(f"prefill of {PREFILL_TOKENS}: base {base:.2f} s, ratio {prefill}")
-    return {"decode": decode, "prefill_1024": prefill}
+    memory = memory_mib(process.process.pid)
+    say(f"prefill of {PREFILL_TOKENS}: base {base:.2f} s, ratio {prefill}; peak memory {memory} MiB")
+    return {"decode": decode, "prefill_1024": prefill, "memory_mib": memory}
 
 
 def check_base(url: str, prompts: int) -> tuple[bool, int]:
@@ -179,6 +161,56 @@ def check_base(url: str, prompts: int) -> tuple[bool, int]:
             say(result.reason)
     say(f"base answers unchanged: {unchanged}, of {checked} prompts")
     return unchanged, checked
+
+
+def score(url: str, model: str, tokens: list[int]) -> list[float]:
+    """The log-probability of each token of a text but the first."""
+    body = {"model": model, "prompt": tokens, "max_tokens": 1, "prompt_logprobs": 0}
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=600)
+    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+    steps = json.load(connection.getresponse())["choices"][0]["prompt_logprobs"][1:]
+    connection.close()
+    return [step[str(token)]["logprob"] for step, token in zip(steps, tokens[1:], strict=True)]
+
+
+def check_peft(url: str, model: str, folder: Path) -> dict[str, float]:
+    """How far the engine's bfloat16 is from PEFT's float32, beside how far PEFT's own bfloat16 is.
+
+    Mean absolute distances of teacher-forced log-probabilities, adapters and base mixed in one batch. Two right
+    programs round differently in bfloat16, so the one says what the other may be; see docs/cpu-lora.md.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    questions = [(name, tokenizer.encode(text)) for text in TEXTS for name in ADAPTERS]
+    with ThreadPoolExecutor(2 * len(questions)) as pool:
+        beside = [pool.submit(score, url, BASE, tokens) for _, tokens in questions]
+        found = list(pool.map(lambda question: score(url, *question), questions))
+        assert all(job.result() for job in beside)
+
+    def by_peft(dtype: torch.dtype) -> list[list[float]]:
+        scores: dict[str, Any] = {}
+        for name in ADAPTERS:
+            base = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+            scores[name] = PeftModel.from_pretrained(base, str(folder / name)).to(dtype).eval()
+        answers = []
+        for name, tokens in questions:
+            with torch.no_grad():
+                steps = scores[name](torch.tensor([tokens])).logits[0, :-1].float().log_softmax(-1)
+            answers.append(steps[torch.arange(len(tokens) - 1), torch.tensor(tokens[1:])].tolist())
+        return answers
+
+    truth = by_peft(torch.float32)
+
+    def distance(scores: list[list[float]]) -> float:
+        pairs = [abs(a - b) for row, true in zip(scores, truth, strict=True) for a, b in zip(row, true, strict=True)]
+        return round(statistics.fmean(pairs), 4)
+
+    result = {"engine": distance(found), "peft": distance(by_peft(torch.bfloat16))}
+    say(f"bfloat16's distance from PEFT's float32: {result}")
+    return result
 
 
 def main() -> None:
@@ -198,13 +230,14 @@ def main() -> None:
         stock: dict[str, object] = {}
         if not options.ours_only:
             say("starting the stock engine")
-            with engine(options.model, folder, folder / "stock.log", stock=True) as url:
-                stock = measure_costs(url, options.rounds)
+            with engine(options.model, folder, folder / "stock.log", stock=True) as started:
+                stock = measure_costs(started, options.rounds)
         say("starting ours")
-        with engine(options.model, folder, folder / "ours.log", stock=False) as url:
-            ours = measure_costs(url, options.rounds)
-            unchanged, checked = check_base(url, options.prompts)
-    result = {**ours, "stock": stock, "base_unchanged": unchanged, "prompts_checked": checked}
+        with engine(options.model, folder, folder / "ours.log", stock=False) as started:
+            ours = measure_costs(started, options.rounds)
+            unchanged, checked = check_base(started.url, options.prompts)
+            peft = check_peft(started.url, options.model, folder)
+    result = {**ours, "stock": stock, "base_unchanged": unchanged, "prompts_checked": checked, "bf16_distance": peft}
     print(json.dumps(result))
 
 
