@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-unit check lock docs bench-lora clean help
+.PHONY: install demo test test-unit check lock docs bench-lora bench-gateway clean help
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -35,6 +35,9 @@ docs: $(STAMP) ## Write the generated references
 
 bench-lora: $(STAMP) ## Base, stock adapters and ours on the CPU, side by side
 	$(BIN)/python -m bench.lora
+
+bench-gateway: $(STAMP) ## What the gateway adds to a request, beside its peers
+	$(BIN)/python -m bench.gateway $(BENCH)
 
 lock: $(STAMP) ## Resolve requirements.lock anew
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh
