@@ -83,7 +83,7 @@ def streams(folder: Path) -> Started:
 def routing_table(upstream: str, engine_names: tuple[str, str]) -> RoutingTable:
     """One model whose users are split in two halves, between a champion and a canary."""
     champion, canary = (Target(version, name) for version, name in zip((CHAMPION, CANARY), engine_names, strict=True))
-    return RoutingTable((upstream,), {CLIENT.model: ModelRoute(champion, canary, 0.5, "bench")})
+    return RoutingTable({upstream: engine_names}, {CLIENT.model: ModelRoute(champion, canary, 0.5, "bench")})
 
 
 def ours(upstream: str, folder: Path, engine_names: tuple[str, str] = ("reviews-7", "reviews-8")) -> Started:

@@ -6,6 +6,7 @@ LoraLoopError
     UnknownModel           no model of that name
     UnknownVersion         no such version of the model
     UnknownDecision        no row of that id in the ledger
+    BodyTooLarge           a request's body is longer than is read
   AdapterRefused           an adapter folder failed preflight
   StoreError               the DuckDB file cannot be used
     StoreNewer             the file was written by a newer LoraLoop
@@ -13,6 +14,7 @@ LoraLoopError
   SpoolFull                the spool's disk takes no more bytes
   EngineError              an engine answered with an error
     EngineDown             an engine does not answer
+    EngineSlow             an engine did not answer in time
     EngineFailed           an engine's process ended or never became ready
   TrainingFailed           the trainer's process ended badly
   PackageError             a packaged model or data set could not be had
@@ -65,6 +67,12 @@ class UnknownDecision(InputError):
     status = 404
 
 
+class BodyTooLarge(InputError):
+    """A request's body is longer than is read."""
+
+    status = 413
+
+
 class AdapterRefused(LoraLoopError):
     """An adapter folder failed preflight and was not loaded."""
 
@@ -103,6 +111,13 @@ class EngineDown(EngineError):
     """An engine does not answer."""
 
     status = 503
+    retry = True
+
+
+class EngineSlow(EngineError):
+    """An engine took a request and did not answer in time."""
+
+    status = 504
     retry = True
 
 

@@ -73,12 +73,23 @@ def answer(status: int, message: str, *, code: str, retry: bool = False) -> Resp
     return JSONResponse(body, status, headers)
 
 
+def refusal(error: LoraLoopError) -> Response:
+    """An error of ours as an answer."""
+    return answer(error.status, str(error), code=_code(error), retry=error.retry)
+
+
+def bug(error: Exception) -> Response:
+    """Anything else: the log has the details, the client only the news."""
+    log.exception("unexpected error", exc_info=error)
+    return answer(500, "An unexpected error; the log of the server has it.", code="internal_error")
+
+
 def install_errors(app: FastAPI) -> None:
     """Makes every error of an app one clear sentence in OpenAI's shape."""
 
     @app.exception_handler(LoraLoopError)
     async def ours(_: Request, error: LoraLoopError) -> Response:
-        return answer(error.status, str(error), code=_code(error), retry=error.retry)
+        return refusal(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -91,9 +102,8 @@ def install_errors(app: FastAPI) -> None:
         return answer(error.status_code, f"{error.detail}.", code="http_error")
 
     @app.exception_handler(Exception)
-    async def bug(_: Request, error: Exception) -> Response:
-        log.exception("unexpected error", exc_info=error)
-        return answer(500, "An unexpected error; the log of the server has it.", code="internal_error")
+    async def unexpected(_: Request, error: Exception) -> Response:
+        return bug(error)
 
 
 def _code(error: LoraLoopError) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-Arm = Literal["champion", "canary"]
+Arm = Literal["champion", "canary", "pinned"]
 Endpoint = Literal["chat", "completion"]
 
 

@@ -34,6 +34,7 @@ class Engines:
         self.states = self.reconciler.reconcile(
             self.promotion.wanted, may_unload=lambda name: drained.get(name, False)
         )
+        self.promotion.publish()
 
 
 @dataclass(frozen=True, slots=True)

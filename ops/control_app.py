@@ -6,6 +6,7 @@ It owns wiring and life cycle; what it wires lives in the rooms below.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import Depends, FastAPI, Response
 from fastapi.responses import JSONResponse
@@ -26,7 +27,7 @@ from ops.control import Control, Engines
 from retrain.cycle import Cycle
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
-from serve import switchboard
+from serve import selfcheck, switchboard
 from serve.reconciler import Reconciler
 from serve.switchboard import Switchboard
 from serve.vllm import VllmClient
@@ -36,11 +37,13 @@ def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
     """Control's collaborators, wired and not yet started."""
     store = Store(settings.store_path)
     board = Switchboard()
-    reconciler = Reconciler([VllmClient(url) for url in settings.engine_urls], base_name=base.name)
-    promotion = Promotion(
-        store=store, board=board, engines=tuple(settings.engine_urls), base_name=base.name, clock=clock,
-        holding=reconciler.holding,
+    self_check = partial(
+        selfcheck.check, base=base.path, base_name=base.name, slots=settings.engine.max_loras,
+        folder=settings.data / "self-check",
     )  # fmt: skip
+    clients = [VllmClient(url) for url in settings.engine_urls]
+    reconciler = Reconciler(clients, base_name=base.name, self_check=self_check)
+    promotion = Promotion(store=store, board=board, engines=reconciler, base_name=base.name, clock=clock)
     engines = Engines(reconciler, promotion, board)
     cycle = Cycle(
         settings=settings, store=store, base=base, promotion=promotion, reconciler=reconciler, trainer=Trainer(),

@@ -12,6 +12,7 @@ import aiohttp
 from fastapi import Depends, FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import Receive, Scope, Send
 
 from core.clock import Clock, utc_now
 from core.http import install_errors, require_key
@@ -20,6 +21,7 @@ from core.spool import SpoolWriter
 from feedback import routes as feedback_routes
 from serve import openai
 from serve.capture import Recorder
+from serve.completions import ENDPOINTS, Completions
 from serve.metrics import Metrics
 from serve.shipping import Shipper
 from serve.tables import TableKeeper
@@ -28,6 +30,19 @@ from serve.upstream import Upstream
 CONNECTIONS = 1024
 # An external engine, as stock vLLM, closes an idle connection after 5 s; ours must be gone before that.
 KEEPALIVE_SECONDS = 4
+
+
+class GatewayApp(FastAPI):
+    """FastAPI for all routes but completions, which are answered before any of it runs."""
+
+    completions: Completions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI request."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ENDPOINTS:
+            await self.completions(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
@@ -40,27 +55,26 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
     recorder = Recorder(spool)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=5)
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
+        # Engines set no cookies, and each header that aiohttp would add by itself costs time on every request.
         async with aiohttp.ClientSession(
-            timeout=timeout, connector=connector, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+            timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
         ) as session:
             control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
             tables = TableKeeper(**control, cache=folder / "routes.json")
             shipper = Shipper(**control, spool=spool)
             tables.load_cache()
             app.state.tables, app.state.shipper = tables, shipper
-            app.include_router(
-                openai.create_router(
-                    openai.Gateway(
-                        tables=tables, upstream=Upstream(session), recorder=recorder, metrics=metrics, clock=clock,
-                        max_in_flight=gateway.max_in_flight, max_body_bytes=gateway.max_body_bytes,
-                    )
-                ),
-                dependencies=guarded,
+            app.include_router(openai.create_router(tables), dependencies=guarded)
+            app.completions = Completions(
+                tables=tables, upstream=Upstream(session, max_in_flight=gateway.max_in_flight), recorder=recorder,
+                metrics=metrics, clock=clock, max_body_bytes=gateway.max_body_bytes,
             )  # fmt: skip
             recorder.start()
+            import gc; gc.collect(); gc.freeze(); gc.set_threshold(20_000, 20, 20)
             work = [asyncio.create_task(tables.follow()), asyncio.create_task(shipper.run())]
             try:
                 yield
@@ -72,7 +86,7 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
                         await task
                 await recorder.stop()
 
-    app = FastAPI(title="LoraLoop gateway", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = GatewayApp(title="LoraLoop gateway", docs_url=None, redoc_url=None, lifespan=lifespan)
     guarded = [Depends(require_key(settings.keys.app))]
     install_errors(app)
     app.include_router(

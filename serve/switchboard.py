@@ -62,7 +62,9 @@ class Switchboard:
         return self._table
 
     def publish(self, table: RoutingTable) -> None:
-        """Makes a table the one that gateways are given."""
+        """Makes a table the one that gateways are given. The same one again changes nothing."""
+        if table.etag == self.etag:
+            return
         self._published = time.monotonic()
         self._table, self.etag = table, table.etag
 

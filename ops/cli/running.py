@@ -106,4 +106,4 @@ def _serve(app: FastAPI, listen: str) -> None:
     # Clients drop idle connections after some seconds; a server that did so at the same moment would break
     # the request that is just being sent on one.
     uvicorn.run(app, host=host, port=port, access_log=False, log_config=None, timeout_graceful_shutdown=10,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS)  # fmt: skip
+                timeout_keep_alive=KEEP_ALIVE_SECONDS, proxy_headers=False, server_header=False)  # fmt: skip

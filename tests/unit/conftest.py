@@ -23,7 +23,9 @@ REQUEST = {"model": "reviews", "messages": [{"role": "user", "content": "so good
 
 
 def table(*engines: str) -> RoutingTable:
-    return RoutingTable(engines, {"reviews": ModelRoute(Target(7, "reviews-7"), None, 0.0, "s")})
+    champion = Target(7, "reviews-7")
+    held = dict.fromkeys(engines, ("base", "reviews-7"))
+    return RoutingTable(held, {"reviews": ModelRoute(champion, None, 0.0, "s", (champion,))})
 
 
 @pytest.fixture(scope="module")

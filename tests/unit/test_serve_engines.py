@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -154,8 +155,9 @@ def version(number: int, path: str | None = "/adapters/x") -> Version:
     return Version("m", number, f"m-{number}-abc", path, "f" * 64, 8, None)
 
 
-def reconciler(*engines: FakeEngine) -> Reconciler:
-    return Reconciler([client_of(engine) for engine in engines], base_name="base")
+def reconciler(*engines: FakeEngine, self_check: Callable[[VllmClient], str] = lambda _: "well") -> Reconciler:
+    clients = [VllmClient(f"http://e{n}", transport=engine.transport()) for n, engine in enumerate(engines)]
+    return Reconciler(clients, base_name="base", self_check=self_check)
 
 
 def test_what_is_missing_is_loaded_on_every_engine_and_the_base_needs_nothing() -> None:
@@ -200,8 +202,47 @@ def test_an_engine_that_is_down_holds_nothing_and_the_others_are_served() -> Non
     made = reconciler(down, up)
     first, second = made.reconcile(lambda: [version(1)], lambda _: True)
     assert (first.healthy, first.missing, second.ready) == (False, ("m-1-abc",), True)
-    with pytest.raises(EngineDown), made.holding(version(1)):
+    with made.holding(version(2)):
+        assert made.holdings == {"http://e0": (), "http://e1": ("base", "m-1-abc", "m-2-abc")}
+    up.fault = "down"
+    with pytest.raises(EngineDown), made.holding(version(2)):
         pass
+
+
+def test_an_engine_that_fails_its_self_check_serves_nothing_and_is_asked_once() -> None:
+    engine, asked = FakeEngine(), []
+
+    def self_check(client: VllmClient) -> str:
+        asked.append(client.url)
+        raise EngineFailed("The engine mixes adapters up and must not serve.")
+
+    made = reconciler(engine, self_check=self_check)
+    for _ in range(2):
+        (state,) = made.reconcile(lambda: [version(1)], lambda _: True)
+        assert "mixes adapters up" in state.error and not state.ready
+    assert asked == ["http://e0"] and made.holdings == {"http://e0": ()} and engine.adapters == {}
+
+
+def test_a_fresh_engine_is_checked_and_one_that_holds_adapters_was() -> None:
+    engine, asked = FakeEngine(adapters={"m-1-abc": "x"}), []
+    made = reconciler(engine, self_check=lambda client: asked.append(client.url) or "well")  # type: ignore[func-returns-value]
+    assert made.holdings is None
+    made.reconcile(lambda: [version(1)], lambda _: True)
+    assert asked == []
+    engine.adapters.clear()  # it restarted between two looks
+    made.reconcile(lambda: [version(1)], lambda _: True)
+    assert len(asked) == 1 and made.holdings == {"http://e0": ("base", "m-1-abc")}
+    made.reconcile(lambda: [version(2)], lambda _: True)
+    assert len(asked) == 1
+
+
+def test_what_an_engine_held_stands_while_it_is_not_well() -> None:
+    engine = FakeEngine()
+    made = reconciler(engine)
+    made.reconcile(lambda: [version(1)], lambda _: True)
+    engine.fault = "down"
+    made.reconcile(lambda: [version(1)], lambda _: True)
+    assert made.holdings == {"http://e0": ("base", "m-1-abc")}
 
 
 def test_a_version_of_long_ago_is_loaded_before_it_serves_again() -> None:

@@ -26,7 +26,7 @@ tables = st.builds(
 
 def table(share: float = 0.0, salt: str = "s", champion: int = 1, canary: bool = False) -> RoutingTable:
     new = Target(2, "m-2") if canary else None
-    return RoutingTable(("http://e",), {"m": ModelRoute(Target(champion, f"m-{champion}"), new, share, salt)})
+    return RoutingTable({"http://e": ("base",)}, {"m": ModelRoute(Target(champion, f"m-{champion}"), new, share, salt)})
 
 
 @quick
@@ -176,7 +176,7 @@ def test_the_last_table_is_on_disk_for_the_next_start(tmp_path: Path) -> None:
     assert second.ready and second.table == table(0.3)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"engines": [], "models": {"m": {}}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"engines": {}, "models": {"m": {}}}'])
 def test_a_spoiled_table_on_disk_does_not_keep_the_gateway_down(tmp_path: Path, text: str) -> None:
     (tmp_path / "routes.json").write_text(text)
     made = keeper(tmp_path / "routes.json")
