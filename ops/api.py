@@ -40,15 +40,9 @@ class Promote(Said):
     version: int = Field(ge=0)
 
 
-def create_router(control: Control) -> APIRouter:
-    """Routes under /api."""
+def create_reading_router(control: Control) -> APIRouter:
+    """Routes under /api that change nothing."""
     router = APIRouter(prefix="/api")
-    _reading(router, control)
-    _acting(router, control)
-    return router
-
-
-def _reading(router: APIRouter, control: Control) -> None:
     store = control.store
 
     @router.get("/models")
@@ -89,8 +83,12 @@ def _reading(router: APIRouter, control: Control) -> None:
     def ledger() -> views.View:
         return views.ledger(store)
 
+    return router
 
-def _acting(router: APIRouter, control: Control) -> None:
+
+def create_acting_router(control: Control) -> APIRouter:
+    """Routes under /api that change what serves."""
+    router = APIRouter(prefix="/api")
     promotion = control.promotion
 
     @router.post("/models/{model}/retrain", status_code=202)
@@ -130,6 +128,8 @@ def _acting(router: APIRouter, control: Control) -> None:
         else:
             promotion.note(model, candidate, Verdict.REJECTED, why, closing)
         return {"model": model, "version": candidate, "verdict": str(Verdict.REJECTED)}
+
+    return router
 
 
 def _why(reason: str, said: Said, wanted: views.View | None = None) -> Why:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.errors import UnknownModel
+from core.keys import Grant, grant_from_dict
 from core.records import Arm
 
 
@@ -47,6 +48,7 @@ class RoutingTable:
 
     engines: tuple[str, ...]
     models: dict[str, ModelRoute]
+    keys: tuple[Grant, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -61,7 +63,8 @@ class RoutingTable:
     def from_json(cls, text: str) -> "RoutingTable":
         """The inverse of `to_json`."""
         data = json.loads(text)
-        return cls(tuple(data["engines"]), {name: _route(entry) for name, entry in data["models"].items()})
+        models = {name: _route(entry) for name, entry in data["models"].items()}
+        return cls(tuple(data["engines"]), models, tuple(grant_from_dict(entry) for entry in data["keys"]))
 
     def choose(self, model: str, sticky_key: str | None) -> Choice:
         """The version for a request. Raises UnknownModel.

@@ -70,6 +70,7 @@ def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     settings = settings_from(config)
     _require_internal_key(settings)
+    up.tell_first_key(settings, tell)
     _serve(create_app(settings=settings, base=locate(settings.base_model)), settings.control.listen)
 
 

@@ -198,7 +198,7 @@ def test_above_the_bound_in_flight_it_is_429_with_retry_after(house: Any) -> Non
 
 def test_keys_are_wanted_when_one_is_set(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORALOOP_APP_KEY", "s3cret")
-    house.open()
+    house.open(access="keys")
     vote = {"interaction_id": "i", "type": "thumbs", "value": True}
     calls = [("POST", "/v1/chat/completions", CHAT), ("POST", "/v1/feedback", vote), ("GET", "/v1/models", None),
              ("DELETE", "/v1/feedback/f", None)]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import NotReady, UnknownModel
+from core.keys import GRANTABLE, Grant, Limits, Scope
 from serve.routing import ModelRoute, RoutingTable, Target, sticky_bucket, sticky_key
 from serve.switchboard import FORGOTTEN_SECONDS, Poll, Switchboard, create_router
 from serve.tables import TableKeeper
@@ -19,9 +21,16 @@ from serve.tables import TableKeeper
 quick = settings(deadline=None, max_examples=60)
 targets = st.builds(Target, st.integers(0, 99), st.text(max_size=8))
 routes = st.builds(ModelRoute, targets, st.none() | targets, st.floats(0, 1), st.text(max_size=8))
+grants = st.builds(
+    Grant, st.text(max_size=8), st.text(max_size=8), st.lists(st.sampled_from(GRANTABLE), max_size=3).map(tuple),
+    st.none() | st.lists(st.text(max_size=8), max_size=2).map(tuple), st.none() | st.floats(0, 1e10),
+    st.builds(Limits, st.none() | st.integers(1), st.none() | st.integers(1), st.none() | st.integers(1)),
+)  # fmt: skip
 tables = st.builds(
-    RoutingTable, st.lists(st.text(max_size=8), max_size=3).map(tuple), st.dictionaries(st.text(max_size=8), routes)
-)
+    RoutingTable, st.lists(st.text(max_size=8), max_size=3).map(tuple), st.dictionaries(st.text(max_size=8), routes),
+    st.lists(grants, max_size=3).map(tuple),
+)  # fmt: skip
+KEY = Grant("k1", "digest", (Scope.INFER,))
 
 
 def table(share: float = 0.0, salt: str = "s", champion: int = 1, canary: bool = False) -> RoutingTable:
@@ -160,6 +169,19 @@ def test_a_poll_gets_the_table_once_and_then_waits() -> None:
     assert board.gateways()["a"].etag == table().etag
 
 
+def test_keys_go_out_with_whatever_routes_stand_and_routes_with_whatever_keys() -> None:
+    board = Switchboard()
+    board.publish_keys((KEY,))
+    assert board.table is None
+    board.publish(table())
+    assert board.table == replace(table(), keys=(KEY,)) and board.etag == board.table.etag
+    board.publish_keys(())
+    assert board.table == table() and board.etag == table().etag
+    board.publish_keys((KEY,))
+    board.publish(table(0.2))
+    assert board.table == replace(table(0.2), keys=(KEY,))
+
+
 def keeper(cache: Path) -> TableKeeper:
     return TableKeeper(session=None, control_url="http://c", name="g", key="", cache=cache)  # type: ignore[arg-type]
 
@@ -176,7 +198,16 @@ def test_the_last_table_is_on_disk_for_the_next_start(tmp_path: Path) -> None:
     assert second.ready and second.table == table(0.3)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"engines": [], "models": {"m": {}}}'])
+def test_the_keys_are_on_disk_with_the_table_and_none_before_it(tmp_path: Path) -> None:
+    first, second = keeper(tmp_path / "routes.json"), keeper(tmp_path / "routes.json")
+    assert first.keys == ()
+    first._apply(replace(table(), keys=(KEY,)))
+    second.load_cache()
+    assert first.keys == second.keys == (KEY,)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"engines": [], "models": {"m": {}}}',
+                                  '{"engines": [], "models": {}, "keys": [{}]}'])  # fmt: skip
 def test_a_spoiled_table_on_disk_does_not_keep_the_gateway_down(tmp_path: Path, text: str) -> None:
     (tmp_path / "routes.json").write_text(text)
     made = keeper(tmp_path / "routes.json")
@@ -194,7 +225,9 @@ def test_a_table_serves_when_the_disk_does_not_take_it(tmp_path: Path) -> None:
 def test_following_goes_on_whatever_control_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.tables.RETRY_SECONDS", 0)
     made = keeper(tmp_path / "routes.json")
-    answers = iter(["[]", '{"engines": 1, "models": {}}', "{", table().to_json()])
+    answers = iter(
+        ["[]", '{"engines": 1, "models": {}}', "{", '{"engines": [], "models": {}, "keys": 1}', table().to_json()]
+    )
 
     async def poll() -> None:
         made._apply(RoutingTable.from_json(next(answers)))
