@@ -78,6 +78,7 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
         # A web page elsewhere must not reach us through a name that it points here: where access is open, and
         # with the password that the browser keeps for the pages.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver"])
+    app.state.control = control
     access = create_access(settings, keys=lambda: control.keyring.grants, clock=clock)
     _add_routes(app, control, access)
     _add_signals(app, control, access)

@@ -6,10 +6,11 @@ Handlers are thin: they parse, call the keyring, and render. A key is in the ans
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.http import json_body
 from core.keyring import Made, Wanted
 from core.keys import Limits, Scope
 from ops.control import Control
@@ -50,7 +51,7 @@ def create_router(control: Control) -> APIRouter:
         return keyring.all()
 
     @router.post("")
-    def make(asked: Make, request: Request) -> JSONResponse:
+    def make(asked: Annotated[Make, Depends(json_body(Make))], request: Request) -> JSONResponse:
         for model in asked.models or ():
             control.promotion.route(model)
         wanted = Wanted(
@@ -63,7 +64,7 @@ def create_router(control: Control) -> APIRouter:
         return _once(keyring.make(wanted, request.state.key_id), 201)
 
     @router.post("/{identity}/rotate")
-    def rotate(identity: str, asked: Rotate) -> JSONResponse:
+    def rotate(identity: str, asked: Annotated[Rotate, Depends(json_body(Rotate))]) -> JSONResponse:
         return _once(keyring.rotate(identity, timedelta(seconds=asked.grace_s)), 200)
 
     @router.post("/{identity}/revoke")

@@ -29,17 +29,20 @@ ANYONE = Grant("anyone", "", (Scope.ADMIN,))
 
 
 class Bucket:
-    """A token bucket that holds a minute's worth and fills evenly."""
+    """A token bucket that holds a minute's worth and fills evenly; `name` is what it counts."""
 
-    def __init__(self, a_minute: int, now: float) -> None:
-        self.capacity = a_minute
+    def __init__(self, name: str, a_minute: int, now: float) -> None:
+        self.limit = f"{a_minute} {name} a minute"
+        self._capacity = a_minute
         self._rate = a_minute / MINUTE
         self._level = float(a_minute)
         self._at = now
+        self._names = [f"x-ratelimit-{part}-{name}" for part in ("limit", "remaining", "reset")]
 
     def level(self, now: float) -> float:
         """What is in it; below zero after an answer that cost more than there was. A clock put back adds nothing."""
-        self._level = min(self.capacity, self._level + max(0.0, now - self._at) * self._rate)
+        if now > self._at:
+            self._level = min(self._capacity, self._level + (now - self._at) * self._rate)
         self._at = now
         return self._level
 
@@ -51,13 +54,12 @@ class Bucket:
         """How long it takes to be so full."""
         return max(0.0, (level - self._level) / self._rate)
 
-    def headers(self, name: str) -> dict[str, str]:
-        """Its state as OpenAI tells it; `reset` is when it is full."""
-        return {
-            f"x-ratelimit-limit-{name}": str(self.capacity),
-            f"x-ratelimit-remaining-{name}": str(max(0, math.floor(self._level))),
-            f"x-ratelimit-reset-{name}": _duration(self.seconds_until(self.capacity)),
-        }
+    def tell(self, headers: dict[str, str]) -> None:
+        """Adds its state as OpenAI tells it; `reset` is when it is full."""
+        limit, remaining, reset = self._names
+        headers[limit] = str(self._capacity)
+        headers[remaining] = str(max(0, math.floor(self._level)))
+        headers[reset] = _duration(self.seconds_until(self._capacity))
 
 
 class Meter:
@@ -66,36 +68,34 @@ class Meter:
     def __init__(self, limits: Limits, now: float) -> None:
         self.limits = limits
         self._flying = 0
-        self._buckets = {
-            name: Bucket(a_minute, now)
-            for name, a_minute in (("requests", limits.requests_per_minute), ("tokens", limits.tokens_per_minute))
-            if a_minute is not None
-        }
+        self._requests = _bucket("requests", limits.requests_per_minute, now)
+        self._tokens = _bucket("tokens", limits.tokens_per_minute, now)
 
     def enter(self, now: float) -> dict[str, str]:
         """Counts a request in and returns the headers that tell what is left. Raises LimitReached."""
-        # Tokens are charged when the answer is there, so a request needs no more than a bucket not below zero.
-        needs = {"requests": 1.0, "tokens": 0.0}
-        for name, bucket in self._buckets.items():
-            if bucket.level(now) < needs[name]:
-                self._refuse(f"{bucket.capacity} {name} a minute", bucket.seconds_until(needs[name]))
+        if self._requests and self._requests.level(now) < 1:
+            self._refuse(self._requests.limit, self._requests.seconds_until(1))
+        # Tokens are charged when the answer is there: a request needs no more than a bucket not below zero.
+        if self._tokens and self._tokens.level(now) < 0:
+            self._refuse(self._tokens.limit, self._tokens.seconds_until(0))
         if self.limits.concurrent is not None and self._flying >= self.limits.concurrent:
             self._refuse(f"{self.limits.concurrent} requests at once", CONCURRENT_WAIT_SECONDS)
-        if "requests" in self._buckets:
-            self._buckets["requests"].take(1)
+        if self._requests:
+            self._requests.take(1)
         self._flying += 1
         return self._headers()
 
     def leave(self, tokens: int) -> None:
         """Counts a request out and charges what it cost."""
         self._flying -= 1
-        if "tokens" in self._buckets:
-            self._buckets["tokens"].take(tokens)
+        if self._tokens:
+            self._tokens.take(tokens)
 
     def _headers(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        for name, bucket in self._buckets.items():
-            found |= bucket.headers(name)
+        for bucket in (self._requests, self._tokens):
+            if bucket:
+                bucket.tell(found)
         return found
 
     def _refuse(self, limit: str, wait_s: float) -> NoReturn:
@@ -231,6 +231,10 @@ def create_access(settings: Settings, *, keys: Callable[[], tuple[Grant, ...]], 
     """The door of an app: the store's keys, the environment's, and anyone where the settings say so."""
     anyone = ANYONE if settings.access == "open" else None
     return Access(keys=keys, static=static_grants(settings.keys), anyone=anyone, clock=clock)
+
+
+def _bucket(name: str, a_minute: int | None, now: float) -> Bucket | None:
+    return None if a_minute is None else Bucket(name, a_minute, now)
 
 
 def _bearer(authorization: str | None) -> str | None:

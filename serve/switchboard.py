@@ -7,10 +7,12 @@ import asyncio
 import threading
 import time
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
+from core.http import json_body
 from core.keys import Grant
 from serve.routing import RoutingTable
 
@@ -117,7 +119,7 @@ def create_router(board: Switchboard) -> APIRouter:
     router = APIRouter()
 
     @router.post("/internal/routes")
-    async def routes(poll: Poll) -> Response:
+    async def routes(poll: Annotated[Poll, Depends(json_body(Poll))]) -> Response:
         board.report(poll)
         deadline = time.monotonic() + min(poll.wait_s, 30)
         while True:

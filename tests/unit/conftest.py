@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from core.keys import Grant
 from core.records import Interaction
@@ -43,6 +44,7 @@ class House:
     def __init__(self, data: Path, engine: FakeEngine, url: str) -> None:
         self.data, self.engine, self.engine_url, self.stack = data, engine, url, ExitStack()
         self.http: httpx.Client
+        self.app: FastAPI
 
     def open(self, *engines: str, control: str = CLOSED, cached: bool = True, access: str = "open",
              keys: tuple[Grant, ...] = (), **gateway: Any) -> "House":  # fmt: skip
@@ -55,7 +57,8 @@ class House:
             "data": str(self.data), "models": {"reviews": {"labels": ["a", "b"]}},
             "gateway": {"control_url": control} | gateway, "access": access,
         })  # fmt: skip
-        url = self.stack.enter_context(running(create_app(settings=settings)))
+        self.app = create_app(settings=settings)
+        url = self.stack.enter_context(running(self.app))
         self.http = self.stack.enter_context(httpx.Client(base_url=url, timeout=10, trust_env=False))
         return self
 
