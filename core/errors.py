@@ -7,6 +7,10 @@ LoraLoopError
     UnknownVersion         no such version of the model
     UnknownDecision        no row of that id in the ledger
     BodyTooLarge           a request's body is longer than is read
+    UnknownKey             no key of that id in the store
+  KeyRefused               no key, or one that is wrong, revoked or expired
+  Forbidden                the key is right, but lacks a scope or a model
+  LimitReached             the key has used up what it may do for now
   AdapterRefused           an adapter folder failed preflight
   StoreError               the DuckDB file cannot be used
     StoreNewer             the file was written by a newer LoraLoop
@@ -23,17 +27,22 @@ LoraLoopError
 Each error is one sentence, with a hint that says what to do, and knows whether trying again helps.
 """
 
+from collections.abc import Mapping
+
 
 class LoraLoopError(Exception):
-    """Something went wrong that a person can act upon."""
+    """Something went wrong that a person can act upon; `headers` go out with the answer that says so."""
 
     retry = False
     status = 500
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None,
+                 headers: Mapping[str, str] | None = None) -> None:  # fmt: skip
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.retry_after_s = retry_after_s
+        self.headers = headers or {}
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -71,6 +80,31 @@ class BodyTooLarge(InputError):
     """A request's body is longer than is read."""
 
     status = 413
+
+
+class UnknownKey(InputError):
+    """The store has no key of that id."""
+
+    status = 404
+
+
+class KeyRefused(LoraLoopError):
+    """The request carries no key, or one that is wrong, revoked or expired."""
+
+    status = 401
+
+
+class Forbidden(LoraLoopError):
+    """The key is right, but lacks a scope or a model."""
+
+    status = 403
+
+
+class LimitReached(LoraLoopError):
+    """The key has used up what it may do for now."""
+
+    status = 429
+    retry = True
 
 
 class AdapterRefused(LoraLoopError):

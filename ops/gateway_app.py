@@ -9,17 +9,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
-from fastapi import Depends, FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.types import Receive, Scope, Send
+from starlette import types as asgi
 
 from core.clock import Clock, utc_now
-from core.http import install_errors, require_key
+from core.http import install_errors, is_let_in, require_key
+from core.keys import Scope
 from core.settings import Settings
 from core.spool import SpoolWriter
 from feedback import routes as feedback_routes
 from serve import openai
+from serve.access import Access, create_access
 from serve.capture import Recorder
 from serve.completions import ENDPOINTS, Completions
 from serve.metrics import Metrics
@@ -37,7 +39,7 @@ class GatewayApp(FastAPI):
 
     completions: Completions
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """One ASGI request."""
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ENDPOINTS:
             await self.completions(scope, receive, send)
@@ -68,13 +70,12 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
             shipper = Shipper(**control, spool=spool)
             tables.load_cache()
             app.state.tables, app.state.shipper = tables, shipper
-            app.include_router(openai.create_router(tables), dependencies=guarded)
+            app.include_router(openai.create_router(tables), dependencies=infer)
             app.completions = Completions(
                 tables=tables, upstream=Upstream(session, max_in_flight=gateway.max_in_flight), recorder=recorder,
-                metrics=metrics, clock=clock, max_body_bytes=gateway.max_body_bytes,
+                metrics=metrics, access=access, clock=clock, max_body_bytes=gateway.max_body_bytes,
             )  # fmt: skip
             recorder.start()
-            import gc; gc.collect(); gc.freeze(); gc.set_threshold(20_000, 20, 20)
             work = [asyncio.create_task(tables.follow()), asyncio.create_task(shipper.run())]
             try:
                 yield
@@ -86,34 +87,38 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
                         await task
                 await recorder.stop()
 
-    app = GatewayApp(title="LoraLoop gateway", docs_url=None, redoc_url=None, lifespan=lifespan)
-    guarded = [Depends(require_key(settings.keys.app))]
+    app = GatewayApp(title="LoraLoop gateway", openapi_url=None, lifespan=lifespan)
+    access = create_access(settings, keys=lambda: app.state.tables.keys, clock=clock)
+    infer, feedback = ([Depends(require_key(access, scope))] for scope in (Scope.INFER, Scope.FEEDBACK))
     install_errors(app)
     app.include_router(
         feedback_routes.create_router(spool=spool, clock=clock, count=lambda kind: metrics.feedback.labels(kind).inc()),
-        dependencies=guarded,
+        dependencies=feedback,
     )
-    _add_signals(app, recorder, metrics)
+    _add_signals(app, recorder, metrics, access)
     return app
 
 
-def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics) -> None:
+def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: Access) -> None:
+    readers = (Scope.OPS_READ, Scope.INTERNAL)
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get("/ready")
-    async def ready() -> JSONResponse:
+    async def ready(request: Request) -> JSONResponse:
         tables = app.state.tables
-        state = {
-            "ready": tables.ready,
-            "control_answers": tables.control_answers,
-            "unshipped_bytes": app.state.shipper.unshipped,
-            "interactions_dropped": recorder.dropped,
-        }
+        state = {"ready": tables.ready}
+        if is_let_in(access, request, *readers):
+            state |= {
+                "control_answers": tables.control_answers,
+                "unshipped_bytes": app.state.shipper.unshipped,
+                "interactions_dropped": recorder.dropped,
+            }
         return JSONResponse(state, 200 if tables.ready else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", dependencies=[Depends(require_key(access, *readers))])
     async def scrape() -> Response:
         metrics.unshipped.set(app.state.shipper.unshipped)
         metrics.dropped.set(recorder.dropped)

@@ -14,10 +14,12 @@ import aiohttp
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from core import keys
 from core.clock import Clock
 from core.errors import BodyTooLarge, EngineDown, InputError, LoraLoopError
 from core.http import bug, refusal
 from core.records import Endpoint
+from serve.access import Access, Pass
 from serve.capture import Recorder, StreamTee, answer_of
 from serve.exchange import Exchange, open_exchange
 from serve.metrics import Metrics
@@ -42,11 +44,12 @@ class Completions:
     """Serves the completion routes. Its collaborators come in through the constructor."""
 
     def __init__(self, *, tables: TableKeeper, upstream: Upstream, recorder: Recorder, metrics: Metrics,
-                 clock: Clock, max_body_bytes: int) -> None:  # fmt: skip
+                 access: Access, clock: Clock, max_body_bytes: int) -> None:  # fmt: skip
         self.tables = tables
         self.upstream = upstream
         self.recorder = recorder
         self.metrics = metrics
+        self.access = access
         self.clock = clock
         self.max_body_bytes = max_body_bytes
 
@@ -54,9 +57,15 @@ class Completions:
         """Answers one request. The answer's `id` is what feedback names."""
         started = time.perf_counter()
         try:
-            content = await read_body(scope, receive, self.max_body_bytes)
-            exchange = open_exchange(content, ENDPOINTS[scope["path"]], self.tables.table, started)
-            await self._until_gone(exchange, receive, send)
+            admission = self.access.admit(_authorization(scope), keys.Scope.INFER)
+            exchange = None
+            try:
+                content = await read_body(scope, receive, self.max_body_bytes)
+                exchange = open_exchange(content, ENDPOINTS[scope["path"]], self.tables.table, admission, started)
+                exchange.told = _told(admission, exchange)
+                await self._until_gone(exchange, receive, send)
+            finally:
+                admission.release(exchange.tokens if exchange else 0)
         except ClientGone:
             return
         except LoraLoopError as error:
@@ -112,7 +121,7 @@ class Completions:
                     status = upstream.status
                     await send_whole(send, exchange, status, await upstream.read())
                     return
-                await send({"type": "http.response.start", "status": 200, "headers": [EVENTS, *_headers(exchange)]})
+                await send({"type": "http.response.start", "status": 200, "headers": [EVENTS, *exchange.told]})
                 async for event in events(upstream):
                     if exchange.first_byte is None:
                         exchange.first_byte = time.perf_counter()
@@ -142,9 +151,9 @@ class Completions:
 
     def _record(self, exchange: Exchange, *, status: int, answer: str | None = None, finish: str | None = None,
                 usage: dict[str, Any] | None = None) -> None:  # fmt: skip
-        interaction = exchange.interaction(
-            self.clock, status=status, answer=answer, finish=finish, usage=usage or {}
-        )
+        usage = usage or {}
+        exchange.tokens = usage.get("total_tokens") or 0
+        interaction = exchange.interaction(self.clock, status=status, answer=answer, finish=finish, usage=usage)
         self.recorder.record(interaction)
         self.metrics.observe(interaction)
 
@@ -185,7 +194,7 @@ async def _when_gone(receive: Receive, tell: Callable[[], object]) -> None:
 
 async def send_whole(send: Send, exchange: Exchange, status: int, content: bytes) -> None:
     """Sends an engine's answer as it came."""
-    headers = [JSON, (b"content-length", b"%d" % len(content)), *_headers(exchange)]
+    headers = [JSON, (b"content-length", b"%d" % len(content)), *exchange.told]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 
@@ -210,6 +219,15 @@ def stream_error(message: str) -> bytes:
     return b"data: " + orjson.dumps(body) + b"\n\n"
 
 
-def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+def _authorization(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return str(value, "latin-1")
+    return None
+
+
+def _told(admission: Pass, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """The headers that go with an answer: its id, who gave it, and what is left of the key's limits."""
     version = f"{exchange.choice.model}@{exchange.choice.target.version}"
-    return [(b"x-request-id", exchange.id.encode()), (b"x-loraloop-version", version.encode())]
+    told = [(b"x-request-id", exchange.id.encode()), (b"x-loraloop-version", version.encode())]
+    return told + [(name.encode(), value.encode()) for name, value in admission.headers.items()]

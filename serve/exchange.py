@@ -5,14 +5,16 @@ It owns what a client may say to an engine and what becomes a record; it must no
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from core.clock import Clock
-from core.errors import InputError
+from core.errors import Forbidden, InputError
+from core.keys import Scope
 from core.records import Endpoint, Interaction
+from serve.access import Pass
 from serve.routing import Choice, RoutingTable, sticky_key
 
 PREFIX: dict[Endpoint, str] = {"chat": "chatcmpl-", "completion": "cmpl-"}
@@ -25,7 +27,10 @@ STRIPPED = frozenset((
 
 @dataclass(slots=True)
 class Exchange:
-    """One request on its way: what was asked, who answers, and since when (seconds of `perf_counter`)."""
+    """One request on its way: what was asked, who answers, and since when (seconds of `perf_counter`).
+
+    `tokens` are those of prompt and answer together, once they are known; `told` the headers of its answer.
+    """
 
     id: str
     endpoint: Endpoint
@@ -35,6 +40,8 @@ class Exchange:
     conversation: str | None
     started: float
     first_byte: float | None = None
+    tokens: int = 0
+    told: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     @property
     def streamed(self) -> bool:
@@ -89,14 +96,21 @@ class Exchange:
         )
 
 
-def open_exchange(content: bytes, endpoint: Endpoint, table: RoutingTable, started: float) -> Exchange:
-    """Reads a request and chooses who answers it. Raises InputError naming the field, or UnknownModel."""
+def open_exchange(content: bytes, endpoint: Endpoint, table: RoutingTable, admission: Pass,
+                  started: float) -> Exchange:  # fmt: skip
+    """Reads a request and chooses who answers it. Raises InputError naming the field, UnknownModel or Forbidden."""
     body = _parse(content)
     model = body.get("model")
     if not isinstance(model, str):
         raise InputError("model: name the model as a string.", hint="See GET /v1/models.")
     key, user, conversation = sticky_key(body)
-    choice = table.pinned(model) if "@" in model else table.choose(model, key)
+    if "@" in model:
+        if not admission.opens(Scope.OPS_READ):
+            raise Forbidden("This key may not choose a version.", hint="Name the model alone; ops:read may choose.")
+        choice = table.pinned(model)
+    else:
+        choice = table.choose(model, key)
+    admission.require_model(choice.model)
     return Exchange(PREFIX[endpoint] + secrets.token_hex(16), endpoint, body, choice, user, conversation, started)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.errors import UnknownModel, UnknownVersion
+from core.keys import Grant, grant_from_dict
 from core.records import Arm
 
 
@@ -55,6 +56,7 @@ class RoutingTable:
 
     engines: dict[str, tuple[str, ...]]
     models: dict[str, ModelRoute]
+    keys: tuple[Grant, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -70,7 +72,8 @@ class RoutingTable:
         """The inverse of `to_json`."""
         data = json.loads(text)
         engines = {url: tuple(names) for url, names in dict(data["engines"]).items()}
-        return cls(engines, {name: _route(entry) for name, entry in data["models"].items()})
+        models = {name: _route(entry) for name, entry in data["models"].items()}
+        return cls(engines, models, tuple(grant_from_dict(entry) for entry in data["keys"]))
 
     def holders(self, engine_name: str) -> list[str]:
         """The engines that answer to a name."""

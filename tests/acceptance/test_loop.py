@@ -56,13 +56,13 @@ def test_a_promotion_says_on_what_data_and_evidence(running: Running):
 
 
 def test_the_promotions_page_shows_it(running: Running):
-    page = httpx.get(f"{running.settings.control_url}/promotions").text
+    page = httpx.get(f"{running.settings.control_url}/promotions", auth=("", running.keys["ops"])).text
     assert "notes" in page
     assert "Promoted" in page
 
 
 def test_control_counts_it_for_prometheus(running: Running):
-    page = httpx.get(f"{running.settings.control_url}/metrics").text
+    page = httpx.get(f"{running.settings.control_url}/metrics", headers=running.bearer("ops")).text
     assert 'loraloop_decisions{model="notes",verdict="promoted"} 1.0' in page
     assert "loraloop_engine_ready" in page
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from core.http import install_errors
+from core.keyring import Keyring
 from core.ledger import append
 from core.records import Decision, Verdict
 from core.settings import build
@@ -96,7 +97,8 @@ class Console:
         promotion.adopt(list(settings.models))
         engines = Engines(Reconciler([], base_name="base", self_check=lambda _: ""), promotion, board)
         # Pages read what stands in the store; no page asks the scheduler.
-        control = Control(settings, self.store, promotion, cast(Any, None), engines, lambda: NOW)
+        control = Control(settings, self.store, promotion, cast(Any, None), engines, lambda: NOW,
+                          Keyring(store=self.store, clock=lambda: NOW))  # fmt: skip
         app = FastAPI()
         install_errors(app)
         app.include_router(pages.create_router(control))

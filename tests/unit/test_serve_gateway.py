@@ -172,6 +172,19 @@ def test_a_break_in_the_middle_of_a_whole_answer_is_503(house: Any) -> None:
     assert house.post().status_code == 503 and house.only().status == 503
 
 
+def test_a_version_is_chosen_by_those_who_may_look_into_operations(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORALOOP_APP_KEY", "app")
+    monkeypatch.setenv("LORALOOP_OPS_KEY", "ops")
+    house.open(access="keys")
+    house.http.headers["Authorization"] = "Bearer app"
+    assert house.post(model="reviews@7").json()["error"]["code"] == "forbidden"
+    house.http.headers["Authorization"] = "Bearer ops"
+    assert house.post(model="reviews@7").status_code == 200
+    assert (house.only().arm, house.only().bucket) == ("pinned", None)
+
+
 def test_an_engine_that_hangs_is_given_up(house: Any) -> None:
     house.open(request_timeout_s=0.2).engine.fault = "hang"
     assert house.post().status_code == house.post(stream=True).status_code == 504
@@ -205,7 +218,7 @@ def test_above_the_bound_in_flight_it_is_429_with_retry_after(house: Any) -> Non
 
 def test_keys_are_wanted_when_one_is_set(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORALOOP_APP_KEY", "s3cret")
-    house.open()
+    house.open(access="keys")
     vote = {"interaction_id": "i", "type": "thumbs", "value": True}
     calls = [("POST", "/v1/chat/completions", CHAT), ("POST", "/v1/feedback", vote), ("GET", "/v1/models", None),
              ("DELETE", "/v1/feedback/f", None)]  # fmt: skip
