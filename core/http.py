@@ -65,6 +65,8 @@ def json_body(model: type[Parsed], limit: int = 64 * 1024) -> Callable[[Request]
 class Admission(Protocol):
     """A request that was let in."""
 
+    headers: Mapping[str, str]
+
     @property
     def key_id(self) -> str: ...
 
@@ -87,7 +89,7 @@ def require_key(door: Door, *scopes: Scope, pages: bool = False) -> Callable[[Re
     a browser sends a password along with what other sites make it post.
     """
 
-    async def check(request: Request) -> AsyncIterator[None]:
+    async def check(request: Request, response: Response) -> AsyncIterator[None]:
         authorization = request.headers.get("authorization")
         basic = pages and request.method in ("GET", "HEAD")
         try:
@@ -97,6 +99,7 @@ def require_key(door: Door, *scopes: Scope, pages: bool = False) -> Callable[[Re
                 error.headers = {"WWW-Authenticate": 'Basic realm="LoraLoop: any name, the key as password"'}
             raise
         request.state.key_id = passed.key_id
+        response.headers.update(passed.headers)
         try:
             yield
         finally:

@@ -55,7 +55,7 @@ class Keyring:
     def make(self, wanted: Wanted, creator: str) -> Made:
         """Makes a key. Raises InputError for a scope that a key cannot have."""
         if not wanted.scopes or not set(wanted.scopes) <= set(GRANTABLE):
-            raise InputError("scopes: a key needs at least one.", hint=f"Use of: {', '.join(GRANTABLE)}.")
+            raise InputError(f"scopes: a key takes one or more of: {', '.join(GRANTABLE)}.")
         identity, secret, now = new_id(), new_secret(), self._clock()
         self._store.run(
             "key_add", id=identity, key_name=wanted.name, digest=digest_of(secret),

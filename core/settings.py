@@ -271,6 +271,12 @@ class Settings(BaseSettings):
         return self.gateway.control_url or f"http://{self.control.listen}"
 
     @property
+    def bearer(self) -> dict[str, str]:
+        """The header by which the command line shows its key: its own, or else the one for ops."""
+        key = self.keys.own or self.keys.ops
+        return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+
+    @property
     def engine_urls(self) -> list[str]:
         """Every engine."""
         return self.engine.urls or [f"http://{self.engine.listen}"]

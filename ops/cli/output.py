@@ -56,9 +56,7 @@ class ControlClient:
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.control_url
-        key = settings.keys.own or settings.keys.ops
-        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False)
+        self._http = httpx.Client(base_url=self._url, headers=settings.bearer, timeout=60, trust_env=False)
 
     def get(self, path: str, **query: Any) -> Any:
         """A reading call."""

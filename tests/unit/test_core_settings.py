@@ -72,6 +72,14 @@ def test_keys_come_from_the_environment_and_an_empty_one_is_none(monkeypatch: py
     assert "s3cret" not in repr(keys)
 
 
+def test_the_command_line_shows_its_own_key_or_else_the_one_for_ops(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made().bearer == {}
+    monkeypatch.setenv("LORALOOP_OPS_KEY", "ops")
+    assert made().bearer == {"Authorization": "Bearer ops"}
+    monkeypatch.setenv("LORALOOP_KEY", "mine")
+    assert made().bearer == {"Authorization": "Bearer mine"}
+
+
 WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown key": ({"gatway": {}}, ["gatway is not a setting", "Did you mean gateway?"]),
     "unknown key in a section": ({"engine": {"max_lora": 3}}, ["engine.max_lora ", "Did you mean max_loras?"]),
