@@ -20,7 +20,7 @@ from core.store import Store
 from eval.promotion import Promotion
 from eval.watch import CanaryWatch
 from feedback import ingest
-from ops import api, signals
+from ops import api, imports, signals
 from ops.console import pages
 from ops.control import Control, Engines
 from retrain.cycle import Cycle
@@ -79,6 +79,7 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
     app.include_router(ingest.create_router(control.store), dependencies=internal)
     guarded = [Depends(require_key(settings.keys.ops))]
     app.include_router(api.create_router(control), dependencies=guarded)
+    app.include_router(imports.create_router(control), dependencies=guarded)
     app.include_router(pages.create_router(control), dependencies=guarded)
 
     @app.get("/health")

@@ -5,6 +5,7 @@ Data goes to stdout, everything else to stderr; it must not know any command.
 
 import json
 import sys
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,8 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="LORALOOP_CONFIG")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DEFAULT_CONFIG = Path("loraloop.yaml")
+# Longest wait for an answer after the last byte, while control reads a large file.
+UPLOAD_SECONDS = 600
 
 
 def tell(message: str) -> None:
@@ -52,6 +55,11 @@ class ControlClient:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """An acting call."""
         return self._ask("POST", path, json=body)
+
+    def upload(self, path: str, content: Iterable[bytes], size: int, **query: Any) -> Any:
+        """An acting call with a file for its body, sent as it is read."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        return self._ask("POST", path, content=content, headers=headers, params=query, timeout=UPLOAD_SECONDS)
 
     def close(self) -> None:
         """Closes the connections."""
