@@ -53,7 +53,7 @@ def said(model: torch.nn.Module, tokenizer: "AutoTokenizer") -> list[str]:
     for _, text, _ in ASKED:
         ids = tokenizer(f"<user> {text} <end> rate", return_tensors="pt").input_ids
         with torch.no_grad():
-            found.append(tokenizer.decode(model(ids).logits[0, -1].argmax()))
+            found.append(tokenizer.decode(model(ids).logits[0, -1].argmax(), skip_special_tokens=True))
     return found
 
 
