@@ -82,7 +82,9 @@ class Door(Protocol):
         ...
 
 
-def require_key(door: Door, *scopes: Scope, pages: bool = False) -> Callable[[Request], AsyncIterator[None]]:
+def require_key(
+    door: Door, *scopes: Scope, pages: bool = False
+) -> Callable[[Request, Response], AsyncIterator[None]]:
     """A dependency that wants a key with one of the scopes, as `Authorization: Bearer KEY`.
 
     Pages may also be opened by a browser's own question for a password, which is the key. It asks for GET alone:

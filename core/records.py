@@ -25,6 +25,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
     CANARY_STARTED = "canary_started"
     SWITCHED = "switched"
+    IMPORTED = "imported"
 
 
 @dataclass(frozen=True, slots=True)

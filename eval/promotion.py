@@ -93,6 +93,14 @@ class Promotion:
             path=version.path, sha256=version.sha256, rank=version.rank, run_id=version.run_id, time=self.clock(),
         )  # fmt: skip
 
+    def take_in(self, transaction: Transaction, version: Version, why: Why) -> Decision:
+        """Takes in a version that no run made, with its row in the ledger; it serves nobody yet."""
+        champion = self.route(version.model).champion
+        decision = self._decision(version.model, champion, version.version, Verdict.IMPORTED, why)
+        self.add_version(transaction, version)
+        append(transaction, decision)
+        return decision
+
     def route(self, model: str) -> Route:
         """The model's route as it stands. Raises UnknownModel."""
         row = self.store.row("route_current", model=model)

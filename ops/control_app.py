@@ -24,7 +24,7 @@ from core.store import Store
 from eval.promotion import Promotion
 from eval.watch import CanaryWatch
 from feedback import ingest
-from ops import api, keys, signals
+from ops import api, imports, keys, signals
 from ops.console import pages
 from ops.control import Control, Engines
 from retrain.cycle import Cycle
@@ -100,6 +100,7 @@ def _add_routes(app: FastAPI, control: Control, access: Access) -> None:
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(api.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(api.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(imports.create_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(pages.create_router(control), dependencies=wants(Scope.OPS_READ, pages=True))
 
 

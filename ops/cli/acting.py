@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def retrain(model: ModelArgument, comment: Comment = "", config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Start a run now, whatever the schedule says. The gate judges its candidate like any other."""
-    _client(config).post(f"/api/models/{model}/retrain", _said(comment))
+    _client(config).post(f"/api/models/{model}/retrain", said(comment))
     tell(f"A run of {model} is queued. Follow it with: loraloop runs {model}")
 
 
@@ -32,7 +32,7 @@ def promote(model: ModelArgument, version: Annotated[int, typer.Argument(min=0, 
             config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Put a version in service past the gate. The ledger says that a person did."""
     if agreed(f"{model}@{version} takes over, without a gate.", yes, dry_run):
-        done = _client(config).post(f"/api/models/{model}/promote", {"version": version, **_said(comment)})
+        done = _client(config).post(f"/api/models/{model}/promote", {"version": version, **said(comment)})
         _tell_switch(done)
 
 
@@ -46,21 +46,21 @@ def rollback(model: ModelArgument,
         to = next((row["rollback_to"] for row in client.get("/api/models") if row["model"] == model), None)
     target = "the version before" if to is None else f"{model}@{to}"
     if agreed(f"{model} goes back to {target}.", yes, dry_run):
-        _tell_switch(client.post(f"/api/models/{model}/rollback", {"to": to, **_said(comment)}))
+        _tell_switch(client.post(f"/api/models/{model}/rollback", {"to": to, **said(comment)}))
 
 
 def approve(identity: DecisionArgument, comment: Comment = "", yes: Yes = False, dry_run: DryRun = False,
             config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Let a candidate that passed its gates take over."""
     if agreed(f"The candidate of decision {identity} takes over.", yes, dry_run):
-        _tell_switch(_client(config).post(f"/api/promotions/{identity}/approve", _said(comment)))
+        _tell_switch(_client(config).post(f"/api/promotions/{identity}/approve", said(comment)))
 
 
 def reject(identity: DecisionArgument, comment: Comment = "", yes: Yes = False, dry_run: DryRun = False,
            config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Turn a candidate that waits for approval away."""
     if agreed(f"The candidate of decision {identity} is turned away.", yes, dry_run):
-        _client(config).post(f"/api/promotions/{identity}/reject", _said(comment))
+        _client(config).post(f"/api/promotions/{identity}/reject", said(comment))
         tell("Rejected; the champion stays.")
 
 
@@ -68,7 +68,8 @@ def _client(config: Any) -> ControlClient:
     return ControlClient(settings_from(config))
 
 
-def _said(comment: str) -> dict[str, str]:
+def said(comment: str) -> dict[str, str]:
+    """Who asks for it, and why, for the ledger."""
     return {"actor": f"cli:{getpass.getuser()}", "comment": comment}
 
 

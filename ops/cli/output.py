@@ -5,6 +5,7 @@ Data goes to stdout, everything else to stderr; it must not know any command.
 
 import json
 import sys
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 DEFAULT_CONFIG = Path("loraloop.yaml")
+# Longest wait for an answer after the last byte, while control reads a large file.
+UPLOAD_SECONDS = 600
 
 
 def tell(message: str) -> None:
@@ -65,6 +68,11 @@ class ControlClient:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """An acting call."""
         return self._ask("POST", path, json=body)
+
+    def upload(self, path: str, content: Iterable[bytes], size: int, **query: Any) -> Any:
+        """An acting call with a file for its body, sent as it is read."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        return self._ask("POST", path, content=content, headers=headers, params=query, timeout=UPLOAD_SECONDS)
 
     def close(self) -> None:
         """Closes the connections."""

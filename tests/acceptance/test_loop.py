@@ -71,7 +71,11 @@ def test_feedback_that_teaches_nothing_promotes_nothing(running: Running):
     rng = random.Random(5)
     shuffled = [(user, text, rng.choice(LABELS)) for user, text, _ in texts(160, 50)]
     running.crowd("noise", shuffled, labels=True)
-    row = running.wait(lambda: running.decisions("noise"), RUN_SECONDS, "a decision")[0]
+
+    def judged() -> list:
+        return [row for row in running.decisions("noise") if row["run_id"]]
+
+    row = running.wait(judged, RUN_SECONDS, "a decision")[0]
     assert row["verdict"] in ("kept", "inconclusive")
     assert row["reason"]
     assert running.model("noise")["champion"] == 0

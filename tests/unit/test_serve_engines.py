@@ -25,7 +25,8 @@ from serve.reconciler import Reconciler
 from serve.vllm import RAW_TEMPLATE, VllmClient
 
 Q = "model.layers.0.self_attn.q_proj"
-GOOD = {"r": 4, "use_dora": False, "bias": "none", "modules_to_save": None}
+GOOD = {"peft_type": "LORA", "target_modules": ["q_proj", "norm"], "r": 4, "lora_alpha": 8, "use_dora": False,
+        "bias": "none", "modules_to_save": None}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +64,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "DoRA": ({"use_dora": True}, "use_dora=True"),
     "bias": ({"bias": "all"}, "bias='all'"),
     "whole modules": ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-    "no rank": ({"r": None}, "no rank r"),
-    "rank 0": ({"r": 0}, "no rank r"),
+    "no rank": ({"r": None}, "r=None"),
+    "rank 0": ({"r": 0}, "r=0"),
     "rank above max": ({"r": 32}, "rank 32 is above 16"),
     "NaN": ({"tensors": with_value(float("nan"))}, "NaN or infinite"),
     "infinite": ({"tensors": with_value(float("-inf"))}, "NaN or infinite"),
@@ -72,8 +73,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "wrong width": ({"tensors": pair(ins=9)}, "another base model"),
     "wrong height": ({"tensors": pair(outs=8)}, "expected (4, 8) and (6, 4)"),
     "half a pair": ({"tensors": dict([*pair().items()][:1])}, "None"),
-    "unknown module": ({"tensors": pair("model.layers.9.self_attn.q_proj")}, "no module model.layers.9"),
-    "no linear layer": ({"tensors": pair("model.norm")}, "no module model.norm"),
+    "unknown module": ({"tensors": pair("model.layers.9.self_attn.q_proj")}, "no module 'model.layers.9"),
+    "no linear layer": ({"tensors": pair("model.norm")}, "no module 'model.norm"),
     "no tensors": ({"tensors": {}}, "no LoRA tensors"),
     "other tensors": ({"tensors": {"lm_head.weight": torch.ones(2)}}, "which is no LoRA tensor"),
 }
