@@ -4,6 +4,7 @@ Two layers of width 64 are enough for LoRA to learn which word stands for which 
 character of JSON is a token too, and tokens join without spaces, so that an engine can hold answers to a grammar.
 """
 
+import json
 import string
 from pathlib import Path
 
@@ -20,6 +21,17 @@ TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} <end> {% endfor %}"
     "{% if add_generation_prompt %}<assistant> {% endif %}"
 )
+
+
+def token_ids(folder: Path) -> dict[str, int]:
+    """The vocabulary of a model's folder."""
+    return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+
+
+def no_blanks(folder: Path) -> dict[str, int]:
+    """A `logit_bias` against spaces and newlines: JSON may hold any number, and an untrained model writes many."""
+    ids = token_ids(folder)
+    return {str(ids[blank]): -100 for blank in " \n"}
 
 
 def make_base(folder: Path) -> Path:
