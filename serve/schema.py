@@ -130,7 +130,11 @@ def _refusals(*codes: int) -> Schema:
     return found
 
 
-def _completion(summary: str, request: str, answer: str) -> Schema:
+def _body(schema: Schema, example: Any) -> Schema:
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+def _completion(summary: str, request: str, answer: str, example: Schema) -> Schema:
     events = {"text/event-stream": {"schema": {"type": "string"}}}
     answered = {
         "description": "The answer, whole or in events.",
@@ -142,7 +146,7 @@ def _completion(summary: str, request: str, answer: str) -> Schema:
     }
     return {
         "summary": summary,
-        "requestBody": {"required": True, **_json(_reference(request))},
+        "requestBody": _body(_reference(request), example),
         "responses": {"200": answered, **_refusals(400, 401, 404, 409, 413, 422, 429, 500, 503)},
     }
 
@@ -167,9 +171,10 @@ def _model() -> Schema:
 def _feedback(most: int) -> Schema:
     signal = _reference("Signal")
     taken = _reference("Taken")
+    example = {"interaction_id": "chatcmpl-0123456789abcdef", "type": "thumbs", "value": True}
     return {
         "summary": "Give feedback",
-        "requestBody": {"required": True, **_json({"anyOf": [signal, _list(signal, minItems=1, maxItems=most)]})},
+        "requestBody": _body({"anyOf": [signal, _list(signal, minItems=1, maxItems=most)]}, example),
         "responses": {
             "202": {"description": "The disk has it.", **_json({"anyOf": [taken, _list(taken)]})},
             **_refusals(401, 413, 422, 500, 503),
@@ -189,9 +194,12 @@ def _revocation() -> Schema:
 
 def paths(most_signals: int) -> dict[str, Schema]:
     """The routes under /v1, in OpenAPI's terms. `most_signals` is how many one request may bring."""
+    common = {"model": "reviews", "user": "ada", "max_tokens": 4}
+    chat = common | {"messages": [{"role": "user", "content": "So good."}]}
+    completion = common | {"prompt": "So good. This is"}
     return {
-        "/v1/chat/completions": {"post": _completion("Answer a chat", "ChatRequest", "Chat")},
-        "/v1/completions": {"post": _completion("Complete a text", "CompletionRequest", "Completion")},
+        "/v1/chat/completions": {"post": _completion("Answer a chat", "ChatRequest", "Chat", chat)},
+        "/v1/completions": {"post": _completion("Complete a text", "CompletionRequest", "Completion", completion)},
         "/v1/models": {"get": _models()},
         "/v1/models/{model}": {"get": _model()},
         "/v1/feedback": {"post": _feedback(most_signals)},

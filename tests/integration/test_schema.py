@@ -9,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.running import Running
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = pytest.mark.integration
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 HOOKS = Path(__file__).with_name("schema_hooks.py")
@@ -25,7 +26,20 @@ enabled = false
 """
 
 
+# Both run as soon as ops/gateway_app.py calls serve.schema.describe.
+unwired = pytest.mark.xfail(strict=True, reason="the gateway does not yet show the document of serve/schema.py")
+
+
+@unwired
+def test_the_gateway_shows_the_document(running: Running):
+    document = httpx.get(f"{running.gateway}/openapi.json").json()
+    assert {"ChatRequest", "CompletionRequest", "Signal", "Error"} <= set(document["components"]["schemas"])
+
+
+@unwired
+@pytest.mark.slow
 def test_no_request_made_from_the_document_meets_a_server_error_or_an_untold_answer(running: Running, tmp_path: Path):
+    assert "ChatRequest" in httpx.get(f"{running.gateway}/openapi.json").text
     (tmp_path / "schemathesis.toml").write_text(CONFIG.replace("HOOKS", str(HOOKS)))
     report = tmp_path / "report.ndjson"
     command = [
@@ -37,4 +51,5 @@ def test_no_request_made_from_the_document_meets_a_server_error_or_an_untold_ans
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     events = [json.loads(line) for line in report.read_text().splitlines()]
-    assert sum("ScenarioFinished" in event for event in events) > 5
+    tested = {event["ScenarioFinished"]["recorder"]["label"] for event in events if "ScenarioFinished" in event}
+    assert len(tested) == 6
