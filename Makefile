@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-unit check lock docs bench-lora bench-gateway clean help
+.PHONY: install demo test test-unit test-clients check lock docs bench-lora bench-gateway clean help
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -18,11 +18,15 @@ $(STAMP): requirements.lock pyproject.toml scripts/install.sh
 demo: $(STAMP) ## The whole loop on real human ratings; about 20 minutes on 2 cores
 	$(BIN)/loraloop demo $(DEMO)
 
-test: $(STAMP) ## All tests, real engine and real training included
-	$(BIN)/python -m pytest
+test: $(STAMP) ## All tests but slow clients, real engine and real training included
+	$(BIN)/python -m pytest -m "not slow"
 
 test-unit: $(STAMP) ## The quick tests alone
 	$(BIN)/python -m pytest tests/unit
+
+test-clients: $(STAMP) ## The gateway before clients from outside: openai (Python, Node), LangChain, vllm bench, schemathesis
+	$(BIN)/python -m pytest -rs tests/integration/test_clients.py tests/integration/test_langchain.py \
+	    tests/integration/test_bench_serve.py tests/integration/test_schema.py tests/integration/test_node.py
 
 check: $(STAMP) ## ruff, pyright, import-linter, docs in step with the code
 	$(BIN)/ruff check .
