@@ -125,8 +125,9 @@ def main() -> None:
     missing = [program for program in ("nginx", "wrk") if shutil.which(program) is None]
     if missing:
         sys.exit(f"{' and '.join(missing)} cannot be found. On Debian: apt-get install -y nginx-light wrk")
-    # As on Ctrl-C: every block is left, and with it end the processes that it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Either way every block is left, and with it end the processes that it started.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     SPOOL_DISK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SPOOL_DISK, prefix="bench-") as name:
         try:

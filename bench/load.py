@@ -106,7 +106,7 @@ def parse_wrk(output: str) -> Turn:
     """The figures in the last line that chat.lua writes. Raises LoadFailed."""
     p50_us, requests, duration_us, failed = (int(word) for word in output.splitlines()[-1].split())
     if failed or not requests:
-        raise LoadFailed(f"{failed} requests failed and {requests} were answered.")
+        raise LoadFailed(f"{requests} requests were answered and {failed} failed.")
     return Turn(p50_us / 1000, requests / duration_us * 1e6)
 
 

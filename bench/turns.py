@@ -13,7 +13,6 @@ from bench.load import Client, LoadFailed, Turn
 
 DIRECT, OURS, BARE = "direct", "ours", "fastapi_aiohttp"
 CONNECTIONS = (1, 32)
-WARM_SECONDS = 1
 STREAMS = 10
 Turns = dict[str, dict[int, list[Turn]]]
 Figures = dict[str, dict[str, float]]
@@ -34,9 +33,9 @@ def measure_whole(client: Client, urls: Mapping[str, str], rounds: int, seconds:
     """Latency and rate of each, measured in turns after one unmeasured turn; a peer that fails is left out."""
     turns: Turns = {name: {connections: [] for connections in CONNECTIONS} for name in urls}
 
-    def press(name: str, connections: int, length: int) -> Turn | None:
+    def press(name: str, connections: int) -> Turn | None:
         try:
-            return client.press(urls[name], connections, length)
+            return client.press(urls[name], connections, seconds)
         except LoadFailed as error:
             if name in (DIRECT, OURS, BARE):
                 raise
@@ -45,11 +44,11 @@ def measure_whole(client: Client, urls: Mapping[str, str], rounds: int, seconds:
             return None
 
     for name in urls:
-        press(name, CONNECTIONS[-1], WARM_SECONDS)
+        press(name, CONNECTIONS[-1])
     for number in range(rounds):
         for connections in CONNECTIONS:
             for name in in_turns(list(turns), number):
-                if turn := press(name, connections, seconds):
+                if turn := press(name, connections):
                     turns[name][connections].append(turn)
         latest = {name: (own[1][-1].p50_ms, round(own[32][-1].rps)) for name, own in turns.items()}
         say(f"round {number + 1}: (p50 in ms at 1 connection, requests/s at 32) {latest}")
