@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import yaml
 
@@ -26,6 +26,7 @@ from serve.engine import EngineProcess, last_error, stop_group
 from serve.routing import ModelRoute, RoutingTable, Target
 
 CLIENT = Client(key="sk-bench-on-loopback-alone", model="reviews")
+INTERNAL_KEY = "bench-internal-key"
 CHAMPION, CANARY = 7, 8
 NAME = "bench"
 PEERS = Path(__file__).with_name("peers")
@@ -86,7 +87,7 @@ def streams(folder: Path) -> Started:
 def routing_table(upstream: str, engine_names: tuple[str, str]) -> RoutingTable:
     """One model whose users are split in two halves, between a champion and a canary."""
     champion, canary = (Target(version, name) for version, name in zip((CHAMPION, CANARY), engine_names, strict=True))
-    return RoutingTable((upstream,), {CLIENT.model: ModelRoute(champion, canary, 0.5, "bench")})
+    return RoutingTable({upstream: engine_names}, {CLIENT.model: ModelRoute(champion, canary, 0.5, "bench")})
 
 
 def ours(upstream: str, folder: Path, engine_names: tuple[str, str] = ("reviews-7", "reviews-8")) -> Started:
@@ -108,13 +109,14 @@ def ours(upstream: str, folder: Path, engine_names: tuple[str, str] = ("reviews-
     }
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
     command = [sys.executable, "-m", "ops.cli.app", "gateway", "--config", str(config)]
-    keys = {"LORALOOP_APP_KEY": CLIENT.key, "LORALOOP_INTERNAL_KEY": "bench-internal-key"}
+    keys = {"LORALOOP_APP_KEY": CLIENT.key, "LORALOOP_INTERNAL_KEY": INTERNAL_KEY}
     return started(command, port, folder / "gateway.log", keys)
 
 
 def check_ours(url: str) -> str:
     """What the gateway itself counted, as one line. Raises StartFailed if a part of it was not at work."""
-    with urlopen(f"{url}/metrics", timeout=30) as answer:
+    asked = Request(f"{url}/metrics", headers={"Authorization": f"Bearer {INTERNAL_KEY}"})
+    with urlopen(asked, timeout=30) as answer:
         metrics = answer.read().decode()
     served = {
         version: int(float(found[1])) if (found := re.search(SERVED % version, metrics, re.MULTILINE)) else 0
