@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-bench
 STAMP := $(VENV)/.installed
 
 .PHONY: install demo test test-unit test-clients check lock docs bench-lora bench-gateway clean help
@@ -40,8 +41,15 @@ docs: $(STAMP) ## Write the generated references
 bench-lora: $(STAMP) ## Base, stock adapters and ours on the CPU, side by side
 	$(BIN)/python -m bench.lora
 
-bench-gateway: $(STAMP) ## What the gateway adds to a request, beside its peers
+bench-gateway: $(STAMP) $(PEERS)/.installed ## What the gateway adds to a request, beside its peers
 	$(BIN)/python -m bench.gateway $(BENCH)
+
+# Line by line, so that one peer that cannot be had leaves the others; it is then tried again the next time.
+$(PEERS)/.installed: bench/peers/requirements.txt | $(STAMP)
+	@echo "Installing the peers into $(PEERS); some minutes"
+	@$(BIN)/python -m venv $(PEERS)
+	@grep -v '^#' $< | xargs -n 1 $(PEERS)/bin/pip install --quiet --disable-pip-version-check && touch $@ || \
+		echo "A peer could not be installed into $(PEERS); the benchmark goes on without it." >&2
 
 lock: $(STAMP) ## Resolve requirements.lock anew
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh
