@@ -16,10 +16,14 @@ from typing import Any
 
 import duckdb
 
-from core.errors import StoreError, StoreNewer
+from core.errors import RowRefused, StoreError, StoreNewer
 
 NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 MEMORY = "2GB"
+# What DuckDB raises about a value; about its file, memory or itself it raises other errors.
+ABOUT_A_ROW = (
+    duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException, duckdb.NotSupportedError, OverflowError,
+)  # fmt: skip
 
 
 @cache
@@ -63,9 +67,13 @@ class Transaction:
         self._connection.execute(_statements()[name], _stored(parameters))
 
     def run_many(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Runs a named statement once for each row of parameters."""
-        if rows:
+        """Runs a named statement once for each row of parameters. Raises RowRefused when one cannot be stored."""
+        if not rows:
+            return
+        try:
             self._connection.executemany(_statements()[name], [_stored(row) for row in rows])
+        except ABOUT_A_ROW as error:
+            raise RowRefused(f"The store refuses a row of {name}: {str(error).splitlines()[0]}") from error
 
     def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a named query, as dictionaries by column name."""

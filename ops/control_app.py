@@ -93,7 +93,9 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
     async def ready() -> JSONResponse:
         states = control.engines.states
         good = bool(states) and all(state.ready for state in states)
-        body = {"ready": good, "engines": [{"url": s.url, "ready": s.ready, "missing": s.missing} for s in states]}
+        engines = [{"url": s.url, "ready": s.ready, "missing": s.missing} for s in states]
+        letters = control.store.rows("dead_letters_count")[0]["n"]
+        body = {"ready": good, "engines": engines, "dead_letters": letters}
         return JSONResponse(body, 200 if good else 503)
 
     return app

@@ -56,7 +56,7 @@ def test_a_migration_is_done_once(tmp_path: Path) -> None:
         store.run("spool_advance", spool="g", segment=number, offset=1)
         store.close()
     with duckdb.connect(str(path)) as connection:
-        assert connection.execute("SELECT count(*), max(version) FROM schema_version").fetchall() == [(1, 1)]
+        assert connection.execute("SELECT count(*), max(version) FROM schema_version").fetchall() == [(2, 2)]
         assert connection.execute("SELECT count(*) FROM spool_offsets").fetchall() == [(3,)]
 
 
@@ -65,7 +65,7 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     Store(path).close()
     with duckdb.connect(str(path)) as connection:
         connection.execute("INSERT INTO schema_version VALUES (99)")
-    with pytest.raises(StoreNewer, match="schema 99; this LoraLoop knows 1") as caught:
+    with pytest.raises(StoreNewer, match="schema 99; this LoraLoop knows 2") as caught:
         Store(path)
     assert "Upgrade" in caught.value.hint
     with duckdb.connect(str(path)) as connection:  # the refusal let go of the file
