@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-unit check lock docs bench-lora clean help
+.PHONY: install demo test test-unit check lock docs bench-lora bench-faults bench-switch clean help
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -35,6 +35,12 @@ docs: $(STAMP) ## Write the generated references
 
 bench-lora: $(STAMP) ## Base, stock adapters and ours on the CPU, side by side
 	$(BIN)/python -m bench.lora
+
+bench-faults: $(STAMP) ## 200 kills under load: what is lost, doubled, and how soon all is back
+	$(BIN)/python -m bench.faults $(FAULTS)
+
+bench-switch: $(STAMP) ## Promotions and rollbacks under load
+	$(BIN)/python -m bench.switch $(SWITCH)
 
 lock: $(STAMP) ## Resolve requirements.lock anew
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh
