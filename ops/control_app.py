@@ -4,6 +4,9 @@ It owns wiring and life cycle; what it wires lives in the rooms below.
 """
 
 import asyncio
+import logging
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -31,10 +34,18 @@ from serve.reconciler import Reconciler
 from serve.switchboard import Switchboard
 from serve.vllm import VllmClient
 
+log = logging.getLogger(__name__)
+
+
+def end_process() -> None:
+    """Ends this process as `up` and Kubernetes do, so that they start it again."""
+    log.critical("the store can only be used again by a new process; ending this one")
+    os.kill(os.getpid(), signal.SIGTERM)
+
 
 def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
     """Control's collaborators, wired and not yet started."""
-    store = Store(settings.store_path)
+    store = Store(settings.store_path, fatal=end_process)
     board = Switchboard()
     reconciler = Reconciler([VllmClient(url) for url in settings.engine_urls], base_name=base.name)
     promotion = Promotion(
