@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-unit test-clients check lock docs bench-lora bench-gateway clean help
+.PHONY: install demo test test-unit test-clients check lock docs bench-lora bench-gateway bench-faults bench-switch clean help
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -50,6 +50,12 @@ $(PEERS)/.installed: bench/peers/requirements.txt | $(STAMP)
 	@$(BIN)/python -m venv $(PEERS)
 	@grep -v '^#' $< | xargs -n 1 $(PEERS)/bin/pip install --quiet --disable-pip-version-check && touch $@ || \
 		echo "A peer could not be installed into $(PEERS); the benchmark goes on without it." >&2
+
+bench-faults: $(STAMP) ## 200 kills under load: what is lost, doubled, and how soon all is back
+	$(BIN)/python -m bench.faults $(FAULTS)
+
+bench-switch: $(STAMP) ## Promotions and rollbacks under load
+	$(BIN)/python -m bench.switch $(SWITCH)
 
 lock: $(STAMP) ## Resolve requirements.lock anew
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh

@@ -14,6 +14,7 @@ LoraLoopError
   AdapterRefused           an adapter folder failed preflight
   StoreError               the DuckDB file cannot be used
     StoreNewer             the file was written by a newer LoraLoop
+    RowRefused             a row cannot be stored as it is
     Conflict               somebody else changed the same thing first
   SpoolFull                the spool's disk takes no more bytes
   EngineError              an engine answered with an error
@@ -119,6 +120,10 @@ class StoreError(LoraLoopError):
 
 class StoreNewer(StoreError):
     """The DuckDB file was written by a newer LoraLoop."""
+
+
+class RowRefused(StoreError):
+    """A row cannot be stored as it is; the store itself is well."""
 
 
 class Conflict(StoreError):

@@ -3,13 +3,15 @@
 It owns framing, fsync in groups and recovery from a torn tail; it must not know what a payload means.
 
 A segment is a run of frames; a frame is a little-endian header of two unsigned 32-bit numbers, the
-payload's length and its CRC-32, followed by the payload. A new writer never appends to an old segment, so
+payload's length and its CRC-32, followed by the payload. No payload is empty: the zeros that a power cut
+may leave for bytes would read as such. A new writer never appends to an old segment, so
 a torn tail can only stand at a segment's end. Segments are numbered by the time they were opened, in
 microseconds, so that a number never comes back, not even when the folder was emptied: the receiver
 remembers how far it read by number.
 """
 
 import asyncio
+import logging
 import os
 import struct
 import time
@@ -19,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import SpoolFull
+
+log = logging.getLogger(__name__)
 
 HEADER = struct.Struct("<II")
 MAX_PAYLOAD = 64 * 1024 * 1024
@@ -36,7 +40,7 @@ def read_frames(data: bytes) -> Iterator[tuple[bytes, int]]:
     while offset + HEADER.size <= len(data):
         length, checksum = HEADER.unpack_from(data, offset)
         end = offset + HEADER.size + length
-        if length > MAX_PAYLOAD or end > len(data):
+        if not 0 < length <= MAX_PAYLOAD or end > len(data):
             return
         payload = data[offset + HEADER.size : end]
         if zlib.crc32(payload) != checksum:
@@ -75,23 +79,30 @@ class SpoolWriter:
     """Appends payloads to one segment after another, and says when they are on the disk.
 
     `append` returns once the operating system has the bytes, which survives kill -9 of this process;
-    `durable` returns once an fsync covers them, which survives a power cut.
+    `durable` returns once an fsync covers them, which survives a power cut. A frame is whole or not there,
+    so what must stand together goes into one payload. A disk that is full from the start is no error yet:
+    every `append` tries it again.
     """
 
     def __init__(self, folder: Path, *, segment_bytes: int = 16 * 1024 * 1024) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.segment_bytes = segment_bytes
         existing = segments(folder)
         self._number = existing[-1].number if existing else 0
         self._fd = -1
         self._size = 0
+        self._began = 0  # the last ticket before this segment
         self._appended = 0
         self._synced = 0
+        self._void = range(0)  # tickets that no fsync had covered when one failed: they stay without
         self._syncing: asyncio.Task[None] | None = None
         self._broken = False  # what stands in the segment is uncertain: nothing more may follow it
         self.refused = 0
-        self._open_next()
+        try:
+            self._open_next()
+        except OSError as error:
+            log.error("the spool at %s cannot be opened yet: %s", folder, error)
+            self._number += 1  # what is there is finished, and may be shipped and deleted to make room
 
     @property
     def current(self) -> int:
@@ -102,7 +113,7 @@ class SpoolWriter:
         """Writes one frame and returns a ticket for `durable`. Raises SpoolFull when the disk is full."""
         if len(payload) > MAX_PAYLOAD:
             raise SpoolFull(f"A record of {len(payload)} bytes is longer than the spool takes.")
-        if self._broken or self._size >= self.segment_bytes:
+        if self._fd < 0 or self._broken or self._size >= self.segment_bytes:
             self._roll()
         data = frame(payload)
         try:
@@ -121,42 +132,55 @@ class SpoolWriter:
 
         Raises SpoolFull when the disk refused: then append again for a new ticket.
         """
-        while self._synced < ticket:
+        while ticket not in self._void:
+            if self._synced >= ticket:
+                return
             if self._syncing is None:
                 self._syncing = asyncio.create_task(self._sync())
             await asyncio.shield(self._syncing)
+        raise SpoolFull(
+            f"The spool at {self.folder.name} could not be written to disk.",
+            hint="Free space on its disk; the request may be sent again.",
+        )
 
     async def _sync(self) -> None:
-        covered, fd = self._appended, self._fd
+        before, covered, fd = self._synced, self._appended, self._fd
         try:
             await asyncio.to_thread(os.fdatasync, fd)
             self._synced = max(self._synced, covered)
         except OSError as error:
-            # The kernel tells of lost pages once; a second fsync would succeed over a hole.
-            self._broken = True
-            raise SpoolFull(
-                f"The spool at {self.folder.name} could not be written to disk: {error.strerror}.",
-                hint="Free space on its disk; the request may be sent again.",
-            ) from error
+            # Of a segment that was left meanwhile all is in doubt: only one of two fsyncs is told of lost pages.
+            self._give_up(error, before, self._appended if fd == self._fd else self._began)
         finally:
             self._syncing = None
 
+    def _give_up(self, error: OSError, synced: int, last: int) -> None:
+        # The kernel tells of lost pages once; a second fsync would succeed over a hole.
+        log.error("the spool at %s could not be written to disk: %s", self.folder, error)
+        self._void = range(synced + 1, last + 1)
+        self._broken = self._broken or last == self._appended
+
     def _roll(self) -> None:
-        # What stands in the old segment is made durable before it is closed, so that `_sync`,
-        # which only knows the newest file, never has to look back.
         old = self._fd
-        try:
-            if not self._broken:
+        if old >= 0 and self._appended not in self._void:
+            # What stands in the old segment is made durable before it is closed, so that `_sync`,
+            # which only knows the newest file, never has to look back.
+            try:
                 os.fdatasync(old)
                 self._synced = self._appended
+            except OSError as error:
+                self._give_up(error, self._synced, self._appended)
+        try:
             self._open_next()
         except OSError as error:
             raise self._full(error) from error
         self._broken = False
-        self._close(old)
+        if old >= 0:
+            self._close(old)
 
     def _open_next(self) -> None:
         """Changes to a new segment, or leaves all as it was when the disk refuses one."""
+        _make_folder(self.folder)
         number = max(self._number + 1, time.time_ns() // 1000)
         path = self.folder / f"{number:020d}{SUFFIX}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
@@ -166,7 +190,7 @@ class SpoolWriter:
             os.close(fd)
             path.unlink()
             raise
-        self._number, self._fd, self._size = number, fd, 0
+        self._number, self._fd, self._size, self._began = number, fd, 0, self._appended
 
     def _close(self, fd: int) -> None:
         if self._syncing is None:
@@ -195,6 +219,15 @@ class SpoolWriter:
             os.fdatasync(self._fd)
             self._close(self._fd)
             self._fd = -1
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder whose name, with those above it, survives a power cut."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

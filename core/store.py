@@ -6,7 +6,7 @@ blocks that begin with `-- name: the_name`; values go in as parameters only.
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -16,10 +16,14 @@ from typing import Any
 
 import duckdb
 
-from core.errors import StoreError, StoreNewer
+from core.errors import RowRefused, StoreError, StoreNewer
 
 NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 MEMORY = "2GB"
+# What DuckDB raises about a value; about its file, memory or itself it raises other errors.
+ABOUT_A_ROW = (
+    duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException, duckdb.NotSupportedError, OverflowError,
+)  # fmt: skip
 
 
 @cache
@@ -63,9 +67,13 @@ class Transaction:
         self._connection.execute(_statements()[name], _stored(parameters))
 
     def run_many(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Runs a named statement once for each row of parameters."""
-        if rows:
+        """Runs a named statement once for each row of parameters. Raises RowRefused when one cannot be stored."""
+        if not rows:
+            return
+        try:
             self._connection.executemany(_statements()[name], [_stored(row) for row in rows])
+        except ABOUT_A_ROW as error:
+            raise RowRefused(f"The store refuses a row of {name}: {str(error).splitlines()[0]}") from error
 
     def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a named query, as dictionaries by column name."""
@@ -75,9 +83,13 @@ class Transaction:
 
 
 class Store:
-    """The DuckDB file. Safe to use from several threads of the one process that owns it."""
+    """The DuckDB file. Safe to use from several threads of the one process that owns it.
 
-    def __init__(self, path: Path | str) -> None:
+    DuckDB that could not finish a checkpoint, on a full disk for one, answers nothing any more until its process
+    has ended; `fatal` is called then.
+    """
+
+    def __init__(self, path: Path | str, *, fatal: Callable[[], None] = lambda: None) -> None:
         if path != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -87,6 +99,7 @@ class Store:
                 f"The store {Path(path).name} cannot be opened: {str(error).splitlines()[0]}",
                 hint="If another LoraLoop is running on it, stop that one first.",
             ) from error
+        self._fatal = fatal
         self._writing = threading.RLock()
         try:
             self._migrate()
@@ -96,7 +109,7 @@ class Store:
 
     def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a named query, read from a consistent state."""
-        with self._connection.cursor() as cursor:
+        with self._cursor() as cursor:
             return Transaction(cursor).rows(name, **parameters)
 
     def row(self, name: str, **parameters: Any) -> dict[str, Any] | None:
@@ -107,7 +120,7 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """One write transaction. Writers wait for each other, so DuckDB never sees a conflict."""
-        with self._writing, self._connection.cursor() as cursor:
+        with self._writing, self._cursor() as cursor:
             cursor.execute("BEGIN")
             try:
                 yield Transaction(cursor)
@@ -124,6 +137,15 @@ class Store:
     def close(self) -> None:
         """Checkpoints and closes the file."""
         self._connection.close()
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        try:
+            with self._connection.cursor() as cursor:
+                yield cursor
+        except duckdb.FatalException:
+            self._fatal()
+            raise
 
     def _migrate(self) -> None:
         with self.transaction() as transaction:

@@ -1,8 +1,9 @@
-"""Records as the spool's payloads: JSON with a `kind`.
+"""Records as the spool's payloads: JSON with a `kind`, or a list of such when they must stand together.
 
 It owns the names on the wire; it must not know where a payload goes.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,9 +26,23 @@ def encode(record: Record) -> bytes:
     return BEGINNINGS[type(record)] + orjson.dumps(record)[1:]
 
 
+def encode_all(records: Sequence[Record]) -> bytes:
+    """Records as one payload, of which all or none is ever read."""
+    return b"[" + b",".join(map(encode, records)) + b"]"
+
+
 def decode(payload: bytes) -> Record:
     """The inverse of `encode`. Raises ValueError, KeyError or TypeError on anything else."""
+    return _record(orjson.loads(payload))
+
+
+def decode_all(payload: bytes) -> list[Record]:
+    """The records of either kind of payload. Raises like `decode`."""
     data: Any = orjson.loads(payload)
+    return [_record(entry) for entry in data] if isinstance(data, list) else [_record(data)]
+
+
+def _record(data: Any) -> Record:
     if not isinstance(data, dict):
         raise ValueError("a record is a JSON object")
     kind: Any = KINDS[data.pop("kind")]

@@ -1,47 +1,92 @@
 """Ingest: spooled frames become rows, each exactly once.
 
 It owns the offsets: rows and the offset behind them are committed together, so a piece that arrives twice
-changes nothing. It must not judge what a row says.
+changes nothing. It must not judge what a row says; one that the store cannot hold becomes a dead letter.
 """
 
 import asyncio
 import logging
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from core.clock import Clock, utc_now
+from core.errors import RowRefused
 from core.records import Feedback, Interaction, Revocation
 from core.spool import read_frames
 from core.store import Store, Transaction
-from core.wire import Record, decode
+from core.wire import Record, decode_all
 
 log = logging.getLogger(__name__)
 
 
-def ingest(store: Store, spool: str, segment: int, offset: int, data: bytes) -> tuple[bool, int]:
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Whole frames of a segment, each as its payload and where it ends in bytes from the piece's beginning."""
+
+    spool: str
+    segment: int
+    offset: int
+    frames: list[tuple[bytes, int]]
+
+    @property
+    def end(self) -> int:
+        """Where the piece ends in bytes from the segment's beginning."""
+        return self.offset + (self.frames[-1][1] if self.frames else 0)
+
+    def halves(self) -> tuple["Piece", "Piece"]:
+        """The piece as two that follow each other."""
+        middle = len(self.frames) // 2
+        cut = self.frames[middle - 1][1]
+        later = [(payload, end - cut) for payload, end in self.frames[middle:]]
+        return replace(self, frames=self.frames[:middle]), replace(self, offset=self.offset + cut, frames=later)
+
+
+def ingest(store: Store, spool: str, segment: int, offset: int, data: bytes,
+           clock: Clock = utc_now) -> tuple[bool, int]:  # fmt: skip
     """(taken, offset): commits the whole frames of `data` if it begins where the last piece ended.
 
-    Otherwise takes nothing and returns where it does end, in bytes from the segment's beginning.
+    Otherwise takes nothing and returns where it does end, in bytes from the segment's beginning. A frame that
+    makes no row is set aside as a dead letter, so that it neither stalls the others nor is lost.
     """
+    return _take(store, Piece(spool, segment, offset, list(read_frames(data))), clock)
+
+
+def _take(store: Store, piece: Piece, clock: Clock) -> tuple[bool, int]:
+    def rows(transaction: Transaction) -> None:
+        _insert(transaction, [record for payload, _ in piece.frames for record in decode_all(payload)])
+
+    def letter(transaction: Transaction) -> None:
+        transaction.run(
+            "dead_letter_add", spool=piece.spool, segment=piece.segment, offset=piece.offset, time=clock(),
+            reason=reason, payload=piece.frames[0][0],
+        )  # fmt: skip
+
+    try:
+        return _advance(store, piece, rows)
+    except (RowRefused, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    if len(piece.frames) > 1:  # halves of halves find the one at fault; each is committed with its own offset
+        first, second = piece.halves()
+        taken, end = _take(store, first, clock)
+        return _take(store, second, clock) if taken else (taken, end)
+    log.error("spool %s/%d: the frame at byte %d is set aside: %s", piece.spool, piece.segment, piece.offset, reason)
+    return _advance(store, piece, letter)
+
+
+def _advance(store: Store, piece: Piece, rows: Callable[[Transaction], None]) -> tuple[bool, int]:
     with store.transaction() as transaction:
-        known = transaction.rows("spool_offset", spool=spool, segment=segment)
+        known = transaction.rows("spool_offset", spool=piece.spool, segment=piece.segment)
         expected = known[0]["offset"] if known else 0
-        if offset != expected:
+        if piece.offset != expected:
             return False, expected
-        end = 0
-        records: list[Record] = []
-        for payload, frame_end in read_frames(data):
-            end = frame_end
-            try:
-                records.append(decode(payload))
-            except (ValueError, KeyError, TypeError) as error:
-                log.error("spool %s/%d: a frame before byte %d makes no record: %s", spool, segment, end, error)
-        _insert(transaction, records)
-        transaction.run("spool_advance", spool=spool, segment=segment, offset=offset + end)
-        return True, offset + end
+        rows(transaction)
+        transaction.run("spool_advance", spool=piece.spool, segment=piece.segment, offset=piece.end)
+        return True, piece.end
 
 
 def _insert(transaction: Transaction, records: list[Record]) -> None:

@@ -13,7 +13,7 @@ from core.clock import Clock
 from core.http import read_json
 from core.records import Revocation
 from core.spool import SpoolWriter
-from core.wire import encode
+from core.wire import encode, encode_all
 from feedback.signals import Identifier, parse
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -27,10 +27,9 @@ def create_router(*, spool: SpoolWriter, clock: Clock, count: Callable[[str], No
     async def give(request: Request) -> JSONResponse:
         body = await read_json(request, MAX_BODY_BYTES)
         records = parse(body, clock)
-        ticket = 0
-        for record in records:
-            ticket = spool.append(encode(record))
-        await spool.durable(ticket)
+        # One frame: a batch that met a full disk or a kill half-way would otherwise be there in part,
+        # and sent again.
+        await spool.durable(spool.append(encode_all(records) if len(records) > 1 else encode(records[0])))
         for record in records:
             count(record.type)
         ids: list[dict[str, Any]] = [{"feedback_id": record.id} for record in records]

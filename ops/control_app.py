@@ -4,6 +4,9 @@ It owns wiring and life cycle; what it wires lives in the rooms below.
 """
 
 import asyncio
+import logging
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -36,10 +39,18 @@ from serve.reconciler import Reconciler
 from serve.switchboard import Switchboard
 from serve.vllm import VllmClient
 
+log = logging.getLogger(__name__)
+
+
+def end_process() -> None:
+    """Ends this process as `up` and Kubernetes do, so that they start it again."""
+    log.critical("the store can only be used again by a new process; ending this one")
+    os.kill(os.getpid(), signal.SIGTERM)
+
 
 def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
     """Control's collaborators, wired and not yet started."""
-    store = Store(settings.store_path)
+    store = Store(settings.store_path, fatal=end_process)
     board = Switchboard()
     # Before the first routes go out, so that no gateway is given a table without keys.
     keyring = Keyring(store=store, clock=clock, changed=board.publish_keys)
@@ -121,5 +132,6 @@ def _add_signals(app: FastAPI, control: Control, access: Access) -> None:
         good = bool(states) and all(state.ready for state in states)
         body: dict[str, Any] = {"ready": good}
         if is_let_in(access, request, *readers):
-            body["engines"] = [{"url": s.url, "ready": s.ready, "missing": s.missing} for s in states]
+            body["engines"] = [{"url": s.url, "ready": s.ready, "missing": s.missing, "error": s.error} for s in states]
+            body["dead_letters"] = control.store.rows("dead_letters_count")[0]["n"]
         return JSONResponse(body, 200 if good else 503)

@@ -51,6 +51,7 @@ def _checks(settings: Settings) -> Iterator[Finding]:
     if running:
         yield _ready("control and engines", f"{settings.control_url}/ready", settings.bearer)
         yield _ready("gateway", f"http://{settings.gateway.listen}/ready", settings.bearer)
+        yield _letters(f"{settings.control_url}/ready", settings.bearer)
     else:
         yield _attempt("ports", lambda: check_ports(settings), "free")
 
@@ -92,6 +93,15 @@ def _ready(name: str, url: str, headers: dict[str, str]) -> Finding:
     except httpx.HTTPError:
         return Finding(name, False, "does not answer", "See the logs in the data folder.")
     return Finding(name, response.status_code == 200, response.text, "See the logs in the data folder.")
+
+
+def _letters(url: str, bearer: dict[str, str]) -> Finding:
+    try:
+        count = httpx.get(url, timeout=5, trust_env=False, headers=bearer).json()["dead_letters"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return Finding("dead letters", False, "not known", "See the logs in the data folder.")
+    fix = "The table dead_letters of the store holds them whole, each with its reason; the log of control names them."
+    return Finding("dead letters", count == 0, f"{count} of gateways' records make no row", fix)
 
 
 def _attempt(name: str, check: Callable[[], object], found: str, fix: str = "") -> Finding:

@@ -1,4 +1,4 @@
-"""What control counts, for Prometheus: engines, open runs, decisions.
+"""What control counts, for Prometheus: engines, open runs, decisions, dead letters.
 
 It owns metric names; the numbers are read from the store and the last look at the engines when they are asked for.
 """
@@ -20,4 +20,6 @@ def scrape(control: Control) -> bytes:
     decisions = Gauge("loraloop_decisions", "Rows of the ledger.", ("model", "verdict"), registry=registry)
     for row in control.store.rows("decisions_by_verdict"):
         decisions.labels(row["model"], row["verdict"]).set(row["n"])
+    letters = Gauge("loraloop_dead_letters", "Spooled frames that make no row and were set aside.", registry=registry)
+    letters.set(control.store.rows("dead_letters_count")[0]["n"])
     return generate_latest(registry)

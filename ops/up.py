@@ -24,31 +24,40 @@ from core.errors import LoraLoopError, NotReady, SettingsError
 from core.keyring import Keyring
 from core.settings import KEY_VARIABLES, Settings, split_listen
 from core.store import Store
-from serve import selfcheck
+from ops import orphans
 from serve.engine import EngineProcess, last_error, stop_group
-from serve.vllm import VllmClient
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.3
 READY_SECONDS = 60
-# A process that dies again at once is restarted ever later, at most after so many seconds.
+# A process that dies at its start, or within so many seconds of its first answer, would die again: it is restarted
+# ever later. One that served for longer died of something else and is wanted back at once.
+STEADY_SECONDS = 5.0
 LONGEST_BACKOFF = 30.0
-STEADY_SECONDS = 60.0
 
 Tell = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class Child:
-    """A process of ours: how to start it, and how often it died lately."""
+    """A process of ours: how to start it, where it answers since when, and how often it died at its start."""
 
     name: str
+    url: str
     start: Callable[[], "subprocess.Popen[bytes]"]
     process: "subprocess.Popen[bytes]"
-    started: float
+    answered: float | None = None
     deaths: int = 0
     restart_at: float | None = None
+
+    def died(self, now: float) -> float:
+        """Takes down a death and returns after how many seconds to start again."""
+        served = self.answered is not None and now - self.answered > STEADY_SECONDS
+        self.deaths = 1 if served else self.deaths + 1
+        wait = min(LONGEST_BACKOFF, 2.0 ** (self.deaths - 1) - 1)
+        self.answered, self.restart_at = None, now + wait
+        return wait
 
 
 def check_ports(settings: Settings) -> None:
@@ -133,17 +142,18 @@ class Stack:
         """Starts everything and returns when requests are answered. Raises LoraLoopError; nothing is left then."""
         self._lock = Lock(self.settings.data)
         try:
+            for mark in orphans.end(self.settings.data):
+                self.tell(f"Ended {mark.name}, process {mark.pid}: a LoraLoop that was killed had left it")
             check_ports(self.settings)
             base = prepare(self.settings.base_model, self.tell)
             tell_first_key(self.settings, self.tell)
             engine = None if self.settings.engine.urls else self._start_engine(base)
-            self._add("control")
-            self._add("gateway")
+            self._add("control", self.settings.control.listen)
+            self._add("gateway", self.settings.gateway.listen)
             if engine:
                 self.tell("Starting the engine (vLLM); this takes up to a minute or so")
                 seconds = engine.wait_ready()
-                self.tell(f"Engine ready after {seconds:.0f} s; checking that adapters leave the base model alone")
-                self.tell(f"Self-check: {self._check(engine, base)}")
+                self.tell(f"Engine ready after {seconds:.0f} s; control checks that it keeps adapters apart")
             self._await(f"{self.settings.control_url}/ready", "control")
             self._await(f"http://{self.settings.gateway.listen}/ready", "gateway")
         except BaseException:
@@ -170,6 +180,7 @@ class Stack:
             stop_group(child.process)
         self._children.clear()
         if self._lock:
+            orphans.forget(self.settings.data)
             self._lock.release()
             self._lock = None
 
@@ -178,20 +189,17 @@ class Stack:
             return EngineProcess(self.settings.engine, base.path, base.name, self.settings.data / "logs" / "engine.log")
 
         engine = start()
-        self._children.append(Child("engine", lambda: start().process, engine.process, time.monotonic()))
+        self._keep(Child("engine", f"{engine.url}/health", lambda: start().process, engine.process))
         return engine
 
-    def _check(self, engine: EngineProcess, base: BaseModel) -> str:
-        client = VllmClient(engine.url)
-        try:
-            return selfcheck.check(
-                client, base=base.path, base_name=base.name, slots=self.settings.engine.max_loras,
-                folder=self.settings.data / "self-check",
-            )  # fmt: skip
-        finally:
-            client.close()
+    def _keep(self, child: Child) -> None:
+        self._children.append(child)
+        self._note()
 
-    def _add(self, name: str) -> None:
+    def _note(self) -> None:
+        orphans.note(self.settings.data, [(child.name, child.process.pid) for child in self._children])
+
+    def _add(self, name: str, listen: str) -> None:
         def start() -> "subprocess.Popen[bytes]":
             with self._log(name).open("ab") as output:
                 return subprocess.Popen(
@@ -201,7 +209,7 @@ class Stack:
                 )  # fmt: skip
 
         self._log(name).parent.mkdir(parents=True, exist_ok=True)
-        self._children.append(Child(name, start, start(), time.monotonic()))
+        self._keep(Child(name, f"http://{listen}/health", start, start()))
 
     def _log(self, name: str) -> Path:
         return self.settings.data / "logs" / f"{name}.log"
@@ -213,24 +221,47 @@ class Stack:
             if child.process.poll() is not None:
                 raise LoraLoopError(f"{name} ended at its start: {last_error(self._log(name))}",
                                     hint=f"Its whole log is {self._log(name)}.")  # fmt: skip
-            try:
-                if httpx.get(url, timeout=2, trust_env=False).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
+            if _answers(url):
+                return
             time.sleep(TICK_SECONDS)
-        raise LoraLoopError(f"{name} was not ready after {READY_SECONDS} s.", hint=f"See {self._log(name)}.")
+        why = " ".join(["", *_engine_errors(url, self._environment[KEY_VARIABLES["internal"]])])
+        raise LoraLoopError(f"{name} was not ready after {READY_SECONDS} s.{why}", hint=f"See {self._log(name)}.")
 
     def _look(self, child: Child) -> None:
         now = time.monotonic()
-        if child.restart_at is None and child.process.poll() is not None:
-            child.deaths = 1 if now - child.started > STEADY_SECONDS else child.deaths + 1
-            wait = min(LONGEST_BACKOFF, 2.0 ** (child.deaths - 1) - 1)
-            child.restart_at = now + wait
+        if child.restart_at is not None:
+            if now >= child.restart_at:
+                self._restart(child)
+        elif child.process.poll() is not None:
             stop_group(child.process)  # its workers, if it left any
+            wait = child.died(now)
             self.tell(f"{child.name} ended with code {child.process.returncode}; restarting in {wait:.0f} s")
-        elif child.restart_at is not None and now >= child.restart_at:
-            child.process, child.started, child.restart_at = child.start(), now, None
+        elif child.answered is None and _answers(child.url):
+            child.answered = time.monotonic()
+
+    def _restart(self, child: Child) -> None:
+        try:
+            child.process, child.restart_at = child.start(), None
+        except OSError as error:  # no memory or no disk at this moment, which must not take the others down
+            wait = child.died(time.monotonic())
+            self.tell(f"{child.name} cannot be started: {error}; trying again in {wait:.0f} s")
+        self._note()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _engine_errors(url: str, key: str) -> list[str]:
+    """What control's /ready says is wrong with engines."""
+    try:
+        body = httpx.get(url, timeout=5, trust_env=False, headers={"Authorization": f"Bearer {key}"}).json()
+    except (httpx.HTTPError, ValueError):
+        return []
+    return [engine["error"] for engine in body.get("engines", ()) if engine["error"]]
 
 
 def run(settings: Settings, config: Path, tell: Tell) -> None:

@@ -22,3 +22,9 @@ INSERT INTO revocations VALUES ($feedback_id, $time) ON CONFLICT DO NOTHING
 -- name: feedback_apply_revocations
 UPDATE feedback SET revoked_at = r.time FROM revocations r
 WHERE feedback.id = r.feedback_id AND feedback.revoked_at IS NULL
+
+-- name: dead_letter_add
+INSERT INTO dead_letters VALUES ($spool, $segment, $offset, $time, $reason, $payload)
+
+-- name: dead_letters_count
+SELECT count(*) AS n FROM dead_letters

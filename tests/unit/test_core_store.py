@@ -1,5 +1,8 @@
 """Facts about the store and the ledger in it."""
 
+import os
+import resource
+import signal
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -12,9 +15,13 @@ from hypothesis import strategies as st
 
 import core
 from core import ledger
+from core.basemodel import BaseModel
+from core.clock import utc_now
 from core.errors import StoreError, StoreNewer
 from core.records import Decision, Verdict
+from core.settings import build
 from core.store import Store
+from ops.control_app import assemble
 
 NEWEST = len(list((Path(core.__file__).parent / "migrations").glob("*.sql")))
 NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
@@ -211,3 +218,47 @@ def test_the_newest_decisions_come_first(chain: list[dict[str, Any]], store: Sto
     found = store.rows("ledger_newest", model=None, limit=2)
     assert [row["id"] for row in found] == ["d5", "d4"]
     assert found[0]["time"] == NOW + timedelta(minutes=5)
+
+
+def test_a_checkpoint_that_met_a_full_disk_is_told_and_a_new_process_has_every_committed_row(tmp_path: Path) -> None:
+    told: list[bool] = []
+    store = Store(tmp_path / "loraloop.duckdb", fatal=lambda: told.append(True))
+    for number in range(200):
+        store.run("spool_advance", spool="g" * 300, segment=number, offset=1)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (13_000, usual[1]))
+    try:
+        with pytest.raises(duckdb.FatalException):
+            store._connection.execute("CHECKPOINT")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not told
+    with pytest.raises(duckdb.FatalException):
+        store.row("spool_offset", spool="g", segment=1)
+    assert told
+    with pytest.raises(duckdb.FatalException):
+        store.run("spool_advance", spool="g", segment=1, offset=2)
+    assert len(told) == 2
+    store.close()
+    again = Store(tmp_path / "loraloop.duckdb")
+    assert [again.row("spool_offset", spool="g" * 300, segment=n) for n in (0, 199)] == [{"offset": 1}] * 2
+    again.close()
+
+
+def test_control_ends_when_only_a_new_process_can_use_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *which: ended.append(which))
+    content = build({"data": str(tmp_path), "models": {"m": {"labels": ["a", "b"]}}})
+    control = assemble(content, BaseModel("base", tmp_path), utc_now)
+
+    def fail(*_: object) -> None:
+        raise duckdb.FatalException("database has been invalidated")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("core.store.Transaction.rows", fail)
+        with pytest.raises(duckdb.FatalException):
+            control.store.rows("runs_open")
+    assert ended == [(os.getpid(), signal.SIGTERM)]
+    control.store.close()

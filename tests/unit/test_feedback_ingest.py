@@ -1,9 +1,15 @@
 """Facts about ingest: each row exactly once, in whatever order and how often the pieces come."""
 
-from datetime import UTC, datetime, timedelta
+import errno
+import os
+import shutil
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -15,7 +21,7 @@ from core.http import install_errors
 from core.records import Feedback, Interaction, Revocation
 from core.spool import SpoolWriter, frame, read_frames, segments
 from core.store import Store
-from core.wire import Record, decode, encode
+from core.wire import Record, decode_all, encode
 from feedback import routes
 from feedback.ingest import create_router, ingest
 
@@ -102,11 +108,95 @@ def test_a_torn_tail_waits_and_a_piece_from_elsewhere_is_told_where_to_go_on(sto
     assert query(store, "SELECT count(*) FROM interactions") == [(3,)]
 
 
-def test_a_frame_that_is_no_record_is_passed_over(store: Store) -> None:
-    odd = b"".join(map(frame, (b"[]", b'"text"', b"{}", b'{"kind":"interaction"}', b"\xff", b'{"kind":["x"]}')))
-    data = odd + pieces(asked("i1"))
+def letters(store: Store) -> list[Any]:
+    return query(store, 'SELECT "offset", payload, reason FROM dead_letters ORDER BY segment, "offset"')
+
+
+ODD = (b"[{}]", b'"text"', b"{}", b'{"kind":"interaction"}', b"\xff", b'{"kind":["x"]}')
+
+
+def test_a_frame_that_is_no_record_is_set_aside_and_the_rest_arrives(store: Store) -> None:
+    data = b"".join(map(frame, ODD)) + pieces(asked("i1"))
     assert ingest(store, "g", 1, 0, data) == (True, len(data))
     assert query(store, "SELECT id FROM interactions") == [("i1",)]
+    assert [payload for _, payload, _ in letters(store)] == list(ODD)
+
+
+REFUSED: list[Record] = [
+    asked("bad", version="seven"), asked("bad", prompt_tokens=2**40), asked("bad", latency_ms=None),
+    asked("bad", time=datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=9)))), Feedback("bad", NOW, "i", None, None, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_a_record_that_the_store_refuses_is_set_aside_whole_and_the_rest_arrives(
+    store: Store, refused: Record, place: int
+) -> None:
+    listed = [*records[:place], refused, *records[place:]]
+    data, before = pieces(*listed), len(pieces(*listed[:place]))
+    assert ingest(store, "g", 1, 0, data) == (True, len(data))
+    ((offset, payload, reason),) = letters(store)
+    assert (offset, payload) == (before, encode(refused)) and reason.startswith("RowRefused: The store refuses a row")
+    assert query(store, "SELECT id FROM interactions ORDER BY id") == [("i1",), ("i2",), ("i3",)]
+    assert query(store, "SELECT id, revoked_at IS NULL FROM feedback ORDER BY id") == [("f1", True), ("f2", False)]
+    assert ingest(store, "g", 1, 0, data) == (False, len(data))
+    assert len(letters(store)) == 1
+
+
+def test_a_store_that_fails_takes_nothing_and_sets_nothing_aside(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise duckdb.IOException("Could not write file: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("core.store.Transaction.run_many", fail)
+        with pytest.raises(duckdb.IOException):
+            ingest(store, "g", 1, 0, SEGMENT)
+    assert letters(store) == [] and store.row("spool_offset", spool="g", segment=1) is None
+    assert ingest(store, "g", 1, 0, SEGMENT) == (True, len(SEGMENT))
+
+
+ACTS = st.sampled_from(["write", "write", "ship", "ship", "control restarts", "gateway restarts", "folder emptied"])
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.tuples(ACTS, st.integers(0, 400), st.integers(-3, 3)), max_size=25))
+def test_every_row_arrives_once_and_in_order_whatever_restarts_and_however_the_clock_jumps(
+    acts: list[tuple[str, int, int]],
+) -> None:
+    now = time.time_ns()
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder, path = Path(name) / "spool", Path(name) / "store.duckdb"
+        store, writer, written = Store(path), SpoolWriter(folder, segment_bytes=150), 0
+
+        def ship(size: int) -> None:
+            """What a shipper that was just started does, down to a piece that is cut anywhere."""
+            for segment in segments(folder):
+                _, end = ingest(store, "g", segment.number, 1_000_000, b"")
+                text = segment.path.read_bytes()
+                ingest(store, "g", segment.number, end, text[end : end + size])
+
+        for reading, (act, size, hours) in enumerate(acts, 1):
+            patch.setattr("core.spool.time.time_ns", lambda at=now + hours * 3600 * 10**9 + reading * 1000: at)
+            if act == "write":
+                writer.append(encode(said(f"f{written:03d}", "i")))
+                written += 1
+            elif act == "ship":
+                ship(size)
+            elif act == "control restarts":
+                store.close()
+                store = Store(path)
+            else:
+                ship(10**6)
+                writer.close()
+                if act == "folder emptied":  # of what has been taken in, as a new disk is
+                    shutil.rmtree(folder)
+                writer = SpoolWriter(folder, segment_bytes=150)
+        ship(10**6)
+        assert query(store, "SELECT id FROM feedback ORDER BY rowid") == [(f"f{n:03d}",) for n in range(written)]
+        assert letters(store) == []
+        writer.close()
+        store.close()
 
 
 def test_a_revocation_may_come_before_its_feedback(store: Store) -> None:
@@ -155,7 +245,7 @@ class Doors:
 
     def records(self) -> list[Record]:
         found = segments(self.spool.folder)
-        return [decode(payload) for s in found for payload, _ in read_frames(s.path.read_bytes())]
+        return [r for s in found for payload, _ in read_frames(s.path.read_bytes()) for r in decode_all(payload)]
 
 
 @pytest.fixture
@@ -171,7 +261,7 @@ def test_feedback_is_acknowledged_after_the_fsync_that_covers_it(doors: Doors, m
 
     async def durable(self: SpoolWriter, ticket: int) -> None:
         await real(self, ticket)
-        assert self._synced >= ticket == self._appended
+        assert self._synced >= ticket == self._appended == 1
         order.append("durable")
 
     monkeypatch.setattr(SpoolWriter, "durable", durable)
@@ -215,3 +305,37 @@ def test_a_full_spool_is_503_with_retry_after(doors: Doors, monkeypatch: pytest.
     answer = doors.client.post("/v1/feedback", json={"interaction_id": "i", "type": "thumbs", "value": True})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "spool_full")
     assert answer.headers["retry-after"] == "2" and doors.counted == []
+
+
+@pytest.mark.parametrize("taken", [0, 1, 40, 400])
+def test_a_batch_that_meets_a_full_disk_anywhere_leaves_nothing_and_its_retry_stands_once(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    body = [{"interaction_id": f"i{n}", "type": "thumbs", "value": True} for n in range(5)]
+    real = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        if not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(fd, data[:taken])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        assert doors.client.post("/v1/feedback", json=body).status_code == 503
+    assert doors.records() == []
+    assert doors.client.post("/v1/feedback", json=body).status_code == 202
+    assert [r.interaction_id for r in doors.records() if isinstance(r, Feedback)] == [f"i{n}" for n in range(5)]
+
+
+def test_a_batch_that_a_kill_cuts_anywhere_leaves_nothing(doors: Doors) -> None:
+    body = [{"interaction_id": f"i{n}", "type": "thumbs", "value": True} for n in range(3)]
+    doors.client.post("/v1/feedback", json=body)
+    text = segments(doors.spool.folder)[0].path.read_bytes()
+    assert [len(list(read_frames(text[:cut]))) for cut in range(len(text) + 1)] == [0] * len(text) + [1]
+
+
+def test_a_batch_becomes_rows_like_any_other(store: Store, doors: Doors) -> None:
+    body = [{"id": f"f{n}", "interaction_id": "i", "type": "thumbs", "value": True} for n in range(3)]
+    doors.client.post("/v1/feedback", json=body)
+    ingest(store, "g", 1, 0, segments(doors.spool.folder)[0].path.read_bytes())
+    assert query(store, "SELECT id FROM feedback ORDER BY id") == [("f0",), ("f1",), ("f2",)]

@@ -42,7 +42,7 @@ class Stack:
 
     def __init__(self, folder: Path, base: Path, stack: ExitStack) -> None:
         self.folder, self.data = folder, folder / "data"
-        content = {"data": str(self.data), "models": {"reviews": {"labels": ["a", "b"]}},
+        content = {"data": str(self.data), "access": "open", "models": {"reviews": {"labels": ["a", "b"]}},
                    "engine": {"urls": ["http://127.0.0.1:9"], "max_lora_rank": 16},
                    "control": {"max_import_bytes": 200_000, "check_seconds": 3600}}  # fmt: skip
         self.settings = build(content)

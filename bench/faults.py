@@ -1,0 +1,283 @@
+"""Kills at random moments under load on the real stack: `python -m bench.faults`.
+
+It owns the kills and the count of what was lost, doubled or slow to come back; what users saw is the crowd's.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+import psutil
+
+from bench.crowd import Crowd, p95
+from core.errors import LoraLoopError
+from core.ledger import verify_store
+from core.store import Store
+from tests.running import Running, texts
+from tests.tiny import LABELS, make_base
+
+MODEL = "notes"
+RECOVERY_SECONDS = 240
+# Between a recovery and the next kill: below `ops.up.STEADY_SECONDS` and well above it.
+CALM = (3.0, 9.0)
+TRAINING = {"schedule": None, "min_new_feedback": 10**9, "min_labels": 40, "rank": 8, "epochs": 2, "max_rows": 120,
+            "learning_rate": 0.005, "max_length": 64, "confirmations": False}  # fmt: skip
+
+
+def say(message: str) -> None:
+    """Progress, which is no data."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def start(folder: Path) -> Running:
+    """The stack on a tiny model with an adapter in service, so that an engine that restarts must get it again."""
+    evaluation = {"bootstrap": 200, "latency_items": 0}
+    model = {"labels": list(LABELS), "retrain": TRAINING, "promotion": {"canary": None}, "evaluation": evaluation}
+    stack = Running(folder, {"base_model": str(make_base(folder / "tiny")), "models": {MODEL: model}})
+    stack.await_ready()
+    return stack
+
+
+def train_first(stack: Running) -> None:
+    """Labels, a whole run, and its candidate in service."""
+    stack.crowd(MODEL, texts(300, 1), labels=True)
+    stack.wait(
+        lambda: sum(row["n"] for row in stack.control.get("/api/feedback")) >= 600, 60, "the labels in the store"
+    )
+    retrain(stack)
+    decision = stack.wait(lambda: stack.decisions(MODEL), RECOVERY_SECONDS, "the first decision")[0]
+    say(f"first run: {decision['verdict']}")
+    if stack.model(MODEL)["champion"] == 0:
+        stack.control.post(f"/api/models/{MODEL}/promote", {"version": 1, "actor": "bench"})
+
+
+def retrain(stack: Running) -> None:
+    """What `loraloop retrain` asks of control."""
+    stack.control.post(f"/api/models/{MODEL}/retrain", {"actor": "bench"})
+
+
+@dataclass
+class Drill:
+    """Kills on a running stack, and the seconds until each service was back."""
+
+    stack: Running
+    crowd: Crowd
+    rng: random.Random
+    recovery: dict[str, list[float]] = field(default_factory=dict)
+
+    def kill(self, service: str, word: str, back: Callable[[float], float | None], count: int) -> None:
+        """Kills a service so many times, each some random time after it was back."""
+        self.recovery[service] = []
+        for number in range(count):
+            time.sleep(self.rng.uniform(*CALM))
+            moment = time.monotonic()
+            child(self.stack, word).kill()
+            seconds = self._until(lambda moment=moment: back(moment), service) - moment
+            self.recovery[service].append(seconds)
+            say(f"{service} {number + 1}/{count}: back after {seconds:.1f} s; {self.crowd.statuses()}")
+
+    def _until(self, fact: Callable[[], float | None], what: str) -> float:
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while time.monotonic() < deadline:
+            found = fact()
+            if found:
+                return found
+            time.sleep(0.02)
+        raise AssertionError(f"{what} did not come back:\n{(self.stack.folder / 'up.log').read_text()[-2000:]}")
+
+    def answered(self, moment: float) -> float | None:
+        """When the first completion came whole that began after a moment."""
+        good = self.crowd.good_after(moment)
+        return good.ended if good else None
+
+    def control_ready(self, _: float) -> float | None:
+        """Now, if control is ready."""
+        return time.monotonic() if ready(f"{self.stack.settings.control_url}/ready") else None
+
+    def kill_trainers(self, count: int) -> None:
+        """Kills the trainer of a run; it is back when its run is closed with a row in the ledger and the next began."""
+        self.recovery["trainer"] = []
+        while len(self.recovery["trainer"]) < count:
+            known = len(self.stack.decisions(MODEL))
+            self._until(self._retrain_accepted, "a new run")
+            trainer = self._until_trainer()
+            time.sleep(self.rng.uniform(0, 8))
+            if not trainer.is_running() or trainer.status() == psutil.STATUS_ZOMBIE:
+                self._until(lambda known=known: len(self.stack.decisions(MODEL)) > known, "the decision of a whole run")
+                continue
+            moment = time.monotonic()
+            trainer.kill()
+            self._until(lambda known=known: len(self.stack.decisions(MODEL)) > known, "the ledger's row")
+            row = self.stack.decisions(MODEL)[known]
+            assert row["verdict"] == "failed" and "killed" in row["reason"], row
+            seconds = self._until(self._closed, "the run's end") - moment
+            self.recovery["trainer"].append(seconds)
+            say(f"trainer {len(self.recovery['trainer'])}/{count}: closed as failed after {seconds:.1f} s")
+
+    def last_run(self) -> str:
+        """One more run, to its decision."""
+        known = len(self.stack.decisions(MODEL))
+        self._until(self._retrain_accepted, "a new run")
+        self._until(lambda: len(self.stack.decisions(MODEL)) > known, "the last decision")
+        return str(self.stack.decisions(MODEL)[known]["verdict"])
+
+    def _retrain_accepted(self) -> float | None:
+        try:
+            retrain(self.stack)
+        except LoraLoopError:
+            return None
+        return time.monotonic()
+
+    def _closed(self) -> float | None:
+        return None if self.stack.model(MODEL)["run"] else time.monotonic()
+
+    def _until_trainer(self) -> psutil.Process:
+        found: list[psutil.Process] = []
+
+        def look() -> float | None:
+            control = child(self.stack, "control")
+            found.extend(p for p in control.children() if "retrain.sft" in p.cmdline())
+            return 1.0 if found else None
+
+        self._until(look, "a trainer")
+        return found[0]
+
+
+def child(stack: Running, word: str) -> psutil.Process:
+    """The live process of `up` whose command has a word."""
+    for one in psutil.Process(stack.process.pid).children():
+        try:
+            if any(word == part or part.startswith(f"{word}.") for part in one.cmdline()):
+                return one
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    raise AssertionError(f"no {word} is running")
+
+
+def ready(url: str) -> bool:
+    """Whether a service says that it is ready."""
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def settle(stack: Running) -> None:
+    """Waits until all is well and nothing is left to ship."""
+
+    def done() -> bool:
+        try:
+            state = httpx.get(f"{stack.gateway}/ready", timeout=5).json()
+        except (httpx.HTTPError, ValueError):
+            return False
+        return state["unshipped_bytes"] == 0 and ready(f"{stack.settings.control_url}/ready")
+
+    stack.wait(done, RECOVERY_SECONDS, "the drain")
+
+
+def account(store_path: Path, crowd: Crowd) -> dict[str, Any]:
+    """What stands in the store against what the crowd was promised."""
+    with duckdb.connect(str(store_path), read_only=True) as store:
+        answered = {row[0] for row in store.execute("SELECT id FROM interactions WHERE status = 200").fetchall()}
+        votes = {row[0] for row in store.execute("SELECT id FROM feedback").fetchall()}
+        twice = store.execute(
+            "SELECT count(*) FROM (SELECT user_id FROM interactions WHERE user_id SIMILAR TO 'u\\d+-\\d+'"
+            " GROUP BY 1 HAVING count(*) > 1)"
+            " UNION ALL SELECT count(*) FROM (SELECT metadata->>'mark' AS mark FROM feedback WHERE mark IS NOT NULL"
+            " GROUP BY 1 HAVING count(*) > 1)"
+        ).fetchall()
+        letters = store.execute("SELECT count(*) FROM dead_letters").fetchall()[0][0]
+    lost = {"interactions": len(crowd.completions - answered), "votes": len(crowd.feedback - votes)}
+    opened = Store(store_path)
+    ledger = verify_store(opened)
+    opened.close()
+    return {"lost": sum(lost.values()), "lost_of": lost, "duplicated": sum(row[0] for row in twice),
+            "dead_letters": letters, "ledger_ok": ledger.ok}  # fmt: skip
+
+
+def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All kills, and the account."""
+    began = time.monotonic()
+    stack = start(folder)
+    try:
+        train_first(stack)
+        say(f"the stack serves after {time.monotonic() - began:.0f} s")
+        crowd = Crowd(stack.gateway, MODEL, options.clients, options.pause)
+        drill = Drill(stack, crowd, random.Random(options.seed))
+        with crowd.asking():
+            together(
+                lambda: drill.kill("gateway", "gateway", drill.answered, options.gateway),
+                lambda: drill.kill("control", "control", drill.control_ready, options.control),
+            )
+            together(
+                lambda: drill.kill("engine", "vllm", drill.answered, options.engine),
+                lambda: drill.kill_trainers(options.trainer),
+            )
+        verdict = drill.last_run()
+        settle(stack)
+    finally:
+        left = stack.stop()
+    found = account(stack.settings.store_path, crowd)
+    recovery = {name: summary(seconds) for name, seconds in drill.recovery.items() if seconds}
+    every = [second for seconds in drill.recovery.values() for second in seconds]
+    return {
+        "kills": {name: len(seconds) for name, seconds in drill.recovery.items()},
+        **found,
+        "recovery_s_p95": round(p95(every), 1),
+        "recovery_s": recovery,
+        "completions": len(crowd.completions),
+        "votes": len(crowd.feedback),
+        "answers": crowd.statuses(),
+        "votes_refused": {str(status or "broken"): n for status, n in crowd.refused_votes.items()},
+        "last_run": verdict,
+        "processes_left": len(left),
+        "seconds": round(time.monotonic() - began),
+    }
+
+
+def together(*works: Callable[[], None]) -> None:
+    """Does several things at once; what one raises is raised."""
+    with ThreadPoolExecutor(len(works)) as pool:
+        for work in [pool.submit(work) for work in works]:
+            work.result()
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Median, 95th percentile and maximum."""
+    return {"p50": round(sorted(seconds)[len(seconds) // 2], 1), "p95": round(p95(seconds), 1),
+            "max": round(max(seconds), 1)}  # fmt: skip
+
+
+def main() -> None:
+    """Runs it; the last line of output is JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, count in (("gateway", 80), ("control", 80), ("engine", 20), ("trainer", 20)):
+        parser.add_argument(f"--{name}", type=int, default=count, help="kills")
+    parser.add_argument("--clients", type=int, default=8, help="users at once")
+    parser.add_argument("--pause", type=float, default=0.1, help="seconds between a user's requests")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--keep", action="store_true", help="keep the data folder")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    say(f"data folder: {folder}")
+    found = run(options, folder)
+    if not options.keep:
+        shutil.rmtree(folder)
+    say(f"total: {found['seconds']} s")
+    print(json.dumps(found))
+    sys.exit(1 if found["lost"] or found["duplicated"] or found["dead_letters"] or not found["ledger_ok"] else 0)
+
+
+if __name__ == "__main__":
+    main()

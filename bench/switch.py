@@ -1,0 +1,96 @@
+"""Promotions and rollbacks under load on the real stack: `python -m bench.switch`.
+
+It owns the switches and the question which version answered when; what users saw is the crowd's.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.crowd import Crowd, p95
+from bench.faults import MODEL, say, start, train_first
+from tests.running import Running
+
+# After so many seconds no request may begin that still gets the version before.
+LATE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """One switch: when it was asked for and answered (`time.monotonic`), what serves since, ms to the last gateway."""
+
+    asked: float
+    at: float
+    version: int
+    ms: float
+
+
+def switch(stack: Running, to: int) -> Switched:
+    """A promotion to version 1, or the rollback from it."""
+    act, said = ("promote", {"version": 1}) if to else ("rollback", {})
+    asked = time.monotonic()
+    done = stack.control.post(f"/api/models/{MODEL}/{act}", said | {"actor": "bench"})
+    assert done["complete"] and done["gateways"] == 1, done
+    return Switched(asked, time.monotonic(), to, done["ms"])
+
+
+def late(crowd: Crowd, switches: list[Switched]) -> int:
+    """Requests that began more than a second after a switch was answered, before the next, and got the old version."""
+    found = 0
+    for one, following in zip(switches, [*switches[1:], None], strict=True):
+        until = following.asked if following else float("inf")
+        found += sum(
+            one.at + LATE_SECONDS < seen.began < until and seen.version not in (None, one.version)
+            for seen in crowd.asked
+        )
+    return found
+
+
+def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All switches, and what the crowd saw of them."""
+    stack = start(folder)
+    try:
+        train_first(stack)
+        crowd = Crowd(stack.gateway, MODEL, options.clients, options.pause, votes=False)
+        switches = []
+        with crowd.asking():
+            for number in range(options.switches):
+                time.sleep(options.seconds)
+                switches.append(switch(stack, number % 2))
+                say(f"switch {number + 1}: version {number % 2} after {switches[-1].ms:.0f} ms; {crowd.statuses()}")
+            time.sleep(options.seconds)
+    finally:
+        stack.stop()
+    answered = {asked.version for asked in crowd.asked if asked.version is not None}
+    assert answered == {0, 1}, answered
+    return {
+        "failed": sum(asked.status != 200 for asked in crowd.asked),
+        "switch_ms": round(p95([one.ms for one in switches]), 1),
+        "requests": len(crowd.asked),
+        "late": late(crowd, switches),
+        "switches": len(switches),
+        "clients": options.clients,
+    }
+
+
+def main() -> None:
+    """Runs it; the last line of output is JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--switches", type=int, default=20, help="back and forth")
+    parser.add_argument("--clients", type=int, default=16, help="users at once")
+    parser.add_argument("--pause", type=float, default=0.01, help="seconds between a user's requests")
+    parser.add_argument("--seconds", type=float, default=4.0, help="between two switches")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="switch-") as folder:
+        found = run(options, Path(folder))
+    print(json.dumps(found))
+    sys.exit(1 if found["failed"] or found["late"] else 0)
+
+
+if __name__ == "__main__":
+    main()
