@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-unit check lock docs bench-lora bench-faults bench-switch clean help
+.PHONY: install demo test test-unit check lock docs bench-lora bench-gateway bench-faults bench-switch clean help
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -35,6 +35,9 @@ docs: $(STAMP) ## Write the generated references
 
 bench-lora: $(STAMP) ## Base, stock adapters and ours on the CPU, side by side
 	$(BIN)/python -m bench.lora
+
+bench-gateway: $(STAMP) ## What the gateway adds to a request, beside its peers
+	$(BIN)/python -m bench.gateway $(BENCH)
 
 bench-faults: $(STAMP) ## 200 kills under load: what is lost, doubled, and how soon all is back
 	$(BIN)/python -m bench.faults $(FAULTS)

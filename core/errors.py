@@ -6,6 +6,11 @@ LoraLoopError
     UnknownModel           no model of that name
     UnknownVersion         no such version of the model
     UnknownDecision        no row of that id in the ledger
+    BodyTooLarge           a request's body is longer than is read
+    UnknownKey             no key of that id in the store
+  KeyRefused               no key, or one that is wrong, revoked or expired
+  Forbidden                the key is right, but lacks a scope or a model
+  LimitReached             the key has used up what it may do for now
   AdapterRefused           an adapter folder failed preflight
   StoreError               the DuckDB file cannot be used
     StoreNewer             the file was written by a newer LoraLoop
@@ -14,6 +19,7 @@ LoraLoopError
   SpoolFull                the spool's disk takes no more bytes
   EngineError              an engine answered with an error
     EngineDown             an engine does not answer
+    EngineSlow             an engine did not answer in time
     EngineFailed           an engine's process ended or never became ready
   TrainingFailed           the trainer's process ended badly
   PackageError             a packaged model or data set could not be had
@@ -22,17 +28,22 @@ LoraLoopError
 Each error is one sentence, with a hint that says what to do, and knows whether trying again helps.
 """
 
+from collections.abc import Mapping
+
 
 class LoraLoopError(Exception):
-    """Something went wrong that a person can act upon."""
+    """Something went wrong that a person can act upon; `headers` go out with the answer that says so."""
 
     retry = False
     status = 500
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None,
+                 headers: Mapping[str, str] | None = None) -> None:  # fmt: skip
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.retry_after_s = retry_after_s
+        self.headers = headers or {}
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -64,6 +75,37 @@ class UnknownDecision(InputError):
     """The ledger has no row of that id."""
 
     status = 404
+
+
+class BodyTooLarge(InputError):
+    """A request's body is longer than is read."""
+
+    status = 413
+
+
+class UnknownKey(InputError):
+    """The store has no key of that id."""
+
+    status = 404
+
+
+class KeyRefused(LoraLoopError):
+    """The request carries no key, or one that is wrong, revoked or expired."""
+
+    status = 401
+
+
+class Forbidden(LoraLoopError):
+    """The key is right, but lacks a scope or a model."""
+
+    status = 403
+
+
+class LimitReached(LoraLoopError):
+    """The key has used up what it may do for now."""
+
+    status = 429
+    retry = True
 
 
 class AdapterRefused(LoraLoopError):
@@ -108,6 +150,13 @@ class EngineDown(EngineError):
     """An engine does not answer."""
 
     status = 503
+    retry = True
+
+
+class EngineSlow(EngineError):
+    """An engine took a request and did not answer in time."""
+
+    status = 504
     retry = True
 
 

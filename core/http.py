@@ -3,31 +3,30 @@
 It must not know any route.
 """
 
-import hmac
+import base64
 import logging
+import math
 import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import SecretStr
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from core.errors import InputError, LoraLoopError
+from core.errors import Forbidden, InputError, KeyRefused, LimitReached, LoraLoopError
+from core.keys import Scope
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 2
 
-
-class KeyRefused(LoraLoopError):
-    """The request carries no key, or a wrong one."""
-
-    status = 401
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 async def read_json(request: Request, limit: int) -> Any:
@@ -47,30 +46,122 @@ async def read_json(request: Request, limit: int) -> Any:
         raise InputError(f"The body is not JSON: {error}.") from error
 
 
-def require_key(key: SecretStr | None) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that lets a request through with `Authorization: Bearer KEY`, or always if there is no key."""
+def json_body(model: type[Parsed], limit: int = 64 * 1024) -> Callable[[Request], Awaitable[Parsed]]:
+    """A dependency that reads and checks a body.
 
-    async def check(request: Request) -> None:
-        if key is None:
-            return
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        # Headers are read as Latin-1, which gives the bytes back as they came.
-        if not hmac.compare_digest(given.encode("latin-1"), key.get_secret_value().encode()):
-            raise KeyRefused("The API key is missing or wrong.", hint="Send Authorization: Bearer with your key.")
+    FastAPI reads a body it knows of before it asks any dependency; this one is read only once the key was good.
+    """
+
+    async def parse(request: Request) -> Parsed:
+        data = await read_json(request, limit)
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
+
+    return parse
+
+
+class Admission(Protocol):
+    """A request that was let in."""
+
+    headers: Mapping[str, str]
+
+    @property
+    def key_id(self) -> str: ...
+
+    def release(self, tokens: int = 0) -> None:
+        """Ends it."""
+
+
+class Door(Protocol):
+    """Who checks keys; `serve.access.Access` is one."""
+
+    def admit(self, authorization: str | None, scope: Scope) -> Admission:
+        """Lets in or raises KeyRefused, Forbidden or LimitReached."""
+        ...
+
+
+def require_key(
+    door: Door, *scopes: Scope, pages: bool = False
+) -> Callable[[Request, Response], AsyncIterator[None]]:
+    """A dependency that wants a key with one of the scopes, as `Authorization: Bearer KEY`.
+
+    Pages may also be opened by a browser's own question for a password, which is the key. It asks for GET alone:
+    a browser sends a password along with what other sites make it post.
+    """
+
+    async def check(request: Request, response: Response) -> AsyncIterator[None]:
+        authorization = request.headers.get("authorization")
+        basic = pages and request.method in ("GET", "HEAD")
+        try:
+            passed = admit_any(door, _from_basic(authorization) if basic else authorization, *scopes)
+        except KeyRefused as error:
+            if basic:
+                error.headers = {"WWW-Authenticate": 'Basic realm="LoraLoop: any name, the key as password"'}
+            raise
+        request.state.key_id = passed.key_id
+        response.headers.update(passed.headers)
+        try:
+            yield
+        finally:
+            passed.release()
 
     return check
 
 
-def answer(status: int, message: str, *, code: str, retry: bool = False) -> Response:
+def admit_any(door: Door, authorization: str | None, *scopes: Scope) -> Admission:
+    """Lets in with any one of the scopes."""
+    *others, last = scopes
+    for scope in others:
+        with suppress(Forbidden):
+            return door.admit(authorization, scope)
+    return door.admit(authorization, last)
+
+
+def is_let_in(door: Door, request: Request, *scopes: Scope) -> bool:
+    """Whether a request carries a key with one of the scopes; for routes that tell others less."""
+    try:
+        admit_any(door, request.headers.get("authorization"), *scopes).release()
+    except (KeyRefused, Forbidden, LimitReached):
+        return False
+    return True
+
+
+def _from_basic(authorization: str | None) -> str | None:
+    scheme, _, encoded = (authorization or "").partition(" ")
+    if scheme.lower() != "basic":
+        return authorization
+    try:
+        pair = base64.b64decode(encoded, validate=True).decode("latin-1")
+    except ValueError:
+        return None
+    return f"Bearer {pair.partition(':')[2]}"
+
+
+def answer(status: int, message: str, *, code: str, retry: bool = False, retry_after_s: float | None = None,
+           headers: Mapping[str, str] | None = None) -> Response:  # fmt: skip
     """An error in OpenAI's shape, with a request id that also stands in the log."""
     request_id = f"req-{secrets.token_hex(12)}"
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
-    headers = {"X-Request-Id": request_id}
-    if retry:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    sent = {"X-Request-Id": request_id, **(headers or {})}
+    if retry or retry_after_s is not None:
+        sent["Retry-After"] = str(RETRY_AFTER_SECONDS if retry_after_s is None else max(1, math.ceil(retry_after_s)))
     log.log(logging.WARNING if status >= 500 else logging.INFO, "%s %d %s", request_id, status, message)
-    return JSONResponse(body, status, headers)
+    return JSONResponse(body, status, sent)
+
+
+def refusal(error: LoraLoopError) -> Response:
+    """An error of ours as an answer."""
+    return answer(error.status, str(error), code=_code(error), retry=error.retry,
+                  retry_after_s=error.retry_after_s, headers=error.headers)  # fmt: skip
+
+
+def bug(error: Exception) -> Response:
+    """Anything else: the log has the details, the client only the news."""
+    log.exception("unexpected error", exc_info=error)
+    return answer(500, "An unexpected error; the log of the server has it.", code="internal_error")
 
 
 def install_errors(app: FastAPI) -> None:
@@ -78,7 +169,7 @@ def install_errors(app: FastAPI) -> None:
 
     @app.exception_handler(LoraLoopError)
     async def ours(_: Request, error: LoraLoopError) -> Response:
-        return answer(error.status, str(error), code=_code(error), retry=error.retry)
+        return refusal(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -91,9 +182,8 @@ def install_errors(app: FastAPI) -> None:
         return answer(error.status_code, f"{error.detail}.", code="http_error")
 
     @app.exception_handler(Exception)
-    async def bug(_: Request, error: Exception) -> Response:
-        log.exception("unexpected error", exc_info=error)
-        return answer(500, "An unexpected error; the log of the server has it.", code="internal_error")
+    async def unexpected(_: Request, error: Exception) -> Response:
+        return bug(error)
 
 
 def _code(error: LoraLoopError) -> str:

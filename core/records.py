@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-Arm = Literal["champion", "canary"]
+Arm = Literal["champion", "canary", "pinned"]
 Endpoint = Literal["chat", "completion"]
 
 
@@ -25,6 +25,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
     CANARY_STARTED = "canary_started"
     SWITCHED = "switched"
+    IMPORTED = "imported"
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ class ControlSettings(Section):
 
     listen: Listen = Field(default="127.0.0.1:8081", description="Address and port for ops and gateways.")
     check_seconds: float = Field(default=15, gt=0, description="Time between looks at triggers and canaries.")
+    max_import_bytes: int = Field(default=1024**3, ge=1024, description="Largest adapter to import, packed or not.")
 
 
 class RetrainSettings(Section):
@@ -196,21 +197,23 @@ class ModelSettings(Section):
 
 
 class KeySettings(Section):
-    """Secrets, from the environment only. Without them every listen address must be loopback."""
+    """Secrets, from the environment only; `own` is the key that the command line shows to control."""
 
     app: SecretStr | None = None
     ops: SecretStr | None = None
     internal: SecretStr | None = None
+    own: SecretStr | None = None
 
 
 class Settings(BaseSettings):
     """The whole configuration."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="LORALOOP_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="LORALOOP_", env_nested_delimiter="__", extra="forbid", frozen=True)
 
     base_model: str = Field(default="smollm2-135m-instruct", description="A packaged name, or a folder.")
+    access: Literal["keys", "open"] = Field(
+        default="keys", description="open: nobody needs a key; for play on loopback addresses alone."
+    )
     data: Path = Field(default=Path("data"), description="Folder of everything LoraLoop keeps; the store is in it.")
     engine: EngineSettings = Field(default_factory=EngineSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
@@ -234,13 +237,9 @@ class Settings(BaseSettings):
                     f"models.{name}.retrain.rank is {model.retrain.rank}, above engine.max_lora_rank "
                     f"{self.engine.max_lora_rank}; raise the latter or lower the former"
                 )
-        for where, listen, key in (
-            ("gateway.listen", self.gateway.listen, self.keys.app),
-            ("control.listen", self.control.listen, self.keys.ops),
-        ):
-            if not is_loopback(listen) and key is None:
-                variable = "LORALOOP_APP_KEY" if where.startswith("gateway") else "LORALOOP_OPS_KEY"
-                raise ValueError(f"{where} {listen} is open to the network; set {variable}, or use 127.0.0.1")
+        for where, listen in (("gateway.listen", self.gateway.listen), ("control.listen", self.control.listen)):
+            if self.access == "open" and not is_loopback(listen):
+                raise ValueError(f"access is open and {where} {listen} too; remove access: open, or use 127.0.0.1")
         if not self.engine.urls and not is_loopback(self.engine.listen):
             raise ValueError(f"engine.listen {self.engine.listen}: an engine has no keys; use 127.0.0.1")
         return self
@@ -273,12 +272,23 @@ class Settings(BaseSettings):
         return self.gateway.control_url or f"http://{self.control.listen}"
 
     @property
+    def bearer(self) -> dict[str, str]:
+        """The header by which the command line shows its key: its own, or else the one for ops."""
+        key = self.keys.own or self.keys.ops
+        return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+
+    @property
     def engine_urls(self) -> list[str]:
         """Every engine."""
         return self.engine.urls or [f"http://{self.engine.listen}"]
 
 
-KEY_VARIABLES = {"app": "LORALOOP_APP_KEY", "ops": "LORALOOP_OPS_KEY", "internal": "LORALOOP_INTERNAL_KEY"}
+KEY_VARIABLES = {
+    "app": "LORALOOP_APP_KEY",
+    "ops": "LORALOOP_OPS_KEY",
+    "internal": "LORALOOP_INTERNAL_KEY",
+    "own": "LORALOOP_KEY",
+}
 
 
 def split_listen(listen: str) -> tuple[str, int]:

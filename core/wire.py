@@ -4,7 +4,6 @@ It owns the names on the wire; it must not know where a payload goes.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -18,12 +17,13 @@ KINDS: dict[str, type[Interaction] | type[Feedback] | type[Revocation]] = {
     "feedback": Feedback,
     "revocation": Revocation,
 }
-NAMES = {kind: name for name, kind in KINDS.items()}
+BEGINNINGS = {kind: f'{{"kind":"{name}",'.encode() for name, kind in KINDS.items()}
 
 
 def encode(record: Record) -> bytes:
-    """A record as bytes."""
-    return orjson.dumps({"kind": NAMES[type(record)], **asdict(record)})
+    """A record as bytes: its fields and its kind side by side."""
+    # orjson reads dataclasses itself; `asdict` would copy a whole request first.
+    return BEGINNINGS[type(record)] + orjson.dumps(record)[1:]
 
 
 def encode_all(records: Sequence[Record]) -> bytes:

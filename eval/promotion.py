@@ -7,11 +7,12 @@ not decide whether a change is right.
 import json
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from core.clock import Clock, new_id
 from core.errors import Conflict, NotReady, UnknownModel, UnknownVersion
@@ -41,6 +42,18 @@ class Why:
     live: dict[str, Any] = field(default_factory=dict)
 
 
+class Engines(Protocol):
+    """What a change of routes needs of the engines: serve/reconciler.py has it."""
+
+    @property
+    def holdings(self) -> dict[str, tuple[str, ...]] | None:
+        """Each engine's URL with the names that it answers to, or None while nobody has looked."""
+
+    def holding(self, version: Version) -> AbstractContextManager[None]:
+        """Has every engine hold a version, and nothing unloaded meanwhile."""
+        ...
+
+
 Also = Callable[[Transaction], None]
 
 
@@ -54,14 +67,13 @@ class Promotion:
     What `also` does happens in that transaction too, or not at all.
     """
 
-    def __init__(self, *, store: Store, board: Switchboard, engines: tuple[str, ...], base_name: str,
-                 clock: Clock, holding: Callable[[Version], AbstractContextManager[None]]) -> None:  # fmt: skip
+    def __init__(self, *, store: Store, board: Switchboard, engines: Engines, base_name: str, clock: Clock) -> None:
         self.store = store
         self.board = board
         self.engines = engines
         self.base_name = base_name
         self.clock = clock
-        self.holding = holding
+        self._publishing = threading.Lock()
 
     def adopt(self, models: list[str]) -> None:
         """Gives every configured model its version 0 and a route, where it has none yet; publishes."""
@@ -81,6 +93,14 @@ class Promotion:
             path=version.path, sha256=version.sha256, rank=version.rank, run_id=version.run_id, time=self.clock(),
         )  # fmt: skip
 
+    def take_in(self, transaction: Transaction, version: Version, why: Why) -> Decision:
+        """Takes in a version that no run made, with its row in the ledger; it serves nobody yet."""
+        champion = self.route(version.model).champion
+        decision = self._decision(version.model, champion, version.version, Verdict.IMPORTED, why)
+        self.add_version(transaction, version)
+        append(transaction, decision)
+        return decision
+
     def route(self, model: str) -> Route:
         """The model's route as it stands. Raises UnknownModel."""
         row = self.store.row("route_current", model=model)
@@ -96,20 +116,29 @@ class Promotion:
         found = Version(**row)
         return found if found.path else replace(found, engine_name=self.base_name)
 
-    def table(self) -> RoutingTable:
-        """The routing table that the routes make."""
+    def table(self, engines: dict[str, tuple[str, ...]]) -> RoutingTable:
+        """The routing table that routes and engines make."""
+        held = {name for names in engines.values() for name in names}
+        loaded: dict[str, list[Target]] = {}
+        for version in self.wanted():
+            if version.engine_name in held:
+                loaded.setdefault(version.model, []).append(Target(version.version, version.engine_name))
         models = {}
         for row in self.store.rows("routes_current"):
             route = Route(**row)
             canary = None if route.canary is None else self._target(route.model, route.canary)
             models[route.model] = ModelRoute(
-                self._target(route.model, route.champion), canary, route.share, route.salt
-            )
-        return RoutingTable(self.engines, models)
+                self._target(route.model, route.champion), canary, route.share, route.salt,
+                tuple(loaded.get(route.model, ())),
+            )  # fmt: skip
+        return RoutingTable(engines, models)
 
     def publish(self) -> None:
-        """Hands the table to the gateways."""
-        self.board.publish(self.table())
+        """Hands the table to the gateways, once somebody has looked at the engines: the last one goes on till then."""
+        with self._publishing:  # or an older table could go out after a newer one
+            engines = self.engines.holdings
+            if engines is not None:
+                self.board.publish(self.table(engines))
 
     def wanted(self) -> list[Version]:
         """Every version that engines must hold: serving, to roll back to, or under evaluation."""
@@ -164,7 +193,7 @@ class Promotion:
     def _change(self, before: Route, after: Route, verdict: Verdict, version: int, why: Why, also: Also) -> Switch:
         decision = self._decision(before.model, before.champion, version, verdict, why)
         # Engines hold what will serve until the route that wants it stands; whoever unloads waits for that.
-        with self.holding(self.version(after.model, after.champion)), self.store.transaction() as transaction:
+        with self.engines.holding(self.version(after.model, after.champion)), self.store.transaction() as transaction:
             rows = transaction.rows("route_current", model=before.model)
             if rows[0]["rev"] != before.rev:
                 raise Conflict(f"The route of {before.model} was changed meanwhile.", hint="Look again, then retry.")

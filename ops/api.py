@@ -7,10 +7,11 @@ import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import NotReady, UnknownModel
+from core.http import json_body
 from core.records import Verdict
 from core.store import Transaction
 from eval.promotion import Why
@@ -40,15 +41,14 @@ class Promote(Said):
     version: int = Field(ge=0)
 
 
-def create_router(control: Control) -> APIRouter:
-    """Routes under /api."""
+SaidBody = Annotated[Said, Depends(json_body(Said))]
+RollBackBody = Annotated[RollBack, Depends(json_body(RollBack))]
+PromoteBody = Annotated[Promote, Depends(json_body(Promote))]
+
+
+def create_reading_router(control: Control) -> APIRouter:
+    """Routes under /api that change nothing."""
     router = APIRouter(prefix="/api")
-    _reading(router, control)
-    _acting(router, control)
-    return router
-
-
-def _reading(router: APIRouter, control: Control) -> None:
     store = control.store
 
     @router.get("/models")
@@ -89,12 +89,16 @@ def _reading(router: APIRouter, control: Control) -> None:
     def ledger() -> views.View:
         return views.ledger(store)
 
+    return router
 
-def _acting(router: APIRouter, control: Control) -> None:
+
+def create_acting_router(control: Control) -> APIRouter:
+    """Routes under /api that change what serves."""
+    router = APIRouter(prefix="/api")
     promotion = control.promotion
 
     @router.post("/models/{model}/retrain", status_code=202)
-    def retrain(model: str, said: Said) -> dict[str, Any]:
+    def retrain(model: str, said: SaidBody) -> dict[str, Any]:
         promotion.route(model)
         if model not in control.settings.models:
             raise UnknownModel(f"{model!r} is not in the settings.")
@@ -103,24 +107,24 @@ def _acting(router: APIRouter, control: Control) -> None:
         return {"model": model, "queued": True}
 
     @router.post("/models/{model}/rollback")
-    async def roll_back(model: str, said: RollBack) -> dict[str, Any]:
+    async def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
         why = _why(f"Rolled back by {said.actor}.", said)
         return asdict(await asyncio.to_thread(promotion.roll_back, model, said.to, why))
 
     @router.post("/models/{model}/promote")
-    async def promote(model: str, said: Promote) -> dict[str, Any]:
+    async def promote(model: str, said: PromoteBody) -> dict[str, Any]:
         why = _why(f"Put in service by {said.actor}, past the gate.", said)
         return asdict(await asyncio.to_thread(promotion.promote, model, said.version, why))
 
     @router.post("/promotions/{identity}/approve")
-    async def approve(identity: str, said: Said) -> dict[str, Any]:
+    async def approve(identity: str, said: SaidBody) -> dict[str, Any]:
         run, wanted = _awaiting(control, identity)
         why = _why(wanted["reason"], said, wanted)
         closing = _closing(control, run["id"], why.reason)
         return asdict(await asyncio.to_thread(promotion.promote, run["model"], run["candidate"], why, closing))
 
     @router.post("/promotions/{identity}/reject")
-    async def reject(identity: str, said: Said) -> dict[str, Any]:
+    async def reject(identity: str, said: SaidBody) -> dict[str, Any]:
         run, wanted = _awaiting(control, identity)
         why = _why(f"Rejected by {said.actor}.", said, wanted)
         closing = _closing(control, run["id"], why.reason)
@@ -130,6 +134,8 @@ def _acting(router: APIRouter, control: Control) -> None:
         else:
             promotion.note(model, candidate, Verdict.REJECTED, why, closing)
         return {"model": model, "version": candidate, "verdict": str(Verdict.REJECTED)}
+
+    return router
 
 
 def _why(reason: str, said: Said, wanted: views.View | None = None) -> Why:

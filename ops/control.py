@@ -6,6 +6,7 @@ It owns no work of its own but the look at the engines; wiring is in `ops/contro
 from dataclasses import dataclass, field
 
 from core.clock import Clock
+from core.keyring import Keyring
 from core.settings import Settings
 from core.store import Store
 from eval.promotion import Promotion
@@ -31,9 +32,8 @@ class Engines:
             for model in table.models:
                 for row in self.promotion.store.rows("versions_of", model=model):
                     drained[row["engine_name"]] = self.board.drained(model, row["version"])
-        self.states = self.reconciler.reconcile(
-            self.promotion.wanted, may_unload=lambda name: drained.get(name, False)
-        )
+        self.states = self.reconciler.reconcile(self.promotion.wanted, may_unload=lambda name: drained.get(name, False))
+        self.promotion.publish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +46,4 @@ class Control:
     scheduler: Scheduler
     engines: Engines
     clock: Clock
+    keyring: Keyring

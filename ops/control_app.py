@@ -9,27 +9,32 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
-from fastapi import Depends, FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from core.basemodel import BaseModel
 from core.clock import Clock, utc_now
-from core.http import install_errors, require_key
+from core.http import install_errors, is_let_in, require_key
+from core.keyring import Keyring
+from core.keys import Scope
 from core.settings import Settings, is_loopback
 from core.store import Store
 from eval.promotion import Promotion
 from eval.watch import CanaryWatch
 from feedback import ingest
-from ops import api, signals
+from ops import api, imports, keys, signals
 from ops.console import pages
 from ops.control import Control, Engines
 from retrain.cycle import Cycle
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
-from serve import switchboard
+from serve import selfcheck, switchboard
+from serve.access import Access, create_access
 from serve.reconciler import Reconciler
 from serve.switchboard import Switchboard
 from serve.vllm import VllmClient
@@ -47,21 +52,23 @@ def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
     """Control's collaborators, wired and not yet started."""
     store = Store(settings.store_path, fatal=end_process)
     board = Switchboard()
-    reconciler = Reconciler([VllmClient(url) for url in settings.engine_urls], base_name=base.name)
-    promotion = Promotion(
-        store=store, board=board, engines=tuple(settings.engine_urls), base_name=base.name, clock=clock,
-        holding=reconciler.holding,
+    # Before the first routes go out, so that no gateway is given a table without keys.
+    keyring = Keyring(store=store, clock=clock, changed=board.publish_keys)
+    self_check = partial(
+        selfcheck.check, base=base.path, base_name=base.name, slots=settings.engine.max_loras,
+        folder=settings.data / "self-check",
     )  # fmt: skip
+    clients = [VllmClient(url) for url in settings.engine_urls]
+    reconciler = Reconciler(clients, base_name=base.name, self_check=self_check)
+    promotion = Promotion(store=store, board=board, engines=reconciler, base_name=base.name, clock=clock)
     engines = Engines(reconciler, promotion, board)
     cycle = Cycle(
         settings=settings, store=store, base=base, promotion=promotion, reconciler=reconciler, trainer=Trainer(),
         clock=clock,
     )  # fmt: skip
     watch = CanaryWatch(store=store, promotion=promotion, models=settings.models, clock=clock)
-    scheduler = Scheduler(
-        settings=settings, store=store, cycle=cycle, watch=watch.look_at_all, reconcile=engines.look
-    )
-    return Control(settings, store, promotion, scheduler, engines, clock)
+    scheduler = Scheduler(settings=settings, store=store, cycle=cycle, watch=watch.look_at_all, reconcile=engines.look)
+    return Control(settings, store, promotion, scheduler, engines, clock, keyring)
 
 
 def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -> FastAPI:
@@ -79,34 +86,52 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
             await asyncio.to_thread(control.scheduler.stop)
             control.store.close()
 
-    app = FastAPI(title="LoraLoop control", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="LoraLoop control", openapi_url=None, lifespan=lifespan)
     install_errors(app)
     if is_loopback(settings.control.listen):
-        # Without keys the pages are open to this machine alone; a web page elsewhere must not reach them
-        # through a name that it points here.
+        # A web page elsewhere must not reach us through a name that it points here: where access is open, and
+        # with the password that the browser keeps for the pages.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver"])
-    internal = [Depends(require_key(settings.keys.internal))]
+    app.state.control = control
+    access = create_access(settings, keys=lambda: control.keyring.grants, clock=clock)
+    _add_routes(app, control, access)
+    _add_signals(app, control, access)
+    return app
+
+
+def _add_routes(app: FastAPI, control: Control, access: Access) -> None:
+    """Every route with what opens it; what only gateways say comes first."""
+
+    def wants(scope: Scope, *, pages: bool = False) -> list[Any]:
+        return [Depends(require_key(access, scope, pages=pages))]
+
+    internal = wants(Scope.INTERNAL)
     app.include_router(switchboard.create_router(control.promotion.board), dependencies=internal)
     app.include_router(ingest.create_router(control.store), dependencies=internal)
-    guarded = [Depends(require_key(settings.keys.ops))]
-    app.include_router(api.create_router(control), dependencies=guarded)
-    app.include_router(pages.create_router(control), dependencies=guarded)
+    app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
+    app.include_router(api.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
+    app.include_router(api.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(imports.create_router(control), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(pages.create_router(control), dependencies=wants(Scope.OPS_READ, pages=True))
+
+
+def _add_signals(app: FastAPI, control: Control, access: Access) -> None:
+    readers = (Scope.OPS_READ, Scope.INTERNAL)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/metrics")
+    @app.get("/metrics", dependencies=[Depends(require_key(access, *readers))])
     def metrics() -> Response:
         return Response(signals.scrape(control), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/ready")
-    async def ready() -> JSONResponse:
+    async def ready(request: Request) -> JSONResponse:
         states = control.engines.states
         good = bool(states) and all(state.ready for state in states)
-        engines = [{"url": s.url, "ready": s.ready, "missing": s.missing} for s in states]
-        letters = control.store.rows("dead_letters_count")[0]["n"]
-        body = {"ready": good, "engines": engines, "dead_letters": letters}
+        body: dict[str, Any] = {"ready": good}
+        if is_let_in(access, request, *readers):
+            body["engines"] = [{"url": s.url, "ready": s.ready, "missing": s.missing} for s in states]
+            body["dead_letters"] = control.store.rows("dead_letters_count")[0]["n"]
         return JSONResponse(body, 200 if good else 503)
-
-    return app

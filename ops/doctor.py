@@ -49,9 +49,9 @@ def _checks(settings: Settings) -> Iterator[Finding]:
     running = _answers(f"{settings.control_url}/health")
     yield Finding("control", True, "running" if running else "not running; start with: loraloop up")
     if running:
-        yield _ready("control and engines", f"{settings.control_url}/ready")
-        yield _ready("gateway", f"http://{settings.gateway.listen}/ready")
-        yield _letters(f"{settings.control_url}/ready")
+        yield _ready("control and engines", f"{settings.control_url}/ready", settings.bearer)
+        yield _ready("gateway", f"http://{settings.gateway.listen}/ready", settings.bearer)
+        yield _letters(f"{settings.control_url}/ready", settings.bearer)
     else:
         yield _attempt("ports", lambda: check_ports(settings), "free")
 
@@ -87,17 +87,17 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _ready(name: str, url: str) -> Finding:
+def _ready(name: str, url: str, headers: dict[str, str]) -> Finding:
     try:
-        response = httpx.get(url, timeout=5, trust_env=False)
+        response = httpx.get(url, headers=headers, timeout=5, trust_env=False)
     except httpx.HTTPError:
         return Finding(name, False, "does not answer", "See the logs in the data folder.")
     return Finding(name, response.status_code == 200, response.text, "See the logs in the data folder.")
 
 
-def _letters(url: str) -> Finding:
+def _letters(url: str, headers: dict[str, str]) -> Finding:
     try:
-        count = httpx.get(url, timeout=5, trust_env=False).json()["dead_letters"]
+        count = httpx.get(url, headers=headers, timeout=5, trust_env=False).json()["dead_letters"]
     except (httpx.HTTPError, ValueError, KeyError):
         return Finding("dead letters", False, "not known", "See the logs in the data folder.")
     fix = "The table dead_letters of the store holds them whole, each with its reason; the log of control names them."

@@ -9,17 +9,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
-from fastapi import Depends, FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette import types as asgi
 
 from core.clock import Clock, utc_now
-from core.http import install_errors, require_key
+from core.http import install_errors, is_let_in, require_key
+from core.keys import Scope
 from core.settings import Settings
 from core.spool import SpoolWriter
 from feedback import routes as feedback_routes
 from serve import openai
+from serve.access import Access, create_access
 from serve.capture import Recorder
+from serve.completions import ENDPOINTS, Completions
 from serve.metrics import Metrics
 from serve.shipping import Shipper
 from serve.tables import TableKeeper
@@ -28,6 +32,19 @@ from serve.upstream import Upstream
 CONNECTIONS = 1024
 # An external engine, as stock vLLM, closes an idle connection after 5 s; ours must be gone before that.
 KEEPALIVE_SECONDS = 4
+
+
+class GatewayApp(FastAPI):
+    """FastAPI for all routes but completions, which are answered before any of it runs."""
+
+    completions: Completions
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """One ASGI request."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ENDPOINTS:
+            await self.completions(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
@@ -40,25 +57,23 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
     recorder = Recorder(spool)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=5)
         connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
+        # Engines set no cookies, and each header that aiohttp would add by itself costs time on every request.
         async with aiohttp.ClientSession(
-            timeout=timeout, connector=connector, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+            timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
         ) as session:
             control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
             tables = TableKeeper(**control, cache=folder / "routes.json")
             shipper = Shipper(**control, spool=spool)
             tables.load_cache()
             app.state.tables, app.state.shipper = tables, shipper
-            app.include_router(
-                openai.create_router(
-                    openai.Gateway(
-                        tables=tables, upstream=Upstream(session), recorder=recorder, metrics=metrics, clock=clock,
-                        max_in_flight=gateway.max_in_flight, max_body_bytes=gateway.max_body_bytes,
-                    )
-                ),
-                dependencies=guarded,
+            app.include_router(openai.create_router(tables), dependencies=infer)
+            app.completions = Completions(
+                tables=tables, upstream=Upstream(session, max_in_flight=gateway.max_in_flight), recorder=recorder,
+                metrics=metrics, access=access, clock=clock, max_body_bytes=gateway.max_body_bytes,
             )  # fmt: skip
             recorder.start()
             work = [asyncio.create_task(tables.follow()), asyncio.create_task(shipper.run())]
@@ -72,34 +87,38 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
                         await task
                 await recorder.stop()
 
-    app = FastAPI(title="LoraLoop gateway", docs_url=None, redoc_url=None, lifespan=lifespan)
-    guarded = [Depends(require_key(settings.keys.app))]
+    app = GatewayApp(title="LoraLoop gateway", openapi_url=None, lifespan=lifespan)
+    access = create_access(settings, keys=lambda: app.state.tables.keys, clock=clock)
+    infer, feedback = ([Depends(require_key(access, scope))] for scope in (Scope.INFER, Scope.FEEDBACK))
     install_errors(app)
     app.include_router(
         feedback_routes.create_router(spool=spool, clock=clock, count=lambda kind: metrics.feedback.labels(kind).inc()),
-        dependencies=guarded,
+        dependencies=feedback,
     )
-    _add_signals(app, recorder, metrics)
+    _add_signals(app, recorder, metrics, access)
     return app
 
 
-def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics) -> None:
+def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: Access) -> None:
+    readers = (Scope.OPS_READ, Scope.INTERNAL)
+
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get("/ready")
-    async def ready() -> JSONResponse:
+    async def ready(request: Request) -> JSONResponse:
         tables = app.state.tables
-        state = {
-            "ready": tables.ready,
-            "control_answers": tables.control_answers,
-            "unshipped_bytes": app.state.shipper.unshipped,
-            "interactions_dropped": recorder.dropped,
-        }
+        state = {"ready": tables.ready}
+        if is_let_in(access, request, *readers):
+            state |= {
+                "control_answers": tables.control_answers,
+                "unshipped_bytes": app.state.shipper.unshipped,
+                "interactions_dropped": recorder.dropped,
+            }
         return JSONResponse(state, 200 if tables.ready else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", dependencies=[Depends(require_key(access, *readers))])
     async def scrape() -> Response:
         metrics.unshipped.set(app.state.shipper.unshipped)
         metrics.dropped.set(recorder.dropped)

@@ -29,10 +29,13 @@ def configuration() -> str:
         "over the file (`LORALOOP_GATEWAY__LISTEN`), secrets come from the environment alone. An unknown key is an",
         "error that names the nearest right one. Made from `core/settings.py` by `make docs`.",
         "",
-        "| secret | what it opens |",
+        "Keys are made with `loraloop keys create` and kept as hashes ([keys.md](keys.md)). These stand beside them:",
+        "",
+        "| secret | what it is |",
         "|---|---|",
-        "| `LORALOOP_APP_KEY` | the gateway's `/v1` routes; needed when the gateway listens beyond this machine |",
-        "| `LORALOOP_OPS_KEY` | control's API and console; needed when control listens beyond this machine |",
+        "| `LORALOOP_KEY` | the key that the command line shows to control |",
+        "| `LORALOOP_APP_KEY` | a key with the scopes `infer` and `feedback`, for gateways |",
+        "| `LORALOOP_OPS_KEY` | a key with the scope `admin`; with it, no first key is made |",
         "| `LORALOOP_INTERNAL_KEY` | between gateways and control; `loraloop up` makes one by itself |",
     ]
     for title, section in _sections(Settings, ""):

@@ -4,6 +4,7 @@ STARTER = """\
 # LoraLoop. Every setting: docs/configuration.md. Check it with: loraloop doctor
 base_model: smollm2-135m-instruct   # a packaged name, or a folder with config.json
 data: data                          # store, spools, adapters, snapshots, logs
+access: keys                        # the first start prints one; open: nobody needs any, on loopback alone
 
 engine:
   listen: 127.0.0.1:8090            # loopback only; apps never reach it

@@ -19,8 +19,11 @@ from pathlib import Path
 import httpx
 
 from core.basemodel import BaseModel, prepare
+from core.clock import utc_now
 from core.errors import LoraLoopError, NotReady, SettingsError
+from core.keyring import Keyring
 from core.settings import KEY_VARIABLES, Settings, split_listen
+from core.store import Store
 from ops import orphans
 from serve import selfcheck
 from serve.engine import EngineProcess, last_error, stop_group
@@ -99,6 +102,32 @@ class Lock:
         self._file.close()
 
 
+def tell_first_key(settings: Settings, tell: Tell) -> None:
+    """Makes the first admin key, where nobody could have one, and says it this once: only its hash is kept."""
+    if settings.access == "open" or settings.keys.ops:
+        return
+    store = Store(settings.store_path)
+    try:
+        first = Keyring(store=store, clock=utc_now).make_first()
+    finally:
+        store.close()
+    if first:
+        tell("The first key, which may do everything and is shown only now; the command line sends it by itself:")
+        tell(f"  export {KEY_VARIABLES['own']}={first.key}")
+        tell("Make keys for apps with: loraloop keys create NAME --scope infer --scope feedback")
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """What our processes are given: every key of the settings, and one between them, new at each start.
+
+    The person's own key is nothing that they need.
+    """
+    held = {name: key.get_secret_value() for name in KEY_VARIABLES if (key := getattr(settings.keys, name))}
+    held = {"internal": secrets.token_urlsafe(32)} | held
+    others = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES.values()}
+    return others | {KEY_VARIABLES[name]: value for name, value in held.items() if name != "own"}
+
+
 class Stack:
     """All processes of one machine."""
 
@@ -109,8 +138,7 @@ class Stack:
         self._children: list[Child] = []
         self._lock: Lock | None = None
         self._ending = threading.Event()
-        # Between our own processes only; a new one at each start, never written down.
-        self._key = settings.keys.internal.get_secret_value() if settings.keys.internal else secrets.token_urlsafe(32)
+        self._environment = _environment(settings)
 
     def start(self) -> None:
         """Starts everything and returns when requests are answered. Raises LoraLoopError; nothing is left then."""
@@ -120,6 +148,7 @@ class Stack:
                 self.tell(f"Ended {mark.name}, process {mark.pid}: a LoraLoop that was killed had left it")
             check_ports(self.settings)
             base = prepare(self.settings.base_model, self.tell)
+            tell_first_key(self.settings, self.tell)
             engine = None if self.settings.engine.urls else self._start_engine(base)
             self._add("control", self.settings.control.listen)
             self._add("gateway", self.settings.gateway.listen)
@@ -188,7 +217,7 @@ class Stack:
             with self._log(name).open("ab") as output:
                 return subprocess.Popen(
                     [sys.executable, "-m", "ops.cli.app", name, "--config", str(self.config)],
-                    env=os.environ | {KEY_VARIABLES["internal"]: self._key}, start_new_session=True,
+                    env=self._environment, start_new_session=True,
                     stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 )  # fmt: skip
 

@@ -27,6 +27,7 @@ WORDS = {
     "failed": "Failed",
     "canary_started": "Canary started",
     "switched": "Switched",
+    "imported": "Imported, not in service",
 }
 
 

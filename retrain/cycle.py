@@ -113,11 +113,12 @@ class Cycle:
         )  # fmt: skip
 
     def _register(self, run: Run, trained: Path) -> Version:
-        candidate = adopt(
-            self.store, trained, model=run.model, run_id=run.id, adapters=self.settings.adapters, base=self.base.path,
-            max_rank=self.settings.engine.max_lora_rank,
-        )  # fmt: skip
+        # An import takes numbers too: whoever writes has the next one to himself.
         with self.store.transaction() as transaction:
+            candidate = adopt(
+                self.store, trained, model=run.model, run_id=run.id, adapters=self.settings.adapters,
+                base=self.base.path, max_rank=self.settings.engine.max_lora_rank,
+            )  # fmt: skip
             self.promotion.add_version(transaction, candidate)
             transaction.run("run_candidate", id=run.id, candidate=candidate.version)
         return candidate

@@ -63,11 +63,6 @@ class Recorder:
                     log.error("interactions are not durable yet: %s", error)
 
 
-def kept_request(body: dict[str, Any]) -> dict[str, Any] | None:
-    """What is kept of a request: all of it, or nothing when the client said `store: false`."""
-    return None if body.get("store") is False else body
-
-
 def answer_of(choices: Iterable[dict[str, Any]]) -> tuple[str | None, str | None]:
     """(text, finish reason) of a response's first choice, chat or completion."""
     first = next(iter(choices), None)

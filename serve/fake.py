@@ -21,6 +21,9 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
+from core.errors import AdapterRefused
+from core.records import Version
+
 Fault = Literal["", "down", "error", "hang", "break"]
 VOCABULARY = 50_000
 DONE = b"data: [DONE]\n\n"
@@ -143,6 +146,21 @@ class FakeEngine:
                 raise BrokenOff
             yield part
             await asyncio.sleep(self.gap_s)
+
+
+class FakeEngines:
+    """What promotion needs of the engines, without any: all hold everything but the versions in `refused`."""
+
+    def __init__(self, *names: str, refused: tuple[int, ...] = ()) -> None:
+        self.holdings: dict[str, tuple[str, ...]] | None = {"http://engine": names}
+        self._refused = refused
+
+    @contextmanager
+    def holding(self, version: Version) -> Iterator[None]:
+        """Raises AdapterRefused for a version that is to be refused."""
+        if version.version in self._refused:
+            raise AdapterRefused(f"{version.public_name} answers like the base model.")
+        yield
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The routing table: which version answers a request for a model.
+"""The routing table: which version answers a request for a model, and which engines hold it.
 
 It owns the sticky split, a pure function of table and user; it must not know how a version came to serve.
 """
@@ -9,7 +9,8 @@ import random
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from core.errors import UnknownModel
+from core.errors import UnknownModel, UnknownVersion
+from core.keys import Grant, grant_from_dict
 from core.records import Arm
 
 
@@ -23,18 +24,23 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ModelRoute:
-    """A model's champion and, while one is tested, its canary with the share of users it serves."""
+    """A model's champion and, while one is tested, its canary with the share of users it serves.
+
+    `loaded` are all versions that engines hold, for those who may ask for one by its number.
+    """
 
     champion: Target
     canary: Target | None
     share: float
     salt: str
+    loaded: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which version answers, and why: the hash bucket that was compared with the share."""
 
+    model: str
     target: Target
     arm: Arm
     share: float
@@ -43,10 +49,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """Everything a gateway needs to know to serve, as one immutable value."""
+    """Everything a gateway needs to know to serve, as one immutable value.
 
-    engines: tuple[str, ...]
+    `engines` maps each engine's URL to the names that it answers to, the base model's and adapters'.
+    """
+
+    engines: dict[str, tuple[str, ...]]
     models: dict[str, ModelRoute]
+    keys: tuple[Grant, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -61,7 +71,13 @@ class RoutingTable:
     def from_json(cls, text: str) -> "RoutingTable":
         """The inverse of `to_json`."""
         data = json.loads(text)
-        return cls(tuple(data["engines"]), {name: _route(entry) for name, entry in data["models"].items()})
+        engines = {url: tuple(names) for url, names in dict(data["engines"]).items()}
+        models = {name: _route(entry) for name, entry in data["models"].items()}
+        return cls(engines, models, tuple(grant_from_dict(entry) for entry in data["keys"]))
+
+    def holders(self, engine_name: str) -> list[str]:
+        """The engines that answer to a name."""
+        return [url for url, names in self.engines.items() if engine_name in names]
 
     def choose(self, model: str, sticky_key: str | None) -> Choice:
         """The version for a request. Raises UnknownModel.
@@ -69,15 +85,32 @@ class RoutingTable:
         A request with a sticky key always falls on the same side while salt and share stand; one without
         is drawn at random and carries no bucket, so that tests by user can leave it out.
         """
+        route = self._route(model)
+        bucket = sticky_bucket(route.salt, sticky_key) if sticky_key else None
+        drawn = random.random() if bucket is None else bucket
+        if route.canary is not None and drawn < route.share:
+            return Choice(model, route.canary, "canary", route.share, bucket)
+        return Choice(model, route.champion, "champion", route.share, bucket)
+
+    def pinned(self, name: str) -> Choice:
+        """The version that `model@7` names. Raises UnknownModel or UnknownVersion.
+
+        It carries no bucket: a request that chose its version says nothing about the split.
+        """
+        model, _, number = name.partition("@")
+        route = self._route(model)
+        for target in (route.champion, route.canary, *route.loaded):
+            if target is not None and str(target.version) == number:
+                return Choice(model, target, "pinned", route.share, None)
+        held = ", ".join(f"{model}@{target.version}" for target in route.loaded)
+        raise UnknownVersion(f"No engine holds the version {name!r}.", hint=f"Loaded are: {held}.")
+
+    def _route(self, model: str) -> ModelRoute:
         route = self.models.get(model)
         if route is None:
             known = ", ".join(sorted(self.models))
             raise UnknownModel(f"The model {model!r} does not exist.", hint=f"Use one of: {known}.")
-        bucket = sticky_bucket(route.salt, sticky_key) if sticky_key else None
-        drawn = random.random() if bucket is None else bucket
-        if route.canary is not None and drawn < route.share:
-            return Choice(route.canary, "canary", route.share, bucket)
-        return Choice(route.champion, "champion", route.share, bucket)
+        return route
 
 
 def sticky_bucket(salt: str, key: str) -> float:
@@ -100,4 +133,5 @@ def _text(value: Any) -> str | None:
 
 def _route(entry: dict[str, Any]) -> ModelRoute:
     canary = Target(**entry["canary"]) if entry["canary"] else None
-    return ModelRoute(Target(**entry["champion"]), canary, entry["share"], entry["salt"])
+    loaded = tuple(Target(**each) for each in entry["loaded"])
+    return ModelRoute(Target(**entry["champion"]), canary, entry["share"], entry["salt"], loaded)

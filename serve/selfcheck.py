@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from core.basemodel import matrix_shapes
-from core.errors import EngineFailed
+from core.errors import EngineDown, EngineFailed
 from serve.cpu_lora.selftest import check_engine
 from serve.vllm import VllmClient
 
@@ -27,11 +27,16 @@ def check(client: VllmClient, *, base: Path, base_name: str, slots: int, folder:
     give users of one model another model's words, and every comparison of versions would be wrong.
     """
     names = [f"self-check-{number}" for number in range(slots)]
+    for left in client.models() & set(names):
+        client.unload(left)  # of a check that was cut short
     try:
         for number, name in enumerate(names):
             _write(folder / name, base, seed=number)
             client.load(name, str((folder / name).resolve()))
-        found = check_engine(client.url, base_name, names)
+        try:
+            found = check_engine(client.url, base_name, names)
+        except OSError as error:
+            raise EngineDown(f"The engine at {client.url} broke off its self-check.") from error
         for name in names:
             client.unload(name)
     finally:

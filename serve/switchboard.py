@@ -6,11 +6,14 @@ It owns the meeting of the two; it must not decide what stands in a table.
 import asyncio
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
+from core.http import json_body
+from core.keys import Grant
 from serve.routing import RoutingTable
 
 TICK_SECONDS = 0.02
@@ -53,6 +56,7 @@ class Switchboard:
         self._table: RoutingTable | None = None
         self.etag = ""
         self._published = 0.0
+        self._keys: tuple[Grant, ...] = ()
         self._lock = threading.Lock()
         self._reports: dict[str, Report] = {}
 
@@ -62,9 +66,16 @@ class Switchboard:
         return self._table
 
     def publish(self, table: RoutingTable) -> None:
-        """Makes a table the one that gateways are given."""
-        self._published = time.monotonic()
-        self._table, self.etag = table, table.etag
+        """Makes a table the one that gateways are given, with the keys as they stand."""
+        with self._lock:
+            self._offer(replace(table, keys=self._keys))
+
+    def publish_keys(self, keys: tuple[Grant, ...]) -> None:
+        """Gives gateways other keys, with the routes as they stand."""
+        with self._lock:
+            self._keys = keys
+            if self._table is not None:
+                self._offer(replace(self._table, keys=keys))
 
     def report(self, poll: Poll) -> None:
         """Takes down what a gateway said."""
@@ -98,13 +109,19 @@ class Switchboard:
                 return Switch(max(0.0, last - self._published) * 1000, in_flight, len(reports), complete)
             time.sleep(TICK_SECONDS)
 
+    def _offer(self, table: RoutingTable) -> None:
+        if table.etag == self.etag:
+            return
+        self._published = time.monotonic()
+        self._table, self.etag = table, table.etag
+
 
 def create_router(board: Switchboard) -> APIRouter:
     """The long poll that gateways use."""
     router = APIRouter()
 
     @router.post("/internal/routes")
-    async def routes(poll: Poll) -> Response:
+    async def routes(poll: Annotated[Poll, Depends(json_body(Poll))]) -> Response:
         board.report(poll)
         deadline = time.monotonic() + min(poll.wait_s, 30)
         while True:

@@ -16,6 +16,7 @@ from pathlib import Path
 import aiohttp
 
 from core.errors import NotReady
+from core.keys import Grant
 from serve.routing import RoutingTable
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,11 @@ class TableKeeper:
         if self._table is None:
             raise NotReady("The gateway has no routing table yet.", hint="Start control; it is taken from there.")
         return self._table
+
+    @property
+    def keys(self) -> tuple[Grant, ...]:
+        """The keys that came with the table; none before the first one."""
+        return self._table.keys if self._table else ()
 
     @property
     def ready(self) -> bool:

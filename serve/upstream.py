@@ -1,45 +1,137 @@
 """The gateway's way to the engines: one pooled client, the least loaded engine first.
 
-It owns counting what is in flight; it must not look into a body.
+It owns what is in flight on which engine and which engines are left alone for a while; it must not look
+into a body.
 """
 
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
 
 import aiohttp
 
-from core.errors import EngineDown
+from core.errors import EngineDown, EngineSlow, LoraLoopError
+
+# So many failures in a row, and an engine is left alone for a moment; then one request tries it.
+FAILURES = 3
+ALONE_SECONDS = 2.0
+# What an engine may answer when it restarted and has lost its adapters, or is about to end.
+NOT_HERE = frozenset({404, 502, 503})
+
+
+class TooMany(LoraLoopError):
+    """Every engine has as many requests as it may."""
+
+    status = 429
+    retry = True
+
+
+@dataclass(slots=True)
+class Lane:
+    """One engine as a gateway knows it."""
+
+    load: int = 0
+    failures: int = 0
+    alone_until: float = 0.0
+
+    def succeeded(self) -> None:
+        """It answered."""
+        self.failures = 0
+
+    def failed(self, now: float) -> None:
+        """It did not; the circuit opens at the third time, and again with each further one."""
+        self.failures += 1
+        if self.failures >= FAILURES:
+            self.alone_until = now + ALONE_SECONDS
+
+    def open(self, now: float) -> bool:
+        """Whether it may be asked. The first who asks after the pause does so for all."""
+        if self.failures < FAILURES:
+            return True
+        if now < self.alone_until:
+            return False
+        self.alone_until = now + ALONE_SECONDS
+        return True
 
 
 class Upstream:
     """Requests to engines, bounded in number."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, *, max_in_flight: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._session = session
-        self._load: Counter[str] = Counter()
+        self._max = max_in_flight
+        self._clock = clock
+        self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
 
-    @asynccontextmanager
-    async def post(
-        self, engines: Sequence[str], path: str, body: bytes, request_id: str
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Posts to the least loaded engine, and to the next when one takes no connection.
+    def post(self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str]) -> "Call":
+        """One request, as a context manager that gives the engine's response. See `Call`."""
+        return Call(self, engines, path, body, headers)
 
-        A request goes to another engine only while not a byte of it was taken. Raises EngineDown.
+    async def send(
+        self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[aiohttp.ClientResponse, Lane]:
+        """The first response of an engine that takes the request, the least loaded first, with its lane.
+
+        A request goes to the next engine only while not a byte of an answer came. Raises TooMany, EngineSlow
+        and EngineDown.
         """
-        headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
-        for engine in sorted(engines, key=lambda url: self._load[url]):
-            self._load[engine] += 1
+        now, full, lanes = self._clock(), False, self._lanes
+        problem: Exception | None = None
+        for engine in engines if len(engines) == 1 else sorted(engines, key=lambda url: lanes[url].load):
+            lane = lanes[engine]
+            if lane.load >= self._max:
+                full = True
+                continue
+            if not lane.open(now):
+                continue
+            lane.load += 1
             try:
-                try:
-                    response = await self._session.post(engine + path, data=body, headers=headers)
-                except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                    continue
-                except (aiohttp.ClientError, TimeoutError) as error:
-                    raise EngineDown("The engine broke off before it answered.", hint="Try again.") from error
-                async with response:
-                    yield response
-                return
-            finally:
-                self._load[engine] -= 1
-        raise EngineDown("No engine answers at the moment.", hint="Try again in a few seconds.")
+                response = await self._session.post(engine + path, data=body, headers=headers)
+            except aiohttp.ClientError as error:
+                lane.load -= 1
+                lane.failed(self._clock())
+                problem = error
+                continue
+            except TimeoutError:
+                lane.load -= 1
+                lane.failed(self._clock())
+                raise EngineSlow("The engine did not answer in time.", hint="Try again; ask for less.") from None
+            except BaseException:
+                lane.load -= 1
+                raise
+            if response.status in NOT_HERE:
+                lane.load -= 1
+                response.release()
+                continue
+            lane.succeeded()
+            return response, lane
+        if full:
+            raise TooMany("The engines have as many requests as they may.", hint="Wait for the time in Retry-After.")
+        raise EngineDown("No engine answers at the moment.", hint="Try again in a few seconds.") from problem
+
+
+class Call:
+    """An engine's response for the length of a with block; leaving it early tells the engine to stop."""
+
+    __slots__ = ("_arguments", "_lane", "_response", "_upstream")
+
+    def __init__(self, upstream: Upstream, engines: Sequence[str], path: str, body: bytes,
+                 headers: dict[str, str]) -> None:  # fmt: skip
+        self._upstream = upstream
+        self._arguments = (engines, path, body, headers)
+        self._response: aiohttp.ClientResponse
+        self._lane: Lane
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        self._response, self._lane = await self._upstream.send(*self._arguments)
+        return self._response
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        trace: TracebackType | None) -> None:  # fmt: skip
+        self._lane.load -= 1
+        # An answer that was read whole gave its connection back by itself; any other connection is closed.
+        self._response.close()

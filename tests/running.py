@@ -1,6 +1,8 @@
 """A running LoraLoop for tests: the real `loraloop up` on a tiny base model, with a crowd that asks and votes."""
 
+import os
 import random
+import secrets
 import socket
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import openai
 import psutil
 import yaml
 
-from core.settings import Settings, load
+from core.settings import KEY_VARIABLES, KeySettings, Settings, load
 from ops.cli.output import ControlClient
 from tests.tiny import CUES, FILLER, LABELS
 
@@ -60,16 +62,24 @@ class Running:
         }  # fmt: skip
         self.config = folder / "loraloop.yaml"
         self.config.write_text(yaml.safe_dump(content), encoding="utf-8")
-        self.settings: Settings = load(self.config)
+        # As a Secret gives them to a process: by the environment alone.
+        self.keys = {name: secrets.token_urlsafe() for name in ("app", "ops", "internal")}
+        self.settings: Settings = load(self.config).model_copy(update={"keys": KeySettings.model_validate(self.keys)})
         self.log = (folder / "up.log").open("wb")
         self.process = self._command("up", stdout=self.log, stderr=self.log)
         self.gateway = f"http://{gateway}"
         self.control = ControlClient(self.settings)
-        self._openai = openai.OpenAI(base_url=f"{self.gateway}/v1", api_key="test", max_retries=0, timeout=60)
-        self._http = httpx.Client(base_url=self.gateway, timeout=30)
+        self._openai = openai.OpenAI(base_url=f"{self.gateway}/v1", api_key=self.keys["app"], max_retries=0, timeout=60)
+        self._http = httpx.Client(base_url=self.gateway, headers=self.bearer("app"), timeout=30)
 
     def _command(self, *words: str, **how: Any) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen([sys.executable, "-m", "ops.cli.app", *words, "--config", str(self.config)], **how)
+        env = os.environ | {KEY_VARIABLES[name]: key for name, key in self.keys.items()}
+        command = [sys.executable, "-m", "ops.cli.app", *words, "--config", str(self.config)]
+        return subprocess.Popen(command, env=env, **how)
+
+    def bearer(self, name: str) -> dict[str, str]:
+        """The header that shows one of the keys: app, ops or internal."""
+        return {"Authorization": f"Bearer {self.keys[name]}"}
 
     def await_ready(self) -> None:
         """Waits until `up` says that requests are answered."""

@@ -4,19 +4,15 @@ With --dry-run each only says what it would do; otherwise it asks first, and off
 """
 
 import getpass
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from core.errors import NotReady
-from ops.cli.output import DEFAULT_CONFIG, ConfigOption, ControlClient, settings_from, tell
+from ops.cli.output import DEFAULT_CONFIG, ConfigOption, ControlClient, DryRun, Yes, agreed, settings_from, tell
 
 ModelArgument = Annotated[str, typer.Argument(help="The model.")]
 DecisionArgument = Annotated[str, typer.Argument(metavar="ID", help="The decision's id or number.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Kept in the ledger.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def retrain(model: ModelArgument, comment: Comment = "", config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Start a run now, whatever the schedule says. The gate judges its candidate like any other."""
-    _client(config).post(f"/api/models/{model}/retrain", _said(comment))
+    _client(config).post(f"/api/models/{model}/retrain", said(comment))
     tell(f"A run of {model} is queued. Follow it with: loraloop runs {model}")
 
 
@@ -35,8 +31,8 @@ def promote(model: ModelArgument, version: Annotated[int, typer.Argument(min=0, 
             comment: Comment = "", yes: Yes = False, dry_run: DryRun = False,
             config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Put a version in service past the gate. The ledger says that a person did."""
-    if _agreed(f"{model}@{version} takes over, without a gate.", yes, dry_run):
-        done = _client(config).post(f"/api/models/{model}/promote", {"version": version, **_said(comment)})
+    if agreed(f"{model}@{version} takes over, without a gate.", yes, dry_run):
+        done = _client(config).post(f"/api/models/{model}/promote", {"version": version, **said(comment)})
         _tell_switch(done)
 
 
@@ -49,22 +45,22 @@ def rollback(model: ModelArgument,
     if to is None:
         to = next((row["rollback_to"] for row in client.get("/api/models") if row["model"] == model), None)
     target = "the version before" if to is None else f"{model}@{to}"
-    if _agreed(f"{model} goes back to {target}.", yes, dry_run):
-        _tell_switch(client.post(f"/api/models/{model}/rollback", {"to": to, **_said(comment)}))
+    if agreed(f"{model} goes back to {target}.", yes, dry_run):
+        _tell_switch(client.post(f"/api/models/{model}/rollback", {"to": to, **said(comment)}))
 
 
 def approve(identity: DecisionArgument, comment: Comment = "", yes: Yes = False, dry_run: DryRun = False,
             config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Let a candidate that passed its gates take over."""
-    if _agreed(f"The candidate of decision {identity} takes over.", yes, dry_run):
-        _tell_switch(_client(config).post(f"/api/promotions/{identity}/approve", _said(comment)))
+    if agreed(f"The candidate of decision {identity} takes over.", yes, dry_run):
+        _tell_switch(_client(config).post(f"/api/promotions/{identity}/approve", said(comment)))
 
 
 def reject(identity: DecisionArgument, comment: Comment = "", yes: Yes = False, dry_run: DryRun = False,
            config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Turn a candidate that waits for approval away."""
-    if _agreed(f"The candidate of decision {identity} is turned away.", yes, dry_run):
-        _client(config).post(f"/api/promotions/{identity}/reject", _said(comment))
+    if agreed(f"The candidate of decision {identity} is turned away.", yes, dry_run):
+        _client(config).post(f"/api/promotions/{identity}/reject", said(comment))
         tell("Rejected; the champion stays.")
 
 
@@ -72,20 +68,9 @@ def _client(config: Any) -> ControlClient:
     return ControlClient(settings_from(config))
 
 
-def _said(comment: str) -> dict[str, str]:
+def said(comment: str) -> dict[str, str]:
+    """Who asks for it, and why, for the ledger."""
     return {"actor": f"cli:{getpass.getuser()}", "comment": comment}
-
-
-def _agreed(what: str, yes: bool, dry_run: bool) -> bool:
-    tell(what)
-    if dry_run:
-        tell("Nothing was done (--dry-run).")
-        return False
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise NotReady("There is no terminal to ask on.", hint="Add --yes to do it, or --dry-run to see.")
-    return typer.confirm("Go on?", err=True)
 
 
 def _tell_switch(done: dict[str, Any]) -> None:

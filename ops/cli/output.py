@@ -5,6 +5,7 @@ Data goes to stdout, everything else to stderr; it must not know any command.
 
 import json
 import sys
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from core.errors import LoraLoopError, NotReady
+from core.errors import KeyRefused, LoraLoopError, NotReady
 from core.settings import Settings, load
 
 # A pipe has no width of its own, and a table cut to 80 columns would hide numbers.
@@ -23,7 +24,11 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="LORALOOP_CONFIG")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 DEFAULT_CONFIG = Path("loraloop.yaml")
+# Longest wait for an answer after the last byte, while control reads a large file.
+UPLOAD_SECONDS = 600
 
 
 def tell(message: str) -> None:
@@ -36,14 +41,25 @@ def settings_from(config: Path) -> Settings:
     return load(config)
 
 
+def agreed(what: str, yes: bool, dry_run: bool) -> bool:
+    """Whether to go on with a change: asks on a terminal, and elsewhere wants --yes. Raises NotReady."""
+    tell(what)
+    if dry_run:
+        tell("Nothing was done (--dry-run).")
+        return False
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise NotReady("There is no terminal to ask on.", hint="Add --yes to do it, or --dry-run to see.")
+    return typer.confirm("Go on?", err=True)
+
+
 class ControlClient:
     """Asks control over HTTP; its errors are ours."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.control_url
-        key = settings.keys.ops.get_secret_value() if settings.keys.ops else ""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False)
+        self._http = httpx.Client(base_url=self._url, headers=settings.bearer, timeout=60, trust_env=False)
 
     def get(self, path: str, **query: Any) -> Any:
         """A reading call."""
@@ -52,6 +68,11 @@ class ControlClient:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """An acting call."""
         return self._ask("POST", path, json=body)
+
+    def upload(self, path: str, content: Iterable[bytes], size: int, **query: Any) -> Any:
+        """An acting call with a file for its body, sent as it is read."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        return self._ask("POST", path, content=content, headers=headers, params=query, timeout=UPLOAD_SECONDS)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -62,6 +83,8 @@ class ControlClient:
             response = self._http.request(method, path, **how)
         except httpx.HTTPError as error:
             raise NotReady(f"Control at {self._url} does not answer.", hint="Start it with: loraloop up") from error
+        if response.status_code == 401:
+            raise KeyRefused("Control wants a key, and one that is valid.", hint="Do: export LORALOOP_KEY=llk_…")
         if response.status_code >= 400:
             raise LoraLoopError(_message(response))
         return response.json()

@@ -4,6 +4,7 @@ It owns starting clean, waiting for runs and decisions, and asking control; it m
 or promote.
 """
 
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import SecretStr
 
 from core.errors import LoraLoopError, TrainingFailed
-from core.settings import Settings, build
+from core.settings import KeySettings, Settings, build
 from feedback.snapshot import Report, Snapshot, read
 from ops.cli.output import ControlClient
 from ops.up import Stack
@@ -28,13 +30,15 @@ Tell = Callable[[str], None]
 
 
 class Stage:
-    """Sets up a fresh stack from a configuration."""
+    """Sets up a fresh stack from a configuration, with keys of its own that end with it."""
 
     def __init__(self, configuration: dict[str, Any], tell: Tell) -> None:
         shutil.rmtree(FOLDER / "data", ignore_errors=True)
         OUT.mkdir(parents=True, exist_ok=True)
         CONFIG.write_text(yaml.safe_dump(configuration, sort_keys=False), encoding="utf-8")
-        self.settings: Settings = build(configuration, source=str(CONFIG))
+        self.app_key, self.ops_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        keys = KeySettings(app=SecretStr(self.app_key), ops=SecretStr(self.ops_key))
+        self.settings: Settings = build(configuration, source=str(CONFIG)).model_copy(update={"keys": keys})
         self.stack = Stack(self.settings, CONFIG, tell)
         self.control = ControlClient(self.settings)
 

@@ -42,6 +42,7 @@ def perform(models: list[str], *, label_share: float, quick: bool, keep: bool, t
         tell(f"Wrote {OUT}/report.json and {OUT}/report.html")
         if keep:
             tell(f"Running on: http://127.0.0.1:{PORTS[0]}/v1, http://127.0.0.1:{PORTS[1]}/promotions. Ctrl-C ends it.")
+            tell(f"With the key {stage.ops_key}: as the API key of apps, and as the password of the page.")
             stage.stack.watch()
     finally:
         stage.stack.stop()
@@ -60,7 +61,8 @@ def _play(stage: Stage, main: list[Part], companion: Part | None, tell: Tell) ->
     started = time.monotonic()
     stage.stack.start()
     seconds = round(time.monotonic() - started, 1)
-    crowd = Crowd(f"http://{stage.settings.gateway.listen}", locate(stage.settings.base_model).path)
+    url, base = f"http://{stage.settings.gateway.listen}", locate(stage.settings.base_model).path
+    crowd = Crowd(url, base, key=stage.app_key)
     for part in main:
         play = Play(stage, crowd, tell)
         if part is main[0]:

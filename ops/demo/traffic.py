@@ -38,10 +38,11 @@ class Seen:
 class Crowd:
     """Plays acts against a gateway, several at once."""
 
-    def __init__(self, url: str, base: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str, base: Path, *, key: str, clock: Callable[[], float] = time.monotonic) -> None:
         # No retries: a request that fails is a failed request.
-        self._openai = openai.OpenAI(base_url=f"{url}/v1", api_key="demo", max_retries=0, timeout=120)
-        self._http = httpx.Client(base_url=url, timeout=60, limits=httpx.Limits(max_connections=CONCURRENCY * 2))
+        self._openai = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=120)
+        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60,
+                                  limits=httpx.Limits(max_connections=CONCURRENCY * 2))  # fmt: skip
         self._bias = {plain: _only_labels(base, plain) for plain in (True, False)}
         self._clock = clock
         self._started = clock()

@@ -49,7 +49,7 @@ class Gateway:
     def start(self, **gateway: Any) -> "Gateway":
         self.port = free_ports(1)[0]
         settings = {"listen": f"127.0.0.1:{self.port}", "control_url": "http://127.0.0.1:9"} | gateway
-        content = {"data": str(self.folder / "data"), "models": {"reviews": {"labels": ["a", "b"]}}}
+        content = {"access": "open", "data": str(self.folder / "data"), "models": {"reviews": {"labels": ["a", "b"]}}}
         config = self.folder / "loraloop.yaml"
         config.write_text(yaml.safe_dump(content | {"gateway": settings}))
         command = [sys.executable, "-m", "ops.cli.app", "gateway", "--config", str(config)]
@@ -162,7 +162,7 @@ def test_no_vote_is_lost_or_doubled_when_the_clock_jumps_between_starts(
 
     with ExitStack() as stack:
         url, port = None, free_ports(1)[0]
-        settings = build({"data": str(tmp_path), "models": {"reviews": {"labels": ["a", "b"]}},
+        settings = build({"access": "open", "data": str(tmp_path), "models": {"reviews": {"labels": ["a", "b"]}},
                           "gateway": {"control_url": f"http://127.0.0.1:{port}"}})  # fmt: skip
         for start, hours in enumerate((0, -5, 3, -9, -9, 24)):
             moment = now + timedelta(hours=hours)

@@ -56,13 +56,13 @@ def test_a_promotion_says_on_what_data_and_evidence(running: Running):
 
 
 def test_the_promotions_page_shows_it(running: Running):
-    page = httpx.get(f"{running.settings.control_url}/promotions").text
+    page = httpx.get(f"{running.settings.control_url}/promotions", auth=("", running.keys["ops"])).text
     assert "notes" in page
     assert "Promoted" in page
 
 
 def test_control_counts_it_for_prometheus(running: Running):
-    page = httpx.get(f"{running.settings.control_url}/metrics").text
+    page = httpx.get(f"{running.settings.control_url}/metrics", headers=running.bearer("ops")).text
     assert 'loraloop_decisions{model="notes",verdict="promoted"} 1.0' in page
     assert "loraloop_engine_ready" in page
 
@@ -71,7 +71,11 @@ def test_feedback_that_teaches_nothing_promotes_nothing(running: Running):
     rng = random.Random(5)
     shuffled = [(user, text, rng.choice(LABELS)) for user, text, _ in texts(160, 50)]
     running.crowd("noise", shuffled, labels=True)
-    row = running.wait(lambda: running.decisions("noise"), RUN_SECONDS, "a decision")[0]
+
+    def judged() -> list:
+        return [row for row in running.decisions("noise") if row["run_id"]]
+
+    row = running.wait(judged, RUN_SECONDS, "a decision")[0]
     assert row["verdict"] in ("kept", "inconclusive")
     assert row["reason"]
     assert running.model("noise")["champion"] == 0

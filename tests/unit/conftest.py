@@ -4,12 +4,15 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from core.keys import Grant
 from core.records import Interaction
 from core.settings import build
 from core.spool import read_frames, segments
@@ -23,7 +26,9 @@ REQUEST = {"model": "reviews", "messages": [{"role": "user", "content": "so good
 
 
 def table(*engines: str) -> RoutingTable:
-    return RoutingTable(engines, {"reviews": ModelRoute(Target(7, "reviews-7"), None, 0.0, "s")})
+    champion = Target(7, "reviews-7")
+    held = dict.fromkeys(engines, ("base", "reviews-7"))
+    return RoutingTable(held, {"reviews": ModelRoute(champion, None, 0.0, "s", (champion,))})
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +46,21 @@ class House:
     def __init__(self, data: Path, engine: FakeEngine, url: str) -> None:
         self.data, self.engine, self.engine_url, self.stack = data, engine, url, ExitStack()
         self.http: httpx.Client
+        self.app: FastAPI
 
-    def open(self, *engines: str, control: str = CLOSED, cached: bool = True, **gateway: Any) -> "House":
+    def open(self, *engines: str, control: str = CLOSED, cached: bool = True, access: str = "open",
+             keys: tuple[Grant, ...] = (), **gateway: Any) -> "House":  # fmt: skip
         folder = self.data / "gateways" / "gateway-1"
         folder.mkdir(parents=True)
         if cached:
-            (folder / "routes.json").write_text(table(*(engines or (self.engine_url,))).to_json())
+            known = replace(table(*(engines or (self.engine_url,))), keys=keys)
+            (folder / "routes.json").write_text(known.to_json())
         settings = build({
             "data": str(self.data), "models": {"reviews": {"labels": ["a", "b"]}},
-            "gateway": {"control_url": control} | gateway,
+            "gateway": {"control_url": control} | gateway, "access": access,
         })  # fmt: skip
-        url = self.stack.enter_context(running(create_app(settings=settings)))
+        self.app = create_app(settings=settings)
+        url = self.stack.enter_context(running(self.app))
         self.http = self.stack.enter_context(httpx.Client(base_url=url, timeout=10, trust_env=False))
         return self
 

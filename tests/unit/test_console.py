@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from core.http import install_errors
+from core.keyring import Keyring
 from core.ledger import append
 from core.records import Decision, Verdict
 from core.settings import build
@@ -21,6 +21,7 @@ from ops.console import pages
 from ops.control import Control, Engines
 from ops.demo.page import outcome, render
 from ops.views import WORDS
+from serve.fake import FakeEngines
 from serve.reconciler import Reconciler
 from serve.switchboard import Switchboard
 
@@ -91,12 +92,13 @@ class Console:
         settings = build({"models": {name: {"labels": LABELS} for name in ("reviews", "movies")}})
         self.store = Store(":memory:")
         board = Switchboard()
-        promotion = Promotion(store=self.store, board=board, engines=("http://127.0.0.1:8090",), base_name="base",
-                              clock=lambda: NOW, holding=lambda _: nullcontext())  # fmt: skip
+        promotion = Promotion(store=self.store, board=board, engines=FakeEngines(), base_name="base",
+                              clock=lambda: NOW)  # fmt: skip
         promotion.adopt(list(settings.models))
-        engines = Engines(Reconciler([], base_name="base"), promotion, board)
+        engines = Engines(Reconciler([], base_name="base", self_check=lambda _: ""), promotion, board)
         # Pages read what stands in the store; no page asks the scheduler.
-        control = Control(settings, self.store, promotion, cast(Any, None), engines, lambda: NOW)
+        control = Control(settings, self.store, promotion, cast(Any, None), engines, lambda: NOW,
+                          Keyring(store=self.store, clock=lambda: NOW))  # fmt: skip
         app = FastAPI()
         install_errors(app)
         app.include_router(pages.create_router(control))

@@ -72,6 +72,14 @@ def test_keys_come_from_the_environment_and_an_empty_one_is_none(monkeypatch: py
     assert "s3cret" not in repr(keys)
 
 
+def test_the_command_line_shows_its_own_key_or_else_the_one_for_ops(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made().bearer == {}
+    monkeypatch.setenv("LORALOOP_OPS_KEY", "ops")
+    assert made().bearer == {"Authorization": "Bearer ops"}
+    monkeypatch.setenv("LORALOOP_KEY", "mine")
+    assert made().bearer == {"Authorization": "Bearer mine"}
+
+
 WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown key": ({"gatway": {}}, ["gatway is not a setting", "Did you mean gateway?"]),
     "unknown key in a section": ({"engine": {"max_lora": 3}}, ["engine.max_lora ", "Did you mean max_loras?"]),
@@ -90,8 +98,12 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         model(retrain={"rank": 32}),
         ["models.reviews.retrain.rank is 32", "engine.max_lora_rank 16", "raise the latter or lower the former"],
     ),
-    "open gateway": ({"gateway": {"listen": "0.0.0.0:8080"}}, ["gateway.listen 0.0.0.0:8080", "LORALOOP_APP_KEY"]),
-    "open control": ({"control": {"listen": "[::]:8081"}}, ["control.listen", "set LORALOOP_OPS_KEY"]),
+    "open gateway": (
+        {"access": "open", "gateway": {"listen": "0.0.0.0:8080"}},
+        ["access is open", "gateway.listen 0.0.0.0:8080", "remove access: open"],
+    ),
+    "open control": ({"access": "open", "control": {"listen": "[::]:8081"}}, ["control.listen", "use 127.0.0.1"]),
+    "access of no kind": ({"access": "closed"}, ["access", "'keys' or 'open'"]),
     "open engine": ({"engine": {"listen": "10.0.0.1:8090"}}, ["engine.listen", "use 127.0.0.1"]),
     "no address": ({"gateway": {"listen": "8080"}}, ["gateway.listen", "127.0.0.1:8080"]),
     "no port": ({"control": {"listen": "localhost:http"}}, ["control.listen", "127.0.0.1:8080"]),
@@ -156,11 +168,10 @@ def test_a_wrong_variable_is_one_sentence(
     assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
 
 
-def test_open_addresses_are_accepted_with_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LORALOOP_APP_KEY", "a")
-    monkeypatch.setenv("LORALOOP_OPS_KEY", "b")
-    open_everywhere = {"listen": "0.0.0.0:1"}
-    assert made(gateway=open_everywhere, control=open_everywhere).gateway.listen == "0.0.0.0:1"
+def test_any_address_is_accepted_where_keys_are_wanted_and_loopback_where_not() -> None:
+    everywhere = {"listen": "0.0.0.0:1"}
+    assert made(gateway=everywhere, control=everywhere).access == "keys"
+    assert made(access="open").access == "open"
 
 
 @pytest.mark.parametrize(

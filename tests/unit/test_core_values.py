@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,10 +18,13 @@ from core import basemodel, errors, packages, prompts
 from core.clock import new_id, utc_now
 from core.errors import LoraLoopError, PackageError, SettingsError
 from core.http import install_errors, read_json, require_key
+from core.keys import Scope, static_grants
 from core.packages import Package
 from core.prompts import Chat, Text, from_request
 from core.records import Feedback, Interaction, Revocation
+from core.settings import KeySettings
 from core.wire import decode, encode
+from serve.access import Access
 
 quick = settings(deadline=None, max_examples=60)
 times = st.datetimes(timezones=st.just(UTC))
@@ -170,11 +173,11 @@ def test_a_base_model_that_is_not_there_is_named_with_the_fix(tmp_path: Path, mo
 def web() -> TestClient:
     app = FastAPI()
     install_errors(app)
-    key = require_key(SecretStr("schlüssel"))
+    static = static_grants(KeySettings(app=SecretStr("schlüssel")))
+    access = Access(keys=lambda: (), static=static)
 
-    @app.post("/echo")
+    @app.post("/echo", dependencies=[Depends(require_key(access, Scope.INFER))])
     async def echo(request: Request) -> Any:
-        await key(request)
         return await read_json(request, 20)
 
     @app.get("/bug")

@@ -1,8 +1,6 @@
 """Facts about promotion, rollback and the watch over canaries, on a real store."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +17,7 @@ from eval import promotion as promotions
 from eval.promotion import Promotion, Why
 from eval.watch import CanaryWatch, score_sd
 from feedback.ingest import ingest
+from serve.fake import FakeEngines
 from serve.switchboard import Switchboard
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -38,19 +37,11 @@ def clock() -> Clock:
     return Clock()
 
 
-@contextmanager
-def holding(version: Version) -> Iterator[None]:
-    """Engines that take every adapter but version 9's."""
-    if version.version == 9:
-        raise AdapterRefused("reviews@9 answers like the base model.")
-    yield
-
-
 @pytest.fixture
 def promotion(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Promotion:
     monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
-    found = Promotion(store=Store(":memory:"), board=Switchboard(), engines=("http://engine",), base_name="base",
-                      clock=clock, holding=holding)  # fmt: skip
+    found = Promotion(store=Store(":memory:"), board=Switchboard(), engines=FakeEngines(refused=(9,)), base_name="base",
+                      clock=clock)  # fmt: skip
     found.adopt(["reviews"])
     for number in (1, 2, 9):
         with found.store.transaction() as transaction:
@@ -64,7 +55,8 @@ def verdicts(store: Store) -> list[str]:
 
 
 def test_a_new_model_is_served_by_the_base_model(promotion: Promotion):
-    target = promotion.table().models["reviews"].champion
+    assert promotion.board.table is not None
+    target = promotion.board.table.models["reviews"].champion
     assert (target.version, target.engine_name) == (0, "base")
 
 
@@ -73,7 +65,8 @@ def test_a_promotion_changes_route_and_ledger_together(promotion: Promotion):
     route = promotion.route("reviews")
     assert (route.champion, route.previous, route.rev) == (1, 0, 2)
     assert verdicts(promotion.store) == ["promoted", "switched"]
-    assert promotion.board.table == promotion.table()
+    assert promotion.board.table is not None
+    assert promotion.board.table.models["reviews"].champion.engine_name == "reviews@1.abc"
 
 
 def test_what_comes_with_a_promotion_fails_with_it(promotion: Promotion):

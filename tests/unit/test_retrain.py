@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +29,7 @@ from retrain.objective import choose
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
 from retrain.triggers import due
+from serve.fake import FakeEngines
 from serve.reconciler import EngineState
 from serve.switchboard import Switchboard
 
@@ -117,8 +117,8 @@ def settings(tmp_path: Path) -> Settings:
 def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cycle]:
     monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
     store = Store(":memory:")
-    promotion = Promotion(store=store, board=Switchboard(), engines=("http://engine",), base_name="base",
-                          clock=lambda: NOW, holding=lambda _: nullcontext())  # fmt: skip
+    promotion = Promotion(store=store, board=Switchboard(), engines=FakeEngines(), base_name="base",
+                          clock=lambda: NOW)  # fmt: skip
     promotion.adopt(["reviews"])
 
     def adopted(_: Store, trained: Path, **about: Any) -> Version:

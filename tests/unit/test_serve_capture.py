@@ -20,9 +20,8 @@ from core.store import Store
 from core.wire import decode, encode
 from feedback.ingest import ingest
 from serve import shipping
-from serve.capture import Recorder, StreamTee, answer_of, kept_request
+from serve.capture import Recorder, StreamTee, answer_of
 from serve.shipping import Shipper
-from serve.upstream import Upstream
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 
@@ -63,12 +62,6 @@ def test_the_answer_is_the_first_choices_text() -> None:
     assert answer_of([]) == (None, None)
     assert answer_of([{"message": {"content": None}, "finish_reason": "tool_calls"}]) == (None, "tool_calls")
     assert answer_of([{"text": "a"}, {"text": "b"}]) == ("a", None)
-
-
-def test_only_store_false_is_not_kept() -> None:
-    assert kept_request({"store": False}) is None
-    for body in ({}, {"store": True}, {"store": None}):
-        assert kept_request(body) == body
 
 
 def exchange(number: int) -> Interaction:
@@ -234,30 +227,3 @@ def test_a_new_shipper_is_told_where_the_last_one_ended(scene: Callable[..., Sce
     made.put("f2")
     made.ship(lambda: made.shipper.unshipped == 0)
     assert made.control.revoked() == ["f1", "f2"]
-
-
-def test_the_next_engine_is_asked_when_one_does_not_take_the_connection_in_time() -> None:
-    tried: list[str] = []
-
-    class Session:
-        async def post(self, url: str, **_: Any) -> Any:
-            tried.append(url)
-            if "dead" in url:
-                raise aiohttp.ConnectionTimeoutError
-            return Opened()
-
-    class Opened:
-        async def __aenter__(self) -> "Opened":
-            return self
-
-        async def __aexit__(self, *_: object) -> None:
-            pass
-
-    async def ask() -> None:
-        upstream = Upstream(Session())  # type: ignore[arg-type]
-        async with upstream.post(["http://dead", "http://well"], "/p", b"", "1"):
-            assert upstream._load == {"http://dead": 0, "http://well": 1}
-        assert upstream._load.total() == 0
-
-    asyncio.run(ask())
-    assert tried == ["http://dead/p", "http://well/p"]

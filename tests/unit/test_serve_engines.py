@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +25,8 @@ from serve.reconciler import Reconciler
 from serve.vllm import RAW_TEMPLATE, VllmClient
 
 Q = "model.layers.0.self_attn.q_proj"
-GOOD = {"r": 4, "use_dora": False, "bias": "none", "modules_to_save": None}
+GOOD = {"peft_type": "LORA", "target_modules": ["q_proj", "norm"], "r": 4, "lora_alpha": 8, "use_dora": False,
+        "bias": "none", "modules_to_save": None}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +64,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "DoRA": ({"use_dora": True}, "use_dora=True"),
     "bias": ({"bias": "all"}, "bias='all'"),
     "whole modules": ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-    "no rank": ({"r": None}, "no rank r"),
-    "rank 0": ({"r": 0}, "no rank r"),
+    "no rank": ({"r": None}, "r=None"),
+    "rank 0": ({"r": 0}, "r=0"),
     "rank above max": ({"r": 32}, "rank 32 is above 16"),
     "NaN": ({"tensors": with_value(float("nan"))}, "NaN or infinite"),
     "infinite": ({"tensors": with_value(float("-inf"))}, "NaN or infinite"),
@@ -71,8 +73,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "wrong width": ({"tensors": pair(ins=9)}, "another base model"),
     "wrong height": ({"tensors": pair(outs=8)}, "expected (4, 8) and (6, 4)"),
     "half a pair": ({"tensors": dict([*pair().items()][:1])}, "None"),
-    "unknown module": ({"tensors": pair("model.layers.9.self_attn.q_proj")}, "no module model.layers.9"),
-    "no linear layer": ({"tensors": pair("model.norm")}, "no module model.norm"),
+    "unknown module": ({"tensors": pair("model.layers.9.self_attn.q_proj")}, "no module 'model.layers.9"),
+    "no linear layer": ({"tensors": pair("model.norm")}, "no module 'model.norm"),
     "no tensors": ({"tensors": {}}, "no LoRA tensors"),
     "other tensors": ({"tensors": {"lm_head.weight": torch.ones(2)}}, "which is no LoRA tensor"),
 }
@@ -154,8 +156,9 @@ def version(number: int, path: str | None = "/adapters/x") -> Version:
     return Version("m", number, f"m-{number}-abc", path, "f" * 64, 8, None)
 
 
-def reconciler(*engines: FakeEngine) -> Reconciler:
-    return Reconciler([client_of(engine) for engine in engines], base_name="base")
+def reconciler(*engines: FakeEngine, self_check: Callable[[VllmClient], str] = lambda _: "well") -> Reconciler:
+    clients = [VllmClient(f"http://e{n}", transport=engine.transport()) for n, engine in enumerate(engines)]
+    return Reconciler(clients, base_name="base", self_check=self_check)
 
 
 def test_what_is_missing_is_loaded_on_every_engine_and_the_base_needs_nothing() -> None:
@@ -200,8 +203,47 @@ def test_an_engine_that_is_down_holds_nothing_and_the_others_are_served() -> Non
     made = reconciler(down, up)
     first, second = made.reconcile(lambda: [version(1)], lambda _: True)
     assert (first.healthy, first.missing, second.ready) == (False, ("m-1-abc",), True)
-    with pytest.raises(EngineDown), made.holding(version(1)):
+    with made.holding(version(2)):
+        assert made.holdings == {"http://e0": (), "http://e1": ("base", "m-1-abc", "m-2-abc")}
+    up.fault = "down"
+    with pytest.raises(EngineDown), made.holding(version(2)):
         pass
+
+
+def test_an_engine_that_fails_its_self_check_serves_nothing_and_is_asked_once() -> None:
+    engine, asked = FakeEngine(), []
+
+    def self_check(client: VllmClient) -> str:
+        asked.append(client.url)
+        raise EngineFailed("The engine mixes adapters up and must not serve.")
+
+    made = reconciler(engine, self_check=self_check)
+    for _ in range(2):
+        (state,) = made.reconcile(lambda: [version(1)], lambda _: True)
+        assert "mixes adapters up" in state.error and not state.ready
+    assert asked == ["http://e0"] and made.holdings == {"http://e0": ()} and engine.adapters == {}
+
+
+def test_a_fresh_engine_is_checked_and_one_that_holds_adapters_was() -> None:
+    engine, asked = FakeEngine(adapters={"m-1-abc": "x"}), []
+    made = reconciler(engine, self_check=lambda client: asked.append(client.url) or "well")  # type: ignore[func-returns-value]
+    assert made.holdings is None
+    made.reconcile(lambda: [version(1)], lambda _: True)
+    assert asked == []
+    engine.adapters.clear()  # it restarted between two looks
+    made.reconcile(lambda: [version(1)], lambda _: True)
+    assert len(asked) == 1 and made.holdings == {"http://e0": ("base", "m-1-abc")}
+    made.reconcile(lambda: [version(2)], lambda _: True)
+    assert len(asked) == 1
+
+
+def test_what_an_engine_held_stands_while_it_is_not_well() -> None:
+    engine = FakeEngine()
+    made = reconciler(engine)
+    made.reconcile(lambda: [version(1)], lambda _: True)
+    engine.fault = "down"
+    made.reconcile(lambda: [version(1)], lambda _: True)
+    assert made.holdings == {"http://e0": ("base", "m-1-abc")}
 
 
 def test_a_version_of_long_ago_is_loaded_before_it_serves_again() -> None:

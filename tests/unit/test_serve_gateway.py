@@ -92,7 +92,7 @@ WRONG = [
     (json.dumps(CHAT | {"model": ["reviews"]}).encode(), 422, "model: name the model"),
     (json.dumps(CHAT | {"stream": "false"}).encode(), 422, "stream: takes true or false"),
     (json.dumps(CHAT | {"stream": True, "stream_options": "all"}).encode(), 422, "stream_options: takes an object"),
-    (json.dumps(CHAT | {"x": "y" * 3000}).encode(), 422, "larger than 2048 bytes"),
+    (json.dumps(CHAT | {"x": "y" * 3000}).encode(), 413, "larger than 2048 bytes"),
     (json.dumps(CHAT)[:-1].encode() + b',"x":' + b"[" * 254 + b"]" * 254 + b"}", 422, "nested too deeply"),
     (json.dumps(CHAT)[:-1].encode() + b',"x":' + b"[" * 253 + b"]" * 253 + b"}", 422, "nested too deeply"),
     (b'{"model": "\\ud800"}', 422, "not JSON"),
@@ -146,9 +146,16 @@ def test_the_next_engine_answers_when_one_takes_no_connection(house: Any) -> Non
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_engines_error_is_passed_on_and_captured(house: Any, stream: bool) -> None:
-    house.open().engine.adapters = {}
+    house.open().engine.fault = "error"
     answer = house.post(stream=stream)
-    assert (answer.status_code, answer.json()["error"]["type"], house.only().status) == (404, "fake", 404)
+    assert (answer.status_code, answer.json()["error"]["type"], house.only().status) == (500, "fake", 500)
+
+
+def test_an_engine_that_lost_its_adapters_is_503_until_it_has_them_again(house: Any) -> None:
+    house.open().engine.adapters = {}
+    assert [house.post().status_code for _ in range(5)] == [503] * 5
+    house.engine.adapters = {"reviews-7": "/x"}
+    assert house.post().status_code == 200
 
 
 def test_a_break_in_the_middle_of_a_stream_is_told_and_captured(house: Any) -> None:
@@ -165,9 +172,22 @@ def test_a_break_in_the_middle_of_a_whole_answer_is_503(house: Any) -> None:
     assert house.post().status_code == 503 and house.only().status == 503
 
 
+def test_a_version_is_chosen_by_those_who_may_look_into_operations(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORALOOP_APP_KEY", "app")
+    monkeypatch.setenv("LORALOOP_OPS_KEY", "ops")
+    house.open(access="keys")
+    house.http.headers["Authorization"] = "Bearer app"
+    assert house.post(model="reviews@7").json()["error"]["code"] == "forbidden"
+    house.http.headers["Authorization"] = "Bearer ops"
+    assert house.post(model="reviews@7").status_code == 200
+    assert (house.only().arm, house.only().bucket) == ("pinned", None)
+
+
 def test_an_engine_that_hangs_is_given_up(house: Any) -> None:
     house.open(request_timeout_s=0.2).engine.fault = "hang"
-    assert house.post().status_code == house.post(stream=True).status_code == 503
+    assert house.post().status_code == house.post(stream=True).status_code == 504
 
 
 def test_an_engines_error_inside_a_stream_is_no_success(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +218,7 @@ def test_above_the_bound_in_flight_it_is_429_with_retry_after(house: Any) -> Non
 
 def test_keys_are_wanted_when_one_is_set(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORALOOP_APP_KEY", "s3cret")
-    house.open()
+    house.open(access="keys")
     vote = {"interaction_id": "i", "type": "thumbs", "value": True}
     calls = [("POST", "/v1/chat/completions", CHAT), ("POST", "/v1/feedback", vote), ("GET", "/v1/models", None),
              ("DELETE", "/v1/feedback/f", None)]  # fmt: skip

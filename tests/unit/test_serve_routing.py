@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,32 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import NotReady, UnknownModel
+from core.errors import NotReady, UnknownModel, UnknownVersion
+from core.keys import GRANTABLE, Grant, Limits, Scope
 from serve.routing import ModelRoute, RoutingTable, Target, sticky_bucket, sticky_key
 from serve.switchboard import FORGOTTEN_SECONDS, Poll, Switchboard, create_router
 from serve.tables import TableKeeper
 
 quick = settings(deadline=None, max_examples=60)
 targets = st.builds(Target, st.integers(0, 99), st.text(max_size=8))
-routes = st.builds(ModelRoute, targets, st.none() | targets, st.floats(0, 1), st.text(max_size=8))
+some_targets = st.lists(targets, max_size=2).map(tuple)
+routes = st.builds(ModelRoute, targets, st.none() | targets, st.floats(0, 1), st.text(max_size=8), some_targets)
+words = st.text(max_size=8)
+grants = st.builds(
+    Grant, st.text(max_size=8), st.text(max_size=8), st.lists(st.sampled_from(GRANTABLE), max_size=3).map(tuple),
+    st.none() | st.lists(st.text(max_size=8), max_size=2).map(tuple), st.none() | st.floats(0, 1e10),
+    st.builds(Limits, st.none() | st.integers(1), st.none() | st.integers(1), st.none() | st.integers(1)),
+)  # fmt: skip
 tables = st.builds(
-    RoutingTable, st.lists(st.text(max_size=8), max_size=3).map(tuple), st.dictionaries(st.text(max_size=8), routes)
-)
+    RoutingTable, st.dictionaries(words, st.lists(words, max_size=3).map(tuple)), st.dictionaries(words, routes),
+    st.lists(grants, max_size=3).map(tuple),
+)  # fmt: skip
+KEY = Grant("k1", "digest", (Scope.INFER,))
 
 
 def table(share: float = 0.0, salt: str = "s", champion: int = 1, canary: bool = False) -> RoutingTable:
     new = Target(2, "m-2") if canary else None
-    return RoutingTable(("http://e",), {"m": ModelRoute(Target(champion, f"m-{champion}"), new, share, salt)})
+    return RoutingTable({"http://e": ("base",)}, {"m": ModelRoute(Target(champion, f"m-{champion}"), new, share, salt)})
 
 
 @quick
@@ -34,6 +45,24 @@ def table(share: float = 0.0, salt: str = "s", champion: int = 1, canary: bool =
 def test_a_table_comes_back_from_json_with_the_same_tag(made: RoutingTable) -> None:
     again = RoutingTable.from_json(made.to_json())
     assert again == made and again.etag == made.etag
+
+
+def test_a_version_is_had_by_its_number_and_says_nothing_about_the_split() -> None:
+    made = RoutingTable({}, {"m": ModelRoute(Target(3, "m-3"), Target(4, "m-4"), 0.5, "s", (Target(1, "m-1"),))})
+    for number in (1, 3, 4):
+        choice = made.pinned(f"m@{number}")
+        assert (choice.target, choice.arm, choice.bucket) == (Target(number, f"m-{number}"), "pinned", None)
+    for name in ("m@2", "m@", "m@x", "m@03"):
+        with pytest.raises(UnknownVersion, match="Loaded are: m@1"):
+            made.pinned(name)
+    with pytest.raises(UnknownModel):
+        made.pinned("n@1")
+
+
+def test_only_engines_that_hold_a_version_are_asked_for_it() -> None:
+    made = RoutingTable({"http://a": ("base",), "http://b": ("base", "m-1")}, {})
+    assert made.holders("m-1") == ["http://b"] and made.holders("base") == ["http://a", "http://b"]
+    assert made.holders("m-9") == []
 
 
 def test_equal_tables_have_equal_tags_and_others_others() -> None:
@@ -160,6 +189,19 @@ def test_a_poll_gets_the_table_once_and_then_waits() -> None:
     assert board.gateways()["a"].etag == table().etag
 
 
+def test_keys_go_out_with_whatever_routes_stand_and_routes_with_whatever_keys() -> None:
+    board = Switchboard()
+    board.publish_keys((KEY,))
+    assert board.table is None
+    board.publish(table())
+    assert board.table == replace(table(), keys=(KEY,)) and board.etag == board.table.etag
+    board.publish_keys(())
+    assert board.table == table() and board.etag == table().etag
+    board.publish_keys((KEY,))
+    board.publish(table(0.2))
+    assert board.table == replace(table(0.2), keys=(KEY,))
+
+
 def keeper(cache: Path) -> TableKeeper:
     return TableKeeper(session=None, control_url="http://c", name="g", key="", cache=cache)  # type: ignore[arg-type]
 
@@ -176,7 +218,16 @@ def test_the_last_table_is_on_disk_for_the_next_start(tmp_path: Path) -> None:
     assert second.ready and second.table == table(0.3)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"engines": [], "models": {"m": {}}}'])
+def test_the_keys_are_on_disk_with_the_table_and_none_before_it(tmp_path: Path) -> None:
+    first, second = keeper(tmp_path / "routes.json"), keeper(tmp_path / "routes.json")
+    assert first.keys == ()
+    first._apply(replace(table(), keys=(KEY,)))
+    second.load_cache()
+    assert first.keys == second.keys == (KEY,)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"engines": {}, "models": {"m": {}}}',
+                                  '{"engines": {}, "models": {}, "keys": [{}]}'])  # fmt: skip
 def test_a_spoiled_table_on_disk_does_not_keep_the_gateway_down(tmp_path: Path, text: str) -> None:
     (tmp_path / "routes.json").write_text(text)
     made = keeper(tmp_path / "routes.json")
@@ -194,7 +245,9 @@ def test_a_table_serves_when_the_disk_does_not_take_it(tmp_path: Path) -> None:
 def test_following_goes_on_whatever_control_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.tables.RETRY_SECONDS", 0)
     made = keeper(tmp_path / "routes.json")
-    answers = iter(["[]", '{"engines": 1, "models": {}}', "{", table().to_json()])
+    answers = iter(
+        ["[]", '{"engines": 1, "models": {}}', "{", '{"engines": [], "models": {}, "keys": 1}', table().to_json()]
+    )
 
     async def poll() -> None:
         made._apply(RoutingTable.from_json(next(answers)))

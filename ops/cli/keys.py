@@ -1,0 +1,93 @@
+"""Commands about API keys: create, list, revoke, rotate.
+
+A key goes to stdout, once, and everything that is said of it to stderr.
+"""
+
+from typing import Annotated, Any
+
+import typer
+
+from core.keys import GRANTABLE, read_duration
+from ops.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    ControlClient,
+    DryRun,
+    JsonOption,
+    Yes,
+    agreed,
+    settings_from,
+    show,
+    tell,
+)
+
+SCOPES = ", ".join(GRANTABLE)
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as in llk_<id>_….")]
+Name = Annotated[str, typer.Argument(help="Whose key it is.")]
+Scopes = Annotated[list[str], typer.Option("--scope", help=f"What it opens; again for more. One of: {SCOPES}.")]
+Models = Annotated[list[str], typer.Option("--model", help="A model it may use; again for more. Default: all.")]
+Expires = Annotated[str | None, typer.Option("--expires", help="90d, 12h, 30m, 45s. Default: never.")]
+Requests = Annotated[int | None, typer.Option("--requests-per-minute", min=1, help="In each gateway process.")]
+Tokens = Annotated[int | None, typer.Option("--tokens-per-minute", min=1, help="In each gateway process.")]
+Concurrent = Annotated[int | None, typer.Option("--concurrent", min=1, help="Requests at once, likewise.")]
+Grace = Annotated[str, typer.Option("--grace", help="How long the old secret still opens: 1h, 0.")]
+
+keys_app = typer.Typer(help="API keys: what opens what, and how much of it.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for name, command in (("create", create), ("list", listing), ("revoke", revoke), ("rotate", rotate)):
+        keys_app.command(name=name)(command)
+    app.add_typer(keys_app, name="keys")
+
+
+def create(name: Name, scope: Scopes, model: Models = [], expires: Expires = None,  # noqa: B006  Typer copies it
+           requests_per_minute: Requests = None, tokens_per_minute: Tokens = None, concurrent: Concurrent = None,
+           config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
+    """Make a key and print it, this once."""
+    body = {
+        "name": name,
+        "scopes": scope,
+        "models": model or None,
+        "expires_in_s": read_duration(expires).total_seconds() if expires else None,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "concurrent": concurrent,
+    }
+    made = _client(config).post("/api/keys", body)
+    print(made["key"])
+    tell(f"The key {made['id']} of {name} is shown only now. It opens: {', '.join(scope)}.")
+
+
+def listing(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """List all keys, the revoked too; never their secrets."""
+    rows = _client(config).get("/api/keys")
+    columns = {"id": "id", "name": "name", "opens": "scopes", "uses": "models", "requests_per_minute": "requests/min",
+               "tokens_per_minute": "tokens/min", "concurrent": "at once", "created": "created (UTC)",
+               "creator": "by", "expires": "expires (UTC)", "rotated": "rotated (UTC)",
+               "revoked": "revoked (UTC)"}  # fmt: skip
+    if not json:
+        for row in rows:
+            row["opens"] = " ".join(row["scopes"])
+            row["uses"] = " ".join(row["models"]) if row["models"] else "all"
+    show(rows, json, columns, "No keys yet. Make one with: loraloop keys create NAME --scope infer")
+
+
+def revoke(identity: KeyId, yes: Yes = False, dry_run: DryRun = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """End a key for good; gateways refuse it within a second."""
+    if agreed(f"The key {identity} opens nothing any more, for good.", yes, dry_run):
+        _client(config).post(f"/api/keys/{identity}/revoke", {})
+        tell("Revoked.")
+
+
+def rotate(identity: KeyId, grace: Grace = "0", config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Give a key a new secret and print it, this once; scopes and limits stay."""
+    made = _client(config).post(f"/api/keys/{identity}/rotate", {"grace_s": read_duration(grace).total_seconds()})
+    print(made["key"])
+    tell(f"The key {identity} has a new secret, shown only now. The old one "
+         + ("opens nothing any more." if grace == "0" else f"opens for {grace}."))  # fmt: skip
+
+
+def _client(config: Any) -> ControlClient:
+    return ControlClient(settings_from(config))

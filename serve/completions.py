@@ -1,0 +1,233 @@
+"""The completion routes, as plain ASGI: every request of every app goes through here.
+
+It owns a request's way through the gateway: read, choose a version, forward, capture, answer. It must not
+know where the routing table comes from nor what is done with what it captured. FastAPI would cost more
+than all of it; see docs/bench-gateway.md.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from core import keys
+from core.clock import Clock
+from core.errors import BodyTooLarge, EngineDown, InputError, LoraLoopError
+from core.http import bug, refusal
+from core.records import Endpoint
+from serve.access import Access, Pass
+from serve.capture import Recorder, StreamTee, answer_of
+from serve.exchange import Exchange, open_exchange
+from serve.metrics import Metrics
+from serve.tables import TableKeeper
+from serve.upstream import Call, Upstream
+
+ENDPOINTS: dict[str, Endpoint] = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
+PATHS: dict[Endpoint, str] = {endpoint: path for path, endpoint in ENDPOINTS.items()}
+JSON = (b"content-type", b"application/json")
+EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+# The last event of a stream; by then the exchange must be captured.
+DONE = b"data: [DONE]"
+BODY_SECONDS = 60.0
+CLIENT_GONE = 499
+
+
+class ClientGone(Exception):
+    """The client closed its connection before it was answered."""
+
+
+class Completions:
+    """Serves the completion routes. Its collaborators come in through the constructor."""
+
+    def __init__(self, *, tables: TableKeeper, upstream: Upstream, recorder: Recorder, metrics: Metrics,
+                 access: Access, clock: Clock, max_body_bytes: int) -> None:  # fmt: skip
+        self.tables = tables
+        self.upstream = upstream
+        self.recorder = recorder
+        self.metrics = metrics
+        self.access = access
+        self.clock = clock
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request. The answer's `id` is what feedback names."""
+        started = time.perf_counter()
+        try:
+            admission = self.access.admit(_authorization(scope), keys.Scope.INFER)
+            exchange = None
+            try:
+                content = await read_body(scope, receive, self.max_body_bytes)
+                exchange = open_exchange(content, ENDPOINTS[scope["path"]], self.tables.table, admission, started)
+                exchange.told = _told(admission, exchange)
+                await self._until_gone(exchange, receive, send)
+            finally:
+                admission.release(exchange.tokens if exchange else 0)
+        except ClientGone:
+            return
+        except LoraLoopError as error:
+            await refusal(error)(scope, receive, send)
+        except Exception as error:
+            await bug(error)(scope, receive, send)
+
+    async def _until_gone(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        """Forwards, but stops when the client goes: an answer that nobody reads must not cost an engine."""
+        work = asyncio.current_task()
+        assert work is not None
+        watch = asyncio.create_task(_when_gone(receive, work.cancel))
+        try:
+            with self.tables.flying(exchange.choice.model, exchange.choice.target.version):
+                await (self._stream if exchange.streamed else self._whole)(exchange, send)
+        except asyncio.CancelledError:
+            if not watch.done():
+                raise  # the server ends
+            work.uncancel()
+            raise ClientGone from None
+        finally:
+            watch.cancel()
+
+    def _post(self, exchange: Exchange) -> Call:
+        headers = {"Content-Type": "application/json", "X-Request-Id": exchange.engine_id}
+        engines = self.tables.table.holders(exchange.choice.target.engine_name)
+        return self.upstream.post(engines, PATHS[exchange.endpoint], exchange.upstream_body(), headers)
+
+    async def _whole(self, exchange: Exchange, send: Send) -> None:
+        try:
+            async with self._post(exchange) as upstream:
+                content, status = await upstream.read(), upstream.status
+        except asyncio.CancelledError:
+            self._record(exchange, status=CLIENT_GONE)
+            raise
+        except LoraLoopError as error:
+            self._record(exchange, status=error.status)
+            raise
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self._record(exchange, status=EngineDown.status)
+            raise EngineDown("The engine broke off while it answered.", hint="Try again.") from error
+        data = orjson.loads(content) if status == 200 else {}
+        text, finish = answer_of(data.get("choices", ()))
+        self._record(exchange, status=status, answer=text, finish=finish, usage=data.get("usage") or {})
+        await send_whole(send, exchange, status, content)
+
+    async def _stream(self, exchange: Exchange, send: Send) -> None:
+        """Passes the engine's events on as they come, the last one once all are captured."""
+        tee, status, recorded = StreamTee(), CLIENT_GONE, False
+        try:
+            async with self._post(exchange) as upstream:
+                if upstream.status != 200:
+                    status = upstream.status
+                    await send_whole(send, exchange, status, await upstream.read())
+                    return
+                await send({"type": "http.response.start", "status": 200, "headers": [EVENTS, *exchange.told]})
+                async for event in events(upstream):
+                    if exchange.first_byte is None:
+                        exchange.first_byte = time.perf_counter()
+                    only_usage = tee.take(event)
+                    if only_usage and not exchange.wants_usage:
+                        continue
+                    if event.startswith(DONE):
+                        recorded = self._record_stream(exchange, 500 if tee.failed else 200, tee)
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
+                if not recorded:
+                    recorded = self._record_stream(exchange, 500, tee)
+                await send({"type": "http.response.body", "body": b""})
+        except LoraLoopError as error:
+            status = error.status
+            raise
+        except (aiohttp.ClientError, TimeoutError):
+            recorded = self._record_stream(exchange, EngineDown.status, tee)
+            broken = stream_error("The engine broke off while it answered. Try again.")
+            await send({"type": "http.response.body", "body": broken})
+        finally:
+            if not recorded:
+                self._record_stream(exchange, status, tee)
+
+    def _record_stream(self, exchange: Exchange, status: int, tee: StreamTee) -> bool:
+        self._record(exchange, status=status, answer="".join(tee.text), finish=tee.finish_reason, usage=tee.usage)
+        return True
+
+    def _record(self, exchange: Exchange, *, status: int, answer: str | None = None, finish: str | None = None,
+                usage: dict[str, Any] | None = None) -> None:  # fmt: skip
+        usage = usage or {}
+        exchange.tokens = usage.get("total_tokens") or 0
+        interaction = exchange.interaction(self.clock, status=status, answer=answer, finish=finish, usage=usage)
+        self.recorder.record(interaction)
+        self.metrics.observe(interaction)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The request's body, at most `limit` bytes long. Raises BodyTooLarge, InputError, ClientGone."""
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if int(length) > limit:
+        raise _too_large(limit)
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        return message.get("body", b"")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while message["type"] == "http.request":
+                size += len(message.get("body", b""))
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(message.get("body", b""))
+                if not message.get("more_body"):
+                    return b"".join(parts)
+                message = await receive()
+    except TimeoutError:
+        raise InputError(f"The body was not whole after {BODY_SECONDS:.0f} s.", hint="Send it faster.") from None
+    raise ClientGone
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {limit} bytes.", hint="Send less at once.")
+
+
+async def _when_gone(receive: Receive, tell: Callable[[], object]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    tell()
+
+
+async def send_whole(send: Send, exchange: Exchange, status: int, content: bytes) -> None:
+    """Sends an engine's answer as it came."""
+    headers = [JSON, (b"content-length", b"%d" % len(content)), *exchange.told]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def events(upstream: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The server-sent events of a response, each with the blank line that ends it."""
+    rest = b""
+    async for chunk in upstream.content.iter_any():
+        if not rest and chunk.endswith(b"\n\n") and chunk.count(b"\n\n") == 1:
+            yield chunk  # as engines send them: one event at a time
+            continue
+        *whole, rest = (rest + chunk).split(b"\n\n")
+        for event in whole:
+            yield event + b"\n\n"
+    if rest:
+        yield rest
+
+
+def stream_error(message: str) -> bytes:
+    """An error as a stream's last event, since its status was sent long ago."""
+    body = {"error": {"message": message, "type": "server_error", "param": None, "code": "engine_down"}}
+    return b"data: " + orjson.dumps(body) + b"\n\n"
+
+
+def _authorization(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return str(value, "latin-1")
+    return None
+
+
+def _told(admission: Pass, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """The headers that go with an answer: its id, who gave it, and what is left of the key's limits."""
+    version = f"{exchange.choice.model}@{exchange.choice.target.version}"
+    told = [(b"x-request-id", exchange.id.encode()), (b"x-loraloop-version", version.encode())]
+    return told + [(name.encode(), value.encode()) for name, value in admission.headers.items()]
