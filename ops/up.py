@@ -150,13 +150,14 @@ class Stack:
             base = prepare(self.settings.base_model, self.tell)
             tell_first_key(self.settings, self.tell)
             engine = None if self.settings.engine.urls else self._start_engine(base)
-            self._add("control", self.settings.control.listen)
-            self._add("gateway", self.settings.gateway.listen)
             if engine:
                 self.tell("Starting the engine (vLLM); this takes up to a minute or so")
                 seconds = engine.wait_ready()
                 self.tell(f"Engine ready after {seconds:.0f} s; checking that adapters leave the base model alone")
                 self.tell(f"Self-check: {self._check(engine, base)}")
+            # Not before: control checks the engine too, and two checks at once would take each other's adapters.
+            self._add("control", self.settings.control.listen)
+            self._add("gateway", self.settings.gateway.listen)
             self._await(f"{self.settings.control_url}/ready", "control")
             self._await(f"http://{self.settings.gateway.listen}/ready", "gateway")
         except BaseException:
