@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-bench
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-unit check lock docs bench-lora bench-gateway bench-faults bench-switch clean help
+.PHONY: install demo test test-unit test-clients check lock docs bench-lora bench-gateway bench-faults bench-switch clean help
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -18,11 +19,15 @@ $(STAMP): requirements.lock pyproject.toml scripts/install.sh
 demo: $(STAMP) ## The whole loop on real human ratings; about 20 minutes on 2 cores
 	$(BIN)/loraloop demo $(DEMO)
 
-test: $(STAMP) ## All tests, real engine and real training included
-	$(BIN)/python -m pytest
+test: $(STAMP) ## All tests but slow clients, real engine and real training included
+	$(BIN)/python -m pytest -m "not slow"
 
 test-unit: $(STAMP) ## The quick tests alone
 	$(BIN)/python -m pytest tests/unit
+
+test-clients: $(STAMP) ## The gateway before clients from outside: openai (Python, Node), LangChain, vllm bench, schemathesis
+	$(BIN)/python -m pytest -rs tests/integration/test_clients.py tests/integration/test_langchain.py \
+	    tests/integration/test_bench_serve.py tests/integration/test_schema.py tests/integration/test_node.py
 
 check: $(STAMP) ## ruff, pyright, import-linter, docs in step with the code
 	$(BIN)/ruff check .
@@ -36,8 +41,15 @@ docs: $(STAMP) ## Write the generated references
 bench-lora: $(STAMP) ## Base, stock adapters and ours on the CPU, side by side
 	$(BIN)/python -m bench.lora
 
-bench-gateway: $(STAMP) ## What the gateway adds to a request, beside its peers
+bench-gateway: $(STAMP) $(PEERS)/.installed ## What the gateway adds to a request, beside its peers
 	$(BIN)/python -m bench.gateway $(BENCH)
+
+# Line by line, so that one peer that cannot be had leaves the others; it is then tried again the next time.
+$(PEERS)/.installed: bench/peers/requirements.txt | $(STAMP)
+	@echo "Installing the peers into $(PEERS); some minutes"
+	@$(BIN)/python -m venv $(PEERS)
+	@grep -v '^#' $< | xargs -n 1 $(PEERS)/bin/pip install --quiet --disable-pip-version-check && touch $@ || \
+		echo "A peer could not be installed into $(PEERS); the benchmark goes on without it." >&2
 
 bench-faults: $(STAMP) ## 200 kills under load: what is lost, doubled, and how soon all is back
 	$(BIN)/python -m bench.faults $(FAULTS)

@@ -69,7 +69,7 @@ def write_nginx(folder: Path, port: int) -> list[str]:
         folder=folder, port=port, models=orjson.dumps(models).decode(), completion=orjson.dumps(COMPLETION).decode()
     )
     (folder / "nginx.conf").write_text(text, encoding="utf-8")
-    return ["nginx", "-e", str(folder / "nginx-start.log"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    return ["nginx", "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
 def events(asked: dict[str, Any]) -> list[bytes | None]:

@@ -12,20 +12,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import yaml
 
 from bench.canned import write_nginx
 from bench.load import Client
 from bench.processes import free_port
+from core.basemodel import prepare
 from core.errors import LoraLoopError
-from serve.engine import last_error, stop_group
+from core.settings import EngineSettings
+from serve.engine import EngineProcess, last_error, stop_group
 from serve.routing import ModelRoute, RoutingTable, Target
 
-CLIENT = Client(key="bench-app-key", model="reviews")
+CLIENT = Client(key="sk-bench-on-loopback-alone", model="reviews")
+INTERNAL_KEY = "bench-internal-key"
 CHAMPION, CANARY = 7, 8
 NAME = "bench"
+PEERS = Path(__file__).with_name("peers")
 SERVED = rf'^loraloop_requests_total{{model="{CLIENT.model}",status="200",version="%d"}} (\S+)'
 START_SECONDS = 90
 STOP_SECONDS = 5
@@ -105,13 +109,14 @@ def ours(upstream: str, folder: Path, engine_names: tuple[str, str] = ("reviews-
     }
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
     command = [sys.executable, "-m", "ops.cli.app", "gateway", "--config", str(config)]
-    keys = {"LORALOOP_APP_KEY": CLIENT.key, "LORALOOP_INTERNAL_KEY": "bench-internal-key"}
+    keys = {"LORALOOP_APP_KEY": CLIENT.key, "LORALOOP_INTERNAL_KEY": INTERNAL_KEY}
     return started(command, port, folder / "gateway.log", keys)
 
 
 def check_ours(url: str) -> str:
     """What the gateway itself counted, as one line. Raises StartFailed if a part of it was not at work."""
-    with urlopen(f"{url}/metrics", timeout=30) as answer:
+    asked = Request(f"{url}/metrics", headers={"Authorization": f"Bearer {INTERNAL_KEY}"})
+    with urlopen(asked, timeout=30) as answer:
         metrics = answer.read().decode()
     served = {
         version: int(float(found[1])) if (found := re.search(SERVED % version, metrics, re.MULTILINE)) else 0
@@ -129,3 +134,50 @@ def bare(upstream: str, folder: Path) -> Started:
     """FastAPI and aiohttp with nothing on, in our own environment and so at our versions."""
     port = free_port()
     return started([sys.executable, "-m", "bench.peers.bare", upstream, str(port)], port, folder / "bare.log")
+
+
+def litellm(upstream: str, folder: Path, binaries: Path) -> Started:
+    """LiteLLM's proxy, one worker, logging off; it does not start without a key."""
+    port = free_port()
+    command = [
+        *_peer(binaries, "litellm"), "--config", str(PEERS / "litellm.yaml"),
+        "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1",
+    ]  # fmt: skip
+    quiet = {
+        "BENCH_UPSTREAM": f"{upstream}/v1",
+        "LITELLM_MASTER_KEY": CLIENT.key,
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_MODE": "PRODUCTION",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
+    return started(command, port, folder / "litellm.log", quiet)
+
+
+def vllm_router(upstream: str, folder: Path, binaries: Path) -> Started:
+    """vLLM's router before its only worker, logging off."""
+    port = free_port()
+    command = [
+        *_peer(binaries, "vllm-router"), "--worker-urls", upstream, "--policy", "round_robin",
+        "--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(free_port()), "--log-level", "error",
+    ]  # fmt: skip
+    return started(command, port, folder / "vllm-router.log")
+
+
+def _peer(binaries: Path, name: str) -> list[str]:
+    program = binaries / name
+    if not program.is_file():
+        raise StartFailed(f"There is no {program}.", hint="Make the peers' environment with: make bench-gateway")
+    return [str(program)]
+
+
+@contextmanager
+def engine(folder: Path) -> Iterator[tuple[str, str]]:
+    """The real vLLM with the packaged base model: its URL and the model's name."""
+    base = prepare("smollm2-135m-instruct", lambda _: None)
+    settings = EngineSettings(listen=f"127.0.0.1:{free_port()}")
+    process = EngineProcess(settings, base.path, base.name, folder / "engine.log")
+    try:
+        process.wait_ready()
+        yield process.url, base.name
+    finally:
+        process.stop()

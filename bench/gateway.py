@@ -1,138 +1,121 @@
 """What the gateway adds to a request, beside its peers, in one run on one machine.
 
-It owns turns, medians and the report; it must not know how a contender is started or a load made.
+It owns the phases and the result; it must not know how a contender is started or a load made.
 
     python -m bench.gateway
 
 Every contender stands before the same canned upstream and all are measured in turns, so that a noisy minute
-falls on all alike. The last line is one JSON object; progress goes to stderr.
+falls on all alike. The last line is one JSON object; progress goes to stderr. See docs/bench-gateway.md.
 """
 
 import argparse
 import json
 import shutil
 import signal
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from bench import contenders
-from bench.contenders import CLIENT
-from bench.load import Turn
+from bench.contenders import CLIENT, StartFailed
+from bench.turns import (
+    BARE,
+    DIRECT,
+    OURS,
+    Figures,
+    compare,
+    measure_decoding,
+    measure_streams,
+    measure_whole,
+    say,
+    summarize,
+)
 from core.errors import LoraLoopError
 
-DIRECT, OURS, BARE = "direct", "ours", "fastapi_aiohttp"
-CONNECTIONS = (1, 32)
-WARM_SECONDS = 1
-STREAMS = 10
+PEERS = {"litellm": contenders.litellm, "vllm_router": contenders.vllm_router}
+# The gateway's spool must lie on a disk, which a folder for temporary files may not be.
 SPOOL_DISK = Path("data")
-Turns = dict[str, dict[int, list[Turn]]]
 
 
-def say(text: str) -> None:
-    """Progress, on stderr so that the last line of stdout stays the result."""
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
-
-
-def in_turns(names: list[str], turn: int) -> list[str]:
-    """The names, begun one further each turn, so that none always follows the same."""
-    start = turn % len(names)
-    return names[start:] + names[:start]
-
-
-def measure_whole(urls: Mapping[str, str], rounds: int, seconds: float) -> Turns:
-    """Latency and rate of each, measured in turns after one unmeasured turn."""
-    turns: Turns = {name: {connections: [] for connections in CONNECTIONS} for name in urls}
-    for url in urls.values():
-        CLIENT.press(url, CONNECTIONS[-1], WARM_SECONDS)
-    for number in range(rounds):
-        for connections in CONNECTIONS:
-            for name in in_turns(list(urls), number):
-                turns[name][connections].append(CLIENT.press(urls[name], connections, seconds))
-        latest = {name: (t[1][-1].p50_ms, round(t[32][-1].rps)) for name, t in turns.items()}
-        say(f"round {number + 1}: (p50 in ms at 1 connection, requests/s at 32) {latest}")
-    return turns
-
-
-def measure_streams(urls: Mapping[str, str], rounds: int) -> dict[str, float]:
-    """Added µs per chunk of each but direct: the median over rounds of its median minus direct's."""
-    added: dict[str, list[float]] = {name: [] for name in urls if name != DIRECT}
-    for number in range(-1, rounds):
-        delays = {name: CLIENT.chunk_delay_us(urls[name], STREAMS) for name in in_turns(list(urls), number)}
-        if number >= 0:
-            for name, values in added.items():
-                values.append(delays[name] - delays[DIRECT])
-    return {name: round(statistics.median(values), 1) for name, values in added.items()}
-
-
-def summarize(turns: Turns) -> dict[str, dict[str, float]]:
-    """Medians over rounds for each but direct; what is added is taken within the round."""
-    direct = turns[DIRECT][1]
-    return {
-        name: {
-            "c1_p50_added_ms": round(
-                statistics.median(a.p50_ms - b.p50_ms for a, b in zip(own[1], direct, strict=True)), 3
-            ),
-            "c32_rps": round(statistics.median(turn.rps for turn in own[32])),
-        }
-        for name, own in turns.items()
-        if name != DIRECT
-    }
-
-
-def report(figures: Mapping[str, Mapping[str, float]]) -> None:
-    """Each contender beside the bare proxy, on stderr."""
-    for name, own in figures.items():
-        added, rate = (own[key] / figures[BARE][key] for key in ("c1_p50_added_ms", "c32_rps"))
-        say(f"{name}: {dict(own)}; of {BARE}'s: {added:.2f} of the latency, {rate:.2f} of the rate")
-
-
-def whole(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """The figures of whole answers, by contender."""
+def answer_whole(folder: Path, options: argparse.Namespace) -> Figures:
+    """Latency and rate of whole answers, by contender."""
     with ExitStack() as stack:
         upstream = stack.enter_context(contenders.nginx(folder))
         urls = {DIRECT: upstream}
         urls[OURS] = stack.enter_context(contenders.ours(upstream, folder / "whole"))
         urls[BARE] = stack.enter_context(contenders.bare(upstream, folder))
-        figures = summarize(measure_whole(urls, options.rounds, options.seconds))
+        if not options.no_peers:
+            urls |= start_peers(stack, upstream, folder, options.peers / "bin")
+        figures = summarize(measure_whole(CLIENT, urls, options.rounds, options.seconds))
         say(f"ours counted: {contenders.check_ours(urls[OURS])}")
-    report(figures)
+    for line in compare(figures):
+        say(line)
     return figures
 
 
-def streamed(folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Added µs per chunk, by contender."""
+def start_peers(stack: ExitStack, upstream: str, folder: Path, binaries: Path) -> dict[str, str]:
+    """The URLs of those peers that could be started; why another could not goes to stderr."""
+    urls = {}
+    for name, start in PEERS.items():
+        say(f"starting {name}")
+        try:
+            urls[name] = stack.enter_context(start(upstream, folder, binaries))
+        except StartFailed as error:
+            say(f"{name} is left out: {error}")
+    return urls
+
+
+def answer_streams(folder: Path, rounds: int) -> float:
+    """What ours adds to a streamed chunk, in µs."""
     with ExitStack() as stack:
         upstream = stack.enter_context(contenders.streams(folder))
         urls = {DIRECT: upstream}
         urls[OURS] = stack.enter_context(contenders.ours(upstream, folder / "streamed"))
         urls[BARE] = stack.enter_context(contenders.bare(upstream, folder))
-        added = measure_streams(urls, options.rounds)
+        added = measure_streams(CLIENT, urls, rounds)
     say(f"added to a streamed chunk, in µs: {added}")
-    return added
+    return added[OURS]
+
+
+def answer_by_engine(folder: Path, rounds: int) -> float:
+    """The real engine's tokens/s through our gateway over its tokens/s direct."""
+    say("starting the real engine")
+    with ExitStack() as stack:
+        url, model = stack.enter_context(contenders.engine(folder))
+        gateway = stack.enter_context(contenders.ours(url, folder / "engine", (model, model)))
+        sides = {DIRECT: (url, model), OURS: (gateway, CLIENT.model)}
+        measure_decoding(CLIENT, sides, rounds, stream=True)
+        return measure_decoding(CLIENT, sides, rounds, stream=False)
 
 
 def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The whole result."""
-    figures = whole(folder, options)
-    chunks = streamed(folder, options)
-    own = figures.pop(OURS) | {"stream_chunk_us": chunks[OURS]}
-    return {"ours": own, "peers": {"litellm": None, "vllm_router": None} | figures, "engine_ratio": None}
+    figures = answer_whole(folder, options)
+    added = answer_streams(folder, options.rounds)
+    ratio = None if options.no_engine else answer_by_engine(folder, options.rounds)
+    return {
+        "ours": figures[OURS] | {"stream_chunk_us": added},
+        "peers": {name: figures.get(name) for name in (BARE, *PEERS)},
+        "engine_ratio": ratio,
+    }
 
 
 def parse() -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(
-        description=(__doc__ or "").split("\n\n")[0],
-        epilog="It needs nginx and wrk: apt-get install -y nginx-light wrk. See docs/bench-gateway.md.",
+        description=(__doc__ or "").split("\n\n", maxsplit=1)[0],
+        epilog="Needs nginx and wrk (apt-get install -y nginx-light wrk). A full run takes some 7 minutes on 2 cores; "
+        "--no-peers --no-engine some 90 seconds.",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="turns of which the median is taken")
-    parser.add_argument("--seconds", type=float, default=3, help="length of one measurement with wrk")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of which the median is taken; default 5")
+    parser.add_argument("--seconds", type=int, default=3, help="length of one measurement with wrk; default 3")
+    parser.add_argument("--no-peers", action="store_true", help="leave LiteLLM and vllm-router out")
+    parser.add_argument("--no-engine", action="store_true", help="leave the real vLLM out")
+    parser.add_argument(
+        "--peers", type=Path, default=Path(".venv-bench"), help="environment of the peers; default .venv-bench"
+    )
     return parser.parse_args()
 
 
@@ -142,8 +125,9 @@ def main() -> None:
     missing = [program for program in ("nginx", "wrk") if shutil.which(program) is None]
     if missing:
         sys.exit(f"{' and '.join(missing)} cannot be found. On Debian: apt-get install -y nginx-light wrk")
-    # As on Ctrl-C: every block is left, and with it end the processes that it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Either way every block is left, and with it end the processes that it started.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     SPOOL_DISK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SPOOL_DISK, prefix="bench-") as name:
         try:

@@ -3,8 +3,10 @@
 It owns how latency, rate and delay are measured over HTTP; it must not know who answers.
 """
 
+import asyncio
 import http.client
 import json
+import random
 import statistics
 import subprocess
 import time
@@ -12,12 +14,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
+
 from bench.canned import CHUNKS, STAMP
 from core.errors import LoraLoopError
 
 SCRIPT = Path(__file__).with_name("chat.lua")
 CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
 TIMEOUT_SECONDS = 30
+ENGINE_SECONDS = 600
+DECODES = 32
+PROMPT_TOKENS = 16
+DECODE_TOKENS = 24
 
 
 class LoadFailed(LoraLoopError):
@@ -44,10 +53,10 @@ class Client:
         """The headers of a request."""
         return {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
 
-    def press(self, url: str, connections: int, seconds: float) -> Turn:
+    def press(self, url: str, connections: int, seconds: int) -> Turn:
         """wrk with one thread and so many connections. Raises LoadFailed if one answer was no success."""
         command = [
-            "wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds:.0f}s",
+            "wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
             "--timeout", f"{TIMEOUT_SECONDS}s", "--script", str(SCRIPT), url + CHAT, "--", self.key, self.model,
         ]  # fmt: skip
         return parse_wrk(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -69,6 +78,25 @@ class Client:
                 delays += _delays(connection.getresponse())
         return statistics.median(delays)
 
+    async def token_rate(self, url: str, model: str, *, stream: bool) -> float:
+        """Tokens a second of `DECODES` completions at once, their prompts drawn anew so that no cache serves them."""
+        timeout = aiohttp.ClientTimeout(total=ENGINE_SECONDS)
+        connector = aiohttp.TCPConnector(limit=DECODES)
+        async with aiohttp.ClientSession(headers=self.headers, timeout=timeout, connector=connector) as session:
+
+            async def decode() -> None:
+                prompt = [random.randrange(100, 40_000) for _ in range(PROMPT_TOKENS)]
+                body = {"model": model, "prompt": prompt, "max_tokens": DECODE_TOKENS, "ignore_eos": True,
+                        "temperature": 0, "user": f"user-{prompt[0]}", "stream": stream}  # fmt: skip
+                async with session.post(url + COMPLETIONS, json=body) as answer:
+                    content = await answer.read()
+                    if answer.status != 200:
+                        raise LoadFailed(f"A completion was answered with {answer.status}: {content[:200]!r}.")
+
+            began = time.perf_counter()
+            await asyncio.gather(*(decode() for _ in range(DECODES)))
+            return DECODES * DECODE_TOKENS / (time.perf_counter() - began)
+
     def _body(self, *, stream: bool) -> str:
         question = {"role": "user", "content": "The battery lasts two days, but the speaker is poor."}
         return json.dumps({"model": self.model, "user": "user-1", "messages": [question], "stream": stream})
@@ -78,7 +106,7 @@ def parse_wrk(output: str) -> Turn:
     """The figures in the last line that chat.lua writes. Raises LoadFailed."""
     p50_us, requests, duration_us, failed = (int(word) for word in output.splitlines()[-1].split())
     if failed or not requests:
-        raise LoadFailed(f"{failed} requests failed and {requests} were answered.")
+        raise LoadFailed(f"{requests} requests were answered and {failed} failed.")
     return Turn(p50_us / 1000, requests / duration_us * 1e6)
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from core.errors import Forbidden, InputError, KeyRefused, LimitReached, LoraLoopError
+from core.errors import BodyTooLarge, Forbidden, InputError, KeyRefused, LimitReached, LoraLoopError
 from core.keys import Scope
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ async def read_json(request: Request, limit: int) -> Any:
         async for part in request.stream():
             size += len(part)
             if size > limit:
-                raise InputError(f"The body is larger than {limit} bytes.", hint="Send less at once.")
+                raise BodyTooLarge(f"The body is larger than {limit} bytes.", hint="Send less at once.")
             parts.append(part)
     except ClientDisconnect as error:
         raise InputError("The client went away before its body was whole.") from error

@@ -45,11 +45,28 @@ def from_request(endpoint: Endpoint, body: dict[str, Any]) -> Prompt | None:
         match message:
             case {"role": "tool"} | {"tool_calls": [_, *_]}:
                 return None
-            case {"role": str(role), "content": str(content)}:
-                pairs.append((role, content))
+            case {"role": str(role), "content": content} if (text := _text(content)) is not None:
+                pairs.append((role, text))
             case _:
                 return None
     return Chat(tuple(pairs))
+
+
+def _text(content: Any) -> str | None:
+    """A message's content as text, or None when it is more. Parts are joined by lines, as vLLM joins them."""
+    match content:
+        case str():
+            return content
+        case [_, *_] if all(_is_text(part) for part in content):
+            return "\n".join(part["text"] for part in content)
+    return None
+
+
+def _is_text(part: Any) -> bool:
+    match part:
+        case {"type": "text", "text": str()}:
+            return True
+    return False
 
 
 def subject(prompt: Prompt) -> str:

@@ -20,7 +20,8 @@ from core.keys import Scope
 from core.settings import Settings
 from core.spool import SpoolWriter
 from feedback import routes as feedback_routes
-from serve import openai
+from feedback.signals import MAX_BATCH, Signal
+from serve import openai, schema
 from serve.access import Access, create_access
 from serve.capture import Recorder
 from serve.completions import ENDPOINTS, Completions
@@ -95,6 +96,7 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
         feedback_routes.create_router(spool=spool, clock=clock, count=lambda kind: metrics.feedback.labels(kind).inc()),
         dependencies=feedback,
     )
+    schema.describe(app, signal=Signal.model_json_schema(), most_signals=MAX_BATCH)
     _add_signals(app, recorder, metrics, access)
     return app
 

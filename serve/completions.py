@@ -28,7 +28,7 @@ from serve.upstream import Call, Upstream
 
 ENDPOINTS: dict[str, Endpoint] = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
 PATHS: dict[Endpoint, str] = {endpoint: path for path, endpoint in ENDPOINTS.items()}
-JSON = (b"content-type", b"application/json")
+JSON = "application/json"
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 # The last event of a stream; by then the exchange must be captured.
 DONE = b"data: [DONE]"
@@ -97,7 +97,7 @@ class Completions:
     async def _whole(self, exchange: Exchange, send: Send) -> None:
         try:
             async with self._post(exchange) as upstream:
-                content, status = await upstream.read(), upstream.status
+                content, status, kind = await upstream.read(), upstream.status, upstream.headers.get("Content-Type")
         except asyncio.CancelledError:
             self._record(exchange, status=CLIENT_GONE)
             raise
@@ -110,7 +110,7 @@ class Completions:
         data = orjson.loads(content) if status == 200 else {}
         text, finish = answer_of(data.get("choices", ()))
         self._record(exchange, status=status, answer=text, finish=finish, usage=data.get("usage") or {})
-        await send_whole(send, exchange, status, content)
+        await send_whole(send, exchange, status, content, kind)
 
     async def _stream(self, exchange: Exchange, send: Send) -> None:
         """Passes the engine's events on as they come, the last one once all are captured."""
@@ -119,7 +119,8 @@ class Completions:
             async with self._post(exchange) as upstream:
                 if upstream.status != 200:
                     status = upstream.status
-                    await send_whole(send, exchange, status, await upstream.read())
+                    kind = upstream.headers.get("Content-Type")
+                    await send_whole(send, exchange, status, await upstream.read(), kind)
                     return
                 await send({"type": "http.response.start", "status": 200, "headers": [EVENTS, *exchange.told]})
                 async for event in events(upstream):
@@ -192,9 +193,9 @@ async def _when_gone(receive: Receive, tell: Callable[[], object]) -> None:
     tell()
 
 
-async def send_whole(send: Send, exchange: Exchange, status: int, content: bytes) -> None:
-    """Sends an engine's answer as it came."""
-    headers = [JSON, (b"content-length", b"%d" % len(content)), *exchange.told]
+async def send_whole(send: Send, exchange: Exchange, status: int, content: bytes, kind: str | None) -> None:
+    """Sends an engine's answer as it came, of the media type that it was said to be."""
+    headers = [(b"content-type", (kind or JSON).encode()), (b"content-length", b"%d" % len(content)), *exchange.told]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 

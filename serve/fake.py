@@ -91,7 +91,8 @@ class FakeEngine:
         words = self.answer(model, str(prompt)).split(" ")
         usage = {"prompt_tokens": len(str(prompt).split()), "completion_tokens": len(words)}
         usage["total_tokens"] = sum(usage.values())
-        head = {"id": ("chatcmpl-" if chat else "cmpl-") + request_id, "model": model, "created": 0}
+        kind = f"chat.completion{'.chunk' if body.get('stream') else ''}" if chat else "text_completion"
+        head = {"id": ("chatcmpl-" if chat else "cmpl-") + request_id, "object": kind, "model": model, "created": 0}
         if body.get("stream"):
             asked = (body.get("stream_options") or {}).get("include_usage")
             return 200, list(_events(head, chat, words, usage if asked else None))

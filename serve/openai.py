@@ -1,11 +1,11 @@
-"""The small OpenAI routes beside completions: which models there are.
+"""The small OpenAI routes beside completions: which models there are, and the document of all routes.
 
 It owns their shapes; it must not know who serves a model nor why.
 """
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from core.errors import UnknownModel
 from serve.routing import ModelRoute
@@ -16,17 +16,21 @@ def create_router(tables: TableKeeper) -> APIRouter:
     """The reading routes under /v1 for apps."""
     router = APIRouter()
 
+    @router.get("/openapi.json", include_in_schema=False)
+    async def document(request: Request) -> dict[str, Any]:
+        return request.app.openapi()
+
     @router.get("/v1/models")
     async def models() -> dict[str, Any]:
         listed = [_entry(name, route) for name, route in sorted(tables.table.models.items())]
         return {"object": "list", "data": listed}
 
-    @router.get("/v1/models/{name}")
-    async def model(name: str) -> dict[str, Any]:
-        route = tables.table.models.get(name)
+    @router.get("/v1/models/{model}")
+    async def one(model: str) -> dict[str, Any]:
+        route = tables.table.models.get(model)
         if route is None:
-            raise UnknownModel(f"The model {name!r} does not exist.", hint="See GET /v1/models.")
-        return _entry(name, route)
+            raise UnknownModel(f"The model {model!r} does not exist.", hint="See GET /v1/models.")
+        return _entry(model, route)
 
     return router
 

@@ -167,7 +167,7 @@ class Reconciler:
             with contextlib.suppress(EngineError):
                 client.unload(version.engine_name)
             raise
-        if difference < LEAST_DIFFERENCE:
+        if not difference >= LEAST_DIFFERENCE:  # nor if it is no number
             client.unload(version.engine_name)
             raise AdapterRefused(
                 f"{version.public_name} was loaded but answers like the base model.",

@@ -31,6 +31,7 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 "notes": common
                 | {"retrain": retrain | {"min_new_feedback": 2 * WAVE}, "promotion": {"canary": canary}},
                 "noise": common | {"retrain": retrain | {"min_new_feedback": 300}, "promotion": {"canary": None}},
+                "plain": common | {"retrain": retrain | {"min_new_feedback": 1_000_000}},
             },
         },
     )

@@ -22,6 +22,7 @@ from core.settings import KEY_VARIABLES, KeySettings, Settings, load
 from ops.cli.output import ControlClient
 from tests.tiny import CUES, FILLER, LABELS
 
+TOOLS = ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]  # what an operator adds for tools
 START_SECONDS = 240
 STOP_SECONDS = 60
 
@@ -58,7 +59,7 @@ class Running:
             "gateway": {"listen": gateway},
             "control": {"listen": control, "check_seconds": 0.5},
             "engine": {"listen": engine, "max_loras": 2, "max_lora_rank": 8, "max_model_len": 256, "dtype": "float32",
-                       "kv_cache_gib": 1},
+                       "kv_cache_gib": 1, "extra_args": TOOLS},
         }  # fmt: skip
         self.config = folder / "loraloop.yaml"
         self.config.write_text(yaml.safe_dump(content), encoding="utf-8")

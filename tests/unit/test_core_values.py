@@ -85,6 +85,7 @@ def test_an_error_says_its_sentence_and_its_hint() -> None:
 
 
 TEXT = {"role": "user", "content": "hi"}
+PART = {"type": "text", "text": "hi"}
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,9 @@ TEXT = {"role": "user", "content": "hi"}
         {}, {"messages": None}, {"messages": []}, {"messages": "hi"}, {"messages": [None]}, {"messages": [[]]},
         {"messages": [TEXT, {"role": "user"}]}, {"messages": [{"role": 1, "content": "x"}]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]},
+        {"messages": [{"role": "user", "content": [PART, {"type": "image_url", "image_url": "x"}]}]},
+        {"messages": [{"role": "user", "content": [PART, {"type": "text", "text": None}]}]},
+        {"messages": [{"role": "user", "content": [PART, "there"]}]}, {"messages": [{"role": "user", "content": []}]},
         {"messages": [{"role": "user", "content": None}]}, {"messages": {"role": "user", "content": "hi"}},
         {"messages": [TEXT], "tools": [{"type": "function"}]},
         {"messages": [TEXT, {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]},
@@ -112,6 +116,12 @@ def test_a_completion_that_is_not_text_alone_is_no_prompt(prompt: Any) -> None:
 @given(st.sampled_from(["chat", "completion"]), st.dictionaries(st.sampled_from(["messages", "prompt"]), jsons))
 def test_any_body_is_read_without_an_error(endpoint: Any, body: dict[str, Any]) -> None:
     from_request(endpoint, body)
+
+
+def test_text_in_parts_is_text_joined_by_lines() -> None:
+    parts = [PART, {"type": "text", "text": "there", "cache_control": None}]
+    found = from_request("chat", {"messages": [{"role": "user", "content": parts}]})
+    assert found == Chat((("user", "hi\nthere"),))
 
 
 def test_a_chat_with_more_fields_is_still_its_text() -> None:

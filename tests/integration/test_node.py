@@ -1,0 +1,73 @@
+"""Facts about the official OpenAI client for Node before the real gateway and the real engine.
+
+Needs node and npm, and the package index once; without them it is left out and says so.
+"""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import Running
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+PACKAGE = "openai@6.49.0"  # the last that runs on Node 20
+SCRIPT = Path(__file__).with_name("client.mjs")
+AGAIN = "To run it: install Node 20 or later with npm, reach an npm registry, then: make test-clients"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the client installed."""
+    made = tmp_path_factory.mktemp("node")
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip(f"left out: node or npm is not installed. {AGAIN}")
+    install = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(made), PACKAGE]
+    done = subprocess.run(install, capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode:
+        pytest.skip(f"left out: npm could not install {PACKAGE}: {done.stderr[-200:].strip()}. {AGAIN}")
+    shutil.copy(SCRIPT, made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path, running: Running) -> dict[str, Any]:
+    """What the client was answered."""
+    command = ["node", SCRIPT.name, f"{running.gateway}/v1", "plain", running.keys["app"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_chats_and_completions_are_answered(found: dict[str, Any]):
+    assert found["chat"]["choices"][0]["message"]["content"]
+    assert found["chat"]["usage"]["completion_tokens"] == 8
+    assert found["completion"]["choices"][0]["text"]
+    assert found["chat"]["id"].startswith("chatcmpl-")
+
+
+def test_the_request_id_in_the_header_is_the_answers_id(found: dict[str, Any]):
+    # The client keeps the header in a property that is not enumerable.
+    assert found["request"] == found["chat"]["id"]
+
+
+def test_streams_hold_what_whole_answers_do(found: dict[str, Any]):
+    assert found["streamed"] == found["chat"]["choices"][0]["message"]["content"]
+    assert found["completed"] == found["completion"]["choices"][0]["text"]
+    assert found["usage"]["completion_tokens"] == 8
+
+
+def test_models_are_listed_and_feedback_is_taken(found: dict[str, Any]):
+    assert "plain" in found["models"]
+    assert found["feedback"]["feedback_id"].startswith("fb-")
+
+
+def test_refusals_are_the_clients_own_classes(found: dict[str, Any]):
+    assert (found["unknown"]["class"], found["unknown"]["status"]) == ("NotFoundError", 404)
+    assert "Use one of" in found["unknown"]["message"]
+    assert found["unreadable"]["class"] == "UnprocessableEntityError"
+    assert found["refused"]["class"] == "BadRequestError"
