@@ -39,6 +39,7 @@ class Crowd:
     """Users of one model. Each request and each vote carries a mark of its own, so that one that stands twice shows."""
 
     url: str
+    headers: dict[str, str]
     model: str
     clients: int
     pause_s: float
@@ -77,7 +78,7 @@ class Crowd:
 
     async def _ask_all(self) -> None:
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
-        async with aiohttp.ClientSession(self.url, timeout=timeout) as session:
+        async with aiohttp.ClientSession(self.url, headers=self.headers, timeout=timeout) as session:
             await asyncio.gather(*(self._user(session, seed) for seed in range(self.clients)))
 
     async def _user(self, session: aiohttp.ClientSession, seed: int) -> None:

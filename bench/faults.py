@@ -178,7 +178,7 @@ def settle(stack: Running) -> None:
 
     def done() -> bool:
         try:
-            state = httpx.get(f"{stack.gateway}/ready", timeout=5).json()
+            state = httpx.get(f"{stack.gateway}/ready", headers=stack.bearer("internal"), timeout=5).json()
         except (httpx.HTTPError, ValueError):
             return False
         return state["unshipped_bytes"] == 0 and ready(f"{stack.settings.control_url}/ready")
@@ -213,7 +213,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     try:
         train_first(stack)
         say(f"the stack serves after {time.monotonic() - began:.0f} s")
-        crowd = Crowd(stack.gateway, MODEL, options.clients, options.pause)
+        crowd = Crowd(stack.gateway, stack.bearer("app"), MODEL, options.clients, options.pause)
         drill = Drill(stack, crowd, random.Random(options.seed))
         with crowd.asking():
             together(

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     stack = start(folder)
     try:
         train_first(stack)
-        crowd = Crowd(stack.gateway, MODEL, options.clients, options.pause, votes=False)
+        crowd = Crowd(stack.gateway, stack.bearer("app"), MODEL, options.clients, options.pause, votes=False)
         switches = []
         with crowd.asking():
             for number in range(options.switches):

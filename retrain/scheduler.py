@@ -6,6 +6,7 @@ It owns when; what is done is the cycle's and the watch's business.
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 
 from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -18,6 +19,9 @@ from retrain.cycle import Cycle
 from retrain.triggers import due
 
 log = logging.getLogger(__name__)
+
+# Until an engine that restarted is looked at, it serves no adapter.
+ENGINE_SECONDS = 1.0
 
 
 class Scheduler:
@@ -37,7 +41,9 @@ class Scheduler:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 60},
         )
         seconds = settings.control.check_seconds
-        self._scheduler.add_job(reconcile, "interval", seconds=seconds, id="reconcile", executor="engines")
+        looks = min(seconds, ENGINE_SECONDS)
+        self._scheduler.add_job(reconcile, "interval", seconds=looks, id="reconcile", executor="engines",
+                                next_run_time=datetime.now(UTC))  # fmt: skip
         self._scheduler.add_job(self.check, "interval", seconds=seconds, id="check")
         self._scheduler.add_job(watch, "interval", seconds=seconds, id="watch")
         for name, model in settings.models.items():

@@ -25,7 +25,8 @@ class Up:
         self.gateway, self.folder = f"http://{gateway}", folder
         self.config = folder / "loraloop.yaml"
         self.config.write_text(yaml.safe_dump({
-            "base_model": str(base), "data": str(folder / "data"), "models": {"notes": {"labels": ["a", "b"]}},
+            "base_model": str(base), "access": "open", "data": str(folder / "data"),
+            "models": {"notes": {"labels": ["a", "b"]}},
             "gateway": {"listen": gateway}, "control": {"listen": control, "check_seconds": 0.3},
             "engine": {"urls": [engine]},
         }))  # fmt: skip

@@ -28,7 +28,7 @@ def vote(identity: str, mark: str) -> Feedback:
 
 
 def crowd(**what: Any) -> Crowd:
-    return Crowd("http://c", "m", 1, 0.0, **what)
+    return Crowd("http://c", {}, "m", 1, 0.0, **what)
 
 
 @pytest.mark.parametrize(

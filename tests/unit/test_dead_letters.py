@@ -21,7 +21,8 @@ def test_a_dead_letter_is_seen_in_metrics_and_by_the_doctor(tmp_path: Path, monk
     config, (port,) = tmp_path / "loraloop.yaml", free_ports(1)
     config.write_text(
         yaml.safe_dump({
-            "base_model": str(tmp_path), "data": str(tmp_path / "data"), "models": {"m": {"labels": ["a", "b"]}},
+            "base_model": str(tmp_path), "access": "open", "data": str(tmp_path / "data"),
+            "models": {"m": {"labels": ["a", "b"]}},
             "control": {"listen": f"127.0.0.1:{port}"}, "engine": {"urls": ["http://127.0.0.1:9"]},
         })
     )  # fmt: skip
