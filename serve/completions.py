@@ -7,7 +7,7 @@ than all of it; see docs/bench-gateway.md.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -33,11 +33,41 @@ EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 # The last event of a stream; by then the exchange must be captured.
 DONE = b"data: [DONE]"
 BODY_SECONDS = 60.0
+WATCH_SECONDS = 0.05
 CLIENT_GONE = 499
 
 
 class ClientGone(Exception):
     """The client closed its connection before it was answered."""
+
+
+class Watch:
+    """Cancels a request's work when its client goes: an answer that nobody reads must not cost an engine.
+
+    It begins after a moment, for a short answer is over by then and a task would be a tenth of its cost.
+    """
+
+    def __init__(self, receive: Receive, work: "asyncio.Task[Any]") -> None:
+        self.gone = False
+        self._receive = receive
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._begin)
+
+    def end(self) -> None:
+        """Looks no longer."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self._work.cancel()
 
 
 class Completions:
@@ -74,20 +104,20 @@ class Completions:
             await bug(error)(scope, receive, send)
 
     async def _until_gone(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        """Forwards, but stops when the client goes: an answer that nobody reads must not cost an engine."""
+        """Forwards, but stops when the client goes."""
         work = asyncio.current_task()
         assert work is not None
-        watch = asyncio.create_task(_when_gone(receive, work.cancel))
+        watch = Watch(receive, work)
         try:
             with self.tables.flying(exchange.choice.model, exchange.choice.target.version):
                 await (self._stream if exchange.streamed else self._whole)(exchange, send)
         except asyncio.CancelledError:
-            if not watch.done():
+            if not watch.gone:
                 raise  # the server ends
             work.uncancel()
             raise ClientGone from None
         finally:
-            watch.cancel()
+            watch.end()
 
     def _post(self, exchange: Exchange) -> Call:
         headers = {"Content-Type": "application/json", "X-Request-Id": exchange.engine_id}
@@ -185,12 +215,6 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {limit} bytes.", hint="Send less at once.")
-
-
-async def _when_gone(receive: Receive, tell: Callable[[], object]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    tell()
 
 
 async def send_whole(send: Send, exchange: Exchange, status: int, content: bytes, kind: str | None) -> None:

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 
@@ -202,6 +203,14 @@ def test_a_client_that_goes_away_is_captured_as_499_and_no_longer_in_flight(hous
         next(answer.iter_lines())
     record = house.only()
     assert record.status == 499 and record.answer is not None and ANSWER.startswith(record.answer)
+    house.until(lambda: 'loraloop_in_flight{model="reviews",version="7"} 0.0' in house.http.get("/metrics").text)
+
+
+def test_a_client_that_does_not_wait_for_a_whole_answer_costs_no_engine_any_longer(house: Any) -> None:
+    house.open().engine.fault = "hang"
+    with pytest.raises(httpx.ReadTimeout):
+        house.http.post("/v1/chat/completions", json=CHAT, timeout=0.3)
+    assert house.only().status == 499
     house.until(lambda: 'loraloop_in_flight{model="reviews",version="7"} 0.0' in house.http.get("/metrics").text)
 
 
