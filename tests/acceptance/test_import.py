@@ -1,6 +1,7 @@
 """An adapter made elsewhere, brought in, put in service and taken out again, on the real engine."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ def said(model: torch.nn.Module, tokenizer: "AutoTokenizer") -> list[str]:
     for _, text, _ in ASKED:
         ids = tokenizer(f"<user> {text} <end> rate", return_tensors="pt").input_ids
         with torch.no_grad():
-            found.append(tokenizer.decode(model(ids).logits[0, -1].argmax(), skip_special_tokens=True))
+            found.append(tokenizer.decode(model(ids).logits[0, -1].argmax(), skip_special_tokens=True).strip())
     return found
 
 
@@ -64,6 +65,7 @@ def answers(running: Running) -> list[tuple[int, str]]:
 
 def loraloop(running: Running, *words: str) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run([sys.executable, "-m", "ops.cli.app", *words, "-c", str(running.config)],
-                          capture_output=True, text=True, check=False, timeout=120)  # fmt: skip
+                          capture_output=True, text=True, check=False, timeout=120,
+                          env=os.environ | {"LORALOOP_KEY": running.keys["ops"]})  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done
