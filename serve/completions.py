@@ -7,7 +7,6 @@ than all of it; see docs/bench-gateway.md.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -108,15 +107,17 @@ class Completions:
         work = asyncio.current_task()
         assert work is not None
         watch = Watch(receive, work)
+        in_flight, flight = self.tables.in_flight, (exchange.choice.model, exchange.choice.target.version)
+        in_flight[flight] += 1
         try:
-            with self.tables.flying(exchange.choice.model, exchange.choice.target.version):
-                await (self._stream if exchange.streamed else self._whole)(exchange, send)
+            await (self._stream if exchange.streamed else self._whole)(exchange, send)
         except asyncio.CancelledError:
             if not watch.gone:
                 raise  # the server ends
             work.uncancel()
             raise ClientGone from None
         finally:
+            in_flight[flight] -= 1
             watch.end()
 
     def _post(self, exchange: Exchange) -> Call:
@@ -153,18 +154,20 @@ class Completions:
                     await send_whole(send, exchange, status, await upstream.read(), kind)
                     return
                 await send({"type": "http.response.start", "status": 200, "headers": [EVENTS, *exchange.told]})
-                async for event in events(upstream):
+                splitter = EventSplitter()
+                while chunk := await upstream.content.readany():
                     if exchange.first_byte is None:
                         exchange.first_byte = time.perf_counter()
-                    only_usage = tee.take(event)
-                    if only_usage and not exchange.wants_usage:
-                        continue
-                    if event.startswith(DONE):
-                        recorded = self._record_stream(exchange, 500 if tee.failed else 200, tee)
-                    await send({"type": "http.response.body", "body": event, "more_body": True})
+                    for event in splitter.feed(chunk):
+                        only_usage = tee.take(event)
+                        if only_usage and not exchange.wants_usage:
+                            continue
+                        if event.startswith(DONE):
+                            recorded = self._record_stream(exchange, 500 if tee.failed else 200, tee)
+                        await send({"type": "http.response.body", "body": event, "more_body": True})
                 if not recorded:
                     recorded = self._record_stream(exchange, 500, tee)
-                await send({"type": "http.response.body", "body": b""})
+                await send({"type": "http.response.body", "body": splitter.rest})
         except LoraLoopError as error:
             status = error.status
             raise
@@ -224,18 +227,18 @@ async def send_whole(send: Send, exchange: Exchange, status: int, content: bytes
     await send({"type": "http.response.body", "body": content})
 
 
-async def events(upstream: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The server-sent events of a response, each with the blank line that ends it."""
-    rest = b""
-    async for chunk in upstream.content.iter_any():
-        if not rest and chunk.endswith(b"\n\n") and chunk.count(b"\n\n") == 1:
-            yield chunk  # as engines send them: one event at a time
-            continue
-        *whole, rest = (rest + chunk).split(b"\n\n")
-        for event in whole:
-            yield event + b"\n\n"
-    if rest:
-        yield rest
+class EventSplitter:
+    """Cuts a stream of bytes into server-sent events, each with the blank line that ends it."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that are whole with this chunk, which may begin and end anywhere."""
+        if not self.rest and chunk.endswith(b"\n\n") and chunk.count(b"\n\n") == 1:
+            return [chunk]  # as engines send them: one event at a time
+        *whole, self.rest = (self.rest + chunk).split(b"\n\n")
+        return [event + b"\n\n" for event in whole]
 
 
 def stream_error(message: str) -> bytes:

@@ -9,8 +9,6 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -54,15 +52,6 @@ class TableKeeper:
     def ready(self) -> bool:
         """Whether requests can be answered."""
         return self._table is not None
-
-    @contextmanager
-    def flying(self, model: str, version: int) -> Iterator[None]:
-        """Counts a request as in flight on a version."""
-        self.in_flight[model, version] += 1
-        try:
-            yield
-        finally:
-            self.in_flight[model, version] -= 1
 
     def load_cache(self) -> None:
         """Takes the last table from disk, so that a start needs no control."""
