@@ -3,6 +3,7 @@
 It must not know any route.
 """
 
+import asyncio
 import base64
 import logging
 import math
@@ -18,6 +19,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+from starlette.types import Scope as AsgiScope
 
 from core.errors import BodyTooLarge, Forbidden, InputError, KeyRefused, LimitReached, LoraLoopError
 from core.keys import Scope
@@ -25,25 +28,54 @@ from core.keys import Scope
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 2
+# Longest time that a body may take to come; a slower sender only holds a connection.
+BODY_SECONDS = 60.0
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
-async def read_json(request: Request, limit: int) -> Any:
-    """The body as JSON, at most `limit` bytes long. Raises InputError."""
+async def read_body(scope: AsgiScope, receive: Receive, limit: int) -> bytes:
+    """A request's body, at most `limit` bytes long. Raises BodyTooLarge, InputError, or ClientDisconnect."""
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if int(length) > limit:
+        raise _too_large(limit)
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        return message.get("body", b"")
     parts, size = [], 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise BodyTooLarge(f"The body is larger than {limit} bytes.", hint="Send less at once.")
-            parts.append(part)
-    except ClientDisconnect as error:
-        raise InputError("The client went away before its body was whole.") from error
+        async with asyncio.timeout(BODY_SECONDS):
+            while message["type"] == "http.request":
+                size += len(message.get("body", b""))
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(message.get("body", b""))
+                if not message.get("more_body"):
+                    return b"".join(parts)
+                message = await receive()
+    except TimeoutError:
+        raise InputError(f"The body was not whole after {BODY_SECONDS:.0f} s.", hint="Send it faster.") from None
+    raise ClientDisconnect
+
+
+def parse_json(content: bytes) -> Any:
+    """A body as JSON. Raises InputError."""
     try:
-        return orjson.loads(b"".join(parts))
+        return orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise InputError(f"The body is not JSON: {error}.") from error
+
+
+async def read_json(request: Request, limit: int) -> Any:
+    """The body as JSON, at most `limit` bytes long. Raises InputError."""
+    try:
+        return parse_json(await read_body(request.scope, request.receive, limit))
+    except ClientDisconnect as error:
+        raise InputError("The client went away before its body was whole.") from error
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {limit} bytes.", hint="Send less at once.")
 
 
 def json_body(model: type[Parsed], limit: int = 64 * 1024) -> Callable[[Request], Awaitable[Parsed]]:

@@ -11,12 +11,13 @@ from typing import Any
 
 import aiohttp
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from core import keys
 from core.clock import Clock
-from core.errors import BodyTooLarge, EngineDown, InputError, LoraLoopError
-from core.http import bug, refusal
+from core.errors import EngineDown, LoraLoopError
+from core.http import bug, read_body, refusal
 from core.records import Endpoint
 from serve.access import Access, Pass
 from serve.capture import Recorder, StreamTee, answer_of
@@ -31,13 +32,8 @@ JSON = "application/json"
 EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 # The last event of a stream; by then the exchange must be captured.
 DONE = b"data: [DONE]"
-BODY_SECONDS = 60.0
 WATCH_SECONDS = 0.05
 CLIENT_GONE = 499
-
-
-class ClientGone(Exception):
-    """The client closed its connection before it was answered."""
 
 
 class Watch:
@@ -95,7 +91,7 @@ class Completions:
                 await self._until_gone(exchange, receive, send)
             finally:
                 admission.release(exchange.tokens if exchange else 0)
-        except ClientGone:
+        except ClientDisconnect:
             return
         except LoraLoopError as error:
             await refusal(error)(scope, receive, send)
@@ -115,7 +111,7 @@ class Completions:
             if not watch.gone:
                 raise  # the server ends
             work.uncancel()
-            raise ClientGone from None
+            raise ClientDisconnect from None
         finally:
             in_flight[flight] -= 1
             watch.end()
@@ -190,34 +186,6 @@ class Completions:
         interaction = exchange.interaction(self.clock, status=status, answer=answer, finish=finish, usage=usage)
         self.recorder.record(interaction)
         self.metrics.observe(interaction)
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request's body, at most `limit` bytes long. Raises BodyTooLarge, InputError, ClientGone."""
-    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if int(length) > limit:
-        raise _too_large(limit)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        return message.get("body", b"")
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while message["type"] == "http.request":
-                size += len(message.get("body", b""))
-                if size > limit:
-                    raise _too_large(limit)
-                parts.append(message.get("body", b""))
-                if not message.get("more_body"):
-                    return b"".join(parts)
-                message = await receive()
-    except TimeoutError:
-        raise InputError(f"The body was not whole after {BODY_SECONDS:.0f} s.", hint="Send it faster.") from None
-    raise ClientGone
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {limit} bytes.", hint="Send less at once.")
 
 
 async def send_whole(send: Send, exchange: Exchange, status: int, content: bytes, kind: str | None) -> None:

@@ -12,6 +12,7 @@ import orjson
 
 from core.clock import Clock
 from core.errors import Forbidden, InputError
+from core.http import parse_json
 from core.keys import Scope
 from core.records import Endpoint, Interaction
 from serve.access import Pass
@@ -115,10 +116,7 @@ def open_exchange(content: bytes, endpoint: Endpoint, table: RoutingTable, admis
 
 
 def _parse(content: bytes) -> dict[str, Any]:
-    try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"The body is not JSON: {error}.") from error
+    body = parse_json(content)
     if not isinstance(body, dict):
         raise InputError("The body is not a JSON object.", hint="Send one JSON object.")
     if not isinstance(body.get("stream"), bool | None):
