@@ -21,6 +21,7 @@ import httpx
 import psutil
 
 from bench.crowd import Crowd, p95
+from bench.progress import say
 from core.errors import LoraLoopError
 from core.ledger import verify_store
 from core.store import Store
@@ -33,11 +34,6 @@ RECOVERY_SECONDS = 240
 CALM = (3.0, 9.0)
 TRAINING = {"schedule": None, "min_new_feedback": 10**9, "min_labels": 40, "rank": 8, "epochs": 2, "max_rows": 120,
             "learning_rate": 0.005, "max_length": 64, "confirmations": False}  # fmt: skip
-
-
-def say(message: str) -> None:
-    """Progress, which is no data."""
-    print(message, file=sys.stderr, flush=True)
 
 
 def start(folder: Path) -> Running:

@@ -20,6 +20,7 @@ from typing import Any
 
 from bench import contenders
 from bench.contenders import CLIENT, StartFailed
+from bench.progress import say
 from bench.turns import (
     BARE,
     DIRECT,
@@ -29,7 +30,6 @@ from bench.turns import (
     measure_decoding,
     measure_streams,
     measure_whole,
-    say,
     summarize,
 )
 from core.errors import LoraLoopError

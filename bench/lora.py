@@ -14,7 +14,6 @@ import json
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.processes import free_port, memory_mib
+from bench.progress import say
 from core.basemodel import prepare
 from core.settings import EngineSettings
 from serve.cpu_lora import SWITCH
@@ -46,11 +46,6 @@ TEXTS = (
     "She opened the letter, read it twice, and put it back into the drawer without a word.",
     "The train to the coast leaves at nine, stops in every village and is never on time.",
 )
-
-
-def say(text: str) -> None:
-    """Progress, on stderr so that the last line of stdout stays the result."""
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
 def make_adapters(model: str, folder: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.crowd import Crowd, p95
-from bench.faults import MODEL, say, start, train_first
+from bench.faults import MODEL, start, train_first
+from bench.progress import say
 from tests.running import Running
 
 # After so many seconds no request may begin that still gets the version before.

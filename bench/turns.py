@@ -5,22 +5,16 @@ It owns order, medians and differences within a round; it must not know how a co
 
 import asyncio
 import statistics
-import sys
-import time
 from collections.abc import Mapping, Sequence
 
 from bench.load import Client, LoadFailed, Turn
+from bench.progress import say
 
 DIRECT, OURS, BARE = "direct", "ours", "fastapi_aiohttp"
 CONNECTIONS = (1, 32)
 STREAMS = 10
 Turns = dict[str, dict[int, list[Turn]]]
 Figures = dict[str, dict[str, float]]
-
-
-def say(text: str) -> None:
-    """Progress, on stderr so that the last line of stdout stays the result."""
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
 def in_turns(names: Sequence[str], number: int) -> list[str]:
