@@ -1,11 +1,19 @@
 """Facts about the client for engines: what it reads however it comes, what it keeps, and how it gives up."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -294,3 +302,40 @@ def test_headers_cannot_smuggle_a_line() -> None:
             await asking.post(engine.url, "/", {"X-Request-Id": "a\r\nX-Evil: b"}, b"")
 
     assert run(says(SIZED), use).requests == []
+
+
+def test_an_engine_may_stand_behind_tls_and_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = tmp_path / "both.pem"
+    certificate.write_bytes(self_signed("127.0.0.1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    async def scene() -> None:
+        engine = Engine(says(SIZED))
+        async with await asyncio.start_server(engine.connected, "127.0.0.1", 0, ssl=context) as server:
+            asking = client()
+            port = server.sockets[0].getsockname()[1]
+            engine.url = f"https://127.0.0.1:{port}/engines/a/"
+            assert (await ask(asking, engine))[2] == b"hello"
+            assert engine.requests[0].startswith(b"POST /engines/a/v1/x HTTP/1.1\r\n")
+            engine.url = f"https://localhost:{port}"  # which the certificate does not name
+            with pytest.raises(Broken):
+                await ask(asking, engine)
+            await asking.close()
+
+    asyncio.run(scene())
+
+
+def self_signed(address: str) -> bytes:
+    """A key and its certificate for one address, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "engine")])
+    now, day = datetime.now(UTC), timedelta(1)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
