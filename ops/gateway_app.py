@@ -25,12 +25,13 @@ from serve import openai, schema
 from serve.access import Access, create_access
 from serve.capture import Recorder
 from serve.completions import ENDPOINTS, Completions
+from serve.http1 import Client
 from serve.metrics import Metrics
 from serve.shipping import Shipper
 from serve.tables import TableKeeper
 from serve.upstream import Upstream
 
-CONNECTIONS = 1024
+CONNECT_SECONDS = 5
 # An external engine, as stock vLLM, closes an idle connection after 5 s; ours must be gone before that.
 KEEPALIVE_SECONDS = 4
 
@@ -59,13 +60,9 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=5)
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
-        # Engines set no cookies, and each header that aiohttp would add by itself costs time on every request.
-        async with aiohttp.ClientSession(
-            timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-        ) as session:
+        client = Client(timeout_s=gateway.request_timeout_s, connect_s=CONNECT_SECONDS, keep_s=KEEPALIVE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=CONNECT_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
             control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
             tables = TableKeeper(**control, cache=folder / "routes.json")
             shipper = Shipper(**control, spool=spool)
@@ -73,7 +70,7 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
             app.state.tables, app.state.shipper = tables, shipper
             app.include_router(openai.create_router(tables), dependencies=infer)
             app.completions = Completions(
-                tables=tables, upstream=Upstream(session, max_in_flight=gateway.max_in_flight), recorder=recorder,
+                tables=tables, upstream=Upstream(client, max_in_flight=gateway.max_in_flight), recorder=recorder,
                 metrics=metrics, access=access, clock=clock, max_body_bytes=gateway.max_body_bytes,
             )  # fmt: skip
             recorder.start()
@@ -87,6 +84,7 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
                     with contextlib.suppress(asyncio.CancelledError):
                         await task
                 await recorder.stop()
+                await client.close()
 
     app = GatewayApp(title="LoraLoop gateway", openapi_url=None, lifespan=lifespan)
     access = create_access(settings, keys=lambda: app.state.tables.keys, clock=clock)

@@ -9,7 +9,6 @@ import asyncio
 import time
 from typing import Any
 
-import aiohttp
 import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -22,6 +21,7 @@ from core.records import Endpoint
 from serve.access import Access, Pass
 from serve.capture import Recorder, StreamTee, answer_of
 from serve.exchange import Exchange, open_exchange
+from serve.http1 import Broken
 from serve.metrics import Metrics
 from serve.tables import TableKeeper
 from serve.upstream import Call, Upstream
@@ -124,14 +124,14 @@ class Completions:
     async def _whole(self, exchange: Exchange, send: Send) -> None:
         try:
             async with self._post(exchange) as upstream:
-                content, status, kind = await upstream.read(), upstream.status, upstream.headers.get("Content-Type")
+                content, status, kind = await upstream.read(), upstream.status, upstream.content_type
         except asyncio.CancelledError:
             self._record(exchange, status=CLIENT_GONE)
             raise
         except LoraLoopError as error:
             self._record(exchange, status=error.status)
             raise
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (Broken, TimeoutError) as error:
             self._record(exchange, status=EngineDown.status)
             raise EngineDown("The engine broke off while it answered.", hint="Try again.") from error
         data = orjson.loads(content) if status == 200 else {}
@@ -146,12 +146,12 @@ class Completions:
             async with self._post(exchange) as upstream:
                 if upstream.status != 200:
                     status = upstream.status
-                    kind = upstream.headers.get("Content-Type")
+                    kind = upstream.content_type
                     await send_whole(send, exchange, status, await upstream.read(), kind)
                     return
                 await send({"type": "http.response.start", "status": 200, "headers": [EVENTS, *exchange.told]})
                 splitter = EventSplitter()
-                while chunk := await upstream.content.readany():
+                while chunk := await upstream.readany():
                     if exchange.first_byte is None:
                         exchange.first_byte = time.perf_counter()
                     for event in splitter.feed(chunk):
@@ -167,7 +167,7 @@ class Completions:
         except LoraLoopError as error:
             status = error.status
             raise
-        except (aiohttp.ClientError, TimeoutError):
+        except (Broken, TimeoutError):
             recorded = self._record_stream(exchange, EngineDown.status, tee)
             broken = stream_error("The engine broke off while it answered. Try again.")
             await send({"type": "http.response.body", "body": broken})
