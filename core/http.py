@@ -132,7 +132,7 @@ def require_key(
             if basic:
                 error.headers = {"WWW-Authenticate": 'Basic realm="LoraLoop: any name, the key as password"'}
             raise
-        request.state.key_id = passed.key_id
+        request.state.key_id, request.state.admission = passed.key_id, passed
         response.headers.update(passed.headers)
         try:
             yield

@@ -33,9 +33,10 @@ from ops.control import Control, Engines
 from retrain.cycle import Cycle
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
-from serve import selfcheck, switchboard
+from serve import selfcheck, shelf, switchboard
 from serve.access import Access, create_access
 from serve.reconciler import Reconciler
+from serve.shelf import Shelf
 from serve.switchboard import Switchboard
 from serve.vllm import VllmClient
 
@@ -108,6 +109,7 @@ def _add_routes(app: FastAPI, control: Control, access: Access) -> None:
     internal = wants(Scope.INTERNAL)
     app.include_router(switchboard.create_router(control.promotion.board), dependencies=internal)
     app.include_router(ingest.create_router(control.store), dependencies=internal)
+    app.include_router(shelf.create_router(Shelf(control.store, control.clock)), dependencies=internal)
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(api.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(api.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))

@@ -21,12 +21,13 @@ from core.settings import Settings
 from core.spool import SpoolWriter
 from feedback import routes as feedback_routes
 from feedback.signals import MAX_BATCH, Signal
-from serve import openai, schema
+from serve import openai, schema, stored
 from serve.access import Access, create_access
 from serve.capture import Recorder
 from serve.completions import ENDPOINTS, Completions
 from serve.metrics import Metrics
 from serve.shipping import Shipper
+from serve.stored import StoredCompletions
 from serve.tables import TableKeeper
 from serve.upstream import Upstream
 
@@ -72,6 +73,8 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
             tables.load_cache()
             app.state.tables, app.state.shipper = tables, shipper
             app.include_router(openai.create_router(tables), dependencies=infer)
+            kept = StoredCompletions(session=session, control_url=settings.control_url, key=key, shipper=shipper)
+            app.include_router(stored.create_router(kept, *stored_doors))
             app.completions = Completions(
                 tables=tables, upstream=Upstream(session, max_in_flight=gateway.max_in_flight), recorder=recorder,
                 metrics=metrics, access=access, clock=clock, max_body_bytes=gateway.max_body_bytes,
@@ -91,6 +94,9 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
     app = GatewayApp(title="LoraLoop gateway", openapi_url=None, lifespan=lifespan)
     access = create_access(settings, keys=lambda: app.state.tables.keys, clock=clock)
     infer, feedback = ([Depends(require_key(access, scope))] for scope in (Scope.INFER, Scope.FEEDBACK))
+    stored_doors = [
+        Depends(require_key(access, Scope.INFER, others)) for others in (Scope.OPS_READ, Scope.OPS_WRITE)
+    ]
     install_errors(app)
     app.include_router(
         feedback_routes.create_router(spool=spool, clock=clock, count=lambda kind: metrics.feedback.labels(kind).inc()),

@@ -124,6 +124,11 @@ class Pass:
         """Whether the key has another scope too."""
         return self._grant.opens(scope)
 
+    @property
+    def models(self) -> tuple[str, ...] | None:
+        """The models that the key may ask; None is all."""
+        return self._grant.models
+
     def allows(self, model: str) -> bool:
         """Whether the key may ask this model."""
         return self._grant.models is None or model in self._grant.models

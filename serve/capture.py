@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from core.errors import SpoolFull
-from core.records import Interaction
+from core.records import Interaction, StoredCompletion
 from core.spool import SpoolWriter
-from core.wire import encode
+from core.wire import encode, encode_all
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,13 @@ class Recorder:
         self._newest = 0
         self._task: asyncio.Task[None] | None = None
 
-    def record(self, interaction: Interaction) -> None:
-        """Writes the interaction. A full disk degrades capture, which is counted, and never serving."""
+    def record(self, interaction: Interaction, stored: StoredCompletion | None = None) -> None:
+        """Writes the interaction, in one frame with the completion to be stored.
+
+        A full disk degrades capture, which is counted, and never serving.
+        """
         try:
-            self._newest = self.spool.append(encode(interaction))
+            self._newest = self.spool.append(encode_all((interaction, stored)) if stored else encode(interaction))
         except SpoolFull as error:
             self.dropped += 1
             log.error("interaction %s was not kept: %s", interaction.id, error)
@@ -82,6 +85,10 @@ class StreamTee:
         self.usage: dict[str, Any] = {}
         self.failed = False
         self._room = limit
+
+    def completion(self) -> dict[str, Any] | None:
+        """The whole completion, where it is to be stored; this tee keeps none."""
+        return None
 
     def take(self, event: bytes) -> bool:
         """Reads one server-sent event; returns whether it carries nothing but usage."""

@@ -20,6 +20,7 @@ from core.errors import EngineDown, LoraLoopError
 from core.http import bug, read_body, refusal
 from core.records import Endpoint
 from serve.access import Access, Pass
+from serve.assembly import AssemblingTee
 from serve.capture import Recorder, StreamTee, answer_of
 from serve.exchange import Exchange, open_exchange
 from serve.metrics import Metrics
@@ -136,12 +137,13 @@ class Completions:
             raise EngineDown("The engine broke off while it answered.", hint="Try again.") from error
         data = orjson.loads(content) if status == 200 else {}
         text, finish = answer_of(data.get("choices", ()))
-        self._record(exchange, status=status, answer=text, finish=finish, usage=data.get("usage") or {})
+        self._record(exchange, status=status, answer=text, finish=finish, usage=data.get("usage") or {},
+                     completion=data if exchange.owner and status == 200 else None)  # fmt: skip
         await send_whole(send, exchange, status, content, kind)
 
     async def _stream(self, exchange: Exchange, send: Send) -> None:
         """Passes the engine's events on as they come, the last one once all are captured."""
-        tee, status, recorded = StreamTee(), CLIENT_GONE, False
+        tee, status, recorded = AssemblingTee() if exchange.owner else StreamTee(), CLIENT_GONE, False
         try:
             async with self._post(exchange) as upstream:
                 if upstream.status != 200:
@@ -176,15 +178,16 @@ class Completions:
                 self._record_stream(exchange, status, tee)
 
     def _record_stream(self, exchange: Exchange, status: int, tee: StreamTee) -> bool:
-        self._record(exchange, status=status, answer="".join(tee.text), finish=tee.finish_reason, usage=tee.usage)
+        self._record(exchange, status=status, answer="".join(tee.text), finish=tee.finish_reason, usage=tee.usage,
+                     completion=tee.completion() if status == 200 else None)  # fmt: skip
         return True
 
     def _record(self, exchange: Exchange, *, status: int, answer: str | None = None, finish: str | None = None,
-                usage: dict[str, Any] | None = None) -> None:  # fmt: skip
+                usage: dict[str, Any] | None = None, completion: dict[str, Any] | None = None) -> None:  # fmt: skip
         usage = usage or {}
         exchange.tokens = usage.get("total_tokens") or 0
         interaction = exchange.interaction(self.clock, status=status, answer=answer, finish=finish, usage=usage)
-        self.recorder.record(interaction)
+        self.recorder.record(interaction, exchange.stored(interaction, completion) if completion else None)
         self.metrics.observe(interaction)
 
 

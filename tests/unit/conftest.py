@@ -16,7 +16,7 @@ from core.keys import Grant
 from core.records import Interaction
 from core.settings import build
 from core.spool import read_frames, segments
-from core.wire import Record, decode
+from core.wire import Record, decode_all
 from ops.gateway_app import create_app
 from serve.fake import FakeEngine, running
 from serve.routing import ModelRoute, RoutingTable, Target
@@ -74,7 +74,8 @@ class House:
 
     def spooled(self) -> list[Record]:
         found = segments(self.data / "gateways" / "gateway-1" / "spool")
-        return [decode(payload) for s in found for payload, _ in read_frames(s.path.read_bytes())]
+        frames = (payload for s in found for payload, _ in read_frames(s.path.read_bytes()))
+        return [record for payload in frames for record in decode_all(payload)]
 
     @staticmethod
     def until(fact: Callable[[], bool], seconds: float = 5) -> None:

@@ -40,6 +40,11 @@ GATEWAY = {
     ("GET", "/openapi.json"): {Scope.INFER},
     ("POST", "/v1/feedback"): {Scope.FEEDBACK},
     ("DELETE", "/v1/feedback/{feedback_id}"): {Scope.FEEDBACK},
+    ("GET", "/v1/chat/completions"): {Scope.INFER, Scope.OPS_READ},
+    ("GET", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_READ},
+    ("GET", "/v1/chat/completions/{completion_id}/messages"): {Scope.INFER, Scope.OPS_READ},
+    ("POST", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_WRITE},
+    ("DELETE", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_WRITE},
     ("GET", "/metrics"): {Scope.OPS_READ, Scope.INTERNAL},
 }
 PAGES = {("GET", path): {Scope.OPS_READ} for path in (
@@ -48,6 +53,11 @@ PAGES = {("GET", path): {Scope.OPS_READ} for path in (
 CONTROL = PAGES | {
     ("POST", "/internal/routes"): {Scope.INTERNAL},
     ("POST", "/internal/spool/{spool}/{segment}"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/get"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/page"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/messages"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/change"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/delete"): {Scope.INTERNAL},
     ("GET", "/api/keys"): {Scope.ADMIN},
     ("POST", "/api/keys"): {Scope.ADMIN},
     ("POST", "/api/keys/{identity}/rotate"): {Scope.ADMIN},
@@ -100,7 +110,7 @@ def asked(client: httpx.Client) -> Ask:
 
     def ask(route: tuple[str, str], key: str | None, **how: Any) -> httpx.Response:
         method, path = route
-        for name in ("feedback_id", "identity", "model", "spool"):
+        for name in ("feedback_id", "completion_id", "identity", "model", "spool"):
             path = path.replace(f"{{{name}}}", "x")
         path = path.replace("{segment}", "1?offset=0")
         headers = {} if key is None else {"Authorization": f"Bearer {key}".encode("latin-1")}
