@@ -130,6 +130,10 @@ def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: Acc
     async def scrape() -> Response:
         metrics.unshipped.set(app.state.shipper.unshipped)
         metrics.dropped.set(recorder.dropped)
-        for (model, version), flying in app.state.tables.in_flight.items():
+        tables = app.state.tables
+        metrics.in_flight.clear()
+        for (model, version), flying in tables.in_flight.items():
             metrics.in_flight.labels(model, str(version)).set(flying)
+        if tables.ready:
+            metrics.keep_only(tables.table.versions() | {flight for flight, n in tables.in_flight.items() if n})
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

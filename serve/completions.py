@@ -81,10 +81,9 @@ class Completions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. The answer's `id` is what feedback names."""
-        started = time.perf_counter()
+        started, exchange = time.perf_counter(), None
         try:
             admission = self.access.admit(_authorization(scope), keys.Scope.INFER)
-            exchange = None
             try:
                 content = await read_body(scope, receive, self.max_body_bytes)
                 exchange = open_exchange(content, ENDPOINTS[scope["path"]], self.tables.table, admission, started)
@@ -95,6 +94,8 @@ class Completions:
         except ClientDisconnect:
             return
         except LoraLoopError as error:
+            if exchange is None:
+                self.metrics.refused.labels(str(error.status)).inc()
             await refusal(error)(scope, receive, send)
         except Exception as error:
             await bug(error)(scope, receive, send)

@@ -79,6 +79,15 @@ class RoutingTable:
         """The engines that answer to a name."""
         return [url for url, names in self.engines.items() if engine_name in names]
 
+    def versions(self) -> set[tuple[str, int]]:
+        """Every (model, version) that a request may reach."""
+        return {
+            (name, target.version)
+            for name, route in self.models.items()
+            for target in (route.champion, route.canary, *route.loaded)
+            if target is not None
+        }
+
     def choose(self, model: str, sticky_key: str | None) -> Choice:
         """The version for a request. Raises UnknownModel.
 
