@@ -74,7 +74,9 @@ def _take(store: Store, piece: Piece, clock: Clock) -> tuple[bool, int]:
         first, second = piece.halves()
         taken, end = _take(store, first, clock)
         return _take(store, second, clock) if taken else (taken, end)
-    log.error("spool %s/%d: the frame at byte %d is set aside: %s", piece.spool, piece.segment, piece.offset, reason)
+    # The reason may quote what users said; it stands in the store alone.
+    kind = reason.partition(":")[0]
+    log.error("spool %s/%d: the frame at byte %d is set aside: %s", piece.spool, piece.segment, piece.offset, kind)
     return _advance(store, piece, letter)
 
 

@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from fastapi import Depends, FastAPI, Request, Response
@@ -23,6 +25,7 @@ from feedback import routes as feedback_routes
 from feedback.signals import MAX_BATCH, Signal
 from serve import openai, schema, stored
 from serve.access import Access, create_access
+from serve.accesslog import AccessLog
 from serve.capture import Recorder
 from serve.completions import ENDPOINTS, Completions
 from serve.metrics import Metrics
@@ -30,6 +33,9 @@ from serve.shipping import Shipper
 from serve.stored import StoredCompletions
 from serve.tables import TableKeeper
 from serve.upstream import Upstream
+
+if TYPE_CHECKING:  # OpenTelemetry is loaded where it is on
+    from serve.tracing import Tracing
 
 CONNECTIONS = 1024
 # An external engine, as stock vLLM, closes an idle connection after 5 s; ours must be gone before that.
@@ -49,7 +55,17 @@ class GatewayApp(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
+class ObservedApp(GatewayApp):
+    """A gateway whose requests pass what logs or traces them; only where one of both is on."""
+
+    front: asgi.ASGIApp
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """One ASGI request."""
+        await self.front(scope, receive, send)
+
+
+def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing | None" = None) -> FastAPI:
     """The gateway's app. It takes a table and ships its spool as long as it lives."""
     gateway = settings.gateway
     folder = settings.data / "gateways" / gateway.name
@@ -75,8 +91,8 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
             app.include_router(openai.create_router(tables), dependencies=infer)
             kept = StoredCompletions(session=session, control_url=settings.control_url, key=key, shipper=shipper)
             app.include_router(stored.create_router(kept, *stored_doors))
-            app.completions = Completions(
-                tables=tables, upstream=Upstream(session, max_in_flight=gateway.max_in_flight), recorder=recorder,
+            app.completions = completions(
+                tables=tables, upstream=upstream(session, max_in_flight=gateway.max_in_flight), recorder=recorder,
                 metrics=metrics, access=access, clock=clock, max_body_bytes=gateway.max_body_bytes,
             )  # fmt: skip
             recorder.start()
@@ -90,8 +106,10 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
                     with contextlib.suppress(asyncio.CancelledError):
                         await task
                 await recorder.stop()
+                if tracing:
+                    await asyncio.to_thread(tracing.stop)
 
-    app = GatewayApp(title="LoraLoop gateway", openapi_url=None, lifespan=lifespan)
+    app, completions, upstream = _kinds(settings, tracing, lifespan)
     access = create_access(settings, keys=lambda: app.state.tables.keys, clock=clock)
     infer, feedback = ([Depends(require_key(access, scope))] for scope in (Scope.INFER, Scope.FEEDBACK))
     stored_doors = [
@@ -105,6 +123,32 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
     schema.describe(app, signal=Signal.model_json_schema(), most_signals=MAX_BATCH)
     _add_signals(app, recorder, metrics, access)
     return app
+
+
+def _kinds(settings: Settings, tracing: "Tracing | None", lifespan: Any) -> tuple[GatewayApp, Any, Any]:
+    """The app, and what makes its completions and upstream; plain ones where nothing is traced or logged."""
+    about: dict[str, Any] = {"title": "LoraLoop gateway", "openapi_url": None, "lifespan": lifespan}
+    if tracing is None and not settings.logs.access:
+        return GatewayApp(**about), Completions, Upstream
+    app = ObservedApp(**about)
+    app.front = partial(GatewayApp.__call__, app)
+    if settings.logs.access:
+        app.front = AccessLog(app.front)
+    if tracing is None:
+        return app, Completions, Upstream
+    from serve.tracing import TracedApp, TracedCompletions, TracedUpstream
+
+    app.front = TracedApp(app.front, tracing)
+    return app, partial(TracedCompletions, tracing=tracing), TracedUpstream
+
+
+def create_tracing(settings: Settings) -> "Tracing | None":
+    """What traces the requests, where the settings or the environment ask for it."""
+    if not settings.traced:
+        return None
+    from serve.tracing import Tracing, provider_for
+
+    return Tracing(provider_for(settings.tracing), content=settings.tracing.content)
 
 
 def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: Access) -> None:
