@@ -6,6 +6,7 @@ It owns what is kept of a request; it must not slow the answer down nor fail it 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,7 @@ from core.wire import encode, encode_all
 log = logging.getLogger(__name__)
 
 FSYNC_SECONDS = 0.1
+TELL_SECONDS = 10.0
 
 
 class Recorder:
@@ -28,6 +30,7 @@ class Recorder:
         self.spool = spool
         self.dropped = 0
         self._newest = 0
+        self._told: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
     def record(self, interaction: Interaction, stored: StoredCompletion | None = None) -> None:
@@ -39,7 +42,7 @@ class Recorder:
             self._newest = self.spool.append(encode_all((interaction, stored)) if stored else encode(interaction))
         except SpoolFull as error:
             self.dropped += 1
-            log.error("interaction %s was not kept: %s", interaction.id, error)
+            self._tell("interactions were not kept", error)
 
     def start(self) -> None:
         """Begins to fsync in the background."""
@@ -63,7 +66,14 @@ class Recorder:
                     await self.spool.durable(goal)
                     synced = goal
                 except SpoolFull as error:
-                    log.error("interactions are not durable yet: %s", error)
+                    self._tell("interactions are not durable yet", error)
+
+    def _tell(self, what: str, error: SpoolFull) -> None:
+        """Says it once in a while: on a full disk every request and every look would."""
+        now = time.monotonic()
+        if now >= self._told.get(what, -TELL_SECONDS) + TELL_SECONDS:
+            self._told[what] = now
+            log.error("%s: %s (%d dropped so far)", what, error, self.dropped)
 
 
 def answer_of(choices: Iterable[dict[str, Any]]) -> tuple[str | None, str | None]:

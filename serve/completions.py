@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from core import keys
 from core.clock import Clock
-from core.errors import EngineDown, LoraLoopError
+from core.errors import EngineDown, EngineError, LoraLoopError
 from core.http import bug, read_body, refusal
 from core.records import Endpoint
 from serve.access import Access, Pass
@@ -136,8 +136,12 @@ class Completions:
         except (aiohttp.ClientError, TimeoutError) as error:
             self._record(exchange, status=EngineDown.status)
             raise EngineDown("The engine broke off while it answered.", hint="Try again.") from error
-        data = orjson.loads(content) if status == 200 else {}
-        text, finish = answer_of(data.get("choices", ()))
+        try:
+            data = orjson.loads(content) if status == 200 else {}
+            text, finish = answer_of(data.get("choices", ()))
+        except (ValueError, TypeError, AttributeError) as error:
+            self._record(exchange, status=EngineError.status)
+            raise EngineError("The engine's answer cannot be read.", hint="Try again; see the engine's log.") from error
         self._record(exchange, status=status, answer=text, finish=finish, usage=data.get("usage") or {},
                      completion=data if exchange.owner and status == 200 else None)  # fmt: skip
         await send_whole(send, exchange, status, content, kind)

@@ -41,6 +41,7 @@ class Shipper:
 
     async def run(self) -> None:
         """Ships forever."""
+        self._wanted = asyncio.Event()  # one of this loop
         while True:
             try:
                 moved = [await self._ship(segment) for segment in segments(self._spool.folder)]
@@ -48,6 +49,11 @@ class Shipper:
                 await self._rest(any(moved))
             except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
                 log.debug("control takes no spool at the moment: %s", error)
+                self._failing = True
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                # Whatever it is, what is spooled later must not wait for the next start.
+                log.exception("the spool could not be shipped; trying again")
                 self._failing = True
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -88,7 +94,7 @@ class Shipper:
         async with self._session.post(url, data=data, headers=self._headers) as response:
             if response.status not in (200, 409):
                 response.raise_for_status()
-            taken = (await response.json())["offset"]
+            taken = int((await response.json())["offset"])
         self._sent[segment.number] = taken
         if taken == offset and finished and response.status == 200:
             log.warning("segment %d ends in a torn frame of %d bytes, which is dropped", segment.number, len(data))

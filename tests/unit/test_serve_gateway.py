@@ -92,7 +92,7 @@ WRONG = [
     (b"{", 422, "not JSON"),
     (b"[]", 422, "not a JSON object"),
     (b"{}", 422, "model: name the model"),
-    (json.dumps(CHAT | {"model": "other"}).encode(), 404, "Use one of: reviews"),
+    (json.dumps(CHAT | {"model": "other"}).encode(), 404, "See GET /v1/models"),
     (json.dumps(CHAT | {"model": ["reviews"]}).encode(), 422, "model: name the model"),
     (json.dumps(CHAT | {"stream": "false"}).encode(), 422, "stream: takes true or false"),
     (json.dumps(CHAT | {"stream": True, "stream_options": "all"}).encode(), 422, "stream_options: takes an object"),
@@ -187,6 +187,24 @@ def test_a_version_is_chosen_by_those_who_may_look_into_operations(
     house.http.headers["Authorization"] = "Bearer ops"
     assert house.post(model="reviews@7").status_code == 200
     assert (house.only().arm, house.only().bucket) == ("pinned", None)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b"3", b'{"choices": 3}', b'{"choices": [3]}', b"\xff"])
+def test_an_engines_answer_that_is_no_json_is_502_and_on_record(
+    house: Any, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(house.engine, "reply", lambda *_: (200, content))
+    answer = house.open().post()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error")
+    assert house.only().status == 502
+
+
+def test_an_error_repeats_little_of_what_was_asked(house: Any) -> None:
+    house.open()
+    long = "x" * 100_000
+    for answer in (house.post(model=long), house.post(model=f"{long}@1"), house.post(model=f"reviews@{long}"),
+                   house.http.get(f"/v1/models/{long[:5000]}")):  # fmt: skip
+        assert answer.status_code == 404 and len(answer.text) < 400
 
 
 def test_an_engine_that_hangs_is_given_up(house: Any) -> None:
