@@ -54,6 +54,8 @@ class LoraLoopError(Exception):
 class SettingsError(LoraLoopError):
     """The configuration cannot be used."""
 
+    status = 422
+
 
 class InputError(LoraLoopError):
     """A request or a file is wrong, and its sender can mend it."""

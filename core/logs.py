@@ -15,7 +15,7 @@ import orjson
 from core.settings import LogSettings
 
 # A key, of which the id may be seen, and whatever else was shown as one.
-SECRETS = re.compile(r"(llk_[0-9a-zA-Z]{1,32}_|[Bb]earer\s+(?!llk_))[\w.~+/=-]+")
+SECRETS = re.compile(r"(llk_[0-9a-zA-Z]{1,32}_)[\w.~+/=-]+|([Bb]earer\s+)(?!llk_)[\w.~+/=-]{8,}")
 # What would end a line, or tell a terminal to do something.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 LONGEST_MESSAGE = 8192
@@ -34,7 +34,7 @@ def fields(**values: Any) -> dict[str, Any]:
 
 def redacted(text: str) -> str:
     """A text with every key in it made useless."""
-    return SECRETS.sub(r"\1…", text)
+    return SECRETS.sub(r"\1\2…", text)
 
 
 class Lines(logging.Formatter):
@@ -61,12 +61,22 @@ class JsonLines(logging.Formatter):
         return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(line, default=str).decode())
 
 
+class Handler(logging.StreamHandler):
+    """Where our lines go."""
+
+
 def install(settings: LogSettings, stream: Any = None) -> None:
-    """Makes the process log as the settings say, in place of whatever it did before."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines() if settings.format == "json" else Lines())
+    """Makes the process log to stderr as the settings say, in place of whatever it did before."""
+    logging.getLogger().handlers[:] = [Handler(stream or sys.stderr)]
+    change(settings)
+
+
+def change(settings: LogSettings) -> None:
+    """Goes on by other settings."""
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for handler in root.handlers:
+        if isinstance(handler, Handler):
+            handler.setFormatter(JsonLines() if settings.format == "json" else Lines())
     root.setLevel(settings.level.upper())
     for name, level in QUIETER.items():
         logging.getLogger(name).setLevel(level)

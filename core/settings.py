@@ -86,7 +86,9 @@ class ControlSettings(Section):
 class LogSettings(Section):
     """What gateway and control write to stderr. No prompt, no answer and no key stands in it."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is left out below.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least of what is written."
+    )
     format: Literal["text", "json"] = Field(default="text", description="json: an object a line.")
     access: bool = Field(default=False, description="A line for each request to the gateway.")
 

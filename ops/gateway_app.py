@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -16,6 +17,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette import types as asgi
 
+from core import logs
 from core.clock import Clock, utc_now
 from core.http import install_errors, is_let_in, require_key
 from core.keys import Scope
@@ -23,6 +25,8 @@ from core.settings import Settings
 from core.spool import SpoolWriter
 from feedback import routes as feedback_routes
 from feedback.signals import MAX_BATCH, Signal
+from ops import reload
+from ops.reload import GATEWAY, Reloader
 from serve import openai, schema, stored
 from serve.access import Access, create_access
 from serve.accesslog import AccessLog
@@ -65,8 +69,12 @@ class ObservedApp(GatewayApp):
         await self.front(scope, receive, send)
 
 
-def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing | None" = None) -> FastAPI:
-    """The gateway's app. It takes a table and ships its spool as long as it lives."""
+def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing | None" = None,
+               config: Path | None = None) -> FastAPI:  # fmt: skip
+    """The gateway's app. It takes a table and ships its spool as long as it lives.
+
+    `config` is the file that a reload reads.
+    """
     gateway = settings.gateway
     folder = settings.data / "gateways" / gateway.name
     key = settings.keys.internal.get_secret_value() if settings.keys.internal else ""
@@ -122,6 +130,16 @@ def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing 
     )
     schema.describe(app, signal=Signal.model_json_schema(), most_signals=MAX_BATCH)
     _add_signals(app, recorder, metrics, access)
+
+    def take(new: Settings) -> None:
+        app.completions.max_body_bytes = new.gateway.max_body_bytes
+        app.completions.upstream.max_in_flight = new.gateway.max_in_flight
+        access.let_anyone(new.access == "open")
+        logs.change(new.logs)
+
+    app.state.reloader = Reloader(config, settings, GATEWAY, take)
+    writers = [Depends(require_key(access, Scope.OPS_WRITE))]
+    app.include_router(reload.create_router(app.state.reloader), dependencies=writers)
     return app
 
 

@@ -169,6 +169,10 @@ class Access:
         self._known: dict[str | None, Holder] = {}
         self._meters: dict[str, Meter] = {}
 
+    def let_anyone(self, anyone: bool) -> None:
+        """Opens the door to everybody, or closes it to those without a key."""
+        self._anyone = ANYONE if anyone else None
+
     def admit(self, authorization: str | None, scope: Scope, model: str | None = None) -> Pass:
         """Lets a request in. Raises KeyRefused, Forbidden with the missing scope or model, or LimitReached."""
         keys = self._keys()

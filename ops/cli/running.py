@@ -4,6 +4,7 @@ It owns their options; the work is done elsewhere in `ops`.
 """
 
 import gc
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,7 @@ def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     settings = settings_from(config)
     logs.install(settings.logs)
-    app = create_app(settings=settings, tracing=create_tracing(settings))
+    app = create_app(settings=settings, tracing=create_tracing(settings), config=config)
     # Modules, routes and settings stay for good. Looked through again and again for garbage among them, they
     # would cost every tenth request some hundred microseconds.
     gc.collect()
@@ -81,7 +82,8 @@ def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
     logs.install(settings.logs)
     _require_internal_key(settings)
     up.tell_first_key(settings, tell)
-    _serve(create_app(settings=settings, base=locate(settings.base_model)), settings.control.listen)
+    app = create_app(settings=settings, base=locate(settings.base_model), config=config)
+    _serve(app, settings.control.listen)
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
@@ -109,6 +111,7 @@ def _require_internal_key(settings: Settings) -> None:
 
 
 def _serve(app: FastAPI, listen: str) -> None:
+    signal.signal(signal.SIGHUP, app.state.reloader.on_signal)
     host, port = split_listen(listen)
     # Clients drop idle connections after some seconds; a server that did so at the same moment would break
     # the request that is just being sent on one.

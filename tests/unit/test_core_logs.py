@@ -44,6 +44,16 @@ def test_a_line_of_json_has_time_level_logger_message_and_fields(stream: io.Stri
                      "model": "reviews"}  # fmt: skip
 
 
+def test_format_and_level_change_while_the_process_runs(stream: io.StringIO) -> None:
+    logs.install(LogSettings(), stream)
+    logging.getLogger("serve.x").info("text")
+    logs.change(LogSettings(format="json", level="warning"))
+    logging.getLogger("serve.x").info("nothing")
+    logging.getLogger("serve.x").warning("more")
+    text, more = stream.getvalue().splitlines()
+    assert text.endswith("serve.x text") and json.loads(more)["message"] == "more"
+
+
 def test_the_level_is_the_settings(stream: io.StringIO) -> None:
     logs.install(LogSettings(level="error"), stream)
     logging.getLogger("serve.x").warning("no")
