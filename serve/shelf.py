@@ -18,6 +18,8 @@ from core.store import Store
 Row = dict[str, Any]
 Page = dict[str, Any]
 
+# A key may be limited to a thousand models, all of which a question names.
+LARGEST_QUESTION = 256 * 1024
 # What a request said that OpenAI shows with its completion.
 SHOWN = (
     "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "tool_choice", "tools", "response_format",
@@ -157,28 +159,32 @@ def _unknown(identity: str) -> UnknownCompletion:
                              hint="Only those with store: true are kept, for the key that asked.")  # fmt: skip
 
 
+def _asked(model: type[Asker]) -> Any:
+    return Depends(json_body(model, LARGEST_QUESTION))
+
+
 def create_router(shelf: Shelf) -> APIRouter:
     """What gateways ask; each body says on whose behalf."""
     router = APIRouter(prefix="/internal/completions")
 
     @router.post("/get")
-    def get(asked: Annotated[One, Depends(json_body(One))]) -> Row:
+    def get(asked: Annotated[One, _asked(One)]) -> Row:
         return shelf.get(asked)
 
     @router.post("/page")
-    def page(asked: Annotated[Listed, Depends(json_body(Listed))]) -> Page:
+    def page(asked: Annotated[Listed, _asked(Listed)]) -> Page:
         return shelf.page(asked)
 
     @router.post("/messages")
-    def messages(asked: Annotated[Messages, Depends(json_body(Messages))]) -> Page:
+    def messages(asked: Annotated[Messages, _asked(Messages)]) -> Page:
         return shelf.messages(asked)
 
     @router.post("/change")
-    def change(asked: Annotated[Changed, Depends(json_body(Changed))]) -> Row:
+    def change(asked: Annotated[Changed, _asked(Changed)]) -> Row:
         return shelf.change(asked)
 
     @router.post("/delete")
-    def delete(asked: Annotated[One, Depends(json_body(One))]) -> Row:
+    def delete(asked: Annotated[One, _asked(One)]) -> Row:
         return shelf.delete(asked)
 
     return router
