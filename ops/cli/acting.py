@@ -4,6 +4,7 @@ With --dry-run each only says what it would do; otherwise it asks first, and off
 """
 
 import getpass
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -82,7 +83,8 @@ def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
     settings, rows, failed = settings_from(config), [], False
     for process, url in (("control", settings.control_url), ("gateway", f"http://{settings.gateway.listen}")):
         try:
-            rows.append(ControlClient(settings, name=process.capitalize(), url=url).post("/api/reload", {}))
+            with closing(ControlClient(settings, name=process.capitalize(), url=url)) as client:
+                rows.append(client.post("/api/reload", {}))
         except LoraLoopError as error:
             failed = True
             rows.append({"process": process, "applied": [], "restart": [], "error": str(error)})
