@@ -59,6 +59,20 @@ class Interaction:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCompletion:
+    """A chat completion that the app asked to store: the answer as it was given, beside its interaction.
+
+    `key_id` is the key that asked: nobody else's key sees it.
+    """
+
+    id: str
+    time: datetime
+    key_id: str
+    metadata: dict[str, str]
+    completion: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Feedback:
     """One typed signal on an interaction, a conversation, or a pair of interactions."""
 

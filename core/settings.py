@@ -83,6 +83,28 @@ class ControlSettings(Section):
     max_import_bytes: int = Field(default=1024**3, ge=1024, description="Largest adapter to import, packed or not.")
 
 
+class LogSettings(Section):
+    """What gateway and control write to stderr. No prompt, no answer and no key stands in it."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least of what is written."
+    )
+    format: Literal["text", "json"] = Field(default="text", description="json: an object a line.")
+    access: bool = Field(default=False, description="A line for each request to the gateway.")
+
+
+class TracingSettings(Section):
+    """OpenTelemetry traces of the gateway; see docs/telemetry.md."""
+
+    enabled: bool | None = Field(
+        default=None, description="null: on where an endpoint is set here or by OTEL_EXPORTER_OTLP_ENDPOINT."
+    )
+    endpoint: str | None = Field(
+        default=None, pattern=r"^https?://", description="Where OTLP over HTTP is taken, e.g. http://127.0.0.1:4318."
+    )
+    content: bool = Field(default=False, description="Write prompts and answers into spans, too.")
+
+
 class RetrainSettings(Section):
     """When a model is retrained, and how."""
 
@@ -218,6 +240,8 @@ class Settings(BaseSettings):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     control: ControlSettings = Field(default_factory=ControlSettings)
+    logs: LogSettings = Field(default_factory=LogSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
     models: dict[str, ModelSettings] = Field(min_length=1, description="Public models by name.")
     keys: KeySettings = Field(default_factory=KeySettings)
 
@@ -257,6 +281,15 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
     @property
+    def traced(self) -> bool:
+        """Whether requests are traced."""
+        if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+            return False
+        if self.tracing.enabled is not None:
+            return self.tracing.enabled
+        return bool(self.tracing.endpoint) or any(os.environ.get(name) for name in OTLP_VARIABLES)
+
+    @property
     def store_path(self) -> Path:
         """The DuckDB file."""
         return self.data / "loraloop.duckdb"
@@ -283,6 +316,8 @@ class Settings(BaseSettings):
         return self.engine.urls or [f"http://{self.engine.listen}"]
 
 
+# OpenTelemetry's own, which its libraries read.
+OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 KEY_VARIABLES = {
     "app": "LORALOOP_APP_KEY",
     "ops": "LORALOOP_OPS_KEY",

@@ -105,7 +105,7 @@ class Promotion:
         """The model's route as it stands. Raises UnknownModel."""
         row = self.store.row("route_current", model=model)
         if row is None:
-            raise UnknownModel(f"There is no model {model!r}.", hint="See: loraloop models")
+            raise UnknownModel(f"There is no model {model[:64]!r}.", hint="See: loraloop models")
         return Route(**row)
 
     def version(self, model: str, number: int) -> Version:

@@ -5,9 +5,9 @@ Handlers are thin: they parse, call a view or promotion, and render.
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import NotReady, UnknownModel
@@ -22,10 +22,10 @@ Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 
 class Said(BaseModel):
-    """Who does something, and why; both go into the ledger."""
+    """Why something is done, and on whose behalf, as the caller says. Who does it is the key: see `signed`."""
 
     model_config = ConfigDict(extra="forbid")
-    actor: str = Field("api", max_length=128)
+    actor: str = Field("", max_length=128)
     comment: str = Field("", max_length=2000)
 
 
@@ -41,9 +41,27 @@ class Promote(Said):
     version: int = Field(ge=0)
 
 
-SaidBody = Annotated[Said, Depends(json_body(Said))]
-RollBackBody = Annotated[RollBack, Depends(json_body(RollBack))]
-PromoteBody = Annotated[Promote, Depends(json_body(Promote))]
+Spoken = TypeVar("Spoken", bound=Said)
+
+
+def signed(said: Spoken, request: Request) -> Spoken:
+    """What was said with the key that was verified as its actor; whom the caller named stands in the comment."""
+    comment = " ".join(part for part in (f"(on behalf of {said.actor})" if said.actor else "", said.comment) if part)
+    return said.model_copy(update={"actor": f"key:{request.state.key_id}", "comment": comment})
+
+
+def _body(model: type[Spoken]) -> Any:
+    parse = json_body(model)
+
+    async def read(request: Request) -> Spoken:
+        return signed(await parse(request), request)
+
+    return Depends(read)
+
+
+SaidBody = Annotated[Said, _body(Said)]
+RollBackBody = Annotated[RollBack, _body(RollBack)]
+PromoteBody = Annotated[Promote, _body(Promote)]
 
 
 def create_reading_router(control: Control) -> APIRouter:

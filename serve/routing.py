@@ -79,6 +79,15 @@ class RoutingTable:
         """The engines that answer to a name."""
         return [url for url, names in self.engines.items() if engine_name in names]
 
+    def versions(self) -> set[tuple[str, int]]:
+        """Every (model, version) that a request may reach."""
+        return {
+            (name, target.version)
+            for name, route in self.models.items()
+            for target in (route.champion, route.canary, *route.loaded)
+            if target is not None
+        }
+
     def choose(self, model: str, sticky_key: str | None) -> Choice:
         """The version for a request. Raises UnknownModel.
 
@@ -103,13 +112,12 @@ class RoutingTable:
             if target is not None and str(target.version) == number:
                 return Choice(model, target, "pinned", route.share, None)
         held = ", ".join(f"{model}@{target.version}" for target in route.loaded)
-        raise UnknownVersion(f"No engine holds the version {name!r}.", hint=f"Loaded are: {held}.")
+        raise UnknownVersion(f"No engine holds the version {name[:80]!r}.", hint=f"Loaded are: {held}.")
 
     def _route(self, model: str) -> ModelRoute:
         route = self.models.get(model)
         if route is None:
-            known = ", ".join(sorted(self.models))
-            raise UnknownModel(f"The model {model!r} does not exist.", hint=f"Use one of: {known}.")
+            raise UnknownModel(f"The model {model[:64]!r} does not exist.", hint="See GET /v1/models.")
         return route
 
 

@@ -62,7 +62,7 @@ class Upstream:
         self, client: Client, *, max_in_flight: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._client = client
-        self._max = max_in_flight
+        self.max_in_flight = max_in_flight
         self._clock = clock
         self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
 
@@ -82,7 +82,7 @@ class Upstream:
         problem: Exception | None = None
         for engine in engines if len(engines) == 1 else sorted(engines, key=lambda url: lanes[url].load):
             lane = lanes[engine]
-            if lane.load >= self._max:
+            if lane.load >= self.max_in_flight:
                 full = True
                 continue
             if not lane.open(now):

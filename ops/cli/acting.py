@@ -4,11 +4,25 @@ With --dry-run each only says what it would do; otherwise it asks first, and off
 """
 
 import getpass
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
-from ops.cli.output import DEFAULT_CONFIG, ConfigOption, ControlClient, DryRun, Yes, agreed, settings_from, tell
+from core.errors import LoraLoopError
+from ops.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    ControlClient,
+    DryRun,
+    JsonOption,
+    Yes,
+    agreed,
+    print_json,
+    settings_from,
+    tell,
+)
+from ops.reload import Changes
 
 ModelArgument = Annotated[str, typer.Argument(help="The model.")]
 DecisionArgument = Annotated[str, typer.Argument(metavar="ID", help="The decision's id or number.")]
@@ -17,7 +31,7 @@ Comment = Annotated[str, typer.Option("--comment", "-m", help="Kept in the ledge
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (retrain, promote, rollback, approve, reject):
+    for command in (retrain, promote, rollback, approve, reject, reload):
         app.command()(command)
 
 
@@ -62,6 +76,25 @@ def reject(identity: DecisionArgument, comment: Comment = "", yes: Yes = False, 
     if agreed(f"The candidate of decision {identity} is turned away.", yes, dry_run):
         _client(config).post(f"/api/promotions/{identity}/reject", said(comment))
         tell("Rejected; the champion stays.")
+
+
+def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Have control and gateway read the configuration again, and say what took effect and what needs a restart."""
+    settings, rows, failed = settings_from(config), [], False
+    for process, url in (("control", settings.control_url), ("gateway", f"http://{settings.gateway.listen}")):
+        try:
+            with closing(ControlClient(settings, name=process.capitalize(), url=url)) as client:
+                rows.append(client.post("/api/reload", {}))
+        except LoraLoopError as error:
+            failed = True
+            rows.append({"process": process, "applied": [], "restart": [], "error": str(error)})
+    if json:
+        print_json(rows)
+    else:
+        for row in rows:
+            tell(f"{row['process']}: {row.get('error') or Changes(**row)}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _client(config: Any) -> ControlClient:

@@ -98,7 +98,7 @@ class Console:
         engines = Engines(Reconciler([], base_name="base", self_check=lambda _: ""), promotion, board)
         # Pages read what stands in the store; no page asks the scheduler.
         control = Control(settings, self.store, promotion, cast(Any, None), engines, lambda: NOW,
-                          Keyring(store=self.store, clock=lambda: NOW))  # fmt: skip
+                          Keyring(store=self.store, clock=lambda: NOW), cast(Any, None))  # fmt: skip
         app = FastAPI()
         install_errors(app)
         app.include_router(pages.create_router(control))
