@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from core.settings import CanarySettings
 from eval.judgement import Check, Judgement, Outcome
-from eval.sequential import Found, Numbers, harm_evidence, margin, sample_ratio_p, tuning
+from eval.sequential import Found, Numbers, harm_evidence, margin, sample_ratio_p, tuning, users_to_show
 
 LEAST_SAMPLE_RATIO_P = 0.001
 # The variance that a rate without any is tuned for: it makes the bound as narrow as it is certain.
@@ -165,12 +165,15 @@ def _rates_apart(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: Ca
     """How far the feedback rates may differ, either way at level α, valid at every look like the scores' bound.
 
     The limit is a share of control's own rate, so control's error counts that much more (Fieller). The sequence is
-    tuned for control's deviation as it is found: nothing before the canary is known of it.
+    tuned for as many users as equal rates need to be shown so, by control's rate and deviation as they are found:
+    nothing before the canary is known of them.
     """
     scale = 1 + settings.rate_tolerance
     error = np.sqrt(np.square(canary.rate_sd) / canary.users + scale**2 * np.square(control.rate_sd) / control.users)
     variance = np.maximum(np.square(control.rate_sd), LEAST_VARIANCE)
-    rho2 = tuning(plan.alpha, settings.planned_users, variance, plan.share)
+    allowed = np.maximum(settings.rate_tolerance * np.asarray(control.rate_mean), LEAST_VARIANCE)
+    planned = users_to_show(plan.alpha, variance, plan.share, allowed)
+    rho2 = tuning(plan.alpha, planned, variance, plan.share)
     width = margin(plan.alpha, rho2, np.add(control.users, canary.users), error)
     enough = np.minimum(control.users, canary.users) >= 2
     return np.where(enough, np.abs(np.subtract(canary.rate_mean, control.rate_mean)) + width, math.inf)
@@ -229,7 +232,8 @@ def _either(good: npt.NDArray[np.bool_], otherwise: Outcome) -> Outcome:
 
 def _better(found: Signals, early: str, control: ArmCounts, canary: ArmCounts, settings: CanarySettings) -> Check:
     name = "better live" if settings.strict else "not worse live than the margin"
-    difference, lower, line = float(found.difference), float(found.difference - found.half_width), float(found.line)
+    difference, line = float(found.difference), float(found.line)
+    lower = difference - float(found.half_width)
     if early:
         return Check(name, Outcome.WAIT, early, difference, None, line)
     reason = (

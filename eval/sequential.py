@@ -14,7 +14,7 @@ Numbers = npt.ArrayLike
 Found = npt.NDArray[np.float64]
 
 
-def tuning(alpha: float, planned: int, score_variance: Numbers, share: float) -> Found:
+def tuning(alpha: float, planned: Numbers, score_variance: Numbers, share: float) -> Found:
     """ρ² that makes the confidence sequence narrowest at `planned` users in both arms.
 
     Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit theory and asymptotic
@@ -22,7 +22,7 @@ def tuning(alpha: float, planned: int, score_variance: Numbers, share: float) ->
     """
     variance = np.asarray(score_variance, dtype=np.float64) / (share * (1 - share))
     inner = -2 * math.log(2 * alpha) + math.log(-2 * math.log(2 * alpha)) + 1
-    return np.asarray(inner / (planned * variance))
+    return np.asarray(inner / (planned * variance), dtype=np.float64)
 
 
 def margin(alpha: float, rho2: Numbers, n: Numbers, standard_error: Numbers) -> Found:
@@ -33,6 +33,15 @@ def margin(alpha: float, rho2: Numbers, n: Numbers, standard_error: Numbers) -> 
     n, rho2 = np.asarray(n, dtype=np.float64), np.asarray(rho2, dtype=np.float64)
     spread = n * (n * np.square(standard_error)) * rho2 + 1
     return np.sqrt(spread / (n**2 * rho2) * 2 * np.log(1 + np.sqrt(spread) / (2 * alpha)))
+
+
+def users_to_show(alpha: float, variance: Numbers, share: float, distance: Numbers) -> Found:
+    """Users in both arms after which a sequence tuned for so many is as narrow as `distance`.
+
+    There N·V·ρ² is the same number whatever the variance, so that the half-width is a fixed number of standard errors.
+    """
+    errors = margin(alpha, tuning(alpha, 1, share * (1 - share), share), 1, 1)
+    return np.square(errors / np.asarray(distance)) * np.asarray(variance) / (share * (1 - share))
 
 
 def harm_evidence(canary: Numbers, control: Numbers, share: float, ratio: float) -> Found:
