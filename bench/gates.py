@@ -28,7 +28,7 @@ from bench import look as query
 from bench.progress import say
 from bench.simulation import naive, picture
 from bench.simulation.holdout import Items, OfflineGate
-from bench.simulation.live import LOOKS, Crowd, Gate, OurGate, Record, World, proved, watch
+from bench.simulation.live import LOOKS, Bools, Crowd, Gate, OurGate, Record, Seen, World, proved, watch
 from bench.simulation.people import Floats, People, brigaded, harmed, once, several, weekly
 from bench.simulation.returning import Returning
 from core.settings import CanarySettings
@@ -62,6 +62,7 @@ class Canary:
     strict: bool = True
     hostile_share: float = 0.0
     share: float = 0.5
+    harm_ratio: float = 1.5
     beside: Mapping[str, Gate] | None = None
     looks: int = LOOKS
 
@@ -69,7 +70,7 @@ class Canary:
     def settings(self) -> CanarySettings:
         """The defaults but for what the scenario is about; time plays no part."""
         return CanarySettings(share=min(self.share, 0.5), strict=self.strict, hostile_share=self.hostile_share,
-                              min_minutes=0, max_hours=1e9)  # fmt: skip
+                              harm_ratio=self.harm_ratio, min_minutes=0, max_hours=1e9)  # fmt: skip
 
     @property
     def plan(self) -> Plan:
@@ -81,7 +82,18 @@ class Canary:
     @property
     def gates(self) -> dict[str, Gate]:
         """Ours, and those beside it."""
-        return {OURS: OurGate(self.plan, self.settings), **(self.beside or {})}
+        ours = OurGate(self.plan, self.settings)
+        return {OURS: ours if self.share <= 0.5 else only_harm(ours), **(self.beside or {})}
+
+
+def only_harm(gate: Gate) -> Gate:
+    """A holdback's gate: what was promoted already is rolled back or stays."""
+
+    def judge(seen: Seen) -> tuple[Bools, Bools]:
+        promote, roll_back = gate(seen)
+        return np.zeros_like(promote), roll_back
+
+    return judge
 
 
 def after(look: int, before: People, then: People) -> People:
@@ -129,7 +141,11 @@ LIVE: dict[str, Canary] = {
         brigaded(several(0.7, 0.7, requests=8, rate=0.2), 0.02), null=True, hostile_share=0.02
     ),
     "+5 points, caps, strict": Canary(approvals(0.05), hostile_share=0.02),
+    "unhappy users vote less, rate -15 %, strict": Canary(
+        once(0.7, 0.14 / 0.17, rate=0.2, canary_rate=0.17), null=True
+    ),
     "harm 1 % to 3 %": Canary(harmed(approvals(0), 0.01, 0.03)),
+    "harm 1 % to 3 %, ratio 1": Canary(harmed(approvals(0), 0.01, 0.03), harm_ratio=1.0),
     "harm 1 % in both, strict": Canary(harmed(approvals(0), 0.01, 0.01), null=True),
     "holdback, no decay": Canary(approvals(0), share=0.9, looks=100),
     "holdback, -10 points after 1,000": Canary(after(DECAY_LOOK, approvals(0), approvals(-0.1)), share=0.9, looks=200),

@@ -65,7 +65,8 @@ class Look:
 class Signals:
     """The numbers of one look, and what each of them says: arrays, one element a canary.
 
-    `rates_apart` is how far the arms' feedback rates may differ, `rates_allowed` how far they may.
+    `rates_apart` is how far the arms' feedback rates may be apart, `rates_allowed` how far they are allowed to be;
+    `both` says that votes up and votes down each clear the line, which no change in who votes explains.
     """
 
     difference: Found
@@ -82,6 +83,7 @@ class Signals:
     halted: npt.NDArray[np.bool_]
     better: npt.NDArray[np.bool_]
     agree: npt.NDArray[np.bool_]
+    both: npt.NDArray[np.bool_]
 
 
 def look(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings, *, minutes: float) -> Look:
@@ -101,7 +103,7 @@ def outcomes(found: Signals, settings: CanarySettings, *, minutes: Numbers) -> n
         (~found.readable, Outcome.INCONCLUSIVE),
         (found.harmed | found.worse, Outcome.FAIL),
         (found.halted, Outcome.INCONCLUSIVE),
-        (found.better & found.agree & (minutes >= settings.min_minutes), Outcome.PASS),
+        (found.better & (found.agree | found.both) & (minutes >= settings.min_minutes), Outcome.PASS),
         (minutes >= settings.max_hours * 60, Outcome.INCONCLUSIVE),
     ]
     conditions, answers = zip(*cases, strict=True)
@@ -126,6 +128,7 @@ def signals(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanaryS
             halted=ratio_p < LEAST_SAMPLE_RATIO_P,
             better=looks & (difference - half_width > line),
             agree=looks & (allowed > 0) & (apart <= allowed),
+            both=looks & _both(control, canary, plan, settings, line),
         )  # fmt: skip
 
 
@@ -177,6 +180,26 @@ def _rates_apart(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: Ca
     width = margin(plan.alpha, rho2, np.add(control.users, canary.users), error)
     enough = np.minimum(control.users, canary.users) >= 2
     return np.where(enough, np.abs(np.subtract(canary.rate_mean, control.rate_mean)) + width, math.inf)
+
+
+def _both(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings, line: Found) -> Found:
+    """Whether votes up are not rarer, and votes down not more frequent, than the line allows.
+
+    Rates need not agree then: more votes of the happy alone leave votes down as they were, fewer of the unhappy leave
+    votes up as they were. These are the worst cases of Lee, "Training, wages, and sample selection", 2009. Votes up
+    are (r + s)/2 and down (r − s)/2 of users' rates and scores, so that both lines are the scores' own.
+    """
+    rated = np.asarray(control.rate_mean, dtype=np.float64)
+    distance = np.maximum(2 * rated * settings.margin, LEAST_VARIANCE)
+    clear = np.asarray(rated > 0)
+    for sign in (1.0, -1.0):
+        ours, theirs = (_vote_variance(arm, np.asarray(-sign)) for arm in (canary, control))
+        variance = np.maximum(theirs, LEAST_VARIANCE)
+        rho2 = tuning(plan.alpha, users_to_show(plan.alpha, variance, plan.share, distance), variance, plan.share)
+        error = np.sqrt(ours / canary.users + theirs / control.users)
+        gap = np.subtract(canary.score_mean, control.score_mean) + sign * np.subtract(canary.rate_mean, rated)
+        clear = clear & (gap - margin(plan.alpha, rho2, np.add(control.users, canary.users), error) > line)
+    return clear
 
 
 def _line(control: ArmCounts, settings: CanarySettings) -> Found:
@@ -252,4 +275,6 @@ def _rates(found: Signals, early: str, control: ArmCounts, canary: ArmCounts) ->
         f"Feedback rates {canary.rate_mean:.3f} (canary) and {control.rate_mean:.3f}: may differ by {apart:.3f}, "
         f"accepted {allowed:.3f}."
     )
-    return Check(name, _either(found.agree, Outcome.WAIT), reason, apart, apart, allowed)
+    if found.both and not found.agree:
+        reason += " Votes up and votes down each clear the line, which who votes does not explain."
+    return Check(name, _either(found.agree | found.both, Outcome.WAIT), reason, apart, apart, allowed)

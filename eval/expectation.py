@@ -14,13 +14,15 @@ from eval.sequential import margin, tuning, users_to_show
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """A model's traffic: users a day, and over users their requests, share rated and score, with deviations."""
+    """A model's traffic: users a day, and over users their requests, share rated and score, with deviations
+    and the covariance of the two."""
 
     users_per_day: float
     requests_per_user: float
     rate_mean: float
     rate_sd: float
     score_sd: float
+    covariance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +45,26 @@ def expected_length(traffic: Traffic, settings: CanarySettings, alpha: float = 0
     smaller = min(settings.share, 1 - settings.share)
     rate = traffic.rate_mean if math.isfinite(traffic.rate_mean) else 0.0
     distance = 2 * rate * settings.margin - 2 * settings.hostile_share
-    rates = math.inf
-    if rate > 0:
-        allowed = settings.rate_tolerance * rate
-        rates = float(users_to_show(alpha, traffic.rate_sd**2, settings.share, allowed))
     needs = {
         "the first look": settings.first_look_users / smaller,
         "the users' scores": _users(traffic.score_sd, distance, settings, alpha),
-        "the feedback rates": rates,
+        "the feedback rates": _rates(traffic, rate, distance, settings, alpha),
     }
     binds = max(needs, key=lambda name: needs[name])
     users = needs[binds]
     days = users / traffic.users_per_day if traffic.users_per_day > 0 else math.inf
     least = settings.min_minutes / 1440
     return Expected(users, users * traffic.requests_per_user, max(days, least), binds if days > least else "the clock")
+
+
+def _rates(traffic: Traffic, rate: float, distance: float, settings: CanarySettings, alpha: float) -> float:
+    """Users until the rates are shown to agree, or votes up and down each to clear the line, whichever is sooner."""
+    if not (rate > 0 and distance > 0):
+        return math.inf
+    spread = traffic.score_sd**2 + traffic.rate_sd**2
+    ways = ((traffic.rate_sd**2, settings.rate_tolerance * rate),
+            (spread + 2 * abs(traffic.covariance), distance))  # fmt: skip
+    return min(float(users_to_show(alpha, variance, settings.share, far)) for variance, far in ways)
 
 
 def _users(deviation: float, distance: float, settings: CanarySettings, alpha: float) -> float:

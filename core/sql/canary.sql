@@ -84,7 +84,8 @@ WITH asked AS (
 )
 SELECT count(*) AS users, coalesce(sum(requests), 0)::BIGINT AS requests,
     coalesce(date_diff('second', min(first), $before), 0) / 86400.0 AS days,
-    avg(rate) AS rate_mean, stddev_samp(rate) AS rate_sd, stddev_samp(score) AS score_sd
+    avg(rate) AS rate_mean, stddev_samp(rate) AS rate_sd, stddev_samp(score) AS score_sd,
+    covar_samp(score, rate) AS covariance
 FROM users
 
 -- name: run_add

@@ -21,9 +21,9 @@ def test_all_rated_it_is_a_little_above_the_benchmarks_median():
 
 
 def test_where_few_are_rated_the_feedback_rates_take_longest():
-    expected = expected_length(replace(TRAFFIC, rate_mean=0.2, rate_sd=0.4, score_sd=0.44), SETTINGS)
+    expected = expected_length(replace(TRAFFIC, rate_mean=0.2, rate_sd=0.4, score_sd=0.44, covariance=0.064), SETTINGS)
     assert expected.binds == "the feedback rates"
-    assert expected.users > 40_000
+    assert 33_000 < expected.users < 50_000  # by simulation, half have passed after 3,350 rated of an arm's fifth
 
 
 def test_a_small_share_takes_longer():
