@@ -17,7 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +98,13 @@ def only_harm(gate: Gate) -> Gate:
 
 def after(look: int, before: People, then: People) -> People:
     """People whose canary changes at a look."""
-    chances = lambda now: (before if now < look else then).canary  # noqa: E731
-    return People(before.ups, before.downs, before.requests, before.harmed, before.control, chances)
+
+    def chances(now: int) -> Floats:
+        found = (before if now < look else then).canary
+        assert isinstance(found, np.ndarray)
+        return found
+
+    return replace(before, canary=chances)
 
 
 def approvals(gain: float, **more: Any) -> People:

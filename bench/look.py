@@ -39,7 +39,7 @@ def seconds(requests: int = 1_000_000, users: int = 100_000, looks: int = 5) -> 
         store = Store(Path(folder) / "store.duckdb")
         with store._cursor() as cursor:
             cursor.execute(ROWS.format(requests=requests, users=users))
-        times = []
+        times, arms = [], []
         for _ in range(looks):
             started = time.perf_counter()
             arms = store.rows("canary_arms", model="reviews", control=7, candidate=8, since=SINCE)

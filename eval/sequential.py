@@ -22,7 +22,7 @@ def tuning(alpha: float, planned: Numbers, score_variance: Numbers, share: float
     """
     variance = np.asarray(score_variance, dtype=np.float64) / (share * (1 - share))
     inner = -2 * math.log(2 * alpha) + math.log(-2 * math.log(2 * alpha)) + 1
-    return np.asarray(inner / (planned * variance), dtype=np.float64)
+    return np.asarray(inner / (np.asarray(planned, dtype=np.float64) * variance))
 
 
 def margin(alpha: float, rho2: Numbers, n: Numbers, standard_error: Numbers) -> Found:

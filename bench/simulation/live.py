@@ -5,7 +5,7 @@ It owns the order of looks and what each gate said first; what users do is peopl
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -79,8 +79,10 @@ class Crowd:
             (self.control, new - theirs, self.people.control), (self.canary, theirs, self.people.canary),
         ):  # fmt: skip
             counts[:] += self.rng.multinomial(users, chances(look) if callable(chances) else chances)
-        return Seen(*(arm_counts(self.people, counts, self.cap) for counts in (self.control, self.canary)),
-                    *(votes(self.people, counts) for counts in (self.control, self.canary)), rated)  # fmt: skip
+        return Seen(
+            arm_counts(self.people, self.control, self.cap), arm_counts(self.people, self.canary, self.cap),
+            votes(self.people, self.control), votes(self.people, self.canary), rated,
+        )  # fmt: skip
 
 
 def votes(people: People, counts: Floats) -> Votes:
@@ -179,5 +181,6 @@ def one(arms: ArmCounts, run: int) -> ArmCounts:
     """One canary's counts out of arrays, as plain numbers."""
     found = [float(getattr(arms, field.name)[run]) for field in fields(arms)]
     counts = {"users", "requests", "harmed"}
-    return ArmCounts(*(int(value) if field.name in counts else value
-                       for field, value in zip(fields(arms), found, strict=True)))  # fmt: skip
+    named = zip(fields(arms), found, strict=True)
+    plain: dict[str, Any] = {field.name: int(value) if field.name in counts else value for field, value in named}
+    return ArmCounts(**plain)

@@ -5,7 +5,9 @@ It owns their visits; the gate and the order of looks are elsewhere. Each user k
 
 import numpy as np
 
-from bench.simulation.live import Seen, Votes, moments
+from bench.simulation.live import Bools, Seen, Votes, moments
+from bench.simulation.people import Floats
+from eval.canary import ArmCounts
 
 
 class Returning:
@@ -28,11 +30,15 @@ class Returning:
             self.ups += drawn < self.up
             self.rated += drawn < self.rate
         score, rate = (2 * self.ups - self.rated) / self.visits, self.rated / self.visits
-        sums = (score, rate, score**2, rate**2, score * rate)
-        arms = []
-        for arm in (~self.canary, self.canary):
-            users = arm.sum(1).astype(np.float64)
-            found = [(values * arm).sum(1) for values in sums]
-            arms.append(moments(users, users * self.visits, *found, np.zeros(len(users)), 1.0))
-        votes = [Votes((self.ups * arm).sum(1), (self.rated * arm).sum(1)) for arm in (~self.canary, self.canary)]
-        return Seen(*arms, *votes, self.visits * self.rate * self.up.shape[1] / 2)
+        (control, control_votes), (canary, canary_votes) = (
+            (self._counts(arm, score, rate), Votes((self.ups * arm).sum(1), (self.rated * arm).sum(1)))
+            for arm in (~self.canary, self.canary)
+        )
+        return Seen(control, canary, control_votes, canary_votes, self.visits * self.rate * self.up.shape[1] / 2)
+
+    def _counts(self, arm: Bools, score: Floats, rate: Floats) -> ArmCounts:
+        users = arm.sum(1).astype(np.float64)
+        s, r, ss, rr, sr = (
+            (values * arm).sum(1) for values in (score, rate, score**2, rate**2, score * rate)
+        )  # fmt: skip
+        return moments(users, users * self.visits, s, r, ss, rr, sr, np.zeros(len(users)), 1.0)

@@ -18,7 +18,8 @@ def test_at_the_margin_the_mixture_martingale_has_reached_one_over_alpha(n: int,
     total, variance = n * float(margin(alpha, rho2, n, error)), n * n * error**2
 
     def density(rate: float) -> float:
-        return 2 * stats.norm.pdf(rate, scale=math.sqrt(rho2)) * math.exp(rate * total - rate**2 * variance / 2)
+        mixed = stats.norm.pdf(rate, scale=math.sqrt(rho2))
+        return float(2 * mixed) * math.exp(rate * total - rate**2 * variance / 2)
 
     peak = total / variance
     mixed, _ = integrate.quad(density, 0, 12 * peak, points=[peak], limit=400)
