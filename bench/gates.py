@@ -51,14 +51,19 @@ ITEMS: Mapping[str, Gate] = {
 WEEK = (0.74, 0.72, 0.70, 0.68, 0.66, 0.64, 0.76)
 DAY_LOOKS = 6
 DECAY_LOOK = 20
+HOLDBACK = "holdback"
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A live scenario: its people, the settings, and whether a promotion in it is wrong (`null`)."""
+    """A live scenario: its people, the settings, and whether a promotion in it is wrong (`null`).
+
+    One that is not `counted` shows what the gate gets wrong without a protection that is a setting.
+    """
 
     people: People
     null: bool = False
+    counted: bool = True
     strict: bool = True
     hostile_share: float = 0.0
     share: float = 0.5
@@ -140,7 +145,7 @@ LIVE: dict[str, Canary] = {
     "happy users vote more, rate +5 %, strict": Canary(approvals(0, rate=0.2, happy=0.01), null=True, beside=VOTES),
     "happy users vote more, rate +6 %, strict": Canary(approvals(0, rate=0.2, happy=0.012), null=True),
     "happy users vote more, rate +20 %, strict": Canary(approvals(0, rate=0.2, happy=0.04), null=True, beside=VOTES),
-    "2 % brigading, no caps, strict": Canary(brigaded(approvals(0), 0.02), beside=VOTES),
+    "2 % brigading, no caps, strict": Canary(brigaded(approvals(0), 0.02), null=True, counted=False, beside=VOTES),
     "2 % brigading, caps, strict": Canary(brigaded(approvals(0), 0.02), null=True, hostile_share=0.02),
     "2 % brigading, caps, 20 % of 8 requests rated, strict": Canary(
         brigaded(several(0.7, 0.7, requests=8, rate=0.2), 0.02), null=True, hostile_share=0.02
@@ -149,15 +154,18 @@ LIVE: dict[str, Canary] = {
     "unhappy users vote less, rate -15 %, strict": Canary(
         once(0.7, 0.14 / 0.17, rate=0.2, canary_rate=0.17), null=True
     ),
-    "harm 1 % to 3 %": Canary(harmed(approvals(0), 0.01, 0.03)),
-    "harm 1 % to 3 %, ratio 1": Canary(harmed(approvals(0), 0.01, 0.03), harm_ratio=1.0),
+    "harm 1 % to 3 %": Canary(harmed(approvals(0), 0.01, 0.03), null=True),
+    "harm 1 % to 3 %, ratio 1": Canary(harmed(approvals(0), 0.01, 0.03), null=True, harm_ratio=1.0),
     "harm 1 % in both, strict": Canary(harmed(approvals(0), 0.01, 0.01), null=True),
-    "holdback, no decay": Canary(approvals(0), share=0.9, looks=100),
-    "holdback, -10 points after 1,000": Canary(after(DECAY_LOOK, approvals(0), approvals(-0.1)), share=0.9, looks=200),
-    "holdback, harm 3 % after 1,000": Canary(
+    f"{HOLDBACK}, no decay": Canary(approvals(0), share=0.9, looks=100),
+    f"{HOLDBACK}, -10 points after 1,000": Canary(
+        after(DECAY_LOOK, approvals(0), approvals(-0.1)), share=0.9, looks=200
+    ),
+    f"{HOLDBACK}, harm 3 % after 1,000": Canary(
         after(DECAY_LOOK, harmed(approvals(0), 0.01, 0.01), harmed(approvals(0), 0.01, 0.03)), share=0.9, looks=200
     ),
 }  # fmt: skip
+UNPROTECTED = {name for name, canary in LIVE.items() if not canary.counted}
 RETURNING = "equal, users who return, strict"
 TWENTY = "twenty null candidates on one holdout of 500"
 CYCLES = "fifty whole cycles"
@@ -294,12 +302,15 @@ def main() -> None:
                 rows.append(found)
                 say(f"{name}: {found['gate']} promotes {found['promote']:.4f}, rolls back {found.get('rollback', '-')}")
     ours = [found for found in rows if found["gate"] == OURS]
-    worst = max((found["promote"] for found in ours if found["null"]), default=0.0)
+    counted = [found for found in ours if found["null"] and found["name"] not in UNPROTECTED]
+    worst = max((found["promote"] for found in counted), default=0.0)
     result = {"scenarios": rows, "worst_false_promotion": worst, "agreed_with_look": agreed,
               "look_s": None if options.no_look else query.seconds(),
               "seconds": round(time.monotonic() - started, 1)}  # fmt: skip
     if options.picture:
-        options.picture.write_text(picture.draw(rows, OURS), encoding="utf-8")
+        options.picture.write_text(
+            picture.draw([found for found in rows if not found["name"].startswith(HOLDBACK)], OURS), encoding="utf-8"
+        )
     print(json.dumps(result))
     sys.exit(1 if worst > FALSE_PROMOTION else 0)
 

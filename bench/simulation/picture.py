@@ -17,11 +17,14 @@ def draw(rows: list[dict[str, Any]], ours: str) -> str:
     bottom = TOP + ROW * len(names)
     parts = drawing.bottom_axis(scale, TOP - 8, bottom, "share of runs that end in a promotion")
     parts.append(drawing.line(scale(0.05), TOP - 8, scale(0.05), bottom, stroke=drawing.BAD, dash="3 3"))
-    parts.append(drawing.text(16, 20, "● this gate, wrong to promote   ● right to promote   ○ naive gates", bold=True))
+    for x, words, colour in ((24, "this gate, where promoting is wrong", drawing.BAD),
+                             (290, "where it is right", drawing.GOOD), (440, "naive gates", "none")):  # fmt: skip
+        stroke = drawing.MUTED if colour == "none" else colour
+        parts += [drawing.dot(x, 16, fill=colour, stroke=stroke), drawing.text(x + 12, 20, words)]
     for place, name in enumerate(names):
         y, found = TOP + ROW * place + 8, _of(rows, name)
         parts.append(drawing.text(LEFT - 12, y + 4, drawing.fit(name, 54), anchor="end", size=drawing.SMALL))
-        for row in found:
+        for row in sorted(found, key=lambda row: row["gate"] == ours):
             colour = drawing.MUTED if row["gate"] != ours else drawing.BAD if row["null"] else drawing.GOOD
             fill = colour if row["gate"] == ours else "none"
             parts.append(drawing.dot(scale(row["promote"]), y, fill=fill, stroke=colour))

@@ -90,4 +90,4 @@ def test_twenty_candidates_and_cycles_are_judged():
 def test_the_picture_is_whole():
     rows = gates.scenario("+10 points, strict", 20, 20)
     drawn = ElementTree.fromstring(picture.draw(rows, "ours"))
-    assert len([one for one in drawn.iter() if one.tag.endswith("circle")]) == len(rows)
+    assert len([one for one in drawn.iter() if one.tag.endswith("circle")]) == len(rows) + 3  # the legend's
