@@ -6,8 +6,6 @@ It owns one pure function from traffic to users, requests and days; it must not 
 import math
 from dataclasses import dataclass
 
-from scipy.optimize import root_scalar
-
 from core.settings import CanarySettings
 from eval.sequential import margin, tuning, users_to_show
 
@@ -71,6 +69,8 @@ def _users(deviation: float, distance: float, settings: CanarySettings, alpha: f
     """Users in both arms until the sequence is as narrow as `distance`."""
     if not (distance > 0 and math.isfinite(deviation)):
         return math.inf
+    from scipy.optimize import root_scalar  # control imports this module, and starts without
+
     rho2 = tuning(alpha, settings.planned_users, max(deviation, 1e-6) ** 2, settings.share)
 
     def wider(log_users: float) -> float:

@@ -6,8 +6,7 @@ It owns the formulas, each with its source; it must not know arms, suites or gat
 import math
 from collections.abc import Callable
 
-from scipy.optimize import root_scalar
-from scipy.stats import norm
+from scipy.special import ndtri
 
 
 def wilson(hits: float, n: float, level: float = 0.025) -> tuple[float, float]:
@@ -17,7 +16,7 @@ def wilson(hits: float, n: float, level: float = 0.025) -> tuple[float, float]:
     """
     if not n > 0:
         return math.nan, math.nan
-    z, rate = float(norm.isf(level)), float(hits) / n
+    z, rate = -float(ndtri(level)), float(hits) / n
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
@@ -32,7 +31,7 @@ def tango(won: int, lost: int, n: int, level: float = 0.05) -> tuple[float, floa
     """
     if not n > 0:
         return math.nan, math.nan
-    z = float(norm.isf(level))
+    z = -float(ndtri(level))
     found = (won - lost) / n
 
     def upper(delta: float) -> float:
@@ -48,6 +47,8 @@ def tango(won: int, lost: int, n: int, level: float = 0.05) -> tuple[float, floa
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    from scipy.optimize import root_scalar  # control imports this module, and starts without
+
     return float(root_scalar(function, bracket=(low, high)).root)
 
 
@@ -89,10 +90,10 @@ def resolvable_difference(n: int, discordance: float, level: float = 0.05, power
 
 
 def _needed(difference: float, discordance: float, level: float, power: float) -> float:
-    spread = norm.isf(level) * math.sqrt(discordance) + norm.ppf(power) * math.sqrt(discordance - difference**2)
+    spread = ndtri(power) * math.sqrt(discordance - difference**2) - ndtri(level) * math.sqrt(discordance)
     return float(spread / difference) ** 2
 
 
 def resolvable_mean(deviation: float, n: float, level: float = 0.05, power: float = 0.8) -> float:
     """The least mean that n paired differences with this deviation show (normal approximation)."""
-    return float(norm.isf(level) + norm.ppf(power)) * deviation / math.sqrt(n) if n > 0 else math.inf
+    return float(ndtri(power) - ndtri(level)) * deviation / math.sqrt(n) if n > 0 else math.inf
