@@ -15,6 +15,7 @@ from apscheduler.triggers.cron import CronTrigger
 from core.errors import SettingsError
 from core.settings import Settings
 from core.store import Store
+from eval.steps import Steps
 from retrain.cycle import Cycle
 from retrain.triggers import due
 
@@ -27,11 +28,12 @@ ENGINE_SECONDS = 1.0
 class Scheduler:
     """Starts runs by cron line or by new feedback; one run at a time on a machine."""
 
-    def __init__(self, *, settings: Settings, store: Store, cycle: Cycle, watch: Callable[[], None],
+    def __init__(self, *, settings: Settings, store: Store, cycle: Cycle, steps: Steps, watch: Callable[[], None],
                  reconcile: Callable[[], None]) -> None:  # fmt: skip
         self.settings = settings
         self.store = store
         self.cycle = cycle
+        self.steps = steps
         self._runs = ThreadPoolExecutor(1, thread_name_prefix="cycle")
         self._queued: dict[str, Future[str]] = {}
         # One thread: looks that would meet each other wait instead. Cycles have a thread of their own.
@@ -48,7 +50,7 @@ class Scheduler:
         self._scheduler.add_job(watch, "interval", seconds=seconds, id="watch")
         for name, model in settings.models.items():
             if model.retrain.schedule:
-                self._scheduler.add_job(self.start_run, _cron(name, model.retrain.schedule), id=f"cron:{name}",
+                self._scheduler.add_job(self.propose, _cron(name, model.retrain.schedule), id=f"cron:{name}",
                                         args=[name, f"schedule {model.retrain.schedule}"])  # fmt: skip
 
     def start(self) -> None:
@@ -68,7 +70,12 @@ class Scheduler:
             open_run = self.store.row("run_open_of", model=name)
             reason = due(row["n"], open_run["id"] if open_run else None, model.retrain)
             if reason:
-                self.start_run(name, reason)
+                self.propose(name, reason)
+
+    def propose(self, model: str, trigger: str) -> None:
+        """Starts a run unless limits would hold whatever came of it; people start theirs by `start_run`."""
+        if self.steps.may_begin(model, trigger):
+            self.start_run(model, trigger)
 
     def start_run(self, model: str, trigger: str, actor: str = "scheduler") -> bool:
         """Queues a run unless the model has one open; returns whether it did."""

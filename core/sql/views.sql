@@ -6,6 +6,3 @@ WHERE $model IS NULL OR i.model = $model GROUP BY ALL ORDER BY ALL
 
 -- name: decisions_by_verdict
 SELECT model, verdict, count(*) AS n FROM decisions GROUP BY ALL
-
--- name: run_awaiting
-SELECT id, model, candidate FROM runs WHERE id = $id AND state = 'awaiting_approval'
