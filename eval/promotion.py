@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -250,8 +250,12 @@ class Promotion:
     def _change(self, before: Route, after: Route, verdict: Verdict, version: int, why: Why,
                 also: Also = _nothing_else, suspect: Suspect | None = None) -> Switch:  # fmt: skip
         decision = self._decision(before.model, before.champion, version, verdict, why)
+        serving = [number for number in (after.champion, after.canary) if number is not None]
         # Engines hold what will serve until the route that wants it stands; whoever unloads waits for that.
-        with self.engines.holding(self.version(after.model, after.champion)), self.store.transaction() as transaction:
+        with ExitStack() as stack:
+            for number in serving:
+                stack.enter_context(self.engines.holding(self.version(after.model, number)))
+            transaction = stack.enter_context(self.store.transaction())
             rows = transaction.rows("route_current", model=before.model)
             if rows[0]["rev"] != before.rev:
                 raise Conflict(f"The route of {before.model} was changed meanwhile.", hint="Look again, then retry.")
