@@ -5,8 +5,7 @@ It owns one pure function from traffic to numbers and a sentence; it must not de
 
 import math
 from dataclasses import dataclass
-
-from scipy.stats import norm
+from statistics import NormalDist
 
 from core.settings import CanarySettings
 from eval.sequential import margin, tuning
@@ -70,7 +69,7 @@ def _users_until(gap: float, sd: float, settings: CanarySettings, alpha: float) 
 
     def enough(users: int) -> bool:
         error = sd / math.sqrt(users * share * (1 - share))
-        return margin(alpha, rho2, users, error) + float(norm.ppf(POWER)) * error < gap
+        return margin(alpha, rho2, users, error) + NormalDist().inv_cdf(POWER) * error < gap
 
     low, high = least, MOST_USERS
     if not enough(high):
