@@ -32,8 +32,8 @@ def look_back(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSett
     """
     difference = new.score_mean - old.score_mean
     width = _half_width(old, new, plan, settings)
-    harm = harm_evidence(new.harmed, old.harmed, plan.share, settings.harm_ratio)
-    ratio_p = sample_ratio_p(new.users, old.users, plan.share)
+    harm = float(harm_evidence(new.harmed, old.harmed, plan.share, settings.harm_ratio))
+    ratio_p = float(sample_ratio_p(new.users, old.users, plan.share))
     checks = (
         _sample_ratio(old, new, plan, ratio_p),
         _harm(old, new, harm, plan.alpha),
@@ -57,7 +57,7 @@ def _half_width(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSe
         return math.inf
     error = math.sqrt(old.score_sd**2 / old.users + new.score_sd**2 / new.users)
     rho2 = tuning(plan.alpha, settings.planned_users, plan.score_sd**2, plan.share)
-    return margin(plan.alpha, rho2, old.users + new.users, error)
+    return float(margin(plan.alpha, rho2, old.users + new.users, error))
 
 
 def _sample_ratio(old: ArmCounts, new: ArmCounts, plan: Plan, p: float) -> Check:

@@ -5,6 +5,7 @@ agrees where the settings want one, and promotion changes who serves.
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from core.errors import NotReady, UnknownDecision
 from core.records import Verdict
 from core.settings import CanarySettings, ModelSettings, PromotionSettings
 from core.store import Store, Transaction
-from eval.forecast import Traffic, forecast
+from eval.expectation import Expected, Traffic, expected_length
 from eval.limits import Change, History, holding
 from eval.promotion import Promotion, Why
 from serve.switchboard import Switch
@@ -24,7 +25,6 @@ Step = Literal["canary", "switch"]
 LEAST_SD = 0.05
 UNKNOWN_SD = 0.5
 LEAST_HISTORY_USERS = 10
-TRAFFIC_DAYS = 7
 
 
 def score_sd(store: Store, model: str, before: datetime) -> float:
@@ -33,6 +33,28 @@ def score_sd(store: Store, model: str, before: datetime) -> float:
     if row is None or row["users"] < LEAST_HISTORY_USERS or row["sd"] is None:
         return UNKNOWN_SD
     return max(float(row["sd"]), LEAST_SD)
+
+
+def traffic(store: Store, model: str, before: datetime) -> Traffic:
+    """The last week's traffic of a model; what a short history says counts as a day's."""
+    row = store.rows("traffic_history", model=model, before=before)[0]
+    users, days = row["users"], max(row["days"], 1.0)
+    return Traffic(
+        users / days, row["requests"] / users if users else 0.0, row["rate_mean"] or 0.0, row["rate_sd"] or 0.0,
+        score_sd(store, model, before), row["covariance"] or 0.0,
+    )  # fmt: skip
+
+
+def forecast(expected: Expected, canary: CanarySettings) -> str:
+    """What a canary will likely need, in a sentence."""
+    if not math.isfinite(expected.days):
+        return f"At today's traffic and feedback rate its canary is likely to reach no answer ({expected.binds})."
+    limit = canary.max_hours / 24
+    late = f", longer than the {limit:.1f} days that it has" if expected.days > limit else ""
+    return (
+        f"At today's traffic and feedback rate its canary is likely to need {expected.requests:.0f} requests of "
+        f"{expected.users:.0f} users, {expected.days:.1f} days{late} ({expected.binds})."
+    )
 
 
 class Steps:
@@ -159,12 +181,11 @@ class Steps:
         """With what the canary will likely need, unless that was said when leave for it was asked."""
         if "forecast" in why.live:
             return why
-        row = self.store.rows("traffic_of_late", model=model, before=self.clock(), days=TRAFFIC_DAYS)[0]
-        days = row["days"] or TRAFFIC_DAYS
-        traffic = Traffic(row["users"] / days, row["requests"] / days, row["rate"] or 0.0,
-                          score_sd(self.store, model, self.clock()))  # fmt: skip
-        found = forecast(traffic, canary)
-        return replace(why, reason=f"{why.reason} {found.sentence}", live=why.live | {"forecast": asdict(found)})
+        found = expected_length(traffic(self.store, model, self.clock()), canary)
+        plain = {name: round(value, 2) if math.isfinite(value) else None
+                 for name, value in asdict(found).items() if isinstance(value, float)}  # fmt: skip
+        said = plain | {"binds": found.binds, "sentence": forecast(found, canary)}
+        return replace(why, reason=f"{why.reason} {said['sentence']}", live=why.live | {"forecast": said})
 
     def _promote(self, model: str, candidate: int, champion: int, why: Why) -> Switch:
         held = self._settings(model).holdback

@@ -28,11 +28,14 @@ log = logging.getLogger(__name__)
 NOBODY = ArmCounts(0, 0, 0.0, 0.0, 0.0, 0.0, 0)
 
 
-def count(store: Store, model: str, control: int, candidate: int, since: datetime) -> tuple[ArmCounts, ArmCounts]:
+def count(store: Store, canary: dict[str, Any]) -> tuple[ArmCounts, ArmCounts]:
     """(control, candidate) as of now. Requests without a sticky key are left out: they have no user."""
-    rows = store.rows("canary_arms", model=model, control=control, candidate=candidate, since=since)
+    rows = store.rows(
+        "canary_arms", model=canary["model"], control=canary["control"], candidate=canary["candidate"],
+        since=canary["started"],
+    )  # fmt: skip
     found = {row.pop("version"): ArmCounts(**{k: v or 0 for k, v in row.items()}) for row in rows}
-    return found.get(control, NOBODY), found.get(candidate, NOBODY)
+    return found.get(canary["control"], NOBODY), found.get(canary["candidate"], NOBODY)
 
 
 def latencies(store: Store, model: str, control: int, candidate: int, since: datetime) -> dict[str, Any]:
@@ -72,9 +75,7 @@ class Watch:
         if settings is None:
             self._end(canary, Verdict.INCONCLUSIVE, Why("The canary was switched off in the settings.", "settings"))
             return
-        control, candidate = count(
-            self.store, canary["model"], canary["control"], canary["candidate"], canary["started"]
-        )
+        control, candidate = count(self.store, canary)
         minutes = (self.clock() - canary["started"]).total_seconds() / 60
         plan = Plan(canary["share"], canary["score_sd"])
         found = look(control, candidate, plan, settings, minutes=minutes)
@@ -124,7 +125,7 @@ class Watch:
         if settings is None:
             self.promotion.end_holdback(model, Why("The holdback was switched off in the settings.", "settings"))
             return
-        before, after = count(self.store, model, old, new, held["started"])
+        before, after = count(self.store, held | {"control": old, "candidate": new})
         plan = Plan(1 - held["share"], held["score_sd"])
         over = self.clock() >= held["until"]
         found = look_back(before, after, plan, settings, over=over)

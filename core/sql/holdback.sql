@@ -36,17 +36,3 @@ SELECT 1 FROM decisions WHERE model = $model AND verdict = $verdict AND reason =
 SELECT r.id AS run_id, r.model, r.candidate, d.id, d.time, d.from_version FROM runs r
 JOIN decisions d ON d.run_id = r.id AND d.verdict = 'awaiting_approval' WHERE r.state = 'awaiting_approval'
 QUALIFY row_number() OVER (PARTITION BY r.id ORDER BY d.seq DESC) = 1
-
--- name: traffic_of_late
--- Users, requests and the share of rated ones over the last days, and over how many days there was any.
-WITH asked AS (
-    SELECT i.id, coalesce(i.user_id, i.conversation_id) AS who, i.time FROM interactions i
-    WHERE i.model = $model AND i.bucket IS NOT NULL AND i.time < $before
-        AND i.time >= $before - to_days($days::INTEGER)
-), rated AS (
-    SELECT DISTINCT f.interaction_id FROM feedback f JOIN asked a ON a.id = f.interaction_id
-    WHERE f.type = 'thumbs' AND f.revoked_at IS NULL
-)
-SELECT count(DISTINCT who) AS users, count(*) AS requests, (SELECT count(*) FROM rated) / nullif(count(*), 0) AS rate,
-    greatest(1.0, date_diff('second', min(time), $before) / 86400.0) AS days
-FROM asked

@@ -11,14 +11,13 @@ import pytest
 from core import ledger
 from core.errors import Conflict, NotReady
 from core.records import Feedback, Interaction, Version
-from core.settings import CanarySettings, HoldbackSettings, LimitSettings, ModelSettings
+from core.settings import HoldbackSettings, LimitSettings, ModelSettings
 from core.spool import frame
 from core.store import Store
 from core.wire import encode
 from eval import promotion as promotions
 from eval import review
 from eval.canary import ArmCounts, Plan
-from eval.forecast import Traffic, forecast
 from eval.holdback import look_back
 from eval.judgement import Outcome
 from eval.limits import Change, History, holding
@@ -472,21 +471,18 @@ def test_one_test_that_cannot_be_acted_on_keeps_no_other_waiting(monkeypatch: py
 # The forecast, and the switch.
 
 
-def test_a_forecast_is_the_users_at_which_the_sequence_excludes_the_line():
-    settings = CanarySettings(share=0.5, planned_users=2000)
-    busy = forecast(Traffic(1000, 5000, 0.5, 0.5), settings)
-    assert busy.users is not None and busy.days is not None and busy.requests is not None
-    assert busy.days == pytest.approx(busy.users / 1000, abs=0.01)
-    assert busy.requests == pytest.approx(busy.users * 5, rel=0.01)
-    rare = forecast(Traffic(1000, 5000, 0.1, 0.5), settings)
-    assert rare.users is not None and rare.users > 10 * busy.users
-    assert "longer than its limit" in rare.sentence
-
-
-@pytest.mark.parametrize("traffic", [Traffic(0, 0, 0.0, 0.5), Traffic(1000, 5000, 0.0, 0.5), Traffic(0, 0, 0.5, 0.5)])
-def test_where_nothing_comes_of_it_a_forecast_says_so(traffic: Traffic):
-    found = forecast(traffic, CanarySettings())
-    assert found.days is None and "likely to reach no answer" in found.sentence
+def test_a_forecast_says_what_today_s_traffic_leads_to():
+    house = House(canary=CANARY)
+    house.candidate()
+    house.steps.passed_offline("m", 1, 0, WHY)
+    assert "likely to reach no answer" in house.last()["reason"]
+    assert house.last()["live"]["forecast"]["days"] is None
+    busy = House(canary=CANARY | {"max_hours": 2})
+    busy.live(0, 300, True, after=timedelta(hours=-12))
+    busy.candidate()
+    busy.steps.passed_offline("m", 1, 0, WHY)
+    found = busy.last()["live"]["forecast"]
+    assert found["users"] >= 60 and found["requests"] >= found["users"] and found["sentence"] in busy.last()["reason"]
 
 
 def test_a_switch_is_complete_with_any_later_table():
