@@ -32,8 +32,8 @@ from serve.switchboard import Poll, Switchboard
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WHY = Why("won", "test", run_id="run-1")
-CANARY = {"share": 0.5, "first_look_users": 30, "planned_users": 200, "min_minutes": 0, "max_hours": 1}
-PLAIN = {"canary": None, "holdback": None}
+CANARY: dict[str, Any] = {"share": 0.5, "first_look_users": 30, "planned_users": 200, "min_minutes": 0, "max_hours": 1}
+PLAIN: dict[str, Any] = {"canary": None, "holdback": None}
 
 
 class House:
@@ -402,7 +402,7 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, before: Callable[[House], None] | None,
     act: Callable[[House], None], champions: tuple[int, int],
 ):  # fmt: skip
-    settings = {"canary": None, "holdback": {"share": 0.5, "first_look_users": 30, "planned_users": 200}}
+    settings: dict[str, Any] = {"canary": None, "holdback": {"share": 0.5, "first_look_users": 30, "planned_users": 200}}
     house = House(tmp_path / "store", **settings)
     if before:
         before(house)
