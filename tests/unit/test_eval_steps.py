@@ -402,7 +402,8 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, before: Callable[[House], None] | None,
     act: Callable[[House], None], champions: tuple[int, int],
 ):  # fmt: skip
-    settings: dict[str, Any] = {"canary": None, "holdback": {"share": 0.5, "first_look_users": 30, "planned_users": 200}}
+    held = {"share": 0.5, "first_look_users": 30, "planned_users": 200}
+    settings: dict[str, Any] = {"canary": None, "holdback": held}
     house = House(tmp_path / "store", **settings)
     if before:
         before(house)
