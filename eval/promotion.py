@@ -261,8 +261,10 @@ class Promotion:
                 raise Conflict(f"The route of {before.model} was changed meanwhile.", hint="Look again, then retry.")
             self._seal(transaction, decision, suspect)
             self._write(transaction, replace(after, rev=before.rev + 1), decision.id)
+            if before.holdback:  # no change leaves one as it is; what comes also may begin another
+                transaction.run("holdback_close", model=before.model, time=self.clock())
             also(transaction)
-            self._end_what_this_ends(transaction, before, after, why)
+            self._withdraw(transaction, before, after, why)
         self.publish()
         return self._follow(decision, before, after)
 
@@ -275,11 +277,9 @@ class Promotion:
                 decision = replace(decision, live=decision.live | {"quarantine": held})
         append(transaction, decision)
 
-    def _end_what_this_ends(self, transaction: Transaction, before: Route, after: Route, why: Why) -> None:
-        """Closes the holdback, the canary and the waits for approval that the new route leaves no room for."""
+    def _withdraw(self, transaction: Transaction, before: Route, after: Route, why: Why) -> None:
+        """Closes the canary and the waits for approval that the new route leaves no room for."""
         now = self.clock()
-        if before.holdback and not after.holdback:
-            transaction.run("holdback_close", model=before.model, time=now)
         if before.canary is not None and after.canary is None:
             transaction.run("canary_close_of", model=before.model, time=now)
         elif before.champion == after.champion:

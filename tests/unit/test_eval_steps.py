@@ -305,6 +305,15 @@ def test_a_holdback_that_shows_harm_puts_the_old_champion_back():
     assert house.store.rows("holdbacks_open") == []
 
 
+def test_one_holdback_makes_room_for_the_next():
+    house = held_back()
+    house.now += timedelta(hours=25)
+    house.offer(2, "run-2", over=1)  # before a look has ended the first
+    (held,) = house.store.rows("holdbacks_open")
+    assert (held["held"], held["promoted"]) == (1, 2)
+    assert house.promotion.route("m").previous == 1
+
+
 def test_no_canary_starts_beside_a_holdback():
     house = held_back()
     house.candidate(2, "run-2")
@@ -393,7 +402,7 @@ def undoing(house: House) -> None:
     house.watch.look_at_all()
 
 
-POINTS = ("_seal", "_write", "_end_what_this_ends", "publish", "_follow")
+POINTS = ("_seal", "_write", "_withdraw", "publish", "_follow")
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -433,7 +442,7 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
     again.store.close()
 
 
-@pytest.mark.parametrize("point", ["_seal", "_write", "_end_what_this_ends"])
+@pytest.mark.parametrize("point", ["_seal", "_write", "_withdraw"])
 def test_a_kill_while_a_canary_starts_or_ends_leaves_route_and_run_in_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ):
