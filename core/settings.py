@@ -177,6 +177,7 @@ DEFAULT_GUARDRAILS = (
 class CanarySettings(Section):
     """The live test before the switch."""
 
+    start: Literal["auto", "approve"] = Field(default="auto", description="approve: a person lets it begin.")
     share: float = Field(default=0.1, gt=0, le=0.5, description="Share of users that the candidate serves meanwhile.")
     margin: float = Field(default=0.05, gt=0, lt=1, description="How much less approval is still accepted.")
     strict: bool = Field(default=False, description="True: must be better live, not only not worse.")
@@ -193,10 +194,28 @@ class CanarySettings(Section):
     )
 
 
+class HoldbackSettings(Section):
+    """After a promotion: the old champion keeps some users for a while, for an automatic way back."""
+
+    share: float = Field(default=0.1, gt=0, le=0.5, description="Share of users that the old champion keeps.")
+    hours: float = Field(default=20, gt=0, description="How long; below a day, a nightly run finds it over.")
+    first_look_users: int = Field(default=100, ge=10, description="Users in each arm before scores are compared.")
+    planned_users: int = Field(default=2000, ge=20, description="Users in both arms that the test is tuned for.")
+    harm_ratio: float = Field(default=1.5, ge=1, description="Tolerated ratio of users harmed, new to old.")
+
+
+class LimitSettings(Section):
+    """How often the champion may change by itself; a person may always."""
+
+    window_hours: float = Field(default=20, ge=0, description="At most one promotion in so many hours; 0: no limit.")
+    cooldown_hours: float = Field(default=24, ge=0, description="No promotion so many hours after a rollback.")
+
+
 class PromotionSettings(Section):
     """When a candidate takes over."""
 
-    mode: Literal["auto", "approve"] = Field(default="auto", description="approve: a person confirms.")
+    mode: Literal["auto", "approve"] = Field(default="auto", description="approve: a person confirms the switch.")
+    approval_hours: float = Field(default=72, gt=0, description="Time after which an approval asked for lapses.")
     primary: Primary = Field(default_factory=Primary)
     floors: dict[PrimaryKpi, float] = Field(default_factory=dict, description="KPI: least value of its lower bound.")
     guardrails: list[Guardrail] = Field(
@@ -205,6 +224,10 @@ class PromotionSettings(Section):
     must_beat: list[Literal["base", "rag"]] = Field(default=["base", "rag"], description="Arms besides the champion.")
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Level, spent over a holdout's uses.")
     canary: CanarySettings | None = Field(default_factory=CanarySettings, description="null: no live test.")
+    holdback: HoldbackSettings | None = Field(
+        default_factory=HoldbackSettings, description="null: the new champion serves everyone at once."
+    )
+    limits: LimitSettings = Field(default_factory=LimitSettings)
 
 
 class BaselineSettings(Section):

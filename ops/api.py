@@ -1,6 +1,6 @@
 """The ops API of control: what the command line and other programs read and do.
 
-Handlers are thin: they parse, call a view or promotion, and render.
+Handlers are thin: they parse, call a view, promotion or the steps, and render.
 """
 
 import asyncio
@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import NotReady, UnknownModel
 from core.http import json_body
-from core.records import Verdict
-from core.store import Transaction
+from eval import review
 from eval.promotion import Why
 from ops import views
 from ops.control import Control
@@ -30,15 +29,25 @@ class Said(BaseModel):
 
 
 class RollBack(Said):
-    """Where to roll back to; none: to the version that served before."""
+    """Where to roll back to; none: to the version that served before.
+
+    Unless `keep_data`, what the version that leaves was the first to learn from goes to quarantine.
+    """
 
     to: int | None = Field(None, ge=0)
+    keep_data: bool = False
 
 
 class Promote(Said):
     """The version to put in service."""
 
     version: int = Field(ge=0)
+
+
+class Reject(Said):
+    """Who turns a candidate away, and why; without a reason nobody learns from it."""
+
+    comment: str = Field(min_length=1, max_length=2000)
 
 
 Spoken = TypeVar("Spoken", bound=Said)
@@ -62,6 +71,7 @@ def _body(model: type[Spoken]) -> Any:
 SaidBody = Annotated[Said, _body(Said)]
 RollBackBody = Annotated[RollBack, _body(RollBack)]
 PromoteBody = Annotated[Promote, _body(Promote)]
+RejectBody = Annotated[Reject, _body(Reject)]
 
 
 def create_reading_router(control: Control) -> APIRouter:
@@ -103,6 +113,14 @@ def create_reading_router(control: Control) -> APIRouter:
     def feedback(model: str | None = None) -> list[views.View]:
         return views.feedback(store, model)
 
+    @router.get("/quarantine")
+    def quarantines(model: str | None = None) -> list[views.View]:
+        return views.quarantines(store, model)
+
+    @router.get("/quarantine/{identity}")
+    def quarantine(identity: str, limit: Limit = 1000) -> views.View:
+        return views.quarantine(store, identity, limit)
+
     @router.get("/ledger")
     def ledger() -> views.View:
         return views.ledger(store)
@@ -113,7 +131,7 @@ def create_reading_router(control: Control) -> APIRouter:
 def create_acting_router(control: Control) -> APIRouter:
     """Routes under /api that change what serves."""
     router = APIRouter(prefix="/api")
-    promotion = control.promotion
+    promotion, steps, store = control.promotion, control.steps, control.store
 
     @router.post("/models/{model}/retrain", status_code=202)
     def retrain(model: str, said: SaidBody) -> dict[str, Any]:
@@ -126,53 +144,28 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/rollback")
     async def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
-        why = _why(f"Rolled back by {said.actor}.", said)
-        return asdict(await asyncio.to_thread(promotion.roll_back, model, said.to, why))
+        why = Why(f"Rolled back by {said.actor}.", "person", said.actor, said.comment)
+        done = await asyncio.to_thread(promotion.roll_back, model, said.to, why, keep_data=said.keep_data)
+        return asdict(done) | {"quarantine": views.quarantined_by_last(store, model)}
 
     @router.post("/models/{model}/promote")
     async def promote(model: str, said: PromoteBody) -> dict[str, Any]:
-        why = _why(f"Put in service by {said.actor}, past the gate.", said)
-        return asdict(await asyncio.to_thread(promotion.promote, model, said.version, why))
+        return asdict(await asyncio.to_thread(steps.promote_by_hand, model, said.version, said.actor, said.comment))
 
     @router.post("/promotions/{identity}/approve")
     async def approve(identity: str, said: SaidBody) -> dict[str, Any]:
-        run, wanted = _awaiting(control, identity)
-        why = _why(wanted["reason"], said, wanted)
-        closing = _closing(control, run["id"], why.reason)
-        return asdict(await asyncio.to_thread(promotion.promote, run["model"], run["candidate"], why, closing))
+        return await asyncio.to_thread(steps.approve, identity, said.actor, said.comment)
 
     @router.post("/promotions/{identity}/reject")
-    async def reject(identity: str, said: SaidBody) -> dict[str, Any]:
-        run, wanted = _awaiting(control, identity)
-        why = _why(f"Rejected by {said.actor}.", said, wanted)
-        closing = _closing(control, run["id"], why.reason)
-        model, candidate = run["model"], run["candidate"]
-        if promotion.route(model).canary == candidate:
-            await asyncio.to_thread(promotion.end_canary, model, candidate, Verdict.REJECTED, why, closing)
-        else:
-            promotion.note(model, candidate, Verdict.REJECTED, why, closing)
-        return {"model": model, "version": candidate, "verdict": str(Verdict.REJECTED)}
+    async def reject(identity: str, said: RejectBody) -> dict[str, Any]:
+        return await asyncio.to_thread(steps.reject, identity, said.actor, said.comment)
+
+    @router.post("/quarantine/{identity}/release")
+    def release(identity: str, said: SaidBody) -> views.View:
+        return review.decide(promotion, identity, "released", actor=said.actor, comment=said.comment)
+
+    @router.post("/quarantine/{identity}/reject")
+    def discard(identity: str, said: SaidBody) -> views.View:
+        return review.decide(promotion, identity, "rejected", actor=said.actor, comment=said.comment)
 
     return router
-
-
-def _why(reason: str, said: Said, wanted: views.View | None = None) -> Why:
-    kept = wanted or {"run_id": None, "evidence": {}, "lineage": {}, "live": {}}
-    return Why(
-        reason, "person", said.actor, said.comment, kept["run_id"], kept["evidence"], kept["lineage"], kept["live"]
-    )
-
-
-def _awaiting(control: Control, identity: str) -> tuple[views.View, views.View]:
-    wanted = views.decision(control.store, identity)
-    run = control.store.row("run_awaiting", id=wanted["run_id"])
-    if wanted["verdict"] != Verdict.AWAITING_APPROVAL or run is None:
-        raise NotReady(f"Decision {identity} waits for nobody.", hint="See: loraloop promotions")
-    return run, wanted
-
-
-def _closing(control: Control, run_id: str, reason: str) -> Any:
-    def close(transaction: Transaction) -> None:
-        transaction.run("run_state", id=run_id, state="finished", time=control.clock(), reason=reason)
-
-    return close

@@ -10,7 +10,8 @@ from core.keyring import Keyring
 from core.settings import Settings
 from core.store import Store
 from eval.promotion import Promotion
-from eval.watch import CanaryWatch
+from eval.steps import Steps
+from eval.watch import Watch
 from retrain.scheduler import Scheduler
 from serve.reconciler import EngineState, Reconciler
 from serve.switchboard import Switchboard
@@ -48,12 +49,13 @@ class Control:
     engines: Engines
     clock: Clock
     keyring: Keyring
-    watch: CanaryWatch
+    steps: Steps
+    watch: Watch
 
     def take(self, settings: Settings) -> None:
         """Goes on by other settings. Raises SettingsError before anything changed."""
         self.scheduler.take(settings)
         self.scheduler.cycle.settings = settings
-        self.watch.models = settings.models
+        self.steps.models = self.watch.models = settings.models
         self.settings = settings
         self.promotion.adopt(list(settings.models))

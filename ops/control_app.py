@@ -27,7 +27,8 @@ from core.keys import Scope
 from core.settings import Settings, is_loopback
 from core.store import Store
 from eval.promotion import Promotion
-from eval.watch import CanaryWatch
+from eval.steps import Steps
+from eval.watch import Watch
 from feedback import ingest
 from ops import api, imports, keys, reload, signals
 from ops.console import pages
@@ -66,13 +67,15 @@ def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
     reconciler = Reconciler(clients, base_name=base.name, self_check=self_check)
     promotion = Promotion(store=store, board=board, engines=reconciler, base_name=base.name, clock=clock)
     engines = Engines(reconciler, promotion, board)
+    steps = Steps(store=store, promotion=promotion, models=settings.models, clock=clock)
     cycle = Cycle(
-        settings=settings, store=store, base=base, promotion=promotion, reconciler=reconciler, trainer=Trainer(),
-        clock=clock,
+        settings=settings, store=store, base=base, promotion=promotion, steps=steps, reconciler=reconciler,
+        trainer=Trainer(), clock=clock,
     )  # fmt: skip
-    watch = CanaryWatch(store=store, promotion=promotion, models=settings.models, clock=clock)
-    scheduler = Scheduler(settings=settings, store=store, cycle=cycle, watch=watch.look_at_all, reconcile=engines.look)
-    return Control(settings, store, promotion, scheduler, engines, clock, keyring, watch)
+    watch = Watch(store=store, promotion=promotion, steps=steps, models=settings.models, clock=clock)
+    scheduler = Scheduler(settings=settings, store=store, cycle=cycle, steps=steps, watch=watch.look_at_all,
+                          reconcile=engines.look)  # fmt: skip
+    return Control(settings, store, promotion, scheduler, engines, clock, keyring, steps, watch)
 
 
 def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, config: Path | None = None) -> FastAPI:
@@ -82,6 +85,7 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, c
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         control.promotion.adopt(list(settings.models))
+        control.promotion.recover()
         control.scheduler.cycle.recover()
         control.scheduler.start()
         try:

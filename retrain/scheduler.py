@@ -15,6 +15,7 @@ from apscheduler.triggers.cron import CronTrigger
 from core.errors import SettingsError
 from core.settings import Settings
 from core.store import Store
+from eval.steps import Steps
 from retrain.cycle import Cycle
 from retrain.triggers import due
 
@@ -28,11 +29,12 @@ CRON = "cron:"
 class Scheduler:
     """Starts runs by cron line or by new feedback; one run at a time on a machine."""
 
-    def __init__(self, *, settings: Settings, store: Store, cycle: Cycle, watch: Callable[[], None],
+    def __init__(self, *, settings: Settings, store: Store, cycle: Cycle, steps: Steps, watch: Callable[[], None],
                  reconcile: Callable[[], None]) -> None:  # fmt: skip
         self.settings = settings
         self.store = store
         self.cycle = cycle
+        self.steps = steps
         self._runs = ThreadPoolExecutor(1, thread_name_prefix="cycle")
         self._queued: dict[str, Future[str]] = {}
         # One thread: looks that would meet each other wait instead. Cycles have a thread of their own.
@@ -70,7 +72,7 @@ class Scheduler:
             else:
                 job.remove()
         for identity, (trigger, args) in wanted.items():
-            self._scheduler.add_job(self.start_run, trigger, id=identity, args=args)
+            self._scheduler.add_job(self.propose, trigger, id=identity, args=args)
 
     def start(self) -> None:
         """Begins to look."""
@@ -89,7 +91,12 @@ class Scheduler:
             open_run = self.store.row("run_open_of", model=name)
             reason = due(row["n"], open_run["id"] if open_run else None, model.retrain)
             if reason:
-                self.start_run(name, reason)
+                self.propose(name, reason)
+
+    def propose(self, model: str, trigger: str) -> None:
+        """Starts a run unless limits would hold whatever came of it; people start theirs by `start_run`."""
+        if self.steps.may_begin(model, trigger):
+            self.start_run(model, trigger)
 
     def start_run(self, model: str, trigger: str, actor: str = "scheduler") -> bool:
         """Queues a run unless the model has one open; returns whether it did."""

@@ -3,10 +3,11 @@ INSERT INTO canaries
 VALUES ($run_id, $model, $control, $candidate, $share, $started, NULL, $score_sd, $plan, $decision)
 
 -- name: canaries_open
-SELECT run_id, model, control, candidate, share, started, score_sd, decision FROM canaries WHERE finished IS NULL
+SELECT c.run_id, c.model, c.control, c.candidate, c.share, c.started, c.score_sd, c.decision, r.state
+FROM canaries c JOIN runs r ON r.id = c.run_id WHERE c.finished IS NULL ORDER BY c.started
 
--- name: canary_close
-UPDATE canaries SET finished = $time WHERE run_id = $run_id
+-- name: canary_close_of
+UPDATE canaries SET finished = $time WHERE model = $model AND finished IS NULL
 
 -- name: canary_last_look
 SELECT look, body FROM canary_looks WHERE run_id = $run_id ORDER BY look DESC LIMIT 1
@@ -111,6 +112,10 @@ SELECT id, model, state FROM runs WHERE finished IS NULL
 
 -- name: run_open_of
 SELECT id, state FROM runs WHERE model = $model AND finished IS NULL LIMIT 1
+
+-- name: runs_before_a_switch
+-- Runs whose candidate has passed a gate and does not serve everyone yet.
+SELECT id, candidate FROM runs WHERE model = $model AND state IN ('canary', 'awaiting_approval') ORDER BY started
 
 -- name: run_get
 SELECT * FROM runs WHERE id = $id

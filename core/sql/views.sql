@@ -16,6 +16,3 @@ WHERE f.interaction_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM interactions i 
 
 -- name: decisions_by_verdict
 SELECT model, verdict, count(*) AS n FROM decisions GROUP BY ALL
-
--- name: run_awaiting
-SELECT id, model, candidate FROM runs WHERE id = $id AND state = 'awaiting_approval'
