@@ -126,8 +126,7 @@ def _worse(difference: float, width: float, control: ArmCounts, canary: ArmCount
 def _sample_ratio(canary: ArmCounts, control: ArmCounts, plan: Plan, p: float) -> Check:
     halted = p < LEAST_SAMPLE_RATIO_P
     reason = (
-        f"{canary.users} users on the canary, {control.users} on the champion, planned share "
-        f"{plan.share:g} (p {p:.4f})"
+        f"{canary.users} users on the canary, {control.users} on the champion, planned share {plan.share:g} (p {p:.4f})"
     )
     outcome = Outcome.INCONCLUSIVE if halted else Outcome.PASS
     return Check("sample ratio", outcome, reason + ".", p, p, LEAST_SAMPLE_RATIO_P)
