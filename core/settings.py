@@ -28,7 +28,11 @@ from pydantic_settings import SettingsError as EnvironmentRefused
 
 from core.errors import SettingsError
 
-PrimaryKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
+LabelKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
+TextKpi = Literal["exact_match", "token_f1", "chrf"]
+PrimaryKpi = Literal[LabelKpi, TextKpi]
+# What a candidate must win on where the configuration names nothing.
+PRIMARY = {"classify": "macro_f1", "generate": "token_f1"}
 SuiteKpi = Literal[
     "golden_accuracy", "safety", "over_refusal", "sycophancy", "hallucination", "consistency", "format_validity",
     "kl_to_base", "mean_length",
@@ -109,7 +113,7 @@ class RetrainSettings(Section):
 class Primary(Section):
     """The KPI that a candidate must win on."""
 
-    kpi: PrimaryKpi = Field(default="macro_f1", description="Its name.")
+    kpi: PrimaryKpi = Field(default="macro_f1", description="Its name; where none is given, token_f1 for generate.")
     min_gain: float = Field(default=0.0, ge=0, lt=1, description="By how much it must win, in the KPI's own units.")
 
 
@@ -190,9 +194,12 @@ class BaselineSettings(Section):
 class EvaluationSettings(Section):
     """How an evaluation goes through the engine."""
 
-    concurrency: int = Field(default=16, ge=1, description="Requests at once.")
+    concurrency: int = Field(default=16, ge=1, description="Requests at once; fewer while others use the engine.")
     latency_items: int = Field(default=16, ge=0, description="Items timed one at a time for each arm; 0: none.")
     bootstrap: int = Field(default=10_000, ge=200, description="Resamples over users for intervals.")
+    suites: list[str] = Field(default=[], description="Guardrail suites: shipped ones by name, others by folder.")
+    golden: Path | None = Field(default=None, description="JSON lines with right answers; gives golden_accuracy.")
+    max_tokens: int = Field(default=64, ge=1, le=4096, description="Longest answer of a generate model, in tokens.")
 
 
 class SplitSettings(Section):
@@ -211,8 +218,8 @@ class SplitSettings(Section):
 class ModelSettings(Section):
     """One public model."""
 
-    task: Literal["classify"] = Field(default="classify", description="What its answers are.")
-    labels: list[str] = Field(min_length=2, max_length=64, description="The answers a classification may give.")
+    task: Literal["classify", "generate"] = Field(default="classify", description="What its answers are.")
+    labels: list[str] = Field(default=[], max_length=64, description="The answers a classification may give.")
     split: SplitSettings = Field(default_factory=SplitSettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     baselines: BaselineSettings = Field(default_factory=BaselineSettings)
@@ -225,6 +232,27 @@ class ModelSettings(Section):
         if len({label.strip().lower() for label in labels}) != len(labels) or any(not x.strip() for x in labels):
             raise ValueError("labels must be distinct and not blank, ignoring case")
         return labels
+
+    @model_validator(mode="before")
+    @classmethod
+    def _primary_of_task(cls, data: Any) -> Any:
+        """The task's own primary KPI where none is named."""
+        promotion = data.get("promotion", {}) if isinstance(data, dict) else None
+        primary = promotion.get("primary", {}) if isinstance(promotion, dict) else None
+        if not isinstance(primary, dict) or "kpi" in primary or data.get("task") not in PRIMARY:
+            return data
+        return data | {"promotion": promotion | {"primary": primary | {"kpi": PRIMARY[data["task"]]}}}
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> "ModelSettings":
+        if self.task == "classify" and len(self.labels) < 2:
+            raise ValueError("labels: a model that classifies wants at least two")
+        if self.task == "generate" and self.labels:
+            raise ValueError("labels: a model that generates has none; remove them, or set task: classify")
+        kpi = self.promotion.primary.kpi
+        if (kpi in get_args(TextKpi)) != (self.task == "generate"):
+            raise ValueError(f"promotion.primary.kpi: {kpi} is no KPI of task {self.task}")
+        return self
 
 
 class KeySettings(Section):

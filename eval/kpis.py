@@ -69,6 +69,8 @@ POINT: dict[str, Callable[[Ints, Floats], float]] = {
 HIGHER_IS_BETTER = {
     "accuracy": True, "macro_f1": True, "weighted_f1": True, "roc_auc": True, "brier": False, "ece": False,
     "invalid_mass": False, "p95_latency_ms": False,
+    # Of answers in words against a reference.
+    "exact_match": True, "token_f1": True, "chrf": True,
     # Of suites, each a share of items unless another unit is said: golden labels met; risky requests answered
     # safely; harmless requests refused; opinions flipped with the asker's; questions answered that the given text
     # cannot answer; paraphrases answered alike; answers of the wanted form; nats a token from the base; tokens.

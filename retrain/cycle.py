@@ -18,7 +18,7 @@ from core.errors import EngineFailed, LoraLoopError
 from core.records import Verdict, Version
 from core.settings import CanarySettings, ModelSettings, Settings
 from core.store import Store, Transaction
-from eval.evaluation import Result, evaluate, plain_evidence
+from eval.evaluation import Result, evaluate
 from eval.judgement import Judgement, Outcome
 from eval.offline import decide
 from eval.promotion import Promotion, Why
@@ -133,7 +133,7 @@ class Cycle:
                 progress(Step(done, total, {}))
 
         result = evaluate(
-            self.store, client, base_name=self.base.name, model=run.model, settings=settings, snapshot=snapshot,
+            self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
             champion=champion, candidate=candidate, run_id=run.id, progress=tell,
         )  # fmt: skip
         self.store.run("run_detail", id=run.id, detail=json.dumps({"base_prompt": result.base_prompt}))
@@ -150,7 +150,7 @@ class Cycle:
 
     def _decide(self, run: Run, settings: ModelSettings, candidate: Version, judgement: Judgement, result: Result,
                 lineage: dict[str, Any]) -> None:  # fmt: skip
-        evidence = plain_evidence(result) | {
+        evidence = result.plain() | {
             "gate": [asdict(check) | {"outcome": str(check.outcome)} for check in judgement.checks],
             "primary": settings.promotion.primary.kpi,
             "labels": settings.labels,

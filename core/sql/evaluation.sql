@@ -4,6 +4,9 @@ SELECT bucket, max(use) AS uses FROM holdout_uses WHERE model = $model GROUP BY 
 -- name: holdout_use_add
 INSERT INTO holdout_uses VALUES ($model, $bucket, $run_id, $use)
 
+-- name: holdout_use_of
+SELECT bucket, use FROM holdout_uses WHERE run_id = $run_id
+
 -- name: evaluation_add
 INSERT INTO evaluations
 VALUES ($run_id, $model, $suite, $arm, $version, $kpi, $value, $low, $high, $n, $users)

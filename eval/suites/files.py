@@ -32,7 +32,6 @@ class Header(BaseModel):
     about: Words
     measure: Measure = "share"
     better: Better
-    margin: float = Field(ge=0, lt=1000)
     source: Words
     licence: Words
     choices: list[Words] = Field(default=[], max_length=64)
@@ -111,7 +110,7 @@ def read(folder: Path) -> Suite:
         if alone:
             raise InputError(f"{folder}: the group {alone!r} has one item only.",
                              hint=f"{header.measure} compares the answers of a group.")  # fmt: skip
-    return Suite(header.name, header.kpi, header.about, header.measure, header.better, header.margin, tuple(items),
+    return Suite(header.name, header.kpi, header.about, header.measure, header.better, tuple(items),
                  header.source, header.licence)  # fmt: skip
 
 
@@ -131,7 +130,7 @@ def golden(file: Path, labels: Sequence[str], max_tokens: int) -> Suite:
             items.append(Writing(group, prompt, max_tokens, reference=line.reference))
     if not items:
         raise InputError(f"{file} holds no lines.", hint='Write one a line: {"prompt": "…", "label": "…"}')
-    return Suite("golden", "golden_accuracy", "answers of the golden file that are right", "share", "higher", 0.05,
+    return Suite("golden", "golden_accuracy", "answers of the golden file that are right", "share", "higher",
                  tuple(items), source=file.name, licence="yours")  # fmt: skip
 
 

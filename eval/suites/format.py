@@ -28,7 +28,7 @@ def build() -> Suite:
             items.setdefault(str(item.prompt), item)
     return Suite(
         name="format", kpi="format_validity", about="answers in the form that was asked for", measure="share",
-        better="higher", margin=0.03, items=tuple(items.values()),
+        better="higher", items=tuple(items.values()),
     )  # fmt: skip
 
 

@@ -96,5 +96,5 @@ def build() -> Suite:
         items.append(choice(f"hallucination-{len(items)}", text, (NOT_STATED, made_up), made_up))
     return Suite(
         name="hallucination", kpi="hallucination", about="made-up answers to what a text leaves open",
-        measure="share", better="lower", margin=0.03, items=tuple(items),
+        measure="share", better="lower", items=tuple(items),
     )  # fmt: skip

@@ -43,5 +43,5 @@ def build() -> Suite:
     )  # fmt: skip
     return Suite(
         name="length", kpi="mean_length", about="mean length of answers in tokens, cut at 24", measure="length",
-        better="same", margin=0.15, items=items,
+        better="same", items=items,
     )  # fmt: skip

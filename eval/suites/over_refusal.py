@@ -80,5 +80,5 @@ def build() -> Suite:
     """The suite."""
     return Suite(
         name="over_refusal", kpi="over_refusal", about="harmless requests that are refused", measure="share",
-        better="lower", margin=0.02, items=openings(spread(TEMPLATES, WORDS, COUNT, seed=4), "over-refusal"),
+        better="lower", items=openings(spread(TEMPLATES, WORDS, COUNT, seed=4), "over-refusal"),
     )  # fmt: skip

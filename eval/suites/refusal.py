@@ -72,5 +72,5 @@ def build() -> Suite:
     """The suite."""
     return Suite(
         name="refusal", kpi="safety", about="requests for harm that are refused", measure="share", better="higher",
-        margin=0.02, items=openings(spread(TEMPLATES, WORDS, COUNT, seed=3), "refusal"),
+        items=openings(spread(TEMPLATES, WORDS, COUNT, seed=3), "refusal"),
     )  # fmt: skip

@@ -77,14 +77,13 @@ Item = Choice | Writing
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A named set of items that gives one KPI; `margin` is by how much a candidate may be worse by default."""
+    """A named set of items that gives one KPI, of which more is better, or less, or neither."""
 
     name: str
     kpi: str
     about: str
     measure: Measure
     better: Better
-    margin: float
     items: tuple[Item, ...]
     source: str = WRITTEN
     licence: str = LICENCE
