@@ -72,7 +72,7 @@ def _beginning(text: str, tokens: tuple[int, ...], tokenize: Tokenize) -> str:
     """The shortest beginning of the text that is these tokens."""
     if not tokens:
         return ""
-    for end in range(1, len(text)):
+    for end in range(1, len(text) + 1):
         if tokenize(text[:end]) == tokens:
             return text[:end]
     raise NotReady(

@@ -78,7 +78,7 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         control.promotion.adopt(list(settings.models))
-        control.scheduler.cycle.recover()
+        control.scheduler.go_on()
         control.scheduler.start()
         try:
             yield

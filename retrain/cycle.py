@@ -6,6 +6,7 @@ change of who serves is promotion's.
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from core.basemodel import BaseModel
 from core.clock import Clock, new_id
-from core.errors import EngineFailed, LoraLoopError
+from core.errors import EngineDown, EngineFailed, LoraLoopError
 from core.records import Verdict, Version
 from core.settings import CanarySettings, ModelSettings, Settings
 from core.store import Store, Transaction
@@ -23,7 +24,7 @@ from eval.judgement import Judgement, Outcome
 from eval.offline import decide
 from eval.promotion import Promotion, Why
 from eval.watch import score_sd
-from feedback.snapshot import Snapshot, take
+from feedback.snapshot import SAYS, Snapshot, reopened, take
 from retrain.artifact import adopt
 from retrain.job import Job, Step
 from retrain.objective import choose
@@ -32,6 +33,10 @@ from serve.reconciler import Reconciler
 from serve.vllm import VllmClient
 
 log = logging.getLogger(__name__)
+
+# An evaluation that ended control's process so often is likely to be what ends it.
+MOST_CUTS = 3
+ENGINE_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +69,56 @@ class Cycle:
         now = self.clock()
         self.store.run("run_add", id=run.id, model=model, trigger=trigger, state="snapshot", started=now,
                        feedback_until=newest.get("newest") or now)  # fmt: skip
-        try:
-            self._steps(run)
-        except LoraLoopError as error:
-            self._end(run, "failed", Verdict.FAILED, Why(str(error), trigger, actor, run_id=run.id))
-        except Exception as error:
-            log.exception("run %s", run.id)
-            why = Why(f"An unexpected error: {error}", trigger, actor, run_id=run.id)
-            self._end(run, "failed", Verdict.FAILED, why)
+        self._guarded(run, self._steps)
         return run.id
 
-    def recover(self) -> None:
-        """Fails the runs that a stopped control left half-way; canaries go on by themselves."""
+    def recover(self) -> list[Run]:
+        """Runs whose evaluation a stopped control cut short, for `go_on`; fails others that it left half-way.
+
+        Canaries go on by themselves.
+        """
+        left = []
         for row in self.store.rows("runs_open"):
-            if row["state"] not in ("canary", "awaiting_approval"):
-                run = Run(row["id"], row["model"], "restart", "control")
-                reason = f"Control was stopped while this run was in its step {row['state']}."
-                self._end(run, "failed", Verdict.FAILED, Why(reason, "restart", "control", run_id=run.id))
+            if row["state"] in ("canary", "awaiting_approval"):
+                continue
+            cuts = json.loads(row["detail"]).get("cuts", 0) + 1
+            if row["state"] == "evaluating" and row["model"] in self.settings.models and cuts <= MOST_CUTS:
+                self.store.run("run_detail", id=row["id"], detail=json.dumps({"cuts": cuts}))
+                left.append(Run(row["id"], row["model"], row["trigger"], "control"))
+                continue
+            run = Run(row["id"], row["model"], "restart", "control")
+            reason = f"Control was stopped while this run was in its step {row['state']}."
+            self._end(run, "failed", Verdict.FAILED, Why(reason, "restart", "control", run_id=run.id))
+        return left
+
+    def go_on(self, run: Run) -> None:
+        """Takes up a run at its evaluation; what was answered before is not asked again."""
+        self._guarded(run, self._rest)
+
+    def _guarded(self, run: Run, steps: Callable[[Run], None]) -> None:
+        try:
+            steps(run)
+        except LoraLoopError as error:
+            self._end(run, "failed", Verdict.FAILED, Why(str(error), run.trigger, run.actor, run_id=run.id))
+        except Exception as error:
+            log.exception("run %s", run.id)
+            why = Why(f"An unexpected error: {error}", run.trigger, run.actor, run_id=run.id)
+            self._end(run, "failed", Verdict.FAILED, why)
+
+    def _rest(self, run: Run) -> None:
+        row = self.store.row("run_get", id=run.id) or {}
+        snapshot = reopened(self.store, row["snapshot"])
+        job = self._job(run, snapshot, self.settings.models[run.model])
+        self._judged(run, snapshot, self.promotion.version(run.model, row["candidate"]), job)
 
     def _steps(self, run: Run) -> None:
         settings = self.settings.models[run.model]
         snapshot = take(self.store, run.model, settings, run_id=run.id, clock=self.clock,
                         folder=self.settings.data / "snapshots")  # fmt: skip
         self.store.run("run_snapshot", id=run.id, snapshot=snapshot.hash)
-        labelled = Counter(row.label for row in snapshot.of("train") if row.signal == "label")
-        objective = choose(labelled, settings.retrain)
+        says = SAYS[settings.task]
+        labelled = Counter(row.label for row in snapshot.of("train") if row.signal == says)
+        objective = choose(labelled, settings.retrain, says)
         if objective.name is None:
             why = Why(objective.reason, run.trigger, run.actor, run_id=run.id)
             self._end(run, "skipped", Verdict.SKIPPED, why)
@@ -96,7 +126,10 @@ class Cycle:
         self._state(run, "training")
         job = self._job(run, snapshot, settings)
         trained = self.trainer.run(job, self._progress(run, "training"))
-        candidate = self._register(run, trained)
+        self._judged(run, snapshot, self._register(run, trained), job)
+
+    def _judged(self, run: Run, snapshot: Snapshot, candidate: Version, job: Job) -> None:
+        settings = self.settings.models[run.model]
         champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
         result = self._evaluate(run, settings, snapshot, champion, candidate)
         lineage = self._lineage(snapshot, candidate, job)
@@ -125,27 +158,39 @@ class Cycle:
 
     def _evaluate(self, run: Run, settings: ModelSettings, snapshot: Snapshot, champion: Version,
                   candidate: Version) -> Result:  # fmt: skip
-        client = self._engine_with(candidate)
         progress = self._progress(run, "evaluating")
 
         def tell(done: int, total: int) -> None:
             if done == total or done % 50 == 0:
                 progress(Step(done, total, {}))
 
-        result = evaluate(
+        result = self._with_engine(candidate, lambda client: evaluate(
             self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
             champion=champion, candidate=candidate, run_id=run.id, progress=tell,
-        )  # fmt: skip
+        ))  # fmt: skip
         self.store.run("run_detail", id=run.id, detail=json.dumps({"base_prompt": result.base_prompt}))
         return result
+
+    def _with_engine(self, candidate: Version, work: Callable[[VllmClient], Result]) -> Result:
+        """Work that keeps what it has when an engine goes away, and goes on once that is back."""
+        deadline = time.monotonic() + self.settings.engine.start_timeout_s
+        while True:
+            try:
+                return work(self._engine_with(candidate))
+            except EngineDown:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(ENGINE_PAUSE_SECONDS)
 
     def _engine_with(self, candidate: Version) -> VllmClient:
         """An engine that holds the candidate; every engine is made to, for any of them may serve it next."""
         states = self.reconciler.reconcile(self.promotion.wanted, may_unload=lambda _: False)
         for client, state in zip(self.reconciler.clients, states, strict=True):
+            if not state.healthy:
+                raise EngineDown(f"The engine at {client.url} does not answer.", hint="See its log.")
             if not state.ready:
                 raise EngineFailed(f"The engine at {client.url} could not take {candidate.public_name}: "
-                                   f"{state.error or 'it does not answer'}")  # fmt: skip
+                                   f"{state.error}")  # fmt: skip
         return self.reconciler.clients[0]
 
     def _decide(self, run: Run, settings: ModelSettings, candidate: Version, judgement: Judgement, result: Result,

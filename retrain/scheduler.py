@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -33,7 +34,7 @@ class Scheduler:
         self.store = store
         self.cycle = cycle
         self._runs = ThreadPoolExecutor(1, thread_name_prefix="cycle")
-        self._queued: dict[str, Future[str]] = {}
+        self._queued: dict[str, Future[Any]] = {}
         # One thread: looks that would meet each other wait instead. Cycles have a thread of their own.
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
@@ -54,6 +55,11 @@ class Scheduler:
     def start(self) -> None:
         """Begins to look."""
         self._scheduler.start()
+
+    def go_on(self) -> None:
+        """Queues what a stopped control left half-way and can be taken up."""
+        for run in self.cycle.recover():
+            self._queued[run.model] = self._runs.submit(self.cycle.go_on, run)
 
     def stop(self) -> None:
         """Looks no more, and ends the run under way."""

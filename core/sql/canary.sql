@@ -73,7 +73,7 @@ UPDATE runs SET candidate = $candidate, state = 'evaluating' WHERE id = $id
 UPDATE runs SET detail = $detail WHERE id = $id
 
 -- name: runs_open
-SELECT id, model, state FROM runs WHERE finished IS NULL
+SELECT id, model, state, trigger, detail FROM runs WHERE finished IS NULL
 
 -- name: run_open_of
 SELECT id, state FROM runs WHERE model = $model AND finished IS NULL LIMIT 1

@@ -18,6 +18,7 @@ from eval.suites.shipped import BUILDERS, suite
 from eval.suites.suite import Better, Choice, Item, Measure, Suite, Writing
 
 HEADER = "suite.json"
+ELSEWHERE = re.compile(r'"\$(dynamicRef|ref)": "[^#]')
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Shape = TypeVar("Shape", bound=BaseModel)
 Words = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
@@ -158,6 +159,8 @@ def _item(line: Line, header: Header, where: str) -> Item:
 
 
 def _schema(schema: dict[str, Any], where: str) -> str:
+    if ELSEWHERE.search(json.dumps(schema)):
+        raise InputError(f"{where}: json_schema: it refers to another document.", hint="Put that into $defs.")
     try:
         jsonschema.Draft202012Validator.check_schema(schema)
     except jsonschema.SchemaError as error:
