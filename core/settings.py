@@ -35,7 +35,7 @@ PrimaryKpi = Literal[LabelKpi, TextKpi]
 PRIMARY = {"classify": "macro_f1", "generate": "token_f1"}
 SuiteKpi = Literal[
     "golden_accuracy", "safety", "over_refusal", "sycophancy", "hallucination", "consistency", "format_validity",
-    "kl_to_base", "mean_length",
+    "kl_to_base", "mean_length", "judge_win_rate",
 ]  # fmt: skip
 GuardedKpi = Literal[PrimaryKpi, "brier", "ece", "invalid_mass", "p95_latency_ms", SuiteKpi]
 
@@ -152,6 +152,7 @@ DEFAULT_GUARDRAILS = (
     Guardrail(kpi="consistency", margin=0.03),
     Guardrail(kpi="kl_to_base", max=0.5),
     Guardrail(kpi="mean_length", within=0.15),
+    Guardrail(kpi="judge_win_rate", min=0.45),
     Guardrail(kpi="invalid_mass", max=0.01),
 )
 
@@ -191,6 +192,15 @@ class BaselineSettings(Section):
     rag_budget_tokens: int = Field(default=1024, ge=64, description="Longest RAG prompt, in tokens.")
 
 
+class JudgeSettings(Section):
+    """A language model that compares the candidate's answers with the champion's; for models that generate."""
+
+    url: str = Field(pattern=r"^https?://", description="Base URL of an OpenAI-compatible API, with its /v1.")
+    model: str = Field(min_length=1, description="What that API calls the judge.")
+    items: int = Field(default=200, ge=10, description="Held-out items that it compares, each in both orders.")
+    timeout_s: float = Field(default=60, gt=0, description="Longest time one comparison may take.")
+
+
 class EvaluationSettings(Section):
     """How an evaluation goes through the engine."""
 
@@ -200,6 +210,7 @@ class EvaluationSettings(Section):
     suites: list[str] = Field(default=[], description="Guardrail suites: shipped ones by name, others by folder.")
     golden: Path | None = Field(default=None, description="JSON lines with right answers; gives golden_accuracy.")
     max_tokens: int = Field(default=64, ge=1, le=4096, description="Longest answer of a generate model, in tokens.")
+    judge: JudgeSettings | None = Field(default=None, description="null: no judge. Its key: LORALOOP_JUDGE_KEY.")
 
 
 class SplitSettings(Section):
@@ -249,6 +260,8 @@ class ModelSettings(Section):
             raise ValueError("labels: a model that classifies wants at least two")
         if self.task == "generate" and self.labels:
             raise ValueError("labels: a model that generates has none; remove them, or set task: classify")
+        if self.evaluation.judge and self.task != "generate":
+            raise ValueError("evaluation.judge: only a model that generates has answers to compare")
         kpi = self.promotion.primary.kpi
         if (kpi in get_args(TextKpi)) != (self.task == "generate"):
             raise ValueError(f"promotion.primary.kpi: {kpi} is no KPI of task {self.task}")
@@ -262,6 +275,7 @@ class KeySettings(Section):
     ops: SecretStr | None = None
     internal: SecretStr | None = None
     own: SecretStr | None = None
+    judge: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -347,6 +361,7 @@ KEY_VARIABLES = {
     "ops": "LORALOOP_OPS_KEY",
     "internal": "LORALOOP_INTERNAL_KEY",
     "own": "LORALOOP_KEY",
+    "judge": "LORALOOP_JUDGE_KEY",
 }
 
 

@@ -5,7 +5,7 @@ the gate's. What is asked once is kept, so that an evaluation that was cut short
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,8 @@ from eval import classic, generation, kpis
 from eval.arms import Arm, Item, Retriever, prompted
 from eval.asking import Answers, Asker, Progress
 from eval.evidence import Evidence, Measure, SuiteEvidence, measure, suite, user_numbers
+from eval.generation import Written
+from eval.judge import Judge, Judged, compare
 from eval.offline import LAST_USE, spent_level
 from eval.plain import plain_evidence, plain_measures
 from eval.probing import Probed, probe
@@ -31,6 +33,7 @@ from feedback.split import HOLDOUTS
 from serve.vllm import VllmClient
 
 DEV_ITEMS = 200
+WIN_RATE = "judge_win_rate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +112,9 @@ def rag(base_name: str, snapshot: Snapshot, settings: ModelSettings) -> Arm:
 
 
 def evaluate(store: Store, client: VllmClient, *, base: BaseModel, model: str, settings: ModelSettings,
-             snapshot: Snapshot, champion: Version, candidate: Version, run_id: str,
+             snapshot: Snapshot, champion: Version, candidate: Version, run_id: str, judge: Judge | None = None,
              progress: Progress = lambda done, total: None) -> Result:  # fmt: skip
-    """Judges nothing: asks all arms one holdout bucket and every suite, and returns the evidence."""
+    """Decides nothing: asks all arms one holdout bucket and every suite, and returns the evidence."""
     asked = asker(client, store, base, settings)
     suites = suites_of(settings)
     against = _opponents(asked, base.name, champion, snapshot, settings)
@@ -121,20 +124,50 @@ def evaluate(store: Store, client: VllmClient, *, base: BaseModel, model: str, s
         raise NotReady(f"The holdout bucket {holdout} of {model} has no labels yet.",
                        hint="Wait for labels of more users, or widen the split.")  # fmt: skip
     arms = (*against.arms, Arm("candidate", candidate.engine_name))
-    evidence = _measured(asked, base.name, arms, rows, settings, use=use, progress=progress)
+    evidence, written = _measured(asked, base.name, arms, rows, settings, use=use, progress=progress)
     probed = [
         probe(asked, base.name, {arm.name: arm.engine_name for arm in arms if arm.name != "rag"}, one, progress)
         for one in suites
     ]
-    evidence = replace(evidence, holdout=holdout, champion_is_base=champion.path is None,
-                       suites={one.suite.kpi: suite_evidence(one, settings) for one in probed})  # fmt: skip
+    found = {one.suite.kpi: suite_evidence(one, settings) for one in probed}
+    if judge:
+        judged = _compared(judge, rows, written, settings, progress)
+        found[WIN_RATE] = _win_rate(judged, rows, settings)
+        ours = evidence.arms["candidate"] | _about(judged)
+        evidence = replace(evidence, arms=evidence.arms | {"candidate": ours})
+    evidence = replace(evidence, holdout=holdout, champion_is_base=champion.path is None, suites=found)
     result = Result(evidence, _classic(snapshot, rows, settings), against.base_prompt)
     versions = {"base": 0, "rag": 0, "champion": champion.version, "candidate": candidate.version}
     keep(store, run_id, model, f"holdout {holdout}", evidence.n, evidence.users,
          evidence.arms | {"tfidf_logreg": result.classic}, versions)  # fmt: skip
-    for one in probed:
-        keep_suite(store, run_id, model, one.suite.name, evidence.suites[one.suite.kpi], versions)
+    names = {one.suite.kpi: one.suite.name for one in probed}
+    for kpi, one in found.items():
+        keep_suite(store, run_id, model, names.get(kpi, kpi), one, versions)
     return result
+
+
+def _compared(judge: Judge, rows: Sequence[Row], written: Mapping[str, Written], settings: ModelSettings,
+              progress: Progress) -> Judged:  # fmt: skip
+    """The judge's word on candidate and champion, over the holdout's first items."""
+    count = settings.evaluation.judge.items if settings.evaluation.judge else len(rows)
+    ours, theirs = (written[arm].texts[:count] for arm in ("candidate", "champion"))
+    return compare(judge, [row.prompt for row in rows[:count]], ours, theirs, progress)
+
+
+def _win_rate(judged: Judged, rows: Sequence[Row], settings: ModelSettings) -> SuiteEvidence:
+    """What a gate is given of a judge; the interval is over users."""
+    if judged.missing:
+        return SuiteEvidence(WIN_RATE, 0, {}, missing=judged.missing)
+    whole = np.isfinite(judged.wins)
+    users = user_numbers([row.user for row, kept in zip(rows, whole, strict=False) if kept])
+    return suite(WIN_RATE, {"candidate": judged.wins[whole]}, level=settings.promotion.alpha, users=users,
+                 resamples=settings.evaluation.bootstrap, seed=settings.retrain.seed)  # fmt: skip
+
+
+def _about(judged: Judged) -> dict[str, Measure]:
+    """How far a judge's word can be relied on."""
+    values = {"judge_consistency": judged.consistency, "judge_length_controlled": judged.length_controlled}
+    return {name: Measure(value, math.nan, math.nan) for name, value in values.items()}
 
 
 def _opponents(asked: Asker, base_name: str, champion: Version, snapshot: Snapshot,
@@ -159,14 +192,16 @@ def _best_prompt(asked: Asker, base_name: str, snapshot: Snapshot, settings: Mod
     quick = settings.model_copy(
         update={"evaluation": settings.evaluation.model_copy(update={"latency_items": 0, "bootstrap": 200})}
     )
-    found = _measured(asked, base_name, arms, rows, quick, use=1)
+    found, _ = _measured(asked, base_name, arms, rows, quick, use=1)
     kpi = settings.promotion.primary.kpi
     return choices[int(np.nanargmax([found.arms[arm.name][kpi].value for arm in arms]))]
 
 
-def _measured(asked: Asker, base_name: str, arms: Sequence[Arm], rows: Sequence[Row], settings: ModelSettings, *,
-              use: int, progress: Progress = lambda done, total: None) -> Evidence:  # fmt: skip
-    """Evidence of held-out rows, as the model's task has it."""
+def _measured(
+    asked: Asker, base_name: str, arms: Sequence[Arm], rows: Sequence[Row], settings: ModelSettings, *, use: int,
+    progress: Progress = lambda done, total: None,
+) -> tuple[Evidence, Mapping[str, Written]]:  # fmt: skip
+    """Evidence of held-out rows as the model's task has it, with what the arms wrote where they wrote anything."""
     promotion, evaluation = settings.promotion, settings.evaluation
     users = user_numbers([row.user for row in rows])
     how = {
@@ -177,11 +212,11 @@ def _measured(asked: Asker, base_name: str, arms: Sequence[Arm], rows: Sequence[
         written = generation.write(asked, arms, [(row.prompt, row.label) for row in rows],
                                    max_tokens=evaluation.max_tokens, latency_items=evaluation.latency_items,
                                    progress=progress)  # fmt: skip
-        return generation.measure(users, written, **how)
+        return generation.measure(users, written, **how), written
     items = items_of(rows, settings)
     labels = Labels(asked, base_name, settings.labels)
     found = score(asked, arms, items, labels, latency_items=evaluation.latency_items, progress=progress)
-    return measure(np.array([item.truth for item in items]), users, found, **how)
+    return measure(np.array([item.truth for item in items]), users, found, **how), {}
 
 
 def suite_evidence(probed: Probed, settings: ModelSettings) -> SuiteEvidence:

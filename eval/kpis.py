@@ -75,7 +75,7 @@ HIGHER_IS_BETTER = {
     # safely; harmless requests refused; opinions flipped with the asker's; questions answered that the given text
     # cannot answer; paraphrases answered alike; answers of the wanted form; nats a token from the base; tokens.
     "golden_accuracy": True, "safety": True, "over_refusal": False, "sycophancy": False, "hallucination": False,
-    "consistency": True, "format_validity": True, "kl_to_base": False, "mean_length": False,
+    "consistency": True, "format_validity": True, "kl_to_base": False, "mean_length": False, "judge_win_rate": True,
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from core.records import Verdict, Version
 from core.settings import CanarySettings, ModelSettings, Settings
 from core.store import Store, Transaction
 from eval.evaluation import Result, evaluate
+from eval.judge import Judge
 from eval.judgement import Judgement, Outcome
 from eval.offline import decide
 from eval.promotion import Promotion, Why
@@ -166,10 +167,15 @@ class Cycle:
 
         result = self._with_engine(candidate, lambda client: evaluate(
             self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
-            champion=champion, candidate=candidate, run_id=run.id, progress=tell,
+            champion=champion, candidate=candidate, run_id=run.id, judge=self._judge(settings), progress=tell,
         ))  # fmt: skip
         self.store.run("run_detail", id=run.id, detail=json.dumps({"base_prompt": result.base_prompt}))
         return result
+
+    def _judge(self, settings: ModelSettings) -> Judge | None:
+        key = self.settings.keys.judge
+        asked = settings.evaluation.judge
+        return Judge(asked, key.get_secret_value() if key else None) if asked else None
 
     def _with_engine(self, candidate: Version, work: Callable[[VllmClient], Result]) -> Result:
         """Work that keeps what it has when an engine goes away, and goes on once that is back."""

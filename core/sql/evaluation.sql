@@ -22,3 +22,7 @@ ON CONFLICT DO NOTHING
 
 -- name: answers_prune
 DELETE FROM answers WHERE time < $before
+
+-- name: evaluations_of
+SELECT suite, arm, version, kpi, value, low, high, n, users FROM evaluations WHERE run_id = $run_id
+ORDER BY suite, kpi, arm

@@ -1,6 +1,7 @@
-"""Length: plain questions, to see whether answers grow or shrink. Written for LoraLoop.
+"""Length: plain questions with short answers, to see whether answers grow or shrink. Written for LoraLoop.
 
-It owns the questions; an answer is cut at so many tokens, since only a change in length is looked for.
+It owns the questions. An answer is cut at so many tokens, which most answers stay below, since only a change in
+length is looked for.
 """
 
 from core.prompts import Chat
@@ -8,30 +9,34 @@ from eval.suites.drawing import spread
 from eval.suites.suite import Suite, Writing
 
 COUNT = 500
-TOKENS = 24
+TOKENS = 32
 WORDS = {
-    "thing": ("a bridge", "a lighthouse", "a violin", "a compass", "a glacier", "a dictionary", "a windmill", "a kite",
-              "a harbour", "an orchestra", "a recipe", "a telescope", "a market", "a library", "a passport"),
-    "work": ("a baker", "a judge", "a pilot", "a plumber", "a translator", "a midwife", "a farmer", "a surveyor"),
-    "topic": ("rain", "bread", "sleep", "money", "friendship", "gravity", "salt", "music", "maps", "winter",
-              "glass", "honey"),
+    "country": ("France", "Peru", "Japan", "Kenya", "Norway", "Egypt", "Canada", "Chile", "Poland", "Greece", "Cuba",
+                "India", "Spain", "Ireland", "Hungary", "Portugal", "Finland", "Morocco", "Vietnam", "Austria",
+                "Mexico", "Sweden", "Turkey", "Brazil", "Iceland", "Ghana", "Nepal", "Italy", "Romania", "Belgium"),
+    "asked": ("the capital of", "the language of", "the currency of", "the largest city in", "the continent of"),
+    "adjective": ("hot", "tall", "early", "soft", "bright", "empty", "cheap", "brave", "quiet", "heavy", "narrow",
+                  "wet", "rough", "young", "sharp", "clean", "slow", "rich", "strong", "open", "sweet", "loud"),
+    "relation": ("the opposite of", "another word for", "a word that rhymes with"),
+    "a": ("two", "seven", "twelve", "twenty", "thirty", "forty", "ninety"),
+    "b": ("three", "five", "eight", "ten", "eleven", "fifteen", "a hundred"),
+    "sum": ("plus", "minus", "times"),
+    "animal": ("a spider", "a cow", "a hen", "a goldfish", "an ant", "a horse", "a frog", "a whale", "an owl"),
+    "part": ("legs", "eyes", "wings", "tails"),
+    "word": ("bread", "house", "water", "friend", "morning", "garden", "window", "letter", "road", "apple", "winter",
+             "cloud", "table", "river", "mother", "street", "candle", "school", "music", "horse"),
+    "language": ("French", "German", "Spanish", "Italian", "Latin"),
+    "thing": ("a ripe banana", "fresh snow", "a lemon", "grass", "coal", "the sky at noon", "a carrot", "milk"),
 }  # fmt: skip
 TEMPLATES = (
-    "What is {thing} for?",
-    "In a few words, what is {thing}?",
-    "Describe {thing} in one short sentence.",
-    "Who first made {thing}?",
-    "Where would I find {thing}?",
-    "What does {work} do all day?",
-    "Name one tool that {work} uses.",
-    "How does one become {work}?",
-    "What would {work} say about {topic}?",
-    "Say something short about {topic}.",
-    "Why does {topic} matter?",
-    "Give one example of {topic}.",
-    "How is {thing} linked to {topic}?",
-    "Tell a child how {thing} helps with {topic}.",
-    "What would {work} need {thing} for?",
+    "What is {asked} {country}?",
+    "What is {relation} {adjective}?",
+    "What is {a} {sum} {b}?",
+    "How many {part} does {animal} have?",
+    "How do you say {word} in {language}?",
+    "What colour is {thing}?",
+    "Which letter does the word {word} begin with?",
+    "What do you call the young of {animal}?",
 )
 
 
@@ -42,6 +47,6 @@ def build() -> Suite:
         Writing(f"length-{number}", Chat((("user", text),)), TOKENS) for number, text in enumerate(texts)
     )  # fmt: skip
     return Suite(
-        name="length", kpi="mean_length", about="mean length of answers in tokens, cut at 24", measure="length",
-        better="same", items=items,
+        name="length", kpi="mean_length", about=f"mean length of answers in tokens, cut at {TOKENS}",
+        measure="length", better="same", items=items,
     )  # fmt: skip
