@@ -5,6 +5,7 @@ Handlers are thin: they parse, call a view or promotion, and render.
 
 import asyncio
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -17,6 +18,7 @@ from core.store import Transaction
 from eval.promotion import Why
 from ops import views
 from ops.control import Control
+from retrain import measuring
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -41,6 +43,14 @@ class Promote(Said):
     version: int = Field(ge=0)
 
 
+class Measure(Said):
+    """The version to ask suites of, none: the champion; and which suites, none: those of the settings."""
+
+    version: int | None = Field(None, ge=0)
+    suites: list[str] = Field([], max_length=64)
+
+
+MeasureBody = Annotated[Measure, Depends(json_body(Measure))]
 SaidBody = Annotated[Said, Depends(json_body(Said))]
 RollBackBody = Annotated[RollBack, Depends(json_body(RollBack))]
 PromoteBody = Annotated[Promote, Depends(json_body(Promote))]
@@ -105,6 +115,17 @@ def create_acting_router(control: Control) -> APIRouter:
         if not control.scheduler.start_run(model, "asked for", said.actor):
             raise NotReady(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
         return {"model": model, "queued": True}
+
+    @router.post("/models/{model}/evaluate", status_code=202)
+    def evaluate(model: str, said: MeasureBody) -> dict[str, Any]:
+        if model not in control.settings.models:
+            raise UnknownModel(f"{model!r} is not in the settings.")
+        if open_run := control.store.row("run_open_of", model=model):
+            raise NotReady(f"Run {open_run['id']} of {model} is under way.", hint=f"See: loraloop runs {model}")
+        cycle = control.scheduler.cycle
+        wanted = measuring.prepare(cycle, model, said.version, said.suites, said.actor)
+        control.scheduler.queue(model, partial(measuring.measure, cycle, wanted))
+        return {"model": model, "version": wanted.version.version, "run_id": wanted.run.id}
 
     @router.post("/models/{model}/rollback")
     async def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:

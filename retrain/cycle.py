@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.basemodel import BaseModel
 from core.clock import Clock, new_id
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 # An evaluation that ended control's process so often is likely to be what ends it.
 MOST_CUTS = 3
 ENGINE_PAUSE_SECONDS = 1.0
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +160,8 @@ class Cycle:
 
     def _evaluate(self, run: Run, settings: ModelSettings, snapshot: Snapshot, champion: Version,
                   candidate: Version) -> Result:  # fmt: skip
-        progress = self._progress(run, "evaluating")
-
-        def tell(done: int, total: int) -> None:
-            if done == total or done % 50 == 0:
-                progress(Step(done, total, {}))
-
-        result = self._with_engine(candidate, lambda client: evaluate(
+        tell = self.progress(run, "evaluating")
+        result = self.with_engine(candidate, lambda client: evaluate(
             self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
             champion=champion, candidate=candidate, run_id=run.id, judge=self._judge(settings), progress=tell,
         ))  # fmt: skip
@@ -177,7 +173,7 @@ class Cycle:
         asked = settings.evaluation.judge
         return Judge(asked, key.get_secret_value() if key else None) if asked else None
 
-    def _with_engine(self, candidate: Version, work: Callable[[VllmClient], Result]) -> Result:
+    def with_engine(self, candidate: Version, work: Callable[[VllmClient], Found]) -> Found:
         """Work that keeps what it has when an engine goes away, and goes on once that is back."""
         deadline = time.monotonic() + self.settings.engine.start_timeout_s
         while True:
@@ -245,6 +241,16 @@ class Cycle:
             "left_out": snapshot.report.left_out,
             "training": training,
         }
+
+    def progress(self, run: Run, phase: str) -> Callable[[int, int], None]:
+        """Writes down how far a phase is, now and then."""
+        keep = self._progress(run, phase)
+
+        def tell(done: int, total: int) -> None:
+            if done == total or done % 50 == 0:
+                keep(Step(done, total, {}))
+
+        return tell
 
     def _progress(self, run: Run, phase: str) -> Callable[[Step], None]:
         def keep(step: Step) -> None:

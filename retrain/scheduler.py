@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor as Pool
@@ -56,10 +57,14 @@ class Scheduler:
         """Begins to look."""
         self._scheduler.start()
 
+    def queue(self, model: str, work: Callable[[], Any]) -> None:
+        """Queues other work on a model for the thread of runs."""
+        self._queued[model] = self._runs.submit(work)
+
     def go_on(self) -> None:
         """Queues what a stopped control left half-way and can be taken up."""
         for run in self.cycle.recover():
-            self._queued[run.model] = self._runs.submit(self.cycle.go_on, run)
+            self.queue(run.model, partial(self.cycle.go_on, run))
 
     def stop(self) -> None:
         """Looks no more, and ends the run under way."""
