@@ -31,8 +31,8 @@ from core.errors import SettingsError
 LabelKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
 TextKpi = Literal["exact_match", "token_f1", "chrf"]
 PrimaryKpi = Literal[LabelKpi, TextKpi]
-# What a candidate must win on where the configuration names nothing.
-PRIMARY = {"classify": "macro_f1", "generate": "token_f1"}
+# What a candidate of a model that generates must win on where the configuration names nothing.
+GENERATE_PRIMARY = "token_f1"
 SuiteKpi = Literal[
     "golden_accuracy", "safety", "over_refusal", "sycophancy", "hallucination", "consistency", "format_validity",
     "kl_to_base", "mean_length", "judge_win_rate",
@@ -248,11 +248,13 @@ class ModelSettings(Section):
     @classmethod
     def _primary_of_task(cls, data: Any) -> Any:
         """The task's own primary KPI where none is named."""
-        promotion = data.get("promotion", {}) if isinstance(data, dict) else None
-        primary = promotion.get("primary", {}) if isinstance(promotion, dict) else None
-        if not isinstance(primary, dict) or "kpi" in primary or data.get("task") not in PRIMARY:
-            return data
-        return data | {"promotion": promotion | {"primary": primary | {"kpi": PRIMARY[data["task"]]}}}
+        match data:
+            case {"task": "generate", **rest}:
+                promotion = rest.get("promotion", {})
+                primary = promotion.get("primary", {}) if isinstance(promotion, dict) else None
+                if isinstance(promotion, dict) and isinstance(primary, dict):
+                    return data | {"promotion": promotion | {"primary": {"kpi": GENERATE_PRIMARY} | primary}}
+        return data
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> "ModelSettings":

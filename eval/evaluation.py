@@ -4,9 +4,10 @@ It owns which rows each arm may learn from, which holdout is asked, and what is 
 the gate's. What is asked once is kept, so that an evaluation that was cut short goes on where it was.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from eval.probing import Probed, probe
 from eval.scoring import Labels, score
 from eval.suites.files import golden, named
 from eval.suites.suite import Suite
+from eval.worth import Worth, worth
 from feedback.snapshot import Row, Snapshot
 from feedback.split import HOLDOUTS
 from serve.vllm import VllmClient
@@ -51,10 +53,12 @@ class Result:
     evidence: Evidence
     classic: dict[str, Measure]
     base_prompt: str
+    worth: Worth | None = None
 
     def plain(self) -> dict[str, object]:
         """As JSON for the ledger."""
-        more = {"base_prompt": self.base_prompt, "tfidf_logreg": plain_measures(self.classic)}
+        more = {"base_prompt": self.base_prompt, "tfidf_logreg": plain_measures(self.classic),
+                "worth": asdict(self.worth) if self.worth else None}  # fmt: skip
         return plain_evidence(self.evidence) | more
 
 
@@ -136,7 +140,8 @@ def evaluate(store: Store, client: VllmClient, *, base: BaseModel, model: str, s
         ours = evidence.arms["candidate"] | _about(judged)
         evidence = replace(evidence, arms=evidence.arms | {"candidate": ours})
     evidence = replace(evidence, holdout=holdout, champion_is_base=champion.path is None, suites=found)
-    result = Result(evidence, _classic(snapshot, rows, settings), against.base_prompt)
+    result = Result(evidence, _classic(snapshot, rows, settings), against.base_prompt,
+                    worth(evidence, settings.promotion.primary.kpi, _training_seconds(store, run_id)))  # fmt: skip
     versions = {"base": 0, "rag": 0, "champion": champion.version, "candidate": candidate.version}
     keep(store, run_id, model, f"holdout {holdout}", evidence.n, evidence.users,
          evidence.arms | {"tfidf_logreg": result.classic}, versions)  # fmt: skip
@@ -225,6 +230,12 @@ def suite_evidence(probed: Probed, settings: ModelSettings) -> SuiteEvidence:
         return SuiteEvidence(probed.suite.kpi, 0, {}, missing=probed.missing)
     return suite(probed.suite.kpi, probed.outcomes, level=settings.promotion.alpha,
                  resamples=settings.evaluation.bootstrap, seed=settings.retrain.seed)  # fmt: skip
+
+
+def _training_seconds(store: Store, run_id: str) -> float | None:
+    """How long the candidate's training took; None for one that was not trained here."""
+    steps = [row for row in store.rows("run_metrics_of", run_id=run_id) if row["phase"] == "training"]
+    return json.loads(steps[-1]["metrics"]).get("seconds") if steps else None
 
 
 def _classic(snapshot: Snapshot, rows: Sequence[Row], settings: ModelSettings) -> dict[str, Measure]:
