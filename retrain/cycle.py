@@ -35,7 +35,7 @@ from serve.vllm import VllmClient
 
 log = logging.getLogger(__name__)
 
-# An evaluation that ended control's process so often is likely to be what ends it.
+# An evaluation that ended control's process, or an engine, so often is likely to be what ends it.
 MOST_CUTS = 3
 ENGINE_PAUSE_SECONDS = 1.0
 Found = TypeVar("Found")
@@ -175,10 +175,20 @@ class Cycle:
 
     def with_engine(self, candidate: Version, work: Callable[[VllmClient], Found]) -> Found:
         """Work that keeps what it has when an engine goes away, and goes on once that is back."""
+        for _ in range(MOST_CUTS):
+            client = self._awaited(candidate)
+            try:
+                return work(client)
+            except EngineDown as error:
+                log.warning("an evaluation was cut short: %s", error)
+        return work(self._awaited(candidate))
+
+    def _awaited(self, candidate: Version) -> VllmClient:
+        """An engine that holds the candidate, once it is well. Raises EngineDown when that takes too long."""
         deadline = time.monotonic() + self.settings.engine.start_timeout_s
         while True:
             try:
-                return work(self._engine_with(candidate))
+                return self._engine_with(candidate)
             except EngineDown:
                 if time.monotonic() > deadline:
                     raise
