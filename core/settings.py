@@ -20,6 +20,7 @@ from pydantic import (
     FiniteFloat,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -230,7 +231,9 @@ class ModelSettings(Section):
     """One public model."""
 
     task: Literal["classify", "generate"] = Field(default="classify", description="What its answers are.")
-    labels: list[str] = Field(default=[], max_length=64, description="The answers a classification may give.")
+    labels: list[str] = Field(
+        default=[], max_length=64, validate_default=True, description="The answers a classification may give."
+    )
     split: SplitSettings = Field(default_factory=SplitSettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     baselines: BaselineSettings = Field(default_factory=BaselineSettings)
@@ -239,7 +242,11 @@ class ModelSettings(Section):
 
     @field_validator("labels")
     @classmethod
-    def _distinct(cls, labels: list[str]) -> list[str]:
+    def _distinct(cls, labels: list[str], about: ValidationInfo) -> list[str]:
+        if about.data.get("task") == "classify" and len(labels) < 2:
+            raise ValueError("a model that classifies wants at least two")
+        if about.data.get("task") == "generate" and labels:
+            raise ValueError("a model that generates has none; remove them, or set task: classify")
         if len({label.strip().lower() for label in labels}) != len(labels) or any(not x.strip() for x in labels):
             raise ValueError("labels must be distinct and not blank, ignoring case")
         return labels
@@ -258,10 +265,6 @@ class ModelSettings(Section):
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> "ModelSettings":
-        if self.task == "classify" and len(self.labels) < 2:
-            raise ValueError("labels: a model that classifies wants at least two")
-        if self.task == "generate" and self.labels:
-            raise ValueError("labels: a model that generates has none; remove them, or set task: classify")
         if self.evaluation.judge and self.task != "generate":
             raise ValueError("evaluation.judge: only a model that generates has answers to compare")
         kpi = self.promotion.primary.kpi

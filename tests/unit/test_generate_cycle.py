@@ -104,7 +104,7 @@ def test_corrections_become_an_adapter_that_serves_only_if_it_answers_as_users_w
                   reconciler=reconciler, trainer=trainer, clock=lambda: NOW)  # fmt: skip
     corrected(store, 300)
     cycle.run("replies", "test")
-    (row,) = store.rows("ledger_chain")
+    row = store.rows("ledger_chain")[0]
     assert row["verdict"] == verdict, row["reason"]
     assert promotion.route("replies").champion == champion
     assert len(trainer.learnt) > 100 and set(trainer.learnt.values()) <= {f"Dear text {n}!" for n in range(300)}
