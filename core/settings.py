@@ -169,6 +169,12 @@ class CanarySettings(Section):
     min_minutes: float = Field(default=60, ge=0, description="Shortest time before a promotion.")
     max_hours: float = Field(default=24, gt=0, description="Time after which it ends inconclusive.")
     harm_ratio: float = Field(default=1.5, ge=1, description="Tolerated ratio of users harmed, canary to champion.")
+    rate_tolerance: float = Field(
+        default=0.05, gt=0, lt=1, description="How far the arms' feedback rates may differ, as a share of the champion's."
+    )
+    hostile_share: float = Field(
+        default=0.0, ge=0, lt=0.5, description="Share of users who may vote to order; a promotion holds whatever they do."
+    )
 
 
 class PromotionSettings(Section):

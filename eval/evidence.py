@@ -177,9 +177,9 @@ def _latency(arms: Mapping[str, ArmScores], level: float, resamples: int, seed: 
     if len(ours) != len(theirs) or len(ours) == 0:
         return {}
     drawn = np.random.default_rng(seed).integers(0, len(ours), (resamples, len(ours)))
-    values = [float(np.percentile(times, 95)) for times in (ours, theirs)]
-    samples = [np.percentile(times[drawn], 95, axis=1) for times in (ours, theirs)]
-    found = _relative(*values, *samples, level)
+    ours_at, theirs_at = (float(np.percentile(times, 95)) for times in (ours, theirs))
+    ours_drawn, theirs_drawn = (np.percentile(times[drawn], 95, axis=1) for times in (ours, theirs))
+    found = _relative(ours_at, theirs_at, ours_drawn, theirs_drawn, level)
     return {} if found is None else {"p95_latency_ms": found}
 
 

@@ -4,8 +4,9 @@ It owns the formulas, each with its source; it must not know arms, suites or gat
 """
 
 import math
+from collections.abc import Callable
 
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.stats import norm
 
 
@@ -41,9 +42,13 @@ def tango(won: int, lost: int, n: int, level: float = 0.05) -> tuple[float, floa
         return _tango_score(won, lost, n, delta) - z
 
     edge = 1 - 1e-12
-    low = -1.0 if found <= -edge or lower(-edge) < 0 else float(brentq(lower, -edge, found))
-    high = 1.0 if found >= edge or upper(edge) > 0 else float(brentq(upper, found, edge))
+    low = -1.0 if found <= -edge or lower(-edge) < 0 else _root(lower, -edge, found)
+    high = 1.0 if found >= edge or upper(edge) > 0 else _root(upper, found, edge)
     return low, high
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    return float(root_scalar(function, bracket=(low, high)).root)
 
 
 def _tango_score(won: int, lost: int, n: int, delta: float) -> float:
@@ -80,7 +85,7 @@ def resolvable_difference(n: int, discordance: float, level: float = 0.05, power
     assumed = min(1.0, max(discordance, 3 / n))
     if paired_items(assumed, assumed, level, power) > n:
         return resolvable_mean(math.sqrt(assumed), n, level, power)
-    return float(brentq(lambda d: _needed(d, assumed, level, power) - n, 1e-9, assumed))
+    return _root(lambda d: _needed(d, assumed, level, power) - n, 1e-9, assumed)
 
 
 def _needed(difference: float, discordance: float, level: float, power: float) -> float:

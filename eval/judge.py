@@ -16,7 +16,6 @@ from typing import Literal
 
 import httpx
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from core.prompts import Chat, Prompt, Text
 from core.settings import JudgeSettings
@@ -168,6 +167,8 @@ def length_controlled(wins: Floats, longer: "np.ndarray") -> float:
 
     After Dubois et al., "Length-controlled AlpacaEval", 2024, without their terms for models and instructions.
     """
+    from sklearn.linear_model import LogisticRegression
+
     scale = float(np.std(longer))
     if scale == 0 or wins.min() == wins.max():
         return float(wins.mean())
