@@ -4,18 +4,13 @@
 """
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core.errors import LoraLoopError, UnknownModel
 from core.settings import DEFAULT_GUARDRAILS, ModelSettings
-from eval.evaluation import suites_of
-from eval.intervals import resolvable_difference
-from eval.suites.files import named
-from eval.suites.shipped import BUILDERS
-from eval.suites.suite import Suite
 from ops.cli.acting import Comment, ModelArgument, said
 from ops.cli.output import (
     DEFAULT_CONFIG,
@@ -29,6 +24,9 @@ from ops.cli.output import (
     show,
     tell,
 )
+
+if TYPE_CHECKING:
+    from eval.suites.suite import Suite
 
 # How often two versions of a model differ on an item, where nothing is known of them.
 DISCORDANCE = 0.15
@@ -48,6 +46,10 @@ def suites(
     json: JsonOption = False,
 ) -> None:
     """List suites: what each measures, its size, source and licence, and the difference that it can resolve."""
+    from eval.evaluation import suites_of
+    from eval.suites.files import named
+    from eval.suites.shipped import BUILDERS
+
     found, settings = named(list(BUILDERS)), None
     if model:
         models = settings_from(config).models
@@ -66,7 +68,9 @@ def suites(
              f"{DISCORDANCE:.0%} of them.")  # fmt: skip
 
 
-def _row(suite: Suite, settings: ModelSettings | None) -> dict[str, Any]:
+def _row(suite: "Suite", settings: ModelSettings | None) -> dict[str, Any]:
+    from eval.intervals import resolvable_difference
+
     guardrails = {guardrail.kpi: guardrail for guardrail in DEFAULT_GUARDRAILS}
     guardrails |= {guardrail.kpi: guardrail for guardrail in settings.promotion.guardrails} if settings else {}
     guardrail = next((one for kpi, one in guardrails.items() if kpi == suite.kpi), None)
