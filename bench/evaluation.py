@@ -14,7 +14,9 @@ import argparse
 import http.client
 import json
 import random
+import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -142,6 +144,8 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=5, help="turns that the items are cut into")
     parser.add_argument("--suites", nargs="*", default=list(BUILDERS), help="suites to time on the candidate")
     options = parser.parse_args()
+    # Asked to end, it ends the engine too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     model = str(prepare(options.model, say).path)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
