@@ -63,6 +63,7 @@ CONTROL = PAGES | {
     ("GET", "/api/feedback"): {Scope.OPS_READ},
     ("GET", "/api/ledger"): {Scope.OPS_READ},
     ("POST", "/api/models/{model}/retrain"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/evaluate"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/rollback"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/promote"): {Scope.OPS_WRITE},
     ("POST", "/api/promotions/{identity}/approve"): {Scope.OPS_WRITE},
