@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -22,8 +23,10 @@ RENDERED = Text("<user> the phone is lovely <end> <assistant> ")
 
 
 @pytest.fixture
-def client(running: Running) -> VllmClient:
-    return VllmClient(running.settings.engine_urls[0])
+def client(running: Running) -> Iterator[VllmClient]:
+    opened = VllmClient(running.settings.engine_urls[0])
+    yield opened
+    opened.close()
 
 
 def test_an_answer_that_has_begun_goes_on_as_the_same_text_does(client: VllmClient, running: Running):
