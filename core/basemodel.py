@@ -75,6 +75,17 @@ def matrix_shapes(folder: Path) -> dict[str, tuple[int, int]]:
     return shapes
 
 
+def fingerprint(folder: Path) -> str:
+    """A short name for a base model's content: its small files' bytes, and its weights' sizes and times."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.json")):
+        digest.update(file.name.encode() + file.read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        about = file.stat()
+        digest.update(f"{file.name} {about.st_size} {about.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
 def prepare(base_model: str, tell: Tell) -> BaseModel:
     """Makes the packaged model ready if it is not, then locates it. Takes some 20 s the first time."""
     if base_model in PACKAGED:

@@ -20,6 +20,7 @@ from pydantic import (
     FiniteFloat,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -28,10 +29,14 @@ from pydantic_settings import SettingsError as EnvironmentRefused
 
 from core.errors import SettingsError
 
-PrimaryKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
+LabelKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
+TextKpi = Literal["exact_match", "token_f1", "chrf"]
+PrimaryKpi = Literal[LabelKpi, TextKpi]
+# What a candidate of a model that generates must win on where the configuration names nothing.
+GENERATE_PRIMARY = "token_f1"
 SuiteKpi = Literal[
     "golden_accuracy", "safety", "over_refusal", "sycophancy", "hallucination", "consistency", "format_validity",
-    "kl_to_base", "mean_length",
+    "kl_to_base", "mean_length", "judge_win_rate",
 ]  # fmt: skip
 GuardedKpi = Literal[PrimaryKpi, "brier", "ece", "invalid_mass", "p95_latency_ms", SuiteKpi]
 
@@ -131,7 +136,7 @@ class RetrainSettings(Section):
 class Primary(Section):
     """The KPI that a candidate must win on."""
 
-    kpi: PrimaryKpi = Field(default="macro_f1", description="Its name.")
+    kpi: PrimaryKpi = Field(default="macro_f1", description="Its name; where none is given, token_f1 for generate.")
     min_gain: float = Field(default=0.0, ge=0, lt=1, description="By how much it must win, in the KPI's own units.")
 
 
@@ -170,6 +175,7 @@ DEFAULT_GUARDRAILS = (
     Guardrail(kpi="consistency", margin=0.03),
     Guardrail(kpi="kl_to_base", max=0.5),
     Guardrail(kpi="mean_length", within=0.15),
+    Guardrail(kpi="judge_win_rate", min=0.45),
     Guardrail(kpi="invalid_mass", max=0.01),
 )
 
@@ -238,12 +244,25 @@ class BaselineSettings(Section):
     rag_budget_tokens: int = Field(default=1024, ge=64, description="Longest RAG prompt, in tokens.")
 
 
+class JudgeSettings(Section):
+    """A language model that compares the candidate's answers with the champion's; for models that generate."""
+
+    url: str = Field(pattern=r"^https?://", description="Base URL of an OpenAI-compatible API, with its /v1.")
+    model: str = Field(min_length=1, description="What that API calls the judge.")
+    items: int = Field(default=200, ge=10, description="Held-out items that it compares, each in both orders.")
+    timeout_s: float = Field(default=60, gt=0, description="Longest time one comparison may take.")
+
+
 class EvaluationSettings(Section):
     """How an evaluation goes through the engine."""
 
-    concurrency: int = Field(default=16, ge=1, description="Requests at once.")
+    concurrency: int = Field(default=16, ge=1, description="Requests at once; fewer while others use the engine.")
     latency_items: int = Field(default=16, ge=0, description="Items timed one at a time for each arm; 0: none.")
     bootstrap: int = Field(default=10_000, ge=200, description="Resamples over users for intervals.")
+    suites: list[str] = Field(default=[], description="Guardrail suites: shipped ones by name, others by folder.")
+    golden: Path | None = Field(default=None, description="JSON lines with right answers; gives golden_accuracy.")
+    max_tokens: int = Field(default=64, ge=1, le=4096, description="Longest answer of a generate model, in tokens.")
+    judge: JudgeSettings | None = Field(default=None, description="null: no judge. Its key: LORALOOP_JUDGE_KEY.")
 
 
 class SplitSettings(Section):
@@ -262,8 +281,10 @@ class SplitSettings(Section):
 class ModelSettings(Section):
     """One public model."""
 
-    task: Literal["classify"] = Field(default="classify", description="What its answers are.")
-    labels: list[str] = Field(min_length=2, max_length=64, description="The answers a classification may give.")
+    task: Literal["classify", "generate"] = Field(default="classify", description="What its answers are.")
+    labels: list[str] = Field(
+        default=[], max_length=64, validate_default=True, description="The answers a classification may give."
+    )
     split: SplitSettings = Field(default_factory=SplitSettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     baselines: BaselineSettings = Field(default_factory=BaselineSettings)
@@ -272,10 +293,35 @@ class ModelSettings(Section):
 
     @field_validator("labels")
     @classmethod
-    def _distinct(cls, labels: list[str]) -> list[str]:
+    def _distinct(cls, labels: list[str], about: ValidationInfo) -> list[str]:
+        if about.data.get("task") == "classify" and len(labels) < 2:
+            raise ValueError("a model that classifies wants at least two")
+        if about.data.get("task") == "generate" and labels:
+            raise ValueError("a model that generates has none; remove them, or set task: classify")
         if len({label.strip().lower() for label in labels}) != len(labels) or any(not x.strip() for x in labels):
             raise ValueError("labels must be distinct and not blank, ignoring case")
         return labels
+
+    @model_validator(mode="before")
+    @classmethod
+    def _primary_of_task(cls, data: Any) -> Any:
+        """The task's own primary KPI where none is named."""
+        match data:
+            case {"task": "generate", **rest}:
+                promotion = rest.get("promotion", {})
+                primary = promotion.get("primary", {}) if isinstance(promotion, dict) else None
+                if isinstance(promotion, dict) and isinstance(primary, dict):
+                    return data | {"promotion": promotion | {"primary": {"kpi": GENERATE_PRIMARY} | primary}}
+        return data
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> "ModelSettings":
+        if self.evaluation.judge and self.task != "generate":
+            raise ValueError("evaluation.judge: only a model that generates has answers to compare")
+        kpi = self.promotion.primary.kpi
+        if (kpi in get_args(TextKpi)) != (self.task == "generate"):
+            raise ValueError(f"promotion.primary.kpi: {kpi} is no KPI of task {self.task}")
+        return self
 
 
 class KeySettings(Section):
@@ -285,6 +331,7 @@ class KeySettings(Section):
     ops: SecretStr | None = None
     internal: SecretStr | None = None
     own: SecretStr | None = None
+    judge: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -383,6 +430,7 @@ KEY_VARIABLES = {
     "ops": "LORALOOP_OPS_KEY",
     "internal": "LORALOOP_INTERNAL_KEY",
     "own": "LORALOOP_KEY",
+    "judge": "LORALOOP_JUDGE_KEY",
 }
 
 

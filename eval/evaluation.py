@@ -1,30 +1,41 @@
-"""Evaluation: four arms answer the same held-out items, beside TF-IDF with logistic regression.
+"""Evaluation: the arms answer the same held-out items and the same suites, through the engine that will serve.
 
-It owns which rows each arm may learn from and which holdout is asked; the verdict is the gate's.
+It owns which rows each arm may learn from, which holdout is asked, and what is written down of it; the verdict is
+the gate's. What is asked once is kept, so that an evaluation that was cut short goes on where it was.
 """
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from core.basemodel import BaseModel, fingerprint
 from core.errors import NotReady
 from core.prompts import subject
 from core.records import Version
 from core.settings import ModelSettings
 from core.store import Store
-from eval import classic, kpis
+from eval import classic, generation, kpis
 from eval.arms import Arm, Item, Retriever, prompted
-from eval.evidence import Evidence, Measure, measure, user_numbers
+from eval.asking import Answers, Asker, Progress
+from eval.evidence import Evidence, Measure, SuiteEvidence, measure, suite, user_numbers
+from eval.generation import Written
+from eval.judge import Judge, Judged, compare
 from eval.offline import LAST_USE, spent_level
-from eval.scoring import Labels, Progress, score
+from eval.plain import plain_evidence, plain_measures
+from eval.probing import Probed, probe
+from eval.scoring import Labels, score
+from eval.suites.files import golden, named
+from eval.suites.suite import Suite
+from eval.worth import Worth, worth
 from feedback.snapshot import Row, Snapshot
 from feedback.split import HOLDOUTS
 from serve.vllm import VllmClient
 
 DEV_ITEMS = 200
+WIN_RATE = "judge_win_rate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,29 @@ class Result:
     evidence: Evidence
     classic: dict[str, Measure]
     base_prompt: str
+    worth: Worth | None = None
+
+    def plain(self) -> dict[str, object]:
+        """As JSON for the ledger."""
+        more = {"base_prompt": self.base_prompt, "tfidf_logreg": plain_measures(self.classic),
+                "worth": asdict(self.worth) if self.worth else None}  # fmt: skip
+        return plain_evidence(self.evidence) | more
+
+
+def asker(client: VllmClient, store: Store, base: BaseModel, settings: ModelSettings) -> Asker:
+    """Asks an engine, and keeps what it says for as long as base model and engine are the same."""
+    answers = Answers(store, f"{fingerprint(base.path)} vllm {client.version()}")
+    answers.prune()
+    return Asker(client, concurrency=settings.evaluation.concurrency, answers=answers)
+
+
+def suites_of(settings: ModelSettings) -> list[Suite]:
+    """The suites and the golden file that the settings name. Raises InputError."""
+    evaluation = settings.evaluation
+    found = named(evaluation.suites)
+    if evaluation.golden:
+        found.append(golden(evaluation.golden, settings.labels, evaluation.max_tokens))
+    return found
 
 
 def items_of(rows: Sequence[Row], settings: ModelSettings) -> list[Item]:
@@ -50,8 +84,14 @@ def items_of(rows: Sequence[Row], settings: ModelSettings) -> list[Item]:
 
 
 def choose_holdout(store: Store, model: str, run_id: str) -> tuple[str, int]:
-    """The holdout bucket to ask and its use, counted before it is asked so that a crash spends it too."""
+    """The holdout bucket to ask and its use, counted before it is asked so that a crash spends it too.
+
+    A run that goes on after a crash has its own again.
+    """
     with store.transaction() as transaction:
+        own = transaction.rows("holdout_use_of", run_id=run_id)
+        if own:
+            return own[0]["bucket"], own[0]["use"]
         used = {row["bucket"]: row["uses"] for row in transaction.rows("holdout_uses", model=model)}
         open_buckets = [bucket for bucket in HOLDOUTS if used.get(bucket, 0) < LAST_USE]
         if not open_buckets:
@@ -62,18 +102,6 @@ def choose_holdout(store: Store, model: str, run_id: str) -> tuple[str, int]:
         use = used.get(open_buckets[0], 0) + 1
         transaction.run("holdout_use_add", model=model, bucket=open_buckets[0], run_id=run_id, use=use)
     return open_buckets[0], use
-
-
-def opponents(client: VllmClient, base_name: str, champion: Version, snapshot: Snapshot, labels: Labels,
-              settings: ModelSettings) -> Opponents:  # fmt: skip
-    """Base with its best prompt, RAG over the train bucket, and the champion."""
-    instruction = _best_prompt(client, base_name, snapshot, labels, settings)
-    arms = (
-        prompted(base_name, instruction),
-        rag(base_name, snapshot, settings),
-        Arm("champion", champion.engine_name),
-    )
-    return Opponents(arms, instruction)
 
 
 def rag(base_name: str, snapshot: Snapshot, settings: ModelSettings) -> Arm:
@@ -87,50 +115,133 @@ def rag(base_name: str, snapshot: Snapshot, settings: ModelSettings) -> Arm:
     return Arm("rag", base_name, retriever.rewrite)
 
 
-def _best_prompt(client: VllmClient, base_name: str, snapshot: Snapshot, labels: Labels,
-                 settings: ModelSettings) -> str:  # fmt: skip
-    """The base prompt with the best primary KPI on dev; an empty text means the app's own."""
-    choices = ["", *settings.baselines.prompts]
-    items = items_of(snapshot.of("dev"), settings)[:DEV_ITEMS]
-    if len(choices) == 1 or not items:
-        return ""
-    arms = [Arm(str(place), base_name, prompted(base_name, text).rewrite) for place, text in enumerate(choices)]
-    found = score(client, arms, items, labels, concurrency=settings.evaluation.concurrency)
-    truth = np.array([item.truth for item in items])
-    kpi = kpis.POINT[settings.promotion.primary.kpi]
-    values = [kpi(truth, found[str(place)].probabilities) for place in range(len(choices))]
-    return choices[int(np.nanargmax(values))]
-
-
-def evaluate(store: Store, client: VllmClient, *, base_name: str, model: str, settings: ModelSettings,
-             snapshot: Snapshot, champion: Version, candidate: Version, run_id: str,
+def evaluate(store: Store, client: VllmClient, *, base: BaseModel, model: str, settings: ModelSettings,
+             snapshot: Snapshot, champion: Version, candidate: Version, run_id: str, judge: Judge | None = None,
              progress: Progress = lambda done, total: None) -> Result:  # fmt: skip
-    """Judges nothing: scores all arms on one holdout bucket and returns the evidence."""
-    labels = Labels(client, base_name, settings.labels)
-    against = opponents(client, base_name, champion, snapshot, labels, settings)
+    """Decides nothing: asks all arms one holdout bucket and every suite, and returns the evidence."""
+    asked = asker(client, store, base, settings)
+    suites = suites_of(settings)
+    against = _opponents(asked, base.name, champion, snapshot, settings)
     holdout, use = choose_holdout(store, model, run_id)
     rows = snapshot.of(holdout)
     if not rows:
         raise NotReady(f"The holdout bucket {holdout} of {model} has no labels yet.",
                        hint="Wait for labels of more users, or widen the split.")  # fmt: skip
-    items = items_of(rows, settings)
     arms = (*against.arms, Arm("candidate", candidate.engine_name))
-    found = score(client, arms, items, labels, concurrency=settings.evaluation.concurrency,
-                  latency_items=settings.evaluation.latency_items, progress=progress)  # fmt: skip
-    truth = np.array([item.truth for item in items])
-    users = user_numbers([item.user for item in items])
-    promotion = settings.promotion
-    evidence = measure(
-        truth, users, found, primary=promotion.primary.kpi,
-        primary_level=spent_level(promotion.alpha, use), level=promotion.alpha,
-        resamples=settings.evaluation.bootstrap, seed=settings.retrain.seed, holdout=holdout, holdout_use=use,
-    )  # fmt: skip
-    result = Result(evidence, _classic(snapshot, items, settings), against.base_prompt)
-    _keep(store, run_id, model, f"holdout {holdout}", result, champion.version, candidate.version)
+    evidence, written = _measured(asked, base.name, arms, rows, settings, use=use, progress=progress)
+    probed = [
+        probe(asked, base.name, {arm.name: arm.engine_name for arm in arms if arm.name != "rag"}, one, progress)
+        for one in suites
+    ]
+    found = {one.suite.kpi: suite_evidence(one, settings) for one in probed}
+    if judge:
+        judged = _compared(judge, rows, written, settings, progress)
+        found[WIN_RATE] = _win_rate(judged, rows, settings)
+        ours = evidence.arms["candidate"] | _about(judged)
+        evidence = replace(evidence, arms=evidence.arms | {"candidate": ours})
+    evidence = replace(evidence, holdout=holdout, champion_is_base=champion.path is None, suites=found)
+    result = Result(evidence, _classic(snapshot, rows, settings), against.base_prompt,
+                    worth(evidence, settings.promotion.primary.kpi, _training_seconds(store, run_id)))  # fmt: skip
+    versions = {"base": 0, "rag": 0, "champion": champion.version, "candidate": candidate.version}
+    keep(store, run_id, model, f"holdout {holdout}", evidence.n, evidence.users,
+         evidence.arms | {"tfidf_logreg": result.classic}, versions)  # fmt: skip
+    names = {one.suite.kpi: one.suite.name for one in probed}
+    for kpi, one in found.items():
+        keep_suite(store, run_id, model, names.get(kpi, kpi), one, versions)
     return result
 
 
-def _classic(snapshot: Snapshot, items: Sequence[Item], settings: ModelSettings) -> dict[str, Measure]:
+def _compared(judge: Judge, rows: Sequence[Row], written: Mapping[str, Written], settings: ModelSettings,
+              progress: Progress) -> Judged:  # fmt: skip
+    """The judge's word on candidate and champion, over the holdout's first items."""
+    count = settings.evaluation.judge.items if settings.evaluation.judge else len(rows)
+    ours, theirs = (written[arm].texts[:count] for arm in ("candidate", "champion"))
+    return compare(judge, [row.prompt for row in rows[:count]], ours, theirs, progress)
+
+
+def _win_rate(judged: Judged, rows: Sequence[Row], settings: ModelSettings) -> SuiteEvidence:
+    """What a gate is given of a judge; the interval is over users."""
+    if judged.missing:
+        return SuiteEvidence(WIN_RATE, 0, {}, missing=judged.missing)
+    whole = np.isfinite(judged.wins)
+    users = user_numbers([row.user for row, kept in zip(rows, whole, strict=False) if kept])
+    return suite(WIN_RATE, {"candidate": judged.wins[whole]}, level=settings.promotion.alpha, users=users,
+                 resamples=settings.evaluation.bootstrap, seed=settings.retrain.seed)  # fmt: skip
+
+
+def _about(judged: Judged) -> dict[str, Measure]:
+    """How far a judge's word can be relied on."""
+    values = {"judge_consistency": judged.consistency, "judge_length_controlled": judged.length_controlled}
+    return {name: Measure(value, math.nan, math.nan) for name, value in values.items()}
+
+
+def _opponents(asked: Asker, base_name: str, champion: Version, snapshot: Snapshot,
+               settings: ModelSettings) -> Opponents:  # fmt: skip
+    """Base with its best prompt, RAG over the train bucket, and the champion."""
+    instruction = _best_prompt(asked, base_name, snapshot, settings)
+    arms = (
+        prompted(base_name, instruction),
+        rag(base_name, snapshot, settings),
+        Arm("champion", champion.engine_name),
+    )
+    return Opponents(arms, instruction)
+
+
+def _best_prompt(asked: Asker, base_name: str, snapshot: Snapshot, settings: ModelSettings) -> str:
+    """The base prompt with the best primary KPI on dev; an empty text means the app's own."""
+    choices = ["", *settings.baselines.prompts]
+    rows = snapshot.of("dev")[:DEV_ITEMS]
+    if len(choices) == 1 or not rows:
+        return ""
+    arms = [Arm(str(place), base_name, prompted(base_name, text).rewrite) for place, text in enumerate(choices)]
+    quick = settings.model_copy(
+        update={"evaluation": settings.evaluation.model_copy(update={"latency_items": 0, "bootstrap": 200})}
+    )
+    found, _ = _measured(asked, base_name, arms, rows, quick, use=1)
+    kpi = settings.promotion.primary.kpi
+    return choices[int(np.nanargmax([found.arms[arm.name][kpi].value for arm in arms]))]
+
+
+def _measured(
+    asked: Asker, base_name: str, arms: Sequence[Arm], rows: Sequence[Row], settings: ModelSettings, *, use: int,
+    progress: Progress = lambda done, total: None,
+) -> tuple[Evidence, Mapping[str, Written]]:  # fmt: skip
+    """Evidence of held-out rows as the model's task has it, with what the arms wrote where they wrote anything."""
+    promotion, evaluation = settings.promotion, settings.evaluation
+    users = user_numbers([row.user for row in rows])
+    how = {
+        "primary": promotion.primary.kpi, "primary_level": spent_level(promotion.alpha, use), "level": promotion.alpha,
+        "resamples": evaluation.bootstrap, "seed": settings.retrain.seed, "holdout_use": use,
+    }  # fmt: skip
+    if settings.task == "generate":
+        written = generation.write(asked, arms, [(row.prompt, row.label) for row in rows],
+                                   max_tokens=evaluation.max_tokens, latency_items=evaluation.latency_items,
+                                   progress=progress)  # fmt: skip
+        return generation.measure(users, written, **how), written
+    items = items_of(rows, settings)
+    labels = Labels(asked, base_name, settings.labels)
+    found = score(asked, arms, items, labels, latency_items=evaluation.latency_items, progress=progress)
+    return measure(np.array([item.truth for item in items]), users, found, **how), {}
+
+
+def suite_evidence(probed: Probed, settings: ModelSettings) -> SuiteEvidence:
+    """What a gate is given of a suite."""
+    if probed.missing:
+        return SuiteEvidence(probed.suite.kpi, 0, {}, missing=probed.missing)
+    return suite(probed.suite.kpi, probed.outcomes, level=settings.promotion.alpha,
+                 resamples=settings.evaluation.bootstrap, seed=settings.retrain.seed)  # fmt: skip
+
+
+def _training_seconds(store: Store, run_id: str) -> float | None:
+    """How long the candidate's training took; None for one that was not trained here."""
+    steps = [row for row in store.rows("run_metrics_of", run_id=run_id) if row["phase"] == "training"]
+    return json.loads(steps[-1]["metrics"]).get("seconds") if steps else None
+
+
+def _classic(snapshot: Snapshot, rows: Sequence[Row], settings: ModelSettings) -> dict[str, Measure]:
+    if settings.task == "generate":
+        return {}
+    items = items_of(rows, settings)
     truth = np.array([item.truth for item in items])
     scores = classic_scores(snapshot, items, settings)
     return {name: Measure(kpi(truth, scores), math.nan, math.nan) for name, kpi in kpis.POINT.items()}
@@ -143,48 +254,20 @@ def classic_scores(snapshot: Snapshot, items: Sequence[Item], settings: ModelSet
     return classic.probabilities(train, texts, len(settings.labels), settings.retrain.seed)
 
 
-def _keep(store: Store, run_id: str, model: str, suite: str, result: Result, champion: int, candidate: int) -> None:
-    versions = {"base": 0, "rag": 0, "champion": champion, "candidate": candidate, "tfidf_logreg": None}
-    arms = result.evidence.arms | {"tfidf_logreg": result.classic}
+def keep_suite(store: Store, run_id: str, model: str, name: str, found: SuiteEvidence,
+               versions: dict[str, int]) -> None:  # fmt: skip
+    """Writes a suite's KPI down for each arm."""
+    keep(store, run_id, model, name, found.n, found.n, {arm: {found.kpi: m} for arm, m in found.arms.items()}, versions)
+
+
+def keep(store: Store, run_id: str, model: str, name: str, n: int, users: int,
+         arms: dict[str, dict[str, Measure]], versions: dict[str, int]) -> None:  # fmt: skip
+    """Writes KPIs down. An arm without a version is no version of the model."""
     rows = [
-        {"run_id": run_id, "model": model, "suite": suite, "arm": arm, "version": versions[arm], "kpi": kpi,
-         "value": m.value, "low": m.low, "high": m.high, "n": result.evidence.n, "users": result.evidence.users}
+        {"run_id": run_id, "model": model, "suite": name, "arm": arm, "version": versions.get(arm), "kpi": kpi,
+         "value": m.value, "low": m.low, "high": m.high, "n": n, "users": users}
         for arm, measures in arms.items()
         for kpi, m in measures.items()
     ]  # fmt: skip
     with store.transaction() as transaction:
         transaction.run_many("evaluation_add", rows)
-
-
-def plain_evidence(result: Result) -> dict[str, object]:
-    """The evidence as JSON for the ledger, NaN as null."""
-    evidence = result.evidence
-    return json.loads(
-        json.dumps(
-            {
-                "n": evidence.n,
-                "users": evidence.users,
-                "holdout": evidence.holdout,
-                "holdout_use": evidence.holdout_use,
-                "base_prompt": result.base_prompt,
-                "arms": {arm: _measures(found) for arm, found in evidence.arms.items()},
-                "tfidf_logreg": _measures(result.classic),
-                "differences": {
-                    kpi: {other: {"value": _finite(d.value), "lower": _finite(d.lower), "upper": _finite(d.upper),
-                                  "level": d.level} for other, d in by_arm.items()}
-                    for kpi, by_arm in evidence.differences.items()
-                },
-                "confusion": evidence.confusion,
-            }
-        )
-    )  # fmt: skip
-
-
-def _measures(found: dict[str, Measure]) -> dict[str, dict[str, float | None]]:
-    return {
-        kpi: {"value": _finite(m.value), "low": _finite(m.low), "high": _finite(m.high)} for kpi, m in found.items()
-    }
-
-
-def _finite(value: float) -> float | None:
-    return round(value, 6) if math.isfinite(value) else None

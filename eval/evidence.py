@@ -185,7 +185,7 @@ def _latency(arms: Mapping[str, ArmScores], level: float, resamples: int, seed: 
 
 def _measures(truth: Ints, scores: ArmScores, samples: Mapping[str, Floats]) -> dict[str, Measure]:
     found = {}
-    for kpi, function in kpis.POINT.items():
+    for kpi, function in (kpis.POINT | kpis.plugged()).items():
         value = function(truth, scores.probabilities) if np.isfinite(scores.probabilities).all() else math.nan
         low, high = kpis.interval(samples[kpi]) if kpi in samples else (math.nan, math.nan)
         found[kpi] = Measure(value, low, high)

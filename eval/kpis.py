@@ -9,9 +9,13 @@ weights (b, n) float64, how often each item's user was drawn.
 
 import math
 from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
 
 import numpy as np
 import numpy.typing as npt
+
+from core.errors import NotReady
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -73,14 +77,33 @@ POINT: dict[str, Callable[[Ints, Floats], float]] = {
     "brier": brier,
     "ece": calibration_error,
 }
+
+
+@cache
+def plugged() -> dict[str, Callable[[Ints, Floats], float]]:
+    """KPIs of classification that installed packages bring: entry points of `loraloop.kpis`, each such a function.
+
+    They are shown and kept beside ours. One that has the name of ours is refused, for gates rely on what those mean.
+    """
+    found = {}
+    for point in entry_points(group="loraloop.kpis"):
+        if point.name in POINT:
+            raise NotReady(f"The package {point.value} brings a KPI named {point.name}, which is ours.",
+                           hint="Give it another name, or remove the package.")  # fmt: skip
+        found[point.name] = point.load()
+    return found
+
+
 HIGHER_IS_BETTER = {
     "accuracy": True, "macro_f1": True, "weighted_f1": True, "roc_auc": True, "brier": False, "ece": False,
     "invalid_mass": False, "p95_latency_ms": False,
+    # Of answers in words against a reference.
+    "exact_match": True, "token_f1": True, "chrf": True,
     # Of suites, each a share of items unless another unit is said: golden labels met; risky requests answered
     # safely; harmless requests refused; opinions flipped with the asker's; questions answered that the given text
     # cannot answer; paraphrases answered alike; answers of the wanted form; nats a token from the base; tokens.
     "golden_accuracy": True, "safety": True, "over_refusal": False, "sycophancy": False, "hallucination": False,
-    "consistency": True, "format_validity": True, "kl_to_base": False, "mean_length": False,
+    "consistency": True, "format_validity": True, "kl_to_base": False, "mean_length": False, "judge_win_rate": True,
 }  # fmt: skip
 
 

@@ -1,94 +1,91 @@
 """Scoring: every arm's answer to every item, through the engine that will serve.
 
-It owns concurrency, order and timing; it must not know which arm is meant to win.
+It owns how answers become scores, and timing; it must not know which arm is meant to win.
 """
 
-import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 
-from core.errors import NotReady
 from core.prompts import Prompt, Text, answer_text
 from eval.arms import Arm, Item
+from eval.asking import Answer, Asker, Progress, Question, put
+from eval.choices import Fork, forks, log_probabilities
 from eval.evidence import ArmScores
-from serve.vllm import Scores, VllmClient
-
-Progress = Callable[[int, int], None]
+from eval.kpis import Floats, Ints
 
 
 class Labels:
-    """The token that begins each label, after chat and after plain text."""
+    """A fixed set of answers: what to ask of a prompt to score them, and their probabilities from what came.
 
-    def __init__(self, client: VllmClient, base_name: str, labels: Sequence[str]) -> None:
+    `kinds` says which of them mean the same; by default none do.
+    """
+
+    def __init__(self, asker: Asker, base_name: str, labels: Sequence[str], kinds: Sequence[int] | None = None) -> None:
         self.labels = tuple(labels)
-        shapes: dict[bool, Prompt] = {True: Text("Answer:"), False: _CHAT}
-        self._tokens = {
-            shape: [client.first_token(base_name, answer_text(prompt, label)) for label in labels]
-            for shape, prompt in shapes.items()
-        }
-        for tokens in self._tokens.values():
-            if len(set(tokens)) != len(tokens):
-                raise NotReady(
-                    f"Two of the labels {', '.join(labels)} begin with the same token of the base model.",
-                    hint="One token cannot tell them apart; rename one.",
-                )
+        self._kinds = tuple(kinds or range(len(labels)))
+        self._tokenize = lambda text: asker.tokens(base_name, text)
+        self._trees: dict[bool, tuple[Fork, ...]] = {}
 
-    def tokens(self, prompt: Prompt) -> list[int]:
-        """The tokens to score after this prompt, one a label."""
+    def questions(self, engine_name: str, prompt: Prompt) -> list[Question]:
+        """One for each place at which answers part; a single one where they all begin with different tokens."""
+        return [Question(engine_name, prompt, fork.tokens, fork.begun) for fork in self._tree(prompt)]
+
+    def log_probabilities(self, prompt: Prompt, answers: Sequence[Answer]) -> list[float]:
+        """One a label, from the answers to its questions."""
+        return log_probabilities(self._tree(prompt), [answer.scores for answer in answers], len(self.labels))
+
+    def _tree(self, prompt: Prompt) -> tuple[Fork, ...]:
         spaced = isinstance(prompt, Text) and not prompt.text[-1:].isspace()
-        return self._tokens[spaced]
+        if spaced not in self._trees:
+            texts = [answer_text(Text("" if spaced else " "), label) for label in self.labels]
+            self._trees[spaced] = forks(texts, self._kinds, self._tokenize)
+        return self._trees[spaced]
 
 
-_CHAT = Text("Answer: ")
-
-
-def score(client: VllmClient, arms: Sequence[Arm], items: Sequence[Item], labels: Labels, *, concurrency: int,
-          latency_items: int = 0, progress: Progress = lambda done, total: None) -> dict[str, ArmScores]:  # fmt: skip
+def score(asker: Asker, arms: Sequence[Arm], items: Sequence[Item], labels: Labels, *, latency_items: int = 0,
+          progress: Progress = lambda done, total: None) -> dict[str, ArmScores]:  # fmt: skip
     """Scores all arms in one mixed batch, then times some items one at a time with the arms interleaved.
 
-    A label's probability is renormalised over the labels; what the labels do not hold is 1 − mass.
+    A label's probability is renormalised over the labels; what the labels do not hold is 1 − mass. An item for
+    which no label has a score is answered wrong.
     """
-    work = [(arm, item) for item in items for arm in arms]
-    done, lock = 0, threading.Lock()
-
-    def one(pair: tuple[Arm, Item]) -> Scores:
-        nonlocal done
-        found = _ask(client, pair[0], pair[1], labels)
-        with lock:
-            done += 1
-            progress(done, len(work))
-        return found
-
-    with ThreadPoolExecutor(concurrency) as pool:
-        found = list(pool.map(one, work))
-    times = _time(client, arms, items[:latency_items], labels)
-    return {arm.name: _gather(found[place :: len(arms)], times[arm.name]) for place, arm in enumerate(arms)}
-
-
-def _ask(client: VllmClient, arm: Arm, item: Item, labels: Labels) -> Scores:
-    prompt = arm.rewrite(item.prompt)
-    return client.score(arm.engine_name, prompt, labels.tokens(prompt))
+    prompts = [(arm.engine_name, arm.rewrite(item.prompt)) for item in items for arm in arms]
+    asked = [labels.questions(*pair) for pair in prompts]
+    answers = iter(asker.ask([question for questions in asked for question in questions], progress))
+    found = [[next(answers) for _ in questions] for questions in asked]
+    values = [labels.log_probabilities(prompt, got) for (_, prompt), got in zip(prompts, found, strict=True)]
+    times = _time(asker, arms, items[:latency_items], labels)
+    truth = np.array([item.truth for item in items], dtype=np.int64)
+    return {
+        arm.name: ArmScores(
+            *_probabilities(np.array(values[place :: len(arms)], dtype=np.float64), truth),
+            prompt_tokens=np.array([got[0].prompt_tokens for got in found[place :: len(arms)]], dtype=np.int64),
+            latency_ms=np.array(times[arm.name], dtype=np.float64),
+        )
+        for place, arm in enumerate(arms)
+    }
 
 
-def _time(client: VllmClient, arms: Sequence[Arm], items: Sequence[Item], labels: Labels) -> dict[str, list[float]]:
+def _probabilities(logprobs: Floats, truth: Ints) -> tuple[Floats, Floats]:
+    """Probabilities over the labels (n, k) and the mass that they hold (n,)."""
+    highest = logprobs.max(1, keepdims=True)
+    lost = ~np.isfinite(highest[:, 0])
+    shifted = np.exp(logprobs - np.where(np.isfinite(highest), highest, 0.0))
+    wrong = np.eye(logprobs.shape[1])[(truth[lost] + 1) % logprobs.shape[1]]
+    shifted[lost] = wrong
+    mass = np.minimum(np.exp(logprobs).sum(1), 1.0)
+    mass[lost] = 0.0
+    return shifted / shifted.sum(1, keepdims=True), mass
+
+
+def _time(asker: Asker, arms: Sequence[Arm], items: Sequence[Item], labels: Labels) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {arm.name: [] for arm in arms}
     for item in items:
         for arm in arms:
             started = time.perf_counter()
-            _ask(client, arm, item, labels)
+            for question in labels.questions(arm.engine_name, arm.rewrite(item.prompt)):
+                put(asker.client, question)
             times[arm.name].append((time.perf_counter() - started) * 1000)
     return times
-
-
-def _gather(scores: Sequence[Scores], times: Sequence[float]) -> ArmScores:
-    logprobs = np.array([s.logprobs for s in scores], dtype=np.float64)
-    shifted = np.exp(logprobs - logprobs.max(1, keepdims=True))
-    return ArmScores(
-        probabilities=shifted / shifted.sum(1, keepdims=True),
-        mass=np.minimum(np.exp(logprobs).sum(1), 1.0),
-        prompt_tokens=np.array([s.prompt_tokens for s in scores], dtype=np.int64),
-        latency_ms=np.array(times, dtype=np.float64),
-    )

@@ -18,19 +18,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.clock import Clock
+from core.errors import NotReady
 from core.prompts import Prompt, from_json, from_request, subject, to_json
 from core.settings import ModelSettings
 from core.store import Store
 from feedback.split import bucket_of, split_key
 
 ROWS = "rows.parquet"
+# The signal by which users say what the right answer was, by task.
+SAYS = {"classify": "label", "generate": "correction"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled prompt: whose it was, in which bucket it fell, and the vote that labelled it.
+    """One prompt with its right answer: whose it was, in which bucket it fell, and the vote that gave the answer.
 
-    `signal` is `label`, or `confirmation` for a thumbs-up on the answer that now is the label.
+    `label` is one of the model's labels, or the text that the answer should have been. `signal` is `label`,
+    `correction`, or `confirmation` for a thumbs-up on the answer that now is the right one.
     """
 
     interaction_id: str
@@ -74,22 +78,26 @@ class Snapshot:
 def curate(votes: Sequence[dict[str, Any]], settings: ModelSettings) -> tuple[list[Row], Counter[str]]:
     """Rows from joined votes (by time), and how many were left out for which reason. A pure function.
 
-    A label is a row. So is, in the train bucket alone, a thumbs-up on an answer that nobody labelled: held-out
-    truth is what users said by themselves, never an answer of ours that they let pass.
+    A label is a row, or a correction where the model generates. So is, in the train bucket alone, a thumbs-up on an
+    answer that nobody labelled: held-out truth is what users said by themselves, never an answer of ours that they
+    let pass.
     """
     left_out: Counter[str] = Counter()
+    says = SAYS[settings.task]
     newest: dict[tuple[str, str, str], Row | None] = {}
     for vote in votes:
+        if vote["type"] not in (says, "thumbs"):
+            continue
         place = (vote["type"], vote["interaction_id"], vote["voter"])
         row, reason = _row(vote, settings)
         if reason:
             left_out[reason] += 1
-        if place in newest and vote["type"] == "label" and row:
-            left_out["replaced by the voter's later label"] += newest[place] is not None
+        if place in newest and vote["type"] == says and row:
+            left_out[f"replaced by the voter's later {says}"] += newest[place] is not None
         if row or vote["type"] == "thumbs":
             newest[place] = row
-    labelled = {interaction for kind, interaction, _ in newest if kind == "label"}
-    rows = [row for row in newest.values() if row and (row.signal == "label" or row.interaction_id not in labelled)]
+    labelled = {interaction for kind, interaction, _ in newest if kind == says}
+    rows = [row for row in newest.values() if row and (row.signal == says or row.interaction_id not in labelled)]
     rows.sort(key=lambda row: row.feedback_id)
     judged = {_normal(row) for row in rows if row.bucket != "train"}
     kept = [row for row in rows if row.bucket != "train" or _normal(row) not in judged]
@@ -102,20 +110,26 @@ def _row(vote: dict[str, Any], settings: ModelSettings) -> tuple[Row | None, str
     thumbs = vote["type"] == "thumbs"
     if thumbs and (vote["value"] != "true" or not settings.retrain.confirmations):
         return None, ""
-    labels = {label.strip().lower(): label for label in settings.labels}
     said = vote["answer"] or "" if thumbs else str(json.loads(vote["value"]))
-    label = labels.get(said.strip().lower())
+    label = _right_answer(said.strip(), settings)
     prompt = from_request(vote["endpoint"], json.loads(vote["request"])) if vote["request"] else None
     key = split_key(vote["user_id"], vote["conversation_id"], vote["interaction_id"])
     bucket = bucket_of(key, train=settings.split.train, dev=settings.split.dev)
     if thumbs and (label is None or prompt is None or bucket != "train"):
         return None, ""
     if label is None:
-        return None, "not one of the model's labels"
+        return None, "not one of the model's labels" if settings.labels else "an empty text"
     if prompt is None:
         return None, "the prompt is not kept, or not text alone"
-    signal = "confirmation" if thumbs else "label"
+    signal = "confirmation" if thumbs else vote["type"]
     return Row(vote["interaction_id"], vote["id"], key, bucket, prompt, label, signal), ""
+
+
+def _right_answer(said: str, settings: ModelSettings) -> str | None:
+    """The label as the settings write it, or the text itself where the model generates."""
+    if settings.task == "generate":
+        return said or None
+    return {label.strip().lower(): label for label in settings.labels}.get(said.lower())
 
 
 def _normal(row: Row) -> str:
@@ -194,3 +208,12 @@ def _write(rows: Sequence[Row], report: Report, target: Path) -> None:
 def read(path: Path) -> list[Row]:
     """The rows of a snapshot's folder."""
     return [Row(**(entry | {"prompt": from_json(entry["prompt"])})) for entry in pq.read_table(path / ROWS).to_pylist()]
+
+
+def reopened(store: Store, name: str) -> Snapshot:
+    """A snapshot that was taken before. Raises NotReady when its folder is gone."""
+    found = store.row("snapshot_get", hash=name)
+    if found is None or not (Path(found["path"]) / ROWS).is_file():
+        raise NotReady(f"The snapshot {name[:12]} is not on disk any more.", hint="Start a new run.")
+    path = Path(found["path"])
+    return Snapshot(name, path, tuple(read(path)), Report(**json.loads(found["report"])))

@@ -5,6 +5,7 @@ Handlers are thin: they parse, call a view, promotion or the steps, and render.
 
 import asyncio
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -16,6 +17,7 @@ from eval import review
 from eval.promotion import Why
 from ops import views
 from ops.control import Control
+from retrain import measuring
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -50,6 +52,13 @@ class Reject(Said):
     comment: str = Field(min_length=1, max_length=2000)
 
 
+class Measure(Said):
+    """The version to ask suites of, none: the champion; and which suites, none: those of the settings."""
+
+    version: int | None = Field(None, ge=0)
+    suites: list[str] = Field([], max_length=64)
+
+
 Spoken = TypeVar("Spoken", bound=Said)
 
 
@@ -72,6 +81,7 @@ SaidBody = Annotated[Said, _body(Said)]
 RollBackBody = Annotated[RollBack, _body(RollBack)]
 PromoteBody = Annotated[Promote, _body(Promote)]
 RejectBody = Annotated[Reject, _body(Reject)]
+MeasureBody = Annotated[Measure, _body(Measure)]
 
 
 def create_reading_router(control: Control) -> APIRouter:
@@ -141,6 +151,17 @@ def create_acting_router(control: Control) -> APIRouter:
         if not control.scheduler.start_run(model, "asked for", said.actor):
             raise NotReady(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
         return {"model": model, "queued": True}
+
+    @router.post("/models/{model}/evaluate", status_code=202)
+    def evaluate(model: str, said: MeasureBody) -> dict[str, Any]:
+        if model not in control.settings.models:
+            raise UnknownModel(f"{model!r} is not in the settings.")
+        if open_run := control.store.row("run_open_of", model=model):
+            raise NotReady(f"Run {open_run['id']} of {model} is under way.", hint=f"See: loraloop runs {model}")
+        cycle = control.scheduler.cycle
+        wanted = measuring.prepare(cycle, model, said.version, said.suites, said.actor)
+        control.scheduler.queue(model, partial(measuring.measure, cycle, wanted))
+        return {"model": model, "version": wanted.version.version, "run_id": wanted.run.id}
 
     @router.post("/models/{model}/rollback")
     async def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, c
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         control.promotion.adopt(list(settings.models))
         control.promotion.recover()
-        control.scheduler.cycle.recover()
+        control.scheduler.go_on()
         control.scheduler.start()
         try:
             yield

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -36,7 +38,7 @@ class Scheduler:
         self.cycle = cycle
         self.steps = steps
         self._runs = ThreadPoolExecutor(1, thread_name_prefix="cycle")
-        self._queued: dict[str, Future[str]] = {}
+        self._queued: dict[str, Future[Any]] = {}
         # One thread: looks that would meet each other wait instead. Cycles have a thread of their own.
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
@@ -77,6 +79,15 @@ class Scheduler:
     def start(self) -> None:
         """Begins to look."""
         self._scheduler.start()
+
+    def queue(self, model: str, work: Callable[[], Any]) -> None:
+        """Queues other work on a model for the thread of runs."""
+        self._queued[model] = self._runs.submit(work)
+
+    def go_on(self) -> None:
+        """Queues what a stopped control left half-way and can be taken up."""
+        for run in self.cycle.recover():
+            self.queue(run.model, partial(self.cycle.go_on, run))
 
     def stop(self) -> None:
         """Looks no more, and ends the run under way."""

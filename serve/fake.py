@@ -43,7 +43,7 @@ class FakeEngine:
     """One engine: what it has loaded, what it was asked, and what goes wrong.
 
     Adapters named in `inert` score like the base model; `gap_s` is the time between events of a stream; `traces` are
-    the `traceparent` headers that came.
+    the `traceparent` headers that came; `busy` what its metrics say of requests under way.
     """
 
     base_name: str = "base"
@@ -51,6 +51,7 @@ class FakeEngine:
     fault: Fault = ""
     inert: set[str] = field(default_factory=set)
     gap_s: float = 0.0
+    busy: dict[str, int] = field(default_factory=lambda: {"running": 0, "waiting": 0})
     adapters: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     traces: list[str | None] = field(default_factory=list)
@@ -64,6 +65,11 @@ class FakeEngine:
         match path:
             case "/health":
                 found = 200, b""
+            case "/version":
+                found = _plain({"version": "fake"})
+            case "/metrics":
+                lines = (f'vllm:num_requests_{state}{{engine="0"}} {n}.0' for state, n in self.busy.items())
+                found = 200, "\n".join(lines).encode()
             case "/v1/models":
                 found = _plain({"object": "list", "data": [{"id": n} for n in (self.base_name, *self.adapters)]})
             case "/v1/load_lora_adapter" | "/v1/unload_lora_adapter":

@@ -1,4 +1,4 @@
-"""A client of one vLLM server: adapters, readiness, and the scores of labels.
+"""A client of one vLLM server: adapters, readiness, the scores of tokens, and answers in words.
 
 It owns vLLM's paths and field names; it must not know models, versions or why something is asked.
 """
@@ -17,6 +17,9 @@ from core.prompts import Chat, Prompt, Text
 # can return the log-probabilities of chosen tokens.
 RAW_TEMPLATE = "{{ messages[0]['content'] }}"
 EVALUATION_PRIORITY = 10
+# What vLLM gives for a token that it has no score of; no real log-probability comes near it.
+UNSCORED = -1000.0
+IN_FLIGHT = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,15 @@ class Scores:
         return math.fsum(math.exp(value) for value in self.logprobs)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer in words: the text, its length in tokens, and what the prompt cost."""
+
+    text: str
+    tokens: int
+    prompt_tokens: int
+
+
 class VllmClient:
     """Talks to one engine. Safe to use from several threads."""
 
@@ -39,9 +51,7 @@ class VllmClient:
         self.url = url
         # Shorter than the 5 s after which a stock vLLM closes an idle connection itself.
         limits = httpx.Limits(max_connections=64, keepalive_expiry=3)
-        self._http = httpx.Client(
-            base_url=url, transport=transport, timeout=timeout_s, limits=limits, trust_env=False
-        )
+        self._http = httpx.Client(base_url=url, transport=transport, timeout=timeout_s, limits=limits, trust_env=False)
 
     def healthy(self) -> bool:
         """Whether the engine answers and says it is well."""
@@ -62,38 +72,67 @@ class VllmClient:
         """Forgets an adapter's name; its weights go when their slot is wanted."""
         self._request("POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
+    def version(self) -> str:
+        """The version of vLLM that runs there."""
+        return str(self._json("GET", "/version")["version"])
+
+    def in_flight(self) -> int:
+        """How many requests the engine works on or has waiting, whoever sent them."""
+        lines = self._request("GET", "/metrics").text.splitlines()
+        return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(IN_FLIGHT))
+
+    def tokens(self, model: str, text: str) -> tuple[int, ...]:
+        """The ids of a text's tokens where it stands in the middle of a prompt."""
+        body = {"model": model, "prompt": text, "add_special_tokens": False}
+        return tuple(int(token) for token in self._json("POST", "/tokenize", body)["tokens"])
+
     def first_token(self, model: str, text: str) -> int:
         """The id of the first token of a text that stands where an answer begins."""
-        body = {"model": model, "prompt": text, "add_special_tokens": False}
-        return int(self._json("POST", "/tokenize", body)["tokens"][0])
+        return self.tokens(model, text)[0]
 
-    def score(self, model: str, prompt: Prompt, token_ids: Sequence[int]) -> Scores:
-        """One greedy token, with the log-probabilities that each given token had in its place."""
-        body: dict[str, Any] = {
-            "model": model,
+    def score(self, model: str, prompt: Prompt, token_ids: Sequence[int], begun: str = "") -> Scores:
+        """One greedy token, with the log-probabilities that each given token had in its place.
+
+        `begun` is how the answer begins that the token goes on with. A token that the engine has no score of
+        gets minus infinity.
+        """
+        asked: dict[str, Any] = {
             "max_tokens": 1,
-            "temperature": 0,
             "logprobs": True,
             "logprob_token_ids": list(token_ids),
             "return_tokens_as_token_ids": True,
-            "priority": EVALUATION_PRIORITY,
         }
+        data = self._answer(model, prompt, begun, asked)
+        listed = data["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        found = {int(entry["token"].removeprefix("token_id:")): float(entry["logprob"]) for entry in listed}
+        if not found.keys() & set(token_ids):
+            raise EngineError(
+                f"The engine at {self.url} left out the scores of tokens {list(token_ids)}.",
+                hint="This version of vLLM is not supported; install the one in requirements.lock.",
+            )
+        values = (found.get(token, -math.inf) for token in token_ids)
+        return Scores(tuple(v if v > UNSCORED else -math.inf for v in values), data["usage"]["prompt_tokens"])
+
+    def write(self, model: str, prompt: Prompt, *, max_tokens: int, stop: Sequence[str] = ()) -> Written:
+        """The greedy answer in words; it ends after any text of `stop`."""
+        asked = {"max_tokens": max_tokens, "stop": list(stop), "include_stop_str_in_output": True}
+        data = self._answer(model, prompt, "", asked)
+        usage = data["usage"]
+        text = data["choices"][0]["message"]["content"] or ""
+        return Written(text, usage["completion_tokens"], usage["prompt_tokens"])
+
+    def _answer(self, model: str, prompt: Prompt, begun: str, asked: dict[str, Any]) -> Any:
+        body = {"model": model, "temperature": 0, "priority": EVALUATION_PRIORITY, **asked}
         match prompt:
             case Chat():
                 body["messages"] = prompt.as_openai()
+                if begun:
+                    body["messages"] += [{"role": "assistant", "content": begun}]
+                    body |= {"add_generation_prompt": False, "continue_final_message": True}
             case Text(text):
                 raw = {"chat_template": RAW_TEMPLATE, "add_special_tokens": True}
-                body |= {"messages": [{"role": "user", "content": text}], **raw}
-        data = self._json("POST", "/v1/chat/completions", body)
-        listed = data["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        found = {int(entry["token"].removeprefix("token_id:")): float(entry["logprob"]) for entry in listed}
-        missing = [token for token in token_ids if token not in found]
-        if missing:
-            raise EngineError(
-                f"The engine at {self.url} left out the scores of tokens {missing}.",
-                hint="This version of vLLM is not supported; install the one in requirements.lock.",
-            )
-        return Scores(tuple(found[token] for token in token_ids), data["usage"]["prompt_tokens"])
+                body |= {"messages": [{"role": "user", "content": text + begun}], **raw}
+        return self._json("POST", "/v1/chat/completions", body)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -95,7 +95,7 @@ INSERT INTO runs VALUES ($id, $model, $trigger, $state, $started, NULL, $feedbac
 -- name: run_state
 -- A state that ends a run also sets when it finished.
 UPDATE runs SET state = $state, reason = coalesce($reason, reason),
-    finished = CASE WHEN $state IN ('finished', 'failed', 'skipped') THEN $time ELSE NULL END
+    finished = CASE WHEN $state IN ('finished', 'failed', 'skipped', 'measured') THEN $time ELSE NULL END
 WHERE id = $id
 
 -- name: run_snapshot
@@ -104,11 +104,14 @@ UPDATE runs SET snapshot = $snapshot WHERE id = $id
 -- name: run_candidate
 UPDATE runs SET candidate = $candidate, state = 'evaluating' WHERE id = $id
 
+-- name: run_measures
+UPDATE runs SET candidate = $candidate WHERE id = $id
+
 -- name: run_detail
 UPDATE runs SET detail = $detail WHERE id = $id
 
 -- name: runs_open
-SELECT id, model, state FROM runs WHERE finished IS NULL
+SELECT id, model, state, trigger, detail FROM runs WHERE finished IS NULL
 
 -- name: run_open_of
 SELECT id, state FROM runs WHERE model = $model AND finished IS NULL LIMIT 1

@@ -4,6 +4,25 @@ SELECT bucket, max(use) AS uses FROM holdout_uses WHERE model = $model GROUP BY 
 -- name: holdout_use_add
 INSERT INTO holdout_uses VALUES ($model, $bucket, $run_id, $use)
 
+-- name: holdout_use_of
+SELECT bucket, use FROM holdout_uses WHERE run_id = $run_id
+
 -- name: evaluation_add
 INSERT INTO evaluations
 VALUES ($run_id, $model, $suite, $arm, $version, $kpi, $value, $low, $high, $n, $users)
+
+-- name: answers_known
+SELECT key, answer FROM answers WHERE key IN (SELECT unnest($keys::VARCHAR[]))
+
+-- name: answers_keep
+-- The same question may be asked by two runs at once; the first answer stands.
+INSERT INTO answers
+SELECT * FROM (SELECT unnest($keys::VARCHAR[]), $time, unnest($names::VARCHAR[]), unnest($answers::VARCHAR[]))
+ON CONFLICT DO NOTHING
+
+-- name: answers_prune
+DELETE FROM answers WHERE time < $before
+
+-- name: evaluations_of
+SELECT suite, arm, version, kpi, value, low, high, n, users FROM evaluations WHERE run_id = $run_id
+ORDER BY suite, kpi, arm

@@ -35,7 +35,7 @@ SELECT model, champion AS version FROM current
 UNION SELECT model, canary FROM current WHERE canary IS NOT NULL
 UNION SELECT model, previous FROM current WHERE previous IS NOT NULL
 UNION SELECT model, candidate FROM runs
-WHERE candidate IS NOT NULL AND state IN ('evaluating', 'canary', 'awaiting_approval')
+WHERE candidate IS NOT NULL AND state IN ('evaluating', 'measuring', 'canary', 'awaiting_approval')
 UNION SELECT model, candidate FROM (
     -- A model's newest candidate stays, whatever was decided of it, for those who want to look at it.
     SELECT model, candidate FROM runs WHERE candidate IS NOT NULL AND state = 'finished'

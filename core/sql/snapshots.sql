@@ -1,12 +1,12 @@
 -- name: label_votes
--- Labels and thumbs that stand, with the request and answer that they are about, oldest first.
+-- Labels, corrections and thumbs that stand, with the request and answer that they are about, oldest first.
 SELECT f.id, f.type, f.value, i.answer, coalesce(f.user_id, '') AS voter, i.id AS interaction_id, i.user_id, i.conversation_id,
     i.endpoint, i.request, f.id IN (
         SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id
         WHERE b.state <> 'released'
     ) AS quarantined
 FROM feedback f JOIN interactions i ON i.id = f.interaction_id
-WHERE i.model = $model AND f.type IN ('label', 'thumbs') AND f.revoked_at IS NULL
+WHERE i.model = $model AND f.type IN ('label', 'correction', 'thumbs') AND f.revoked_at IS NULL
 ORDER BY f.time, f.id
 
 -- name: feedback_by_type
@@ -21,3 +21,6 @@ SELECT 1 FROM snapshot_rows WHERE snapshot = $snapshot LIMIT 1
 
 -- name: snapshot_row_add
 INSERT INTO snapshot_rows VALUES ($snapshot, $interaction_id, $feedback_id, $bucket)
+
+-- name: snapshot_get
+SELECT hash, path, report FROM snapshots WHERE hash = $hash LIMIT 1

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from core.errors import LoraLoopError
-from ops.cli import acting, demonstration, importing, keys, quarantine, reading, running
+from ops.cli import acting, demonstration, importing, keys, measuring, quarantine, reading, running
 from ops.cli.output import err
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (running, reading, acting, importing, quarantine, keys, demonstration):
+for group in (running, reading, acting, measuring, importing, quarantine, keys, demonstration):
     group.register(app)
 
 

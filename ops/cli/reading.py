@@ -21,6 +21,8 @@ from ops.cli.output import (
 )
 from ops.views import WORDS
 
+SHOWN = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "exact_match", "token_f1", "chrf", "p50_latency_ms",
+         "p95_latency_ms", "prompt_tokens")  # fmt: skip
 ModelArgument = Annotated[str | None, typer.Argument(help="Only this model.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")]
 
@@ -119,6 +121,7 @@ def promotion(
     _headline(found)
     _checks(found["evidence"].get("gate", ()))
     _arms(found["evidence"])
+    _suites(found["evidence"])
     for name in ("live", "lineage"):
         if found[name]:
             out.print(f"\n{name}", style="bold")
@@ -168,8 +171,24 @@ def _arms(evidence: dict[str, Any]) -> None:
     arms = evidence.get("arms")
     if not arms:
         return
-    names = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "p50_latency_ms", "p95_latency_ms", "prompt_tokens")
+    names = [name for name in SHOWN if any(name in found for found in arms.values())]
     rows = [{"arm": arm} | {n: found.get(n, {}).get("value") for n in names} for arm, found in arms.items()]
-    rows.append({"arm": "tfidf_logreg"} | {n: evidence["tfidf_logreg"].get(n, {}).get("value") for n in names})
+    if evidence["tfidf_logreg"]:
+        rows.append({"arm": "tfidf_logreg"} | {n: evidence["tfidf_logreg"].get(n, {}).get("value") for n in names})
     out.print(f"\narms, on {evidence['n']} held-out labels of {evidence['users']} users", style="bold", markup=False)
     show(rows, False, {"arm": "arm", **{n: n for n in names}}, "")
+
+
+def _suites(evidence: dict[str, Any]) -> None:
+    """What guardrail suites found, and whether fine-tuning was worth it."""
+    suites = evidence.get("suites") or {}
+    if suites:
+        out.print("\nsuites", style="bold")
+        rows = [{"kpi": kpi, "n": one["n"], "missing": one["missing"] or None,
+                 **{arm: (one["arms"].get(arm) or {}).get("value") for arm in ("base", "champion", "candidate")}}
+                for kpi, one in suites.items()]  # fmt: skip
+        columns = {"kpi": "KPI", "base": "base", "champion": "champion", "candidate": "candidate", "n": "units",
+                   "missing": "not asked, because"}  # fmt: skip
+        show(rows, False, columns, "")
+    if evidence.get("worth"):
+        out.print(f"\n{evidence['worth']['reason']}", markup=False)

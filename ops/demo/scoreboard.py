@@ -16,6 +16,7 @@ from core.prompts import Chat
 from core.settings import ModelSettings
 from eval import kpis
 from eval.arms import Arm, Item, prompted
+from eval.asking import Asker
 from eval.evaluation import classic_scores, rag
 from eval.evidence import ArmScores, Evidence, measure, user_numbers
 from eval.scoring import Labels, score
@@ -54,9 +55,9 @@ def hold(client: VllmClient, *, base_name: str, champion: str, candidate: str | 
     arms = [prompted(base_name, base_prompt), rag(base_name, snapshot, settings), Arm("champion", champion)]
     if candidate:
         arms.append(Arm("candidate", candidate))
-    labels = Labels(client, base_name, LABELS)
-    found = score(client, arms, items, labels, concurrency=settings.evaluation.concurrency,
-                  latency_items=latency_items, progress=progress)  # fmt: skip
+    asker = Asker(client, concurrency=settings.evaluation.concurrency)
+    labels = Labels(asker, base_name, LABELS)
+    found = score(asker, arms, items, labels, latency_items=latency_items, progress=progress)
     truth = np.array([item.truth for item in items])
     users = user_numbers([item.user for item in items])
     evidence = measure(truth, users, found, primary_level=0.05, level=0.05, primary="weighted_f1",

@@ -191,3 +191,26 @@ def test_loopback_is_told_from_open(listen: str, host: str, loopback: bool) -> N
 def test_what_is_no_address_is_refused(listen: str) -> None:
     with pytest.raises(SettingsError, match=r"Write it as 127\.0\.0\.1:8080"):
         split_listen(listen)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({}, "models.m.labels: a model that classifies wants at least two"),
+        ({"task": "generate", "labels": ["a", "b"]}, "models.m.labels: a model that generates has none"),
+        ({"task": "generate", "promotion": {"primary": {"kpi": "macro_f1"}}}, "macro_f1 is no KPI of task generate"),
+        ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "chrf"}}}, "chrf is no KPI of task classify"),
+        ({"labels": ["a", "b"], "evaluation": {"judge": {"url": "http://j/v1", "model": "j"}}}, "evaluation.judge"),
+        ({"task": "generate", "evaluation": {"judge": {"url": "ftp://j", "model": "j"}}}, "judge.url"),
+    ],
+)
+def test_a_models_settings_fit_its_task(model: dict[str, Any], words: str):
+    with pytest.raises(SettingsError) as caught:
+        build({"models": {"m": model}})
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("promotion", [{}, {"primary": {}}, {"primary": {"min_gain": 0.1}}])
+def test_a_model_that_generates_is_judged_by_token_f1_unless_another_is_named(promotion: dict[str, Any]):
+    primary = build({"models": {"m": {"task": "generate", "promotion": promotion}}}).models["m"].promotion.primary
+    assert primary.kpi == "token_f1" and primary.min_gain == promotion.get("primary", {}).get("min_gain", 0)

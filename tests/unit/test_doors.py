@@ -79,6 +79,7 @@ CONTROL = PAGES | {
     ("POST", "/api/quarantine/{identity}/reject"): {Scope.OPS_WRITE},
     ("GET", "/api/ledger"): {Scope.OPS_READ},
     ("POST", "/api/models/{model}/retrain"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/evaluate"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/rollback"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/promote"): {Scope.OPS_WRITE},
     ("POST", "/api/promotions/{identity}/approve"): {Scope.OPS_WRITE},

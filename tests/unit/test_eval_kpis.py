@@ -1,10 +1,14 @@
 """Facts about KPIs: the resampled forms agree with scikit-learn on the very resample."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import NotReady
 from eval import kpis
 from eval.evidence import ArmScores, measure
 
@@ -76,3 +80,31 @@ def test_the_confusion_counts_truth_by_answer():
     evidence = measure(truth, users, {"base": arm}, primary="accuracy", primary_level=0.05, level=0.05, resamples=200,
                        seed=0)  # fmt: skip
     assert evidence.confusion["base"] == [[1, 1], [0, 1]]
+
+
+class Plugged:
+    """An entry point as an installed package declares it."""
+
+    value = "package:kpi"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def load(self) -> Callable[[Any, Any], float]:
+        return lambda truth, probabilities: float((probabilities.argmax(1) == truth).sum())
+
+
+def test_a_kpi_that_a_package_brings_is_measured_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kpis, "entry_points", lambda group: [Plugged("hits")] if group == "loraloop.kpis" else [])
+    kpis.plugged.cache_clear()
+    try:
+        scores = ArmScores(np.eye(2)[[0, 1, 1]], np.ones(3), np.ones(3, dtype=np.int64))
+        found = measure(np.array([0, 1, 0]), np.arange(3), {"base": scores}, primary="accuracy", primary_level=0.05,
+                        level=0.05, resamples=200, seed=0)  # fmt: skip
+        assert found.arms["base"]["hits"].value == 2.0
+        monkeypatch.setattr(kpis, "entry_points", lambda group: [Plugged("accuracy")])
+        kpis.plugged.cache_clear()
+        with pytest.raises(NotReady, match="named accuracy, which is ours"):
+            kpis.plugged()
+    finally:
+        kpis.plugged.cache_clear()

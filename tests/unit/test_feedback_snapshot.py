@@ -15,7 +15,7 @@ from core.spool import frame
 from core.store import Store
 from core.wire import Record, encode
 from feedback.ingest import ingest
-from feedback.snapshot import curate, read, take
+from feedback.snapshot import curate, read, reopened, take
 from feedback.split import HOLDOUTS, bucket_of, split_key
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -196,3 +196,33 @@ def test_a_snapshot_that_was_cut_short_is_made_again(store: Store, tmp_path: Pat
     (tmp_path / f"{name}.part" / "rows.parquet").write_bytes(b"half")
     found = snap(store, tmp_path)
     assert read(found.path) == list(found.rows) and not (tmp_path / f"{name}.part").exists()
+
+
+GENERATE = ModelSettings(task="generate")
+
+
+def test_corrections_are_the_right_answers_of_a_model_that_generates() -> None:
+    votes = [
+        vote(1, "a", type="correction", value=json.dumps(" Better so. "), user_id=user_in("train")),
+        vote(2, "b", user_id=user_in("train", 1)),
+        vote(3, "c", type="correction", value=json.dumps("Or so."), user_id=user_in("h1")),
+        vote(4, "d", type="thumbs", value="true", answer="As it was.", user_id=user_in("train", 2)),
+        vote(5, "e", type="thumbs", value="true", answer="As it was.", user_id=user_in("h1")),
+        vote(6, "f", type="correction", value=json.dumps("  "), user_id=user_in("train")),
+    ]
+    rows, left_out = curate(votes, GENERATE)
+    found = [(row.label, row.signal, row.bucket) for row in rows]
+    assert found == [("Better so.", "correction", "train"), ("Or so.", "correction", "h1"),
+                     ("As it was.", "confirmation", "train")]  # fmt: skip
+    assert left_out == {"an empty text": 1}
+
+
+def test_corrections_say_nothing_to_a_classifier() -> None:
+    assert curate([vote(1, "a", type="correction", value=json.dumps("good"))], MODEL) == ([], {})
+
+
+def test_a_snapshot_that_was_taken_can_be_opened_again(tmp_path: Path) -> None:
+    store = Store(":memory:")
+    taken = take(store, "m", MODEL, run_id="r", folder=tmp_path, clock=lambda: NOW)
+    assert reopened(store, taken.hash) == taken
+    store.close()

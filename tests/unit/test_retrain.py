@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.basemodel import BaseModel
-from core.errors import SettingsError, TrainingFailed
+from core.errors import EngineDown, SettingsError, TrainingFailed
 from core.records import Feedback, Interaction, Version
 from core.settings import RetrainSettings, Settings, build
 from core.spool import frame
@@ -55,6 +55,12 @@ def test_too_few_labels_are_refused_with_what_is_missing():
 
 def test_labels_of_one_kind_train_no_classifier():
     assert choose({"a": 500, "b": 0}, RetrainSettings(min_labels=20)).name is None
+
+
+def test_corrections_need_no_two_kinds():
+    found = choose({"any text": 20}, RetrainSettings(min_labels=20), "correction")
+    assert (found.name, found.reason) == ("sft", "20 corrections in the train split.")
+    assert choose({"any text": 19}, RetrainSettings(min_labels=20), "correction").name is None
 
 
 def test_a_step_survives_its_line_and_other_lines_are_none():
@@ -228,6 +234,74 @@ def test_a_restart_fails_the_run_that_was_under_way_and_no_other(make: Callable[
     cycle.recover()
     assert state(cycle, "run-a") == "failed"
     assert state(cycle, "run-b") == "canary"
+
+
+def cut_short(cycle: Cycle) -> str:
+    """A run whose control was killed in its evaluation; its id."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any, **__: Any) -> Result:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cycles, "evaluate", killed)
+        with pytest.raises(Killed):
+            cycle.run("reviews", "test")
+    return str(cycle.store.rows("runs_open")[0]["id"])
+
+
+def test_a_run_cut_short_in_its_evaluation_goes_on_and_trains_nothing_anew(make: Callable[..., Cycle]):
+    cycle = make()
+    vote(cycle.store, 60)
+    run = cut_short(cycle)
+    assert state(cycle, run) == "evaluating"
+    cycle.trainer = StubTrainer("must not train again")  # type: ignore[assignment]
+    (left,) = cycle.recover()
+    cycle.go_on(left)
+    assert (left.id, state(cycle, run)) == (run, "finished")
+    assert cycle.promotion.route("reviews").champion == 1
+    sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
+    assert sealed["trigger"] == "test" and sum(sealed["lineage"]["rows"].values()) == 60
+
+
+def test_an_evaluation_that_ends_control_again_and_again_is_given_up(make: Callable[..., Cycle]):
+    cycle = make()
+    vote(cycle.store, 60)
+    run = cut_short(cycle)
+    for _ in range(cycles.MOST_CUTS):
+        assert [left.id for left in cycle.recover()] == [run]
+    assert cycle.recover() == []
+    assert state(cycle, run) == "failed"
+
+
+def test_a_run_whose_snapshot_is_gone_fails_with_that_reason(make: Callable[..., Cycle], settings: Settings):
+    cycle = make()
+    vote(cycle.store, 60)
+    run = cut_short(cycle)
+    for file in (settings.data / "snapshots").rglob("rows.parquet"):
+        file.unlink()
+    for left in cycle.recover():
+        cycle.go_on(left)
+    assert state(cycle, run) == "failed"
+    assert "not on disk any more" in decisions(cycle)[0][1]
+
+
+def test_an_evaluation_waits_for_an_engine_that_restarts(make: Callable[..., Cycle], monkeypatch: pytest.MonkeyPatch):
+    cycle, calls = make(), []
+    vote(cycle.store, 60)
+    monkeypatch.setattr(cycles, "ENGINE_PAUSE_SECONDS", 0.0)
+
+    def evaluate(*_: Any, **__: Any) -> Result:
+        calls.append(1)
+        if len(calls) < 3:
+            raise EngineDown("The engine does not answer.")
+        return result(0.1)
+
+    monkeypatch.setattr(cycles, "evaluate", evaluate)
+    run = cycle.run("reviews", "test")
+    assert (len(calls), state(cycle, run)) == (3, "finished")
 
 
 def test_the_scheduler_starts_a_run_by_itself_and_only_once(make: Callable[..., Cycle], settings: Settings):

@@ -1,0 +1,234 @@
+"""Asking: questions to one engine, each asked once, its answers kept as they come.
+
+It owns what is asked again and what is not, how much of an evaluation is under way at once, and what a run that
+was cut short finds when it goes on; it must not know arms, labels or why something is asked.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from core.clock import Clock, utc_now
+from core.errors import EngineError
+from core.prompts import Prompt, to_json
+from core.store import Store
+from serve.vllm import VllmClient
+
+Progress = Callable[[int, int], None]
+
+# Answers that a crash may cost: one write to the store is worth about as much time as one answer of a small model.
+BATCH = 64
+LOOK_SECONDS = 0.5
+KEEP = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request: what the engine calls the model, the prompt, and what is wanted of it.
+
+    With `tokens`, their scores at the first place of the answer that begins with `begun`; without, an answer in
+    words of at most `max_tokens`, ended by any text of `stop`.
+    """
+
+    engine_name: str
+    prompt: Prompt
+    tokens: tuple[int, ...] = ()
+    begun: str = ""
+    max_tokens: int = 1
+    stop: tuple[str, ...] = ()
+
+    def key(self, engine: str) -> str:
+        """Its name by content: the same question to the same weights and engine has the same one."""
+        parameters = [self.tokens, self.begun, self.max_tokens, self.stop]
+        said = json.dumps([engine, self.engine_name, to_json(self.prompt), type(self.prompt).__name__, parameters])
+        return hashlib.sha256(said.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came: scores in the order of the tokens asked for, or a text with its length in tokens."""
+
+    prompt_tokens: int
+    scores: tuple[float, ...] = ()
+    text: str = ""
+    tokens: int = 0
+
+
+class Answers:
+    """The answers that the store keeps, by question and engine.
+
+    `engine` stands for everything that may change an answer and is not in the question: the base model's weights
+    and the engine's version.
+    """
+
+    def __init__(self, store: Store, engine: str, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._engine = engine
+        self._clock = clock
+
+    def known(self, questions: Sequence[Question]) -> dict[Question, Answer]:
+        """What was answered before."""
+        by_key = {question.key(self._engine): question for question in questions}
+        rows = self._store.rows("answers_known", keys=list(by_key))
+        return {by_key[row["key"]]: _read(row["answer"]) for row in rows}
+
+    def keep(self, found: Sequence[tuple[Question, Answer]]) -> None:
+        """Writes some answers down."""
+        keys = [question.key(self._engine) for question, _ in found]
+        self._store.run("answers_keep", keys=keys, answers=[_written(answer) for _, answer in found],
+                        names=[question.engine_name for question, _ in found], time=self._clock())  # fmt: skip
+
+    def prune(self) -> None:
+        """Forgets what is so old that nobody goes on from it."""
+        self._store.run("answers_prune", before=self._clock() - KEEP)
+
+
+def _written(answer: Answer) -> str:
+    return json.dumps([answer.prompt_tokens, answer.scores, answer.text, answer.tokens])
+
+
+def _read(text: str) -> Answer:
+    prompt_tokens, scores, written, tokens = json.loads(text)
+    return Answer(prompt_tokens, tuple(scores), written, tokens)
+
+
+def allowed(most: int, others: int) -> int:
+    """How many requests may be under way beside those of others: the same share for each, but never none."""
+    return max(1, most // (1 + others))
+
+
+class Valve:
+    """Lets at most `allowed` requests through at once; it looks at the engine to see what others have there."""
+
+    def __init__(self, most: int, in_flight: Callable[[], int]) -> None:
+        self.limit = most
+        self._most = most
+        self._in_flight = in_flight
+        self._mine = 0
+        self._seen = 0
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One request's time, once there is room for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._mine < self.limit)
+            self._mine += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._mine -= 1
+                self._changed.notify()
+
+    def look(self) -> None:
+        """Counts the requests of others. Seen at two looks, for the engine's figures lag behind by a moment."""
+        others = max(0, self._in_flight() - self._mine)
+        with self._changed:
+            self.limit = allowed(self._most, min(others, self._seen))
+            self._seen = others
+            self._changed.notify_all()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Looks again and again, for the length of a with block."""
+        watcher = threading.Thread(target=self._watch, name="valve", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            self._closing.set()
+            watcher.join()
+
+    def _watch(self) -> None:
+        while not self._closing.wait(LOOK_SECONDS):
+            try:
+                self.look()
+            except EngineError:
+                continue  # whoever asks it questions hears of it too
+
+
+class Asker:
+    """Asks one engine, at low priority and beside others. Without `answers`, nothing is kept."""
+
+    def __init__(self, client: VllmClient, *, concurrency: int, answers: Answers | None = None) -> None:
+        self.client = client
+        self._concurrency = concurrency
+        self._answers = answers
+        self._tokens: dict[str, tuple[int, ...]] = {}
+
+    def tokens(self, base_name: str, text: str) -> tuple[int, ...]:
+        """A text's tokens; adapters share the base model's."""
+        if text not in self._tokens:
+            self._tokens[text] = self.client.tokens(base_name, text)
+        return self._tokens[text]
+
+    def ask(self, questions: Sequence[Question], progress: Progress = lambda done, total: None) -> list[Answer]:
+        """An answer to each question. What the store knows, and what is asked twice here, is not asked again.
+
+        Raises EngineError; what was answered until then is kept.
+        """
+        distinct = list(dict.fromkeys(questions))
+        found = self._answers.known(distinct) if self._answers else {}
+        left = [question for question in distinct if question not in found]
+        done = len(distinct) - len(left)
+        for question, answer in self._fresh(left):
+            found[question] = answer
+            done += 1
+            progress(done, len(distinct))
+        return [found[question] for question in questions]
+
+    def _fresh(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
+        """Pairs in the order in which they come, each batch written down before more is asked."""
+        if not questions:
+            return
+        valve = Valve(self._concurrency, self.client.in_flight)
+        batch: list[tuple[Question, Answer]] = []
+
+        def one(question: Question) -> Answer:
+            with valve.turn():
+                return put(self.client, question)
+
+        waiting = iter(questions)
+        with valve.watching(), ThreadPoolExecutor(self._concurrency) as pool:
+            under_way: dict[Future[Answer], Question] = {}
+            try:
+                while True:
+                    for question in waiting:
+                        under_way[pool.submit(one, question)] = question
+                        if len(under_way) >= 2 * self._concurrency:
+                            break
+                    if not under_way:
+                        break
+                    for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                        pair = (under_way.pop(future), future.result())
+                        batch.append(pair)
+                        yield pair
+                    if len(batch) >= BATCH:
+                        self._keep(batch)
+            finally:
+                for future in under_way:
+                    future.cancel()
+                self._keep(batch)
+
+    def _keep(self, batch: list[tuple[Question, Answer]]) -> None:
+        if self._answers and batch:
+            self._answers.keep(batch)
+        batch.clear()
+
+
+def put(client: VllmClient, question: Question) -> Answer:
+    """Asks the engine, whatever was answered before."""
+    if question.tokens:
+        scores = client.score(question.engine_name, question.prompt, question.tokens, question.begun)
+        return Answer(scores.prompt_tokens, scores.logprobs)
+    written = client.write(
+        question.engine_name, question.prompt, max_tokens=question.max_tokens, stop=question.stop
+    )  # fmt: skip
+    return Answer(written.prompt_tokens, text=written.text, tokens=written.tokens)

@@ -1,0 +1,196 @@
+"""Suites that users write: a folder with a header and JSON lines, or a golden file of JSON lines.
+
+It owns the format and its errors, which name the file and the line; docs/suites.md describes it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import jsonschema
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from core.errors import InputError
+from core.prompts import Chat, Prompt
+from eval.suites.shipped import BUILDERS, suite
+from eval.suites.suite import Better, Choice, Item, Measure, Suite, Writing
+
+HEADER = "suite.json"
+ELSEWHERE = re.compile(r'"\$(dynamicRef|ref)": "[^#]')
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Shape = TypeVar("Shape", bound=BaseModel)
+Words = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+
+
+class Header(BaseModel):
+    """`suite.json`: what the suite measures; `choices`, `max_tokens` and `stop` stand for items that name none."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Name
+    kpi: Name
+    about: Words
+    measure: Measure = "share"
+    better: Better
+    source: Words
+    licence: Words
+    choices: list[Words] = Field(default=[], max_length=64)
+    max_tokens: int = Field(default=32, ge=1, le=4096)
+    stop: list[Words] = []
+
+
+class Message(BaseModel):
+    """One message of a chat."""
+
+    model_config = ConfigDict(extra="forbid")
+    role: Literal["system", "user", "assistant"]
+    content: Words
+
+
+class Asked(BaseModel):
+    """The prompt of a line: a text, which becomes a user's message, or messages."""
+
+    model_config = ConfigDict(extra="forbid")
+    prompt: Words | None = None
+    messages: list[Message] = []
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> "Asked":
+        if (self.prompt is None) == (not self.messages):
+            raise ValueError("give either prompt or messages")
+        if self.messages and self.messages[-1].role != "user":
+            raise ValueError("messages: the last one must be the user's")
+        return self
+
+    def as_prompt(self) -> Prompt:
+        """The prompt as a value."""
+        if self.prompt is not None:
+            return Chat((("user", self.prompt),))
+        return Chat(tuple((message.role, message.content) for message in self.messages))
+
+
+class Line(Asked):
+    """A line of a suite: with `choices` (or the header's) and what `counts`, or with a form for words."""
+
+    group: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    choices: list[Words] = Field(default=[], max_length=64)
+    counts: list[Words] = []
+    json_schema: dict[str, Any] | None = None
+    pattern: str | None = None
+    max_tokens: int | None = Field(default=None, ge=1, le=4096)
+
+
+class GoldenLine(Asked):
+    """A line of a golden file: the right `label` of a classifier, or the `reference` of an answer in words."""
+
+    label: Words | None = None
+    reference: Words | None = None
+
+
+def named(names: Sequence[str]) -> list[Suite]:
+    """Shipped suites by name, others by folder. Raises InputError, also where two would give the same KPI."""
+    found = [suite(name) if name in BUILDERS or not Path(name).is_dir() else read(Path(name)) for name in names]
+    by_kpi: dict[str, Suite] = {}
+    for one in found:
+        other = by_kpi.setdefault(one.kpi, one)
+        if other is not one:
+            raise InputError(f"The suites {other.name} and {one.name} both give {one.kpi}.", hint="Leave one out.")
+    return found
+
+
+def read(folder: Path) -> Suite:
+    """A user's suite. Raises InputError with the file, the line and what is wrong there."""
+    header = _checked(Header, _text(folder / HEADER), str(folder / HEADER))
+    files = sorted(folder.glob("*.jsonl"))
+    items = [_item(line, header, where) for file in files for where, line in _lines(file, Line)]
+    if not items:
+        raise InputError(f"{folder} holds no items.", hint="Write them into a .jsonl file beside suite.json.")
+    if header.measure in ("agreement", "every"):
+        alone = _alone([item.group for item in items])
+        if alone:
+            raise InputError(f"{folder}: the group {alone!r} has one item only.",
+                             hint=f"{header.measure} compares the answers of a group.")  # fmt: skip
+    return Suite(header.name, header.kpi, header.about, header.measure, header.better, tuple(items),
+                 header.source, header.licence)  # fmt: skip
+
+
+def golden(file: Path, labels: Sequence[str], max_tokens: int) -> Suite:
+    """A golden file as a suite. Raises InputError with the line and what is wrong there."""
+    items: list[Item] = []
+    for where, line in _lines(file, GoldenLine):
+        group, prompt = f"golden-{len(items)}", line.as_prompt()
+        if labels and line.label not in labels:
+            raise InputError(f"{where}: label {line.label!r} is not one of {', '.join(labels)}.",
+                             hint="Write it as in the settings.")  # fmt: skip
+        if not labels and line.reference is None:
+            raise InputError(f"{where}: reference is missing.", hint="Give the text that the answer should be.")
+        if labels:
+            items.append(Choice(group, prompt, tuple(labels), (str(line.label),), tuple(range(len(labels)))))
+        else:
+            items.append(Writing(group, prompt, max_tokens, reference=line.reference))
+    if not items:
+        raise InputError(f"{file} holds no lines.", hint='Write one a line: {"prompt": "…", "label": "…"}')
+    return Suite("golden", "golden_accuracy", "answers of the golden file that are right", "share", "higher",
+                 tuple(items), source=file.name, licence="yours")  # fmt: skip
+
+
+def _item(line: Line, header: Header, where: str) -> Item:
+    choices = tuple(line.choices or header.choices)
+    forms = [name for name in ("json_schema", "pattern") if getattr(line, name) is not None]
+    group = line.group or where
+    if choices and not forms:
+        strange = [text for text in line.counts if text not in choices]
+        if strange:
+            raise InputError(f"{where}: counts: {strange[0]!r} is not one of the choices.", hint="See docs/suites.md.")
+        if len(set(choices)) < max(2, len(choices)):
+            raise InputError(f"{where}: choices: give two or more, each once.", hint="See docs/suites.md.")
+        return Choice(group, line.as_prompt(), choices, tuple(line.counts), tuple(range(len(choices))))
+    if line.counts or len(forms) > 1 or (not forms and header.measure != "length"):
+        raise InputError(f"{where}: give choices, or json_schema, or pattern.", hint="See docs/suites.md.")
+    schema = None if line.json_schema is None else _schema(line.json_schema, where)
+    if line.pattern is not None:
+        try:
+            re.compile(line.pattern)
+        except re.error as error:
+            raise InputError(f"{where}: pattern: {error}.", hint="It is a Python regular expression.") from error
+    tokens = line.max_tokens or header.max_tokens
+    return Writing(group, line.as_prompt(), tokens, tuple(header.stop), schema, line.pattern)
+
+
+def _schema(schema: dict[str, Any], where: str) -> str:
+    if ELSEWHERE.search(json.dumps(schema)):
+        raise InputError(f"{where}: json_schema: it refers to another document.", hint="Put that into $defs.")
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise InputError(f"{where}: json_schema: {error.message}.", hint="It is JSON Schema 2020-12.") from error
+    return json.dumps(schema)
+
+
+def _alone(groups: Sequence[str]) -> str | None:
+    return next((group for group in groups if groups.count(group) == 1), None)
+
+
+def _lines(file: Path, shape: type[Shape]) -> Iterator[tuple[str, Shape]]:
+    for number, line in enumerate(_text(file).splitlines(), 1):
+        if line.strip():
+            where = f"{file.name} line {number}"
+            yield where, _checked(shape, line, where)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}.", hint="It must be a file of UTF-8 text.") from error
+
+
+def _checked(shape: type[Shape], text: str, where: str) -> Shape:
+    try:
+        return shape.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise InputError(f"{where}: {f'{field}: ' if field else ''}{message}.", hint="See docs/suites.md.") from error

@@ -1,0 +1,54 @@
+"""Worth: whether fine-tuning beats putting examples into the prompt, and after how many requests it has paid.
+
+It owns one pure function over evidence; what is done about it is a person's decision, no gate's.
+"""
+
+import math
+from dataclasses import dataclass
+
+from eval.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Whether retrieval alone would do, with the reason.
+
+    `saved_ms` is how much sooner the candidate answers than retrieval (p50), `saved_tokens` how many tokens shorter
+    its prompts are, `requests` after how many requests the time saved is the time that the training took; None where
+    that was not measured or never comes.
+    """
+
+    retrieval_is_enough: bool
+    reason: str
+    saved_ms: float | None = None
+    saved_tokens: float | None = None
+    requests: int | None = None
+
+
+def worth(evidence: Evidence, kpi: str, training_seconds: float | None) -> Worth | None:
+    """The candidate against the RAG arm; None where there was none, or the KPI is no number."""
+    gain = evidence.differences.get(kpi, {}).get("rag")
+    if gain is None or not math.isfinite(gain.value) or not math.isfinite(gain.lower):
+        return None
+    saved_ms, saved_tokens = _saved(evidence, "p50_latency_ms"), _saved(evidence, "prompt_tokens")
+    requests = None
+    if training_seconds is not None and saved_ms is not None and saved_ms > 0:
+        requests = math.ceil(training_seconds * 1000 / saved_ms)
+    paid = f"the training has paid for itself in time after {requests:,} requests" if requests else None
+    said = f"{kpi} {gain.value:+.3f} over retrieval (lower bound {gain.lower:+.3f})"
+    if gain.lower > 0:
+        reason = f"Fine-tuning is worth it: {said}{f'; {paid}' if paid else ''}."
+        return Worth(False, reason, saved_ms, saved_tokens, requests)
+    if paid:
+        reason = f"Retrieval answers about as well: {said} shows no gain; {paid}, and not before."
+    else:
+        reason = f"Retrieval is enough: {said} shows no gain, and its longer prompts were not shown to cost time."
+    return Worth(True, reason, saved_ms, saved_tokens, requests)
+
+
+def _saved(evidence: Evidence, measure: str) -> float | None:
+    """RAG's value minus the candidate's."""
+    values = [evidence.arms.get(arm, {}).get(measure) for arm in ("rag", "candidate")]
+    if values[0] is None or values[1] is None:
+        return None
+    return values[0].value - values[1].value

@@ -1,0 +1,91 @@
+"""Measuring: suites asked of one version beside base and champion, because somebody wants to know.
+
+It owns such a run from its first row to its last; nothing is decided by it and nothing changes who serves. A
+holdout is not asked: each look at one is counted, and only a candidate is worth one.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from core.clock import new_id
+from core.errors import InputError, LoraLoopError
+from core.records import Version
+from core.settings import ModelSettings
+from eval.evaluation import asker, keep_suite, suite_evidence, suites_of
+from eval.plain import plain_suite
+from eval.probing import probe
+from eval.suites.files import named
+from eval.suites.shipped import BUILDERS
+from eval.suites.suite import Suite
+from retrain.cycle import Cycle, Run
+from serve.vllm import VllmClient
+
+log = logging.getLogger(__name__)
+# So that triggers still count the feedback that came before.
+NO_FEEDBACK_SEEN = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A measuring that was asked for."""
+
+    run: Run
+    version: Version
+    suites: tuple[Suite, ...]
+
+
+def chosen(settings: ModelSettings, names: Sequence[str] | None) -> list[Suite]:
+    """The suites named, from anywhere but a folder of the caller's; else those of the settings, else all shipped."""
+    own = suites_of(settings)
+    if not names:
+        return own or named(list(BUILDERS))
+    known = {suite.name: suite for suite in [*named(list(BUILDERS)), *own]}
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise InputError(f"There is no suite {strange[0]!r}.", hint=f"There are: {', '.join(known)}.")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def prepare(cycle: Cycle, model: str, version: int | None, names: Sequence[str] | None, actor: str) -> Wanted:
+    """Writes the run down, for `measure`. Raises UnknownModel, UnknownVersion and InputError."""
+    champion = cycle.promotion.route(model).champion
+    suites = chosen(cycle.settings.models[model], names)
+    asked = cycle.promotion.version(model, champion if version is None else version)
+    run = Run(new_id("run"), model, "asked to measure", actor)
+    cycle.store.run("run_add", id=run.id, model=model, trigger=run.trigger, state="measuring", started=cycle.clock(),
+                    feedback_until=NO_FEEDBACK_SEEN)  # fmt: skip
+    cycle.store.run("run_measures", id=run.id, candidate=asked.version)
+    return Wanted(run, asked, tuple(suites))
+
+
+def measure(cycle: Cycle, wanted: Wanted) -> None:
+    """Asks and writes down what came; a failure is the run's reason."""
+    run = wanted.run
+    try:
+        found = cycle.with_engine(wanted.version, lambda client: _ask(cycle, wanted, client))
+        cycle.store.run("run_detail", id=run.id, detail=json.dumps({"suites": found}))
+        state, reason = "measured", f"{len(found)} suites were asked of {wanted.version.public_name}."
+    except LoraLoopError as error:
+        state, reason = "failed", str(error)
+    except Exception as error:
+        log.exception("run %s", run.id)
+        state, reason = "failed", f"An unexpected error: {error}"
+    cycle.store.run("run_state", id=run.id, state=state, time=cycle.clock(), reason=reason)
+
+
+def _ask(cycle: Cycle, wanted: Wanted, client: VllmClient) -> dict[str, Any]:
+    model, settings = wanted.run.model, cycle.settings.models[wanted.run.model]
+    champion = cycle.promotion.version(model, cycle.promotion.route(model).champion)
+    arms = {"base": cycle.base.name, "champion": champion.engine_name, "candidate": wanted.version.engine_name}
+    versions = {"base": 0, "champion": champion.version, "candidate": wanted.version.version}
+    asked, found = asker(client, cycle.store, cycle.base, settings), {}
+    for suite in wanted.suites:
+        tell = cycle.progress(wanted.run, f"suite {suite.name}")
+        evidence = suite_evidence(probe(asked, cycle.base.name, arms, suite, tell), settings)
+        keep_suite(cycle.store, wanted.run.id, model, suite.name, evidence, versions)
+        found[suite.name] = {"kpi": suite.kpi, "versions": versions} | plain_suite(evidence)
+    return found

@@ -1,0 +1,182 @@
+"""Facts about asking: nothing is asked twice, nothing that came is lost, and others go first."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core.errors import EngineDown, EngineError
+from core.prompts import Chat, Text
+from core.store import Store
+from eval import asking
+from eval.asking import Answers, Asker, Question, Valve, allowed
+from serve.fake import FakeEngine
+from serve.vllm import VllmClient
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    opened = Store(":memory:")
+    yield opened
+    opened.close()
+
+
+def questions(count: int, engine_name: str = "base") -> list[Question]:
+    return [Question(engine_name, Chat((("user", f"text {n}"),)), (3, 7)) for n in range(count)]
+
+
+def asker(engine: FakeEngine, store: Store | None = None, about: str = "weights") -> Asker:
+    client = VllmClient("http://engine", transport=engine.transport())
+    return Asker(client, concurrency=4, answers=Answers(store, about, lambda: NOW) if store else None)
+
+
+def test_answers_come_in_the_order_of_the_questions():
+    engine = FakeEngine()
+    asked = questions(20)
+    one_by_one = [asker(engine).ask([question])[0] for question in asked]
+    assert asker(engine).ask(asked) == one_by_one
+    assert len({answer.scores for answer in one_by_one}) > 10
+
+
+def test_the_same_question_is_asked_once(store: Store):
+    engine = FakeEngine()
+    asked = [*questions(5), *questions(5)]
+    first = asker(engine, store).ask(asked)
+    assert len(engine.requests) == 5
+    assert asker(engine, store).ask(asked) == first
+    assert len(engine.requests) == 5
+
+
+def test_other_weights_parameters_and_prompts_are_other_questions(store: Store):
+    engine = FakeEngine(adapters={"a": "/a"})
+    (question,) = questions(1)
+    asker(engine, store).ask([question])
+    asker(engine, store, about="other weights").ask([question])
+    others = [
+        Question("a", question.prompt, (3, 7)), Question("base", question.prompt, (7, 3)),
+        Question("base", question.prompt, (3, 7), "so"), Question("base", question.prompt, max_tokens=5),
+        Question("base", question.prompt, max_tokens=5, stop=("}",)), Question("base", Text("text 0"), (3, 7)),
+        Question("base", Chat((("system", "text 0"),)), (3, 7)),
+    ]  # fmt: skip
+    asker(engine, store).ask(others)
+    assert len(engine.requests) == 2 + len(others)
+
+
+def test_an_answer_in_words_is_kept_whole(store: Store):
+    engine = FakeEngine()
+    asked = [Question("base", Chat((("user", "two words"),)), max_tokens=9, stop=("\n",))]
+    found = asker(engine, store).ask(asked)
+    assert (found[0].text, found[0].tokens, found[0].prompt_tokens) == ("base heard two words", 4, 2)
+    assert asker(engine, store).ask(asked) == found
+    body = engine.requests[0][1]
+    assert body["max_tokens"] == 9 and body["stop"] == ["\n"] and body["priority"] > 0
+
+
+def test_what_came_before_a_crash_is_not_asked_again(store: Store):
+    engine = FakeEngine()
+    asked, seen = questions(40), threading.Event()
+
+    def cut(done: int, total: int) -> None:
+        if done == 25:
+            seen.set()
+            engine.fault = "down"
+
+    with pytest.raises(EngineDown):
+        asker(engine, store).ask(asked, cut)
+    assert seen.is_set()
+    engine.fault = ""
+    engine.requests.clear()
+    found = asker(engine, store).ask(asked)
+    assert len(engine.requests) <= 15
+    assert found == asker(FakeEngine()).ask(asked)
+
+
+def test_progress_counts_what_was_known_too(store: Store):
+    engine = FakeEngine()
+    asker(engine, store).ask(questions(6))
+    told: list[tuple[int, int]] = []
+    asker(engine, store).ask(questions(10), lambda done, total: told.append((done, total)))
+    assert told == [(done, 10) for done in range(7, 11)]
+
+
+def test_old_answers_are_forgotten(store: Store):
+    engine = FakeEngine()
+    asker(engine, store).ask(questions(3))
+    Answers(store, "weights", lambda: NOW + timedelta(days=20)).prune()
+    assert len(Answers(store, "weights").known(questions(3))) == 3
+    Answers(store, "weights", lambda: NOW + timedelta(days=31)).prune()
+    assert Answers(store, "weights").known(questions(3)) == {}
+
+
+@pytest.mark.parametrize(("others", "left"), [(0, 16), (1, 8), (3, 4), (15, 1), (1000, 1)])
+def test_the_more_others_ask_the_less_is_under_way(others: int, left: int):
+    assert allowed(16, others) == left
+
+
+def test_a_valve_closes_once_others_were_seen_twice_and_opens_when_they_are_gone():
+    others = [0]
+    valve = Valve(16, lambda: others[0])
+    others[0] = 3
+    valve.look()
+    assert valve.limit == 16
+    valve.look()
+    assert valve.limit == 4
+    others[0] = 0
+    valve.look()
+    assert valve.limit == 16
+
+
+def test_ones_own_requests_are_not_those_of_others():
+    valve = Valve(16, lambda: 2)
+    with valve.turn(), valve.turn():
+        valve.look()
+        valve.look()
+        assert valve.limit == 16
+
+
+def test_no_more_requests_are_under_way_than_the_valve_lets_through(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(asking, "LOOK_SECONDS", 0.001)
+    under_way, most, lock = [0], [0], threading.Lock()
+    closed = threading.Event()
+    client = VllmClient("http://engine", transport=FakeEngine(busy={"running": 50, "waiting": 7}).transport())
+    looked = client.in_flight
+    ask = client.score
+
+    def in_flight() -> int:
+        closed.set()
+        return looked()
+
+    def score(*arguments: object, **named: object) -> object:
+        closed.wait(5)
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        try:
+            return ask(*arguments, **named)  # type: ignore[arg-type]
+        finally:
+            with lock:
+                under_way[0] -= 1
+
+    monkeypatch.setattr(client, "in_flight", in_flight)
+    monkeypatch.setattr(client, "score", score)
+    assert len(Asker(client, concurrency=4).ask(questions(30))) == 30
+    assert 1 <= most[0] <= 4
+
+
+def test_an_engine_that_tells_nothing_of_its_load_stops_no_evaluation(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(asking, "LOOK_SECONDS", 0.001)
+    client = VllmClient("http://engine", transport=FakeEngine().transport())
+
+    def in_flight() -> int:
+        raise EngineError("no metrics here")
+
+    monkeypatch.setattr(client, "in_flight", in_flight)
+    assert len(Asker(client, concurrency=2).ask(questions(20))) == 20
+
+
+def test_the_load_of_an_engine_is_read_from_its_metrics():
+    client = VllmClient("http://engine", transport=FakeEngine(busy={"running": 3, "waiting": 2}).transport())
+    assert client.in_flight() == 5

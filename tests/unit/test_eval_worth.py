@@ -1,0 +1,43 @@
+"""Facts about worth: when examples in the prompt would do, and when the training has paid for itself."""
+
+import math
+
+import pytest
+
+from eval.evidence import Difference, Evidence, Measure
+from eval.worth import worth
+
+
+def evidence(gain: float, lower: float, rag_ms: float = 120, ours_ms: float = 20) -> Evidence:
+    def arm(ms: float, tokens: float) -> dict[str, Measure]:
+        return {name: Measure(value, math.nan, math.nan)
+                for name, value in (("p50_latency_ms", ms), ("prompt_tokens", tokens))}  # fmt: skip
+
+    arms = {"rag": arm(rag_ms, 300), "candidate": arm(ours_ms, 40)}
+    return Evidence(100, 30, arms, {"macro_f1": {"rag": Difference(gain, lower, gain + 0.1, 0.05)}}, {})
+
+
+def test_a_candidate_that_is_better_is_worth_it_and_says_when_it_has_paid():
+    found = worth(evidence(0.1, 0.02), "macro_f1", 60)
+    assert found and not found.retrieval_is_enough
+    assert (found.requests, found.saved_tokens) == (600, 260)
+    assert found.reason == (
+        "Fine-tuning is worth it: macro_f1 +0.100 over retrieval (lower bound +0.020); the training has paid for "
+        "itself in time after 600 requests."
+    )
+
+
+def test_without_a_gain_only_saved_time_speaks_for_it():
+    found = worth(evidence(0.01, -0.02), "macro_f1", 60)
+    assert found and found.retrieval_is_enough and "after 600 requests, and not before" in found.reason
+
+
+@pytest.mark.parametrize(("ours_ms", "seconds"), [(150, 60.0), (120, 60.0), (20, None)])
+def test_without_gain_or_saved_time_retrieval_is_enough(ours_ms: float, seconds: float | None):
+    found = worth(evidence(0.0, -0.02, ours_ms=ours_ms), "macro_f1", seconds)
+    assert found and found.requests is None and found.reason.startswith("Retrieval is enough")
+
+
+def test_what_was_not_measured_is_not_judged():
+    assert worth(evidence(math.nan, math.nan), "macro_f1", 60) is None
+    assert worth(evidence(0.1, 0.0), "accuracy", 60) is None

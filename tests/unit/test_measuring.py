@@ -1,0 +1,106 @@
+"""Facts about measuring: suites of any version, with nothing decided and no holdout asked."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.basemodel import BaseModel
+from core.errors import InputError, UnknownModel, UnknownVersion
+from core.records import Version
+from core.settings import Settings, build
+from core.store import Store
+from eval.promotion import Promotion
+from eval.steps import Steps
+from eval.suites import shipped
+from retrain import measuring
+from retrain.cycle import Cycle
+from retrain.trainer import Trainer
+from serve.fake import FakeEngine, FakeEngines
+from serve.reconciler import EngineState
+from serve.switchboard import Switchboard
+from serve.vllm import VllmClient
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+class OneEngine:
+    """A reconciler of one fake engine that holds everything."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.clients = (VllmClient("http://engine", transport=engine.transport()),)
+
+    def reconcile(self, wanted: Any, may_unload: Any) -> list[EngineState]:
+        return [EngineState("http://engine", True, (), ())]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    evaluation = {"concurrency": 4, "bootstrap": 200, "suites": ["format"]}
+    return build({"data": str(tmp_path), "models": {"m": {"labels": ["a", "b"], "evaluation": evaluation}}})
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine(adapters={"m@1.x": "/1"}, answer=lambda model, prompt: "42" if model == "m@1.x" else "no")
+
+
+@pytest.fixture
+def cycle(settings: Settings, engine: FakeEngine, tmp_path: Path) -> Iterator[Cycle]:
+    store = Store(":memory:")
+    promotion = Promotion(store=store, board=Switchboard(), engines=FakeEngines(), base_name="base", clock=lambda: NOW)
+    promotion.adopt(["m"])
+    with store.transaction() as transaction:
+        promotion.add_version(transaction, Version("m", 1, "m@1.x", "/1", "x", 8, None))
+    reconciler: Any = OneEngine(engine)
+    steps = Steps(store=store, promotion=promotion, models=settings.models, clock=lambda: NOW)
+    yield Cycle(settings=settings, store=store, base=BaseModel("base", tmp_path), promotion=promotion, steps=steps,
+                reconciler=reconciler, trainer=Trainer(), clock=lambda: NOW)  # fmt: skip
+    store.close()
+
+
+def test_a_version_is_asked_beside_base_and_champion_and_nothing_is_decided(cycle: Cycle):
+    wanted = measuring.prepare(cycle, "m", 1, None, "me")
+    assert "m@1.x" in {version.engine_name for version in cycle.promotion.wanted()}
+    measuring.measure(cycle, wanted)
+    row = cycle.store.row("run_get", id=wanted.run.id) or {}
+    assert row["state"] == "measured" and row["finished"] is not None, row["reason"]
+    kept = {(r["arm"], r["version"]): r["value"] for r in cycle.store.rows("evaluations_of", run_id=wanted.run.id)}
+    assert kept["candidate", 1] == 0.25 and kept["champion", 0] == 0.0
+    assert cycle.store.rows("ledger_chain") == []
+    assert cycle.store.rows("holdout_uses", model="m") == []
+    assert cycle.store.row("run_open_of", model="m") is None
+
+
+def test_feedback_that_came_before_a_measuring_still_starts_a_run(cycle: Cycle):
+    measuring.measure(cycle, measuring.prepare(cycle, "m", None, None, "me"))
+    newest = cycle.store.rows("runs_newest", model="m", limit=1)[0]
+    assert (cycle.store.row("run_get", id=newest["id"]) or {})["feedback_until"].year == 1970
+
+
+def test_suites_are_those_named_or_of_the_settings_or_all(cycle: Cycle, settings: Settings):
+    model = settings.models["m"]
+    assert [one.name for one in measuring.chosen(model, ["refusal", "refusal"])] == ["refusal"]
+    assert [one.name for one in measuring.chosen(model, None)] == ["format"]
+    bare = model.model_copy(update={"evaluation": model.evaluation.model_copy(update={"suites": []})})
+    assert [one.name for one in measuring.chosen(bare, None)] == list(shipped.BUILDERS)
+    with pytest.raises(InputError, match="There is no suite '/etc'"):
+        measuring.chosen(model, ["/etc"])
+
+
+def test_what_is_not_there_is_refused_before_a_run_is_written(cycle: Cycle):
+    with pytest.raises(UnknownVersion):
+        measuring.prepare(cycle, "m", 9, None, "me")
+    with pytest.raises(UnknownModel):
+        measuring.prepare(cycle, "x", None, None, "me")
+    assert cycle.store.rows("runs_newest", model="m", limit=5) == []
+
+
+def test_an_engine_that_fails_is_the_runs_reason(cycle: Cycle, engine: FakeEngine):
+    engine.fault = "error"
+    wanted = measuring.prepare(cycle, "m", 1, ["format"], "me")
+    measuring.measure(cycle, wanted)
+    row = cycle.store.row("run_get", id=wanted.run.id) or {}
+    assert row["state"] == "failed" and "the fake fails as asked" in row["reason"]
