@@ -86,8 +86,8 @@ def create_reading_router(control: Control) -> APIRouter:
         return views.feedback(store, model)
 
     @router.get("/ledger")
-    def ledger() -> views.View:
-        return views.ledger(store)
+    def ledger(head: str | None = None) -> views.View:
+        return views.ledger(store, head)
 
     return router
 
