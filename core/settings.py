@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as EnvironmentRefused
 
 from core.errors import SettingsError
+from core.records import Verdict
 
 PrimaryKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
 GuardedKpi = Literal[PrimaryKpi, "brier", "ece", "invalid_mass", "p95_latency_ms"]
@@ -196,6 +197,17 @@ class ModelSettings(Section):
         return labels
 
 
+class NotificationSettings(Section):
+    """Who is told of what. Targets are apprise URLs, which hold tokens: from `LORALOOP_NOTIFY_URLS` or a file."""
+
+    verdicts: list[Verdict] = Field(
+        default=[Verdict.PROMOTED, Verdict.ROLLED_BACK, Verdict.FAILED, Verdict.AWAITING_APPROVAL,
+                 Verdict.CANARY_STARTED, Verdict.INCONCLUSIVE],
+        description="Rows of the ledger that are told.",
+    )  # fmt: skip
+    urls_file: Path | None = Field(default=None, description="A file with an apprise URL a line; # begins a remark.")
+
+
 class KeySettings(Section):
     """Secrets, from the environment only; `own` is the key that the command line shows to control."""
 
@@ -203,6 +215,7 @@ class KeySettings(Section):
     ops: SecretStr | None = None
     internal: SecretStr | None = None
     own: SecretStr | None = None
+    notify: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -219,6 +232,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     control: ControlSettings = Field(default_factory=ControlSettings)
     models: dict[str, ModelSettings] = Field(min_length=1, description="Public models by name.")
+    notifications: NotificationSettings = Field(default_factory=NotificationSettings)
     keys: KeySettings = Field(default_factory=KeySettings)
 
     @field_validator("models")
@@ -288,6 +302,7 @@ KEY_VARIABLES = {
     "ops": "LORALOOP_OPS_KEY",
     "internal": "LORALOOP_INTERNAL_KEY",
     "own": "LORALOOP_KEY",
+    "notify": "LORALOOP_NOTIFY_URLS",
 }
 
 

@@ -134,6 +134,17 @@ class Store:
         with self.transaction() as transaction:
             transaction.run(name, **parameters)
 
+    def copy_to(self, path: Path) -> None:
+        """Writes a new file with everything as it stands at one moment, while others read and write on."""
+        with self._cursor() as cursor:
+            (name,) = cursor.execute("SELECT current_database()").fetchall()[0]
+            quoted = str(path).replace("'", "''")
+            cursor.execute(f"ATTACH '{quoted}' AS copied")
+            try:
+                cursor.execute(f'COPY FROM DATABASE "{name}" TO copied')
+            finally:
+                cursor.execute("DETACH copied")
+
     def close(self) -> None:
         """Checkpoints and closes the file."""
         self._connection.close()

@@ -27,9 +27,11 @@ from core.store import Store
 from eval.promotion import Promotion
 from eval.watch import CanaryWatch
 from feedback import ingest
-from ops import api, imports, keys, signals
+from ops import api, backup, imports, keys, notifications, signals
 from ops.console import pages
 from ops.control import Control, Engines
+from ops.notifications import Notifier
+from ops.targets import targets
 from retrain.cycle import Cycle
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
@@ -73,17 +75,22 @@ def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
 
 def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -> FastAPI:
     """Control's app: it schedules as long as it lives."""
+    told = targets(settings)
     control = assemble(settings, base, clock)
+    notifier = Notifier(store=control.store, targets=told, verdicts=settings.notifications.verdicts,
+                        ops_url=settings.control_url, clock=clock)  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         control.promotion.adopt(list(settings.models))
         control.scheduler.cycle.recover()
         control.scheduler.start()
+        notifier.start()
         try:
             yield
         finally:
             await asyncio.to_thread(control.scheduler.stop)
+            await asyncio.to_thread(notifier.stop)
             control.store.close()
 
     app = FastAPI(title="LoraLoop control", openapi_url=None, lifespan=lifespan)
@@ -94,12 +101,12 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver"])
     app.state.control = control
     access = create_access(settings, keys=lambda: control.keyring.grants, clock=clock)
-    _add_routes(app, control, access)
+    _add_routes(app, control, notifier, access)
     _add_signals(app, control, access)
     return app
 
 
-def _add_routes(app: FastAPI, control: Control, access: Access) -> None:
+def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Access) -> None:
     """Every route with what opens it; what only gateways say comes first."""
 
     def wants(scope: Scope, *, pages: bool = False) -> list[Any]:
@@ -111,6 +118,10 @@ def _add_routes(app: FastAPI, control: Control, access: Access) -> None:
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(api.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(api.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(notifications.create_reading_router(notifier), dependencies=wants(Scope.OPS_READ))
+    app.include_router(notifications.create_acting_router(notifier), dependencies=wants(Scope.OPS_WRITE))
+    backups = backup.Backups(store=control.store, settings=control.settings, clock=control.clock)
+    app.include_router(backup.create_router(backups), dependencies=wants(Scope.ADMIN))
     app.include_router(imports.create_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(pages.create_router(control), dependencies=wants(Scope.OPS_READ, pages=True))
 

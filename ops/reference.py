@@ -36,6 +36,7 @@ def configuration() -> str:
         "| `LORALOOP_KEY` | the key that the command line shows to control |",
         "| `LORALOOP_APP_KEY` | a key with the scopes `infer` and `feedback`, for gateways |",
         "| `LORALOOP_OPS_KEY` | a key with the scope `admin`; with it, no first key is made |",
+        "| `LORALOOP_NOTIFY_URLS` | where notifications go: apprise URLs with spaces between; control reads it |",
         "| `LORALOOP_INTERNAL_KEY` | between gateways and control; `loraloop up` makes one by itself |",
     ]
     for title, section in _sections(Settings, ""):

@@ -18,3 +18,9 @@ SELECT 1 FROM snapshot_rows WHERE snapshot = $snapshot LIMIT 1
 
 -- name: snapshot_row_add
 INSERT INTO snapshot_rows VALUES ($snapshot, $interaction_id, $feedback_id, $bucket)
+
+-- name: snapshot_folders
+SELECT DISTINCT path FROM snapshots ORDER BY path
+
+-- name: snapshots_move
+UPDATE snapshots SET path = $folder || '/' || regexp_extract(path, '[^/]+$')
