@@ -27,7 +27,7 @@ from core.store import Store
 from eval.promotion import Promotion
 from eval.watch import CanaryWatch
 from feedback import ingest
-from ops import api, backup, imports, keys, notifications, signals
+from ops import api, backup, exports, imports, keys, notifications, signals
 from ops.console import pages
 from ops.control import Control, Engines
 from ops.notifications import Notifier
@@ -122,6 +122,8 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Acce
     app.include_router(notifications.create_acting_router(notifier), dependencies=wants(Scope.OPS_WRITE))
     backups = backup.Backups(store=control.store, settings=control.settings, clock=control.clock)
     app.include_router(backup.create_router(backups), dependencies=wants(Scope.ADMIN))
+    app.include_router(exports.create_export_router(control.store), dependencies=wants(Scope.ADMIN))
+    app.include_router(exports.create_import_router(control.store, control.clock), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(imports.create_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(pages.create_router(control), dependencies=wants(Scope.OPS_READ, pages=True))
 

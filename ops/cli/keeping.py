@@ -54,8 +54,8 @@ def backup(path: BackupFile, yes: Yes = False, json: JsonOption = False,
         part.unlink(missing_ok=True)
     if json:
         print_json(asdict(manifest) | {"path": str(path), "bytes": path.stat().st_size})
-    tell(f"Saved {len(manifest.files)} files, {path.stat().st_size / 1e6:.1f} MB, every SHA-256 proved. The ledger has"
-         f" {manifest.ledger_rows} rows, head {manifest.ledger_head}. Keep the file as you keep users' texts.")  # fmt: skip
+    tell(f"Saved {len(manifest.files)} files, {path.stat().st_size / 1e6:.1f} MB, every SHA-256 proved. The ledger has "
+         f"{manifest.ledger_rows} rows, head {manifest.ledger_head}. It holds users' texts.")  # fmt: skip
 
 
 def _fetch(client: ControlClient, part: Path) -> None:

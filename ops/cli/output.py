@@ -70,13 +70,15 @@ class ControlClient:
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.control_url
-        self._http = httpx.Client(base_url=self._url, headers=settings.bearer, timeout=60, trust_env=False)
+        # A command asks a few times and ends: no connection is kept open behind it.
+        self._http = httpx.Client(base_url=self._url, headers=settings.bearer, timeout=60, trust_env=False,
+                                  limits=httpx.Limits(max_keepalive_connections=0))  # fmt: skip
 
     def get(self, path: str, **query: Any) -> Any:
         """A reading call."""
         return self._ask("GET", path, params={k: v for k, v in query.items() if v is not None})
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
+    def post(self, path: str, body: Any) -> Any:
         """An acting call."""
         return self._ask("POST", path, json=body)
 
