@@ -8,7 +8,7 @@ import sys
 import typer
 
 from core.errors import LoraLoopError
-from ops.cli import acting, demonstration, importing, keeping, keys, moving, notifying, reading, running, top
+from ops.cli import acting, demonstration, examples, importing, keeping, keys, moving, notifying, reading, running, top
 from ops.cli.output import err
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 for group in (running, reading, top, acting, importing, keys, notifying, keeping, moving, demonstration):
     group.register(app)
+examples.teach(app)
 
 
 def main() -> None:
