@@ -53,40 +53,49 @@ def create_reading_router(control: Control) -> APIRouter:
 
     @router.get("/models")
     def models() -> list[views.View]:
+        """Every model with what serves it."""
         return views.models(control)
 
     @router.get("/models/{model}/versions")
     def versions(model: str) -> list[views.View]:
+        """A model's versions."""
         control.promotion.route(model)
         return store.rows("versions_of", model=model)
 
     @router.get("/models/{model}/routes")
     def routes(model: str) -> list[views.View]:
+        """What served a model when, newest first."""
         control.promotion.route(model)
         return store.rows("routes_of", model=model)
 
     @router.get("/promotions")
     def promotions(model: str | None = None, limit: Limit = 50) -> list[views.View]:
+        """Decisions of the ledger, newest first."""
         return views.decisions(store, model, limit)
 
     @router.get("/promotions/{identity}")
     def promotion(identity: str) -> views.View:
+        """One decision with all that the ledger holds of it."""
         return views.decision(store, identity)
 
     @router.get("/runs")
     def runs(model: str | None = None, limit: Limit = 50) -> list[views.View]:
+        """Runs with their progress, newest first."""
         return views.runs(store, model, limit)
 
     @router.get("/runs/{identity}")
     def run(identity: str) -> views.View:
+        """One run with every step."""
         return views.run(store, identity)
 
     @router.get("/feedback")
     def feedback(model: str | None = None) -> list[views.View]:
+        """Counts of feedback by model and type."""
         return views.feedback(store, model)
 
     @router.get("/ledger")
     def ledger(head: str | None = None) -> views.View:
+        """Whether the ledger is whole, and a head that was once sent out is in it."""
         return views.ledger(store, head)
 
     return router
@@ -99,6 +108,7 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/retrain", status_code=202)
     def retrain(model: str, said: SaidBody) -> dict[str, Any]:
+        """Queue a run."""
         promotion.route(model)
         if model not in control.settings.models:
             raise UnknownModel(f"{model!r} is not in the settings.")
@@ -108,16 +118,19 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/rollback")
     async def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
+        """Put an earlier version back, by default the one before."""
         why = _why(f"Rolled back by {said.actor}.", said)
         return asdict(await asyncio.to_thread(promotion.roll_back, model, said.to, why))
 
     @router.post("/models/{model}/promote")
     async def promote(model: str, said: PromoteBody) -> dict[str, Any]:
+        """Put a version in service past the gate."""
         why = _why(f"Put in service by {said.actor}, past the gate.", said)
         return asdict(await asyncio.to_thread(promotion.promote, model, said.version, why))
 
     @router.post("/promotions/{identity}/approve")
     async def approve(identity: str, said: SaidBody) -> dict[str, Any]:
+        """Let the candidate that waits take over."""
         run, wanted = _awaiting(control, identity)
         why = _why(wanted["reason"], said, wanted)
         closing = _closing(control, run["id"], why.reason)
@@ -125,6 +138,7 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/promotions/{identity}/reject")
     async def reject(identity: str, said: SaidBody) -> dict[str, Any]:
+        """Turn the candidate that waits away."""
         run, wanted = _awaiting(control, identity)
         why = _why(f"Rejected by {said.actor}.", said, wanted)
         closing = _closing(control, run["id"], why.reason)

@@ -178,6 +178,7 @@ def create_router(backups: Backups) -> APIRouter:
 
     @router.post("/backup")
     def backup() -> StreamingResponse:
+        """Make a backup and send it, a tar file whose first entry is its manifest."""
         size, stream = backups.make()
         return StreamingResponse(stream, media_type="application/x-tar", headers={"Content-Length": str(size)})
 

@@ -133,14 +133,17 @@ def _add_signals(app: FastAPI, control: Control, access: Access) -> None:
 
     @app.get("/health")
     async def health() -> dict[str, str]:
+        """That the process answers."""
         return {"status": "ok"}
 
     @app.get("/metrics", dependencies=[Depends(require_key(access, *readers))])
     def metrics() -> Response:
+        """Metrics for Prometheus."""
         return Response(signals.scrape(control), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/ready")
     async def ready(request: Request) -> JSONResponse:
+        """Whether engines are ready; with a key of `ops:read`, each engine and what it lacks."""
         states = control.engines.states
         good = bool(states) and all(state.ready for state in states)
         body: dict[str, Any] = {"ready": good}

@@ -44,6 +44,7 @@ def create_export_router(store: Store) -> APIRouter:
 
     @router.get("/export/{kind}")
     def export(kind: Kind, model: str | None = None) -> StreamingResponse:
+        """All `feedback`, `interactions` or `decisions`, a JSON object a line."""
         return StreamingResponse(lines(store, kind, model), media_type="application/x-ndjson")
 
     return router
@@ -55,6 +56,7 @@ def create_import_router(store: Store, clock: Clock) -> APIRouter:
 
     @router.post("/feedback/import")
     async def take(request: Request) -> dict[str, int]:
+        """Take feedback in with its own times: a list of feedback with `id`, and `time`, `revoked_at` if known."""
         entries = await read_json(request, MAX_BODY)
         if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_BATCH:
             raise InputError(f"Send a list of 1 to {MAX_BATCH} feedback objects.")

@@ -168,6 +168,7 @@ def create_reading_router(notifier: Notifier) -> APIRouter:
 
     @router.get("/notifications")
     def notifications() -> list[dict[str, Any]]:
+        """How far each target has been told of the ledger."""
         return [asdict(delivery) for delivery in notifier.deliveries()]
 
     return router
@@ -179,6 +180,7 @@ def create_acting_router(notifier: Notifier) -> APIRouter:
 
     @router.post("/notifications/test")
     def test() -> list[dict[str, Any]]:
+        """Send every target a test."""
         return notifier.test()
 
     return router

@@ -1,4 +1,4 @@
-"""The references under docs/, made from the code: configuration, its JSON schema, command line.
+"""The references under docs/, made from the code: configuration, its JSON schema, command line, HTTP API.
 
 `python -m ops.reference` writes them; with --check it fails when one is stale, and says how to mend it.
 """
@@ -106,7 +106,14 @@ def command_line() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"configuration.md": configuration, "loraloop.schema.json": schema, "cli.md": command_line}
+def api() -> str:
+    """docs/api.md: every route of gateway and control."""
+    from ops import routebook
+
+    return routebook.page()
+
+
+PAGES = {"configuration.md": configuration, "loraloop.schema.json": schema, "cli.md": command_line, "api.md": api}
 
 
 def main(check: bool) -> None:

@@ -22,6 +22,7 @@ from ops.backup import CHUNK, FOLDERS, FORMAT, MANIFEST, SETTINGS, STORE, Manife
 
 STAGING = "restore.part"
 LOCK = "up.lock"
+GATEWAYS = "gateways"
 ASIDE = "before-restore-"
 ANOTHER = "Use another backup."
 MANIFEST_BYTES = 256 * 1024 * 1024
@@ -123,6 +124,7 @@ def restore(path: Path, settings: Settings, now: datetime, advance: Advance = _n
         _settle(staging / STORE, settings, manifest, path)
         _require_unused(data / STORE)
         aside = _put_aside(data, now)
+        _add_spools(staging / GATEWAYS, data / GATEWAYS)
         # The store comes last: without it nothing of the rest counts.
         for entry in sorted(staging.iterdir(), key=lambda entry: entry.name == STORE):
             os.rename(entry, data / entry.name)
@@ -152,7 +154,7 @@ def _require_unused(file: Path) -> None:
 
 
 def _put_aside(data: Path, now: datetime) -> Path | None:
-    names = occupied(data)
+    names = [name for name in occupied(data) if name != GATEWAYS]
     if not names:
         return None
     aside = data / f"{ASIDE}{now:%Y%m%dT%H%M%S}"
@@ -160,3 +162,13 @@ def _put_aside(data: Path, now: datetime) -> Path | None:
     for name in names:
         os.rename(data / name, aside / name)
     return aside
+
+
+def _add_spools(kept: Path, gateways: Path) -> None:
+    """Adds segments beside those that gateways still have, which hold as much and more: no vote is lost twice."""
+    for segment in sorted(kept.rglob("*")) if kept.is_dir() else ():
+        target = gateways / segment.relative_to(kept)
+        if segment.is_file() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(segment, target)
+    shutil.rmtree(kept, ignore_errors=True)

@@ -4,18 +4,23 @@ import shlex
 from typing import Any
 
 import typer
+from typer._click.exceptions import MissingParameter, NoArgsIsHelpError
 
 from ops.cli.app import app
 
 
-def assert_understood(line: str) -> None:
-    """Parses a line with all its options and arguments; fails with the parser's own words."""
+def assert_understood(line: str, *, whole: bool = True) -> None:
+    """Parses a line with all its options and arguments, which a line that is not whole may lack."""
     program, *words = shlex.split(line, comments=True)
     assert program == "loraloop", line
     command: Any = typer.main.get_command(app)
     context: Any = None
     while True:
-        context = command.make_context(command.name or "loraloop", list(words), parent=context)
+        try:
+            context = command.make_context(command.name or "loraloop", list(words), parent=context)
+        except (MissingParameter, NoArgsIsHelpError):
+            assert not whole, f"{line} lacks something"
+            return
         rest = [*context._protected_args, *context.args]
         if not getattr(command, "commands", None) or not rest:
             return

@@ -77,7 +77,7 @@ def restore(path: BackupFile, yes: Yes = False, dry_run: DryRun = False, json: J
             config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Put a backup into the data folder, once every file's SHA-256 and the ledger are proved. LoraLoop must be stopped.
 
-    Nothing is deleted: what the folder held is put aside in it, as before-restore-….
+    Nothing is deleted: what the folder held is put aside in it, as before-restore-…; gateways' spools stay.
     """
     from ops import restore as restoring
     from ops.up import Lock
@@ -90,7 +90,7 @@ def restore(path: BackupFile, yes: Yes = False, dry_run: DryRun = False, json: J
     tell(f"{path} is whole: {len(found.files)} files, made {found.made}, ledger of {found.ledger_rows} rows.")
     held = restoring.occupied(settings.data)
     if held:
-        question = f"{settings.data} holds {', '.join(held)}; that is put aside and the backup takes its place."
+        question = f"{settings.data} holds {', '.join(held)}; that is put aside, but for gateways' spools."
     else:
         question = f"The backup goes into {settings.data}."
     if not agreed(question, yes or not held, dry_run):

@@ -231,6 +231,19 @@ def test_what_was_there_is_put_aside_and_not_deleted(house: House, tmp_path: Pat
     assert len(list(new.data.glob("before-restore-*"))) == 2
 
 
+def test_spools_that_gateways_still_have_stay_and_those_of_the_backup_join_them(house: House, tmp_path: Path):
+    path = house.backup(tmp_path / "b.tar")
+    house.store.close()
+    house.segment.write_bytes(b"frames and more of them")
+    later = house.segment.with_name("00000000000000000002.seg")
+    later.write_bytes(b"not taken in yet")
+    restore(path, house.settings, NOW)
+    assert (house.segment.read_bytes(), later.read_bytes()) == (b"frames and more of them", b"not taken in yet")
+    house.segment.unlink()
+    restore(path, house.settings, NOW.replace(minute=9))
+    assert (house.segment.read_bytes(), later.read_bytes()) == (b"frames", b"not taken in yet")
+
+
 def test_a_store_that_control_has_open_is_not_replaced(house: House, tmp_path: Path):
     path = house.backup(tmp_path / "b.tar")
     house.store.close()
