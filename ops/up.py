@@ -93,6 +93,7 @@ class Lock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self._file.close()
             raise NotReady(f"Another LoraLoop runs on the data folder {data}.", hint="Stop it first.") from error
 
     def release(self) -> None:

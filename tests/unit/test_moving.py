@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from typer.testing import CliRunner, Result
 
 from core.basemodel import BaseModel
-from core.errors import InputError, LoraLoopError
+from core.errors import InputError, LoraLoopError, NotReady
 from core.ledger import append, seal
 from core.records import Decision, Interaction, Verdict
 from core.settings import load
@@ -25,6 +25,7 @@ from feedback.signals import parse
 from ops import tables
 from ops.cli.app import app
 from ops.control_app import create_app
+from ops.up import Lock
 from serve.fake import running
 from tests.running import free_ports
 
@@ -199,6 +200,15 @@ def test_a_backup_is_made_while_control_runs_and_comes_back(house: House, tmp_pa
     assert done.exit_code == 0 and json.loads(done.stdout)["aside"] is None
     again = CliRunner().invoke(app, ["restore", str(path), "--config", str(new)])
     assert "--yes" in str(again.exception)
+
+
+def test_a_restore_under_a_running_up_is_refused(house: House, tmp_path: Path):
+    house.run("backup", str(tmp_path / "b.tar"))
+    lock = Lock(tmp_path / "data")
+    done = house.run("restore", str(tmp_path / "b.tar"), "--yes")
+    lock.release()
+    assert isinstance(done.exception, NotReady) and "Stop it first" in str(done.exception)
+    assert not list((tmp_path / "data").glob("before-restore-*"))
 
 
 def test_a_backup_that_cannot_be_made_leaves_no_half_file(
