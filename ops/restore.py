@@ -23,6 +23,8 @@ from ops.backup import CHUNK, FOLDERS, FORMAT, MANIFEST, SETTINGS, STORE, Manife
 STAGING = "restore.part"
 LOCK = "up.lock"
 GATEWAYS = "gateways"
+# What a file system keeps in its root.
+NOT_OURS = ("lost+found",)
 ASIDE = "before-restore-"
 ANOTHER = "Use another backup."
 MANIFEST_BYTES = 256 * 1024 * 1024
@@ -108,7 +110,7 @@ def _hash(content: IO[bytes], target: Path | None, advance: Advance) -> str:
 def occupied(data: Path) -> list[str]:
     """The names of what stands in a data folder, besides what earlier restores put aside."""
     names = [entry.name for entry in data.iterdir()] if data.is_dir() else []
-    return sorted(name for name in names if name not in (LOCK, STAGING) and not name.startswith(ASIDE))
+    return sorted(name for name in names if name not in (LOCK, STAGING, *NOT_OURS) and not name.startswith(ASIDE))
 
 
 def restore(path: Path, settings: Settings, now: datetime, advance: Advance = _nothing) -> tuple[Manifest, Path | None]:
@@ -127,7 +129,7 @@ def restore(path: Path, settings: Settings, now: datetime, advance: Advance = _n
         _add_spools(staging / GATEWAYS, data / GATEWAYS)
         # The store comes last: without it nothing of the rest counts.
         for entry in sorted(staging.iterdir(), key=lambda entry: entry.name == STORE):
-            os.rename(entry, data / entry.name)
+            _move(entry, data / entry.name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return manifest, aside
@@ -160,8 +162,19 @@ def _put_aside(data: Path, now: datetime) -> Path | None:
     aside = data / f"{ASIDE}{now:%Y%m%dT%H%M%S}"
     aside.mkdir()
     for name in names:
-        os.rename(data / name, aside / name)
+        _move(data / name, aside / name)
     return aside
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves a file or folder; of a folder that is a disk of its own, as in Kubernetes, only what is in it."""
+    if source.is_dir() and (os.path.ismount(source) or os.path.ismount(target)):
+        target.mkdir(exist_ok=True)
+        for entry in source.iterdir():
+            if entry.name not in NOT_OURS:
+                shutil.move(entry, target / entry.name)
+    else:
+        os.rename(source, target)
 
 
 def _add_spools(kept: Path, gateways: Path) -> None:

@@ -231,6 +231,20 @@ def test_what_was_there_is_put_aside_and_not_deleted(house: House, tmp_path: Pat
     assert len(list(new.data.glob("before-restore-*"))) == 2
 
 
+def test_a_folder_that_is_a_disk_of_its_own_stays_one(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = house.backup(tmp_path / "b.tar")
+    new = settings_in(tmp_path / "new")
+    (new.adapters / "mine").mkdir(parents=True)
+    (new.adapters / "lost+found").mkdir()
+    (new.data / "lost+found").mkdir()
+    inode = new.adapters.stat().st_ino
+    monkeypatch.setattr("os.path.ismount", lambda folder: Path(folder) == new.adapters)
+    _, aside = restore(path, new, NOW)
+    assert aside and (aside / "adapters" / "mine").is_dir() and new.adapters.stat().st_ino == inode
+    assert sorted(entry.name for entry in new.adapters.iterdir()) == ["lost+found", "reviews@1.abc"]
+    assert (new.data / "lost+found").is_dir()
+
+
 def test_spools_that_gateways_still_have_stay_and_those_of_the_backup_join_them(house: House, tmp_path: Path):
     path = house.backup(tmp_path / "b.tar")
     house.store.close()
