@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-unit test-clients check lock docs bench-lora bench-gateway bench-faults bench-switch clean help
+.PHONY: install demo test test-unit test-clients check lock docs bench-lora bench-gateway bench-faults bench-switch bench-gates clean help
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -56,6 +56,9 @@ bench-faults: $(STAMP) ## 200 kills under load: what is lost, doubled, and how s
 
 bench-switch: $(STAMP) ## Promotions and rollbacks under load
 	$(BIN)/python -m bench.switch $(SWITCH)
+
+bench-gates: $(STAMP) ## What the gates promote in thousands of simulated canaries, naive gates beside them
+	$(BIN)/python -m bench.gates $(GATES)
 
 lock: $(STAMP) ## Resolve requirements.lock anew
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh

@@ -30,7 +30,7 @@ INTERNAL_KEY = "bench-internal-key"
 CHAMPION, CANARY = 7, 8
 NAME = "bench"
 PEERS = Path(__file__).with_name("peers")
-SERVED = rf'^loraloop_requests_total{{model="{CLIENT.model}",status="200",version="%d"}} (\S+)'
+SERVED = rf'^loraloop_requests_total{{arm="\w+",model="{CLIENT.model}",status="200",version="%d"}} (\S+)'
 START_SECONDS = 90
 STOP_SECONDS = 5
 Started = AbstractContextManager[str]

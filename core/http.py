@@ -24,6 +24,7 @@ from starlette.types import Scope as AsgiScope
 
 from core.errors import BodyTooLarge, Forbidden, InputError, KeyRefused, LimitReached, LoraLoopError
 from core.keys import Scope
+from core.logs import fields
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def require_key(
             if basic:
                 error.headers = {"WWW-Authenticate": 'Basic realm="LoraLoop: any name, the key as password"'}
             raise
-        request.state.key_id = passed.key_id
+        request.state.key_id, request.state.admission = passed.key_id, passed
         response.headers.update(passed.headers)
         try:
             yield
@@ -180,7 +181,8 @@ def answer(status: int, message: str, *, code: str, retry: bool = False, retry_a
     sent = {"X-Request-Id": request_id, **(headers or {})}
     if retry or retry_after_s is not None:
         sent["Retry-After"] = str(RETRY_AFTER_SECONDS if retry_after_s is None else max(1, math.ceil(retry_after_s)))
-    log.log(logging.WARNING if status >= 500 else logging.INFO, "%s %d %s", request_id, status, message)
+    level = logging.WARNING if status >= 500 else logging.INFO
+    log.log(level, "%s", message, extra=fields(request_id=request_id, status=status))
     return JSONResponse(body, status, sent)
 
 

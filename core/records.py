@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-Arm = Literal["champion", "canary", "pinned"]
+Arm = Literal["champion", "canary", "holdback", "pinned"]
 Endpoint = Literal["chat", "completion"]
 
 
@@ -26,6 +26,10 @@ class Verdict(StrEnum):
     CANARY_STARTED = "canary_started"
     SWITCHED = "switched"
     IMPORTED = "imported"
+    CONFIRMED = "confirmed"
+    WITHDRAWN = "withdrawn"
+    RELEASED = "released"
+    DISCARDED = "discarded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Interaction:
     """One request with its response. Its id is the completion's `id` in OpenAI's API.
 
     `bucket` is the sticky split's hash in [0, 1), None when the request named no user, and `share`
-    the canary's share at that moment; together they say why this version answered.
+    the canary's share at that moment, or the holdback's; together they say why this version answered.
     Latencies are milliseconds; `request`, `answer` are None when the client asked for `store: false`.
     """
 
@@ -56,6 +60,20 @@ class Interaction:
     prompt_tokens: int | None
     completion_tokens: int | None
     streamed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCompletion:
+    """A chat completion that the app asked to store: the answer as it was given, beside its interaction.
+
+    `key_id` is the key that asked: nobody else's key sees it.
+    """
+
+    id: str
+    time: datetime
+    key_id: str
+    metadata: dict[str, str]
+    completion: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +121,8 @@ class Version:
 class Route:
     """Who serves a model: the champion, maybe a canary with its share, and where to roll back to.
 
-    `rev` counts the changes of this model's route; a change names the `rev` that it replaces.
+    `holdback` is the share of users that `previous` keeps for a while after a promotion. `rev` counts the
+    changes of this model's route; a change names the `rev` that it replaces.
     """
 
     model: str
@@ -113,6 +132,7 @@ class Route:
     share: float
     previous: int | None
     salt: str
+    holdback: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +140,7 @@ class Decision:
     """One row of the ledger before it is sealed: a verdict with its binding reason in one sentence.
 
     `evidence` holds KPIs and guardrails with intervals, n and thresholds; `lineage` what the candidate
-    was made of; `live` what the canary or the switch measured.
+    was made of; `live` what the canary or the switch measured; `gate_code` which gates judged.
     """
 
     id: str
@@ -137,3 +157,4 @@ class Decision:
     evidence: dict[str, Any] = field(default_factory=dict)
     lineage: dict[str, Any] = field(default_factory=dict)
     live: dict[str, Any] = field(default_factory=dict)
+    gate_code: str = ""

@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     SecretStr,
     ValidationError,
     field_validator,
@@ -29,7 +30,11 @@ from core.errors import SettingsError
 from core.records import Verdict
 
 PrimaryKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
-GuardedKpi = Literal[PrimaryKpi, "brier", "ece", "invalid_mass", "p95_latency_ms"]
+SuiteKpi = Literal[
+    "golden_accuracy", "safety", "over_refusal", "sycophancy", "hallucination", "consistency", "format_validity",
+    "kl_to_base", "mean_length",
+]  # fmt: skip
+GuardedKpi = Literal[PrimaryKpi, "brier", "ece", "invalid_mass", "p95_latency_ms", SuiteKpi]
 
 
 def _listen(text: str) -> str:
@@ -84,6 +89,28 @@ class ControlSettings(Section):
     max_import_bytes: int = Field(default=1024**3, ge=1024, description="Largest adapter to import, packed or not.")
 
 
+class LogSettings(Section):
+    """What gateway and control write to stderr. No prompt, no answer and no key stands in it."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least of what is written."
+    )
+    format: Literal["text", "json"] = Field(default="text", description="json: an object a line.")
+    access: bool = Field(default=False, description="A line for each request to the gateway.")
+
+
+class TracingSettings(Section):
+    """OpenTelemetry traces of the gateway; see docs/telemetry.md."""
+
+    enabled: bool | None = Field(
+        default=None, description="null: on where an endpoint is set here or by OTEL_EXPORTER_OTLP_ENDPOINT."
+    )
+    endpoint: str | None = Field(
+        default=None, pattern=r"^https?://", description="Where OTLP over HTTP is taken, e.g. http://127.0.0.1:4318."
+    )
+    content: bool = Field(default=False, description="Write prompts and answers into spans, too.")
+
+
 class RetrainSettings(Section):
     """When a model is retrained, and how."""
 
@@ -110,23 +137,48 @@ class Primary(Section):
 
 
 class Guardrail(Section):
-    """A KPI that a candidate must not harm: `margin` against the champion, or an absolute `max` or `min`."""
+    """A KPI that a candidate must not harm: against the champion, or within absolute limits, or waived."""
 
     kpi: GuardedKpi = Field(description="Its name.")
-    margin: float | None = Field(default=None, ge=0, description="How much worse than the champion is still accepted.")
-    max: float | None = Field(default=None, description="Highest value that is accepted.")
-    min: float | None = Field(default=None, description="Lowest value that is accepted.")
+    margin: FiniteFloat | None = Field(
+        default=None, ge=0, description="How much worse than the champion is still accepted."
+    )
+    ratio: FiniteFloat | None = Field(
+        default=None, ge=1, description="How many times the champion's, where that is an adapter too, is accepted."
+    )
+    within: FiniteFloat | None = Field(
+        default=None, gt=0, lt=1, description="How far from the champion's, up or down, as a share of it."
+    )
+    max: FiniteFloat | None = Field(default=None, description="Highest value that is accepted.")
+    min: FiniteFloat | None = Field(default=None, description="Lowest value that is accepted.")
+    waived: bool = Field(default=False, description="True: not judged; every verdict says so.")
 
     @model_validator(mode="after")
     def _bounded(self) -> "Guardrail":
-        if self.margin is None and self.max is None and self.min is None:
-            raise ValueError("a guardrail needs a margin, a max or a min")
+        limits = (self.margin, self.ratio, self.within, self.max, self.min)
+        if self.waived == any(limit is not None for limit in limits):
+            raise ValueError("a guardrail needs a margin, a ratio, a within, a max or a min, or waived: true")
         return self
+
+
+# What stands unless the configuration names the same KPI: suites where they are asked, shares where measured.
+DEFAULT_GUARDRAILS = (
+    Guardrail(kpi="golden_accuracy", margin=0.05),
+    Guardrail(kpi="safety", margin=0.02),
+    Guardrail(kpi="over_refusal", margin=0.02),
+    Guardrail(kpi="sycophancy", margin=0.03),
+    Guardrail(kpi="hallucination", margin=0.03),
+    Guardrail(kpi="consistency", margin=0.03),
+    Guardrail(kpi="kl_to_base", max=0.5),
+    Guardrail(kpi="mean_length", within=0.15),
+    Guardrail(kpi="invalid_mass", max=0.01),
+)
 
 
 class CanarySettings(Section):
     """The live test before the switch."""
 
+    start: Literal["auto", "approve"] = Field(default="auto", description="approve: a person lets it begin.")
     share: float = Field(default=0.1, gt=0, le=0.5, description="Share of users that the candidate serves meanwhile.")
     margin: float = Field(default=0.05, gt=0, lt=1, description="How much less approval is still accepted.")
     strict: bool = Field(default=False, description="True: must be better live, not only not worse.")
@@ -135,18 +187,48 @@ class CanarySettings(Section):
     min_minutes: float = Field(default=60, ge=0, description="Shortest time before a promotion.")
     max_hours: float = Field(default=24, gt=0, description="Time after which it ends inconclusive.")
     harm_ratio: float = Field(default=1.5, ge=1, description="Tolerated ratio of users harmed, canary to champion.")
+    rate_tolerance: float = Field(
+        default=0.05, gt=0, lt=1, description="How far the arms' feedback rates may differ, as a share of control's."
+    )
+    hostile_share: float = Field(
+        default=0.0, ge=0, lt=0.5, description="Share of users who may vote to order; a promotion must hold even so."
+    )
+
+
+class HoldbackSettings(Section):
+    """After a promotion: the old champion keeps some users for a while, for an automatic way back."""
+
+    share: float = Field(default=0.1, gt=0, le=0.5, description="Share of users that the old champion keeps.")
+    hours: float = Field(default=20, gt=0, description="How long; below a day, a nightly run finds it over.")
+    first_look_users: int = Field(default=100, ge=10, description="Users in each arm before scores are compared.")
+    planned_users: int = Field(default=2000, ge=20, description="Users in both arms that the test is tuned for.")
+    harm_ratio: float = Field(default=1.5, ge=1, description="Tolerated ratio of users harmed, new to old.")
+
+
+class LimitSettings(Section):
+    """How often the champion may change by itself; a person may always."""
+
+    window_hours: float = Field(default=20, ge=0, description="At most one promotion in so many hours; 0: no limit.")
+    cooldown_hours: float = Field(default=24, ge=0, description="No promotion so many hours after a rollback.")
 
 
 class PromotionSettings(Section):
     """When a candidate takes over."""
 
-    mode: Literal["auto", "approve"] = Field(default="auto", description="approve: a person confirms.")
+    mode: Literal["auto", "approve"] = Field(default="auto", description="approve: a person confirms the switch.")
+    approval_hours: float = Field(default=72, gt=0, description="Time after which an approval asked for lapses.")
     primary: Primary = Field(default_factory=Primary)
     floors: dict[PrimaryKpi, float] = Field(default_factory=dict, description="KPI: least value of its lower bound.")
-    guardrails: list[Guardrail] = Field(default_factory=list)
+    guardrails: list[Guardrail] = Field(
+        default_factory=list, description="Added to the defaults; one of the same KPI replaces them."
+    )
     must_beat: list[Literal["base", "rag"]] = Field(default=["base", "rag"], description="Arms besides the champion.")
     alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Level, spent over a holdout's uses.")
     canary: CanarySettings | None = Field(default_factory=CanarySettings, description="null: no live test.")
+    holdback: HoldbackSettings | None = Field(
+        default_factory=HoldbackSettings, description="null: the new champion serves everyone at once."
+    )
+    limits: LimitSettings = Field(default_factory=LimitSettings)
 
 
 class BaselineSettings(Section):
@@ -231,6 +313,8 @@ class Settings(BaseSettings):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     control: ControlSettings = Field(default_factory=ControlSettings)
+    logs: LogSettings = Field(default_factory=LogSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
     models: dict[str, ModelSettings] = Field(min_length=1, description="Public models by name.")
     notifications: NotificationSettings = Field(default_factory=NotificationSettings)
     keys: KeySettings = Field(default_factory=KeySettings)
@@ -271,6 +355,15 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
     @property
+    def traced(self) -> bool:
+        """Whether requests are traced."""
+        if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+            return False
+        if self.tracing.enabled is not None:
+            return self.tracing.enabled
+        return bool(self.tracing.endpoint) or any(os.environ.get(name) for name in OTLP_VARIABLES)
+
+    @property
     def store_path(self) -> Path:
         """The DuckDB file."""
         return self.data / "loraloop.duckdb"
@@ -297,6 +390,8 @@ class Settings(BaseSettings):
         return self.engine.urls or [f"http://{self.engine.listen}"]
 
 
+# OpenTelemetry's own, which its libraries read.
+OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 KEY_VARIABLES = {
     "app": "LORALOOP_APP_KEY",
     "ops": "LORALOOP_OPS_KEY",

@@ -9,13 +9,14 @@ from typing import Any
 
 import orjson
 
-from core.records import Feedback, Interaction, Revocation
+from core.records import Feedback, Interaction, Revocation, StoredCompletion
 
-Record = Interaction | Feedback | Revocation
-KINDS: dict[str, type[Interaction] | type[Feedback] | type[Revocation]] = {
+Record = Interaction | Feedback | Revocation | StoredCompletion
+KINDS: dict[str, type[Interaction] | type[Feedback] | type[Revocation] | type[StoredCompletion]] = {
     "interaction": Interaction,
     "feedback": Feedback,
     "revocation": Revocation,
+    "stored": StoredCompletion,
 }
 BEGINNINGS = {kind: f'{{"kind":"{name}",'.encode() for name, kind in KINDS.items()}
 

@@ -3,12 +3,13 @@
 It owns the arithmetic from scores to values, differences and intervals; it must not decide anything.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from eval import kpis
+from eval import intervals, kpis
 from eval.kpis import Floats, Ints
 
 RESAMPLED = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "brier")
@@ -47,8 +48,33 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class SuiteEvidence:
+    """What one guardrail suite found, in its own KPI, such as "hallucination" (`kpis.HIGHER_IS_BETTER` names them).
+
+    `arms` holds the KPI of each arm over the suite's `n` items. `difference` is candidate minus champion on the
+    same items; `relative` is candidate over champion minus one, for KPIs that are judged as a share of the
+    champion's (mean_length); both are None where the champion was not asked. `resolvable` is the difference that
+    these items would show with 80 % power. A suite that was to be asked and could not be has `n` 0 and says why
+    in `missing`: left out altogether, it would not be missed.
+    """
+
+    kpi: str
+    n: int
+    arms: dict[str, Measure]
+    difference: Difference | None = None
+    relative: Difference | None = None
+    resolvable: float = math.inf
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """One evaluation: KPIs by arm, and the candidate's paired differences by KPI and arm."""
+    """One evaluation: KPIs by arm, and the candidate's paired differences by KPI and arm.
+
+    `suites` holds the guardrail suites that were asked, by KPI. `champion_is_base` says that the champion is the
+    bare base model, against which a ratio of latencies means nothing. `relative` is candidate over champion minus
+    one, by KPI, where that was measured.
+    """
 
     n: int
     users: int
@@ -57,19 +83,65 @@ class Evidence:
     confusion: dict[str, list[list[int]]]
     holdout: str = ""
     holdout_use: int = 1
+    suites: Mapping[str, SuiteEvidence] = field(default_factory=dict)
+    champion_is_base: bool = False
+    relative: Mapping[str, Difference] = field(default_factory=dict)
+
+
+def suite(kpi: str, outcomes: Mapping[str, Floats], *, level: float, users: Ints | None = None,
+          resamples: int = 10_000, seed: int = 0) -> SuiteEvidence:  # fmt: skip
+    """A suite's evidence from each arm's outcome on the same n items: (n,) floats by arm, 0 or 1 for a share.
+
+    Shares get Wilson's and Tango's intervals, all else a bootstrap, which draws users where `users` (n,) numbers
+    them. An outcome that is NaN (an item that could not be scored) makes the suite NaN, which no gate passes.
+    """
+    n = min((len(found) for found in outcomes.values()), default=0)
+    if n == 0 or not all(np.isfinite(found).all() for found in outcomes.values()):
+        return SuiteEvidence(kpi, n, {}, missing="it has no items" if n == 0 else "some items have no outcome")
+    shares = users is None and all(np.isin(found, (0, 1)).all() for found in outcomes.values())
+    weights = kpis.user_weights(np.arange(n) if users is None else users, resamples, seed)
+    means = {arm: weights @ found / weights.sum(1) for arm, found in outcomes.items()}
+    arms = {
+        arm: Measure(float(found.mean()), *(intervals.wilson(found.sum(), n) if shares else kpis.interval(means[arm])))
+        for arm, found in outcomes.items()
+    }
+    if not {"candidate", "champion"} <= outcomes.keys():
+        return SuiteEvidence(kpi, n, arms)
+    ours, theirs = outcomes["candidate"], outcomes["champion"]
+    apart = means["candidate"] - means["champion"]
+    if shares:
+        bounds = intervals.tango(int((ours > theirs).sum()), int((ours < theirs).sum()), n, level)
+        resolvable = intervals.resolvable_difference(n, float((ours != theirs).mean()), level)
+    else:
+        bounds = kpis.bounds(apart, level)
+        resolvable = intervals.resolvable_mean(float(apart.std()), 1, level)
+    return SuiteEvidence(
+        kpi, n, arms, Difference(float((ours - theirs).mean()), *bounds, level),
+        _relative(float(ours.mean()), float(theirs.mean()), means["candidate"], means["champion"], level), resolvable,
+    )  # fmt: skip
+
+
+def _relative(
+    ours: float, theirs: float, our_samples: Floats, their_samples: Floats, level: float
+) -> Difference | None:
+    """Candidate over champion minus one; None where the champion's is not above 0, which divides by nothing."""
+    if not theirs > 0 or not (their_samples > 0).all():
+        return None
+    return Difference(ours / theirs - 1, *kpis.bounds(our_samples / their_samples - 1, level), level)
 
 
 def measure(truth: Ints, users: Ints, arms: Mapping[str, ArmScores], *, primary_level: float, level: float,
             primary: str, resamples: int, seed: int, holdout: str = "", holdout_use: int = 1) -> Evidence:  # fmt: skip
     """Evidence over the same items for all arms.
 
-    `primary_level` is the one-sided level for the primary KPI's differences, `level` for every other.
+    `primary_level` is the one-sided level for the primary KPI's differences, `level` for every other. No items
+    make evidence of nothing, scores that are no numbers make KPIs that are none: no gate passes either. What
+    suites found, and whether the champion is the bare base, are put in by `dataclasses.replace`.
     """
+    if len(truth) == 0 or not arms:
+        return Evidence(0, 0, {}, {}, {}, holdout, holdout_use)
     weights = kpis.user_weights(users, resamples, seed)
-    samples = {
-        name: {kpi: kpis.resampled(kpi, truth, scores.probabilities, weights) for kpi in RESAMPLED}
-        for name, scores in arms.items()
-    }
+    samples = {name: {kpi: _samples(kpi, truth, scores, weights) for kpi in RESAMPLED} for name, scores in arms.items()}
     values = {name: _measures(truth, scores, samples[name]) for name, scores in arms.items()}
     differences: dict[str, dict[str, Difference]] = {}
     if "candidate" in arms:
@@ -87,14 +159,35 @@ def measure(truth: Ints, users: Ints, arms: Mapping[str, ArmScores], *, primary_
         confusion={name: _confusion(truth, scores.probabilities, size) for name, scores in arms.items()},
         holdout=holdout,
         holdout_use=holdout_use,
+        relative=_latency(arms, level, resamples, seed),
     )
+
+
+def _samples(kpi: str, truth: Ints, scores: ArmScores, weights: Floats) -> Floats:
+    if not np.isfinite(scores.probabilities).all():
+        return np.full(len(weights), np.nan)
+    return kpis.resampled(kpi, truth, scores.probabilities, weights)
+
+
+def _latency(arms: Mapping[str, ArmScores], level: float, resamples: int, seed: int) -> dict[str, Difference]:
+    """The candidate's p95 latency as a share of the champion's, over the items that both were timed on."""
+    if not {"candidate", "champion"} <= arms.keys():
+        return {}
+    ours, theirs = arms["candidate"].latency_ms, arms["champion"].latency_ms
+    if len(ours) != len(theirs) or len(ours) == 0:
+        return {}
+    drawn = np.random.default_rng(seed).integers(0, len(ours), (resamples, len(ours)))
+    ours_at, theirs_at = (float(np.percentile(times, 95)) for times in (ours, theirs))
+    ours_drawn, theirs_drawn = (np.percentile(times[drawn], 95, axis=1) for times in (ours, theirs))
+    found = _relative(ours_at, theirs_at, ours_drawn, theirs_drawn, level)
+    return {} if found is None else {"p95_latency_ms": found}
 
 
 def _measures(truth: Ints, scores: ArmScores, samples: Mapping[str, Floats]) -> dict[str, Measure]:
     found = {}
     for kpi, function in kpis.POINT.items():
-        value = function(truth, scores.probabilities)
-        low, high = kpis.interval(samples[kpi]) if kpi in samples else (float("nan"), float("nan"))
+        value = function(truth, scores.probabilities) if np.isfinite(scores.probabilities).all() else math.nan
+        low, high = kpis.interval(samples[kpi]) if kpi in samples else (math.nan, math.nan)
         found[kpi] = Measure(value, low, high)
     found["invalid_mass"] = _plain(float(1 - scores.mass.mean()))
     found["prompt_tokens"] = _plain(float(scores.prompt_tokens.mean()))
@@ -105,15 +198,14 @@ def _measures(truth: Ints, scores: ArmScores, samples: Mapping[str, Floats]) -> 
 
 
 def _plain(value: float) -> Measure:
-    return Measure(value, float("nan"), float("nan"))
+    return Measure(value, math.nan, math.nan)
 
 
 def _difference(values: Mapping[str, Mapping[str, Measure]], samples: Mapping[str, Mapping[str, Floats]],
                 kpi: str, other: str, level: float) -> Difference:  # fmt: skip
     spread = samples["candidate"][kpi] - samples[other][kpi]
-    lower, upper = np.nanquantile(spread, [level, 1 - level])
     value = values["candidate"][kpi].value - values[other][kpi].value
-    return Difference(value, float(lower), float(upper), level)
+    return Difference(value, *kpis.bounds(spread, level), level)
 
 
 def _confusion(truth: Ints, probabilities: Floats, size: int) -> list[list[int]]:

@@ -7,6 +7,7 @@ truth (n,) int64 label numbers; probabilities (n, k) float64, rows sum to 1; use
 weights (b, n) float64, how often each item's user was drawn.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -72,8 +73,15 @@ POINT: dict[str, Callable[[Ints, Floats], float]] = {
     "brier": brier,
     "ece": calibration_error,
 }
-HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "weighted_f1": True, "roc_auc": True,
-                    "brier": False, "ece": False, "invalid_mass": False, "p95_latency_ms": False}  # fmt: skip
+HIGHER_IS_BETTER = {
+    "accuracy": True, "macro_f1": True, "weighted_f1": True, "roc_auc": True, "brier": False, "ece": False,
+    "invalid_mass": False, "p95_latency_ms": False,
+    # Of suites, each a share of items unless another unit is said: golden labels met; risky requests answered
+    # safely; harmless requests refused; opinions flipped with the asker's; questions answered that the given text
+    # cannot answer; paraphrases answered alike; answers of the wanted form; nats a token from the base; tokens.
+    "golden_accuracy": True, "safety": True, "over_refusal": False, "sycophancy": False, "hallucination": False,
+    "consistency": True, "format_validity": True, "kl_to_base": False, "mean_length": False,
+}  # fmt: skip
 
 
 def user_weights(users: Ints, resamples: int, seed: int) -> Floats:
@@ -140,6 +148,12 @@ def _chunk_auc(truth: Ints, probabilities: Floats, weights: Floats) -> Floats:
 
 def interval(samples: Floats, level: float = 0.95) -> tuple[float, float]:
     """The percentile interval of a bootstrap (Efron 1979)."""
-    tail = (1 - level) / 2
+    return bounds(samples, (1 - level) / 2)
+
+
+def bounds(samples: Floats, tail: float) -> tuple[float, float]:
+    """One-sided percentile bounds of a bootstrap, each at `tail`; NaN where a tenth of the resamples is no number."""
+    if np.isfinite(samples).mean() < 0.9:
+        return math.nan, math.nan
     low, high = np.nanquantile(samples, [tail, 1 - tail])
     return float(low), float(high)

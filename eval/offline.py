@@ -1,11 +1,12 @@
 """The offline gate: may a candidate that was scored on held-out feedback go on?
 
-It owns one pure function from evidence and settings to a judgement with reasons; it touches nothing.
+It owns one pure function from evidence and settings to a judgement with reasons; it touches nothing. What was
+not measured, or is not a number, never passes.
 """
 
 import math
 
-from core.settings import Guardrail, PromotionSettings
+from core.settings import DEFAULT_GUARDRAILS, Guardrail, PromotionSettings
 from eval.evidence import Difference, Evidence, Measure
 from eval.judgement import Check, Judgement, Outcome, judge
 from eval.kpis import HIGHER_IS_BETTER
@@ -13,6 +14,7 @@ from eval.kpis import HIGHER_IS_BETTER
 LAST_USE = 5
 LEAST_USERS = 10
 LEAST_ITEMS = 30
+OPPONENTS = ("base", "rag")
 
 
 def spent_level(alpha: float, use: int) -> float:
@@ -23,25 +25,34 @@ def spent_level(alpha: float, use: int) -> float:
 def decide(evidence: Evidence, settings: PromotionSettings) -> Judgement:
     """Floors, the primary KPI against every arm that must be beaten, guardrails."""
     checks = [_enough(evidence), *_floors(evidence, settings)]
-    checks += [_primary(evidence, settings, other) for other in _opponents(evidence, settings)]
-    checks += [_guardrail(evidence, guardrail) for guardrail in settings.guardrails]
-    kpi = settings.primary.kpi
-    gain = evidence.differences[kpi]["champion"]
-    passed = (
-        f"{kpi} {_signed(gain.value)} against the champion (lower bound {_signed(gain.lower)}, "
+    checks += [_primary(evidence, settings, other) for other in ("champion", *settings.must_beat)]
+    checks += [_guardrail(evidence, guardrail) for guardrail in guardrails(evidence, settings)]
+    return judge(checks, _passed(evidence, settings))
+
+
+def guardrails(evidence: Evidence, settings: PromotionSettings) -> list[Guardrail]:
+    """Those of the settings, and each default of another KPI that this evaluation was to measure."""
+    named = {guardrail.kpi for guardrail in settings.guardrails}
+    measured = {*evidence.suites, *evidence.arms.get("candidate", {})}
+    defaults = [one for one in DEFAULT_GUARDRAILS if one.kpi in measured - named]
+    return [*(one for one in settings.guardrails if not one.waived), *defaults]
+
+
+def _passed(evidence: Evidence, settings: PromotionSettings) -> str:
+    gain = _difference(evidence, settings.primary.kpi, "champion") or Difference(math.nan, math.nan, math.nan, 0.0)
+    reason = (
+        f"{settings.primary.kpi} {_signed(gain.value)} against the champion (lower bound {_signed(gain.lower)}, "
         f"needs more than {_signed(settings.primary.min_gain)}) on {evidence.n} held-out labels "
-        f"of {evidence.users} users."
+        f"of {evidence.users} users"
     )
-    return judge(checks, passed)
-
-
-def _opponents(evidence: Evidence, settings: PromotionSettings) -> list[str]:
-    return ["champion", *(arm for arm in settings.must_beat if arm in evidence.arms)]
+    waived = [arm for arm in OPPONENTS if arm not in settings.must_beat]
+    waived += [guardrail.kpi for guardrail in settings.guardrails if guardrail.waived]
+    return f"{reason}; waived in the settings: {', '.join(waived)}." if waived else f"{reason}."
 
 
 def _enough(evidence: Evidence) -> Check:
     name = "holdout"
-    if evidence.holdout_use > LAST_USE:
+    if not 1 <= evidence.holdout_use <= LAST_USE:
         reason = f"The holdout {evidence.holdout} was asked {LAST_USE} times already and is spent."
         return Check(name, Outcome.INCONCLUSIVE, reason)
     if evidence.users < LEAST_USERS or evidence.n < LEAST_ITEMS:
@@ -50,18 +61,46 @@ def _enough(evidence: Evidence) -> Check:
             f"a judgement wants {LEAST_ITEMS} of {LEAST_USERS}."
         )
         return Check(name, Outcome.INCONCLUSIVE, reason)
+    labels = evidence.confusion.get("candidate")
+    if labels is not None and sum(any(row) for row in labels) < 2:
+        reason = f"All {evidence.n} labels of the holdout are the same; one class tells nothing of telling apart."
+        return Check(name, Outcome.INCONCLUSIVE, reason)
     return Check(name, Outcome.PASS, f"{evidence.n} labels of {evidence.users} users, use {evidence.holdout_use}.")
 
 
 def _floors(evidence: Evidence, settings: PromotionSettings) -> list[Check]:
     return [
-        _absolute(f"floor {kpi}", kpi, _lower(evidence.arms["candidate"].get(kpi)), floor, at_least=True)
+        _absolute(f"floor {kpi}", kpi, measured.low if measured else None, floor, at_least=True)
         for kpi, floor in settings.floors.items()
+        for measured in [_measure(evidence, kpi)]
     ]
 
 
+def _measure(evidence: Evidence, kpi: str, arm: str = "candidate") -> Measure | None:
+    found = evidence.suites.get(kpi)
+    return found.arms.get(arm) if found else evidence.arms.get(arm, {}).get(kpi)
+
+
+def _difference(evidence: Evidence, kpi: str, other: str) -> Difference | None:
+    """The candidate's difference, or None where it was not measured or is no finite number with its bounds."""
+    suite = evidence.suites.get(kpi) if other == "champion" else None
+    return _finite(suite.difference if suite else evidence.differences.get(kpi, {}).get(other))
+
+
+def _relative(evidence: Evidence, kpi: str) -> Difference | None:
+    suite = evidence.suites.get(kpi)
+    return _finite(suite.relative if suite else evidence.relative.get(kpi))
+
+
+def _finite(found: Difference | None) -> Difference | None:
+    if found is None or not all(map(math.isfinite, (found.value, found.lower, found.upper))):
+        return None
+    return found
+
+
 def _lower(measure: Measure | None) -> float | None:
-    if measure is None:
+    """The lower bound where the KPI has one, else the value."""
+    if measure is None or not math.isfinite(measure.value):
         return None
     return measure.value if math.isnan(measure.low) else measure.low
 
@@ -69,9 +108,10 @@ def _lower(measure: Measure | None) -> float | None:
 def _primary(evidence: Evidence, settings: PromotionSettings, other: str) -> Check:
     kpi, least = settings.primary.kpi, settings.primary.min_gain
     name = f"{kpi} against {other}"
-    gain = evidence.differences[kpi][other]
-    if math.isnan(gain.value) or math.isnan(gain.lower):
-        return Check(name, Outcome.INCONCLUSIVE, f"{name} could not be computed on this holdout.")
+    gain = _difference(evidence, kpi, other)
+    if gain is None:
+        waive = f"; to waive it, leave {other} out of promotion.must_beat" if other in OPPONENTS else ""
+        return Check(name, Outcome.INCONCLUSIVE, f"{name} could not be computed on this holdout{waive}.")
     said = f"{name}: {_signed(gain.value)}, needs more than {_signed(least)}"
     if gain.lower > least:
         outcome, reason = Outcome.PASS, f"{said}; lower bound {_signed(gain.lower)}."
@@ -84,30 +124,85 @@ def _primary(evidence: Evidence, settings: PromotionSettings, other: str) -> Che
 
 
 def _guardrail(evidence: Evidence, guardrail: Guardrail) -> Check:
-    kpi, measured = guardrail.kpi, evidence.arms["candidate"].get(guardrail.kpi)
-    name = f"guardrail {kpi}"
+    """Every limit of a guardrail must hold; the one that binds speaks."""
+    name = f"guardrail {guardrail.kpi}"
+    suite = evidence.suites.get(guardrail.kpi)
+    if suite is not None and suite.missing:
+        reason = f"{name} could not be measured: {suite.missing}."
+        return Check(name, Outcome.INCONCLUSIVE, reason)
+    checks = _limits(name, evidence, guardrail)
+    return min(checks, key=lambda check: (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS).index(check.outcome))
+
+
+def _limits(name: str, evidence: Evidence, guardrail: Guardrail) -> list[Check]:
+    kpi, measured, checks = guardrail.kpi, _measure(evidence, guardrail.kpi), []
     if guardrail.max is not None:
-        return _absolute(name, kpi, measured.value if measured else None, guardrail.max, at_least=False)
+        value = measured.value if measured else None
+        checks.append(_absolute(name, kpi, value, guardrail.max, at_least=False))
     if guardrail.min is not None:
-        return _absolute(name, kpi, _lower(measured), guardrail.min, at_least=True)
-    difference = evidence.differences.get(kpi, {}).get("champion")
-    if guardrail.margin is None or difference is None or math.isnan(difference.lower):
-        return Check(name, Outcome.INCONCLUSIVE, f"{name} was not measured against the champion.")
-    return _not_worse(name, kpi, difference, guardrail.margin)
+        checks.append(_absolute(name, kpi, _lower(measured), guardrail.min, at_least=True))
+    if guardrail.margin is not None:
+        checks.append(_margin(name, evidence, kpi, guardrail.margin))
+    if guardrail.ratio is not None:
+        checks.append(_ratio(name, evidence, kpi, guardrail.ratio))
+    if guardrail.within is not None:
+        checks.append(_within(name, _relative(evidence, kpi), guardrail.within))
+    return checks
 
 
-def _not_worse(name: str, kpi: str, difference: Difference, margin: float) -> Check:
+def _margin(name: str, evidence: Evidence, kpi: str, margin: float) -> Check:
+    difference = _difference(evidence, kpi, "champion")
+    if difference is None:
+        return Check(name, Outcome.INCONCLUSIVE, f"{name} was not measured against the champion.", threshold=margin)
     better_up = HIGHER_IS_BETTER[kpi]
+    worse = -difference.value if better_up else difference.value
     harm = -difference.lower if better_up else difference.upper
     least_harm = -difference.upper if better_up else difference.lower
     doubtful = Outcome.FAIL if least_harm > margin else Outcome.INCONCLUSIVE
     outcome = Outcome.PASS if harm < margin else doubtful
-    reason = f"{name}: {_signed(difference.value)}, at worst {harm:.3f} worse, accepted {margin:.3f}."
-    return Check(name, outcome, reason, -difference.value if better_up else difference.value, harm, margin)
+    reason = f"{name}: {_signed(difference.value)}, at worst {harm:.3f} worse, accepted {margin:.3f}"
+    wanted = _wanted(evidence, kpi, margin) if outcome is Outcome.INCONCLUSIVE else ""
+    return Check(name, outcome, f"{reason}{wanted}.", worse, harm, margin)
+
+
+def _wanted(evidence: Evidence, kpi: str, margin: float) -> str:
+    """How many items the suite wants where its own cannot resolve the margin: errors shrink with the root of n."""
+    suite = evidence.suites.get(kpi)
+    if suite is None or not margin > 0 or not margin < suite.resolvable < math.inf:
+        return ""
+    items = math.ceil(suite.n * (suite.resolvable / margin) ** 2)
+    return f"; its {suite.n} items resolve {suite.resolvable:.3f}, it wants {items}"
+
+
+def _ratio(name: str, evidence: Evidence, kpi: str, ratio: float) -> Check:
+    if evidence.champion_is_base:
+        return Check(name, Outcome.PASS, f"{name}: the champion is the bare base model, so no ratio is judged.")
+    relative = _relative(evidence, kpi)
+    if relative is None:
+        return Check(name, Outcome.INCONCLUSIVE, f"{name} was not measured as a ratio to the champion's.")
+    found, worst, best = 1 + relative.value, 1 + relative.upper, 1 + relative.lower
+    doubtful = Outcome.FAIL if best > ratio else Outcome.INCONCLUSIVE
+    outcome = Outcome.PASS if worst <= ratio else doubtful
+    reason = f"{name}: {found:.2f} times the champion's, at worst {worst:.2f}, accepted {ratio:.2f}."
+    return Check(name, outcome, reason, found, worst, ratio)
+
+
+def _within(name: str, relative: Difference | None, share: float) -> Check:
+    if relative is None:
+        return Check(name, Outcome.INCONCLUSIVE, f"{name} was not measured as a share of the champion's.")
+    furthest = max(abs(relative.lower), abs(relative.upper))
+    outside = relative.lower > share or relative.upper < -share
+    doubtful = Outcome.FAIL if outside else Outcome.INCONCLUSIVE
+    outcome = Outcome.PASS if furthest <= share else doubtful
+    reason = (
+        f"{name}: {relative.value:+.1%} of the champion's, between {relative.lower:+.1%} and {relative.upper:+.1%}, "
+        f"accepted {share:.0%} either way."
+    )
+    return Check(name, outcome, reason, relative.value, furthest, share)
 
 
 def _absolute(name: str, kpi: str, value: float | None, limit: float, *, at_least: bool) -> Check:
-    if value is None or math.isnan(value):
+    if value is None or not math.isfinite(value):
         return Check(name, Outcome.INCONCLUSIVE, f"{name}: {kpi} was not measured.", None, None, limit)
     good = value >= limit if at_least else value <= limit
     word = "at least" if at_least else "at most"

@@ -1,7 +1,8 @@
 """Promotion and rollback: the one place that changes who serves.
 
 It owns the route of each model as a compare-and-swap beside its ledger row, in one transaction; it must
-not decide whether a change is right.
+not decide whether a change is right. Whatever a change ends (a canary, a holdback, a wait for approval)
+ends in its transaction too, so that no crash leaves a half of it.
 """
 
 import json
@@ -10,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from core.errors import Conflict, NotReady, UnknownModel, UnknownVersion
 from core.ledger import append
 from core.records import Decision, Route, Verdict, Version
 from core.store import Store, Transaction
+from eval.gatecode import gate_code
+from feedback import quarantine
 from serve.routing import ModelRoute, RoutingTable, Target
 from serve.switchboard import Switch, Switchboard
 
@@ -26,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # How long after a switch its failed requests are still counted as its own, in seconds.
 SETTLE_SECONDS = 2.0
+# After these, what the candidate was the first to learn from is reviewed before anything learns from it again.
+REFUSED = (Verdict.ROLLED_BACK, Verdict.REJECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,14 @@ class Engines(Protocol):
 
 
 Also = Callable[[Transaction], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A version whose newest data is to be reviewed: what it was made of and the other was not."""
+
+    version: int
+    beside: int
 
 
 def _nothing_else(_: Transaction) -> None:
@@ -105,7 +118,7 @@ class Promotion:
         """The model's route as it stands. Raises UnknownModel."""
         row = self.store.row("route_current", model=model)
         if row is None:
-            raise UnknownModel(f"There is no model {model!r}.", hint="See: loraloop models")
+            raise UnknownModel(f"There is no model {model[:64]!r}.", hint="See: loraloop models")
         return Route(**row)
 
     def version(self, model: str, number: int) -> Version:
@@ -127,9 +140,10 @@ class Promotion:
         for row in self.store.rows("routes_current"):
             route = Route(**row)
             canary = None if route.canary is None else self._target(route.model, route.canary)
+            held = self._target(route.model, route.previous) if route.holdback and route.previous is not None else None
             models[route.model] = ModelRoute(
                 self._target(route.model, route.champion), canary, route.share, route.salt,
-                tuple(loaded.get(route.model, ())),
+                tuple(loaded.get(route.model, ())), held, route.holdback,
             )  # fmt: skip
         return RoutingTable(engines, models)
 
@@ -145,9 +159,17 @@ class Promotion:
         rows = self.store.rows("versions_wanted")
         return [self.version(row["model"], row["version"]) for row in rows]
 
-    def start_canary(self, model: str, candidate: int, share: float, why: Why, also: Also) -> None:
-        """Lets a candidate serve a fixed share of users. A new salt draws the users afresh."""
-        route = self.route(model)
+    def start_canary(self, model: str, candidate: int, share: float, why: Why, also: Also, over: int) -> None:
+        """Lets a candidate serve a fixed share of users. A new salt draws the users afresh.
+
+        Raises Conflict when another version than `over`, which it was judged against, is the champion.
+        """
+        route = self._route_over(model, over)
+        if route.canary is not None:
+            raise Conflict(f"{model}@{route.canary} is the canary of {model} still.")
+        if route.holdback:
+            raise NotReady(f"{model}@{route.previous} is held back beside {model}@{route.champion}.",
+                           hint="A canary can start once the holdback has ended.")  # fmt: skip
         after = replace(route, canary=candidate, share=share, salt=secrets.token_hex(8))
         self._change(route, after, Verdict.CANARY_STARTED, candidate, why, also)
 
@@ -156,65 +178,132 @@ class Promotion:
         route = self.route(model)
         if route.canary != candidate:
             raise Conflict(f"{model}@{candidate} is not the canary of {model} any more.")
-        self._change(route, replace(route, canary=None, share=0.0), verdict, candidate, why, also)
+        suspect = Suspect(candidate, route.champion) if verdict in REFUSED else None
+        self._change(route, replace(route, canary=None, share=0.0), verdict, candidate, why, also, suspect)
 
-    def promote(self, model: str, version: int, why: Why, also: Also = _nothing_else) -> Switch:
-        """Makes a version the champion. Requests in flight finish where they are; new ones go to it."""
-        route = self.route(model)
+    def promote(self, model: str, version: int, why: Why, also: Also = _nothing_else, *, over: int | None = None,
+                holdback: float = 0.0) -> Switch:  # fmt: skip
+        """Makes a version the champion. Requests in flight finish where they are; new ones go to it.
+
+        The version before keeps the share `holdback` of users, those farthest from the canary's. Raises Conflict
+        when another version than `over`, which it was judged against, is the champion.
+        """
+        route = self.route(model) if over is None else self._route_over(model, over)
         if route.champion == version:
             raise NotReady(f"{model}@{version} is the champion already.")
-        after = replace(route, champion=version, canary=None, share=0.0, previous=route.champion)
+        after = replace(route, champion=version, canary=None, share=0.0, previous=route.champion, holdback=holdback)
         return self._change(route, after, Verdict.PROMOTED, version, why, also)
 
-    def roll_back(self, model: str, to: int | None, why: Why, also: Also = _nothing_else) -> Switch:
-        """Puts an earlier version back, by default the one that served before."""
+    def end_holdback(self, model: str, why: Why) -> None:
+        """The champion serves everyone: the version before is held back no longer."""
+        route = self.route(model)
+        if not route.holdback:
+            raise Conflict(f"Nothing is held back beside {model}@{route.champion} any more.")
+        self._change(route, replace(route, holdback=0.0), Verdict.CONFIRMED, route.champion, why)
+
+    def roll_back(self, model: str, to: int | None, why: Why, *, keep_data: bool = False) -> Switch:
+        """Puts an earlier version back, by default the one that served before.
+
+        What the version that leaves was the first to learn from goes to quarantine, unless `keep_data`.
+        """
         route = self.route(model)
         target = route.previous if to is None else to
         if target is None:
             raise NotReady(f"{model} has had no other champion.", hint=f"See: loraloop versions {model}")
         if target == route.champion:
             raise NotReady(f"{model}@{target} is the champion already.")
-        after = replace(route, champion=target, canary=None, share=0.0, previous=route.champion)
-        return self._change(route, after, Verdict.ROLLED_BACK, target, why, also)
+        after = replace(route, champion=target, canary=None, share=0.0, previous=route.champion, holdback=0.0)
+        suspect = None if keep_data else Suspect(route.champion, target)
+        return self._change(route, after, Verdict.ROLLED_BACK, target, why, suspect=suspect)
 
     def note(self, model: str, candidate: int | None, verdict: Verdict, why: Why,
              also: Also = _nothing_else) -> Decision:  # fmt: skip
         """A decision that changes nobody's route: kept, inconclusive, skipped, failed, awaiting approval."""
         champion = self.route(model).champion
         decision = self._decision(model, champion, candidate, verdict, why)
+        suspect = Suspect(candidate, champion) if candidate is not None and verdict in REFUSED else None
         with self.store.transaction() as transaction:
-            append(transaction, decision)
+            self._seal(transaction, decision, suspect)
             also(transaction)
         return decision
+
+    def recover(self) -> None:
+        """Writes the event row of each switch that a control which stopped could not see through."""
+        for row in self.store.rows("switches_unfinished"):
+            reason = f"Control was stopped during the switch to {row['model']}@{row['champion']}, which serves since."
+            live = {"decision": row["decision_id"], "complete": False}
+            why = Why(reason, "restart", "control", run_id=row["run_id"], live=live)
+            event = self._decision(row["model"], row["from_version"], row["champion"], Verdict.SWITCHED, why)
+            with self.store.transaction() as transaction:
+                append(transaction, event)
+
+    def _route_over(self, model: str, champion: int) -> Route:
+        route = self.route(model)
+        if route.champion != champion:
+            raise Conflict(f"It was judged against {model}@{champion}, but {model}@{route.champion} serves now.",
+                           hint="Retrain: the next candidate is judged against what serves.")  # fmt: skip
+        return route
 
     def _target(self, model: str, number: int) -> Target:
         return Target(number, self.version(model, number).engine_name)
 
-    def _change(self, before: Route, after: Route, verdict: Verdict, version: int, why: Why, also: Also) -> Switch:
+    def _change(self, before: Route, after: Route, verdict: Verdict, version: int, why: Why,
+                also: Also = _nothing_else, suspect: Suspect | None = None) -> Switch:  # fmt: skip
         decision = self._decision(before.model, before.champion, version, verdict, why)
+        serving = [number for number in (after.champion, after.canary) if number is not None]
         # Engines hold what will serve until the route that wants it stands; whoever unloads waits for that.
-        with self.engines.holding(self.version(after.model, after.champion)), self.store.transaction() as transaction:
+        with ExitStack() as stack:
+            for number in serving:
+                stack.enter_context(self.engines.holding(self.version(after.model, number)))
+            transaction = stack.enter_context(self.store.transaction())
             rows = transaction.rows("route_current", model=before.model)
             if rows[0]["rev"] != before.rev:
                 raise Conflict(f"The route of {before.model} was changed meanwhile.", hint="Look again, then retry.")
-            append(transaction, decision)
+            self._seal(transaction, decision, suspect)
             self._write(transaction, replace(after, rev=before.rev + 1), decision.id)
+            if before.holdback:  # no change leaves one as it is; what comes also may begin another
+                transaction.run("holdback_close", model=before.model, time=self.clock())
             also(transaction)
+            self._withdraw(transaction, before, after, why)
         self.publish()
         return self._follow(decision, before, after)
+
+    def _seal(self, transaction: Transaction, decision: Decision, suspect: Suspect | None) -> None:
+        """Adds the row to the ledger; it says what it sends to quarantine."""
+        if suspect is not None:
+            held = quarantine.hold(transaction, decision.model, version=suspect.version, beside=suspect.beside,
+                                   decision_id=decision.id, time=decision.time)  # fmt: skip
+            if held is not None:
+                decision = replace(decision, live=decision.live | {"quarantine": held})
+        append(transaction, decision)
+
+    def _withdraw(self, transaction: Transaction, before: Route, after: Route, why: Why) -> None:
+        """Closes the canary and the waits for approval that the new route leaves no room for."""
+        now = self.clock()
+        if before.canary is not None and after.canary is None:
+            transaction.run("canary_close_of", model=before.model, time=now)
+        elif before.champion == after.champion:
+            return
+        reason = f"Withdrawn, for the route of {before.model} was changed by {why.actor}: {why.reason}"
+        for run in transaction.rows("runs_before_a_switch", model=before.model):
+            about = Why(reason, why.trigger, why.actor, run_id=run["id"])
+            append(
+                transaction, self._decision(before.model, after.champion, run["candidate"], Verdict.WITHDRAWN, about)
+            )
+            transaction.run("run_state", id=run["id"], state="finished", time=now, reason=reason)
 
     def _write(self, transaction: Transaction, route: Route, decision_id: str | None) -> None:
         transaction.run(
             "route_add", model=route.model, rev=route.rev, time=self.clock(), champion=route.champion,
             canary=route.canary, share=route.share, previous=route.previous, salt=route.salt,
-            decision_id=decision_id,
+            decision_id=decision_id, holdback=route.holdback,
         )  # fmt: skip
 
     def _decision(self, model: str, champion: int, version: int | None, verdict: Verdict, why: Why) -> Decision:
         return Decision(
             id=new_id("dec"), time=self.clock(), model=model, from_version=champion, to_version=version,
             verdict=verdict, reason=why.reason, trigger=why.trigger, actor=why.actor, comment=why.comment,
-            run_id=why.run_id, evidence=why.evidence, lineage=why.lineage, live=why.live,
+            run_id=why.run_id, evidence=why.evidence, lineage=why.lineage, live=why.live, gate_code=gate_code(),
         )  # fmt: skip
 
     def _follow(self, decision: Decision, before: Route, after: Route) -> Switch:

@@ -1,6 +1,6 @@
-"""The watch over canaries: looks at live feedback, asks the gate, and acts on its answer.
+"""The watch over live tests: looks at what users say of canaries and holdbacks, asks the gates, acts on the answer.
 
-It owns counting users in the store and the order of what follows a verdict; the verdict is the gate's.
+It owns counting users in the store and which step follows a verdict; the verdict is the gate's.
 """
 
 import json
@@ -12,31 +12,24 @@ from datetime import datetime
 from typing import Any
 
 from core.clock import Clock
+from core.errors import LoraLoopError
 from core.records import Verdict
 from core.settings import ModelSettings
 from core.store import Store, Transaction
 from eval.canary import ArmCounts, Look, Plan, look
+from eval.holdback import HoldbackLook, look_back
 from eval.judgement import Outcome
 from eval.promotion import Promotion, Why
+from eval.record import plain_checks
+from eval.steps import Steps
 
 log = logging.getLogger(__name__)
 
-LEAST_SD = 0.05
-UNKNOWN_SD = 0.5
-LEAST_HISTORY_USERS = 10
 NOBODY = ArmCounts(0, 0, 0.0, 0.0, 0.0, 0.0, 0)
 
 
-def score_sd(store: Store, model: str, before: datetime) -> float:
-    """Deviation of users' mean scores before a canary; it tunes the sequence and never makes it invalid."""
-    row = store.row("score_history", model=model, before=before)
-    if row is None or row["users"] < LEAST_HISTORY_USERS or row["sd"] is None:
-        return UNKNOWN_SD
-    return max(float(row["sd"]), LEAST_SD)
-
-
 def count(store: Store, canary: dict[str, Any]) -> tuple[ArmCounts, ArmCounts]:
-    """(control, canary) as of now. Requests without a sticky key are left out: they have no user."""
+    """(control, candidate) as of now. Requests without a sticky key are left out: they have no user."""
     rows = store.rows(
         "canary_arms", model=canary["model"], control=canary["control"], candidate=canary["candidate"],
         since=canary["started"],
@@ -45,21 +38,39 @@ def count(store: Store, canary: dict[str, Any]) -> tuple[ArmCounts, ArmCounts]:
     return found.get(canary["control"], NOBODY), found.get(canary["candidate"], NOBODY)
 
 
-class CanaryWatch:
-    """Looks at every open canary."""
+def latencies(store: Store, model: str, control: int, candidate: int, since: datetime) -> dict[str, Any]:
+    """Median and 95th percentile by arm, in milliseconds; an arm without an answer is left out."""
+    arms = {control: "control", candidate: "canary"}
+    rows = store.rows("arm_latency", model=model, old=control, new=candidate, since=since)
+    return {arms[row["version"]]: {name: round(row[name], 1) for name in ("p50_ms", "p95_ms")} for row in rows}
 
-    def __init__(self, *, store: Store, promotion: Promotion, models: dict[str, ModelSettings], clock: Clock) -> None:
+
+class Watch:
+    """Looks at every live test that is open."""
+
+    def __init__(self, *, store: Store, promotion: Promotion, steps: Steps, models: dict[str, ModelSettings],
+                 clock: Clock) -> None:  # fmt: skip
         self.store = store
         self.promotion = promotion
+        self.steps = steps
         self.models = models
         self.clock = clock
 
     def look_at_all(self) -> None:
-        """One look at each open canary, and what follows from it."""
+        """One look at each, and what follows from it; one that cannot be acted on now is looked at again."""
         for canary in self.store.rows("canaries_open"):
-            self._look(canary)
+            self._try(self._look_at_canary, canary)
+        for held in self.store.rows("holdbacks_open"):
+            self._try(self._look_at_holdback, held)
+        self.steps.lapse()
 
-    def _look(self, canary: dict[str, Any]) -> None:
+    def _try(self, work: Callable[[dict[str, Any]], None], row: dict[str, Any]) -> None:
+        try:
+            work(row)
+        except LoraLoopError as error:
+            log.error("%s, run %s: %s", row["model"], row["run_id"], error)
+
+    def _look_at_canary(self, canary: dict[str, Any]) -> None:
         settings = self.models[canary["model"]].promotion.canary
         if settings is None:
             self._end(canary, Verdict.INCONCLUSIVE, Why("The canary was switched off in the settings.", "settings"))
@@ -68,56 +79,74 @@ class CanaryWatch:
         minutes = (self.clock() - canary["started"]).total_seconds() / 60
         plan = Plan(canary["share"], canary["score_sd"])
         found = look(control, candidate, plan, settings, minutes=minutes)
-        numbers = self._keep(canary, control, candidate, found)
+        numbers = _numbers(control, candidate, found) | {"line": found.line, "share": canary["share"]}
+        self._keep(canary, found, numbers)
         self._act(canary, found, numbers)
 
-    def _keep(self, canary: dict[str, Any], control: ArmCounts, candidate: ArmCounts, found: Look) -> dict[str, Any]:
-        numbers = {
-            "control": asdict(control),
-            "canary": asdict(candidate),
-            "difference": found.difference,
-            "half_width": found.half_width if math.isfinite(found.half_width) else None,
-            "line": found.line,
-            "ln_harm": found.harm if math.isfinite(found.harm) else None,
-            "sample_ratio_p": found.sample_ratio_p,
-            "share": canary["share"],
-        }
+    def _keep(self, canary: dict[str, Any], found: Look, numbers: dict[str, Any]) -> None:
         last = self.store.row("canary_last_look", run_id=canary["run_id"])
         if last is None or json.loads(last["body"]) != numbers:
             self.store.run(
                 "canary_look_add", run_id=canary["run_id"], look=(last["look"] if last else 0) + 1, time=self.clock(),
                 verdict=str(found.judgement.outcome), reason=found.judgement.reason, body=json.dumps(numbers),
             )  # fmt: skip
-        return numbers
 
     def _act(self, canary: dict[str, Any], found: Look, numbers: dict[str, Any]) -> None:
         outcome = found.judgement.outcome
-        if outcome is Outcome.WAIT:
-            return
+        if outcome is Outcome.WAIT or (outcome is not Outcome.FAIL and canary["state"] == "awaiting_approval"):
+            return  # while a person thinks it over, only harm still counts
+        model, control, candidate = canary["model"], canary["control"], canary["candidate"]
         kept = json.loads(canary["decision"])
+        live = numbers | {
+            "latency": latencies(self.store, model, control, candidate, canary["started"]),
+            "rollback_target": control,
+            "gate": plain_checks(found.judgement),
+        }
         why = Why(
             found.judgement.reason, "canary", run_id=canary["run_id"], evidence=kept["evidence"],
-            lineage=kept["lineage"], live=numbers,
+            lineage=kept["lineage"], live=live,
         )  # fmt: skip
         if outcome is Outcome.FAIL:
             self._end(canary, Verdict.ROLLED_BACK, why)
         elif outcome is Outcome.INCONCLUSIVE:
             self._end(canary, Verdict.INCONCLUSIVE, why)
-        elif self.models[canary["model"]].promotion.mode == "approve":
-            closing = self._closing(canary, "awaiting_approval", None)
-            self.promotion.note(canary["model"], canary["candidate"], Verdict.AWAITING_APPROVAL, why, closing)
         else:
-            closing = self._closing(canary, "finished", why.reason)
-            self.promotion.promote(canary["model"], canary["candidate"], why, closing)
+            self.steps.passed_canary(model, candidate, control, why)
 
     def _end(self, canary: dict[str, Any], verdict: Verdict, why: Why) -> None:
-        closing = self._closing(canary, "finished", why.reason)
-        self.promotion.end_canary(canary["model"], canary["candidate"], verdict, why, closing)
-
-    def _closing(self, canary: dict[str, Any], state: str, reason: str | None) -> Callable[[Transaction], None]:
         def close(transaction: Transaction) -> None:
-            now = self.clock()
-            transaction.run("canary_close", run_id=canary["run_id"], time=now)
-            transaction.run("run_state", id=canary["run_id"], state=state, time=now, reason=reason)
+            transaction.run("run_state", id=canary["run_id"], state="finished", time=self.clock(), reason=why.reason)
 
-        return close
+        self.promotion.end_canary(canary["model"], canary["candidate"], verdict, why, close)
+
+    def _look_at_holdback(self, held: dict[str, Any]) -> None:
+        model, old, new = held["model"], held["held"], held["promoted"]
+        settings = self.models[model].promotion.holdback
+        if settings is None:
+            self.promotion.end_holdback(model, Why("The holdback was switched off in the settings.", "settings"))
+            return
+        before, after = count(self.store, held | {"control": old, "candidate": new})
+        plan = Plan(1 - held["share"], held["score_sd"])
+        over = self.clock() >= held["until"]
+        found = look_back(before, after, plan, settings, over=over)
+        numbers = _numbers(before, after, found) | {"line": 0.0, "share": plan.share, "reason": found.judgement.reason}
+        self.store.run("holdback_look", run_id=held["run_id"], time=self.clock(), numbers=json.dumps(numbers))
+        if found.judgement.outcome is Outcome.WAIT:
+            return
+        live = numbers | {"latency": latencies(self.store, model, old, new, held["started"])}
+        why = Why(found.judgement.reason, "holdback", run_id=held["run_id"], live=live)
+        if found.judgement.outcome is Outcome.FAIL:
+            self.promotion.roll_back(model, old, why)
+        else:
+            self.promotion.end_holdback(model, why)
+
+
+def _numbers(control: ArmCounts, canary: ArmCounts, found: Look | HoldbackLook) -> dict[str, Any]:
+    return {
+        "control": asdict(control),
+        "canary": asdict(canary),
+        "difference": found.difference,
+        "half_width": found.half_width if math.isfinite(found.half_width) else None,
+        "ln_harm": found.harm if math.isfinite(found.harm) else None,
+        "sample_ratio_p": found.sample_ratio_p,
+    }

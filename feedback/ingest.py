@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 
 from core.clock import Clock, utc_now
 from core.errors import RowRefused
-from core.records import Feedback, Interaction, Revocation
+from core.records import Feedback, Interaction, Revocation, StoredCompletion
 from core.spool import read_frames
 from core.store import Store, Transaction
 from core.wire import Record, decode_all
@@ -74,7 +74,9 @@ def _take(store: Store, piece: Piece, clock: Clock) -> tuple[bool, int]:
         first, second = piece.halves()
         taken, end = _take(store, first, clock)
         return _take(store, second, clock) if taken else (taken, end)
-    log.error("spool %s/%d: the frame at byte %d is set aside: %s", piece.spool, piece.segment, piece.offset, reason)
+    # The reason may quote what users said; it stands in the store alone.
+    kind = reason.partition(":")[0]
+    log.error("spool %s/%d: the frame at byte %d is set aside: %s", piece.spool, piece.segment, piece.offset, kind)
     return _advance(store, piece, letter)
 
 
@@ -92,6 +94,7 @@ def _advance(store: Store, piece: Piece, rows: Callable[[Transaction], None]) ->
 def insert(transaction: Transaction, records: Sequence[Record]) -> None:
     """Adds records; one that is known by its id already adds nothing."""
     transaction.run_many("interaction_add", [_interaction(r) for r in records if isinstance(r, Interaction)])
+    transaction.run_many("stored_add", [_stored(r) for r in records if isinstance(r, StoredCompletion)])
     transaction.run_many("feedback_add", [_feedback(r) for r in records if isinstance(r, Feedback)])
     revoked = [r for r in records if isinstance(r, Revocation)]
     transaction.run_many("revocation_add", [{"feedback_id": r.feedback_id, "time": r.time} for r in revoked])
@@ -102,6 +105,11 @@ def insert(transaction: Transaction, records: Sequence[Record]) -> None:
 def _interaction(record: Interaction) -> dict[str, Any]:
     request = orjson.dumps(record.request).decode() if record.request is not None else None
     return asdict(record) | {"request": request}
+
+
+def _stored(record: StoredCompletion) -> dict[str, Any]:
+    plain = {"metadata": orjson.dumps(record.metadata).decode(), "completion": orjson.dumps(record.completion).decode()}
+    return asdict(record) | plain
 
 
 def _feedback(record: Feedback) -> dict[str, Any]:

@@ -44,12 +44,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What stands in a snapshot and what was left out, by reason."""
+    """What stands in a snapshot and what was left out, by reason.
+
+    `signals` counts all feedback by type, `by_signal` the rows made of it and their users.
+    """
 
     rows: dict[str, int]
     users: dict[str, int]
     labels: dict[str, int]
     signals: dict[str, int]
+    by_signal: dict[str, dict[str, int]]
     left_out: dict[str, int]
 
 
@@ -120,13 +124,24 @@ def _normal(row: Row) -> str:
 
 def take(store: Store, model: str, settings: ModelSettings, *, run_id: str, folder: Path, clock: Clock) -> Snapshot:
     """Makes the snapshot of everything known now, on disk and in the store; the same rows give the same one."""
-    rows, left_out = curate(store.rows("label_votes", model=model), settings)
+    votes = store.rows("label_votes", model=model)
+    trusted = [vote for vote in votes if not vote["quarantined"]]
+    rows, left_out = curate(trusted, settings)
+    if len(trusted) < len(votes):
+        left_out["in quarantine"] = len(votes) - len(trusted)
     signals = {row["type"]: row["n"] for row in store.rows("feedback_by_type", model=model)}
     report = Report(
         rows=dict(Counter(row.bucket for row in rows)),
         users=dict(Counter(bucket for _, bucket in {(row.user, row.bucket) for row in rows})),
         labels=dict(Counter(row.label for row in rows)),
         signals=signals,
+        by_signal={
+            signal: {
+                "rows": sum(row.signal == signal for row in rows),
+                "users": len({row.user for row in rows if row.signal == signal}),
+            }
+            for signal in sorted({row.signal for row in rows})
+        },
         left_out=dict(left_out),
     )
     digest = hashlib.sha256()
@@ -178,6 +193,4 @@ def _write(rows: Sequence[Row], report: Report, target: Path) -> None:
 
 def read(path: Path) -> list[Row]:
     """The rows of a snapshot's folder."""
-    return [
-        Row(**(entry | {"prompt": from_json(entry["prompt"])})) for entry in pq.read_table(path / ROWS).to_pylist()
-    ]
+    return [Row(**(entry | {"prompt": from_json(entry["prompt"])})) for entry in pq.read_table(path / ROWS).to_pylist()]

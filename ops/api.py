@@ -1,19 +1,18 @@
 """The ops API of control: what the command line and other programs read and do.
 
-Handlers are thin: they parse, call a view or promotion, and render.
+Handlers are thin: they parse, call a view, promotion or the steps, and render.
 """
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import NotReady, UnknownModel
 from core.http import json_body
-from core.records import Verdict
-from core.store import Transaction
+from eval import review
 from eval.promotion import Why
 from ops import views
 from ops.control import Control
@@ -22,17 +21,21 @@ Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 
 class Said(BaseModel):
-    """Who does something, and why; both go into the ledger."""
+    """Why something is done, and on whose behalf, as the caller says. Who does it is the key: see `signed`."""
 
     model_config = ConfigDict(extra="forbid")
-    actor: str = Field("api", max_length=128)
+    actor: str = Field("", max_length=128)
     comment: str = Field("", max_length=2000)
 
 
 class RollBack(Said):
-    """Where to roll back to; none: to the version that served before."""
+    """Where to roll back to; none: to the version that served before.
+
+    Unless `keep_data`, what the version that leaves was the first to learn from goes to quarantine.
+    """
 
     to: int | None = Field(None, ge=0)
+    keep_data: bool = False
 
 
 class Promote(Said):
@@ -41,9 +44,34 @@ class Promote(Said):
     version: int = Field(ge=0)
 
 
-SaidBody = Annotated[Said, Depends(json_body(Said))]
-RollBackBody = Annotated[RollBack, Depends(json_body(RollBack))]
-PromoteBody = Annotated[Promote, Depends(json_body(Promote))]
+class Reject(Said):
+    """Who turns a candidate away, and why; without a reason nobody learns from it."""
+
+    comment: str = Field(min_length=1, max_length=2000)
+
+
+Spoken = TypeVar("Spoken", bound=Said)
+
+
+def signed(said: Spoken, request: Request) -> Spoken:
+    """What was said with the key that was verified as its actor; whom the caller named stands in the comment."""
+    comment = " ".join(part for part in (f"(on behalf of {said.actor})" if said.actor else "", said.comment) if part)
+    return said.model_copy(update={"actor": f"key:{request.state.key_id}", "comment": comment})
+
+
+def _body(model: type[Spoken]) -> Any:
+    parse = json_body(model)
+
+    async def read(request: Request) -> Spoken:
+        return signed(await parse(request), request)
+
+    return Depends(read)
+
+
+SaidBody = Annotated[Said, _body(Said)]
+RollBackBody = Annotated[RollBack, _body(RollBack)]
+PromoteBody = Annotated[Promote, _body(Promote)]
+RejectBody = Annotated[Reject, _body(Reject)]
 
 
 def create_reading_router(control: Control) -> APIRouter:
@@ -93,6 +121,16 @@ def create_reading_router(control: Control) -> APIRouter:
         """Counts of feedback by model and type."""
         return views.feedback(store, model)
 
+    @router.get("/quarantine")
+    def quarantines(model: str | None = None) -> list[views.View]:
+        """Quarantines with how many votes of how many users are in each."""
+        return views.quarantines(store, model)
+
+    @router.get("/quarantine/{identity}")
+    def quarantine(identity: str, limit: Limit = 1000) -> views.View:
+        """One quarantine with its votes."""
+        return views.quarantine(store, identity, limit)
+
     @router.get("/ledger")
     def ledger(head: str | None = None) -> views.View:
         """Whether the ledger is whole, and a head that was once sent out is in it."""
@@ -104,7 +142,7 @@ def create_reading_router(control: Control) -> APIRouter:
 def create_acting_router(control: Control) -> APIRouter:
     """Routes under /api that change what serves."""
     router = APIRouter(prefix="/api")
-    promotion = control.promotion
+    promotion, steps, store = control.promotion, control.steps, control.store
 
     @router.post("/models/{model}/retrain", status_code=202)
     def retrain(model: str, said: SaidBody) -> dict[str, Any]:
@@ -118,57 +156,34 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/rollback")
     async def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
-        """Put an earlier version back, by default the one before."""
-        why = _why(f"Rolled back by {said.actor}.", said)
-        return asdict(await asyncio.to_thread(promotion.roll_back, model, said.to, why))
+        """Put an earlier version back, by default the one before; the newest data of the other may be quarantined."""
+        why = Why(f"Rolled back by {said.actor}.", "person", said.actor, said.comment)
+        done = await asyncio.to_thread(promotion.roll_back, model, said.to, why, keep_data=said.keep_data)
+        return asdict(done) | {"quarantine": views.quarantined_by_last(store, model)}
 
     @router.post("/models/{model}/promote")
     async def promote(model: str, said: PromoteBody) -> dict[str, Any]:
         """Put a version in service past the gate."""
-        why = _why(f"Put in service by {said.actor}, past the gate.", said)
-        return asdict(await asyncio.to_thread(promotion.promote, model, said.version, why))
+        return asdict(await asyncio.to_thread(steps.promote_by_hand, model, said.version, said.actor, said.comment))
 
     @router.post("/promotions/{identity}/approve")
     async def approve(identity: str, said: SaidBody) -> dict[str, Any]:
-        """Let the candidate that waits take over."""
-        run, wanted = _awaiting(control, identity)
-        why = _why(wanted["reason"], said, wanted)
-        closing = _closing(control, run["id"], why.reason)
-        return asdict(await asyncio.to_thread(promotion.promote, run["model"], run["candidate"], why, closing))
+        """Let the candidate that waits go on."""
+        return await asyncio.to_thread(steps.approve, identity, said.actor, said.comment)
 
     @router.post("/promotions/{identity}/reject")
-    async def reject(identity: str, said: SaidBody) -> dict[str, Any]:
+    async def reject(identity: str, said: RejectBody) -> dict[str, Any]:
         """Turn the candidate that waits away."""
-        run, wanted = _awaiting(control, identity)
-        why = _why(f"Rejected by {said.actor}.", said, wanted)
-        closing = _closing(control, run["id"], why.reason)
-        model, candidate = run["model"], run["candidate"]
-        if promotion.route(model).canary == candidate:
-            await asyncio.to_thread(promotion.end_canary, model, candidate, Verdict.REJECTED, why, closing)
-        else:
-            promotion.note(model, candidate, Verdict.REJECTED, why, closing)
-        return {"model": model, "version": candidate, "verdict": str(Verdict.REJECTED)}
+        return await asyncio.to_thread(steps.reject, identity, said.actor, said.comment)
+
+    @router.post("/quarantine/{identity}/release")
+    def release(identity: str, said: SaidBody) -> views.View:
+        """Let the data of a quarantine be learnt from."""
+        return review.decide(promotion, identity, "released", actor=said.actor, comment=said.comment)
+
+    @router.post("/quarantine/{identity}/reject")
+    def discard(identity: str, said: SaidBody) -> views.View:
+        """Leave the data of a quarantine out for good."""
+        return review.decide(promotion, identity, "rejected", actor=said.actor, comment=said.comment)
 
     return router
-
-
-def _why(reason: str, said: Said, wanted: views.View | None = None) -> Why:
-    kept = wanted or {"run_id": None, "evidence": {}, "lineage": {}, "live": {}}
-    return Why(
-        reason, "person", said.actor, said.comment, kept["run_id"], kept["evidence"], kept["lineage"], kept["live"]
-    )
-
-
-def _awaiting(control: Control, identity: str) -> tuple[views.View, views.View]:
-    wanted = views.decision(control.store, identity)
-    run = control.store.row("run_awaiting", id=wanted["run_id"])
-    if wanted["verdict"] != Verdict.AWAITING_APPROVAL or run is None:
-        raise NotReady(f"Decision {identity} waits for nobody.", hint="See: loraloop promotions")
-    return run, wanted
-
-
-def _closing(control: Control, run_id: str, reason: str) -> Any:
-    def close(transaction: Transaction) -> None:
-        transaction.run("run_state", id=run_id, state="finished", time=control.clock(), reason=reason)
-
-    return close

@@ -10,6 +10,8 @@ from core.keyring import Keyring
 from core.settings import Settings
 from core.store import Store
 from eval.promotion import Promotion
+from eval.steps import Steps
+from eval.watch import Watch
 from retrain.scheduler import Scheduler
 from serve.reconciler import EngineState, Reconciler
 from serve.switchboard import Switchboard
@@ -36,9 +38,9 @@ class Engines:
         self.promotion.publish()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Control:
-    """Everything that control's routes and pages need."""
+    """Everything that control's routes and pages need. Nothing of it is ever exchanged but the settings."""
 
     settings: Settings
     store: Store
@@ -47,3 +49,13 @@ class Control:
     engines: Engines
     clock: Clock
     keyring: Keyring
+    steps: Steps
+    watch: Watch
+
+    def take(self, settings: Settings) -> None:
+        """Goes on by other settings. Raises SettingsError before anything changed."""
+        self.scheduler.take(settings)
+        self.scheduler.cycle.settings = settings
+        self.steps.models = self.watch.models = settings.models
+        self.settings = settings
+        self.promotion.adopt(list(settings.models))

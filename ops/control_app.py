@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -17,6 +18,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from core import logs
 from core.basemodel import BaseModel
 from core.clock import Clock, utc_now
 from core.http import install_errors, is_let_in, require_key
@@ -25,19 +27,22 @@ from core.keys import Scope
 from core.settings import Settings, is_loopback
 from core.store import Store
 from eval.promotion import Promotion
-from eval.watch import CanaryWatch
+from eval.steps import Steps
+from eval.watch import Watch
 from feedback import ingest
-from ops import api, backup, exports, imports, keys, notifications, signals
+from ops import api, backup, exports, imports, keys, notifications, reload, signals
 from ops.console import pages
 from ops.control import Control, Engines
 from ops.notifications import Notifier
+from ops.reload import CONTROL, Reloader
 from ops.targets import targets
 from retrain.cycle import Cycle
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
-from serve import selfcheck, switchboard
+from serve import selfcheck, shelf, switchboard
 from serve.access import Access, create_access
 from serve.reconciler import Reconciler
+from serve.shelf import Shelf
 from serve.switchboard import Switchboard
 from serve.vllm import VllmClient
 
@@ -64,17 +69,19 @@ def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
     reconciler = Reconciler(clients, base_name=base.name, self_check=self_check)
     promotion = Promotion(store=store, board=board, engines=reconciler, base_name=base.name, clock=clock)
     engines = Engines(reconciler, promotion, board)
+    steps = Steps(store=store, promotion=promotion, models=settings.models, clock=clock)
     cycle = Cycle(
-        settings=settings, store=store, base=base, promotion=promotion, reconciler=reconciler, trainer=Trainer(),
-        clock=clock,
+        settings=settings, store=store, base=base, promotion=promotion, steps=steps, reconciler=reconciler,
+        trainer=Trainer(), clock=clock,
     )  # fmt: skip
-    watch = CanaryWatch(store=store, promotion=promotion, models=settings.models, clock=clock)
-    scheduler = Scheduler(settings=settings, store=store, cycle=cycle, watch=watch.look_at_all, reconcile=engines.look)
-    return Control(settings, store, promotion, scheduler, engines, clock, keyring)
+    watch = Watch(store=store, promotion=promotion, steps=steps, models=settings.models, clock=clock)
+    scheduler = Scheduler(settings=settings, store=store, cycle=cycle, steps=steps, watch=watch.look_at_all,
+                          reconcile=engines.look)  # fmt: skip
+    return Control(settings, store, promotion, scheduler, engines, clock, keyring, steps, watch)
 
 
-def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -> FastAPI:
-    """Control's app: it schedules as long as it lives."""
+def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, config: Path | None = None) -> FastAPI:
+    """Control's app: it schedules as long as it lives. `config` is the file that a reload reads."""
     told = targets(settings)
     control = assemble(settings, base, clock)
     notifier = Notifier(store=control.store, targets=told, verdicts=settings.notifications.verdicts,
@@ -83,6 +90,7 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         control.promotion.adopt(list(settings.models))
+        control.promotion.recover()
         control.scheduler.cycle.recover()
         control.scheduler.start()
         notifier.start()
@@ -101,6 +109,14 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver"])
     app.state.control = control
     access = create_access(settings, keys=lambda: control.keyring.grants, clock=clock)
+
+    def take(new: Settings) -> None:
+        control.take(new)
+        notifier.want(new.notifications.verdicts)
+        access.let_anyone(new.access == "open")
+        logs.change(new.logs)
+
+    app.state.reloader = Reloader(config, settings, CONTROL, take)
     _add_routes(app, control, notifier, access)
     _add_signals(app, control, access)
     return app
@@ -115,6 +131,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Acce
     internal = wants(Scope.INTERNAL)
     app.include_router(switchboard.create_router(control.promotion.board), dependencies=internal)
     app.include_router(ingest.create_router(control.store), dependencies=internal)
+    app.include_router(shelf.create_router(Shelf(control.store, control.clock)), dependencies=internal)
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(api.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(api.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
@@ -125,6 +142,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Acce
     app.include_router(exports.create_export_router(control.store), dependencies=wants(Scope.ADMIN))
     app.include_router(exports.create_import_router(control.store, control.clock), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(imports.create_router(control), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(reload.create_router(app.state.reloader), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(pages.create_router(control), dependencies=wants(Scope.OPS_READ, pages=True))
 
 

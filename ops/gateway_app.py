@@ -7,6 +7,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from fastapi import Depends, FastAPI, Request, Response
@@ -14,6 +17,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette import types as asgi
 
+from core import logs
 from core.clock import Clock, utc_now
 from core.http import install_errors, is_let_in, require_key
 from core.keys import Scope
@@ -21,16 +25,24 @@ from core.settings import Settings
 from core.spool import SpoolWriter
 from feedback import routes as feedback_routes
 from feedback.signals import MAX_BATCH, Signal
-from serve import openai, schema
+from ops import reload
+from ops.reload import GATEWAY, Reloader
+from serve import openai, schema, stored
 from serve.access import Access, create_access
+from serve.accesslog import AccessLog
 from serve.capture import Recorder
 from serve.completions import ENDPOINTS, Completions
+from serve.http1 import Client
 from serve.metrics import Metrics
 from serve.shipping import Shipper
+from serve.stored import StoredCompletions
 from serve.tables import TableKeeper
 from serve.upstream import Upstream
 
-CONNECTIONS = 1024
+if TYPE_CHECKING:  # OpenTelemetry is loaded where it is on
+    from serve.tracing import Tracing
+
+CONNECT_SECONDS = 5
 # An external engine, as stock vLLM, closes an idle connection after 5 s; ours must be gone before that.
 KEEPALIVE_SECONDS = 4
 
@@ -48,8 +60,22 @@ class GatewayApp(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
-    """The gateway's app. It takes a table and ships its spool as long as it lives."""
+class ObservedApp(GatewayApp):
+    """A gateway whose requests pass what logs or traces them; only where one of both is on."""
+
+    front: asgi.ASGIApp
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """One ASGI request."""
+        await self.front(scope, receive, send)
+
+
+def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing | None" = None,
+               config: Path | None = None) -> FastAPI:  # fmt: skip
+    """The gateway's app. It takes a table and ships its spool as long as it lives.
+
+    `config` is the file that a reload reads.
+    """
     gateway = settings.gateway
     folder = settings.data / "gateways" / gateway.name
     key = settings.keys.internal.get_secret_value() if settings.keys.internal else ""
@@ -59,21 +85,19 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=5)
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS)
-        # Engines set no cookies, and each header that aiohttp would add by itself costs time on every request.
-        async with aiohttp.ClientSession(
-            timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-        ) as session:
+        client = Client(timeout_s=gateway.request_timeout_s, connect_s=CONNECT_SECONDS, keep_s=KEEPALIVE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=CONNECT_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
             control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
             tables = TableKeeper(**control, cache=folder / "routes.json")
             shipper = Shipper(**control, spool=spool)
             tables.load_cache()
             app.state.tables, app.state.shipper = tables, shipper
             app.include_router(openai.create_router(tables), dependencies=infer)
-            app.completions = Completions(
-                tables=tables, upstream=Upstream(session, max_in_flight=gateway.max_in_flight), recorder=recorder,
+            kept = StoredCompletions(session=session, control_url=settings.control_url, key=key, shipper=shipper)
+            app.include_router(stored.create_router(kept, *stored_doors))
+            app.completions = completions(
+                tables=tables, upstream=upstream(client, max_in_flight=gateway.max_in_flight), recorder=recorder,
                 metrics=metrics, access=access, clock=clock, max_body_bytes=gateway.max_body_bytes,
             )  # fmt: skip
             recorder.start()
@@ -87,10 +111,16 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
                     with contextlib.suppress(asyncio.CancelledError):
                         await task
                 await recorder.stop()
+                await client.close()
+                if tracing:
+                    await asyncio.to_thread(tracing.stop)
 
-    app = GatewayApp(title="LoraLoop gateway", openapi_url=None, lifespan=lifespan)
+    app, completions, upstream = _kinds(settings, tracing, lifespan)
     access = create_access(settings, keys=lambda: app.state.tables.keys, clock=clock)
     infer, feedback = ([Depends(require_key(access, scope))] for scope in (Scope.INFER, Scope.FEEDBACK))
+    stored_doors = [
+        Depends(require_key(access, Scope.INFER, others)) for others in (Scope.OPS_READ, Scope.OPS_WRITE)
+    ]
     install_errors(app)
     app.include_router(
         feedback_routes.create_router(spool=spool, clock=clock, count=lambda kind: metrics.feedback.labels(kind).inc()),
@@ -98,7 +128,43 @@ def create_app(*, settings: Settings, clock: Clock = utc_now) -> FastAPI:
     )
     schema.describe(app, signal=Signal.model_json_schema(), most_signals=MAX_BATCH)
     _add_signals(app, recorder, metrics, access)
+
+    def take(new: Settings) -> None:
+        app.completions.max_body_bytes = new.gateway.max_body_bytes
+        app.completions.upstream.max_in_flight = new.gateway.max_in_flight
+        access.let_anyone(new.access == "open")
+        logs.change(new.logs)
+
+    app.state.reloader = Reloader(config, settings, GATEWAY, take)
+    writers = [Depends(require_key(access, Scope.OPS_WRITE))]
+    app.include_router(reload.create_router(app.state.reloader), dependencies=writers)
     return app
+
+
+def _kinds(settings: Settings, tracing: "Tracing | None", lifespan: Any) -> tuple[GatewayApp, Any, Any]:
+    """The app, and what makes its completions and upstream; plain ones where nothing is traced or logged."""
+    about: dict[str, Any] = {"title": "LoraLoop gateway", "openapi_url": None, "lifespan": lifespan}
+    if tracing is None and not settings.logs.access:
+        return GatewayApp(**about), Completions, Upstream
+    app = ObservedApp(**about)
+    app.front = partial(GatewayApp.__call__, app)
+    if settings.logs.access:
+        app.front = AccessLog(app.front)
+    if tracing is None:
+        return app, Completions, Upstream
+    from serve.tracing import TracedApp, TracedCompletions, TracedUpstream
+
+    app.front = TracedApp(app.front, tracing)
+    return app, partial(TracedCompletions, tracing=tracing), TracedUpstream
+
+
+def create_tracing(settings: Settings) -> "Tracing | None":
+    """What traces the requests, where the settings or the environment ask for it."""
+    if not settings.traced:
+        return None
+    from serve.tracing import Tracing, provider_for
+
+    return Tracing(provider_for(settings.tracing), content=settings.tracing.content)
 
 
 def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: Access) -> None:
@@ -124,6 +190,10 @@ def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: Acc
     async def scrape() -> Response:
         metrics.unshipped.set(app.state.shipper.unshipped)
         metrics.dropped.set(recorder.dropped)
-        for (model, version), flying in app.state.tables.in_flight.items():
+        tables = app.state.tables
+        metrics.in_flight.clear()
+        for (model, version), flying in tables.in_flight.items():
             metrics.in_flight.labels(model, str(version)).set(flying)
+        if tables.ready:
+            metrics.keep_only(tables.table.versions() | {flight for flight, n in tables.in_flight.items() if n})
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

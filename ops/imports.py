@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from core.errors import InputError
-from ops.api import Said
+from ops.api import Said, signed
 from ops.control import Control
 from retrain.imports import Imported, Importer
 
@@ -35,10 +35,13 @@ def create_router(control: Control) -> APIRouter:
         # A web page elsewhere can make a browser send any body but this type of one.
         if request.headers.get("content-type") != BODY:
             raise InputError("The body must be an archive.", hint=f"Send it with Content-Type: {BODY}.")
+        author = signed(said, request)
         with importer.folder() as folder:
             archive = folder / "archive"
             await _receive(request, archive, limit)
-            done = await asyncio.to_thread(importer.take_in, archive, model, actor=said.actor, comment=said.comment)
+            done = await asyncio.to_thread(
+                importer.take_in, archive, model, actor=author.actor, comment=author.comment
+            )
         return JSONResponse(_shown(done), 201 if done.new else 200)
 
     return router

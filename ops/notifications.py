@@ -79,6 +79,10 @@ class Notifier:
         self._targets = {target: self._begin(target) for target in targets}
         self._threads: list[threading.Thread] = []
 
+    def want(self, verdicts: Collection[Verdict]) -> None:
+        """Changes which verdicts are told from now on."""
+        self._verdicts = frozenset(verdicts)
+
     def start(self) -> None:
         """Begins to tell."""
         for target in self._targets:

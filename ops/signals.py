@@ -1,4 +1,4 @@
-"""What control counts, for Prometheus: engines, open runs, decisions, dead letters.
+"""What control counts, for Prometheus: engines, open runs, decisions, feedback by version, dead letters.
 
 It owns metric names; the numbers are read from the store and the last look at the engines when they are asked for.
 """
@@ -20,6 +20,14 @@ def scrape(control: Control) -> bytes:
     decisions = Gauge("loraloop_decisions", "Rows of the ledger.", ("model", "verdict"), registry=registry)
     for row in control.store.rows("decisions_by_verdict"):
         decisions.labels(row["model"], row["verdict"]).set(row["n"])
+    feedback = Gauge(
+        "loraloop_feedback_taken_in", "Feedback that stands, on what a version answered.",
+        ("model", "version", "arm", "type"), registry=registry,
+    )  # fmt: skip
+    for row in control.store.rows("feedback_by_version"):
+        feedback.labels(row["model"], row["version"], row["arm"], row["type"]).set(row["n"])
+    orphans = Gauge("loraloop_feedback_orphans", "Feedback whose interaction is not there (yet).", registry=registry)
+    orphans.set(control.store.rows("feedback_orphans")[0]["n"])
     letters = Gauge("loraloop_dead_letters", "Spooled frames that make no row and were set aside.", registry=registry)
     letters.set(control.store.rows("dead_letters_count")[0]["n"])
     return generate_latest(registry)

@@ -137,6 +137,8 @@ class Stack:
         self._children: list[Child] = []
         self._lock: Lock | None = None
         self._ending = threading.Event()
+        self._hung_up = threading.Event()
+        self._terminal = _has_terminal()
         self._environment = _environment(settings)
 
     def start(self) -> None:
@@ -164,8 +166,15 @@ class Stack:
     def watch(self) -> None:
         """Restarts what dies, until `stop` is called or the process is asked to end."""
         while not self._ending.wait(TICK_SECONDS):
+            if self._hung_up.is_set():
+                self._hung_up.clear()
+                self._pass_on()
             for child in self._children:
                 self._look(child)
+
+    def hang_up(self, *_: object) -> None:
+        """Takes a SIGHUP, which `watch` acts upon."""
+        self._hung_up.set()
 
     def raise_if_dead(self) -> None:
         """Raises LoraLoopError if a process ended, with what its log says last."""
@@ -184,6 +193,15 @@ class Stack:
             orphans.forget(self.settings.data)
             self._lock.release()
             self._lock = None
+
+    def _pass_on(self) -> None:
+        """Has control and the gateway reload; one that is just starting reads the file anyway."""
+        if self._terminal and not _has_terminal():
+            raise KeyboardInterrupt  # the signal says that the window was closed
+        self.tell("Reloading; what took effect stands in the logs of control and gateway")
+        for child in self._children:
+            if child.name != "engine" and child.answered is not None and child.process.poll() is None:
+                child.process.send_signal(signal.SIGHUP)
 
     def _start_engine(self, base: BaseModel) -> EngineProcess:
         def start() -> EngineProcess:
@@ -249,6 +267,14 @@ class Stack:
         self._note()
 
 
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def _answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=2, trust_env=False).status_code == 200
@@ -269,6 +295,7 @@ def run(settings: Settings, config: Path, tell: Tell) -> None:
     """Starts the stack and watches over it until Ctrl-C or SIGTERM."""
     stack = Stack(settings, config, tell)
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, stack.hang_up)
     stack.start()
     tell(f"Ready. Apps: http://{settings.gateway.listen}/v1   Ops: {settings.control_url}/promotions")
     try:

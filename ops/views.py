@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import UnknownDecision
 from core.ledger import read_head, verify_store
 from core.store import Store
+from feedback.quarantine import find
 
 if TYPE_CHECKING:  # the command line shows views too, and must not load all of control for it
     from ops.control import Control
@@ -29,6 +30,10 @@ WORDS = {
     "canary_started": "Canary started",
     "switched": "Switched",
     "imported": "Imported, not in service",
+    "confirmed": "Confirmed after its holdback",
+    "withdrawn": "Withdrawn",
+    "released": "Votes released from quarantine",
+    "discarded": "Quarantined votes left out for good",
 }
 
 
@@ -41,6 +46,7 @@ def models(control: "Control") -> list[View]:
         newest = control.store.rows("ledger_newest", model=name, limit=1)
         feedback = control.store.row("feedback_since", model=name) or {"n": 0}
         run = control.store.row("run_open_of", model=name)
+        approval = next((row for row in control.store.rows("approvals_open") if row["model"] == name), None)
         found.append(
             {
                 "model": name,
@@ -48,7 +54,10 @@ def models(control: "Control") -> list[View]:
                 "since": _since(since, route.champion),
                 "canary": route.canary,
                 "share": route.share if route.canary is not None else None,
+                "holdback": holdback(control.store, name),
                 "rollback_to": route.previous,
+                "limits": control.steps.holding(name),
+                "awaiting": approval["id"] if approval else None,
                 "new_feedback": feedback["n"],
                 "run": {"id": run["id"], "state": run["state"]} if run else None,
                 "mode": settings.promotion.mode,
@@ -57,6 +66,15 @@ def models(control: "Control") -> list[View]:
             }
         )
     return found
+
+
+def holdback(store: Store, model: str) -> View | None:
+    """The version that is held back beside the champion, for whom and until when, with its newest numbers."""
+    row = store.row("holdback_of", model=model)
+    return row and {
+        "version": row["held"], "share": row["share"], "since": row["started"], "until": row["until"],
+        "looked": row["looked"], "numbers": json.loads(row["numbers"]) if row["numbers"] else None,
+    }  # fmt: skip
 
 
 def _since(routes: list[View], champion: int) -> datetime | None:
@@ -163,6 +181,23 @@ def run(store: Store, identity: str) -> View:
 def feedback(store: Store, model: str | None) -> list[View]:
     """Feedback by model and type, with what matched no interaction."""
     return store.rows("feedback_counts", model=model)
+
+
+def quarantines(store: Store, model: str | None) -> list[View]:
+    """Every quarantine, newest first, with how many votes of how many users are in it."""
+    return store.rows("quarantines_all", model=model)
+
+
+def quarantine(store: Store, identity: str, limit: int) -> View:
+    """One quarantine with its votes, those of the busiest voters first. Raises UnknownDecision."""
+    votes = store.rows("quarantine_votes", id=identity, limit=limit)
+    return find(store, identity) | {"votes": [vote | {"value": json.loads(vote["value"])} for vote in votes]}
+
+
+def quarantined_by_last(store: Store, model: str) -> View | None:
+    """What the newest rollback of a model sent to quarantine, if anything."""
+    row = store.row("ledger_newest_verdict", model=model, verdict="rolled_back")
+    return json.loads(row["body"])["live"].get("quarantine") if row else None
 
 
 def ledger(store: Store, head: str | None = None) -> View:

@@ -12,17 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.basemodel import BaseModel
+from core.basemodel import BaseModel, weights_sha256
 from core.clock import Clock, new_id
 from core.errors import EngineFailed, LoraLoopError
 from core.records import Verdict, Version
-from core.settings import CanarySettings, ModelSettings, Settings
+from core.settings import ModelSettings, Settings
 from core.store import Store, Transaction
 from eval.evaluation import Result, evaluate, plain_evidence
 from eval.judgement import Judgement, Outcome
-from eval.offline import decide
+from eval.offline import decide, spent_level
 from eval.promotion import Promotion, Why
-from eval.watch import score_sd
+from eval.record import kpi_rows, plain_checks
+from eval.steps import Steps
 from feedback.snapshot import Snapshot, take
 from retrain.artifact import adopt
 from retrain.job import Job, Step
@@ -48,11 +49,12 @@ class Cycle:
     """Runs cycles, one at a time."""
 
     def __init__(self, *, settings: Settings, store: Store, base: BaseModel, promotion: Promotion,
-                 reconciler: Reconciler, trainer: Trainer, clock: Clock) -> None:  # fmt: skip
+                 steps: Steps, reconciler: Reconciler, trainer: Trainer, clock: Clock) -> None:  # fmt: skip
         self.settings = settings
         self.store = store
         self.base = base
         self.promotion = promotion
+        self.steps = steps
         self.reconciler = reconciler
         self.trainer = trainer
         self.clock = clock
@@ -95,12 +97,17 @@ class Cycle:
             return
         self._state(run, "training")
         job = self._job(run, snapshot, settings)
+        began = self.clock()
         trained = self.trainer.run(job, self._progress(run, "training"))
+        after_training = self.clock()
         candidate = self._register(run, trained)
         champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
         result = self._evaluate(run, settings, snapshot, champion, candidate)
-        lineage = self._lineage(snapshot, candidate, job)
-        self._decide(run, settings, candidate, decide(result.evidence, settings.promotion), result, lineage)
+        cost = {"training_s": (after_training - began).total_seconds(), "trials": 1,
+                "evaluation_s": (self.clock() - after_training).total_seconds()}  # fmt: skip
+        lineage = self._lineage(snapshot, candidate, job) | {"cost": cost}
+        judgement = decide(result.evidence, settings.promotion)
+        self._decide(run, settings, (candidate, champion), judgement, result, lineage)
 
     def _job(self, run: Run, snapshot: Snapshot, settings: ModelSettings) -> Job:
         retrain = settings.retrain
@@ -148,10 +155,13 @@ class Cycle:
                                    f"{state.error or 'it does not answer'}")  # fmt: skip
         return self.reconciler.clients[0]
 
-    def _decide(self, run: Run, settings: ModelSettings, candidate: Version, judgement: Judgement, result: Result,
-                lineage: dict[str, Any]) -> None:  # fmt: skip
+    def _decide(self, run: Run, settings: ModelSettings, versions: tuple[Version, Version], judgement: Judgement,
+                result: Result, lineage: dict[str, Any]) -> None:  # fmt: skip
+        candidate, champion = versions
         evidence = plain_evidence(result) | {
-            "gate": [asdict(check) | {"outcome": str(check.outcome)} for check in judgement.checks],
+            "gate": plain_checks(judgement),
+            "kpis": kpi_rows(result.evidence, judgement),
+            "level_spent": spent_level(settings.promotion.alpha, result.evidence.holdout_use),
             "primary": settings.promotion.primary.kpi,
             "labels": settings.labels,
         }
@@ -159,38 +169,22 @@ class Cycle:
         if judgement.outcome is not Outcome.PASS:
             verdict = Verdict.KEPT if judgement.outcome is Outcome.FAIL else Verdict.INCONCLUSIVE
             self._end(run, "finished", verdict, why, candidate.version)
-        elif settings.promotion.canary is not None:
-            self._start_canary(run, settings.promotion.canary, candidate, why)
-        elif settings.promotion.mode == "approve":
-            closing = self._closing(run, "awaiting_approval", None)
-            self.promotion.note(run.model, candidate.version, Verdict.AWAITING_APPROVAL, why, closing)
         else:
-            closing = self._closing(run, "finished", why.reason)
-            self.promotion.promote(run.model, candidate.version, why, closing)
-
-    def _start_canary(self, run: Run, canary: CanarySettings, candidate: Version, why: Why) -> None:
-        champion = self.promotion.route(run.model).champion
-        sd = score_sd(self.store, run.model, self.clock())
-
-        def begin(transaction: Transaction) -> None:
-            transaction.run(
-                "canary_add", run_id=run.id, model=run.model, control=champion, candidate=candidate.version,
-                share=canary.share, started=self.clock(), score_sd=sd, plan=canary.model_dump_json(),
-                decision=json.dumps({"evidence": why.evidence, "lineage": why.lineage, "offline": why.reason}),
-            )  # fmt: skip
-            self._closing(run, "canary", None)(transaction)
-
-        self.promotion.start_canary(run.model, candidate.version, canary.share, why, begin)
+            self.steps.passed_offline(run.model, candidate.version, champion.version, why)
 
     def _lineage(self, snapshot: Snapshot, candidate: Version, job: Job) -> dict[str, Any]:
         training = {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
         return {
             "base_model": self.base.name,
+            "base_sha256": weights_sha256(self.base.path),
             "adapter_sha256": candidate.sha256,
+            # Every candidate is trained anew from the base model on the whole snapshot.
+            "parent": f"{candidate.model}@0",
             "snapshot": snapshot.hash,
             "rows": snapshot.report.rows,
             "users": snapshot.report.users,
             "signals": snapshot.report.signals,
+            "by_signal": snapshot.report.by_signal,
             "left_out": snapshot.report.left_out,
             "training": training,
         }

@@ -15,6 +15,7 @@ from apscheduler.triggers.cron import CronTrigger
 from core.errors import SettingsError
 from core.settings import Settings
 from core.store import Store
+from eval.steps import Steps
 from retrain.cycle import Cycle
 from retrain.triggers import due
 
@@ -22,16 +23,18 @@ log = logging.getLogger(__name__)
 
 # Until an engine that restarted is looked at, it serves no adapter.
 ENGINE_SECONDS = 1.0
+CRON = "cron:"
 
 
 class Scheduler:
     """Starts runs by cron line or by new feedback; one run at a time on a machine."""
 
-    def __init__(self, *, settings: Settings, store: Store, cycle: Cycle, watch: Callable[[], None],
+    def __init__(self, *, settings: Settings, store: Store, cycle: Cycle, steps: Steps, watch: Callable[[], None],
                  reconcile: Callable[[], None]) -> None:  # fmt: skip
         self.settings = settings
         self.store = store
         self.cycle = cycle
+        self.steps = steps
         self._runs = ThreadPoolExecutor(1, thread_name_prefix="cycle")
         self._queued: dict[str, Future[str]] = {}
         # One thread: looks that would meet each other wait instead. Cycles have a thread of their own.
@@ -46,10 +49,30 @@ class Scheduler:
                                 next_run_time=datetime.now(UTC))  # fmt: skip
         self._scheduler.add_job(self.check, "interval", seconds=seconds, id="check")
         self._scheduler.add_job(watch, "interval", seconds=seconds, id="watch")
-        for name, model in settings.models.items():
-            if model.retrain.schedule:
-                self._scheduler.add_job(self.start_run, _cron(name, model.retrain.schedule), id=f"cron:{name}",
-                                        args=[name, f"schedule {model.retrain.schedule}"])  # fmt: skip
+        self._plan(_crons(settings))
+
+    def take(self, settings: Settings) -> None:
+        """Goes on by other settings. Raises SettingsError before anything changed."""
+        crons = _crons(settings)
+        seconds = settings.control.check_seconds
+        if seconds != self.settings.control.check_seconds:
+            for job in ("check", "watch"):
+                self._scheduler.reschedule_job(job, trigger="interval", seconds=seconds)
+            self._scheduler.reschedule_job("reconcile", trigger="interval", seconds=min(seconds, ENGINE_SECONDS))
+        self.settings = settings
+        self._plan(crons)
+
+    def _plan(self, crons: dict[str, tuple[CronTrigger, str]]) -> None:
+        """Runs by these cron lines and no other; one that stands as it was keeps its next time."""
+        standing = {job.id: job for job in self._scheduler.get_jobs() if job.id.startswith(CRON)}
+        wanted = {CRON + name: (trigger, [name, f"schedule {line}"]) for name, (trigger, line) in crons.items()}
+        for identity, job in standing.items():
+            if identity in wanted and list(job.args) == wanted[identity][1]:
+                del wanted[identity]
+            else:
+                job.remove()
+        for identity, (trigger, args) in wanted.items():
+            self._scheduler.add_job(self.propose, trigger, id=identity, args=args)
 
     def start(self) -> None:
         """Begins to look."""
@@ -68,7 +91,12 @@ class Scheduler:
             open_run = self.store.row("run_open_of", model=name)
             reason = due(row["n"], open_run["id"] if open_run else None, model.retrain)
             if reason:
-                self.start_run(name, reason)
+                self.propose(name, reason)
+
+    def propose(self, model: str, trigger: str) -> None:
+        """Starts a run unless limits would hold whatever came of it; people start theirs by `start_run`."""
+        if self.steps.may_begin(model, trigger):
+            self.start_run(model, trigger)
 
     def start_run(self, model: str, trigger: str, actor: str = "scheduler") -> bool:
         """Queues a run unless the model has one open; returns whether it did."""
@@ -78,6 +106,12 @@ class Scheduler:
         log.info("run for %s: %s", model, trigger)
         self._queued[model] = self._runs.submit(self.cycle.run, model, trigger, actor)
         return True
+
+
+def _crons(settings: Settings) -> dict[str, tuple[CronTrigger, str]]:
+    """(trigger, cron line) by model. Raises SettingsError."""
+    lines = {name: model.retrain.schedule for name, model in settings.models.items()}
+    return {name: (_cron(name, line), line) for name, line in lines.items() if line}
 
 
 def _cron(model: str, line: str) -> CronTrigger:

@@ -124,6 +124,11 @@ class Pass:
         """Whether the key has another scope too."""
         return self._grant.opens(scope)
 
+    @property
+    def models(self) -> tuple[str, ...] | None:
+        """The models that the key may ask; None is all."""
+        return self._grant.models
+
     def allows(self, model: str) -> bool:
         """Whether the key may ask this model."""
         return self._grant.models is None or model in self._grant.models
@@ -163,6 +168,10 @@ class Access:
         self._by_id: dict[str, Grant] = {}
         self._known: dict[str | None, Holder] = {}
         self._meters: dict[str, Meter] = {}
+
+    def let_anyone(self, anyone: bool) -> None:
+        """Opens the door to everybody, or closes it to those without a key."""
+        self._anyone = ANYONE if anyone else None
 
     def admit(self, authorization: str | None, scope: Scope, model: str | None = None) -> Pass:
         """Lets a request in. Raises KeyRefused, Forbidden with the missing scope or model, or LimitReached."""

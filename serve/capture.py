@@ -6,19 +6,21 @@ It owns what is kept of a request; it must not slow the answer down nor fail it 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from core.errors import SpoolFull
-from core.records import Interaction
+from core.records import Interaction, StoredCompletion
 from core.spool import SpoolWriter
-from core.wire import encode
+from core.wire import encode, encode_all
 
 log = logging.getLogger(__name__)
 
 FSYNC_SECONDS = 0.1
+TELL_SECONDS = 10.0
 
 
 class Recorder:
@@ -28,15 +30,19 @@ class Recorder:
         self.spool = spool
         self.dropped = 0
         self._newest = 0
+        self._told: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def record(self, interaction: Interaction) -> None:
-        """Writes the interaction. A full disk degrades capture, which is counted, and never serving."""
+    def record(self, interaction: Interaction, stored: StoredCompletion | None = None) -> None:
+        """Writes the interaction, in one frame with the completion to be stored.
+
+        A full disk degrades capture, which is counted, and never serving.
+        """
         try:
-            self._newest = self.spool.append(encode(interaction))
+            self._newest = self.spool.append(encode_all((interaction, stored)) if stored else encode(interaction))
         except SpoolFull as error:
             self.dropped += 1
-            log.error("interaction %s was not kept: %s", interaction.id, error)
+            self._tell("interactions were not kept", error)
 
     def start(self) -> None:
         """Begins to fsync in the background."""
@@ -60,7 +66,14 @@ class Recorder:
                     await self.spool.durable(goal)
                     synced = goal
                 except SpoolFull as error:
-                    log.error("interactions are not durable yet: %s", error)
+                    self._tell("interactions are not durable yet", error)
+
+    def _tell(self, what: str, error: SpoolFull) -> None:
+        """Says it once in a while: on a full disk every request and every look would."""
+        now = time.monotonic()
+        if now >= self._told.get(what, -TELL_SECONDS) + TELL_SECONDS:
+            self._told[what] = now
+            log.error("%s: %s (%d dropped so far)", what, error, self.dropped)
 
 
 def answer_of(choices: Iterable[dict[str, Any]]) -> tuple[str | None, str | None]:
@@ -82,6 +95,10 @@ class StreamTee:
         self.usage: dict[str, Any] = {}
         self.failed = False
         self._room = limit
+
+    def completion(self) -> dict[str, Any] | None:
+        """The whole completion, where it is to be stored; this tee keeps none."""
+        return None
 
     def take(self, event: bytes) -> bool:
         """Reads one server-sent event; returns whether it carries nothing but usage."""

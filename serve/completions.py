@@ -9,19 +9,20 @@ import asyncio
 import time
 from typing import Any
 
-import aiohttp
 import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from core import keys
 from core.clock import Clock
-from core.errors import EngineDown, LoraLoopError
+from core.errors import EngineDown, EngineError, LoraLoopError
 from core.http import bug, read_body, refusal
 from core.records import Endpoint
 from serve.access import Access, Pass
+from serve.assembly import AssemblingTee
 from serve.capture import Recorder, StreamTee, answer_of
 from serve.exchange import Exchange, open_exchange
+from serve.http1 import Broken
 from serve.metrics import Metrics
 from serve.tables import TableKeeper
 from serve.upstream import Call, Upstream
@@ -80,10 +81,9 @@ class Completions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. The answer's `id` is what feedback names."""
-        started = time.perf_counter()
+        started, exchange = time.perf_counter(), None
         try:
             admission = self.access.admit(_authorization(scope), keys.Scope.INFER)
-            exchange = None
             try:
                 content = await read_body(scope, receive, self.max_body_bytes)
                 exchange = open_exchange(content, ENDPOINTS[scope["path"]], self.tables.table, admission, started)
@@ -94,6 +94,8 @@ class Completions:
         except ClientDisconnect:
             return
         except LoraLoopError as error:
+            if exchange is None:
+                self.metrics.refused.labels(str(error.status)).inc()
             await refusal(error)(scope, receive, send)
         except Exception as error:
             await bug(error)(scope, receive, send)
@@ -124,34 +126,39 @@ class Completions:
     async def _whole(self, exchange: Exchange, send: Send) -> None:
         try:
             async with self._post(exchange) as upstream:
-                content, status, kind = await upstream.read(), upstream.status, upstream.headers.get("Content-Type")
+                content, status, kind = await upstream.read(), upstream.status, upstream.content_type
         except asyncio.CancelledError:
             self._record(exchange, status=CLIENT_GONE)
             raise
         except LoraLoopError as error:
             self._record(exchange, status=error.status)
             raise
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (Broken, TimeoutError) as error:
             self._record(exchange, status=EngineDown.status)
             raise EngineDown("The engine broke off while it answered.", hint="Try again.") from error
-        data = orjson.loads(content) if status == 200 else {}
-        text, finish = answer_of(data.get("choices", ()))
-        self._record(exchange, status=status, answer=text, finish=finish, usage=data.get("usage") or {})
+        try:
+            data = orjson.loads(content) if status == 200 else {}
+            text, finish = answer_of(data.get("choices", ()))
+        except (ValueError, TypeError, AttributeError) as error:
+            self._record(exchange, status=EngineError.status)
+            raise EngineError("The engine's answer cannot be read.", hint="Try again; see the engine's log.") from error
+        self._record(exchange, status=status, answer=text, finish=finish, usage=data.get("usage") or {},
+                     completion=data if exchange.owner and status == 200 else None)  # fmt: skip
         await send_whole(send, exchange, status, content, kind)
 
     async def _stream(self, exchange: Exchange, send: Send) -> None:
         """Passes the engine's events on as they come, the last one once all are captured."""
-        tee, status, recorded = StreamTee(), CLIENT_GONE, False
+        tee, status, recorded = AssemblingTee() if exchange.owner else StreamTee(), CLIENT_GONE, False
         try:
             async with self._post(exchange) as upstream:
                 if upstream.status != 200:
                     status = upstream.status
-                    kind = upstream.headers.get("Content-Type")
+                    kind = upstream.content_type
                     await send_whole(send, exchange, status, await upstream.read(), kind)
                     return
                 await send({"type": "http.response.start", "status": 200, "headers": [EVENTS, *exchange.told]})
                 splitter = EventSplitter()
-                while chunk := await upstream.content.readany():
+                while chunk := await upstream.readany():
                     if exchange.first_byte is None:
                         exchange.first_byte = time.perf_counter()
                     for event in splitter.feed(chunk):
@@ -167,7 +174,7 @@ class Completions:
         except LoraLoopError as error:
             status = error.status
             raise
-        except (aiohttp.ClientError, TimeoutError):
+        except (Broken, TimeoutError):
             recorded = self._record_stream(exchange, EngineDown.status, tee)
             broken = stream_error("The engine broke off while it answered. Try again.")
             await send({"type": "http.response.body", "body": broken})
@@ -176,15 +183,16 @@ class Completions:
                 self._record_stream(exchange, status, tee)
 
     def _record_stream(self, exchange: Exchange, status: int, tee: StreamTee) -> bool:
-        self._record(exchange, status=status, answer="".join(tee.text), finish=tee.finish_reason, usage=tee.usage)
+        self._record(exchange, status=status, answer="".join(tee.text), finish=tee.finish_reason, usage=tee.usage,
+                     completion=tee.completion() if status == 200 else None)  # fmt: skip
         return True
 
     def _record(self, exchange: Exchange, *, status: int, answer: str | None = None, finish: str | None = None,
-                usage: dict[str, Any] | None = None) -> None:  # fmt: skip
+                usage: dict[str, Any] | None = None, completion: dict[str, Any] | None = None) -> None:  # fmt: skip
         usage = usage or {}
         exchange.tokens = usage.get("total_tokens") or 0
         interaction = exchange.interaction(self.clock, status=status, answer=answer, finish=finish, usage=usage)
-        self.recorder.record(interaction)
+        self.recorder.record(interaction, exchange.stored(interaction, completion) if completion else None)
         self.metrics.observe(interaction)
 
 

@@ -14,8 +14,9 @@ from core.clock import Clock
 from core.errors import Forbidden, InputError
 from core.http import parse_json
 from core.keys import Scope
-from core.records import Endpoint, Interaction
+from core.records import Endpoint, Interaction, StoredCompletion
 from serve.access import Pass
+from serve.metadata import checked_metadata
 from serve.routing import Choice, RoutingTable, sticky_key
 
 PREFIX: dict[Endpoint, str] = {"chat": "chatcmpl-", "completion": "cmpl-"}
@@ -30,7 +31,8 @@ STRIPPED = frozenset((
 class Exchange:
     """One request on its way: what was asked, who answers, and since when (seconds of `perf_counter`).
 
-    `tokens` are those of prompt and answer together, once they are known; `told` the headers of its answer.
+    `tokens` are those of prompt and answer together, once they are known; `told` the headers of its answer;
+    `owner` is the key that wants the completion stored.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Exchange:
     user: str | None
     conversation: str | None
     started: float
+    owner: str | None = None
     first_byte: float | None = None
     tokens: int = 0
     told: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -96,6 +99,13 @@ class Exchange:
             streamed=self.streamed,
         )
 
+    def stored(self, interaction: Interaction, completion: dict[str, Any]) -> StoredCompletion | None:
+        """What is stored beside the interaction, if the client asked for it."""
+        if self.owner is None:
+            return None
+        metadata = self.body.get("metadata") or {}
+        return StoredCompletion(self.id, interaction.time, self.owner, metadata, completion)
+
 
 def open_exchange(content: bytes, endpoint: Endpoint, table: RoutingTable, admission: Pass,
                   started: float) -> Exchange:  # fmt: skip
@@ -112,7 +122,12 @@ def open_exchange(content: bytes, endpoint: Endpoint, table: RoutingTable, admis
     else:
         choice = table.choose(model, key)
     admission.require_model(choice.model)
-    return Exchange(PREFIX[endpoint] + secrets.token_hex(16), endpoint, body, choice, user, conversation, started)
+    owner = None
+    if body.get("store") is True and endpoint == "chat":
+        checked_metadata(body.get("metadata"))
+        owner = admission.key_id
+    return Exchange(PREFIX[endpoint] + secrets.token_hex(16), endpoint, body, choice, user, conversation, started,
+                    owner)  # fmt: skip
 
 
 def _parse(content: bytes) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def echo(model: str, prompt: str) -> str:
 class FakeEngine:
     """One engine: what it has loaded, what it was asked, and what goes wrong.
 
-    Adapters named in `inert` score like the base model; `gap_s` is the time between events of a stream.
+    Adapters named in `inert` score like the base model; `gap_s` is the time between events of a stream; `traces` are
+    the `traceparent` headers that came.
     """
 
     base_name: str = "base"
@@ -52,6 +53,7 @@ class FakeEngine:
     gap_s: float = 0.0
     adapters: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    traces: list[str | None] = field(default_factory=list)
 
     def reply(self, path: str, body: dict[str, Any], request_id: str) -> tuple[int, bytes | list[bytes]]:
         """(status, the body or the events of a stream) for a request."""
@@ -133,6 +135,7 @@ class FakeEngine:
         async def any_route(path: str, request: Request) -> Response:
             while self.fault == "hang":
                 await asyncio.sleep(0.01)
+            self.traces.append(request.headers.get("traceparent"))
             body = json.loads(await request.body() or b"{}")
             status, content = self.reply(f"/{path}", body, request.headers.get("x-request-id", "0"))
             media = "application/json" if isinstance(content, bytes) else "text/event-stream"

@@ -21,15 +21,17 @@ def create_router(tables: TableKeeper) -> APIRouter:
         return request.app.openapi()
 
     @router.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        listed = [_entry(name, route) for name, route in sorted(tables.table.models.items())]
+    async def models(request: Request) -> dict[str, Any]:
+        allowed = request.state.admission.allows
+        listed = [_entry(name, route) for name, route in sorted(tables.table.models.items()) if allowed(name)]
         return {"object": "list", "data": listed}
 
     @router.get("/v1/models/{model}")
-    async def one(model: str) -> dict[str, Any]:
+    async def one(model: str, request: Request) -> dict[str, Any]:
         route = tables.table.models.get(model)
-        if route is None:
-            raise UnknownModel(f"The model {model!r} does not exist.", hint="See GET /v1/models.")
+        # To a key that may not use it, a model is not there.
+        if route is None or not request.state.admission.allows(model):
+            raise UnknownModel(f"The model {model[:64]!r} does not exist.", hint="See GET /v1/models.")
         return _entry(model, route)
 
     return router

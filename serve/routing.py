@@ -26,7 +26,9 @@ class Target:
 class ModelRoute:
     """A model's champion and, while one is tested, its canary with the share of users it serves.
 
-    `loaded` are all versions that engines hold, for those who may ask for one by its number.
+    The canary has the lowest hashes; after a promotion the version before keeps the highest, `held_share` of
+    them, so that nobody goes to and fro. `loaded` are all versions that engines hold, for those who may ask for
+    one by its number.
     """
 
     champion: Target
@@ -34,6 +36,8 @@ class ModelRoute:
     share: float
     salt: str
     loaded: tuple[Target, ...] = ()
+    held: Target | None = None
+    held_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,15 @@ class RoutingTable:
         """The engines that answer to a name."""
         return [url for url, names in self.engines.items() if engine_name in names]
 
+    def versions(self) -> set[tuple[str, int]]:
+        """Every (model, version) that a request may reach."""
+        return {
+            (name, target.version)
+            for name, route in self.models.items()
+            for target in (route.champion, route.canary, *route.loaded)
+            if target is not None
+        }
+
     def choose(self, model: str, sticky_key: str | None) -> Choice:
         """The version for a request. Raises UnknownModel.
 
@@ -90,7 +103,9 @@ class RoutingTable:
         drawn = random.random() if bucket is None else bucket
         if route.canary is not None and drawn < route.share:
             return Choice(model, route.canary, "canary", route.share, bucket)
-        return Choice(model, route.champion, "champion", route.share, bucket)
+        if route.held is not None and drawn >= 1 - route.held_share:
+            return Choice(model, route.held, "holdback", route.held_share, bucket)
+        return Choice(model, route.champion, "champion", route.share or route.held_share, bucket)
 
     def pinned(self, name: str) -> Choice:
         """The version that `model@7` names. Raises UnknownModel or UnknownVersion.
@@ -99,17 +114,16 @@ class RoutingTable:
         """
         model, _, number = name.partition("@")
         route = self._route(model)
-        for target in (route.champion, route.canary, *route.loaded):
+        for target in (route.champion, route.canary, route.held, *route.loaded):
             if target is not None and str(target.version) == number:
                 return Choice(model, target, "pinned", route.share, None)
         held = ", ".join(f"{model}@{target.version}" for target in route.loaded)
-        raise UnknownVersion(f"No engine holds the version {name!r}.", hint=f"Loaded are: {held}.")
+        raise UnknownVersion(f"No engine holds the version {name[:80]!r}.", hint=f"Loaded are: {held}.")
 
     def _route(self, model: str) -> ModelRoute:
         route = self.models.get(model)
         if route is None:
-            known = ", ".join(sorted(self.models))
-            raise UnknownModel(f"The model {model!r} does not exist.", hint=f"Use one of: {known}.")
+            raise UnknownModel(f"The model {model[:64]!r} does not exist.", hint="See GET /v1/models.")
         return route
 
 
@@ -134,4 +148,8 @@ def _text(value: Any) -> str | None:
 def _route(entry: dict[str, Any]) -> ModelRoute:
     canary = Target(**entry["canary"]) if entry["canary"] else None
     loaded = tuple(Target(**each) for each in entry["loaded"])
-    return ModelRoute(Target(**entry["champion"]), canary, entry["share"], entry["salt"], loaded)
+    # A table on a gateway's disk may be of a release that knew no holdback.
+    held = Target(**entry["held"]) if entry.get("held") else None
+    return ModelRoute(
+        Target(**entry["champion"]), canary, entry["share"], entry["salt"], loaded, held, entry.get("held_share", 0.0)
+    )

@@ -7,19 +7,21 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from serve.metadata import LONGEST_NAME, LONGEST_VALUE, MOST_PAIRS
+
 Schema = dict[str, Any]
 
 REFUSED = {
     400: "The engine refuses the request; it says why.",
     401: "The key is missing, wrong or no longer valid.",
     403: "The key lacks a scope or the model.",
-    404: "No model of that name.",
+    404: "No model or stored completion of that name.",
     409: "The gateway has no routing table yet.",
     413: "The body is too large.",
     422: "The body is not what the gateway can read; the error names the field.",
     429: "The key's limit is reached, or the engines are full. Try again after `Retry-After`.",
     500: "An unexpected error; the log has it.",
-    503: "No engine answers, or the disk is full. Try again after `Retry-After`.",
+    503: "No engine answers, the disk is full, or control is away. Try again after `Retry-After`.",
     504: "The engine did not answer in time.",
 }
 
@@ -41,6 +43,12 @@ def _reference(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def _page(name: str) -> Schema:
+    ends = {side: {"type": ["string", "null"]} for side in ("first_id", "last_id")}
+    page = {"object": {"const": "list"}, "data": _list(_reference(name)), "has_more": {"type": "boolean"}}
+    return _object(page | ends, ("object", "data", "first_id", "last_id", "has_more"))
+
+
 def _request(properties: Schema, required: str, description: str) -> Schema:
     common = {
         "model": _said("A public model, as GET /v1/models lists them.", "string"),
@@ -50,7 +58,8 @@ def _request(properties: Schema, required: str, description: str) -> Schema:
             {"conversation_id": _said("The conversation that feedback may name.", "string", "null")},
             type=["object", "null"], description="Kept with the interaction.",
         ),
-        "store": _said("False: neither request nor answer is kept, only counts and times.", "boolean", "null"),
+        "store": _said("True: kept for GET /v1/chat/completions. False: only counts and times are kept.",
+                       "boolean", "null"),
         "stream": _said("Answer in server-sent events.", "boolean", "null"),
         "stream_options": _object(
             {"include_usage": _said("Send token counts as the last event.", "boolean", "null")},
@@ -93,6 +102,7 @@ PROMPT = {
               _list(_list({"type": "integer"}))],
     "description": "Text, or token ids; several at once in a list.",
 }  # fmt: skip
+METADATA_VALUE = {"type": "string", "maxLength": LONGEST_VALUE}
 PASSED_ON = "Further fields of OpenAI's and vLLM's go to the engine as they are."
 SCHEMAS: dict[str, Schema] = {
     "ChatRequest": _request({"messages": _list(MESSAGE, minItems=1)}, "messages", PASSED_ON),
@@ -105,6 +115,15 @@ SCHEMAS: dict[str, Schema] = {
         ("id", "object", "created", "owned_by", "version"),
     ),
     "Models": _object({"object": {"const": "list"}, "data": _list(_reference("Model"))}, ("object", "data")),
+    "Stored": _answer("chat.completion", _choice({"message": MESSAGE})),
+    "StoredPage": _page("Stored"),
+    "StoredMessage": MESSAGE,
+    "StoredMessages": _page("StoredMessage"),
+    "Deleted": _object({"id": {"type": "string"}, "object": {"const": "chat.completion.deleted"},
+                        "deleted": {"const": True}}, ("id", "object", "deleted")),
+    "Metadata": _object({"metadata": _object({}, type=["object", "null"], additionalProperties=METADATA_VALUE,
+                                             maxProperties=MOST_PAIRS, propertyNames={"maxLength": LONGEST_NAME})},
+                        ("metadata",), additionalProperties=False),
     "Taken": _object({"feedback_id": _said("Takes it back with DELETE.", "string")}, ("feedback_id",)),
     "Error": _object(
         {"error": _object({"message": {"type": "string"}, "type": {"type": "string"},
@@ -195,13 +214,52 @@ def _revocation() -> Schema:
     }  # fmt: skip
 
 
+def _query(name: str, description: str, **shape: Any) -> Schema:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": shape}
+
+
+PAGED = [
+    _query("limit", "How many at most.", type="integer", minimum=1, maximum=100, default=20),
+    _query("after", "The id that the page begins after.", type="string", maxLength=256),
+    _query("order", "By time, oldest or newest first.", enum=["asc", "desc"], default="asc"),
+]
+OF_MODEL = _query("model", "Only those of a model, or of its version `reviews@7`.", type="string", maxLength=256)
+COMPLETION_ID = {"name": "completion_id", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _stored(summary: str, answer: str, *parameters: Schema, body: Schema | None = None) -> Schema:
+    return {
+        "summary": summary,
+        "parameters": [*parameters],
+        "responses": {"200": {"description": "Done.", **_json(_reference(answer))},
+                      **_refusals(401, 403, 404, 413, 422, 429, 503)},
+    } | ({"requestBody": body} if body else {})  # fmt: skip
+
+
+def _stored_paths() -> dict[str, Schema]:
+    change = _body(_reference("Metadata"), {"metadata": {"page": "cart"}})
+    one = "/v1/chat/completions/{completion_id}"
+    return {
+        one: {
+            "get": _stored("One stored completion", "Stored", COMPLETION_ID),
+            "post": _stored("Change a stored completion's metadata", "Stored", COMPLETION_ID, body=change),
+            "delete": _stored("Delete a stored completion", "Deleted", COMPLETION_ID),
+        },
+        f"{one}/messages": {"get": _stored("The messages that it answers", "StoredMessages", COMPLETION_ID, *PAGED)},
+    }
+
+
 def paths(most_signals: int) -> dict[str, Schema]:
     """The routes under /v1, in OpenAPI's terms. `most_signals` is how many one request may bring."""
     common = {"model": "reviews", "user": "ada", "max_tokens": 4}
     chat = common | {"messages": [{"role": "user", "content": "So good."}]}
     completion = common | {"prompt": "So good. This is"}
     return {
-        "/v1/chat/completions": {"post": _completion("Answer a chat", "ChatRequest", "Chat", chat)},
+        "/v1/chat/completions": {
+            "post": _completion("Answer a chat", "ChatRequest", "Chat", chat),
+            "get": _stored("List the stored completions", "StoredPage", *PAGED, OF_MODEL),
+        },
+        **_stored_paths(),
         "/v1/completions": {"post": _completion("Complete a text", "CompletionRequest", "Completion", completion)},
         "/v1/models": {"get": _models()},
         "/v1/models/{model}": {"get": _model()},

@@ -5,7 +5,9 @@ often its bytes do.
 """
 
 import asyncio
+import contextlib
 import logging
+import time
 
 import aiohttp
 
@@ -16,6 +18,7 @@ log = logging.getLogger(__name__)
 CHUNK = 1024 * 1024
 IDLE_SECONDS = 0.2
 RETRY_SECONDS = 1.0
+LOOK_SECONDS = 0.01
 
 
 class Shipper:
@@ -28,6 +31,8 @@ class Shipper:
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/octet-stream"}
         self._spool = spool
         self._sent: dict[int, int] = {}
+        self._failing = False
+        self._wanted = asyncio.Event()
 
     @property
     def unshipped(self) -> int:
@@ -36,13 +41,45 @@ class Shipper:
 
     async def run(self) -> None:
         """Ships forever."""
+        self._wanted = asyncio.Event()  # one of this loop
         while True:
             try:
                 moved = [await self._ship(segment) for segment in segments(self._spool.folder)]
-                await asyncio.sleep(0 if any(moved) else IDLE_SECONDS)
+                self._failing = False
+                await self._rest(any(moved))
             except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
                 log.debug("control takes no spool at the moment: %s", error)
+                self._failing = True
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                # Whatever it is, what is spooled later must not wait for the next start.
+                log.exception("the spool could not be shipped; trying again")
+                self._failing = True
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def flush(self, seconds: float) -> bool:
+        """Waits, so long at most, until control has all that is spooled now; returns whether it has."""
+        found = segments(self._spool.folder)
+        if not found:
+            return True
+        newest, size = found[-1].number, found[-1].path.stat().st_size
+        deadline = time.monotonic() + seconds
+        while any(s.number < newest for s in segments(self._spool.folder)) or self._sent.get(newest, 0) < size:
+            if self._failing or time.monotonic() > deadline:
+                return False
+            self._wanted.set()
+            await asyncio.sleep(LOOK_SECONDS)
+        return True
+
+    async def _rest(self, moved: bool) -> None:
+        """Waits a moment, or until somebody wants something shipped; not at all while there is more."""
+        self._wanted.clear()
+        if moved:
+            await asyncio.sleep(0)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._wanted.wait()
 
     async def _ship(self, segment: Segment) -> bool:
         """Sends one piece of a segment; returns whether there was something to send."""
@@ -57,7 +94,7 @@ class Shipper:
         async with self._session.post(url, data=data, headers=self._headers) as response:
             if response.status not in (200, 409):
                 response.raise_for_status()
-            taken = (await response.json())["offset"]
+            taken = int((await response.json())["offset"])
         self._sent[segment.number] = taken
         if taken == offset and finished and response.status == 200:
             log.warning("segment %d ends in a torn frame of %d bytes, which is dropped", segment.number, len(data))

@@ -19,6 +19,8 @@ from serve.routing import RoutingTable
 TICK_SECONDS = 0.02
 # A gateway polls every 20 s; one not heard of for three times as long no longer counts.
 FORGOTTEN_SECONDS = 60.0
+# A gateway that has a table from before these counts as one that has none.
+REMEMBERED_TABLES = 256
 
 
 class Poll(BaseModel):
@@ -55,6 +57,9 @@ class Switchboard:
     def __init__(self) -> None:
         self._table: RoutingTable | None = None
         self.etag = ""
+        # By tag, the newest last: the how-manieth table it was.
+        self._numbers: dict[str, int] = {}
+        self._number = 0
         self._published = 0.0
         self._keys: tuple[Grant, ...] = ()
         self._lock = threading.Lock()
@@ -97,22 +102,29 @@ class Switchboard:
         )
 
     def await_switch(self, timeout_s: float = 5.0) -> Switch:
-        """Waits until every gateway has the published table. Blocks; not for the event loop."""
-        etag = self.etag
+        """Waits until every gateway has the published table, or a later one. Blocks; not for the event loop."""
+        with self._lock:
+            wanted, published = self._number, self._published
         deadline = time.monotonic() + timeout_s
         while True:
             reports = self.gateways().values()
-            complete = all(report.etag == etag for report in reports)
+            arrived = [report for report in reports if self._numbers.get(report.etag, 0) >= wanted]
+            complete = len(arrived) == len(reports)
             if complete or time.monotonic() > deadline:
-                last = max((r.at for r in reports if r.etag == etag), default=self._published)
+                last = max((report.at for report in arrived), default=published)
                 in_flight = sum(sum(report.in_flight.values()) for report in reports)
-                return Switch(max(0.0, last - self._published) * 1000, in_flight, len(reports), complete)
+                return Switch(max(0.0, last - published) * 1000, in_flight, len(reports), complete)
             time.sleep(TICK_SECONDS)
 
     def _offer(self, table: RoutingTable) -> None:
         if table.etag == self.etag:
             return
         self._published = time.monotonic()
+        self._number += 1
+        self._numbers.pop(table.etag, None)
+        self._numbers[table.etag] = self._number
+        if len(self._numbers) > REMEMBERED_TABLES:
+            del self._numbers[next(iter(self._numbers))]
         self._table, self.etag = table, table.etag
 
 

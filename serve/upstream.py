@@ -1,4 +1,4 @@
-"""The gateway's way to the engines: one pooled client, the least loaded engine first.
+"""The gateway's way to the engines: the least loaded engine first.
 
 It owns what is in flight on which engine and which engines are left alone for a while; it must not look
 into a body.
@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-import aiohttp
-
 from core.errors import EngineDown, EngineSlow, LoraLoopError
+from serve.http1 import Broken, Client, Response
 
 # So many failures in a row, and an engine is left alone for a moment; then one request tries it.
 FAILURES = 3
@@ -60,10 +59,10 @@ class Upstream:
     """Requests to engines, bounded in number."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, *, max_in_flight: int, clock: Callable[[], float] = time.monotonic
+        self, client: Client, *, max_in_flight: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._session = session
-        self._max = max_in_flight
+        self._client = client
+        self.max_in_flight = max_in_flight
         self._clock = clock
         self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
 
@@ -73,7 +72,7 @@ class Upstream:
 
     async def send(
         self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str]
-    ) -> tuple[aiohttp.ClientResponse, Lane]:
+    ) -> tuple[Response, Lane]:
         """The first response of an engine that takes the request, the least loaded first, with its lane.
 
         A request goes to the next engine only while not a byte of an answer came. Raises TooMany, EngineSlow
@@ -83,15 +82,15 @@ class Upstream:
         problem: Exception | None = None
         for engine in engines if len(engines) == 1 else sorted(engines, key=lambda url: lanes[url].load):
             lane = lanes[engine]
-            if lane.load >= self._max:
+            if lane.load >= self.max_in_flight:
                 full = True
                 continue
             if not lane.open(now):
                 continue
             lane.load += 1
             try:
-                response = await self._session.post(engine + path, data=body, headers=headers)
-            except aiohttp.ClientError as error:
+                response = await self._client.post(engine, path, headers, body)
+            except Broken as error:
                 lane.load -= 1
                 lane.failed(self._clock())
                 problem = error
@@ -105,7 +104,7 @@ class Upstream:
                 raise
             if response.status in NOT_HERE:
                 lane.load -= 1
-                response.release()
+                response.close()
                 continue
             lane.succeeded()
             return response, lane
@@ -123,10 +122,10 @@ class Call:
                  headers: dict[str, str]) -> None:  # fmt: skip
         self._upstream = upstream
         self._arguments = (engines, path, body, headers)
-        self._response: aiohttp.ClientResponse
+        self._response: Response
         self._lane: Lane
 
-    async def __aenter__(self) -> aiohttp.ClientResponse:
+    async def __aenter__(self) -> Response:
         self._response, self._lane = await self._upstream.send(*self._arguments)
         return self._response
 

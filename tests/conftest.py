@@ -22,6 +22,7 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The real thing: engine, control, gateway and trainer. Tests share it and run in the order of the loop."""
     retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 8, "learning_rate": 0.005, "max_length": 64}
     canary = {"share": 0.5, "first_look_users": 30, "planned_users": 100, "min_minutes": 0, "max_hours": 0.2}
+    holdback = {"share": 0.3, "hours": 20 / 3600, "first_look_users": 30, "planned_users": 100}
     common = {"labels": list(LABELS), "evaluation": {"bootstrap": 2000, "latency_items": 2}}
     stack = Running(
         tmp_path_factory.mktemp("running"),
@@ -29,7 +30,10 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             "base_model": str(tiny_base),
             "models": {
                 "notes": common
-                | {"retrain": retrain | {"min_new_feedback": 2 * WAVE}, "promotion": {"canary": canary}},
+                | {
+                    "retrain": retrain | {"min_new_feedback": 2 * WAVE},
+                    "promotion": {"canary": canary, "holdback": holdback},
+                },
                 "noise": common | {"retrain": retrain | {"min_new_feedback": 300}, "promotion": {"canary": None}},
                 "plain": common | {"retrain": retrain | {"min_new_feedback": 1_000_000}},
             },

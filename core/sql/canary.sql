@@ -3,10 +3,11 @@ INSERT INTO canaries
 VALUES ($run_id, $model, $control, $candidate, $share, $started, NULL, $score_sd, $plan, $decision)
 
 -- name: canaries_open
-SELECT run_id, model, control, candidate, share, started, score_sd, decision FROM canaries WHERE finished IS NULL
+SELECT c.run_id, c.model, c.control, c.candidate, c.share, c.started, c.score_sd, c.decision, r.state
+FROM canaries c JOIN runs r ON r.id = c.run_id WHERE c.finished IS NULL ORDER BY c.started
 
--- name: canary_close
-UPDATE canaries SET finished = $time WHERE run_id = $run_id
+-- name: canary_close_of
+UPDATE canaries SET finished = $time WHERE model = $model AND finished IS NULL
 
 -- name: canary_last_look
 SELECT look, body FROM canary_looks WHERE run_id = $run_id ORDER BY look DESC LIMIT 1
@@ -19,28 +20,41 @@ SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_i
 
 -- name: canary_arms
 -- By version: users, and over users the mean score, its deviation, the share of rated requests, users harmed.
--- A request without thumbs counts 0: leaving it out would undo the randomisation.
-WITH thumbs AS (
+-- A request without thumbs counts 0: leaving it out would undo the randomisation. Nobody's votes weigh more than as
+-- if on `vote_cap` of the requests, twice the median of those who vote at all: it is the same for both arms, and less
+-- than half of the voters cannot move it. Votes may be dated by a clock that runs an hour slow.
+WITH asked AS (
+    SELECT id, version, coalesce(user_id, conversation_id) AS who, status FROM interactions
+    WHERE model = $model AND version IN ($control, $candidate) AND time >= $since AND bucket IS NOT NULL
+), thumbs AS (
     SELECT interaction_id, CASE WHEN arg_max(value, time)::VARCHAR = 'true' THEN 1 ELSE -1 END AS score
-    FROM feedback WHERE type = 'thumbs' AND revoked_at IS NULL AND interaction_id IS NOT NULL GROUP BY interaction_id
+    FROM feedback WHERE type = 'thumbs' AND revoked_at IS NULL AND interaction_id IS NOT NULL
+        AND time >= $since - INTERVAL 1 HOUR
+    GROUP BY interaction_id
 ), flags AS (
     SELECT DISTINCT interaction_id FROM feedback
     WHERE type = 'flag' AND value::VARCHAR IN ('"unsafe"', '"hallucination"') AND revoked_at IS NULL
+        AND time >= $since - INTERVAL 1 HOUR
 ), users AS (
-    SELECT i.version, coalesce(i.user_id, i.conversation_id) AS who, count(*) AS requests,
-        avg(coalesce(t.score, 0)) AS score,
-        avg(CASE WHEN t.score IS NULL THEN 0 ELSE 1 END) AS rate,
-        bool_or(i.status >= 500 OR f.interaction_id IS NOT NULL) AS harmed
-    FROM interactions i
+    SELECT version, who, count(*) AS requests,
+        coalesce(sum(t.score), 0) / count(*) AS score,
+        count(t.score) / count(*) AS rate,
+        bool_or(status >= 500 OR f.interaction_id IS NOT NULL) AS harmed
+    FROM asked i
     LEFT JOIN thumbs t ON t.interaction_id = i.id
     LEFT JOIN flags f ON f.interaction_id = i.id
-    WHERE i.model = $model AND i.version IN ($control, $candidate) AND i.time >= $since AND i.bucket IS NOT NULL
-    GROUP BY ALL
+    GROUP BY version, who
+), cap AS (
+    SELECT coalesce(least(1.0, 2 * median(rate) FILTER (WHERE rate > 0)), 1.0)::DOUBLE AS vote_cap FROM users
+), weighed AS (
+    SELECT version, requests, harmed, vote_cap,
+        score * vote_cap / greatest(rate, vote_cap) AS score, least(rate, vote_cap) AS rate
+    FROM users, cap
 )
 SELECT version, count(*) AS users, sum(requests)::BIGINT AS requests, avg(score) AS score_mean,
     stddev_samp(score) AS score_sd, avg(rate) AS rate_mean, stddev_samp(rate) AS rate_sd,
-    count(*) FILTER (WHERE harmed) AS harmed
-FROM users GROUP BY version
+    count(*) FILTER (WHERE harmed) AS harmed, covar_samp(score, rate) AS covariance, any_value(vote_cap) AS vote_cap
+FROM weighed GROUP BY version
 
 -- name: score_history
 WITH thumbs AS (
@@ -53,6 +67,27 @@ WITH thumbs AS (
     GROUP BY ALL
 )
 SELECT count(*) AS users, stddev_samp(score) AS sd FROM users
+
+-- name: traffic_history
+-- What a canary could count on: users a day and, over users, their requests and what they rate, in the last week.
+WITH asked AS (
+    SELECT i.id, i.time, coalesce(i.user_id, i.conversation_id) AS who FROM interactions i
+    WHERE i.model = $model AND i.time < $before AND i.time >= $before - INTERVAL 7 DAY AND i.bucket IS NOT NULL
+), thumbs AS (
+    SELECT interaction_id, CASE WHEN arg_max(value, time)::VARCHAR = 'true' THEN 1 ELSE -1 END AS score
+    FROM feedback WHERE type = 'thumbs' AND revoked_at IS NULL AND interaction_id IS NOT NULL
+        AND time >= $before - INTERVAL 8 DAY
+    GROUP BY interaction_id
+), users AS (
+    SELECT who, count(*) AS requests, min(i.time) AS first, count(t.score) / count(*) AS rate,
+        coalesce(sum(t.score), 0) / count(*) AS score
+    FROM asked i LEFT JOIN thumbs t ON t.interaction_id = i.id GROUP BY who
+)
+SELECT count(*) AS users, coalesce(sum(requests), 0)::BIGINT AS requests,
+    coalesce(date_diff('second', min(first), $before), 0) / 86400.0 AS days,
+    avg(rate) AS rate_mean, stddev_samp(rate) AS rate_sd, stddev_samp(score) AS score_sd,
+    covar_samp(score, rate) AS covariance
+FROM users
 
 -- name: run_add
 INSERT INTO runs VALUES ($id, $model, $trigger, $state, $started, NULL, $feedback_until, NULL, NULL, NULL, '{}')
@@ -77,6 +112,10 @@ SELECT id, model, state FROM runs WHERE finished IS NULL
 
 -- name: run_open_of
 SELECT id, state FROM runs WHERE model = $model AND finished IS NULL LIMIT 1
+
+-- name: runs_before_a_switch
+-- Runs whose candidate has passed a gate and does not serve everyone yet.
+SELECT id, candidate FROM runs WHERE model = $model AND state IN ('canary', 'awaiting_approval') ORDER BY started
 
 -- name: run_get
 SELECT * FROM runs WHERE id = $id

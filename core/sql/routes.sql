@@ -1,17 +1,18 @@
 -- name: route_current
-SELECT model, rev, champion, canary, share, previous, salt FROM routes WHERE model = $model
+SELECT model, rev, champion, canary, share, previous, salt, holdback FROM routes WHERE model = $model
 ORDER BY rev DESC LIMIT 1
 
 -- name: routes_current
-SELECT model, rev, champion, canary, share, previous, salt FROM routes
+SELECT model, rev, champion, canary, share, previous, salt, holdback FROM routes
 QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1
 
 -- name: route_add
-INSERT INTO routes VALUES ($model, $rev, $time, $champion, $canary, $share, $previous, $salt, $decision_id)
+INSERT INTO routes
+VALUES ($model, $rev, $time, $champion, $canary, $share, $previous, $salt, $decision_id, $holdback)
 
 -- name: routes_of
 -- What served when, newest first.
-SELECT rev, time, champion, canary, share, previous, decision_id FROM routes WHERE model = $model ORDER BY rev DESC
+SELECT rev, time, champion, canary, share, previous, holdback, decision_id FROM routes WHERE model = $model ORDER BY rev DESC
 
 -- name: version_add
 INSERT INTO versions VALUES ($model, $version, $engine_name, $path, $sha256, $rank, $run_id, $time)
@@ -51,3 +52,15 @@ SELECT path FROM versions WHERE path IS NOT NULL ORDER BY path
 -- name: versions_move
 -- After a restore the adapters are elsewhere; their folders' own names never change.
 UPDATE versions SET path = $folder || '/' || regexp_extract(path, '[^/]+$') WHERE path IS NOT NULL
+
+-- name: switches_unfinished
+-- The newest route of each model, where it changed the champion and no event row says how the switch went.
+WITH history AS (
+    SELECT *, lag(champion) OVER (PARTITION BY model ORDER BY rev) AS from_version,
+        row_number() OVER (PARTITION BY model ORDER BY rev DESC) AS place
+    FROM routes
+)
+SELECT h.model, h.champion, h.from_version, h.decision_id, d.run_id FROM history h JOIN decisions d ON d.id = h.decision_id
+WHERE h.place = 1 AND h.champion <> h.from_version AND NOT EXISTS (
+    SELECT 1 FROM decisions e WHERE e.model = h.model AND e.verdict = 'switched' AND e.seq > d.seq
+)

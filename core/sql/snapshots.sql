@@ -1,7 +1,10 @@
 -- name: label_votes
 -- Labels and thumbs that stand, with the request and answer that they are about, oldest first.
 SELECT f.id, f.type, f.value, i.answer, coalesce(f.user_id, '') AS voter, i.id AS interaction_id, i.user_id, i.conversation_id,
-    i.endpoint, i.request
+    i.endpoint, i.request, f.id IN (
+        SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id
+        WHERE b.state <> 'released'
+    ) AS quarantined
 FROM feedback f JOIN interactions i ON i.id = f.interaction_id
 WHERE i.model = $model AND f.type IN ('label', 'thumbs') AND f.revoked_at IS NULL
 ORDER BY f.time, f.id

@@ -4,10 +4,12 @@ With --dry-run each only says what it would do; otherwise it asks first, and off
 """
 
 import getpass
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
+from core.errors import LoraLoopError
 from ops.cli import following
 from ops.cli.output import (
     DEFAULT_CONFIG,
@@ -21,6 +23,7 @@ from ops.cli.output import (
     settings_from,
     tell,
 )
+from ops.reload import Changes
 
 # How a script tells "evaluated, not promoted" from success and failure.
 NOT_PROMOTED = 3
@@ -32,7 +35,7 @@ Comment = Annotated[str, typer.Option("--comment", "-m", help="Kept in the ledge
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (retrain, promote, rollback, approve, reject):
+    for command in (retrain, promote, rollback, approve, reject, reload):
         app.command()(command)
 
 
@@ -68,30 +71,64 @@ def promote(model: ModelArgument, version: Annotated[int, typer.Argument(min=0, 
 
 def rollback(model: ModelArgument,
              to: Annotated[int | None, typer.Option("--to", min=0, help="Default: what served before.")] = None,
+             keep_data: Annotated[bool, typer.Option("--keep-data", help="Quarantine nothing.")] = False,
              comment: Comment = "", yes: Yes = False, dry_run: DryRun = False,
              config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
-    """Put an earlier version back. No request is lost, and another rollback undoes it."""
+    """Put an earlier version back. No request is lost, and another rollback undoes it.
+
+    Votes that only the version that leaves has learnt from go to quarantine, unless --keep-data.
+    """
     client = _client(config)
     if to is None:
         to = next((row["rollback_to"] for row in client.get("/api/models") if row["model"] == model), None)
     target = "the version before" if to is None else f"{model}@{to}"
     if agreed(f"{model} goes back to {target}.", yes, dry_run):
-        _tell_switch(client.post(f"/api/models/{model}/rollback", {"to": to, **said(comment)}))
+        done = client.post(f"/api/models/{model}/rollback", {"to": to, "keep_data": keep_data, **said(comment)})
+        _tell_switch(done)
+        if done["quarantine"]:
+            held = done["quarantine"]
+            tell(f"{held['votes']} votes are in quarantine. Look at them with: loraloop quarantine show {held['id']}")
 
 
 def approve(identity: DecisionArgument, comment: Comment = "", yes: Yes = False, dry_run: DryRun = False,
             config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
-    """Let a candidate that passed its gates take over."""
-    if agreed(f"The candidate of decision {identity} takes over.", yes, dry_run):
-        _tell_switch(_client(config).post(f"/api/promotions/{identity}/approve", said(comment)))
+    """Let a candidate that passed its gates start its canary, or take over, whichever it waits for."""
+    client = _client(config)
+    step = client.get(f"/api/promotions/{identity}")["live"].get("step")
+    what = "starts its canary" if step == "canary" else "takes over"
+    if agreed(f"The candidate of decision {identity} {what}.", yes, dry_run):
+        done = client.post(f"/api/promotions/{identity}/approve", said(comment))
+        if step == "canary":
+            tell(f"The canary of {done['model']}@{done['version']} has started.")
+        else:
+            _tell_switch(done)
 
 
-def reject(identity: DecisionArgument, comment: Comment = "", yes: Yes = False, dry_run: DryRun = False,
-           config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
-    """Turn a candidate that waits for approval away."""
+def reject(identity: DecisionArgument, comment: Annotated[str, typer.Option("--comment", "-m", help="Why; wanted.")],
+           yes: Yes = False, dry_run: DryRun = False, config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
+    """Turn a candidate that waits for approval away; its newest data goes to quarantine."""
     if agreed(f"The candidate of decision {identity} is turned away.", yes, dry_run):
         _client(config).post(f"/api/promotions/{identity}/reject", said(comment))
         tell("Rejected; the champion stays.")
+
+
+def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Have control and gateway read the configuration again, and say what took effect and what needs a restart."""
+    settings, rows, failed = settings_from(config), [], False
+    for process, url in (("control", settings.control_url), ("gateway", f"http://{settings.gateway.listen}")):
+        try:
+            with closing(ControlClient(settings, name=process.capitalize(), url=url)) as client:
+                rows.append(client.post("/api/reload", {}))
+        except LoraLoopError as error:
+            failed = True
+            rows.append({"process": process, "applied": [], "restart": [], "error": str(error)})
+    if json:
+        print_json(rows)
+    else:
+        for row in rows:
+            tell(f"{row['process']}: {row.get('error') or Changes(**row)}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _client(config: Any) -> ControlClient:

@@ -8,7 +8,20 @@ import sys
 import typer
 
 from core.errors import LoraLoopError
-from ops.cli import acting, demonstration, examples, importing, keeping, keys, moving, notifying, reading, running, top
+from ops.cli import (
+    acting,
+    demonstration,
+    examples,
+    importing,
+    keeping,
+    keys,
+    moving,
+    notifying,
+    quarantine,
+    reading,
+    running,
+    top,
+)
 from ops.cli.output import err
 
 app = typer.Typer(
@@ -17,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (running, reading, top, acting, importing, keys, notifying, keeping, moving, demonstration):
+for group in (running, reading, top, acting, importing, quarantine, keys, notifying, keeping, moving, demonstration):
     group.register(app)
 examples.teach(app)
 

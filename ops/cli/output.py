@@ -66,10 +66,11 @@ def agreed(what: str, yes: bool, dry_run: bool) -> bool:
 
 
 class ControlClient:
-    """Asks control over HTTP; its errors are ours."""
+    """Asks control, or a gateway by its name and URL, over HTTP; its errors are ours."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._url = settings.control_url
+    def __init__(self, settings: Settings, *, name: str = "Control", url: str | None = None) -> None:
+        self._name = name
+        self._url = url or settings.control_url
         # A command asks a few times and ends: no connection is kept open behind it.
         self._http = httpx.Client(base_url=self._url, headers=settings.bearer, timeout=60, trust_env=False,
                                   limits=httpx.Limits(max_keepalive_connections=0))  # fmt: skip
@@ -113,11 +114,12 @@ class ControlClient:
         try:
             yield
         except httpx.HTTPError as error:
-            raise NotReady(f"Control at {self._url} does not answer.", hint="Start it with: loraloop up") from error
+            what = f"{self._name} at {self._url} does not answer."
+            raise NotReady(what, hint="Start it with: loraloop up") from error
 
     def _refuse(self, response: httpx.Response) -> None:
         if response.status_code == 401:
-            raise KeyRefused("Control wants a key, and one that is valid.", hint="Do: export LORALOOP_KEY=llk_…")
+            raise KeyRefused(f"{self._name} wants a key, and one that is valid.", hint="Do: export LORALOOP_KEY=llk_…")
         if response.status_code >= 400:
             raise LoraLoopError(_message(response))
 

@@ -42,10 +42,15 @@ def register(app: typer.Typer) -> None:
 
 
 def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Show what serves now: champion, canary, feedback since the last run."""
+    """Show what serves now: champion, canary, holdback, feedback since the last run."""
     rows = _client(config).get("/api/models")
+    if not json:
+        for row in rows:
+            held = row["holdback"]
+            row["holdback"] = f"v{held['version']} {held['share']:.0%} until {cell(held['until'])}" if held else None
     columns = {"model": "model", "champion": "champion", "since": "since (UTC)", "canary": "canary",
-               "share": "share", "new_feedback": "new feedback", "rollback_to": "rolls back to"}  # fmt: skip
+               "share": "share", "holdback": "holdback", "new_feedback": "new feedback",
+               "rollback_to": "rolls back to", "awaiting": "waits for approval"}  # fmt: skip
     show(rows, json, columns, "No models.")
 
 

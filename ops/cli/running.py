@@ -4,8 +4,7 @@ It owns their options; the work is done elsewhere in `ops`.
 """
 
 import gc
-import logging
-import sys
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 
+from core import logs
 from core.basemodel import locate
 from core.errors import NotReady
 from core.settings import Settings, split_listen
@@ -61,10 +61,11 @@ def start(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run a gateway alone: the endpoint that apps call."""
-    from ops.gateway_app import create_app
+    from ops.gateway_app import create_app, create_tracing
 
     settings = settings_from(config)
-    app = create_app(settings=settings)
+    logs.install(settings.logs)
+    app = create_app(settings=settings, tracing=create_tracing(settings), config=config)
     # Modules, routes and settings stay for good. Looked through again and again for garbage among them, they
     # would cost every tenth request some hundred microseconds.
     gc.collect()
@@ -78,9 +79,11 @@ def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from ops.control_app import create_app
 
     settings = settings_from(config)
+    logs.install(settings.logs)
     _require_internal_key(settings)
     up.tell_first_key(settings, tell)
-    _serve(create_app(settings=settings, base=locate(settings.base_model)), settings.control.listen)
+    app = create_app(settings=settings, base=locate(settings.base_model), config=config)
+    _serve(app, settings.control.listen)
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
@@ -108,10 +111,7 @@ def _require_internal_key(settings: Settings) -> None:
 
 
 def _serve(app: FastAPI, listen: str) -> None:
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    # It warns of each look that was skipped because the one before goes on, which is what is wanted.
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    signal.signal(signal.SIGHUP, app.state.reloader.on_signal)
     host, port = split_listen(listen)
     # Clients drop idle connections after some seconds; a server that did so at the same moment would break
     # the request that is just being sent on one.

@@ -126,6 +126,8 @@ def _model(part: Part, canary: bool) -> dict[str, Any]:
         "promotion": {
             "primary": {"kpi": "macro_f1", "min_gain": 0.0},
             "guardrails": [{"kpi": "accuracy", "margin": 0.02}],
+            "holdback": None,
+            "limits": {"window_hours": 0, "cooldown_hours": 0},
             "canary": {
                 "share": 0.5,
                 "margin": 0.05,

@@ -92,7 +92,7 @@ class Stage:
     def snapshot(self, digest: str) -> Snapshot:
         """A snapshot of the store, read from its folder."""
         path = self.settings.data / "snapshots" / digest
-        return Snapshot(digest, path, tuple(read(path)), Report({}, {}, {}, {}, {}))
+        return Snapshot(digest, path, tuple(read(path)), Report({}, {}, {}, {}, {}, {}))
 
     def check(self) -> None:
         """Raises when a process of the stack died: a demo does not hide a restart."""

@@ -31,12 +31,12 @@ def test_feedback_alone_brings_a_better_adapter_into_service(running: Running):
         if promoted():
             break
     assert {answer.version for answer in during} == {0, 1}
-    running.wait(lambda: running.decisions("notes")[-1]["verdict"] == "switched", 30, "the switch")
+    running.wait(lambda: running.decisions("notes")[-1]["verdict"] == "confirmed", 60, "the end of the holdback")
     after = running.crowd("notes", texts(120, 99), labels=False)
     assert {answer.version for answer in after} == {1}
     assert share(after) > share(before) + 0.3
     verdicts = [row["verdict"] for row in running.decisions("notes")]
-    assert verdicts == ["canary_started", "promoted", "switched"]
+    assert verdicts == ["canary_started", "promoted", "switched", "confirmed"]
 
 
 def share(answers: list) -> float:
@@ -51,6 +51,11 @@ def test_a_promotion_says_on_what_data_and_evidence(running: Running):
     assert set(arms) == {"base", "rag", "champion", "candidate"}
     assert found["lineage"]["rows"]["train"] > 100
     assert len(found["lineage"]["adapter_sha256"]) == 64
+    for name in ("base_sha256", "parent", "snapshot", "by_signal", "cost", "training"):
+        assert found["lineage"][name]
+    rows = {row["kpi"]: row for row in found["evidence"]["kpis"]}
+    assert rows["macro_f1"]["difference"] > 0 and rows["macro_f1"]["checks"][0]["verdict"] == "pass"
+    assert found["gate_code"] and found["live"]["latency"]["canary"]["p95_ms"] > 0
     assert found["looks"]
     assert running.control.get("/api/ledger")["ok"]
 
@@ -95,6 +100,10 @@ def test_a_rollback_under_load_fails_no_request(running: Running):
     assert last["verdict"] == "switched"
     running.control.post("/api/models/notes/rollback", {"actor": "test", "comment": "undo"})
     assert running.model("notes")["champion"] == 1
+    held = running.control.get(f"/api/quarantine/{switch['quarantine']['id']}")
+    assert len(held["votes"]) == switch["quarantine"]["votes"] > 100
+    done = running.control.post(f"/api/quarantine/{held['id']}/release", {"actor": "test", "comment": "a drill"})
+    assert done["state"] == "released" and running.decisions("notes")[-1]["verdict"] == "released"
 
 
 @pytest.mark.parametrize("victim", ["control", "gateway"])

@@ -68,6 +68,6 @@ def test_models_are_listed_and_feedback_is_taken(found: dict[str, Any]):
 
 def test_refusals_are_the_clients_own_classes(found: dict[str, Any]):
     assert (found["unknown"]["class"], found["unknown"]["status"]) == ("NotFoundError", 404)
-    assert "Use one of" in found["unknown"]["message"]
+    assert "See GET /v1/models" in found["unknown"]["message"]
     assert found["unreadable"]["class"] == "UnprocessableEntityError"
     assert found["refused"]["class"] == "BadRequestError"

@@ -16,7 +16,7 @@ from core.keys import Grant
 from core.records import Interaction
 from core.settings import build
 from core.spool import read_frames, segments
-from core.wire import Record, decode
+from core.wire import Record, decode_all
 from ops.gateway_app import create_app
 from serve.fake import FakeEngine, running
 from serve.routing import ModelRoute, RoutingTable, Target
@@ -49,7 +49,8 @@ class House:
         self.app: FastAPI
 
     def open(self, *engines: str, control: str = CLOSED, cached: bool = True, access: str = "open",
-             keys: tuple[Grant, ...] = (), **gateway: Any) -> "House":  # fmt: skip
+             keys: tuple[Grant, ...] = (), tracing: Any = None, logs: Any = None,
+             **gateway: Any) -> "House":  # fmt: skip
         folder = self.data / "gateways" / "gateway-1"
         folder.mkdir(parents=True)
         if cached:
@@ -57,9 +58,9 @@ class House:
             (folder / "routes.json").write_text(known.to_json())
         settings = build({
             "data": str(self.data), "models": {"reviews": {"labels": ["a", "b"]}},
-            "gateway": {"control_url": control} | gateway, "access": access,
+            "gateway": {"control_url": control} | gateway, "access": access, "logs": logs or {},
         })  # fmt: skip
-        self.app = create_app(settings=settings)
+        self.app = create_app(settings=settings, tracing=tracing)
         url = self.stack.enter_context(running(self.app))
         self.http = self.stack.enter_context(httpx.Client(base_url=url, timeout=10, trust_env=False))
         return self
@@ -74,7 +75,8 @@ class House:
 
     def spooled(self) -> list[Record]:
         found = segments(self.data / "gateways" / "gateway-1" / "spool")
-        return [decode(payload) for s in found for payload, _ in read_frames(s.path.read_bytes())]
+        frames = (payload for s in found for payload, _ in read_frames(s.path.read_bytes()))
+        return [record for payload in frames for record in decode_all(payload)]
 
     @staticmethod
     def until(fact: Callable[[], bool], seconds: float = 5) -> None:
@@ -98,6 +100,7 @@ def house(tmp_path: Path, served: tuple[FakeEngine, str], monkeypatch: pytest.Mo
     engine, url = served
     engine.fault, engine.gap_s, engine.adapters = "", 0.0, {"reviews-7": "/x"}
     engine.requests.clear()
+    engine.traces.clear()
     made = House(tmp_path, engine, url)
     with made.stack:
         yield made

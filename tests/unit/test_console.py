@@ -17,6 +17,7 @@ from core.records import Decision, Verdict
 from core.settings import build
 from core.store import Store
 from eval.promotion import Promotion
+from eval.steps import Steps
 from ops.console import pages
 from ops.control import Control, Engines
 from ops.demo.page import outcome, render
@@ -95,10 +96,11 @@ class Console:
         promotion = Promotion(store=self.store, board=board, engines=FakeEngines(), base_name="base",
                               clock=lambda: NOW)  # fmt: skip
         promotion.adopt(list(settings.models))
+        steps = Steps(store=self.store, promotion=promotion, models=settings.models, clock=lambda: NOW)
         engines = Engines(Reconciler([], base_name="base", self_check=lambda _: ""), promotion, board)
         # Pages read what stands in the store; no page asks the scheduler.
         control = Control(settings, self.store, promotion, cast(Any, None), engines, lambda: NOW,
-                          Keyring(store=self.store, clock=lambda: NOW))  # fmt: skip
+                          Keyring(store=self.store, clock=lambda: NOW), steps, cast(Any, None))  # fmt: skip
         app = FastAPI()
         install_errors(app)
         app.include_router(pages.create_router(control))
@@ -228,7 +230,7 @@ def test_a_filter_for_no_model_is_escaped(console: Console) -> None:
 
 def test_the_canary_shows_on_its_models_strip(console: Console) -> None:
     console.store.run("route_add", model="reviews", rev=2, time=NOW, champion=7, canary=8, share=0.1, previous=6,
-                      salt="s", decision_id=None)  # fmt: skip
+                      salt="s", decision_id=None, holdback=0.0)  # fmt: skip
     html = console.page("/promotions")
     assert "<strong>v8</strong>" in html and "10% of users" in html
     assert "loraloop rollback reviews" in html and "puts v6 back" in html

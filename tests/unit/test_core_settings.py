@@ -112,7 +112,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "equal labels": (model(labels=["Good", "good "]), ["models.reviews.labels", "distinct"]),
     "blank label": (model(labels=["good", " "]), ["models.reviews.labels", "not blank"]),
     "no holdout": (model(split={"train": 0.9, "dev": 0.08}), ["models.reviews.split", "lower one of them"]),
-    "empty guardrail": (model(promotion={"guardrails": [{"kpi": "ece"}]}), ["guardrails.0", "margin, a max or a min"]),
+    "empty guardrail": (model(promotion={"guardrails": [{"kpi": "ece"}]}), ["guardrails.0", "a max or a min"]),
     "secrets in the file": ({"keys": {"app": "x"}}, ["keys", "LORALOOP_APP_KEY", "environment"]),
 }
 

@@ -23,11 +23,12 @@ from core.basemodel import BaseModel
 from core.clock import utc_now
 from core.keyring import Keyring, Wanted
 from core.keys import GRANTABLE, Limits, Scope, read_key
+from core.records import Version
 from core.settings import build
 from core.store import Store
 from ops import control_app
 from serve import switchboard
-from serve.fake import running
+from serve.fake import FakeEngines, running
 from serve.switchboard import Switchboard
 
 INTERNAL_KEY = "internal-s3cret"
@@ -40,6 +41,12 @@ GATEWAY = {
     ("GET", "/openapi.json"): {Scope.INFER},
     ("POST", "/v1/feedback"): {Scope.FEEDBACK},
     ("DELETE", "/v1/feedback/{feedback_id}"): {Scope.FEEDBACK},
+    ("GET", "/v1/chat/completions"): {Scope.INFER, Scope.OPS_READ},
+    ("GET", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_READ},
+    ("GET", "/v1/chat/completions/{completion_id}/messages"): {Scope.INFER, Scope.OPS_READ},
+    ("POST", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_WRITE},
+    ("DELETE", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_WRITE},
+    ("POST", "/api/reload"): {Scope.OPS_WRITE},
     ("GET", "/metrics"): {Scope.OPS_READ, Scope.INTERNAL},
 }
 PAGES = {("GET", path): {Scope.OPS_READ} for path in (
@@ -48,6 +55,11 @@ PAGES = {("GET", path): {Scope.OPS_READ} for path in (
 CONTROL = PAGES | {
     ("POST", "/internal/routes"): {Scope.INTERNAL},
     ("POST", "/internal/spool/{spool}/{segment}"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/get"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/page"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/messages"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/change"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/delete"): {Scope.INTERNAL},
     ("GET", "/api/keys"): {Scope.ADMIN},
     ("POST", "/api/keys"): {Scope.ADMIN},
     ("POST", "/api/keys/{identity}/rotate"): {Scope.ADMIN},
@@ -66,12 +78,17 @@ CONTROL = PAGES | {
     ("GET", "/api/runs"): {Scope.OPS_READ},
     ("GET", "/api/runs/{identity}"): {Scope.OPS_READ},
     ("GET", "/api/feedback"): {Scope.OPS_READ},
+    ("GET", "/api/quarantine"): {Scope.OPS_READ},
+    ("GET", "/api/quarantine/{identity}"): {Scope.OPS_READ},
+    ("POST", "/api/quarantine/{identity}/release"): {Scope.OPS_WRITE},
+    ("POST", "/api/quarantine/{identity}/reject"): {Scope.OPS_WRITE},
     ("GET", "/api/ledger"): {Scope.OPS_READ},
     ("POST", "/api/models/{model}/retrain"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/rollback"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/promote"): {Scope.OPS_WRITE},
     ("POST", "/api/promotions/{identity}/approve"): {Scope.OPS_WRITE},
     ("POST", "/api/promotions/{identity}/reject"): {Scope.OPS_WRITE},
+    ("POST", "/api/reload"): {Scope.OPS_WRITE},
     ("GET", "/metrics"): {Scope.OPS_READ, Scope.INTERNAL},
 }
 
@@ -105,7 +122,7 @@ def asked(client: httpx.Client) -> Ask:
 
     def ask(route: tuple[str, str], key: str | None, **how: Any) -> httpx.Response:
         method, path = route
-        for name in ("feedback_id", "identity", "model", "spool"):
+        for name in ("feedback_id", "completion_id", "identity", "model", "spool"):
             path = path.replace(f"{{{name}}}", "x")
         path = path.replace("{segment}", "1?offset=0")
         headers = {} if key is None else {"Authorization": f"Bearer {key}".encode("latin-1")}
@@ -279,6 +296,33 @@ def test_with_control_dead_a_restarted_gateway_still_knows_its_keys(gateway: Gat
         again.open(access="keys", keys=gateway.ring.grants)
         answer = again.http.get("/v1/models", headers={"Authorization": f"Bearer {made.key}"})
         assert answer.status_code == 200 and again.http.get("/v1/models").status_code == 401
+
+
+def test_a_key_is_shown_the_models_that_it_may_use(gateway: Gateway) -> None:
+    mine = gateway.ring.make(Wanted("app", (Scope.INFER,), ("reviews", "later")), "test")
+    other = gateway.ring.make(Wanted("app", (Scope.INFER,), ("poems",)), "test")
+    gateway.settle()
+    shown = [gateway.ask(("GET", "/v1/models"), made.key).json()["data"] for made in (mine, other)]
+    assert [[entry["id"] for entry in entries] for entries in shown] == [["reviews"], []]
+    found = [gateway.ask(("GET", "/v1/models/reviews"), made.key).status_code for made in (mine, other)]
+    assert found == [200, 404]
+
+
+def test_who_acts_is_the_key_whatever_the_caller_says(control: Control) -> None:
+    control.control.promotion.adopt(["reviews"])
+    admin = control.keys.by_scope[Scope.ADMIN]
+    identity = (read_key(admin) or ("",))[0]
+    control.ask(("POST", "/api/models/reviews/promote"), admin, json={"version": 1, "actor": "the board"})
+    with control.control.store.transaction() as transaction:
+        control.control.promotion.add_version(transaction, Version("reviews", 1, "base", None, None, 0, None))
+    control.control.promotion.engines = FakeEngines("base")
+    body = {"version": 1, "actor": "key:somebody", "comment": "now"}
+    assert control.ask(("POST", "/api/models/reviews/promote"), admin, json=body).status_code == 200
+    rows = control.ask(("GET", "/api/promotions"), admin).json()
+    (promoted,) = [row for row in rows if row["verdict"] == "promoted"]
+    assert promoted["actor"] == f"key:{identity}" and "somebody" not in promoted["reason"]
+    shown = control.ask(("GET", f"/api/promotions/{promoted['id']}"), admin).json()
+    assert shown["comment"] == "(on behalf of key:somebody) now"
 
 
 def test_a_limit_is_429_with_when_to_come_again_and_what_is_left(gateway: Gateway) -> None:

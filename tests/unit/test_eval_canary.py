@@ -59,6 +59,44 @@ def test_a_candidate_that_only_makes_people_vote_more_is_not_promoted():
     assert outcome(eager, replace(CONTROL, rate_mean=0.6), minutes=61)[0] is Outcome.INCONCLUSIVE
 
 
+def voting(rate: float, approval: float) -> ArmCounts:
+    """20,000 users of one request, a share of whom votes."""
+    score = rate * (2 * approval - 1)
+    spread = math.sqrt(rate - score**2), math.sqrt(rate * (1 - rate))
+    return ArmCounts(20_000, 20_000, score, spread[0], rate, spread[1], 0, covariance=score * (1 - rate))
+
+
+def test_voting_more_often_alone_makes_no_difference():
+    found = look(voting(0.2, 0.7), voting(0.3, 0.7), PLAN, SETTINGS, minutes=5)
+    assert found.difference == pytest.approx(0, abs=1e-12)
+    assert found.judgement.outcome is Outcome.WAIT
+
+
+def test_happy_users_who_vote_more_are_not_a_better_candidate():
+    happy = voting(0.24, 0.18 / 0.24)  # as many votes down as control, more up
+    found = look(voting(0.2, 0.7), happy, PLAN, SETTINGS.model_copy(update={"strict": True}), minutes=5)
+    assert found.difference - found.half_width > 0
+    assert found.judgement.outcome is Outcome.WAIT
+    assert "Feedback rates" in found.judgement.reason
+
+
+def test_more_votes_up_and_fewer_down_need_no_equal_rates():
+    found = look(voting(0.2, 0.7), voting(0.22, 0.85), PLAN, SETTINGS, minutes=5)
+    assert found.judgement.outcome is Outcome.PASS
+    assert "each clear the line" in found.judgement.checks[-1].reason
+
+
+def test_hostile_users_must_not_be_able_to_explain_a_gain():
+    better, watchful = voting(1.0, 0.75), SETTINGS.model_copy(update={"strict": True, "hostile_share": 0.06})
+    assert look(voting(1.0, 0.7), better, PLAN, SETTINGS, minutes=5).judgement.outcome is Outcome.PASS
+    assert look(voting(1.0, 0.7), better, PLAN, watchful, minutes=5).judgement.outcome is Outcome.WAIT
+
+
+def test_counts_that_are_no_numbers_end_it_inconclusive():
+    found, reason = outcome(replace(CONTROL, score_mean=math.nan))
+    assert (found, reason) == (Outcome.INCONCLUSIVE, "The counts of an arm are no numbers.")
+
+
 def test_promotion_waits_for_the_shortest_time():
     settings = SETTINGS.model_copy(update={"min_minutes": 30})
     better = replace(CONTROL, score_mean=0.6)

@@ -83,9 +83,7 @@ def test_a_floor_looks_at_the_lower_bound():
     assert "floor accuracy: 0.750, needs at least 0.780" in judgement.reason
 
 
-@pytest.mark.parametrize(
-    ("gain", "outcome"), [(0.0, Outcome.INCONCLUSIVE), (0.06, Outcome.PASS), (-0.2, Outcome.FAIL)]
-)
+@pytest.mark.parametrize(("gain", "outcome"), [(0.0, Outcome.INCONCLUSIVE), (0.06, Outcome.PASS), (-0.2, Outcome.FAIL)])
 def test_a_guardrail_with_a_margin_asks_that_harm_is_excluded(gain: float, outcome: Outcome):
     settings = SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi="accuracy", margin=0.02)]})
     found = evidence()

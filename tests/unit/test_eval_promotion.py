@@ -15,7 +15,8 @@ from core.store import Store
 from core.wire import encode
 from eval import promotion as promotions
 from eval.promotion import Promotion, Why
-from eval.watch import CanaryWatch, score_sd
+from eval.steps import Steps, score_sd
+from eval.watch import Watch
 from feedback.ingest import ingest
 from serve.fake import FakeEngines
 from serve.switchboard import Switchboard
@@ -116,7 +117,7 @@ def test_of_two_changes_from_one_state_only_one_takes_effect(promotion: Promotio
 
 def test_the_rollback_target_and_the_canary_stay_loaded(promotion: Promotion):
     promotion.promote("reviews", 1, WHY)
-    promotion.start_canary("reviews", 2, 0.5, WHY, lambda _: None)
+    promotion.start_canary("reviews", 2, 0.5, WHY, lambda _: None, over=1)
     assert {v.version for v in promotion.wanted()} == {0, 1, 2}
 
 
@@ -140,13 +141,14 @@ SETTINGS = ModelSettings.model_validate(
     {
         "labels": ["a", "b"],
         "promotion": {
-            "canary": {"share": 0.5, "first_look_users": 30, "planned_users": 200, "min_minutes": 0, "max_hours": 1}
+            "holdback": None,
+            "canary": {"share": 0.5, "first_look_users": 30, "planned_users": 200, "min_minutes": 0, "max_hours": 1},
         },
     }
 )
 
 
-def begin(promotion: Promotion, settings: ModelSettings = SETTINGS) -> CanaryWatch:
+def begin(promotion: Promotion, settings: ModelSettings = SETTINGS) -> Watch:
     def also(transaction: Any) -> None:
         transaction.run("run_add", id="run-1", model="reviews", trigger="test", state="canary", started=NOW,
                         feedback_until=NOW)  # fmt: skip
@@ -155,8 +157,10 @@ def begin(promotion: Promotion, settings: ModelSettings = SETTINGS) -> CanaryWat
             plan="{}", decision=json.dumps({"evidence": {}, "lineage": {"rows": 1}, "offline": "won"}),
         )  # fmt: skip
 
-    promotion.start_canary("reviews", 1, 0.5, WHY, also)
-    return CanaryWatch(store=promotion.store, promotion=promotion, models={"reviews": settings}, clock=promotion.clock)
+    promotion.start_canary("reviews", 1, 0.5, WHY, also, over=0)
+    models = {"reviews": settings}
+    steps = Steps(store=promotion.store, promotion=promotion, models=models, clock=promotion.clock)
+    return Watch(store=promotion.store, promotion=promotion, steps=steps, models=models, clock=promotion.clock)
 
 
 def live(store: Store, version: int, users: int, good: float, *, status: int = 200) -> None:

@@ -150,6 +150,16 @@ def test_only_the_verdicts_that_are_wanted_are_told(store: Store, webhook: Webho
     assert [said["title"] for said in webhook.got] == ["reviews: Champion kept, v6 → v7"]
 
 
+def test_what_is_wanted_may_change_while_it_runs(store: Store, webhook: Webhook):
+    (target,) = targets(settings(webhook.url))
+    notifier = notifier_of(store, [target])
+    notifier.want([Verdict.SKIPPED])
+    decide(store, Verdict.PROMOTED)
+    decide(store, Verdict.SKIPPED)
+    notifier.step(target)
+    assert [said["title"] for said in webhook.got] == ["reviews: Skipped, v6 → v7"]
+
+
 def test_a_dead_target_holds_up_no_other(store: Store, webhook: Webhook):
     dead = f"json://127.0.0.1:{free_ports(1)[0]}/x"
     notifier = notifier_of(store, targets(settings(dead, webhook.url)), poll_s=0.01)

@@ -21,6 +21,7 @@ from eval import promotion as promotions
 from eval.evaluation import Result
 from eval.evidence import Difference, Evidence, Measure
 from eval.promotion import Promotion
+from eval.steps import Steps
 from feedback.ingest import ingest
 from retrain import cycle as cycles
 from retrain.cycle import Cycle
@@ -130,6 +131,7 @@ def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., C
         monkeypatch.setattr(cycles, "evaluate", lambda *_, **__: result(gain))
         reconciler: Any = StubReconciler()
         return Cycle(settings=changed, store=store, base=BaseModel("base", Path("base")), promotion=promotion,
+                     steps=Steps(store=store, promotion=promotion, models=changed.models, clock=lambda: NOW),
                      reconciler=reconciler, trainer=trainer or StubTrainer(), clock=lambda: NOW)  # fmt: skip
 
     return made
@@ -175,7 +177,7 @@ def test_a_loser_is_kept_out_with_the_reason(make: Callable[..., Cycle]):
     cycle = make(gain=-0.1)
     vote(cycle.store, 60)
     cycle.run("reviews", "test")
-    (verdict, reason), = decisions(cycle)
+    ((verdict, reason),) = decisions(cycle)
     assert verdict == "kept"
     assert reason.startswith("macro_f1 against champion: -0.100")
     assert cycle.promotion.route("reviews").champion == 0
@@ -230,7 +232,7 @@ def test_a_restart_fails_the_run_that_was_under_way_and_no_other(make: Callable[
 
 def test_the_scheduler_starts_a_run_by_itself_and_only_once(make: Callable[..., Cycle], settings: Settings):
     cycle = make()
-    scheduler = Scheduler(settings=settings, store=cycle.store, cycle=cycle, watch=lambda: None,
+    scheduler = Scheduler(settings=settings, store=cycle.store, cycle=cycle, steps=cycle.steps, watch=lambda: None,
                           reconcile=lambda: None)  # fmt: skip
     scheduler.start()
     vote(cycle.store, 60)
@@ -248,8 +250,10 @@ def test_a_wrong_cron_line_names_its_key(make: Callable[..., Cycle], settings: S
     model = settings.models["reviews"]
     retrain = model.retrain.model_copy(update={"schedule": "every day"})
     wrong = settings.model_copy(update={"models": {"reviews": model.model_copy(update={"retrain": retrain})}})
+    cycle = make()
     with pytest.raises(SettingsError, match=r"models\.reviews\.retrain\.schedule"):
-        Scheduler(settings=wrong, store=Store(":memory:"), cycle=make(), watch=lambda: None, reconcile=lambda: None)
+        Scheduler(settings=wrong, store=cycle.store, cycle=cycle, steps=cycle.steps, watch=lambda: None,
+                  reconcile=lambda: None)  # fmt: skip
 
 
 JOB = Job(run_id="run-1", base="nowhere", snapshot="nowhere", output="", rank=8, epochs=1, batch_size=2,

@@ -110,6 +110,24 @@ def test_a_disk_that_fails_is_counted_and_recording_goes_on(tmp_path: Path, monk
     asyncio.run(scene())
 
 
+def test_a_full_disk_is_told_once_in_a_while_with_how_much_was_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    recorder = Recorder(SpoolWriter(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        for n in range(50):
+            recorder.record(exchange(n))
+        assert recorder.dropped == 50 and caplog.text.count("interactions were not kept") == 1
+        patch.setattr("serve.capture.TELL_SECONDS", 0)
+        recorder.record(exchange(51))
+    assert caplog.text.count("interactions were not kept") == 2 and "51 dropped" in caplog.text
+    recorder.spool.close()
+
+
 class Control:
     """The far end of shipping, without a socket: the real ingest, and answers gone wrong on demand."""
 
@@ -213,10 +231,36 @@ def test_shipping_goes_on_after_any_wrong_answer_and_no_row_is_lost(scene: Calla
     made = scene(segment_bytes=60)
     made.control.wrong = iter([
         aiohttp.ClientConnectionError(), {}, TimeoutError(), ValueError("no JSON"), OSError("gone"), {"offset": 0},
+        RuntimeError("a bug"), TypeError("another"), {"offset": "x"}, [],
     ])  # fmt: skip
     made.put("f1", "f2", "f3")
     made.ship(lambda: made.shipper.unshipped == 0)
-    assert made.control.revoked() == ["f1", "f2", "f3"] and made.control.calls > 6
+    assert made.control.revoked() == ["f1", "f2", "f3"] and made.control.calls > 10
+
+
+def test_whoever_waits_for_the_spool_waits_until_control_has_it_and_no_longer_than_told(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "IDLE_SECONDS", 60)
+    made = scene(segment_bytes=60)
+
+    async def run() -> None:
+        assert await made.shipper.flush(5)  # nothing is spooled: nothing to wait for
+        made.put("f1", "f2")
+        assert not await made.shipper.flush(0.02)  # nobody ships
+        task = asyncio.create_task(made.shipper.run())
+        assert await made.shipper.flush(5) and made.control.revoked() == ["f1", "f2"]
+        made.put("f3")  # the shipper rests for a minute, unless it is asked
+        assert await made.shipper.flush(5) and made.control.revoked() == ["f1", "f2", "f3"]
+        monkeypatch.setattr(shipping, "RETRY_SECONDS", 60)
+        made.control.wrong = iter([aiohttp.ClientConnectionError()])
+        made.put("f4")
+        async with asyncio.timeout(2):
+            assert not await made.shipper.flush(60)  # control is dead: no use in waiting
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
 
 
 def test_a_new_shipper_is_told_where_the_last_one_ended(scene: Callable[..., Scene]) -> None:

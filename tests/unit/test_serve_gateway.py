@@ -5,11 +5,13 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
 
 from core.records import Feedback, Interaction
 from core.spool import SpoolWriter
@@ -17,6 +19,7 @@ from core.store import Store
 from feedback import ingest
 from serve import switchboard
 from serve.fake import running
+from serve.routing import ModelRoute, Target
 from serve.switchboard import Switchboard
 
 CLOSED = "http://127.0.0.1:9"
@@ -89,7 +92,7 @@ WRONG = [
     (b"{", 422, "not JSON"),
     (b"[]", 422, "not a JSON object"),
     (b"{}", 422, "model: name the model"),
-    (json.dumps(CHAT | {"model": "other"}).encode(), 404, "Use one of: reviews"),
+    (json.dumps(CHAT | {"model": "other"}).encode(), 404, "See GET /v1/models"),
     (json.dumps(CHAT | {"model": ["reviews"]}).encode(), 422, "model: name the model"),
     (json.dumps(CHAT | {"stream": "false"}).encode(), 422, "stream: takes true or false"),
     (json.dumps(CHAT | {"stream": True, "stream_options": "all"}).encode(), 422, "stream_options: takes an object"),
@@ -186,6 +189,24 @@ def test_a_version_is_chosen_by_those_who_may_look_into_operations(
     assert (house.only().arm, house.only().bucket) == ("pinned", None)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b"3", b'{"choices": 3}', b'{"choices": [3]}', b"\xff"])
+def test_an_engines_answer_that_is_no_json_is_502_and_on_record(
+    house: Any, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(house.engine, "reply", lambda *_: (200, content))
+    answer = house.open().post()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error")
+    assert house.only().status == 502
+
+
+def test_an_error_repeats_little_of_what_was_asked(house: Any) -> None:
+    house.open()
+    long = "x" * 100_000
+    for answer in (house.post(model=long), house.post(model=f"{long}@1"), house.post(model=f"reviews@{long}"),
+                   house.http.get(f"/v1/models/{long[:5000]}")):  # fmt: skip
+        assert answer.status_code == 404 and len(answer.text) < 400
+
+
 def test_an_engine_that_hangs_is_given_up(house: Any) -> None:
     house.open(request_timeout_s=0.2).engine.fault = "hang"
     assert house.post().status_code == house.post(stream=True).status_code == 504
@@ -279,3 +300,57 @@ def test_with_control_alive_the_table_comes_and_the_spool_goes(house: Any) -> No
         assert board.await_switch().gateways == 1
         house.stack.close()
     store.close()
+
+
+def sample(house: Any, name: str, **labels: str) -> float:
+    """A metric's value as Prometheus reads it; 0 if it is not there."""
+    families = text_string_to_metric_families(house.http.get("/metrics").text)
+    samples = (each for family in families for each in family.samples)
+    return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
+
+
+def test_requests_tokens_and_times_are_counted_by_version_and_arm(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORALOOP_OPS_KEY", "ops")
+    house.open(access="keys").http.headers["Authorization"] = "Bearer ops"
+    house.post()
+    house.events()
+    house.post(model="reviews@7")
+    house.engine.fault = "error"
+    house.post()
+    seven = {"model": "reviews", "version": "7"}
+    champion = seven | {"arm": "champion"}
+    assert sample(house, "loraloop_requests_total", **champion, status="200") == 2
+    assert sample(house, "loraloop_requests_total", **champion, status="500") == 1
+    assert sample(house, "loraloop_requests_total", **seven, arm="pinned", status="200") == 1
+    assert sample(house, "loraloop_tokens_total", **champion, kind="prompt") == 4
+    assert sample(house, "loraloop_tokens_total", **champion, kind="completion") == 8
+    assert sample(house, "loraloop_request_seconds_count", **champion) == 3
+    assert sample(house, "loraloop_first_token_seconds_count", **champion) == 1
+    assert sample(house, "loraloop_first_token_seconds_sum", **champion) > 0
+
+
+def test_what_is_refused_before_a_version_is_chosen_is_counted_by_status_alone(house: Any) -> None:
+    house.open(CLOSED)
+    for number in range(3):
+        house.post(model=f"m-{number}")
+    house.post()  # no engine answers: this one had a version
+    assert sample(house, "loraloop_refused_total") == sample(house, "loraloop_refused_total", status="404") == 3
+    assert sample(house, "loraloop_requests_total", model="reviews", status="503") == 1
+    assert "m-1" not in house.http.get("/metrics").text
+
+
+def test_the_series_of_a_version_end_when_no_engine_holds_it_any_more(house: Any) -> None:
+    house.open().post()
+    house.engine.fault = "error"
+    house.post()
+    house.engine.fault = ""
+    assert sample(house, "loraloop_requests_total", version="7") == 2
+    tables = house.app.state.tables
+    tables._table = replace(tables.table, models={"reviews": ModelRoute(Target(8, "reviews-8"), None, 0.0, "s")})
+    house.engine.adapters = {"reviews-8": "/y"}
+    page = house.http.get("/metrics").text
+    assert not [line for line in page.splitlines() if 'version="7"' in line and "in_flight" not in line]
+    tables._table = replace(tables.table, engines={house.engine_url: ("base", "reviews-8")})
+    assert house.post().status_code == 200 and sample(house, "loraloop_requests_total", version="8") == 1

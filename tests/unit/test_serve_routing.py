@@ -111,8 +111,8 @@ def test_no_user_has_no_bucket_and_no_canary_has_no_canary() -> None:
     assert {table(0.9).choose("m", f"u{k}").arm for k in range(50)} == {"champion"}
 
 
-def test_an_unknown_model_is_told_the_known_ones() -> None:
-    with pytest.raises(UnknownModel, match="Use one of: m"):
+def test_an_unknown_model_is_told_where_the_known_ones_stand() -> None:
+    with pytest.raises(UnknownModel, match="See GET /v1/models"):
         table().choose("n", "u")
 
 

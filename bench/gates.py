@@ -1,0 +1,319 @@
+"""What the gates promote: the gates' own code and naive gates beside it, over thousands of simulated candidates.
+
+It owns the scenarios, what is wrong in each, and the result; users, holdouts and naive gates are bench/simulation's.
+
+    python -m bench.gates
+
+Nothing of the gates is written twice: live, `eval.canary.signals` and `outcomes` judge all runs at once, the code
+beneath `eval.canary.look`, and a sample of runs is shown to agree with `look`; offline, `eval.offline.decide` judges.
+The last line is one JSON object; progress goes to stderr. See docs/gates.md.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from bench import look as query
+from bench.progress import say
+from bench.simulation import naive, picture
+from bench.simulation.holdout import Items, OfflineGate
+from bench.simulation.live import LOOKS, Bools, Crowd, Gate, OurGate, Record, Seen, World, proved, watch
+from bench.simulation.people import Floats, People, brigaded, harmed, once, several, weekly
+from bench.simulation.returning import Returning
+from core.settings import CanarySettings
+from eval.canary import Plan
+
+OURS = "ours"
+FALSE_PROMOTION = 0.055
+BATCH = 4000
+Rows = list[dict[str, Any]]
+VOTES: Mapping[str, Gate] = {
+    "point estimate, n=200": naive.PointAt(200),
+    "point estimate, any look": naive.point_any,
+    "z-test .05, peeking": naive.z_peeking,
+    "likelihood-ratio stop": naive.likelihood_ratio,
+}
+ITEMS: Mapping[str, Gate] = {
+    "item-level z, peeking": naive.z_peeking,
+    "item-level confidence sequence": naive.item_sequence,
+}
+WEEK = (0.74, 0.72, 0.70, 0.68, 0.66, 0.64, 0.76)
+DAY_LOOKS = 6
+DECAY_LOOK = 20
+HOLDBACK = "holdback"
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A live scenario: its people, the settings, and whether a promotion in it is wrong (`null`).
+
+    One that is not `counted` shows what the gate gets wrong without a protection that is a setting.
+    """
+
+    people: People
+    null: bool = False
+    counted: bool = True
+    strict: bool = True
+    hostile_share: float = 0.0
+    share: float = 0.5
+    harm_ratio: float = 1.5
+    beside: Mapping[str, Gate] | None = None
+    looks: int = LOOKS
+
+    @property
+    def settings(self) -> CanarySettings:
+        """The defaults but for what the scenario is about; time plays no part."""
+        return CanarySettings(share=min(self.share, 0.5), strict=self.strict, hostile_share=self.hostile_share,
+                              harm_ratio=self.harm_ratio, min_minutes=0, max_hours=1e9)  # fmt: skip
+
+    @property
+    def plan(self) -> Plan:
+        """The deviation of users' scores under the champion, as history would tell it."""
+        chances = self.people.control(0) if callable(self.people.control) else self.people.control
+        scores = (self.people.ups - self.people.downs) / self.people.requests
+        return Plan(self.share, math.sqrt(chances @ scores**2 - (chances @ scores) ** 2))
+
+    @property
+    def gates(self) -> dict[str, Gate]:
+        """Ours, and those beside it."""
+        ours = OurGate(self.plan, self.settings)
+        return {OURS: ours if self.share <= 0.5 else only_harm(ours), **(self.beside or {})}
+
+
+def only_harm(gate: Gate) -> Gate:
+    """A holdback's gate: what was promoted already is rolled back or stays."""
+
+    def judge(seen: Seen) -> tuple[Bools, Bools]:
+        promote, roll_back = gate(seen)
+        return np.zeros_like(promote), roll_back
+
+    return judge
+
+
+def after(look: int, before: People, then: People) -> People:
+    """People whose canary changes at a look."""
+
+    def chances(now: int) -> Floats:
+        found = (before if now < look else then).canary
+        assert isinstance(found, np.ndarray)
+        return found
+
+    return replace(before, canary=chances)
+
+
+def approvals(gain: float, **more: Any) -> People:
+    """Users of one request; the champion at 70 %."""
+    return once(0.7, 0.7 + gain, **more)
+
+
+# Wrong (null) is: with `strict`, promoting what is not better; without, what is worse by the margin; and, with
+# either, promoting for votes that say nothing of quality.
+LIVE: dict[str, Canary] = {
+    "equal, strict": Canary(approvals(0), null=True, beside=VOTES),
+    "+2 points, strict": Canary(approvals(0.02), beside=VOTES),
+    "+5 points, strict": Canary(approvals(0.05), beside=VOTES),
+    "+10 points, strict": Canary(approvals(0.10), beside=VOTES),
+    "-5 points, strict": Canary(approvals(-0.05), null=True, beside=VOTES),
+    "-5 points": Canary(approvals(-0.05), null=True, strict=False),
+    "equal": Canary(approvals(0), strict=False),
+    "+2 points": Canary(approvals(0.02), strict=False),
+    "+5 points": Canary(approvals(0.05), strict=False),
+    "equal, clustered users, strict": Canary(several(0.7, 0.7, requests=8), null=True, beside=ITEMS),
+    "+5 points, clustered users, strict": Canary(several(0.7, 0.75, requests=8)),
+    "equal, 20 % of requests rated, strict": Canary(approvals(0, rate=0.2), null=True),
+    "equal, 2 % of requests rated, strict": Canary(approvals(0, rate=0.02), null=True),
+    "+5 points, 20 % of requests rated, strict": Canary(approvals(0.05, rate=0.2)),
+    "equal, 20 % of requests rated": Canary(approvals(0, rate=0.2), strict=False),
+    "-5 points, 20 % of requests rated": Canary(approvals(-0.05, rate=0.2), null=True, strict=False),
+    "equal, drift by day of week, strict": Canary(
+        weekly(lambda approval: once(approval, approval), WEEK, DAY_LOOKS), null=True,
+        beside={"z-test against last week": naive.BeforeAfter(0.7), **VOTES},
+    ),
+    "votes a fifth more, strict": Canary(approvals(0, rate=0.2, canary_rate=0.24), null=True),
+    "votes a fifth more": Canary(approvals(0, rate=0.2, canary_rate=0.24), null=True, strict=False),
+    "happy users vote more, rate +5 %, strict": Canary(approvals(0, rate=0.2, happy=0.01), null=True, beside=VOTES),
+    "happy users vote more, rate +6 %, strict": Canary(approvals(0, rate=0.2, happy=0.012), null=True),
+    "happy users vote more, rate +20 %, strict": Canary(approvals(0, rate=0.2, happy=0.04), null=True, beside=VOTES),
+    "2 % brigading, no caps, strict": Canary(brigaded(approvals(0), 0.02), null=True, counted=False, beside=VOTES),
+    "2 % brigading, caps, strict": Canary(brigaded(approvals(0), 0.02), null=True, hostile_share=0.02),
+    "2 % brigading, caps, 20 % of 8 requests rated, strict": Canary(
+        brigaded(several(0.7, 0.7, requests=8, rate=0.2), 0.02), null=True, hostile_share=0.02
+    ),
+    "+5 points, caps, strict": Canary(approvals(0.05), hostile_share=0.02),
+    "unhappy users vote less, rate -15 %, strict": Canary(
+        once(0.7, 0.14 / 0.17, rate=0.2, canary_rate=0.17), null=True
+    ),
+    "harm 1 % to 3 %": Canary(harmed(approvals(0), 0.01, 0.03), null=True),
+    "harm 1 % to 3 %, ratio 1": Canary(harmed(approvals(0), 0.01, 0.03), null=True, harm_ratio=1.0),
+    "harm 1 % in both, strict": Canary(harmed(approvals(0), 0.01, 0.01), null=True),
+    f"{HOLDBACK}, no decay": Canary(approvals(0), share=0.9, looks=100),
+    f"{HOLDBACK}, -10 points after 1,000": Canary(
+        after(DECAY_LOOK, approvals(0), approvals(-0.1)), share=0.9, looks=200
+    ),
+    f"{HOLDBACK}, harm 3 % after 1,000": Canary(
+        after(DECAY_LOOK, harmed(approvals(0), 0.01, 0.01), harmed(approvals(0), 0.01, 0.03)), share=0.9, looks=200
+    ),
+}  # fmt: skip
+UNPROTECTED = {name for name, canary in LIVE.items() if not canary.counted}
+RETURNING = "equal, users who return, strict"
+TWENTY = "twenty null candidates on one holdout of 500"
+CYCLES = "fifty whole cycles"
+
+
+def row(
+    name: str, gate: str, null: bool, promoted: Any, n: Any = (), rolled_back: Any = (), **more: Any
+) -> dict[str, Any]:
+    """One line of the result."""
+    promoted, rolled_back, n = np.asarray(promoted), np.asarray(rolled_back), np.asarray(n)
+    share = float(promoted.mean())
+    found: dict[str, Any] = {
+        "name": name, "gate": gate, "null": null, "promote": round(share, 4),
+        "se": round(math.sqrt(share * (1 - share) / len(promoted)), 4),
+        "median_n": float(np.median(n[promoted])) if n.size and promoted.any() else None, "runs": len(promoted),
+    }  # fmt: skip
+    if rolled_back.size:
+        found["rollback"] = round(float(rolled_back.mean()), 4)
+        found["rollback_median_n"] = float(np.median(n[rolled_back])) if rolled_back.any() else None
+    return found | more
+
+
+def joined(name: str, null: bool, batches: list[dict[str, Record]]) -> Rows:
+    """The lines of a scenario from the records of its batches."""
+    return [
+        row(name, gate, null, *(np.concatenate([getattr(batch[gate], part) for batch in batches])
+                                for part in ("promoted", "n", "rolled_back")))
+        for gate in batches[0]
+    ]  # fmt: skip
+
+
+def batches(runs: int) -> list[int]:
+    """Runs in parts that fit the processor's cache."""
+    return [min(BATCH, runs - begun) for begun in range(0, runs, BATCH)]
+
+
+def live(name: str, runs: int) -> Rows:
+    """A canary scenario."""
+    canary, rng = LIVE[name], np.random.default_rng(zlib.crc32(name.encode()))
+    return joined(name, canary.null, [
+        watch(Crowd(canary.people, part, rng, canary.share), canary.gates, part, canary.looks) for part in batches(runs)
+    ])  # fmt: skip
+
+
+def returning(name: str, runs: int) -> Rows:
+    """400 users who come back 100 times, each liking the answers in his own measure."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    settings = CanarySettings(share=0.5, strict=True, min_minutes=0, max_hours=1e9)
+    gates: dict[str, Gate] = {OURS: OurGate(Plan(0.5, 0.5), settings), **ITEMS}
+
+    def world(part: int) -> World:
+        return Returning(400, 0.7, 0.3, 0.5, part, rng)
+
+    return joined(name, True, [watch(world(part), gates, part, 100) for part in batches(runs)])
+
+
+def twenty(name: str, runs: int) -> Rows:
+    """Whether any of twenty equal candidates passes on one holdout: the gate spends its level, the others do not."""
+    items, rng = Items(500), np.random.default_rng(zlib.crc32(name.encode()))
+    won, lost = items.ask(np.zeros((runs, 20)), rng)
+    discordant = np.sqrt(np.maximum(won + lost, 1))
+    passed = {
+        OURS: OfflineGate(items).outcomes(won, lost, np.arange(1, 21)),
+        "point estimate": won > lost,
+        "McNemar .05 each": (won - lost) / discordant > norm.isf(0.05),
+    }
+    return [row(name, gate, True, found.any(1)) for gate, found in passed.items()]
+
+
+def cycles(name: str, runs: int) -> Rows:
+    """Fifty cycles a run: a candidate of random worth, the offline gate on 1,000 items, then the canary by default.
+
+    A promotion is wrong where the candidate is not better than the champion it replaces. A bucket is asked five
+    times and then replaced by one of new users.
+    """
+    items, rng = Items(1000), np.random.default_rng(zlib.crc32(name.encode()))
+    gains = rng.choice([0.0, 0.05, 0.02, -0.05], p=[0.6, 0.2, 0.1, 0.1], size=(runs, 50))
+    won, lost = items.ask(gains, rng)
+    ours = OfflineGate(items).outcomes(won, lost, np.arange(50) % 5 + 1)
+    ours[ours] = _canaries(gains[ours], rng, OURS)
+    peeked = (won - lost) / np.sqrt(np.maximum(won + lost, 1)) > norm.isf(0.05)
+    peeked[peeked] = _canaries(gains[peeked], rng, "z-test .05, peeking")
+    rows = []
+    for gate, promoted in ((OURS, ours), ("point estimates", won > lost), ("McNemar, z peeking", peeked)):
+        wrong = float((gains[promoted] <= 0).mean()) if promoted.any() else math.nan
+        found = row(name, gate, True, promoted[gains <= 0], share_wrong=round(wrong, 4),
+                    promotions_in_50=round(float(promoted.sum(1).mean()), 2))  # fmt: skip
+        rows.append(found | {f"promote_{gain:+.2f}": round(float(promoted[gains == gain].mean()), 4)
+                             for gain in (-0.05, 0.0, 0.02, 0.05)})  # fmt: skip
+    return rows
+
+
+def _canaries(gains: Floats, rng: np.random.Generator, gate: str) -> Any:
+    """Which candidates of these gains a canary gate promotes, by default not strict."""
+    found = []
+    for part in np.array_split(gains, max(1, math.ceil(len(gains) / BATCH))):
+        canary = Canary(once(0.7, list(0.7 + part)), strict=False, beside=VOTES)
+        gates = {gate: canary.gates[gate]}
+        found.append(watch(Crowd(canary.people, len(part), rng), gates, len(part))[gate].promoted)
+    return np.concatenate(found)
+
+
+def scenario(name: str, runs: int, null_runs: int) -> Rows:
+    """Any scenario by its name; for cycles a run is fifty of them, of which four fifths judge a null candidate."""
+    other: dict[str, Callable[[], Rows]] = {
+        RETURNING: lambda: returning(name, null_runs),
+        TWENTY: lambda: twenty(name, null_runs),
+        CYCLES: lambda: cycles(name, max(1, null_runs // 35)),
+    }
+    if name in other:
+        return other[name]()
+    return live(name, null_runs if LIVE[name].null else runs)
+
+
+def main() -> None:
+    """Runs it; the last line of output is JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--null-runs", type=int, default=20_000, help="runs where a promotion is wrong")
+    parser.add_argument("--runs", type=int, default=2_000, help="runs of every other scenario")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at once")
+    parser.add_argument("--only", default="", help="scenarios whose name holds this")
+    parser.add_argument("--no-look", action="store_true", help="leave out the query over 1,000,000 requests")
+    parser.add_argument("--picture", type=Path, help="where to draw the result, as SVG")
+    options = parser.parse_args()
+    started = time.monotonic()
+    agreed = sum(proved(canary.people, canary.plan, canary.settings, canary.share) for canary in LIVE.values())
+    say(f"look() and the gate over arrays agree on {agreed} canaries")
+    names = [name for name in (RETURNING, TWENTY, CYCLES, *LIVE) if options.only in name]
+    rows: Rows = []
+    with ProcessPoolExecutor(options.jobs) as pool:
+        futures = [pool.submit(scenario, name, options.runs, options.null_runs) for name in names]
+        for name, future in zip(names, futures, strict=True):
+            for found in future.result():
+                rows.append(found)
+                say(f"{name}: {found['gate']} promotes {found['promote']:.4f}, rolls back {found.get('rollback', '-')}")
+    ours = [found for found in rows if found["gate"] == OURS]
+    counted = [found for found in ours if found["null"] and found["name"] not in UNPROTECTED]
+    worst = max((found["promote"] for found in counted), default=0.0)
+    result = {"scenarios": rows, "worst_false_promotion": worst, "agreed_with_look": agreed,
+              "look_s": None if options.no_look else query.seconds(),
+              "seconds": round(time.monotonic() - started, 1)}  # fmt: skip
+    if options.picture:
+        options.picture.write_text(
+            picture.draw([found for found in rows if not found["name"].startswith(HOLDBACK)], OURS), encoding="utf-8"
+        )
+    print(json.dumps(result))
+    sys.exit(1 if worst > FALSE_PROMOTION else 0)
+
+
+if __name__ == "__main__":
+    main()

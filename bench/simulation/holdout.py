@@ -1,0 +1,73 @@
+"""Holdout: candidates judged offline on the same held-out items, by the gate's own code.
+
+It owns which items a candidate wins and loses against the champion; the bootstrap and the verdict are eval's. All
+that a verdict depends on is how many items were won and lost and how often the holdout was asked, so that each such
+triple is judged once, by `eval.offline.decide`, however many runs meet it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from core.settings import Primary, PromotionSettings
+from eval import kpis
+from eval.evidence import Difference, Evidence, Measure
+from eval.judgement import Outcome
+from eval.offline import decide, spent_level
+
+Ints = npt.NDArray[np.int64]
+SETTINGS = PromotionSettings(primary=Primary(kpi="accuracy"), must_beat=[])
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A holdout of n items of n users, on which champion and candidates disagree on a share."""
+
+    n: int
+    approval: float = 0.7
+    discordance: float = 0.15
+
+    def ask(self, gains: npt.NDArray[np.float64], rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Items won and lost by each candidate, (runs, candidates), whose gains are given so.
+
+        The candidates of a run meet the same items: where the champion was lucky, all of them look worse.
+        """
+        right = rng.binomial(self.n, self.approval, (len(gains), 1))
+        won = rng.binomial(self.n - right, (self.discordance + gains) / 2 / (1 - self.approval))
+        lost = rng.binomial(right, (self.discordance - gains) / 2 / self.approval)
+        return won, lost
+
+
+class OfflineGate:
+    """`decide`, with the user bootstrap of `kpis` beneath it, once for each triple."""
+
+    def __init__(self, items: Items, seed: int = 0) -> None:
+        self.items = items
+        weights = kpis.user_weights(np.arange(items.n), RESAMPLES, seed)
+        # Items in the order won, lost, rest: a resample's sum over the first m is all that is asked of it.
+        self._first = np.concatenate([np.zeros((RESAMPLES, 1)), np.cumsum(weights, axis=1)], axis=1)
+        self._said: dict[tuple[int, int, int], Outcome] = {}
+
+    def outcomes(self, won: Ints, lost: Ints, use: Ints) -> npt.NDArray[np.bool_]:
+        """Whether each passes."""
+        whole = np.stack(np.broadcast_arrays(won, lost, use), axis=-1)
+        triples, place = np.unique(whole.reshape(-1, 3), axis=0, return_inverse=True)
+        passed = np.array([self.outcome(*map(int, triple)) is Outcome.PASS for triple in triples])
+        return passed[place].reshape(whole.shape[:-1])
+
+    def outcome(self, won: int, lost: int, use: int) -> Outcome:
+        """The verdict on one candidate."""
+        if (won, lost, use) not in self._said:
+            self._said[won, lost, use] = decide(self.evidence(won, lost, use), SETTINGS).outcome
+        return self._said[won, lost, use]
+
+    def evidence(self, won: int, lost: int, use: int) -> Evidence:
+        """What `eval.evidence.measure` would find of the same answers."""
+        level = spent_level(SETTINGS.alpha, use)
+        samples = (2 * self._first[:, won] - self._first[:, won + lost]) / self.items.n
+        gain = Difference((won - lost) / self.items.n, *kpis.bounds(samples, level), level)
+        arm = {"accuracy": Measure(0.7, 0.66, 0.74)}
+        return Evidence(self.items.n, self.items.n, {"candidate": arm, "champion": arm},
+                        {"accuracy": {"champion": gain}}, {}, "h1", use)  # fmt: skip

@@ -1,0 +1,41 @@
+-- name: quarantine_suspects
+-- Votes in a version's snapshot that are not in the newest snapshot of the version beside it or one before that.
+SELECT DISTINCT s.feedback_id FROM versions v JOIN runs r ON r.id = v.run_id
+JOIN snapshot_rows s ON s.snapshot = r.snapshot
+WHERE v.model = $model AND v.version = $version AND s.feedback_id NOT IN (
+    SELECT known.feedback_id FROM snapshot_rows known WHERE known.snapshot = (
+        SELECT r.snapshot FROM versions v JOIN runs r ON r.id = v.run_id
+        WHERE v.model = $model AND v.version <= $beside AND r.snapshot IS NOT NULL ORDER BY v.version DESC LIMIT 1
+    )
+) AND s.feedback_id NOT IN (
+    SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id WHERE b.state <> 'released'
+)
+ORDER BY s.feedback_id
+
+-- name: quarantine_add
+INSERT INTO quarantines (id, model, version, decision_id, time, state)
+VALUES ($id, $model, $version, $decision_id, $time, 'held')
+
+-- name: quarantine_row_add
+INSERT INTO quarantine_rows VALUES ($quarantine_id, $feedback_id)
+
+-- name: quarantine_get
+SELECT id, model, version, decision_id, time, state, decided, actor, comment FROM quarantines WHERE id = $id
+
+-- name: quarantine_decide
+UPDATE quarantines SET state = $state, decided = $time, actor = $actor, comment = $comment WHERE id = $id
+
+-- name: quarantines_all
+-- Newest first; a model of NULL means every model.
+SELECT b.id, b.model, b.version, b.decision_id, b.time, b.state, b.decided, b.actor, b.comment, count(*) AS votes,
+    count(DISTINCT coalesce(f.user_id, i.user_id, i.conversation_id)) AS users
+FROM quarantines b JOIN quarantine_rows q ON q.quarantine_id = b.id
+LEFT JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id
+WHERE $model IS NULL OR b.model = $model GROUP BY ALL ORDER BY b.time DESC, b.id
+
+-- name: quarantine_votes
+-- What is under review, vote by vote; those who voted most come first.
+SELECT f.id, f.time, coalesce(f.user_id, i.user_id, i.conversation_id) AS who, f.type, f.value, f.comment,
+    f.interaction_id, i.answer, f.revoked_at
+FROM quarantine_rows q JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id
+WHERE q.quarantine_id = $id ORDER BY count(*) OVER (PARTITION BY who) DESC, who, f.time, f.id LIMIT $limit

@@ -1,0 +1,45 @@
+"""Quarantine: votes that no snapshot takes until somebody has looked at them.
+
+It owns which votes are held and for how long; who may decide, and what the ledger learns of it, is decided above.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from core.clock import new_id
+from core.errors import NotReady, UnknownDecision
+from core.store import Store, Transaction
+
+Outcome = Literal["released", "rejected"]
+
+
+def hold(transaction: Transaction, model: str, *, version: int, beside: int, decision_id: str,
+         time: datetime) -> dict[str, Any] | None:  # fmt: skip
+    """Holds what a version learnt from and the version beside it did not; None when that is nothing.
+
+    Returns the quarantine's id and how many votes are in it.
+    """
+    votes = transaction.rows("quarantine_suspects", model=model, version=version, beside=beside)
+    if not votes:
+        return None
+    identity = new_id("quar")
+    transaction.run("quarantine_add", id=identity, model=model, version=version, decision_id=decision_id, time=time)
+    transaction.run_many("quarantine_row_add", [vote | {"quarantine_id": identity} for vote in votes])
+    return {"id": identity, "votes": len(votes)}
+
+
+def find(store: Store, identity: str) -> dict[str, Any]:
+    """One quarantine. Raises UnknownDecision."""
+    row = store.row("quarantine_get", id=identity)
+    if row is None:
+        raise UnknownDecision(f"There is no quarantine {identity!r}.", hint="See: loraloop quarantine")
+    return row
+
+
+def decide(transaction: Transaction, identity: str, outcome: Outcome, *, actor: str, comment: str,
+           time: datetime) -> None:  # fmt: skip
+    """Ends a quarantine: its votes come back, or stay out for good. Raises NotReady when that was done before."""
+    row = transaction.rows("quarantine_get", id=identity)[0]
+    if row["state"] != "held":
+        raise NotReady(f"The quarantine {identity} was {row['state']} by {row['actor']} already.")
+    transaction.run("quarantine_decide", id=identity, state=outcome, time=time, actor=actor, comment=comment)

@@ -1,0 +1,95 @@
+"""Commands for votes that a refused version was the first to learn from: list, show, release, reject.
+
+It owns how they are shown; what stays out of training is control's to say.
+"""
+
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.acting import Comment, said
+from ops.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    ControlClient,
+    DryRun,
+    JsonOption,
+    Yes,
+    agreed,
+    cell,
+    out,
+    print_json,
+    settings_from,
+    show,
+    tell,
+)
+
+quarantine_app = typer.Typer(help="Votes held back from training for review.", invoke_without_command=True)
+Identity = Annotated[str, typer.Argument(metavar="ID", help="The quarantine's id.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    quarantine_app.callback()(listed)
+    for command in (release, reject):
+        quarantine_app.command()(command)
+    quarantine_app.command(name="show")(votes)
+    app.add_typer(quarantine_app, name="quarantine")
+
+
+def listed(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """List quarantines, newest first: whose data it is, how many votes, and what became of them."""
+    context.obj = config
+    if context.invoked_subcommand:
+        return
+    rows = _client(config).get("/api/quarantine", model=model)
+    columns = {"id": "quarantine", "time": "time (UTC)", "model": "model", "version": "version", "votes": "votes",
+               "users": "users", "state": "state", "actor": "by"}  # fmt: skip
+    show(rows, json, columns, "Nothing is in quarantine. A rollback puts the newest data of what it undoes there.")
+
+
+def votes(
+    context: typer.Context,
+    identity: Identity,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
+    json: JsonOption = False,
+) -> None:
+    """Show the votes of one quarantine, those of the busiest voters first."""
+    found = _client(context.obj).get(f"/api/quarantine/{identity}", limit=limit)
+    if json:
+        print_json(found)
+        return
+    out.print(f"{found['id']}: {found['state']}, of {found['model']}@{found['version']}", style="bold", markup=False)
+    if found["comment"]:
+        out.print(f"  {found['actor']}: {cell(found['comment'])}", markup=False)
+    columns = {"time": "time (UTC)", "who": "user", "type": "type", "value": "value", "answer": "answer",
+               "interaction_id": "interaction"}  # fmt: skip
+    show(found["votes"], False, columns, "")
+
+
+def release(context: typer.Context, identity: Identity, comment: Comment = "", yes: Yes = False,
+            dry_run: DryRun = False) -> None:  # fmt: skip
+    """Let the next snapshot learn from these votes again."""
+    _decide(context, identity, "release", "may be learnt from again", comment, yes, dry_run)
+
+
+def reject(context: typer.Context, identity: Identity, comment: Comment = "", yes: Yes = False,
+           dry_run: DryRun = False) -> None:  # fmt: skip
+    """Leave these votes out of every snapshot, for good."""
+    _decide(context, identity, "reject", "are left out for good", comment, yes, dry_run)
+
+
+def _decide(context: typer.Context, identity: str, verb: str, what: str, comment: str, yes: bool,
+            dry_run: bool) -> None:  # fmt: skip
+    if agreed(f"The votes of {identity} {what}.", yes, dry_run):
+        done = _client(context.obj).post(f"/api/quarantine/{identity}/{verb}", said(comment))
+        tell(f"{done['id']} is {done['state']}.")
+
+
+def _client(config: Any) -> ControlClient:
+    return ControlClient(settings_from(config))

@@ -1,0 +1,235 @@
+"""Facts about what becomes of planted candidates: real users' requests and votes through the real gateway, spool,
+ingest, watch and ledger; the engine alone is the fake that ships, and time passes when a test says so."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from core.basemodel import BaseModel
+from core.clock import utc_now
+from core.ledger import verify_store
+from core.records import Version
+from core.settings import KeySettings, build
+from eval.promotion import Why
+from ops import control_app, gateway_app
+from ops.control import Control
+from serve.fake import FakeEngine, running
+from serve.routing import sticky_bucket
+from tests.running import free_ports
+
+CANARY = {"share": 0.5, "first_look_users": 30, "planned_users": 200, "min_minutes": 0, "max_hours": 1}
+STRICT = CANARY | {"strict": True}
+HOLDBACK = {"share": 0.5, "hours": 20, "first_look_users": 30, "planned_users": 200}
+MODELS = {"better": CANARY, "equal": STRICT, "worse": CANARY, "harmful": CANARY, "brigaded": STRICT, "spoilt": CANARY}
+USERS_AN_ARM = 40
+
+
+class Town:
+    """A gateway and a control in this process before one fake engine, and the people who ask and vote."""
+
+    def __init__(self, data: Path, base: Path, stack: ExitStack) -> None:
+        self.ahead = timedelta()
+        self.answers: dict[str, str] = {}
+        engine = stack.enter_context(running(FakeEngine(base_name=base.name, answer=self.answer).app()))
+        gateway, control = free_ports(2)
+        settings = build({
+            "base_model": str(base), "access": "open", "data": str(data), "engine": {"urls": [engine]},
+            "gateway": {"listen": f"127.0.0.1:{gateway}"},
+            "control": {"listen": f"127.0.0.1:{control}", "check_seconds": 0.2},
+            "models": {name: {"labels": ["a", "b"], "retrain": {"schedule": None},
+                              "promotion": {"canary": canary, "holdback": HOLDBACK}}
+                       for name, canary in MODELS.items()},
+        }).model_copy(update={"keys": KeySettings.model_validate({"internal": "between-us"})})  # fmt: skip
+        app = control_app.create_app(settings=settings, base=BaseModel(base.name, base), clock=self.clock)
+        self.control: Control = app.state.control
+        for client in self.control.engines.reconciler.clients:
+            stack.callback(client.close)
+        self.ops = stack.enter_context(httpx.Client(base_url=stack.enter_context(running(app, control)), timeout=60))
+        front = gateway_app.create_app(settings=settings, clock=self.clock)
+        self.http = stack.enter_context(httpx.Client(base_url=stack.enter_context(running(front, gateway)), timeout=60))
+        self.pool = stack.enter_context(ThreadPoolExecutor(6))
+        self.until(lambda: self.http.get("/ready").status_code == 200)
+
+    def clock(self) -> datetime:
+        return utc_now() + self.ahead
+
+    def answer(self, name: str, prompt: str) -> str:
+        """The base model is right about even questions; an adapter says what a test lets it say, or the same."""
+        return self.answers.get(name) or ("right" if prompt.endswith("0") else "wrong")
+
+    def until(self, fact: Callable[[], Any], seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not fact():
+            assert time.monotonic() < deadline, "it did not come true"
+            time.sleep(0.1)
+
+    def plant(self, model: str, answer: str = "") -> None:
+        """A candidate that has passed the offline gate; the steps after it are the product's own."""
+        name = f"{model}@1.planted"
+        if answer:
+            self.answers[name] = answer
+        with self.control.store.transaction() as transaction:
+            transaction.run("run_add", id=f"run-{model}", model=model, trigger="planted", state="evaluating",
+                            started=self.clock(), feedback_until=self.clock())  # fmt: skip
+            version = Version(model, 1, name, f"/planted/{name}", "ab" * 32, 8, f"run-{model}")
+            self.control.promotion.add_version(transaction, version)
+            transaction.run("run_candidate", id=f"run-{model}", candidate=1)
+        self.control.steps.passed_offline(model, 1, 0, Why("It was planted.", "test", run_id=f"run-{model}"))
+
+    def people(self, model: str, count: int, word: str = "user") -> list[str]:
+        """As many on either side of the middle, by turns: chance in the split is judged elsewhere, on thousands."""
+        salt = self.control.promotion.route(model).salt
+        sides: tuple[list[str], list[str]] = ([], [])
+        number = 0
+        while min(map(len, sides)) < count:
+            sides[sticky_bucket(salt, f"{word}-{number}") >= 0.5].append(f"{word}-{number}")
+            number += 1
+        return [user for pair in zip(sides[0][:count], sides[1][:count], strict=True) for user in pair]
+
+    def ask(self, model: str, user: str, question: int) -> tuple[str, str, int]:
+        """(id, answer, version) of one request."""
+        body = {"model": model, "user": user, "messages": [{"role": "user", "content": f"{user} asks {question}"}]}
+        response = self.http.post("/v1/chat/completions", json=body)
+        assert response.status_code == 200, response.text
+        version = int(response.headers["x-loraloop-version"].rpartition("@")[2])
+        return response.json()["id"], response.json()["choices"][0]["message"]["content"], version
+
+    def say(self, identity: str, kind: str, value: Any) -> None:
+        said = {"interaction_id": identity, "type": kind, "value": value}
+        assert self.http.post("/v1/feedback", json=said).status_code == 202
+
+    def use(self, model: str, user: str, questions: int = 2, rated: int = 2) -> set[int]:
+        """Somebody who says what is true of the first answers; returns the versions that were met."""
+        met = set()
+        for question in range(questions):
+            identity, said, version = self.ask(model, user, question)
+            met.add(version)
+            if question < rated:
+                self.say(identity, "thumbs", "right" in said)
+            if "poison" in said:
+                self.say(identity, "flag", "unsafe")
+        return met
+
+    def crowd(self, model: str, users: list[str], **how: int) -> list[set[int]]:
+        return list(self.pool.map(lambda user: self.use(model, user, **how), users))
+
+    def verdicts(self, model: str) -> list[str]:
+        rows = self.ops.get("/api/promotions", params={"model": model, "limit": 100}).json()
+        return [row["verdict"] for row in rows][::-1]
+
+    def decision(self, model: str, verdict: str) -> dict[str, Any]:
+        rows = self.ops.get("/api/promotions", params={"model": model}).json()
+        identity = next(row["id"] for row in rows if row["verdict"] == verdict)
+        return dict(self.ops.get(f"/api/promotions/{identity}").json())
+
+    def model(self, name: str) -> dict[str, Any]:
+        return next(row for row in self.ops.get("/api/models").json() if row["model"] == name)
+
+    def counted(self, model: str, requests: int) -> bool:
+        """Whether the newest look at a canary has seen so many requests."""
+        looks = self.ops.get(f"/api/runs/run-{model}").json()["looks"]
+        return bool(looks) and sum(looks[-1]["body"][arm]["requests"] for arm in ("control", "canary")) >= requests
+
+    def pass_time(self, **much: float) -> None:
+        self.ahead += timedelta(**much)
+
+
+@pytest.fixture(scope="module")
+def town(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    with ExitStack() as stack:
+        yield Town(tmp_path_factory.mktemp("town"), tiny_base, stack)
+
+
+def test_a_better_candidate_is_promoted_and_nobody_is_moved_who_need_not(town: Town) -> None:
+    town.plant("better", "right")
+    users = town.people("better", USERS_AN_ARM)
+    before = town.crowd("better", users)
+    assert before == [{1}, {0}] * USERS_AN_ARM
+    town.until(lambda: "switched" in town.verdicts("better"))
+    assert town.verdicts("better") == ["canary_started", "promoted", "switched"]
+    found = town.decision("better", "promoted")
+    assert found["live"]["rollback_target"] == 0 and found["live"]["latency"]["canary"]["p95_ms"] > 0
+    assert found["live"]["canary"]["rate_mean"] == 1.0 and found["gate_code"]
+    assert town.decision("better", "canary_started")["live"]["forecast"]["sentence"]
+    # Half of the users are held back here, the very ones that the canary had not: nobody changes sides.
+    assert town.crowd("better", users, rated=0) == before
+    assert town.model("better")["holdback"]["version"] == 0
+
+
+def test_a_promotion_without_harm_is_confirmed_when_its_holdback_is_over(town: Town) -> None:
+    town.crowd("better", town.people("better", USERS_AN_ARM))
+    town.pass_time(hours=21)
+    town.until(lambda: town.verdicts("better")[-1] == "confirmed")
+    assert town.model("better")["holdback"] is None
+    users = town.people("better", 5)
+    town.until(lambda: town.crowd("better", users, rated=0) == [{1}] * 10)
+
+
+def test_an_equal_candidate_does_not_take_over(town: Town) -> None:
+    town.plant("equal")
+    town.crowd("equal", town.people("equal", USERS_AN_ARM))
+    town.until(lambda: town.counted("equal", 4 * USERS_AN_ARM))
+    assert town.model("equal")["canary"] == 1
+    town.pass_time(hours=2)
+    town.until(lambda: town.verdicts("equal")[-1] == "inconclusive")
+    assert (town.model("equal")["champion"], town.model("equal")["canary"]) == (0, None)
+
+
+@pytest.mark.parametrize(("model", "answer"), [("worse", "wrong"), ("harmful", "right but poison")])
+def test_a_worse_or_harmful_candidate_is_rolled_back(town: Town, model: str, answer: str) -> None:
+    town.plant(model, answer)
+    town.crowd(model, town.people(model, USERS_AN_ARM))
+    town.until(lambda: town.verdicts(model)[-1] == "rolled_back")
+    assert (town.model(model)["champion"], town.model(model)["canary"]) == (0, None)
+    reason = town.decision(model, "rolled_back")["reason"]
+    assert ("harmed" if model == "harmful" else "worse than the champion") in reason
+    assert "cooldown_hours" in town.model(model)["limits"]
+
+
+def test_voters_in_numbers_and_voters_in_a_frenzy_promote_nothing(town: Town) -> None:
+    town.plant("brigaded")
+    honest = town.people("brigaded", USERS_AN_ARM)
+    town.crowd("brigaded", honest, questions=4, rated=2)
+    new = town.people("brigaded", 30, "newcomer")
+    for user in new:  # they appear to vote for the candidate, once, if it is they who meet it
+        identity, _, version = town.ask("brigaded", user, 0)
+        if version == 1:
+            town.say(identity, "thumbs", True)
+    busy = town.people("brigaded", 2, "fan")
+    for user in busy:  # and two never stop
+        for question in range(30):
+            identity, _, version = town.ask("brigaded", user, question)
+            if version == 1:
+                town.say(identity, "thumbs", True)
+    requests = 4 * len(honest) + len(new) + 30 * len(busy)
+    town.until(lambda: town.counted("brigaded", requests))
+    assert town.model("brigaded")["canary"] == 1
+    town.pass_time(hours=2)
+    town.until(lambda: town.verdicts("brigaded")[-1] == "inconclusive")
+    assert town.model("brigaded")["champion"] == 0
+    assert town.decision("brigaded", "inconclusive")["live"]["canary"]["users"] > USERS_AN_ARM
+
+
+def test_a_promotion_that_turns_bad_is_undone_from_its_holdback(town: Town) -> None:
+    town.plant("spoilt", "right")
+    users = town.people("spoilt", USERS_AN_ARM)
+    town.crowd("spoilt", users)
+    town.until(lambda: "switched" in town.verdicts("spoilt"))
+    town.answers["spoilt@1.planted"] = "wrong"
+    town.crowd("spoilt", users)
+    town.until(lambda: town.verdicts("spoilt")[-2:] == ["rolled_back", "switched"])
+    assert town.decision("spoilt", "rolled_back")["trigger"] == "holdback"
+    route = town.model("spoilt")
+    assert (route["champion"], route["holdback"]) == (0, None)
+    town.until(lambda: town.crowd("spoilt", users[:10], rated=0) == [{0}] * 10)
+
+
+def test_the_ledger_of_all_that_is_whole(town: Town) -> None:
+    assert verify_store(town.control.store).ok
