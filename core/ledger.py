@@ -10,10 +10,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from core.errors import InputError
 from core.records import Decision
 from core.store import Store, Transaction
 
 GENESIS = "0" * 64
+SHORTEST_HEAD = 16
+# What of a decision is also a column of its row, to search by.
+COLUMNS = ("id", "model", "from_version", "to_version", "verdict", "reason", "run_id")
 
 
 def canonical(decision: Decision) -> str:
@@ -51,25 +55,62 @@ def append(transaction: Transaction, decision: Decision) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenRow:
+    """The first row that does not fit: its number, its id, and what is wrong with it."""
+
+    seq: int
+    id: str
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChainReport:
-    """Whether the ledger is whole; if not, which row broke it and how."""
+    """Whether the ledger is whole; if not, which row broke it and how.
+
+    `head` is the hash of the last row that stands. `broken` names the first row that does not fit; `head_at` is
+    the number of the row whose hash was asked for, None when none was or no row has it.
+    """
 
     ok: bool
     rows: int
     head: str
     reason: str
+    broken: BrokenRow | None = None
+    head_at: int | None = None
 
 
-def verify(rows: Iterable[dict[str, Any]]) -> ChainReport:
-    """Walks the rows (seq, body, previous_hash, hash and the plain columns, by seq) and checks each."""
-    previous, count = GENESIS, 0
+def verify(rows: Iterable[dict[str, Any]], head: str | None = None) -> ChainReport:
+    """Walks the rows (seq, body, previous_hash, hash and the plain columns, by seq) and checks each.
+
+    A chain whose tail was cut off is whole in itself; a `head` that was once sent out, whole or its first
+    SHORTEST_HEAD characters or more, proves that the rows up to it are the ones that stood then.
+    """
+    previous, count, head_at = GENESIS, 0, None
     for row in rows:
         count += 1
         fault = _fault(row, previous, count)
         if fault:
-            return ChainReport(False, count, previous, f"Row {row['seq']} ({row['id']}): {fault}")
+            broken = BrokenRow(row["seq"], row["id"], fault)
+            return ChainReport(False, count, previous, f"Row {row['seq']} ({row['id']}): {fault}", broken, head_at)
         previous = row["hash"]
-    return ChainReport(True, count, previous, f"{count} rows, each follows from the one before.")
+        if head is not None and previous.startswith(head):
+            head_at = row["seq"]
+    whole = f"{count} rows, each follows from the one before."
+    if head is None or head == GENESIS:  # the head of a ledger without rows precedes every row
+        return ChainReport(True, count, previous, whole)
+    if head_at is None:
+        cut = f"No row has the head {head[:SHORTEST_HEAD]}…: rows were cut off or replaced after it was sent out."
+        return ChainReport(False, count, previous, cut)
+    return ChainReport(True, count, previous, f"{whole} The head that was asked for is row {head_at}.", None, head_at)
+
+
+def read_head(text: str) -> str:
+    """A head as people paste it. Raises InputError."""
+    head = text.strip().lower()
+    if not SHORTEST_HEAD <= len(head) <= len(GENESIS) or not set(head) <= set("0123456789abcdef"):
+        hint = f"It is {len(GENESIS)} hexadecimal digits; the first {SHORTEST_HEAD} suffice."
+        raise InputError(f"{text[:80]!r} is no head of a ledger.", hint=hint)
+    return head
 
 
 def _fault(row: dict[str, Any], previous: str, expected_seq: int) -> str:
@@ -79,15 +120,15 @@ def _fault(row: dict[str, Any], previous: str, expected_seq: int) -> str:
         return "it does not follow from the row before."
     if seal(previous, row["body"]) != row["hash"]:
         return "its text was changed after it was sealed."
-    body = json.loads(row["body"])
-    for column in ("id", "model", "from_version", "to_version", "verdict", "reason", "run_id"):
-        if body[column] != row[column]:
-            return f"its column {column} differs from what was sealed."
-    if datetime.fromisoformat(body["time"]) != row["time"]:
-        return "its column time differs from what was sealed."
-    return ""
+    try:
+        body = json.loads(row["body"])
+        sealed = {column: body[column] for column in COLUMNS} | {"time": datetime.fromisoformat(body["time"])}
+    except (ValueError, KeyError, TypeError):
+        return "what was sealed is no decision."
+    different = next((column for column, value in sealed.items() if value != row[column]), None)
+    return f"its column {different} differs from what was sealed." if different else ""
 
 
-def verify_store(store: Store) -> ChainReport:
-    """Checks the ledger in the store."""
-    return verify(store.rows("ledger_chain"))
+def verify_store(store: Store, head: str | None = None) -> ChainReport:
+    """Checks the ledger in the store, and that a head is in it."""
+    return verify(store.rows("ledger_chain"), head)

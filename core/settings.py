@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as EnvironmentRefused
 
 from core.errors import SettingsError
+from core.records import Verdict
 
 LabelKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
 TextKpi = Literal["exact_match", "token_f1", "chrf"]
@@ -324,6 +325,17 @@ class ModelSettings(Section):
         return self
 
 
+class NotificationSettings(Section):
+    """Who is told of what. Targets are apprise URLs, which hold tokens: from `LORALOOP_NOTIFY_URLS` or a file."""
+
+    verdicts: list[Verdict] = Field(
+        default=[Verdict.PROMOTED, Verdict.ROLLED_BACK, Verdict.FAILED, Verdict.AWAITING_APPROVAL,
+                 Verdict.CANARY_STARTED, Verdict.INCONCLUSIVE],
+        description="Rows of the ledger that are told.",
+    )  # fmt: skip
+    urls_file: Path | None = Field(default=None, description="A file with an apprise URL a line; # begins a remark.")
+
+
 class KeySettings(Section):
     """Secrets, from the environment only; `own` is the key that the command line shows to control."""
 
@@ -332,6 +344,7 @@ class KeySettings(Section):
     internal: SecretStr | None = None
     own: SecretStr | None = None
     judge: SecretStr | None = None
+    notify: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -350,6 +363,7 @@ class Settings(BaseSettings):
     logs: LogSettings = Field(default_factory=LogSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
     models: dict[str, ModelSettings] = Field(min_length=1, description="Public models by name.")
+    notifications: NotificationSettings = Field(default_factory=NotificationSettings)
     keys: KeySettings = Field(default_factory=KeySettings)
 
     @field_validator("models")
@@ -431,6 +445,7 @@ KEY_VARIABLES = {
     "internal": "LORALOOP_INTERNAL_KEY",
     "own": "LORALOOP_KEY",
     "judge": "LORALOOP_JUDGE_KEY",
+    "notify": "LORALOOP_NOTIFY_URLS",
 }
 
 

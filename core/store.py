@@ -117,6 +117,14 @@ class Store:
         found = self.rows(name, **parameters)
         return found[0] if found else None
 
+    def batches(self, name: str, size: int, **parameters: Any) -> Iterator[list[dict[str, Any]]]:
+        """The rows of a named query as they stand now, so many at a time: for more than fit into memory."""
+        with self._cursor() as cursor:
+            cursor.execute(_statements()[name], _stored(parameters))
+            columns = [column[0] for column in cursor.description or []]
+            while rows := cursor.fetchmany(size):
+                yield [dict(zip(columns, map(_aware, row), strict=True)) for row in rows]
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """One write transaction. Writers wait for each other, so DuckDB never sees a conflict."""
@@ -133,6 +141,17 @@ class Store:
         """Runs one named statement in a transaction of its own."""
         with self.transaction() as transaction:
             transaction.run(name, **parameters)
+
+    def copy_to(self, path: Path) -> None:
+        """Writes a new file with everything as it stands at one moment, while others read and write on."""
+        with self._cursor() as cursor:
+            (name,) = cursor.execute("SELECT current_database()").fetchall()[0]
+            quoted = str(path).replace("'", "''")
+            cursor.execute(f"ATTACH '{quoted}' AS copied")
+            try:
+                cursor.execute(f'COPY FROM DATABASE "{name}" TO copied')
+            finally:
+                cursor.execute("DETACH copied")
 
     def close(self) -> None:
         """Checkpoints and closes the file."""

@@ -6,7 +6,7 @@ changes nothing. It must not judge what a row says; one that the store cannot ho
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -58,7 +58,7 @@ def ingest(store: Store, spool: str, segment: int, offset: int, data: bytes,
 
 def _take(store: Store, piece: Piece, clock: Clock) -> tuple[bool, int]:
     def rows(transaction: Transaction) -> None:
-        _insert(transaction, [record for payload, _ in piece.frames for record in decode_all(payload)])
+        insert(transaction, [record for payload, _ in piece.frames for record in decode_all(payload)])
 
     def letter(transaction: Transaction) -> None:
         transaction.run(
@@ -91,7 +91,8 @@ def _advance(store: Store, piece: Piece, rows: Callable[[Transaction], None]) ->
         return True, piece.end
 
 
-def _insert(transaction: Transaction, records: list[Record]) -> None:
+def insert(transaction: Transaction, records: Sequence[Record]) -> None:
+    """Adds records; one that is known by its id already adds nothing."""
     transaction.run_many("interaction_add", [_interaction(r) for r in records if isinstance(r, Interaction)])
     transaction.run_many("stored_add", [_stored(r) for r in records if isinstance(r, StoredCompletion)])
     transaction.run_many("feedback_add", [_feedback(r) for r in records if isinstance(r, Feedback)])

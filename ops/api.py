@@ -91,49 +91,60 @@ def create_reading_router(control: Control) -> APIRouter:
 
     @router.get("/models")
     def models() -> list[views.View]:
+        """Every model with what serves it."""
         return views.models(control)
 
     @router.get("/models/{model}/versions")
     def versions(model: str) -> list[views.View]:
+        """A model's versions."""
         control.promotion.route(model)
         return store.rows("versions_of", model=model)
 
     @router.get("/models/{model}/routes")
     def routes(model: str) -> list[views.View]:
+        """What served a model when, newest first."""
         control.promotion.route(model)
         return store.rows("routes_of", model=model)
 
     @router.get("/promotions")
     def promotions(model: str | None = None, limit: Limit = 50) -> list[views.View]:
+        """Decisions of the ledger, newest first."""
         return views.decisions(store, model, limit)
 
     @router.get("/promotions/{identity}")
     def promotion(identity: str) -> views.View:
+        """One decision with all that the ledger holds of it."""
         return views.decision(store, identity)
 
     @router.get("/runs")
     def runs(model: str | None = None, limit: Limit = 50) -> list[views.View]:
+        """Runs with their progress, newest first."""
         return views.runs(store, model, limit)
 
     @router.get("/runs/{identity}")
     def run(identity: str) -> views.View:
+        """One run with every step."""
         return views.run(store, identity)
 
     @router.get("/feedback")
     def feedback(model: str | None = None) -> list[views.View]:
+        """Counts of feedback by model and type."""
         return views.feedback(store, model)
 
     @router.get("/quarantine")
     def quarantines(model: str | None = None) -> list[views.View]:
+        """Quarantines with how many votes of how many users are in each."""
         return views.quarantines(store, model)
 
     @router.get("/quarantine/{identity}")
     def quarantine(identity: str, limit: Limit = 1000) -> views.View:
+        """One quarantine with its votes."""
         return views.quarantine(store, identity, limit)
 
     @router.get("/ledger")
-    def ledger() -> views.View:
-        return views.ledger(store)
+    def ledger(head: str | None = None) -> views.View:
+        """Whether the ledger is whole, and a head that was once sent out is in it."""
+        return views.ledger(store, head)
 
     return router
 
@@ -145,6 +156,7 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/retrain", status_code=202)
     def retrain(model: str, said: SaidBody) -> dict[str, Any]:
+        """Queue a run."""
         promotion.route(model)
         if model not in control.settings.models:
             raise UnknownModel(f"{model!r} is not in the settings.")
@@ -154,6 +166,7 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/evaluate", status_code=202)
     def evaluate(model: str, said: MeasureBody) -> dict[str, Any]:
+        """Asks suites of a version beside base and champion, as a run; nothing is decided by it."""
         if model not in control.settings.models:
             raise UnknownModel(f"{model!r} is not in the settings.")
         if open_run := control.store.row("run_open_of", model=model):
@@ -165,28 +178,34 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/rollback")
     async def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
+        """Put an earlier version back, by default the one before; the newest data of the other may be quarantined."""
         why = Why(f"Rolled back by {said.actor}.", "person", said.actor, said.comment)
         done = await asyncio.to_thread(promotion.roll_back, model, said.to, why, keep_data=said.keep_data)
         return asdict(done) | {"quarantine": views.quarantined_by_last(store, model)}
 
     @router.post("/models/{model}/promote")
     async def promote(model: str, said: PromoteBody) -> dict[str, Any]:
+        """Put a version in service past the gate."""
         return asdict(await asyncio.to_thread(steps.promote_by_hand, model, said.version, said.actor, said.comment))
 
     @router.post("/promotions/{identity}/approve")
     async def approve(identity: str, said: SaidBody) -> dict[str, Any]:
+        """Let the candidate that waits go on."""
         return await asyncio.to_thread(steps.approve, identity, said.actor, said.comment)
 
     @router.post("/promotions/{identity}/reject")
     async def reject(identity: str, said: RejectBody) -> dict[str, Any]:
+        """Turn the candidate that waits away."""
         return await asyncio.to_thread(steps.reject, identity, said.actor, said.comment)
 
     @router.post("/quarantine/{identity}/release")
     def release(identity: str, said: SaidBody) -> views.View:
+        """Let the data of a quarantine be learnt from."""
         return review.decide(promotion, identity, "released", actor=said.actor, comment=said.comment)
 
     @router.post("/quarantine/{identity}/reject")
     def discard(identity: str, said: SaidBody) -> views.View:
+        """Leave the data of a quarantine out for good."""
         return review.decide(promotion, identity, "rejected", actor=said.actor, comment=said.comment)
 
     return router

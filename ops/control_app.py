@@ -30,10 +30,12 @@ from eval.promotion import Promotion
 from eval.steps import Steps
 from eval.watch import Watch
 from feedback import ingest
-from ops import api, imports, keys, reload, signals
+from ops import api, backup, exports, imports, keys, notifications, reload, signals
 from ops.console import pages
 from ops.control import Control, Engines
+from ops.notifications import Notifier
 from ops.reload import CONTROL, Reloader
+from ops.targets import targets
 from retrain.cycle import Cycle
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
@@ -80,7 +82,10 @@ def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
 
 def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, config: Path | None = None) -> FastAPI:
     """Control's app: it schedules as long as it lives. `config` is the file that a reload reads."""
+    told = targets(settings)
     control = assemble(settings, base, clock)
+    notifier = Notifier(store=control.store, targets=told, verdicts=settings.notifications.verdicts,
+                        ops_url=settings.control_url, clock=clock)  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -88,10 +93,12 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, c
         control.promotion.recover()
         control.scheduler.go_on()
         control.scheduler.start()
+        notifier.start()
         try:
             yield
         finally:
             await asyncio.to_thread(control.scheduler.stop)
+            await asyncio.to_thread(notifier.stop)
             control.store.close()
 
     app = FastAPI(title="LoraLoop control", openapi_url=None, lifespan=lifespan)
@@ -103,19 +110,19 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, c
     app.state.control = control
     access = create_access(settings, keys=lambda: control.keyring.grants, clock=clock)
 
-
     def take(new: Settings) -> None:
         control.take(new)
+        notifier.want(new.notifications.verdicts)
         access.let_anyone(new.access == "open")
         logs.change(new.logs)
 
     app.state.reloader = Reloader(config, settings, CONTROL, take)
-    _add_routes(app, control, access)
+    _add_routes(app, control, notifier, access)
     _add_signals(app, control, access)
     return app
 
 
-def _add_routes(app: FastAPI, control: Control, access: Access) -> None:
+def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Access) -> None:
     """Every route with what opens it; what only gateways say comes first."""
 
     def wants(scope: Scope, *, pages: bool = False) -> list[Any]:
@@ -128,6 +135,12 @@ def _add_routes(app: FastAPI, control: Control, access: Access) -> None:
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(api.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(api.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(notifications.create_reading_router(notifier), dependencies=wants(Scope.OPS_READ))
+    app.include_router(notifications.create_acting_router(notifier), dependencies=wants(Scope.OPS_WRITE))
+    backups = backup.Backups(store=control.store, settings=control.settings, clock=control.clock)
+    app.include_router(backup.create_router(backups), dependencies=wants(Scope.ADMIN))
+    app.include_router(exports.create_export_router(control.store), dependencies=wants(Scope.ADMIN))
+    app.include_router(exports.create_import_router(control.store, control.clock), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(imports.create_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(reload.create_router(app.state.reloader), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(pages.create_router(control), dependencies=wants(Scope.OPS_READ, pages=True))
@@ -138,14 +151,17 @@ def _add_signals(app: FastAPI, control: Control, access: Access) -> None:
 
     @app.get("/health")
     async def health() -> dict[str, str]:
+        """That the process answers."""
         return {"status": "ok"}
 
     @app.get("/metrics", dependencies=[Depends(require_key(access, *readers))])
     def metrics() -> Response:
+        """Metrics for Prometheus."""
         return Response(signals.scrape(control), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/ready")
     async def ready(request: Request) -> JSONResponse:
+        """Whether engines are ready; with a key of `ops:read`, each engine and what it lacks."""
         states = control.engines.states
         good = bool(states) and all(state.ready for state in states)
         body: dict[str, Any] = {"ready": good}

@@ -6,8 +6,11 @@ It looks and never mends.
 import importlib.util
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -20,6 +23,12 @@ from ops.up import check_ports
 LEAST_DISK_GIB = 2
 LEAST_MEMORY_GIB = 6
 GIB = 1024**3
+# Bytes on the way to control that are still no sign of a stall.
+MOST_UNSHIPPED = 64 * 1024 * 1024
+# Seconds; an answer's Date is up to one behind, and a busy machine takes some to give it.
+MOST_SKEW = 5.0
+NEEDED = ("torch", "transformers", "peft", "trl", "apprise")
+KEY_OR_LOGS = "Export LORALOOP_KEY, a key with ops:read; else see the logs in the data folder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +41,43 @@ class Finding:
     fix: str = ""
 
 
-def examine(config: Path) -> list[Finding]:
-    """All checks; those that need settings are left out when there are none to read."""
+def examine(config: Path, now: Callable[[], float] = time.time) -> list[Finding]:
+    """All checks, `now` in seconds since 1970; those that need settings are left out when there are none to read."""
     try:
         settings = load(config)
     except LoraLoopError as error:
         return [Finding("configuration", False, error.message, error.hint or "Mend the file.")]
-    return [Finding("configuration", True, str(config)), *_checks(settings)]
+    return [Finding("configuration", True, str(config)), *_checks(settings, now)]
 
 
-def _checks(settings: Settings) -> Iterator[Finding]:
-    yield _package()
+def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
+    yield _packages(settings)
     yield _base(settings)
     yield _disk(settings)
     yield _memory()
+    yield _files_clock(settings, now)
+    gateway = f"http://{settings.gateway.listen}"
     running = _answers(f"{settings.control_url}/health")
     yield Finding("control", True, "running" if running else "not running; start with: loraloop up")
     if running:
         yield _ready("control and engines", f"{settings.control_url}/ready", settings.bearer)
-        yield _ready("gateway", f"http://{settings.gateway.listen}/ready", settings.bearer)
+        yield _ready("gateway", f"{gateway}/ready", settings.bearer)
         yield _letters(f"{settings.control_url}/ready", settings.bearer)
+        yield _spool(f"{gateway}/ready", settings.bearer)
+        yield _ledger(f"{settings.control_url}/api/ledger", settings.bearer)
+        yield _notifications(f"{settings.control_url}/api/notifications", settings.bearer)
+        yield _clock("control", f"{settings.control_url}/health", now)
+        yield _clock("gateway", f"{gateway}/health", now)
     else:
         yield _attempt("ports", lambda: check_ports(settings), "free")
 
 
-def _package() -> Finding:
-    if importlib.util.find_spec("vllm"):
-        return Finding("vllm", True, "installed")
-    return Finding("vllm", False, "not installed", "Run: make install   (on a GPU: pip install .[gpu])")
+def _packages(settings: Settings) -> Finding:
+    """What is imported only once it is needed: better to miss it now than at the first run."""
+    wanted = NEEDED if settings.engine.urls else (*NEEDED, "vllm")
+    missing = [name for name in wanted if not importlib.util.find_spec(name)]
+    fix = "Run: make install   (on a GPU: pip install .[gpu])"
+    return Finding("packages", not missing, f"not installed: {', '.join(missing)}" if missing else "installed", fix)
 
 
 def _base(settings: Settings) -> Finding:
@@ -68,8 +86,7 @@ def _base(settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    folder = next(p for p in (settings.data, *settings.data.resolve().parents) if p.is_dir())
-    free = shutil.disk_usage(folder).free / GIB
+    free = shutil.disk_usage(_nearest(settings.data)).free / GIB
     fix = f"Free some space, or set data to another disk; {LEAST_DISK_GIB} GiB are wanted."
     return Finding("disk", free >= LEAST_DISK_GIB, f"{free:.1f} GiB free", fix)
 
@@ -102,6 +119,66 @@ def _letters(url: str, bearer: dict[str, str]) -> Finding:
         return Finding("dead letters", False, "not known", "See the logs in the data folder.")
     fix = "The table dead_letters of the store holds them whole, each with its reason; the log of control names them."
     return Finding("dead letters", count == 0, f"{count} of gateways' records make no row", fix)
+
+
+def _spool(url: str, bearer: dict[str, str]) -> Finding:
+    """What the gateway has taken and control has not: some for a moment is how it works, much is a stall."""
+    try:
+        state = httpx.get(url, timeout=5, trust_env=False, headers=bearer).json()
+        waiting, dropped = int(state["unshipped_bytes"]), int(state["interactions_dropped"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding("spool", False, "not known", KEY_OR_LOGS)
+    if dropped:
+        return Finding("spool", False, f"{dropped} interactions were not kept", "Free space on the gateway's disk.")
+    fix = "Control does not keep up or refuses them: see control.log, and that both have one LORALOOP_INTERNAL_KEY."
+    return Finding("spool", waiting <= MOST_UNSHIPPED, f"{waiting / 1e6:.1f} MB on the way to control", fix)
+
+
+def _ledger(url: str, bearer: dict[str, str]) -> Finding:
+    try:
+        report = httpx.get(url, timeout=60, trust_env=False, headers=bearer).json()
+        return Finding("ledger", report["ok"], report["reason"], "See docs/runbook.md, A broken ledger.")
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding("ledger", False, "not known", KEY_OR_LOGS)
+
+
+def _notifications(url: str, bearer: dict[str, str]) -> Finding:
+    try:
+        targets = httpx.get(url, timeout=5, trust_env=False, headers=bearer).json()
+        refusing = [target["target"] for target in targets if target["refusals"]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding("notifications", False, "not known", KEY_OR_LOGS)
+    found = f"not taken by {', '.join(refusing)}" if refusing else f"{len(targets)} targets"
+    return Finding("notifications", not refusing, found, "Mend its URL, then: loraloop notify test")
+
+
+def _clock(name: str, url: str, now: Callable[[], float]) -> Finding:
+    """How far another process' clock is from ours, by the Date of its answer, which is in whole seconds."""
+    fix = f"Set the clocks of this machine and {name}'s by NTP: timedatectl set-ntp true"
+    try:
+        answer = httpx.get(url, timeout=5, trust_env=False)
+        skew = parsedate_to_datetime(answer.headers["date"]).timestamp() - now()
+    except (httpx.HTTPError, KeyError, ValueError):
+        return Finding(f"clock of {name}", False, "not known", "See the logs in the data folder.")
+    return Finding(f"clock of {name}", abs(skew) <= MOST_SKEW, f"{abs(skew):.0f} s from ours", fix)
+
+
+def _files_clock(settings: Settings, now: Callable[[], float]) -> Finding:
+    """How far the clock of the disk is from ours, which matters where it is another machine's."""
+    fix = "Set this machine's clock and the file server's by NTP: timedatectl set-ntp true"
+    folder = _nearest(settings.data)
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            skew = os.fstat(file.fileno()).st_mtime - now()
+    except OSError as error:
+        fix = "Set data to a folder of yours."
+        return Finding("clock of files", False, f"{folder} cannot be written: {error.strerror}", fix)
+    return Finding("clock of files", abs(skew) <= MOST_SKEW, f"{abs(skew):.0f} s from ours", fix)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(p for p in (folder, *folder.resolve().parents) if p.is_dir())
 
 
 def _attempt(name: str, check: Callable[[], object], found: str, fix: str = "") -> Finding:

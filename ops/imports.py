@@ -30,6 +30,7 @@ def create_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/adapters")
     async def bring(model: str, request: Request, said: Annotated[Said, Query()]) -> JSONResponse:
+        """Take an adapter in, from an archive as `application/octet-stream`."""
         control.promotion.route(model)
         # A web page elsewhere can make a browser send any body but this type of one.
         if request.headers.get("content-type") != BODY:

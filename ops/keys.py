@@ -48,10 +48,12 @@ def create_router(control: Control) -> APIRouter:
 
     @router.get("")
     def keys() -> list[View]:
+        """All keys, without their secrets."""
         return keyring.all()
 
     @router.post("")
     def make(asked: Annotated[Make, Depends(json_body(Make))], request: Request) -> JSONResponse:
+        """Make a key; the answer holds its secret, this once."""
         for model in asked.models or ():
             control.promotion.route(model)
         wanted = Wanted(
@@ -65,10 +67,12 @@ def create_router(control: Control) -> APIRouter:
 
     @router.post("/{identity}/rotate")
     def rotate(identity: str, asked: Annotated[Rotate, Depends(json_body(Rotate))]) -> JSONResponse:
+        """Give a key a new secret; the answer holds it, this once."""
         return _once(keyring.rotate(identity, timedelta(seconds=asked.grace_s)), 200)
 
     @router.post("/{identity}/revoke")
     def revoke(identity: str) -> dict[str, Any]:
+        """End a key for good."""
         keyring.revoke(identity)
         return {"id": identity, "revoked": True}
 

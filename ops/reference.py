@@ -1,4 +1,4 @@
-"""The references under docs/, made from the code: configuration, its JSON schema, command line.
+"""The references under docs/, made from the code: configuration, its JSON schema, command line, HTTP API.
 
 `python -m ops.reference` writes them; with --check it fails when one is stale, and says how to mend it.
 """
@@ -36,6 +36,7 @@ def configuration() -> str:
         "| `LORALOOP_KEY` | the key that the command line shows to control |",
         "| `LORALOOP_APP_KEY` | a key with the scopes `infer` and `feedback`, for gateways |",
         "| `LORALOOP_OPS_KEY` | a key with the scope `admin`; with it, no first key is made |",
+        "| `LORALOOP_NOTIFY_URLS` | where notifications go: apprise URLs with spaces between; control reads it |",
         "| `LORALOOP_INTERNAL_KEY` | between gateways and control; `loraloop up` makes one by itself |",
     ]
     for title, section in _sections(Settings, ""):
@@ -105,7 +106,14 @@ def command_line() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"configuration.md": configuration, "loraloop.schema.json": schema, "cli.md": command_line}
+def api() -> str:
+    """docs/api.md: every route of gateway and control."""
+    from ops import routebook
+
+    return routebook.page()
+
+
+PAGES = {"configuration.md": configuration, "loraloop.schema.json": schema, "cli.md": command_line, "api.md": api}
 
 
 def main(check: bool) -> None:

@@ -44,8 +44,8 @@ GATEWAY = Part(
 )
 CONTROL = Part(
     "control",
-    live=("access", *LOGS, "control.check_seconds", "models"),
-    fixed=("base_model", "data", "engine", "control"),
+    live=("access", *LOGS, "control.check_seconds", "models", "notifications.verdicts"),
+    fixed=("base_model", "data", "engine", "control", "notifications"),
 )
 
 
@@ -137,6 +137,7 @@ def create_router(reloader: Reloader) -> APIRouter:
 
     @router.post("/reload", include_in_schema=False)
     def reload() -> dict[str, Any]:
+        """Read the configuration again; says what took effect and what needs a restart."""
         return asdict(reloader.reload())
 
     return router

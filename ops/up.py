@@ -93,6 +93,7 @@ class Lock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self._file.close()
             raise NotReady(f"Another LoraLoop runs on the data folder {data}.", hint="Stop it first.") from error
 
     def release(self) -> None:
@@ -124,6 +125,11 @@ def _environment(settings: Settings) -> dict[str, str]:
     held = {"internal": secrets.token_urlsafe(32)} | held
     others = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES.values()}
     return others | {KEY_VARIABLES[name]: value for name, value in held.items() if name != "own"}
+
+
+def _for(name: str, environment: dict[str, str]) -> dict[str, str]:
+    """A process' own share: only control tells people, and the gateway, which apps reach, holds no such token."""
+    return {key: value for key, value in environment.items() if name == "control" or key != KEY_VARIABLES["notify"]}
 
 
 class Stack:
@@ -222,7 +228,7 @@ class Stack:
             with self._log(name).open("ab") as output:
                 return subprocess.Popen(
                     [sys.executable, "-m", "ops.cli.app", name, "--config", str(self.config)],
-                    env=self._environment, start_new_session=True,
+                    env=_for(name, self._environment), start_new_session=True,
                     stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 )  # fmt: skip
 

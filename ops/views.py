@@ -4,11 +4,12 @@ It owns names and shapes of shown data; it must not change anything.
 """
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from core.errors import UnknownDecision
-from core.ledger import verify_store
+from core.ledger import read_head, verify_store
 from core.store import Store
 from feedback.quarantine import find
 
@@ -199,7 +200,6 @@ def quarantined_by_last(store: Store, model: str) -> View | None:
     return json.loads(row["body"])["live"].get("quarantine") if row else None
 
 
-def ledger(store: Store) -> View:
-    """Whether the ledger is whole."""
-    report = verify_store(store)
-    return {"ok": report.ok, "rows": report.rows, "head": report.head, "reason": report.reason}
+def ledger(store: Store, head: str | None = None) -> View:
+    """Whether the ledger is whole, and a head that was once sent out is in it. Raises InputError."""
+    return asdict(verify_store(store, read_head(head) if head else None))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import TrainingFailed
+from core.settings import KEY_VARIABLES
 from retrain.job import ADAPTER, Job, Step
 
 LOG = "trainer.log"
@@ -31,7 +32,8 @@ class Trainer:
         """Blocks until the adapter is there and returns its folder. Raises TrainingFailed with the reason."""
         file = job.write()
         log = file.with_name(LOG)
-        environment = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")} | YIELDING
+        kept = {name for name in os.environ if not name.endswith("_KEY")} - set(KEY_VARIABLES.values())
+        environment = {name: os.environ[name] for name in kept} | YIELDING
         with (
             log.open("w", encoding="utf-8") as output,
             subprocess.Popen(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import EngineFailed
-from core.settings import EngineSettings, split_listen
+from core.settings import KEY_VARIABLES, EngineSettings, split_listen
 from serve.vllm import VllmClient
 
 POLL_SECONDS = 0.5
@@ -44,8 +44,7 @@ def command(settings: EngineSettings, base: Path, base_name: str) -> list[str]:
 def environment(settings: EngineSettings) -> dict[str, str]:
     """The engine's environment: offline, adapters loadable at run time, all cores its own."""
     cores = sorted(os.sched_getaffinity(0))
-    secrets = [name for name in os.environ if name.startswith("LORALOOP_") and name.endswith("_KEY")]
-    own = {name: value for name, value in os.environ.items() if name not in secrets}
+    own = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES.values()}
     return own | {
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),

@@ -46,6 +46,13 @@ ORDER BY model, version
 -- name: failed_since
 SELECT count(*) AS n FROM interactions WHERE model = $model AND time >= $since AND status >= 500
 
+-- name: version_folders
+SELECT path FROM versions WHERE path IS NOT NULL ORDER BY path
+
+-- name: versions_move
+-- After a restore the adapters are elsewhere; their folders' own names never change.
+UPDATE versions SET path = $folder || '/' || regexp_extract(path, '[^/]+$') WHERE path IS NOT NULL
+
 -- name: switches_unfinished
 -- The newest route of each model, where it changed the champion and no event row says how the switch went.
 WITH history AS (

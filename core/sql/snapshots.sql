@@ -24,3 +24,9 @@ INSERT INTO snapshot_rows VALUES ($snapshot, $interaction_id, $feedback_id, $buc
 
 -- name: snapshot_get
 SELECT hash, path, report FROM snapshots WHERE hash = $hash LIMIT 1
+
+-- name: snapshot_folders
+SELECT DISTINCT path FROM snapshots ORDER BY path
+
+-- name: snapshots_move
+UPDATE snapshots SET path = $folder || '/' || regexp_extract(path, '[^/]+$')

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import LoraLoopError
+from ops.cli import following
 from ops.cli.output import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -24,6 +25,9 @@ from ops.cli.output import (
 )
 from ops.reload import Changes
 
+# How a script tells "evaluated, not promoted" from success and failure.
+NOT_PROMOTED = 3
+
 ModelArgument = Annotated[str, typer.Argument(help="The model.")]
 DecisionArgument = Annotated[str, typer.Argument(metavar="ID", help="The decision's id or number.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Kept in the ledger.")]
@@ -35,10 +39,25 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def retrain(model: ModelArgument, comment: Comment = "", config: ConfigOption = DEFAULT_CONFIG) -> None:
+def retrain(model: ModelArgument, comment: Comment = "",
+            wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+            exit_code: Annotated[bool, typer.Option("--exit-code", help="With --wait: 3 when not promoted.")] = False,
+            json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Start a run now, whatever the schedule says. The gate judges its candidate like any other."""
-    _client(config).post(f"/api/models/{model}/retrain", said(comment))
-    tell(f"A run of {model} is queued. Follow it with: loraloop runs {model}")
+    client = _client(config)
+    before = {run["id"] for run in client.get("/api/runs", model=model)}
+    client.post(f"/api/models/{model}/retrain", said(comment))
+    if not wait:
+        tell(f"A run of {model} is queued. Follow it with: loraloop runs {model}")
+        return
+    run = following.follow(client, model, before)
+    if json:
+        print_json(run)
+    tell(f"{run['id']} is {run['state']}. {run['reason'] or ''}")
+    if run["state"] == "failed":
+        raise typer.Exit(1)
+    if exit_code and "promoted" not in {decision["verdict"] for decision in run["decisions"]}:
+        raise typer.Exit(NOT_PROMOTED)
 
 
 def promote(model: ModelArgument, version: Annotated[int, typer.Argument(min=0, help="The version.")],

@@ -8,7 +8,21 @@ import sys
 import typer
 
 from core.errors import LoraLoopError
-from ops.cli import acting, demonstration, importing, keys, measuring, quarantine, reading, running
+from ops.cli import (
+    acting,
+    demonstration,
+    examples,
+    importing,
+    keeping,
+    keys,
+    measuring,
+    moving,
+    notifying,
+    quarantine,
+    reading,
+    running,
+    top,
+)
 from ops.cli.output import err
 
 app = typer.Typer(
@@ -17,8 +31,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (running, reading, acting, measuring, importing, quarantine, keys, demonstration):
+GROUPS = (
+    running, reading, top, acting, measuring, importing, quarantine, keys, notifying, keeping, moving, demonstration,
+)  # fmt: skip
+for group in GROUPS:
     group.register(app)
+examples.teach(app)
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ Data goes to stdout, everything else to stderr; it must not know any command.
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from core.errors import KeyRefused, LoraLoopError, NotReady
@@ -34,6 +36,15 @@ UPLOAD_SECONDS = 600
 def tell(message: str) -> None:
     """A line for the person at the terminal, not for a program reading the data."""
     err.print(message, markup=False)
+
+
+@contextmanager
+def bytes_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left on a terminal, nothing elsewhere; call it with each piece's bytes."""
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
 
 
 def settings_from(config: Path) -> Settings:
@@ -60,13 +71,15 @@ class ControlClient:
     def __init__(self, settings: Settings, *, name: str = "Control", url: str | None = None) -> None:
         self._name = name
         self._url = url or settings.control_url
-        self._http = httpx.Client(base_url=self._url, headers=settings.bearer, timeout=60, trust_env=False)
+        # A command asks a few times and ends: no connection is kept open behind it.
+        self._http = httpx.Client(base_url=self._url, headers=settings.bearer, timeout=60, trust_env=False,
+                                  limits=httpx.Limits(max_keepalive_connections=0))  # fmt: skip
 
     def get(self, path: str, **query: Any) -> Any:
         """A reading call."""
         return self._ask("GET", path, params={k: v for k, v in query.items() if v is not None})
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
+    def post(self, path: str, body: Any) -> Any:
         """An acting call."""
         return self._ask("POST", path, json=body)
 
@@ -75,21 +88,40 @@ class ControlClient:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
         return self._ask("POST", path, content=content, headers=headers, params=query, timeout=UPLOAD_SECONDS)
 
+    @contextmanager
+    def download(self, method: str, path: str, **query: Any) -> Iterator[tuple[int | None, Iterator[bytes]]]:
+        """A call that answers with a file: its size in bytes, if that is known, and its bytes."""
+        params = {k: v for k, v in query.items() if v is not None}
+        with self._answered(), self._http.stream(method, path, params=params, timeout=UPLOAD_SECONDS) as response:
+            if response.status_code >= 400:
+                response.read()
+                self._refuse(response)
+            size = response.headers.get("content-length")
+            yield int(size) if size else None, response.iter_bytes()
+
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
 
     def _ask(self, method: str, path: str, **how: Any) -> Any:
-        try:
+        with self._answered():
             response = self._http.request(method, path, **how)
+        self._refuse(response)
+        return response.json()
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        try:
+            yield
         except httpx.HTTPError as error:
             what = f"{self._name} at {self._url} does not answer."
             raise NotReady(what, hint="Start it with: loraloop up") from error
+
+    def _refuse(self, response: httpx.Response) -> None:
         if response.status_code == 401:
             raise KeyRefused(f"{self._name} wants a key, and one that is valid.", hint="Do: export LORALOOP_KEY=llk_…")
         if response.status_code >= 400:
             raise LoraLoopError(_message(response))
-        return response.json()
 
 
 def _message(response: httpx.Response) -> str:

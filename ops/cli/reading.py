@@ -26,6 +26,8 @@ SHOWN = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "exact_match", "token
 ModelArgument = Annotated[str | None, typer.Argument(help="Only this model.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")]
 
+Head = Annotated[str | None, typer.Option("--head", help="A head that was sent out once, as in a notification.")]
+
 promotions_app = typer.Typer(help="The log of decisions, newest first.", invoke_without_command=True)
 ledger_app = typer.Typer(help="The hash-chained log itself.", no_args_is_help=True)
 
@@ -130,14 +132,14 @@ def promotion(
                 out.print(f"  {key}: {text}", markup=False)
 
 
-def verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Prove that no row of the ledger was changed, removed or added out of order."""
-    report = _client(config).get("/api/ledger")
+def verify(head: Head = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Prove that no row of the ledger was changed, removed or added out of order; with --head, nor its tail cut off."""
+    report = _client(config).get("/api/ledger", head=head)
     if json:
         print_json(report)
     else:
         state = "whole" if report["ok"] else "BROKEN"
-        out.print(f"{state}: {report['reason']}  head {report['head'][:16]}", markup=False)
+        out.print(f"{state}: {report['reason']}  Head: {report['head']}", markup=False)
     if not report["ok"]:
         raise typer.Exit(1)
 

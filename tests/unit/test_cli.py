@@ -1,15 +1,25 @@
 """Facts about the command line that need no running control."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from fastapi import FastAPI
+from typer.testing import CliRunner
 
 from core.settings import load
 from ops import reference
+from ops.cli.app import app
+from ops.cli.examples import EXAMPLES
 from ops.starter import STARTER
+from serve.fake import running
+from tests.teaching import assert_understood
 
 
 def loraloop(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -103,3 +113,86 @@ def test_control_alone_wants_the_key_that_gateways_show(tmp_path: Path):
 
 def test_every_setting_has_a_sentence():
     assert "|  |" not in reference.configuration()
+
+
+def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command that does something, by its words."""
+    nested = getattr(command, "commands", {})
+    if words and (not nested or command.invoke_without_command):
+        yield words, command
+    for name, inner in nested.items():
+        yield from commands(inner, (*words, name))
+
+
+ALL = dict(commands(typer.main.get_command(app)))
+
+
+def test_every_command_has_an_example_and_every_example_a_command():
+    assert {" ".join(words) for words in ALL} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+def test_an_example_is_understood(line: str):
+    assert_understood(line)
+
+
+@pytest.mark.parametrize("words", sorted(ALL), ids=" ".join)
+def test_the_help_of_a_command_shows_its_example(words: tuple[str, ...]):
+    if words not in (("promotions",), ("quarantine",)):  # a group shows its commands instead
+        said = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+        assert f"$ {EXAMPLES[' '.join(words)][0]}" in said
+
+
+CHANGES = {"init", "prepare", "up", "gateway", "control", "demo", "promote", "rollback", "approve", "reject",
+           "keys create", "keys revoke", "keys rotate", "quarantine release", "quarantine reject",
+           "export"}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", sorted(ALL), ids=" ".join)
+def test_every_command_that_reads_can_print_json(words: tuple[str, ...]):
+    options = {option for parameter in ALL[words].params for option in parameter.opts}
+    assert "--json" in options or " ".join(words) in CHANGES
+
+
+@pytest.mark.parametrize("name", ["promote", "rollback", "approve", "reject", "restore", "import", "import-adapter"])
+def test_what_changes_much_can_be_tried_and_said_yes_to(name: str):
+    options = {option for parameter in ALL[name,].params for option in parameter.opts}
+    assert {"--yes", "--dry-run"} <= options
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["--help"], 0), (["models"], 1), (["modles"], 2), (["models", "--jsno"], 2), (["promote", "reviews"], 2),
+     (["promote", "reviews", "many"], 2), (["top", "--interval", "0"], 2), (["ledger"], 2)],
+)  # fmt: skip
+def test_the_exit_code_tells_failure_from_wrong_usage(tmp_path: Path, words: list[str], code: int):
+    assert loraloop(*words, cwd=tmp_path).returncode == code
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("loraloop promo", "promotions"), ("loraloop ledger ver", "verify")])
+def test_the_shell_completes_commands(tmp_path: Path, typed: str, offered: str):
+    asked = {"_LORALOOP_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    program = "import sys; sys.argv[0] = 'loraloop'; from ops.cli.app import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | asked, capture_output=True, text=True,
+                          check=False, timeout=120, cwd=tmp_path)  # fmt: skip
+    assert offered in done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "code"),
+    [("finished", "promoted", 0), ("finished", "kept", 3), ("failed", "failed", 1), ("canary", "canary_started", 3)],
+)
+def test_a_script_learns_how_a_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, verdict: str, code: int
+):
+    started: list[str] = []
+    run = {"id": "run-2", "state": state, "reason": "why", "progress": None, "decisions": [{"verdict": verdict}]}
+    house = FastAPI()
+    house.get("/api/runs")(lambda: [run] * len(started) + [run | {"id": "run-1"}])
+    house.get("/api/runs/run-2")(lambda: run)
+    house.post("/api/models/reviews/retrain")(lambda: started.append("run-2"))
+    monkeypatch.chdir(tmp_path)
+    with running(house) as url:
+        Path("loraloop.yaml").write_text(STARTER.replace("127.0.0.1:8081", url.removeprefix("http://")))
+        done = CliRunner().invoke(app, ["retrain", "reviews", "--wait", "--exit-code", "--json"])
+    assert done.exit_code == code and json.loads(done.stdout)["id"] == "run-2"

@@ -8,10 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from core.errors import InputError
-from core.settings import Settings, build
+from core.settings import KEY_VARIABLES, Settings, build
 from core.store import Store
 from ops import up
 from ops.cli.app import app
+from serve.engine import environment
 
 EXPORT = "export LORALOOP_KEY="
 
@@ -61,3 +62,12 @@ def test_a_length_of_time_that_is_none_is_refused_before_anything_is_asked(
     (tmp_path / "loraloop.yaml").write_text("models: {reviews: {labels: [a, b]}}\ncontrol: {listen: 127.0.0.1:9}\n")
     done = CliRunner().invoke(app, ["keys", *words])
     assert isinstance(done.exception, InputError) and "90d" in str(done.exception) and done.stdout == ""
+
+
+def test_only_control_is_given_where_notifications_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORALOOP_NOTIFY_URLS", "slack://t0ken")
+    made = settings(tmp_path)
+    everything = up._environment(made)
+    assert "LORALOOP_NOTIFY_URLS" in up._for("control", everything)
+    assert "LORALOOP_NOTIFY_URLS" not in up._for("gateway", everything)
+    assert not set(KEY_VARIABLES.values()) & set(environment(made.engine))

@@ -141,6 +141,15 @@ env:
         name: {{ $root.Values.existingSecret }}
         key: {{ $key }}
   {{- end }}
+  {{- if eq $component "control" }}
+  # Where notifications go; without it nobody is told.
+  - name: LORALOOP_NOTIFY_URLS
+    valueFrom:
+      secretKeyRef:
+        name: {{ $root.Values.existingSecret }}
+        key: LORALOOP_NOTIFY_URLS
+        optional: true
+  {{- end }}
   {{- include "loraloop.userEnv" $root | nindent 2 }}
 # Two minutes to import and to migrate the store before liveness counts.
 startupProbe:

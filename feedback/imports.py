@@ -1,0 +1,60 @@
+"""Imports: feedback that was kept elsewhere, with its own time, taken in as if it had come in then.
+
+It owns what a row must say besides what the door wants; where rows come from it must not know.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from core.clock import Clock
+from core.errors import InputError
+from core.records import Feedback, Revocation
+from core.store import Store
+from feedback.ingest import insert
+from feedback.signals import parse
+
+# Clocks differ a little; a time further ahead is a mistake.
+AHEAD = timedelta(minutes=5)
+
+
+def read(entry: Any, clock: Clock) -> list[Feedback | Revocation]:
+    """A row of a file as records. Raises InputError that names the field.
+
+    Beside the fields of `POST /v1/feedback` it takes `time` (default: now) and `revoked_at`; `id` is wanted, for
+    a second import to add nothing.
+    """
+    if not isinstance(entry, dict):
+        raise InputError("A row is one JSON object.")
+    if not entry.get("id"):
+        raise InputError("id: is wanted, so that the same row is never taken twice.")
+    plain = {name: value for name, value in entry.items() if name not in ("time", "revoked_at") and value is not None}
+    (record,) = parse(plain, clock)
+    now = clock()
+    records: list[Feedback | Revocation] = [replace(record, time=_time("time", entry.get("time"), now) or now)]
+    revoked = _time("revoked_at", entry.get("revoked_at"), now)
+    return [*records, Revocation(record.id, revoked)] if revoked else records
+
+
+def take(store: Store, entries: list[Any], clock: Clock) -> dict[str, int]:
+    """Takes rows in, all or none; returns how many were new, and how many were known by their id already."""
+    records = [record for entry in entries for record in read(entry, clock)]
+    with store.transaction() as transaction:
+        before = transaction.rows("feedback_total")[0]["n"]
+        insert(transaction, records)
+        added = transaction.rows("feedback_total")[0]["n"] - before
+    return {"added": added, "known": len(entries) - added}
+
+
+def _time(name: str, value: Any, now: datetime) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (ValueError, TypeError):
+        raise InputError(f"{name}: is no time; write it as 2026-03-01T03:00:00+00:00.") from None
+    if found.tzinfo is None:
+        raise InputError(f"{name}: has no time zone; write it as 2026-03-01T03:00:00+00:00.")
+    if found > now + AHEAD:
+        raise InputError(f"{name}: lies in the future.")
+    return found.astimezone(UTC)

@@ -1,0 +1,220 @@
+"""Facts about data on its way out and in, and about backups, through the real control and the real command line."""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from fastapi import FastAPI
+from typer.testing import CliRunner, Result
+
+from core.basemodel import BaseModel
+from core.errors import InputError, LoraLoopError, NotReady
+from core.ledger import append, seal
+from core.records import Decision, Interaction, Verdict
+from core.settings import load
+from core.store import Store
+from feedback import imports
+from feedback.ingest import insert
+from feedback.signals import parse
+from ops import tables
+from ops.cli.app import app
+from ops.control_app import create_app
+from ops.up import Lock
+from serve.fake import running
+from tests.running import free_ports
+
+NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
+ROWS = 1100
+VOTES = [
+    {"id": "f1", "type": "thumbs", "value": True, "interaction_id": "i1", "user": "ada"},
+    {"id": "f2", "type": "label", "value": "naïve \n ☃", "interaction_id": "i2", "metadata": {"a": "b"}},
+    {"id": "f3", "type": "preference", "value": {"chosen": "i1", "rejected": "i2"}, "comment": "clearer"},
+    {"id": "f4", "type": "rating", "value": 4.5, "conversation_id": "c1"},
+]
+
+
+class House:
+    """A control on a port, its store, and the command line beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_ports(1)[0]
+        self.config = folder / "loraloop.yaml"
+        content = {
+            "base_model": str(folder), "access": "open", "data": str(folder / "data"),
+            "models": {"reviews": {"labels": ["a", "b"], "retrain": {"schedule": None}}},
+            "control": {"listen": f"127.0.0.1:{self.port}"}, "engine": {"urls": ["http://127.0.0.1:9"]},
+        }  # fmt: skip
+        self.config.write_text(yaml.safe_dump(content))
+        self.app: FastAPI = create_app(settings=load(self.config), base=BaseModel("base", folder))
+        self.store: Store = self.app.state.control.store
+
+    def run(self, *words: str) -> Result:
+        return CliRunner().invoke(app, [*words, "--config", str(self.config)])
+
+    def ids(self) -> list[str]:
+        return [row["id"] for batch in self.store.batches("export_feedback", 100, model=None) for row in batch]
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    for name in os.environ:
+        if name.startswith("LORALOOP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
+    made = House(tmp_path)
+    with running(made.app, made.port):
+        yield made
+
+
+def interaction(number: int) -> Interaction:
+    return Interaction(f"i{number}", NOW, "reviews", 1, "champion", 0.0, 0.5, "ada", None, "chat",
+                       {"messages": [{"role": "user", "content": "so good ☃"}]}, "positive", "stop", 200, 12.5,
+                       None, 10, 2, False)  # fmt: skip
+
+
+def fill(store: Store) -> None:
+    decision = Decision("dec-1", NOW, "reviews", 0, 1, Verdict.PROMOTED, "It won.", "t", "a")
+    with store.transaction() as transaction:
+        insert(transaction, [interaction(number) for number in range(1, 4)])
+        insert(transaction, parse(VOTES, lambda: NOW))
+        append(transaction, decision)
+
+
+def written(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_feedback_goes_out_and_comes_back_the_same(house: House, tmp_path: Path, ending: str):
+    fill(house.store)
+    path = tmp_path / f"f.{ending}"
+    assert house.run("export", "feedback", str(path)).exit_code == 0
+    before = [row for batch in house.store.batches("export_feedback", 100, model=None) for row in batch]
+    done = house.run("import", str(path), "--yes", "--json")
+    assert json.loads(done.stdout) == {"added": 0, "known": 4}
+    other = Store(":memory:")
+    imports.take(other, [row for _, row in tables.read(path)], lambda: NOW)
+    assert [row for batch in other.batches("export_feedback", 100, model=None) for row in batch] == before
+    other.close()
+
+
+@pytest.mark.parametrize("kind", list(tables.Kind))
+def test_every_kind_is_the_same_in_both_formats(house: House, tmp_path: Path, kind: tables.Kind):
+    fill(house.store)
+    for ending in ("jsonl", "parquet"):
+        assert house.run("export", kind, str(tmp_path / f"x.{ending}")).exit_code == 0
+    lines, parquet = (list(tables.read(tmp_path / f"x.{ending}")) for ending in ("jsonl", "parquet"))
+    assert lines == parquet and lines
+    assert pq.read_schema(tmp_path / "x.parquet").names == list(tables.COLUMNS[kind])
+
+
+def test_exported_decisions_prove_themselves(house: House, tmp_path: Path):
+    fill(house.store)
+    house.run("export", "decisions", str(tmp_path / "d.jsonl"))
+    ((_, row),) = tables.read(tmp_path / "d.jsonl")
+    assert seal(row["previous_hash"], row["body"]) == row["hash"]
+    head = house.run("ledger", "verify", "--head", row["hash"], "--json")
+    assert head.exit_code == 0 and json.loads(head.stdout)["head_at"] == 1
+    lost = house.run("ledger", "verify", "--head", "f" * 64)
+    assert lost.exit_code == 1 and "BROKEN: No row has the head" in lost.stdout
+
+
+def test_a_large_file_comes_in_once_however_often_it_is_imported(house: House, tmp_path: Path):
+    path = written(tmp_path / "f.jsonl", [
+        {"id": f"f{n}", "type": "thumbs", "value": n % 2 == 0, "interaction_id": f"i{n}", "time": NOW.isoformat(),
+         "revoked_at": NOW.isoformat() if n == 7 else None}
+        for n in range(ROWS)
+    ])  # fmt: skip
+    for added in (ROWS, 0):
+        done = house.run("import", str(path), "--yes", "--json")
+        assert json.loads(done.stdout) == {"added": added, "known": ROWS - added}
+    assert len(house.ids()) == ROWS
+    (row,) = [row for batch in house.store.batches("export_feedback", 100, model=None) for row in batch
+              if row["id"] == "f7"]  # fmt: skip
+    assert row["time"] == NOW and row["revoked_at"] == NOW
+
+
+BAD = [
+    ("{not json", "It is not JSON"),
+    ("[]", "A row is one JSON object"),
+    ({"type": "thumbs", "value": True, "interaction_id": "i"}, "id: is wanted"),
+    (VOTES[0] | {"value": "yes"}, "thumbs takes true or false"),
+    (VOTES[0] | {"modell": "x"}, "modell: no such field"),
+    (VOTES[0] | {"time": "yesterday"}, "time: is no time"),
+    (VOTES[0] | {"time": "2026-01-01T00:00:00"}, "time: has no time zone"),
+    (VOTES[0] | {"time": "2999-01-01T00:00:00+00:00"}, "time: lies in the future"),
+    (VOTES[0] | {"revoked_at": 5}, "revoked_at: is no time"),
+]
+
+
+def test_every_bad_line_is_named_and_nothing_is_sent(house: House, tmp_path: Path):
+    rows = [VOTES[0], *(row for row, _ in BAD), "", VOTES[1]]
+    done = house.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes")
+    for number, (_, sentence) in enumerate(BAD, 2):
+        assert f"line {number}: " in done.stderr and sentence in done.stderr
+    assert isinstance(done.exception, InputError) and f"{len(BAD)} of {len(BAD) + 2} rows" in str(done.exception)
+    assert house.ids() == []
+
+
+@pytest.mark.parametrize("name", ["f.csv", "none.jsonl", "empty.jsonl", "bad.parquet"])
+def test_a_file_that_is_none_is_refused(house: House, tmp_path: Path, name: str):
+    if not name.startswith("none"):
+        (tmp_path / name).write_bytes(b"" if name.startswith("empty") else b"PAR1junk")
+    assert isinstance(house.run("import", str(tmp_path / name), "--yes").exception, InputError)
+
+
+def test_an_import_asks_first_and_a_dry_run_sends_nothing(house: House, tmp_path: Path):
+    path = str(written(tmp_path / "f.jsonl", VOTES))
+    assert "--yes" in str(house.run("import", path).exception)
+    assert house.run("import", path, "--dry-run").exit_code == 0
+    assert house.ids() == []
+
+
+def test_a_file_that_is_there_is_not_replaced_unasked(house: House, tmp_path: Path):
+    (tmp_path / "f.jsonl").write_text("mine")
+    assert "--yes" in str(house.run("export", "feedback", str(tmp_path / "f.jsonl")).exception)
+    assert (tmp_path / "f.jsonl").read_text() == "mine"
+    assert house.run("export", "feedback", str(tmp_path / "f.jsonl"), "--yes").exit_code == 0
+    assert (tmp_path / "f.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_a_backup_is_made_while_control_runs_and_comes_back(house: House, tmp_path: Path):
+    fill(house.store)
+    path = tmp_path / "b.tar"
+    done = house.run("backup", str(path), "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["ledger_rows"] == 1 and path.stat().st_mode & 0o077 == 0
+    assert [p.name for p in tmp_path.glob("*.part")] == []
+    new = tmp_path / "new.yaml"
+    new.write_text(house.config.read_text().replace(str(tmp_path / "data"), str(tmp_path / "new")))
+    assert CliRunner().invoke(app, ["restore", str(path), "--dry-run", "--config", str(new)]).exit_code == 0
+    assert not (tmp_path / "new").exists()
+    done = CliRunner().invoke(app, ["restore", str(path), "--config", str(new), "--json"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["aside"] is None
+    again = CliRunner().invoke(app, ["restore", str(path), "--config", str(new)])
+    assert "--yes" in str(again.exception)
+
+
+def test_a_restore_under_a_running_up_is_refused(house: House, tmp_path: Path):
+    house.run("backup", str(tmp_path / "b.tar"))
+    lock = Lock(tmp_path / "data")
+    done = house.run("restore", str(tmp_path / "b.tar"), "--yes")
+    lock.release()
+    assert isinstance(done.exception, NotReady) and "Stop it first" in str(done.exception)
+    assert not list((tmp_path / "data").glob("before-restore-*"))
+
+
+def test_a_backup_that_cannot_be_made_leaves_no_half_file(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ops.backup.ROOM", 1e12)
+    done = house.run("backup", str(tmp_path / "b.tar"))
+    assert isinstance(done.exception, LoraLoopError) and "Free space" in str(done.exception)
+    assert list(tmp_path.glob("b.tar*")) == []
