@@ -1,21 +1,16 @@
 """The ops API of control: what the command line and other programs read and do.
 
-Handlers are thin: they parse, call a view or promotion, and render.
+Handlers are thin: they parse, call a view or an action, and render.
 """
 
-import asyncio
-from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.errors import NotReady, UnknownModel
 from core.http import json_body
-from core.records import Verdict
-from core.store import Transaction
-from eval.promotion import Why
 from ops import views
+from ops.actions import Actions, By
 from ops.control import Control
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
@@ -67,7 +62,7 @@ def create_reading_router(control: Control) -> APIRouter:
 
     @router.get("/promotions")
     def promotions(model: str | None = None, limit: Limit = 50) -> list[views.View]:
-        return views.decisions(store, model, limit)
+        return views.decisions(store, views.Filter(model=model), limit)
 
     @router.get("/promotions/{identity}")
     def promotion(identity: str) -> views.View:
@@ -95,66 +90,32 @@ def create_reading_router(control: Control) -> APIRouter:
 def create_acting_router(control: Control) -> APIRouter:
     """Routes under /api that change what serves."""
     router = APIRouter(prefix="/api")
-    promotion = control.promotion
+    actions = Actions(control)
 
     @router.post("/models/{model}/retrain", status_code=202)
-    def retrain(model: str, said: SaidBody) -> dict[str, Any]:
-        promotion.route(model)
-        if model not in control.settings.models:
-            raise UnknownModel(f"{model!r} is not in the settings.")
-        if not control.scheduler.start_run(model, "asked for", said.actor):
-            raise NotReady(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
+    def retrain(model: str, said: SaidBody, request: Request) -> dict[str, Any]:
+        actions.retrain(model, by(request, said))
         return {"model": model, "queued": True}
 
     @router.post("/models/{model}/rollback")
-    async def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
-        why = _why(f"Rolled back by {said.actor}.", said)
-        return asdict(await asyncio.to_thread(promotion.roll_back, model, said.to, why))
+    def roll_back(model: str, said: RollBackBody, request: Request) -> dict[str, Any]:
+        return actions.roll_back(model, said.to, by(request, said))
 
     @router.post("/models/{model}/promote")
-    async def promote(model: str, said: PromoteBody) -> dict[str, Any]:
-        why = _why(f"Put in service by {said.actor}, past the gate.", said)
-        return asdict(await asyncio.to_thread(promotion.promote, model, said.version, why))
+    def promote(model: str, said: PromoteBody, request: Request) -> dict[str, Any]:
+        return actions.promote(model, said.version, by(request, said))
 
     @router.post("/promotions/{identity}/approve")
-    async def approve(identity: str, said: SaidBody) -> dict[str, Any]:
-        run, wanted = _awaiting(control, identity)
-        why = _why(wanted["reason"], said, wanted)
-        closing = _closing(control, run["id"], why.reason)
-        return asdict(await asyncio.to_thread(promotion.promote, run["model"], run["candidate"], why, closing))
+    def approve(identity: str, said: SaidBody, request: Request) -> dict[str, Any]:
+        return actions.approve(identity, by(request, said))
 
     @router.post("/promotions/{identity}/reject")
-    async def reject(identity: str, said: SaidBody) -> dict[str, Any]:
-        run, wanted = _awaiting(control, identity)
-        why = _why(f"Rejected by {said.actor}.", said, wanted)
-        closing = _closing(control, run["id"], why.reason)
-        model, candidate = run["model"], run["candidate"]
-        if promotion.route(model).canary == candidate:
-            await asyncio.to_thread(promotion.end_canary, model, candidate, Verdict.REJECTED, why, closing)
-        else:
-            promotion.note(model, candidate, Verdict.REJECTED, why, closing)
-        return {"model": model, "version": candidate, "verdict": str(Verdict.REJECTED)}
+    def reject(identity: str, said: SaidBody, request: Request) -> dict[str, Any]:
+        return actions.reject(identity, by(request, said))
 
     return router
 
 
-def _why(reason: str, said: Said, wanted: views.View | None = None) -> Why:
-    kept = wanted or {"run_id": None, "evidence": {}, "lineage": {}, "live": {}}
-    return Why(
-        reason, "person", said.actor, said.comment, kept["run_id"], kept["evidence"], kept["lineage"], kept["live"]
-    )
-
-
-def _awaiting(control: Control, identity: str) -> tuple[views.View, views.View]:
-    wanted = views.decision(control.store, identity)
-    run = control.store.row("run_awaiting", id=wanted["run_id"])
-    if wanted["verdict"] != Verdict.AWAITING_APPROVAL or run is None:
-        raise NotReady(f"Decision {identity} waits for nobody.", hint="See: loraloop promotions")
-    return run, wanted
-
-
-def _closing(control: Control, run_id: str, reason: str) -> Any:
-    def close(transaction: Transaction) -> None:
-        transaction.run("run_state", id=run_id, state="finished", time=control.clock(), reason=reason)
-
-    return close
+def by(request: Request, said: Said) -> By:
+    """Who asks: what they call themselves, and the key that was verified."""
+    return By(f"{said.actor} (key {request.state.key_id})", said.comment)

@@ -10,6 +10,7 @@ from core.keyring import Keyring
 from core.settings import Settings
 from core.store import Store
 from eval.promotion import Promotion
+from ops.ledgerwatch import LedgerWatch
 from retrain.scheduler import Scheduler
 from serve.reconciler import EngineState, Reconciler
 from serve.switchboard import Switchboard
@@ -47,3 +48,4 @@ class Control:
     engines: Engines
     clock: Clock
     keyring: Keyring
+    ledger: LedgerWatch

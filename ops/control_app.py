@@ -28,8 +28,9 @@ from eval.promotion import Promotion
 from eval.watch import CanaryWatch
 from feedback import ingest
 from ops import api, imports, keys, signals
-from ops.console import pages
+from ops.console import house
 from ops.control import Control, Engines
+from ops.ledgerwatch import LedgerWatch
 from retrain.cycle import Cycle
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
@@ -68,7 +69,7 @@ def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
     )  # fmt: skip
     watch = CanaryWatch(store=store, promotion=promotion, models=settings.models, clock=clock)
     scheduler = Scheduler(settings=settings, store=store, cycle=cycle, watch=watch.look_at_all, reconcile=engines.look)
-    return Control(settings, store, promotion, scheduler, engines, clock, keyring)
+    return Control(settings, store, promotion, scheduler, engines, clock, keyring, LedgerWatch(store, clock))
 
 
 def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -> FastAPI:
@@ -80,17 +81,18 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
         control.promotion.adopt(list(settings.models))
         control.scheduler.cycle.recover()
         control.scheduler.start()
+        walking = asyncio.create_task(control.ledger.keep_walking())
         try:
             yield
         finally:
+            walking.cancel()
             await asyncio.to_thread(control.scheduler.stop)
             control.store.close()
 
     app = FastAPI(title="LoraLoop control", openapi_url=None, lifespan=lifespan)
     install_errors(app)
     if is_loopback(settings.control.listen):
-        # A web page elsewhere must not reach us through a name that it points here: where access is open, and
-        # with the password that the browser keeps for the pages.
+        # A web page elsewhere must not reach us through a name that it points here, where access is open.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver"])
     app.state.control = control
     access = create_access(settings, keys=lambda: control.keyring.grants, clock=clock)
@@ -102,8 +104,8 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now) -
 def _add_routes(app: FastAPI, control: Control, access: Access) -> None:
     """Every route with what opens it; what only gateways say comes first."""
 
-    def wants(scope: Scope, *, pages: bool = False) -> list[Any]:
-        return [Depends(require_key(access, scope, pages=pages))]
+    def wants(scope: Scope) -> list[Any]:
+        return [Depends(require_key(access, scope))]
 
     internal = wants(Scope.INTERNAL)
     app.include_router(switchboard.create_router(control.promotion.board), dependencies=internal)
@@ -112,7 +114,7 @@ def _add_routes(app: FastAPI, control: Control, access: Access) -> None:
     app.include_router(api.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(api.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(imports.create_router(control), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(pages.create_router(control), dependencies=wants(Scope.OPS_READ, pages=True))
+    app.include_router(house.create_router(control, access))
 
 
 def _add_signals(app: FastAPI, control: Control, access: Access) -> None:

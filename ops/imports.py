@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from core.errors import InputError
-from ops.api import Said
+from ops.api import Said, by
 from ops.control import Control
 from retrain.imports import Imported, Importer
 
@@ -37,7 +37,9 @@ def create_router(control: Control) -> APIRouter:
         with importer.folder() as folder:
             archive = folder / "archive"
             await _receive(request, archive, limit)
-            done = await asyncio.to_thread(importer.take_in, archive, model, actor=said.actor, comment=said.comment)
+            done = await asyncio.to_thread(
+                importer.take_in, archive, model, actor=by(request, said).actor, comment=said.comment
+            )
         return JSONResponse(_shown(done), 201 if done.new else 200)
 
     return router
