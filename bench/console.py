@@ -51,6 +51,16 @@ INSERT INTO feedback SELECT printf('fb-%012d', n), $start + to_microseconds((n *
     $models[1 + (n * 10) % 3], CAST((n * 10) // 200000 AS INTEGER)
 FROM range($last) numbers(n)
 """
+FILL_STEPS = """
+INSERT INTO run_metrics SELECT id, started + to_seconds(10 * n), 'training', n, 20, '{"loss": ' || (2 / (1 + n)) || '}'
+FROM runs, range(20) steps(n)
+"""
+FILL_LOOKS = """
+INSERT INTO canary_looks SELECT id, n, started + to_minutes(n), 'wait', 'So far.', $body FROM runs, range(1, 6) looks(n)
+"""
+ARM = {"users": 200, "requests": 600, "score_mean": 0.1, "score_sd": 0.5, "rate_mean": 0.4, "rate_sd": 0.3, "harmed": 1}
+LOOK = {"control": ARM, "canary": ARM, "difference": 0.02, "half_width": 0.1, "line": -0.05, "ln_harm": None,
+        "sample_ratio_p": 0.6, "share": 0.5}  # fmt: skip
 FILL_TRAFFIC = """
 INSERT INTO traffic_daily
 SELECT model, version, arm, CAST(time AS DATE), count(*), count(*) FILTER (WHERE status >= 500),
@@ -81,13 +91,15 @@ def fill(data: Path) -> None:
     with store.transaction() as transaction:
         for number in range(DECISIONS):
             decision(transaction, number, start.replace(tzinfo=UTC))
+    connection.execute(FILL_STEPS)
+    connection.execute(FILL_LOOKS, {"body": json.dumps(LOOK)})
     connection.execute("CHECKPOINT")
     say(f"{DECISIONS:,} decisions")
     store.close()
 
 
 def decision(transaction: Any, number: int, start: datetime) -> None:
-    """One run with its version, decision, looks, and a change of the route where it was promoted."""
+    """One run with its version and decision, and a change of the route where it was promoted."""
     model, version = MODELS[number % 3], 1 + number // 3
     moment = start + timedelta(days=DAYS) * (number / DECISIONS)
     promoted = number % 2 == 0
@@ -106,14 +118,6 @@ def decision(transaction: Any, number: int, start: datetime) -> None:
     transaction.run("run_state", id=run_id, state="finished", time=moment + timedelta(minutes=20), reason=row.reason)
     transaction.run("version_add", model=model, version=version, engine_name=f"{model}@{version}", path="/nowhere",
                     sha256=f"{number:064x}", rank=16, run_id=run_id, time=moment)  # fmt: skip
-    transaction.run_many("run_metric_add", [
-        {"run_id": run_id, "time": moment + timedelta(seconds=10 * step), "phase": "training", "done": step,
-         "total": 20, "metrics": json.dumps({"loss": 2 / (1 + step)})} for step in range(20)
-    ])  # fmt: skip
-    transaction.run_many("canary_look_add", [
-        {"run_id": run_id, "look": look, "time": moment + timedelta(minutes=look), "verdict": "wait",
-         "reason": "So far.", "body": json.dumps(look_body(look))} for look in range(1, 6)
-    ])  # fmt: skip
     if promoted:
         transaction.run("route_add", model=model, rev=number + 2, time=moment, champion=version, canary=None, share=0.0,
                         previous=version - 1, salt="s", decision_id=row.id)  # fmt: skip
@@ -136,14 +140,6 @@ def evidence(number: int) -> dict[str, Any]:
             "arms": arms, "tfidf_logreg": measures(-0.02), "gate": gate, "primary": "macro_f1", "labels": list(LABELS),
             "differences": {kpi: dict.fromkeys(("champion", "base", "rag"), difference) for kpi in KPIS},
             "confusion": {arm: [[90, 12, 8], [14, 80, 16], [5, 11, 94]] for arm in arms}}  # fmt: skip
-
-
-def look_body(look: int) -> dict[str, Any]:
-    """A canary's look."""
-    arm = {"users": 40 * look, "requests": 120 * look, "score_mean": 0.1, "score_sd": 0.5, "rate_mean": 0.4,
-           "rate_sd": 0.3, "harmed": 1}  # fmt: skip
-    return {"control": arm, "canary": arm, "difference": 0.02, "half_width": 0.3 / look, "line": -0.05, "ln_harm": None,
-            "sample_ratio_p": 0.6, "share": 0.5}  # fmt: skip
 
 
 def pages() -> Iterator[str]:

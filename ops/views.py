@@ -98,9 +98,17 @@ def primary(evidence: View) -> View | None:
         "champion": evidence["arms"]["champion"][kpi],
         "candidate": evidence["arms"]["candidate"][kpi],
         "difference": evidence["differences"][kpi]["champion"],
+        "wanted": _wanted(evidence, kpi),
         "n": evidence["n"],
         "users": evidence["users"],
     }
+
+
+def _wanted(evidence: View, kpi: str) -> float:
+    """The gain that the gate wants to see exceeded."""
+    name = f"{kpi} against champion"
+    found = [check["threshold"] for check in evidence.get("gate") or () if check["name"] == name]
+    return found[0] if found and found[0] is not None else 0.0
 
 
 def gates(evidence: View) -> View | None:

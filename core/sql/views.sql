@@ -35,11 +35,6 @@ WHERE model = $model AND run_id IS NOT NULL AND to_version IS NOT NULL
 QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1
 ORDER BY seq DESC LIMIT $limit
 
--- name: decision_that_serves
--- The newest decision that made a version the champion.
-SELECT id FROM decisions
-WHERE model = $model AND to_version = $version AND verdict IN ('promoted', 'rolled_back') ORDER BY seq DESC LIMIT 1
-
 -- name: decision_of_version
 -- The newest decision about a version that says what it was made of.
 SELECT id, body FROM decisions

@@ -4,16 +4,16 @@ It owns the questions; what is done is `ops/actions.py`'s. Everything works with
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
 from core.errors import InputError, NotReady
 from ops import views
 from ops.actions import Actions, By
 from ops.console.rendering import Pages
-from ops.console.visitors import ByVisitor, Plain, Visitor, Visitors, require_form
+from ops.console.visitors import ByVisitor, FormFields, Visitor
 from ops.control import Control
 
 LONGEST_COMMENT = 2000
@@ -33,11 +33,10 @@ class Question:
     grave: bool = True
 
 
-def create_router(control: Control, visitors: Visitors, pages: Pages) -> APIRouter:
+def create_router(control: Control, pages: Pages) -> APIRouter:
     """A page with the question at each action's URL, and the action itself where the page's form goes to."""
     router = APIRouter()
     actions = Actions(control)
-    Form = Annotated[dict[str, str], Depends(require_form(visitors.sessions))]  # noqa: N806
 
     def ask(question: Question, visitor: Visitor) -> Any:
         return pages.render("confirm.html", q=question, visitor=visitor, longest=LONGEST_COMMENT)
@@ -47,7 +46,7 @@ def create_router(control: Control, visitors: Visitors, pages: Pages) -> APIRout
         return ask(_roll_back(control, model, to), visitor)
 
     @router.post("/models/{model}/rollback", include_in_schema=False)
-    def roll_back(model: str, fields: Form, visitor: ByVisitor) -> Any:
+    def roll_back(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
         _still(control, model, fields)
         actions.roll_back(model, _number(fields, "to"), _by(visitor, fields))
         return _done(f"/models/{model}")
@@ -57,7 +56,7 @@ def create_router(control: Control, visitors: Visitors, pages: Pages) -> APIRout
         return ask(_retrain(control, model), visitor)
 
     @router.post("/models/{model}/retrain", include_in_schema=False)
-    def retrain(model: str, fields: Form, visitor: ByVisitor) -> Any:
+    def retrain(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
         actions.retrain(model, _by(visitor, fields))
         return _done(f"/runs?model={model}")
 
@@ -66,7 +65,7 @@ def create_router(control: Control, visitors: Visitors, pages: Pages) -> APIRout
         return ask(_approve(control, actions, identity), visitor)
 
     @router.post("/promotions/{identity}/approve", include_in_schema=False)
-    def approve(identity: str, fields: Form, visitor: ByVisitor) -> Any:
+    def approve(identity: str, fields: FormFields, visitor: ByVisitor) -> Any:
         run, _ = actions.awaiting(identity)
         _still(control, run["model"], fields)
         actions.approve(identity, _by(visitor, fields))
@@ -77,7 +76,7 @@ def create_router(control: Control, visitors: Visitors, pages: Pages) -> APIRout
         return ask(_reject(control, actions, identity), visitor)
 
     @router.post("/promotions/{identity}/reject", include_in_schema=False)
-    def reject(identity: str, fields: Form, visitor: ByVisitor) -> Any:
+    def reject(identity: str, fields: FormFields, visitor: ByVisitor) -> Any:
         run, _ = actions.awaiting(identity)
         actions.reject(identity, _by(visitor, fields))
         return _done(f"/models/{run['model']}")
@@ -85,7 +84,7 @@ def create_router(control: Control, visitors: Visitors, pages: Pages) -> APIRout
     return router
 
 
-def _by(visitor: Visitor, fields: Plain) -> By:
+def _by(visitor: Visitor, fields: dict[str, str]) -> By:
     comment = fields.get("comment", "").replace("\r\n", "\n").strip()
     if len(comment) > LONGEST_COMMENT:
         raise InputError(f"comment: at most {LONGEST_COMMENT} characters.", hint="Shorten it.")
@@ -97,14 +96,14 @@ def _done(url: str) -> RedirectResponse:
     return RedirectResponse(url, 303)
 
 
-def _number(fields: Plain, name: str) -> int:
+def _number(fields: dict[str, str], name: str) -> int:
     text = fields.get(name, "")
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise InputError(f"{name}: takes the number of a version.")
     return int(text)
 
 
-def _still(control: Control, model: str, fields: Plain) -> None:
+def _still(control: Control, model: str, fields: dict[str, str]) -> None:
     """What was shown must still serve, or somebody would confirm something else than they read."""
     if _number(fields, "champion") != control.promotion.route(model).champion:
         raise NotReady(f"{model} has another champion than the page showed; nothing was done.", hint="Look again.")
@@ -118,8 +117,7 @@ def _roll_back(control: Control, model: str, to: int | None) -> Question:
     control.promotion.version(model, target)
     if target == now["champion"]:
         raise NotReady(f"{model}@{target} is the champion already.")
-    row = control.store.row("decision_that_serves", model=model, version=now["champion"])
-    decision = views.decision(control.store, row["id"]) if row else None
+    decision = views.decision(control.store, now["decision"]) if now["decision"] else None
     changes = (
         ("champion", f"v{now['champion']}", f"v{target}{' (base model)' if target == 0 else ''}"),
         ("canary", "none" if now["canary"] is None else f"v{now['canary']}, {now['share']:.0%} of users", "none"),
@@ -153,7 +151,7 @@ def _approve(control: Control, actions: Actions, identity: str) -> Question:
     )
     return Question(f"Let {run['model']}@{run['candidate']} take over?", f"Approve v{run['candidate']}", changes,
                     "It passed its gates. A rollback undoes it.", f"/promotions/{decision['id']}",
-                    {"champion": now["champion"]}, decision)  # fmt: skip
+                    {"champion": now["champion"]}, decision, grave=False)  # fmt: skip
 
 
 def _reject(control: Control, actions: Actions, identity: str) -> Question:

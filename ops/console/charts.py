@@ -86,11 +86,11 @@ def _named(x: Scale, names: Sequence[str], most: int = 8) -> list[Markup]:
 def learning_curve(judged: Sequence[Plain]) -> Markup:
     """The primary KPI against the rows that each candidate learned from: whether more feedback still helps."""
     title = "Learning curve"
-    shown = [(entry["train_rows"], *_bounds(entry["candidate"])) for entry in judged if entry["train_rows"]]
-    shown = sorted(entry for entry in shown if entry[1] is not None)
+    shown = [(entry["train_rows"], value, *_bounds(entry["candidate"])[1:]) for entry in judged
+             if entry["train_rows"] and (value := finite(entry["candidate"]["value"])) is not None]  # fmt: skip
     if not shown:
         return nothing(title, "No candidate has been trained yet.")
-    x = Scale(0, 1.04 * shown[-1][0], LEFT, RIGHT)
+    x = Scale(0, 1.04 * max(rows for rows, *_ in shown), LEFT, RIGHT)
     y = Scale(*widened([value for entry in shown for value in entry[1:] if value is not None]), BOTTOM, TOP)
     parts = [*bottom_axis(x, TOP, BOTTOM, "rows in the train split"), *left_axis(y, LEFT, RIGHT)]
     parts.append(text(0, 12, f"{kpi_words(judged[-1]['kpi'])}; 95% intervals", size=SMALL, fill=MUTED))

@@ -31,7 +31,7 @@ def create_router(control: Control, access: Access) -> APIRouter:
         _include(router, part, [])
     for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered)):
         _include(router, part, reads)
-    for part in (actions.create_router(control, visitors, rendered), labelling.create_router(control, visitors)):
+    for part in (actions.create_router(control, rendered), labelling.create_router(control)):
         _include(router, part, acts)
     return router
 

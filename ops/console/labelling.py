@@ -4,10 +4,10 @@ It owns which answer comes next; a label goes in as any feedback does, checked b
 """
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
 from core.errors import InputError
@@ -15,7 +15,7 @@ from feedback.ingest import add
 from feedback.signals import parse
 from ops import views
 from ops.console import votes
-from ops.console.visitors import ByVisitor, Visitors, require_form
+from ops.console.visitors import ByVisitor, FormFields
 from ops.control import Control
 
 # Doubt is looked for among so many of a model's newest votes, none older.
@@ -37,13 +37,12 @@ def queue(control: Control, model: str, skip: int) -> views.View:
             "doubt": next_up, "about": about}  # fmt: skip
 
 
-def create_router(control: Control, visitors: Visitors) -> APIRouter:
+def create_router(control: Control) -> APIRouter:
     """Where the queue's form goes to."""
     router = APIRouter()
-    Form = Annotated[dict[str, str], Depends(require_form(visitors.sessions))]  # noqa: N806
 
     @router.post("/feedback/queue", include_in_schema=False)
-    def label(model: str, fields: Form, visitor: ByVisitor, skip: int = 0) -> Any:
+    def label(model: str, fields: FormFields, visitor: ByVisitor, skip: int = 0) -> Any:
         if fields.get("label") not in views.settings_of(control, model).labels:
             raise InputError("label: takes one of the model's labels.")
         signal = {

@@ -3,15 +3,14 @@
 It owns the two forms; sessions and cookies are their own rooms' business.
 """
 
-from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from core.errors import Forbidden, KeyRefused, LimitReached
 from core.keys import Scope
-from ops.console.visitors import Visitors, cookie_name, is_secure, require_form
+from ops.console.visitors import FormFields, Visitors, cookie_name, is_secure, read_own_form
 
 FRONT = "/promotions"
 
@@ -19,14 +18,14 @@ FRONT = "/promotions"
 def create_router(visitors: Visitors) -> APIRouter:
     """The page to log in, which is open, and the form that it sends."""
     router = APIRouter()
-    Form = Annotated[dict[str, str], Depends(require_form(visitors.sessions))]  # noqa: N806
 
     @router.get("/login", include_in_schema=False)
     def show(onward: str = FRONT) -> Response:
         return visitors.login(local(onward))
 
     @router.post("/login", include_in_schema=False)
-    async def log_in(request: Request, fields: Form) -> Response:
+    async def log_in(request: Request) -> Response:
+        fields = await read_own_form(request, visitors.sessions.token(None))
         address = request.client.host if request.client else ""
         onward = local(fields.get("onward", FRONT))
         try:
@@ -57,10 +56,9 @@ def create_router(visitors: Visitors) -> APIRouter:
 def create_leaving_router(visitors: Visitors) -> APIRouter:
     """The form to log out."""
     router = APIRouter()
-    Form = Annotated[dict[str, str], Depends(require_form(visitors.sessions))]  # noqa: N806
 
     @router.post("/logout", include_in_schema=False)
-    def log_out(request: Request, _: Form) -> Response:
+    def log_out(request: Request, _: FormFields) -> Response:
         session = visitors.session_of(request)
         if session:
             visitors.sessions.end(session)

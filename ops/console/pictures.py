@@ -246,9 +246,10 @@ def _forest_row(evidence: Plain, kpi: str, difference: Plain) -> _Gain:
         measured, threshold = finite(check.get("value")), finite(check.get("threshold"))
         if check["name"] == f"{kpi} against champion":
             wanted = threshold
-        elif check["name"] == f"guardrail {kpi}" and None not in (measured, threshold, value):
+        elif check["name"] == f"guardrail {kpi}" and measured is not None and threshold is not None:
             # A margin's check measures the harm, a limit's the KPI itself, which has no place on this scale.
-            wanted = -threshold if abs(measured + value) < SAME else wanted
+            is_margin = value is not None and abs(measured + value) < SAME
+            wanted = -threshold if is_margin else wanted
     return _Gain(kpi, value, lower, upper, wanted)
 
 
@@ -270,21 +271,21 @@ def _forest_line(row: _Gain, scale: Scale, y: float) -> list[Markup]:
     return [*parts, text(WIDTH, y - 1, number(row.value, sign=True), anchor="end", bold=True)]
 
 
-def gain_bar(difference: Plain) -> Markup:
-    """A small bar of the candidate's gain with its bounds beside no change; numbers stand in the text around it."""
+def gain_bar(difference: Plain, wanted: float = 0.0) -> Markup:
+    """A small bar of the candidate's gain with its bounds beside the gate's line; numbers stand in the text around."""
     value, lower, upper = (finite(difference[name]) for name in ("value", "lower", "upper"))
     if value is None or lower is None or upper is None:
         return Markup("")
-    reach = max(abs(lower), abs(upper), 1e-9) * 1.1
+    reach = max(abs(lower), abs(upper), abs(wanted), 1e-9) * 1.1
     scale = Scale(-reach, reach, 4, 136)
-    colour = GOOD if lower > 0 else BAD if upper < 0 else OPEN
+    colour = GOOD if lower > wanted else BAD if upper < wanted else OPEN
     parts = [
-        line(scale(0), 1, scale(0), 23, dash="3 2"),
+        line(scale(wanted), 1, scale(wanted), 23, dash="3 2"),
         line(scale(lower), 12, scale(upper), 12, stroke=colour, width=3),
         dot(scale(value), 12, fill=colour, stroke=colour),
     ]
     said = f"{number(value, sign=True)}, bounds {number(lower, sign=True)} to {number(upper, sign=True)}"
-    return svg("Gain over the champion, beside no change", said, 24, parts, 140)
+    return svg("Gain over the champion, beside what the gate wants", said, 24, parts, 140)
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> Markup:

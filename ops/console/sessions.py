@@ -67,10 +67,6 @@ class Sessions:
         name = session.name if session else NOBODY
         return hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest()
 
-    def is_ours(self, session: Session | None, token: str) -> bool:
-        """Whether a form's token is that of the session."""
-        return hmac.compare_digest(self.token(session).encode(), token.encode("utf-8", "replace"))
-
     def may_try(self, address: str) -> None:
         """Raises LimitReached for an address that has lately shown too many wrong keys."""
         with self._lock:

@@ -27,10 +27,9 @@ def model(control: Control, name: str) -> View:
     now = views.model(control, name)
     store = control.store
     since = (control.clock() - timedelta(days=DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
-    serving = store.row("decision_that_serves", model=name, version=now["champion"])
     return {
         "model": now,
-        "serving": views.decision(store, now["decision"] or serving["id"]) if now["decision"] or serving else None,
+        "serving": views.decision(store, now["decision"]) if now["decision"] else None,
         "lineage": _lineage(store, name, now["champion"]),
         "judged": judged(store, name),
         "routes": store.rows("routes_newest", model=name, limit=MOST_ROUTES),

@@ -3,9 +3,10 @@
 It owns the cookie and the check of forms; it must not know what a page shows. A browser gets its errors as pages.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import hmac
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import Depends, Request, Response
@@ -140,25 +141,25 @@ async def read_form(request: Request) -> dict[str, str]:
     return {name: values[-1] for name, values in fields.items()}
 
 
-def require_form(sessions: Sessions) -> Callable[[Request], Awaitable[dict[str, str]]]:
-    """A dependency that gives the fields of a form which our own page made this visitor send."""
-
-    async def check(request: Request) -> dict[str, str]:
-        if is_from_elsewhere(request):
-            raise Forbidden("Another site made your browser send this; nothing was done.")
-        fields = await read_form(request)
-        visitor = known(request)
-        if not sessions.is_ours(visitor.session if visitor else None, fields.pop("token", "")):
-            raise Forbidden("This form is out of date; nothing was done.", hint="Go back, reload the page, try again.")
-        return fields
-
-    return check
+async def read_own_form(request: Request, token: str) -> dict[str, str]:
+    """The fields of a form that our own page made this visitor send, known by its token. Raises Forbidden."""
+    if is_from_elsewhere(request):
+        raise Forbidden("Another site made your browser send this; nothing was done.")
+    fields = await read_form(request)
+    if not hmac.compare_digest(fields.pop("token", "").encode("utf-8", "replace"), token.encode()):
+        raise Forbidden("This form is out of date; nothing was done.", hint="Go back, reload the page, try again.")
+    return fields
 
 
 def the_visitor(request: Request) -> Visitor:
-    """A dependency that gives the visitor."""
+    """A dependency that gives the visitor whom the door let in."""
     return request.state.visitor
 
 
+async def their_form(request: Request) -> dict[str, str]:
+    """A dependency that gives the fields of the visitor's own form."""
+    return await read_own_form(request, the_visitor(request).token)
+
+
 ByVisitor = Annotated[Visitor, Depends(the_visitor)]
-Plain = dict[str, Any]
+FormFields = Annotated[dict[str, str], Depends(their_form)]

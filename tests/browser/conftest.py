@@ -25,11 +25,12 @@ DESK = {"width": 1180, "height": 860}
 
 
 class Taught(FakeEngine):
-    """Its adapters know which word stands for which label; its base model does not."""
+    """Its adapters mostly know which word stands for which label; its base model does not."""
 
     def _logprob(self, model: str, prompt: str, token: int) -> dict[str, Any]:
         found = super()._logprob(model, prompt, token)
-        if model != self.base_name and token == zlib.crc32(label_of(prompt).encode()) % VOCABULARY:
+        is_known = model != self.base_name and zlib.crc32(prompt.encode()) % 6 != 0
+        if is_known and token == zlib.crc32(label_of(prompt).encode()) % VOCABULARY:
             found["logprob"] = -0.05
         return found
 
@@ -117,10 +118,9 @@ class Visit:
         self.page.wait_for_url("**/promotions")
         return self.page
 
-    def picture(self, name: str) -> None:
-        """Keeps what is seen for the docs."""
-        IMAGES.mkdir(exist_ok=True)
-        self.page.screenshot(path=str(IMAGES / f"console-{name}.png"), full_page=False)
+    def picture(self, name: str, *, whole: bool = False) -> None:
+        """Keeps what is seen, or the whole page, for the docs."""
+        self.page.screenshot(path=str(IMAGES / f"console-{name}.png"), full_page=whole)
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_six_facts_are_at_most_two_clicks_from_the_front_page(visit: Visit) -> N
     for fact, words in FACTS.items():
         said = page.inner_text(f"#{fact}")
         assert said.strip() and (words in said or fact == "why"), (fact, said)
-    visit.picture("model")
+    visit.picture("model", whole=True)
     page.get_by_role("link", name="The whole decision").click()  # two
     assert "What the candidate was made of" in page.inner_text("main")
 
