@@ -24,7 +24,7 @@ def create_router(control: Control, access: Access) -> APIRouter:
     """Every route of the console."""
     sessions = Sessions(hours=control.settings.control.session_hours, clock=control.clock)
     rendered = Pages()
-    visitors = Visitors(access=access, sessions=sessions, store=control.store, pages=rendered)
+    visitors = Visitors(access=access, sessions=sessions, keyring=control.keyring, pages=rendered)
     router = APIRouter(route_class=_route_class(visitors))
     reads, acts = ([Depends(visitors.require(scope))] for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
     for part in (assets.create_router(), login.create_router(visitors)):

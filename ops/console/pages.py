@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from core.errors import InputError
@@ -19,6 +19,7 @@ from ops.console.visitors import known
 from ops.control import Control
 
 A_PAGE = 25
+UNKEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 View = views.View
 Text = Annotated[str | None, Query(max_length=200)]
 Number = Annotated[int | None, Query(ge=0, lt=2**62)]
@@ -33,7 +34,8 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
         """A page, and before it its twin, which the page's own pattern would take for a name."""
 
         @router.get(f"{path}.json", include_in_schema=False)
-        def twin(found: Annotated[View, Depends(view)]) -> View:
+        def twin(response: Response, found: Annotated[View, Depends(view)]) -> View:
+            response.headers.update(UNKEPT)
             return found
 
         @router.get(path, include_in_schema=False)

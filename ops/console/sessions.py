@@ -70,19 +70,21 @@ class Sessions:
     def may_try(self, address: str) -> None:
         """Raises LimitReached for an address that has lately shown too many wrong keys."""
         with self._lock:
-            bucket = self._bucket(address)
-            if bucket.level(self._clock().timestamp()) < 1:
+            bucket = self._failures.get(address) or self._failures.get(NOBODY)
+            if bucket and bucket.level(self._clock().timestamp()) < 1:
                 raise LimitReached(f"Too many wrong keys: {bucket.limit}.", hint="Wait a little, then try again.",
                                    retry_after_s=bucket.seconds_until(1))  # fmt: skip
 
     def failed(self, address: str) -> None:
         """Counts a wrong key."""
-        with self._lock:
-            self._bucket(address).take(1)
-
-    def _bucket(self, address: str) -> Bucket:
-        # When too many addresses fail at once, those that come new share one bucket.
-        if address not in self._failures and len(self._failures) >= MOST_ADDRESSES:
-            address = NOBODY
         now = self._clock().timestamp()
-        return self._failures.setdefault(address, Bucket("tries", FAILURES_A_MINUTE, now))
+        with self._lock:
+            if len(self._failures) >= MOST_ADDRESSES:
+                recent = {each: own for each, own in self._failures.items() if own.level(now) < FAILURES_A_MINUTE}
+                self._failures = recent
+            # When too many addresses fail at once, those that come new share one bucket.
+            shares = address not in self._failures and len(self._failures) >= MOST_ADDRESSES
+            place = NOBODY if shares else address
+            bucket = self._failures.setdefault(place, Bucket("tries", FAILURES_A_MINUTE, now))
+            bucket.level(now)
+            bucket.take(1)

@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 
 from core.errors import Forbidden, InputError, KeyRefused, LoraLoopError
 from core.http import read_body, refusal
+from core.keyring import Keyring
 from core.keys import Scope
-from core.store import Store
 from ops.console.rendering import Pages
 from ops.console.sessions import Session, Sessions
 from serve.access import Access
@@ -56,10 +56,10 @@ def cookie_name(request: Request) -> str:
 class Visitors:
     """Knows visitors by what they bring."""
 
-    def __init__(self, *, access: Access, sessions: Sessions, store: Store, pages: Pages) -> None:
+    def __init__(self, *, access: Access, sessions: Sessions, keyring: Keyring, pages: Pages) -> None:
         self.access = access
         self.sessions = sessions
-        self.store = store
+        self.keyring = keyring
         self.pages = pages
 
     def session_of(self, request: Request) -> Session | None:
@@ -74,8 +74,8 @@ class Visitors:
             session = None if shown else self.session_of(request)
             passed = self.access.admit(session.authorization if session else shown, scope)
             token = self.sessions.token(session)
-            request.state.visitor = Visitor(passed.key_id, self._name(passed.key_id), passed.opens(Scope.OPS_WRITE),
-                                            token, session)  # fmt: skip
+            request.state.visitor = Visitor(passed.key_id, self.keyring.name_of(passed.key_id),
+                                            passed.opens(Scope.OPS_WRITE), token, session)  # fmt: skip
             response.headers.update(passed.headers)
             try:
                 yield
@@ -83,10 +83,6 @@ class Visitors:
                 passed.release()
 
         return check
-
-    def _name(self, key_id: str) -> str:
-        row = self.store.row("key_get", id=key_id)
-        return row["name"] if row else key_id
 
     def refuse(self, request: Request, error: LoraLoopError) -> Response:
         """An error as a page; for want of a key, the page to log in, which leads back to where one wanted to go."""

@@ -13,6 +13,7 @@ from anyio.from_thread import start_blocking_portal
 from fastapi.testclient import TestClient
 
 from core.basemodel import BaseModel
+from core.errors import LimitReached
 from core.keyring import Wanted
 from core.keys import Scope
 from core.records import Feedback, Interaction, Verdict, Version
@@ -22,6 +23,7 @@ from eval.promotion import Why
 from feedback.ingest import add
 from ops import control_app
 from ops.console.login import FRONT, local
+from ops.console.sessions import MOST_ADDRESSES, MOST_SESSIONS, Sessions
 from serve.fake import FakeEngines
 
 EVIL = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
@@ -128,6 +130,27 @@ def test_guessing_is_slowed_down_and_others_are_not(house: House) -> None:
     assert house.form("/login", key=house.made["reader"].key).status_code == 429
     house.clock.now += timedelta(minutes=1)
     house.log_in("reader")
+
+
+def test_guesses_from_everywhere_are_slowed_down_together_and_leave_nothing_behind() -> None:
+    clock = Moving()
+    sessions = Sessions(hours=1, clock=clock)
+    for number in range(MOST_ADDRESSES + 10):
+        sessions.failed(f"2001:db8::{number:x}")
+    with pytest.raises(LimitReached):
+        sessions.may_try("2001:db8::ffff:1")
+    sessions.may_try("2001:db8::1")  # who failed once before has an account of their own
+    clock.now += timedelta(minutes=2)
+    sessions.may_try("2001:db8::ffff:1")
+    sessions.failed("2001:db8::ffff:1")
+    assert len(sessions._failures) == 1
+
+
+def test_old_sessions_give_way_to_new_ones() -> None:
+    sessions = Sessions(hours=1, clock=Moving())
+    begun = [sessions.begin("key") for _ in range(MOST_SESSIONS + 1)]
+    assert sessions.find(begun[0].name) is None and sessions.find(begun[-1].name) is begun[-1]
+    assert sessions.find(None) is None and "key" not in repr(begun[-1])
 
 
 def test_a_session_ends_by_time_by_logging_out_and_with_its_key(house: House) -> None:
