@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sklearn.feature_extraction.text import TfidfVectorizer
-
 from core.prompts import Prompt, Text, subject, with_examples, with_system
 
 # Characters of English text in a token, on the safe side: the budget bounds the prompt, it does not count it.
@@ -69,6 +67,8 @@ class Retriever:
 
 class _Index:
     def __init__(self, texts: Sequence[str]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         self._vectorizer: Any = TfidfVectorizer(sublinear_tf=True)
         self._matrix: Any = self._vectorizer.fit_transform(texts)
 

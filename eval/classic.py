@@ -6,15 +6,17 @@ It owns fitting and scoring on the same rows; it must not see anything that the 
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
 from eval.kpis import Floats
 
 
 def probabilities(train: Sequence[tuple[str, int]], texts: Sequence[str], labels: int, seed: int) -> Floats:
     """Probabilities (n, labels) for the texts, learnt from (text, label number) pairs."""
+    # Here, so that a control that was killed is back without them.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
     pipeline = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         LogisticRegression(C=10, max_iter=2000, class_weight="balanced", random_state=seed),

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -21,21 +20,29 @@ CHUNK = 500
 
 def accuracy(truth: Ints, probabilities: Floats) -> float:
     """Share of items whose most probable label is the truth."""
+    from sklearn import metrics  # here and below: what only starts and serves has no use for it
+
     return float(metrics.accuracy_score(truth, probabilities.argmax(1)))
 
 
 def macro_f1(truth: Ints, probabilities: Floats) -> float:
     """F1, averaged over the labels that occur in truth or answers."""
+    from sklearn import metrics
+
     return float(metrics.f1_score(truth, probabilities.argmax(1), average="macro"))
 
 
 def weighted_f1(truth: Ints, probabilities: Floats) -> float:
     """F1, averaged over labels by how often each is true."""
+    from sklearn import metrics
+
     return float(metrics.f1_score(truth, probabilities.argmax(1), average="weighted"))
 
 
 def roc_auc(truth: Ints, probabilities: Floats) -> float:
     """Area under the ROC curve, each label against the rest, averaged over labels that can be told apart."""
+    from sklearn import metrics
+
     present = [c for c in range(probabilities.shape[1]) if 0 < (truth == c).sum() < len(truth)]
     if not present:
         return float("nan")
