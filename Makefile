@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-unit test-clients check lock docs bench-lora bench-gateway bench-faults bench-switch bench-gates bench-eval clean help
+.PHONY: install demo test test-unit test-clients test-browser check lock docs bench-lora bench-gateway bench-console bench-faults bench-switch bench-gates bench-eval clean help
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -19,8 +19,8 @@ $(STAMP): requirements.lock pyproject.toml scripts/install.sh
 demo: $(STAMP) ## The whole loop on real human ratings; about 20 minutes on 2 cores
 	$(BIN)/loraloop demo $(DEMO)
 
-test: $(STAMP) ## All tests but slow clients, real engine and real training included
-	$(BIN)/python -m pytest -m "not slow"
+test: $(STAMP) ## All tests but slow clients and the browser's, real engine and real training included
+	$(BIN)/python -m pytest -m "not slow and not browser"
 
 test-unit: $(STAMP) ## The quick tests alone
 	$(BIN)/python -m pytest tests/unit
@@ -28,6 +28,10 @@ test-unit: $(STAMP) ## The quick tests alone
 test-clients: $(STAMP) ## The gateway before clients from outside: openai (Python, Node), LangChain, vllm bench, schemathesis
 	$(BIN)/python -m pytest -rs tests/integration/test_clients.py tests/integration/test_langchain.py \
 	    tests/integration/test_bench_serve.py tests/integration/test_schema.py tests/integration/test_node.py
+
+test-browser: $(STAMP) ## The console in Chromium, which is installed if there is none
+	@sh scripts/chromium.sh
+	$(BIN)/python -m pytest -m browser tests/browser
 
 check: $(STAMP) ## ruff, pyright, import-linter, docs in step with the code
 	$(BIN)/ruff check .
@@ -62,6 +66,9 @@ bench-eval: $(STAMP) ## What an evaluation adds to the engine's own time, and se
 
 bench-gates: $(STAMP) ## What the gates promote in thousands of simulated canaries, naive gates beside them
 	$(BIN)/python -m bench.gates $(GATES)
+
+bench-console: $(STAMP) ## Every page over 10,000 decisions, a million votes, ten million answers
+	$(BIN)/python -m bench.console $(CONSOLE)
 
 lock: $(STAMP) ## Resolve requirements.lock anew
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh

@@ -6,6 +6,7 @@ LoraLoopError
     UnknownModel           no model of that name
     UnknownVersion         no such version of the model
     UnknownDecision        no row of that id in the ledger
+    UnknownInteraction     no interaction of that id in the store
     BodyTooLarge           a request's body is longer than is read
     UnknownKey             no key of that id in the store
     UnknownCompletion      no stored completion of that id that the key may see
@@ -77,6 +78,12 @@ class UnknownVersion(InputError):
 
 class UnknownDecision(InputError):
     """The ledger has no row of that id."""
+
+    status = 404
+
+
+class UnknownInteraction(InputError):
+    """The store has no interaction of that id."""
 
     status = 404
 

@@ -4,7 +4,6 @@ It must not know any route.
 """
 
 import asyncio
-import base64
 import logging
 import math
 import secrets
@@ -115,24 +114,11 @@ class Door(Protocol):
         ...
 
 
-def require_key(
-    door: Door, *scopes: Scope, pages: bool = False
-) -> Callable[[Request, Response], AsyncIterator[None]]:
-    """A dependency that wants a key with one of the scopes, as `Authorization: Bearer KEY`.
-
-    Pages may also be opened by a browser's own question for a password, which is the key. It asks for GET alone:
-    a browser sends a password along with what other sites make it post.
-    """
+def require_key(door: Door, *scopes: Scope) -> Callable[[Request, Response], AsyncIterator[None]]:
+    """A dependency that wants a key with one of the scopes, as `Authorization: Bearer KEY`."""
 
     async def check(request: Request, response: Response) -> AsyncIterator[None]:
-        authorization = request.headers.get("authorization")
-        basic = pages and request.method in ("GET", "HEAD")
-        try:
-            passed = admit_any(door, _from_basic(authorization) if basic else authorization, *scopes)
-        except KeyRefused as error:
-            if basic:
-                error.headers = {"WWW-Authenticate": 'Basic realm="LoraLoop: any name, the key as password"'}
-            raise
+        passed = admit_any(door, request.headers.get("authorization"), *scopes)
         request.state.key_id, request.state.admission = passed.key_id, passed
         response.headers.update(passed.headers)
         try:
@@ -159,17 +145,6 @@ def is_let_in(door: Door, request: Request, *scopes: Scope) -> bool:
     except (KeyRefused, Forbidden, LimitReached):
         return False
     return True
-
-
-def _from_basic(authorization: str | None) -> str | None:
-    scheme, _, encoded = (authorization or "").partition(" ")
-    if scheme.lower() != "basic":
-        return authorization
-    try:
-        pair = base64.b64decode(encoded, validate=True).decode("latin-1")
-    except ValueError:
-        return None
-    return f"Bearer {pair.partition(':')[2]}"
 
 
 def answer(status: int, message: str, *, code: str, retry: bool = False, retry_after_s: float | None = None,

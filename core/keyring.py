@@ -50,6 +50,7 @@ class Keyring:
         # Two changes at once must not publish the older of their two states last.
         self._publishing = threading.Lock()
         self.grants: tuple[Grant, ...] = ()
+        self._names: dict[str, str] = {}
         self._publish()
 
     def make(self, wanted: Wanted, creator: str) -> Made:
@@ -91,6 +92,10 @@ class Keyring:
         """Every key that ever was, newest first, without anything of its secret."""
         return self._store.rows("keys_all")
 
+    def name_of(self, identity: str) -> str:
+        """The name that a live key was made under; any other is its own."""
+        return self._names.get(identity, identity)
+
     def _require(self, identity: str) -> None:
         row = self._store.row("key_get", id=identity)
         if row is None:
@@ -100,7 +105,9 @@ class Keyring:
 
     def _publish(self) -> None:
         with self._publishing:
-            self.grants = tuple(_grant(row) for row in self._store.rows("keys_live"))
+            live = self._store.rows("keys_live")
+            self._names = {row["id"]: row["name"] for row in live}
+            self.grants = tuple(_grant(row) for row in live)
             self._changed(self.grants)
 
 

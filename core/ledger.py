@@ -5,7 +5,7 @@ It owns how a row is sealed and how the chain is proved; it must not know how a 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,8 @@ GENESIS = "0" * 64
 SHORTEST_HEAD = 16
 # What of a decision is also a column of its row, to search by.
 COLUMNS = ("id", "model", "from_version", "to_version", "verdict", "reason", "run_id")
+# A row can be tens of kilobytes; the ledger is never in memory whole.
+ROWS_AT_ONCE = 500
 
 
 def canonical(decision: Decision) -> str:
@@ -79,13 +81,16 @@ class ChainReport:
     head_at: int | None = None
 
 
-def verify(rows: Iterable[dict[str, Any]], head: str | None = None) -> ChainReport:
-    """Walks the rows (seq, body, previous_hash, hash and the plain columns, by seq) and checks each.
+EMPTY = ChainReport(True, 0, GENESIS, "0 rows.")
+
+
+def verify(rows: Iterable[dict[str, Any]], head: str | None = None, *, after: ChainReport = EMPTY) -> ChainReport:
+    """Walks the rows (seq, body, previous_hash, hash and the plain columns, by seq) that follow those of `after`.
 
     A chain whose tail was cut off is whole in itself; a `head` that was once sent out, whole or its first
     SHORTEST_HEAD characters or more, proves that the rows up to it are the ones that stood then.
     """
-    previous, count, head_at = GENESIS, 0, None
+    previous, count, head_at = after.head, after.rows, after.head_at
     for row in rows:
         count += 1
         fault = _fault(row, previous, count)
@@ -129,6 +134,12 @@ def _fault(row: dict[str, Any], previous: str, expected_seq: int) -> str:
     return f"its column {different} differs from what was sealed." if different else ""
 
 
-def verify_store(store: Store, head: str | None = None) -> ChainReport:
-    """Checks the ledger in the store, and that a head is in it."""
-    return verify(store.rows("ledger_chain"), head)
+def verify_store(store: Store, head: str | None = None, *, after: ChainReport = EMPTY) -> ChainReport:
+    """Checks the ledger in the store, from its beginning or where another check ended, and that a head is in it."""
+    return verify(_rows_after(store, after.rows), head, after=after)
+
+
+def _rows_after(store: Store, seq: int) -> Iterator[dict[str, Any]]:
+    while rows := store.rows("ledger_after", seq=seq, limit=ROWS_AT_ONCE):
+        yield from rows
+        seq = rows[-1]["seq"]

@@ -91,6 +91,7 @@ class ControlSettings(Section):
 
     listen: Listen = Field(default="127.0.0.1:8081", description="Address and port for ops and gateways.")
     check_seconds: float = Field(default=15, gt=0, description="Time between looks at triggers and canaries.")
+    session_hours: float = Field(default=12, gt=0, le=720, description="How long a log-in at the console lasts.")
     max_import_bytes: int = Field(default=1024**3, ge=1024, description="Largest adapter to import, packed or not.")
 
 

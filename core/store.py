@@ -56,6 +56,14 @@ def _aware(value: Any) -> Any:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
 
 
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ABOUT_A_ROW as error:
+        raise RowRefused(f"The store refuses a row of {name}: {str(error).splitlines()[0]}") from error
+
+
 class Transaction:
     """Statements that take effect together or not at all."""
 
@@ -70,10 +78,17 @@ class Transaction:
         """Runs a named statement once for each row of parameters. Raises RowRefused when one cannot be stored."""
         if not rows:
             return
-        try:
+        with _refusing(name):
             self._connection.executemany(_statements()[name], [_stored(row) for row in rows])
-        except ABOUT_A_ROW as error:
-            raise RowRefused(f"The store refuses a row of {name}: {str(error).splitlines()[0]}") from error
+
+    def add_new(self, name: str, rows: Sequence[dict[str, Any]]) -> list[bool]:
+        """Runs a named INSERT for each row of parameters, and tells of each whether it was new. Raises RowRefused."""
+        with _refusing(name):
+            return [self._changed(name, row) for row in rows]
+
+    def _changed(self, name: str, row: dict[str, Any]) -> bool:
+        found = self._connection.execute(_statements()[name], _stored(row)).fetchone()
+        return bool(found and found[0])
 
     def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """The rows of a named query, as dictionaries by column name."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date
 from typing import Any
 
 import orjson
@@ -91,15 +92,50 @@ def _advance(store: Store, piece: Piece, rows: Callable[[Transaction], None]) ->
         return True, piece.end
 
 
+def add(store: Store, records: Sequence[Record]) -> None:
+    """Takes in records that were made within control itself; they are durable once this returns."""
+    with store.transaction() as transaction:
+        insert(transaction, records)
+
+
 def insert(transaction: Transaction, records: Sequence[Record]) -> None:
     """Adds records; one that is known by its id already adds nothing."""
-    transaction.run_many("interaction_add", [_interaction(r) for r in records if isinstance(r, Interaction)])
+    asked = [record for record in records if isinstance(record, Interaction)]
+    were_new = transaction.add_new("interaction_add", [_interaction(record) for record in asked])
+    fresh = [record for record, is_new in zip(asked, were_new, strict=True) if is_new]
+    _count(transaction, fresh)
     transaction.run_many("stored_add", [_stored(r) for r in records if isinstance(r, StoredCompletion)])
-    transaction.run_many("feedback_add", [_feedback(r) for r in records if isinstance(r, Feedback)])
+    said = [record for record in records if isinstance(record, Feedback)]
+    were_new = transaction.add_new("feedback_add", [_feedback(record) for record in said])
+    new_ids = [{"id": record.id} for record, is_new in zip(said, were_new, strict=True) if is_new]
+    transaction.run_many("feedback_wait", new_ids)
+    _join(transaction, [record.id for record in fresh])
     revoked = [r for r in records if isinstance(r, Revocation)]
     transaction.run_many("revocation_add", [{"feedback_id": r.feedback_id, "time": r.time} for r in revoked])
-    if revoked or any(isinstance(r, Feedback) for r in records):
+    if revoked or said:
         transaction.run("feedback_apply_revocations")
+
+
+def _count(transaction: Transaction, fresh: Sequence[Interaction]) -> None:
+    """Adds new interactions to the traffic of their days."""
+    days: dict[tuple[str, int, str, date], list[int]] = {}
+    for record in fresh:
+        key = (record.model, record.version, record.arm, record.time.astimezone(UTC).date())
+        counts = days.setdefault(key, [0, 0, 0])
+        counts[0] += 1
+        counts[1] += record.status >= 500
+        counts[2] += (record.prompt_tokens or 0) + (record.completion_tokens or 0)
+    transaction.run_many("traffic_add", [
+        {"model": model, "version": version, "arm": arm, "day": day, "requests": counts[0], "errors": counts[1],
+         "tokens": counts[2]} for (model, version, arm, day), counts in days.items()
+    ])  # fmt: skip
+
+
+def _join(transaction: Transaction, fresh: list[str]) -> None:
+    """Tells feedback that came before its interaction what it is about."""
+    met = transaction.rows("feedback_awaited", ids=fresh) if fresh else []
+    transaction.run_many("feedback_met", met)
+    transaction.run_many("feedback_waits_no_more", [{"id": row["id"]} for row in met])
 
 
 def _interaction(record: Interaction) -> dict[str, Any]:

@@ -1,10 +1,8 @@
 """The ops API of control: what the command line and other programs read and do.
 
-Handlers are thin: they parse, call a view, promotion or the steps, and render.
+Handlers are thin: they parse, call a view or an action, and render.
 """
 
-import asyncio
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -14,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import NotReady, UnknownModel
 from core.http import json_body
 from eval import review
-from eval.promotion import Why
 from ops import views
+from ops.actions import Actions, By
 from ops.control import Control
 from retrain import measuring
 
@@ -28,6 +26,11 @@ class Said(BaseModel):
     model_config = ConfigDict(extra="forbid")
     actor: str = Field("", max_length=128)
     comment: str = Field("", max_length=2000)
+
+    @property
+    def by(self) -> By:
+        """Who, and why, once `signed`."""
+        return By(self.actor, self.comment)
 
 
 class RollBack(Said):
@@ -109,7 +112,7 @@ def create_reading_router(control: Control) -> APIRouter:
     @router.get("/promotions")
     def promotions(model: str | None = None, limit: Limit = 50) -> list[views.View]:
         """Decisions of the ledger, newest first."""
-        return views.decisions(store, model, limit)
+        return views.decisions(store, views.Filter(model=model), limit)
 
     @router.get("/promotions/{identity}")
     def promotion(identity: str) -> views.View:
@@ -152,16 +155,12 @@ def create_reading_router(control: Control) -> APIRouter:
 def create_acting_router(control: Control) -> APIRouter:
     """Routes under /api that change what serves."""
     router = APIRouter(prefix="/api")
-    promotion, steps, store = control.promotion, control.steps, control.store
+    actions, promotion = Actions(control), control.promotion
 
     @router.post("/models/{model}/retrain", status_code=202)
     def retrain(model: str, said: SaidBody) -> dict[str, Any]:
         """Queue a run."""
-        promotion.route(model)
-        if model not in control.settings.models:
-            raise UnknownModel(f"{model!r} is not in the settings.")
-        if not control.scheduler.start_run(model, "asked for", said.actor):
-            raise NotReady(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
+        actions.retrain(model, said.by)
         return {"model": model, "queued": True}
 
     @router.post("/models/{model}/evaluate", status_code=202)
@@ -177,26 +176,24 @@ def create_acting_router(control: Control) -> APIRouter:
         return {"model": model, "version": wanted.version.version, "run_id": wanted.run.id}
 
     @router.post("/models/{model}/rollback")
-    async def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
+    def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
         """Put an earlier version back, by default the one before; the newest data of the other may be quarantined."""
-        why = Why(f"Rolled back by {said.actor}.", "person", said.actor, said.comment)
-        done = await asyncio.to_thread(promotion.roll_back, model, said.to, why, keep_data=said.keep_data)
-        return asdict(done) | {"quarantine": views.quarantined_by_last(store, model)}
+        return actions.roll_back(model, said.to, said.by, keep_data=said.keep_data)
 
     @router.post("/models/{model}/promote")
-    async def promote(model: str, said: PromoteBody) -> dict[str, Any]:
+    def promote(model: str, said: PromoteBody) -> dict[str, Any]:
         """Put a version in service past the gate."""
-        return asdict(await asyncio.to_thread(steps.promote_by_hand, model, said.version, said.actor, said.comment))
+        return actions.promote(model, said.version, said.by)
 
     @router.post("/promotions/{identity}/approve")
-    async def approve(identity: str, said: SaidBody) -> dict[str, Any]:
+    def approve(identity: str, said: SaidBody) -> dict[str, Any]:
         """Let the candidate that waits go on."""
-        return await asyncio.to_thread(steps.approve, identity, said.actor, said.comment)
+        return actions.approve(identity, said.by)
 
     @router.post("/promotions/{identity}/reject")
-    async def reject(identity: str, said: RejectBody) -> dict[str, Any]:
+    def reject(identity: str, said: RejectBody) -> dict[str, Any]:
         """Turn the candidate that waits away."""
-        return await asyncio.to_thread(steps.reject, identity, said.actor, said.comment)
+        return actions.reject(identity, said.by)
 
     @router.post("/quarantine/{identity}/release")
     def release(identity: str, said: SaidBody) -> views.View:

@@ -12,6 +12,7 @@ from core.store import Store
 from eval.promotion import Promotion
 from eval.steps import Steps
 from eval.watch import Watch
+from ops.ledgerwatch import LedgerWatch
 from retrain.scheduler import Scheduler
 from serve.reconciler import EngineState, Reconciler
 from serve.switchboard import Switchboard
@@ -51,6 +52,7 @@ class Control:
     keyring: Keyring
     steps: Steps
     watch: Watch
+    ledger: LedgerWatch
 
     def take(self, settings: Settings) -> None:
         """Goes on by other settings. Raises SettingsError before anything changed."""

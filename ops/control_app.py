@@ -31,8 +31,9 @@ from eval.steps import Steps
 from eval.watch import Watch
 from feedback import ingest
 from ops import api, backup, exports, imports, keys, notifications, reload, signals
-from ops.console import pages
+from ops.console import house
 from ops.control import Control, Engines
+from ops.ledgerwatch import LedgerWatch
 from ops.notifications import Notifier
 from ops.reload import CONTROL, Reloader
 from ops.targets import targets
@@ -77,7 +78,8 @@ def assemble(settings: Settings, base: BaseModel, clock: Clock) -> Control:
     watch = Watch(store=store, promotion=promotion, steps=steps, models=settings.models, clock=clock)
     scheduler = Scheduler(settings=settings, store=store, cycle=cycle, steps=steps, watch=watch.look_at_all,
                           reconcile=engines.look)  # fmt: skip
-    return Control(settings, store, promotion, scheduler, engines, clock, keyring, steps, watch)
+    ledger = LedgerWatch(store, clock)
+    return Control(settings, store, promotion, scheduler, engines, clock, keyring, steps, watch, ledger)
 
 
 def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, config: Path | None = None) -> FastAPI:
@@ -94,9 +96,11 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, c
         control.scheduler.go_on()
         control.scheduler.start()
         notifier.start()
+        walking = asyncio.create_task(control.ledger.keep_walking())
         try:
             yield
         finally:
+            walking.cancel()
             await asyncio.to_thread(control.scheduler.stop)
             await asyncio.to_thread(notifier.stop)
             control.store.close()
@@ -104,8 +108,7 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, c
     app = FastAPI(title="LoraLoop control", openapi_url=None, lifespan=lifespan)
     install_errors(app)
     if is_loopback(settings.control.listen):
-        # A web page elsewhere must not reach us through a name that it points here: where access is open, and
-        # with the password that the browser keeps for the pages.
+        # A web page elsewhere must not reach us through a name that it points here, where access is open.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver"])
     app.state.control = control
     access = create_access(settings, keys=lambda: control.keyring.grants, clock=clock)
@@ -125,8 +128,8 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, c
 def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Access) -> None:
     """Every route with what opens it; what only gateways say comes first."""
 
-    def wants(scope: Scope, *, pages: bool = False) -> list[Any]:
-        return [Depends(require_key(access, scope, pages=pages))]
+    def wants(scope: Scope) -> list[Any]:
+        return [Depends(require_key(access, scope))]
 
     internal = wants(Scope.INTERNAL)
     app.include_router(switchboard.create_router(control.promotion.board), dependencies=internal)
@@ -143,7 +146,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Acce
     app.include_router(exports.create_import_router(control.store, control.clock), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(imports.create_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(reload.create_router(app.state.reloader), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(pages.create_router(control), dependencies=wants(Scope.OPS_READ, pages=True))
+    app.include_router(house.create_router(control, access))
 
 
 def _add_signals(app: FastAPI, control: Control, access: Access) -> None:

@@ -113,7 +113,7 @@ class Notifier:
     def step(self, target: Target) -> float:
         """Tells a target all that is new, and returns after how many seconds to look again."""
         delivery = self._targets[target]
-        rows = self._store.rows("ledger_after", seq=delivery.seq)
+        rows = self._store.rows("ledger_to_tell", seq=delivery.seq)
         for row in rows:
             if row["verdict"] not in self._verdicts:
                 continue

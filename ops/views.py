@@ -4,12 +4,13 @@ It owns names and shapes of shown data; it must not change anything.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from core.errors import UnknownDecision
+from core.errors import UnknownDecision, UnknownModel
 from core.ledger import read_head, verify_store
+from core.settings import ModelSettings
 from core.store import Store
 from feedback.quarantine import find
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:  # the command line shows views too, and must not load all of 
     from ops.control import Control
 
 View = dict[str, Any]
+
+# A number above that of any row.
+NEWEST = 2**62
 
 WORDS = {
     "promoted": "Promoted",
@@ -38,34 +42,43 @@ WORDS = {
 
 
 def models(control: "Control") -> list[View]:
-    """Every model with its champion, canary, feedback since the last run, and newest decision."""
-    found = []
-    for name, settings in control.settings.models.items():
-        route = control.promotion.route(name)
-        since = control.store.rows("routes_of", model=name)
-        newest = control.store.rows("ledger_newest", model=name, limit=1)
-        feedback = control.store.row("feedback_since", model=name) or {"n": 0}
-        run = control.store.row("run_open_of", model=name)
-        approval = next((row for row in control.store.rows("approvals_open") if row["model"] == name), None)
-        found.append(
-            {
-                "model": name,
-                "champion": route.champion,
-                "since": _since(since, route.champion),
-                "canary": route.canary,
-                "share": route.share if route.canary is not None else None,
-                "holdback": holdback(control.store, name),
-                "rollback_to": route.previous,
-                "limits": control.steps.holding(name),
-                "awaiting": approval["id"] if approval else None,
-                "new_feedback": feedback["n"],
-                "run": {"id": run["id"], "state": run["state"]} if run else None,
-                "mode": settings.promotion.mode,
-                "labels": settings.labels,
-                "newest_decision": summary(newest[0]) if newest else None,
-            }
-        )
-    return found
+    """Every model with its champion, canary, feedback since the last run, next run, and newest decision."""
+    return [model(control, name) for name in control.settings.models]
+
+
+def model(control: "Control", name: str) -> View:
+    """One model as it stands. Raises UnknownModel."""
+    route = control.promotion.route(name)
+    settings = settings_of(control, name)
+    since = control.store.row("champion_since", model=name, champion=route.champion)
+    newest = decisions(control.store, Filter(model=name), 1)
+    feedback = control.store.row("feedback_since", model=name) or {"n": 0}
+    run = control.store.row("run_open_of", model=name)
+    approval = next((row for row in control.store.rows("approvals_open") if row["model"] == name), None)
+    return {
+        "model": name,
+        "champion": route.champion,
+        "since": since["time"] if since else None,
+        "decision": since["decision_id"] if since else None,
+        "canary": route.canary,
+        "share": route.share if route.canary is not None else None,
+        "holdback": holdback(control.store, name),
+        "rollback_to": route.previous,
+        "limits": control.steps.holding(name),
+        "awaiting": approval["id"] if approval else None,
+        "new_feedback": feedback["n"],
+        "wanted_feedback": settings.retrain.min_new_feedback,
+        "next_run": control.scheduler.next_run(name),
+        "run": {"id": run["id"], "state": run["state"]} if run else None,
+        "mode": settings.promotion.mode,
+        "labels": settings.labels,
+        "newest_decision": newest[0] if newest else None,
+    }
+
+
+def awaited(store: Store, identity: str) -> View | None:
+    """The run that waits for a person to answer this decision, or None."""
+    return next((row for row in store.rows("approvals_open") if row["id"] == identity), None)
 
 
 def holdback(store: Store, model: str) -> View | None:
@@ -75,15 +88,6 @@ def holdback(store: Store, model: str) -> View | None:
         "version": row["held"], "share": row["share"], "since": row["started"], "until": row["until"],
         "looked": row["looked"], "numbers": json.loads(row["numbers"]) if row["numbers"] else None,
     }  # fmt: skip
-
-
-def _since(routes: list[View], champion: int) -> datetime | None:
-    start = None
-    for row in routes:
-        if row["champion"] != champion:
-            break
-        start = row["time"]
-    return start
 
 
 def summary(row: View) -> View:
@@ -117,9 +121,17 @@ def primary(evidence: View) -> View | None:
         "champion": evidence["arms"]["champion"][kpi],
         "candidate": evidence["arms"]["candidate"][kpi],
         "difference": evidence["differences"][kpi]["champion"],
+        "wanted": _wanted(evidence, kpi),
         "n": evidence["n"],
         "users": evidence["users"],
     }
+
+
+def _wanted(evidence: View, kpi: str) -> float:
+    """The gain that the gate wants to see exceeded."""
+    name = f"{kpi} against champion"
+    found = [check["threshold"] for check in evidence.get("gate") or () if check["name"] == name]
+    return found[0] if found and found[0] is not None else 0.0
 
 
 def gates(evidence: View) -> View | None:
@@ -130,16 +142,38 @@ def gates(evidence: View) -> View | None:
     return {"passed": sum(check["outcome"] == "pass" for check in checks), "of": len(checks)}
 
 
-def decisions(store: Store, model: str | None, limit: int) -> list[View]:
-    """The newest rows of the ledger."""
-    return [summary(row) for row in store.rows("ledger_newest", model=model, limit=limit)]
+def settings_of(control: "Control", name: str) -> ModelSettings:
+    """What the settings say of a model. Raises UnknownModel."""
+    if name not in control.settings.models:
+        raise UnknownModel(f"{name[:64]!r} is not in the settings.", hint="See: loraloop models")
+    return control.settings.models[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which decisions to list; None leaves a part open. `before` is the number of the row to go on from."""
+
+    model: str | None = None
+    verdict: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
+
+
+def decisions(store: Store, wanted: Filter, limit: int) -> list[View]:
+    """The newest rows of the ledger that pass a filter."""
+    rows = store.rows(
+        "decisions_page", model=wanted.model, verdict=wanted.verdict, since=wanted.since, until=wanted.until,
+        before=NEWEST if wanted.before is None else wanted.before, limit=limit,
+    )  # fmt: skip
+    return [summary(row) for row in rows]
 
 
 def decision(store: Store, identity: str) -> View:
     """One row of the ledger with all that it holds, and the canary's looks. Raises UnknownDecision."""
     row = store.row("ledger_row", id=identity)
     if row is None:
-        raise UnknownDecision(f"The ledger has no row {identity!r}.", hint="See: loraloop promotions")
+        raise UnknownDecision(f"The ledger has no row {identity[:64]!r}.", hint="See: loraloop promotions")
     looks = store.rows("canary_looks_of", run_id=row["run_id"]) if row["run_id"] else []
     related = store.rows("ledger_of_run", run_id=row["run_id"]) if row["run_id"] else []
     return (

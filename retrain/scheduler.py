@@ -109,6 +109,12 @@ class Scheduler:
         if self.steps.may_begin(model, trigger):
             self.start_run(model, trigger)
 
+    def next_run(self, model: str) -> datetime | None:
+        """When the cron line next starts a run of the model, or None where it has none."""
+        job = self._scheduler.get_job(f"cron:{model}")
+        # A job that waits for the scheduler's start has no time yet.
+        return getattr(job, "next_run_time", None)
+
     def start_run(self, model: str, trigger: str, actor: str = "scheduler") -> bool:
         """Queues a run unless the model has one open; returns whether it did."""
         waiting = self._queued.get(model)

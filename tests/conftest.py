@@ -23,6 +23,8 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 8, "learning_rate": 0.005, "max_length": 64}
     canary = {"share": 0.5, "first_look_users": 30, "planned_users": 100, "min_minutes": 0, "max_hours": 0.2}
     holdback = {"share": 0.3, "hours": 20 / 3600, "first_look_users": 30, "planned_users": 100}
+    # Days must not pass between two runs here, and a tiny model never keeps to its labels as a real one does.
+    gate = {"limits": {"window_hours": 0, "cooldown_hours": 0}, "guardrails": [{"kpi": "invalid_mass", "max": 0.9}]}
     common = {"labels": list(LABELS), "evaluation": {"bootstrap": 2000, "latency_items": 2}}
     stack = Running(
         tmp_path_factory.mktemp("running"),
@@ -32,9 +34,10 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 "notes": common
                 | {
                     "retrain": retrain | {"min_new_feedback": 2 * WAVE},
-                    "promotion": {"canary": canary, "holdback": holdback},
+                    "promotion": gate | {"canary": canary, "holdback": holdback},
                 },
-                "noise": common | {"retrain": retrain | {"min_new_feedback": 300}, "promotion": {"canary": None}},
+                "noise": common
+                | {"retrain": retrain | {"min_new_feedback": 300}, "promotion": gate | {"canary": None}},
                 "plain": common | {"retrain": retrain | {"min_new_feedback": 1_000_000}},
             },
         },

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,8 @@ class Answer:
 class Running:
     """`loraloop up` as a process of its own, and the ways to use it."""
 
-    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, content: dict[str, Any], *, engines: Sequence[str] = ()) -> None:
+        """With `engines`, their URLs, none is started."""
         self.folder = folder
         gateway, control, engine = (f"127.0.0.1:{port}" for port in free_ports(3))
         content = content | {
@@ -59,7 +60,7 @@ class Running:
             "gateway": {"listen": gateway},
             "control": {"listen": control, "check_seconds": 0.5},
             "engine": {"listen": engine, "max_loras": 2, "max_lora_rank": 8, "max_model_len": 256, "dtype": "float32",
-                       "kv_cache_gib": 1, "extra_args": TOOLS},
+                       "kv_cache_gib": 1, "extra_args": TOOLS, "urls": list(engines)},
         }  # fmt: skip
         self.config = folder / "loraloop.yaml"
         self.config.write_text(yaml.safe_dump(content), encoding="utf-8")

@@ -135,6 +135,6 @@ SELECT time, phase, done, total, metrics FROM run_metrics WHERE run_id = $run_id
 
 -- name: feedback_since
 -- Feedback that came since the last run of the model looked.
-SELECT count(*) AS n, max(f.time) AS newest FROM feedback f JOIN interactions i ON i.id = f.interaction_id
-WHERE i.model = $model AND f.revoked_at IS NULL AND f.time > coalesce(
+SELECT count(*) AS n, max(time) AS newest FROM feedback
+WHERE model = $model AND revoked_at IS NULL AND time > coalesce(
     (SELECT max(feedback_until) FROM runs WHERE model = $model), TIMESTAMP '1970-01-01')

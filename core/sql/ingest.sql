@@ -11,10 +11,34 @@ INSERT INTO interactions VALUES (
     $finish_reason, $status, $latency_ms, $ttft_ms, $prompt_tokens, $completion_tokens, $streamed
 ) ON CONFLICT DO NOTHING
 
+-- name: traffic_add
+INSERT INTO traffic_daily VALUES ($model, $version, $arm, $day, $requests, $errors, $tokens)
+ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = errors + excluded.errors,
+    tokens = tokens + excluded.tokens
+
 -- name: feedback_add
+-- What it is about is known if the interaction came first.
 INSERT INTO feedback
-VALUES ($id, $time, $interaction_id, $conversation_id, $type, $value, $comment, $user, $metadata, NULL)
+SELECT $id, $time, $interaction_id, $conversation_id, $type, $value, $comment, $user, $metadata, NULL, about.model,
+    about.version
+FROM (SELECT 1) LEFT JOIN (SELECT model, version FROM interactions WHERE id = $interaction_id) about ON TRUE
 ON CONFLICT DO NOTHING
+
+-- name: feedback_wait
+INSERT INTO feedback_waiting
+SELECT interaction_id, id FROM feedback WHERE id = $id AND model IS NULL AND interaction_id IS NOT NULL
+
+-- name: feedback_awaited
+-- Feedback that waited for interactions that are there now.
+SELECT w.feedback_id AS id, i.model, i.version
+FROM feedback_waiting w JOIN interactions i ON i.id = w.interaction_id
+WHERE w.interaction_id IN (SELECT unnest($ids))
+
+-- name: feedback_met
+UPDATE feedback SET model = $model, version = $version WHERE id = $id
+
+-- name: feedback_waits_no_more
+DELETE FROM feedback_waiting WHERE feedback_id = $id
 
 -- name: revocation_add
 INSERT INTO revocations VALUES ($feedback_id, $time) ON CONFLICT DO NOTHING

@@ -12,7 +12,7 @@ FROM api_keys ORDER BY created DESC, id
 
 -- name: keys_live
 -- What opens something; expiry is checked by whoever checks the key.
-SELECT id, digest, scopes, models, requests_per_minute, tokens_per_minute, concurrent, expires, previous_digest,
+SELECT id, name, digest, scopes, models, requests_per_minute, tokens_per_minute, concurrent, expires, previous_digest,
        previous_until
 FROM api_keys WHERE revoked IS NULL ORDER BY id
 

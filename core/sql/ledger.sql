@@ -13,14 +13,13 @@ VALUES (
 SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, previous_hash, hash
 FROM decisions ORDER BY seq
 
--- name: ledger_newest
--- Decisions, newest first; a model of NULL means every model.
-SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, hash
-FROM decisions WHERE $model IS NULL OR model = $model ORDER BY seq DESC LIMIT $limit
+-- name: ledger_after
+SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, previous_hash, hash
+FROM decisions WHERE seq > $seq ORDER BY seq LIMIT $limit
 
 -- name: ledger_row
 SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, previous_hash, hash
-FROM decisions WHERE id = $id OR CAST(seq AS VARCHAR) = $id
+FROM decisions WHERE id = $id OR seq = TRY_CAST($id AS BIGINT)
 
 -- name: ledger_of_run
 SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, hash

@@ -10,8 +10,7 @@ WHERE i.model = $model AND f.type IN ('label', 'correction', 'thumbs') AND f.rev
 ORDER BY f.time, f.id
 
 -- name: feedback_by_type
-SELECT f.type, count(*) AS n FROM feedback f JOIN interactions i ON i.id = f.interaction_id
-WHERE i.model = $model AND f.revoked_at IS NULL GROUP BY f.type
+SELECT type, count(*) AS n FROM feedback WHERE model = $model AND revoked_at IS NULL GROUP BY type
 
 -- name: snapshot_add
 INSERT INTO snapshots VALUES ($hash, $model, $run_id, $time, $path, $report) ON CONFLICT DO NOTHING

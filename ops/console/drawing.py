@@ -201,12 +201,12 @@ def left_axis(scale: Scale, left: float, right: float, words: Sequence[str] | No
 
 def svg(title: str, description: str, height: float, parts: Iterable[Markup], width: float = WIDTH) -> Markup:
     """The picture. One wider than a phone keeps its size and leaves scrolling to its frame."""
-    least = f"min-width:{width:.0f}px;" if width > WIDTH else ""
+    wide = width > WIDTH
     return Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" class="picture" role="img" viewBox="0 0 {:.0f} {:.0f}" width="100%" '
-        'style="{}max-width:{:.0f}px;height:auto;font-variant-numeric:tabular-nums" fill="currentColor">'
-        "<title>{}</title><desc>{}</desc>{}</svg>"
-    ).format(width, height, least, width * GROWTH, clean(title), clean(description), Markup("").join(parts))
+        '<svg xmlns="http://www.w3.org/2000/svg" class="picture{}" role="img" viewBox="0 0 {:.0f} {:.0f}" '
+        'width="{:.0f}" fill="currentColor"><title>{}</title><desc>{}</desc>{}</svg>'
+    ).format(" wide" if wide else "", width, height, width if wide else width * GROWTH, clean(title),
+             clean(description), Markup("").join(parts))  # fmt: skip
 
 
 def nothing(title: str, sentence: str) -> Markup:

@@ -1,96 +1,112 @@
-"""The console's pages, rendered on the server; nothing on them comes from elsewhere.
+"""The console's pages that only read, each with a `.json` twin of the same view.
 
-It owns templates and their numbers' formats; what is shown is made by `ops.views`.
+It owns which page shows which view; views are made by `ops.views` and its neighbours, looks by the templates.
 """
 
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
+from core.errors import InputError
 from ops import views
-from ops.console.drawing import arm_words, kpi_words
-from ops.console.pictures import (
-    OUTCOMES,
-    confidence_sequence,
-    confusion,
-    drawn_kpis,
-    gain_bar,
-    gate_plot,
-    interval_bars,
-)  # fmt: skip
+from ops.console import labelling, studies, votes
+from ops.console.rendering import Pages
+from ops.console.visitors import known
 from ops.control import Control
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+A_PAGE = 25
+UNKEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+View = views.View
+Text = Annotated[str | None, Query(max_length=200)]
+Number = Annotated[int | None, Query(ge=0, lt=2**62)]
 
 
-def environment(*packages: str) -> Environment:
-    """Templates that escape everything, with the console's formats; `packages` bring templates of their own."""
-    loaders = [PackageLoader(package) for package in (*packages, "ops.console")]
-    found = Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined,
-                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    found.filters.update(when=_when, number=_number, signed=_signed, kpi_words=kpi_words, arm_words=arm_words)
-    found.globals.update(
-        words=views.WORDS, outcomes=OUTCOMES, interval_bars=interval_bars, confidence_sequence=confidence_sequence,
-        gate_plot=gate_plot, confusion=confusion, drawn_kpis=drawn_kpis, gain_bar=gain_bar,
-    )  # fmt: skip
-    return found
-
-
-def create_router(control: Control) -> APIRouter:
-    """The promotions page, a page for each decision, and their JSON twins."""
+def create_router(control: Control, pages: Pages) -> APIRouter:
+    """Every page that changes nothing."""
     router = APIRouter()
-    templates = environment()
+    store = control.store
 
-    def page(name: str, **values: Any) -> Response:
-        return HTMLResponse(templates.get_template(name).render(**values), headers=HEADERS)
+    def add(path: str, template: str, view: Callable[..., View]) -> None:
+        """A page, and before it its twin, which the page's own pattern would take for a name."""
+
+        @router.get(f"{path}.json", include_in_schema=False)
+        def twin(response: Response, found: Annotated[View, Depends(view)]) -> View:
+            response.headers.update(UNKEPT)
+            return found
+
+        @router.get(path, include_in_schema=False)
+        def page(request: Request, found: Annotated[View, Depends(view)]) -> Any:
+            query = f"?{request.url.query}" if request.url.query else ""
+            return pages.render(template, visitor=known(request), now=control.clock(),
+                                twin=f"{request.url.path}.json{query}", **found)  # fmt: skip
 
     @router.get("/", include_in_schema=False)
-    def front() -> Response:
+    def front() -> RedirectResponse:
         return RedirectResponse("/promotions")
 
-    @router.get("/promotions", include_in_schema=False)
-    def promotions(model: str | None = None) -> Response:
-        return page(
-            "promotions.html", models=views.models(control), decisions=views.decisions(control.store, model, 200),
-            chosen=model, ledger=views.ledger(control.store),
-        )  # fmt: skip
+    def promotions(model: Text = None, verdict: Text = None, since: Text = None, until: Text = None,
+                   before: Number = None) -> View:  # fmt: skip
+        wanted = views.Filter(model or None, verdict or None, _moment("since", since), _moment("until", until), before)
+        found = views.decisions(store, wanted, A_PAGE + 1)
+        return {
+            "models": views.models(control), "decisions": found[:A_PAGE], "ledger": control.ledger.report(),
+            "chosen": asdict(wanted), "next_before": found[A_PAGE - 1]["seq"] if len(found) > A_PAGE else None,
+        }  # fmt: skip
 
-    @router.get("/promotions.json", include_in_schema=False)
-    def promotions_json(model: str | None = None) -> Any:
-        return {"models": views.models(control), "decisions": views.decisions(control.store, model, 200),
-                "ledger": views.ledger(control.store)}  # fmt: skip
+    def decision(identity: str) -> View:
+        found = views.decision(store, identity)
+        waits = views.awaited(store, found["id"]) is not None
+        return {"decision": found, "waits": waits, "champion": control.promotion.route(found["model"]).champion}
 
-    @router.get("/promotions/{identity}.json", include_in_schema=False)
-    def decision_json(identity: str) -> Any:
-        return views.decision(control.store, identity)
+    def model(model: str) -> View:
+        return studies.model(control, model)
 
-    @router.get("/promotions/{identity}", include_in_schema=False)
-    def decision(identity: str) -> Response:
-        return page("decision.html", d=views.decision(control.store, identity))
+    def feedback(model: Text = None, kind: Text = None, words: Text = None, before: Text = None,
+                 before_id: Text = None) -> View:  # fmt: skip
+        wanted = votes.Search(model or None, kind or None, words or None, _moment("before", before), before_id)
+        found = votes.search(store, wanted, A_PAGE, control.clock)
+        return found | {"chosen": asdict(wanted), "types": votes.TYPES, "models": list(control.settings.models)}
 
+    def queue(model: Text = None, skip: Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)] = 0) -> View:
+        return labelling.queue(control, model or next(iter(control.settings.models)), skip)
+
+    def interaction(identity: str) -> View:
+        return votes.interaction(store, identity)
+
+    def runs(model: Text = None) -> View:
+        return {"runs": views.runs(store, model or None, A_PAGE), "chosen": model or None,
+                "models": list(control.settings.models)}  # fmt: skip
+
+    def run(identity: str) -> View:
+        return studies.run(control, identity)
+
+    def system() -> View:
+        return studies.system(control)
+
+    add("/promotions", "promotions.html", promotions)
+    add("/promotions/{identity}", "decision.html", decision)
+    add("/models/{model}", "model.html", model)
+    add("/feedback", "feedback.html", feedback)
+    add("/feedback/queue", "queue.html", queue)
+    add("/feedback/{identity}", "interaction.html", interaction)
+    add("/runs", "runs.html", runs)
+    add("/runs/{identity}", "run.html", run)
+    add("/system", "system.html", system)
     return router
 
 
-def _when(value: datetime | str | None) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    return value.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _signed(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:+.{digits}f}"
+def _moment(name: str, text: str | None) -> datetime | None:
+    """A filter's day or time, as UTC where it does not say otherwise. Raises InputError."""
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{name}: {text[:40]!r} is no time.", hint="Write it as 2026-03-01 or 2026-03-01T03:00."
+        ) from error

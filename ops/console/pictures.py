@@ -43,6 +43,8 @@ Plain = Mapping[str, Any]
 FOUR = ("base", "rag", "champion", "candidate")
 ROW = 40.0
 PLOT = (112.0, 256.0)
+# Two measurements this near are one, read twice.
+SAME = 1e-9
 # Outcome of a check: mark, word, colour. The mark and the word carry it where colours are not seen.
 OUTCOMES = {
     "pass": ("✓", "passes", GOOD),
@@ -201,21 +203,89 @@ def _check_numbers(check: Plain, y: float) -> list[Markup]:
     return [text(x, y, words, anchor=anchor, size=SMALL, fill=MUTED) for x, anchor, words in said]
 
 
-def gain_bar(difference: Plain) -> Markup:
-    """A small bar of the candidate's gain with its bounds beside no change; numbers stand in the text around it."""
+def forest(evidence: Plain) -> Markup:
+    """The candidate's difference from the champion in every KPI that has one, better to the right, with its bounds.
+
+    The dashed line is no change; a tick of its own colour is what the gate wants: the gain to exceed, or the harm
+    that a guardrail accepts.
+    """
+    title = "Candidate against champion"
+    rows = [_forest_row(evidence, kpi, found["champion"]) for kpi, found in evidence.get("differences", {}).items()
+            if "champion" in found]  # fmt: skip
+    rows = [row for row in rows if row.value is not None]
+    if not rows:
+        return nothing(title, "No difference was measured.")
+    reach = [x for row in rows for x in (row.value, row.low, row.high, row.wanted, 0.0) if x is not None]
+    scale, bottom = Scale(*widened(reach), *PLOT), ROW * len(rows) + 4
+    parts = bottom_axis(scale, 4, bottom, "difference, → better; one-sided bounds at the gate's levels", most=4)
+    parts.append(line(scale(0), 4, scale(0), bottom, dash="3 2"))
+    for place, row in enumerate(rows):
+        parts += _forest_line(row, scale, ROW * place + ROW / 2 + 2)
+    said = "; ".join(f"{kpi_words(row.kpi)} {number(row.value, sign=True)} ({number(row.low, sign=True)} to "
+                     f"{number(row.high, sign=True)})" for row in rows)  # fmt: skip
+    return svg(title, f"{said}.", bottom + 40, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gain:
+    """A KPI's difference, turned so that more is better, and the line that the gate drew."""
+
+    kpi: str
+    value: float | None
+    low: float | None
+    high: float | None
+    wanted: float | None
+
+
+def _forest_row(evidence: Plain, kpi: str, difference: Plain) -> _Gain:
+    value, lower, upper = (finite(difference[name]) for name in ("value", "lower", "upper"))
+    if kpi not in RISING:
+        value, lower, upper = (None if x is None else -x for x in (value, upper, lower))
+    wanted = None
+    for check in evidence.get("gate") or ():
+        measured, threshold = finite(check.get("value")), finite(check.get("threshold"))
+        if check["name"] == f"{kpi} against champion":
+            wanted = threshold
+        elif check["name"] == f"guardrail {kpi}" and measured is not None and threshold is not None:
+            # A margin's check measures the harm, a limit's the KPI itself, which has no place on this scale.
+            is_margin = value is not None and abs(measured + value) < SAME
+            wanted = -threshold if is_margin else wanted
+    return _Gain(kpi, value, lower, upper, wanted)
+
+
+def _forest_line(row: _Gain, scale: Scale, y: float) -> list[Markup]:
+    line_at = row.wanted or 0.0
+    colour = OPEN
+    if row.low is not None and row.low > line_at:
+        colour = GOOD
+    elif row.high is not None and row.high < line_at:
+        colour = BAD
+    parts = [text(0, y + 4, fit(kpi_words(row.kpi), 17), bold=row.wanted is not None)]
+    if row.low is not None and row.high is not None:
+        parts.append(line(scale(row.low), y, scale(row.high), y, stroke=colour, width=3))
+        bounds = f"{number(row.low, sign=True)} to {number(row.high, sign=True)}"
+        parts.append(text(WIDTH, y + 13, bounds, anchor="end", size=SMALL, fill=MUTED))
+    if row.wanted is not None:
+        parts.append(line(scale(row.wanted), y - 12, scale(row.wanted), y + 12, stroke=ACCENT, width=2))
+    parts.append(dot(scale(row.value or 0.0), y, fill=colour, stroke=colour))
+    return [*parts, text(WIDTH, y - 1, number(row.value, sign=True), anchor="end", bold=True)]
+
+
+def gain_bar(difference: Plain, wanted: float = 0.0) -> Markup:
+    """A small bar of the candidate's gain with its bounds beside the gate's line; numbers stand in the text around."""
     value, lower, upper = (finite(difference[name]) for name in ("value", "lower", "upper"))
     if value is None or lower is None or upper is None:
         return Markup("")
-    reach = max(abs(lower), abs(upper), 1e-9) * 1.1
+    reach = max(abs(lower), abs(upper), abs(wanted), 1e-9) * 1.1
     scale = Scale(-reach, reach, 4, 136)
-    colour = GOOD if lower > 0 else BAD if upper < 0 else OPEN
+    colour = GOOD if lower > wanted else BAD if upper < wanted else OPEN
     parts = [
-        line(scale(0), 1, scale(0), 23, dash="3 2"),
+        line(scale(wanted), 1, scale(wanted), 23, dash="3 2"),
         line(scale(lower), 12, scale(upper), 12, stroke=colour, width=3),
         dot(scale(value), 12, fill=colour, stroke=colour),
     ]
     said = f"{number(value, sign=True)}, bounds {number(lower, sign=True)} to {number(upper, sign=True)}"
-    return svg("Gain over the champion, beside no change", said, 24, parts, 140)
+    return svg("Gain over the champion, beside what the gate wants", said, 24, parts, 140)
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> Markup:
@@ -269,5 +339,5 @@ def durations(seconds: Mapping[str, float]) -> Markup:
     return svg("Seconds by phase", f"{said}.", 36.0 * len(seconds) + 2, parts)
 
 
-__all__ = ["approval", "arm_bars", "confidence_sequence", "confusion", "drawn_kpis", "durations", "gain_bar",
+__all__ = ["approval", "arm_bars", "confidence_sequence", "confusion", "drawn_kpis", "durations", "forest", "gain_bar",
            "gate_plot", "interval_bars"]  # fmt: skip

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ops.console.pages import environment
 from ops.console.pictures import approval, arm_bars, durations
+from ops.console.rendering import environment
 
 Plain = Mapping[str, Any]
 

@@ -42,7 +42,7 @@ def perform(models: list[str], *, label_share: float, quick: bool, keep: bool, t
         tell(f"Wrote {OUT}/report.json and {OUT}/report.html")
         if keep:
             tell(f"Running on: http://127.0.0.1:{PORTS[0]}/v1, http://127.0.0.1:{PORTS[1]}/promotions. Ctrl-C ends it.")
-            tell(f"With the key {stage.ops_key}: as the API key of apps, and as the password of the page.")
+            tell(f"With the key {stage.ops_key}: as the API key of apps, and to log in at the console.")
             stage.stack.watch()
     finally:
         stage.stack.stop()

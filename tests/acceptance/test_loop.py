@@ -60,10 +60,10 @@ def test_a_promotion_says_on_what_data_and_evidence(running: Running):
     assert running.control.get("/api/ledger")["ok"]
 
 
-def test_the_promotions_page_shows_it(running: Running):
-    page = httpx.get(f"{running.settings.control_url}/promotions", auth=("", running.keys["ops"])).text
+def test_the_promotions_page_has_it(running: Running):
+    page = httpx.get(f"{running.settings.control_url}/promotions.json", headers=running.bearer("ops")).text
     assert "notes" in page
-    assert "Promoted" in page
+    assert "promoted" in page
 
 
 def test_control_counts_it_for_prometheus(running: Running):

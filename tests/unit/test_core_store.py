@@ -4,7 +4,7 @@ import os
 import resource
 import signal
 import threading
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from core.settings import build
 from core.store import Store
 from ops.control_app import assemble
 
-MIGRATIONS = [file.name for file in (Path(core.__file__).parent / "migrations").glob("*.sql")]
-NEWEST = max(int(name.split("_")[0]) for name in MIGRATIONS)
+MIGRATIONS = [int(file.name[:4]) for file in (Path(core.__file__).parent / "migrations").glob("*.sql")]
+NEWEST = max(MIGRATIONS)
 NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
 
 
@@ -66,9 +66,37 @@ def test_a_migration_is_done_once(tmp_path: Path) -> None:
         store.run("spool_advance", spool="g", segment=number, offset=1)
         store.close()
     with duckdb.connect(str(path)) as connection:
-        done = connection.execute("SELECT count(*), max(version) FROM schema_version").fetchall()
-        assert done == [(len(MIGRATIONS), NEWEST)]
+        found = connection.execute("SELECT count(*), max(version) FROM schema_version").fetchall()
+        assert found == [(len(MIGRATIONS), NEWEST)]
         assert connection.execute("SELECT count(*) FROM spool_offsets").fetchall() == [(3,)]
+
+
+def test_what_the_console_counts_is_counted_of_old_rows_too(tmp_path: Path) -> None:
+    path, folder = tmp_path / "loraloop.duckdb", Path(core.__file__).parent / "migrations"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+        connection.execute("INSERT INTO schema_version VALUES (7)")
+        for file in sorted(folder.glob("000[1-7]_*.sql")):
+            connection.execute(file.read_text())
+        for number, status in enumerate((200, 502)):
+            connection.execute(
+                "INSERT INTO interactions (id, time, model, version, arm, share, endpoint, status, latency_ms, "
+                "streamed, prompt_tokens) "
+                "VALUES (?, '2026-03-01 23:59:00', 'm', 2, 'champion', 0, 'chat', ?, 1, FALSE, 5)",
+                [f"i{number}", status],
+            )
+        for identity, about in (("f1", "i1"), ("f2", "nowhere"), ("f3", None)):
+            connection.execute(
+                "INSERT INTO feedback (id, time, interaction_id, type, value, metadata) "
+                "VALUES (?, '2026-03-01', ?, 'thumbs', 'true', '{}')", [identity, about],
+            )  # fmt: skip
+    Store(path).close()
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute("SELECT * FROM traffic_daily").fetchall() == [
+            ("m", 2, "champion", date(2026, 3, 1), 2, 1, 10)]  # fmt: skip
+        found = connection.execute("SELECT id, model, version FROM feedback ORDER BY id").fetchall()
+        assert found == [("f1", "m", 2), ("f2", None, None), ("f3", None, None)]
+        assert connection.execute("SELECT * FROM feedback_waiting").fetchall() == [("nowhere", "f2")]
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -217,7 +245,7 @@ def test_a_ledger_append_that_is_undone_leaves_no_gap(chain: list[dict[str, Any]
 
 
 def test_the_newest_decisions_come_first(chain: list[dict[str, Any]], store: Store) -> None:
-    found = store.rows("ledger_newest", model=None, limit=2)
+    found = store.rows("decisions_page", before=9, model=None, verdict=None, since=None, until=None, limit=2)
     assert [row["id"] for row in found] == ["d5", "d4"]
     assert found[0]["time"] == NOW + timedelta(minutes=5)
 

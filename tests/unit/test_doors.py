@@ -32,7 +32,9 @@ from serve.fake import FakeEngines, running
 from serve.switchboard import Switchboard
 
 INTERNAL_KEY = "internal-s3cret"
-OPEN = {("GET", "/health"), ("GET", "/ready")}
+# The log-in has doors of its own: test_console_strangers.py.
+OPEN = {("GET", "/health"), ("GET", "/ready"), ("GET", "/login"), ("POST", "/login"),
+        ("GET", "/static/{digest}/{name}")}  # fmt: skip
 GATEWAY = {
     ("POST", "/v1/chat/completions"): {Scope.INFER},
     ("POST", "/v1/completions"): {Scope.INFER},
@@ -49,9 +51,15 @@ GATEWAY = {
     ("POST", "/api/reload"): {Scope.OPS_WRITE},
     ("GET", "/metrics"): {Scope.OPS_READ, Scope.INTERNAL},
 }
-PAGES = {("GET", path): {Scope.OPS_READ} for path in (
-    "/", "/promotions", "/promotions.json", "/promotions/{identity}", "/promotions/{identity}.json",
-)}  # fmt: skip
+READ = ("/promotions", "/promotions/{identity}", "/models/{model}", "/feedback", "/feedback/queue",
+        "/feedback/{identity}", "/runs", "/runs/{identity}", "/system")  # fmt: skip
+ACTIONS = ("/models/{model}/rollback", "/models/{model}/retrain", "/promotions/{identity}/approve",
+           "/promotions/{identity}/reject")  # fmt: skip
+PAGES = (
+    {("GET", path): {Scope.OPS_READ} for path in ("/", *READ, *(f"{path}.json" for path in READ))}
+    | {("POST", "/logout"): {Scope.OPS_READ}, ("POST", "/feedback/queue"): {Scope.OPS_WRITE}}
+    | {(method, path): {Scope.OPS_WRITE} for path in ACTIONS for method in ("GET", "POST")}
+)
 CONTROL = PAGES | {
     ("POST", "/internal/routes"): {Scope.INTERNAL},
     ("POST", "/internal/spool/{spool}/{segment}"): {Scope.INTERNAL},
@@ -159,7 +167,9 @@ def walk(ask: Ask, listed: dict[tuple[str, str], set[Scope]], keys: Keys) -> Non
         for scope, key in keys.by_scope.items():
             right = scope in wanted or (scope is Scope.ADMIN and wanted != {Scope.INTERNAL})
             answer = ask(route, key)
-            assert (answer.status_code not in (401, 403)) is right, (route, scope, answer.status_code)
+            # With the right key, a form that no page of ours made is refused all the same.
+            let_in = answer.status_code not in (401, 403) or "takes a form" in answer.text
+            assert let_in is right, (route, scope, answer.status_code)
             if not right:
                 assert answer.status_code == 403
                 assert any(name in answer.json()["error"]["message"] for name in wanted), answer.text
@@ -257,23 +267,11 @@ def test_nothing_of_a_body_is_looked_at_before_the_key(control: Control, gateway
             assert gateway.ask(route, None, json=None, content=b"{").status_code == 401
 
 
-def basic(key: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"me:{key}".encode()).decode()}
-
-
-def test_a_browser_is_asked_for_the_key_as_password_on_pages_alone(control: Control) -> None:
-    key = control.keys.by_scope[Scope.ADMIN]
+def test_no_door_opens_to_a_browsers_password(control: Control) -> None:
+    pair = base64.b64encode(f"me:{control.keys.by_scope[Scope.ADMIN]}".encode()).decode()
     for route in CONTROL:
-        bare, shown = control.ask(route, None), control.ask(route, None, headers=basic(key))
-        asks = bare.headers["www-authenticate"]
-        if route in PAGES:
-            assert asks.startswith("Basic ") and shown.status_code not in (401, 403)
-        else:
-            assert asks == "Bearer" and shown.status_code == 401, route
-    wrong = ("Basic", "Basic !", "Basic eA==", "Basic 6Q==", basic(key)["Authorization"] + "é", "basic " + "A" * 9000)
-    for header in wrong:
-        answer = control.ask(("GET", "/promotions"), None, headers={"Authorization": header.encode("latin-1")})
-        assert answer.status_code == 401
+        answer = control.ask(route, None, headers={"Authorization": f"Basic {pair}"})
+        assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer", route
 
 
 def test_a_revoked_key_is_refused_by_the_gateway_well_within_a_second(gateway: Gateway) -> None:

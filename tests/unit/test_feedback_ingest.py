@@ -62,6 +62,8 @@ records = [asked("i1"), said("f1", "i1"), asked("i2"), Revocation("f2", NOW), sa
 SEGMENT = pieces(*records)
 STEP = st.tuples(st.integers(0, 1), st.integers(0, len(SEGMENT) + 5), st.integers(0, len(SEGMENT)))
 
+TRAFFIC = "SELECT model, version, arm, day, requests, errors, tokens FROM traffic_daily ORDER BY ALL"
+
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(STEP, max_size=12))
@@ -77,7 +79,32 @@ def test_every_row_arrives_once_for_any_sequence_of_pieces(steps: list[tuple[int
             _, end = ingest(store, "g", segment, end, SEGMENT[end:])
     assert query(store, "SELECT id FROM interactions ORDER BY id") == [("i1",), ("i2",), ("i3",)]
     assert query(store, "SELECT id, revoked_at IS NULL FROM feedback ORDER BY id") == [("f1", True), ("f2", False)]
+    assert query(store, TRAFFIC) == [("m", 0, "champion", NOW.date(), 3, 0, 6)]
+    assert query(store, "SELECT DISTINCT model, version FROM feedback") == [("m", 0)]
+    assert query(store, "SELECT * FROM feedback_waiting") == []
     store.close()
+
+
+def test_traffic_is_counted_by_model_version_arm_and_utc_day_with_errors_and_tokens(store: Store) -> None:
+    late = NOW.replace(hour=23, tzinfo=timezone(timedelta(hours=-5)))
+    ingest(store, "g", 0, 0, pieces(asked("a"), asked("b", time=late), asked("c", status=502, prompt_tokens=None)))
+    ingest(store, "g", 1, 0, pieces(asked("b"), asked("d", version=1, arm="canary"), asked("e", status=404)))
+    day = NOW.date()
+    assert query(store, TRAFFIC) == [
+        ("m", 0, "champion", day, 3, 1, 5), ("m", 0, "champion", day + timedelta(days=1), 1, 0, 2),
+        ("m", 1, "canary", day, 1, 0, 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("first", ["vote", "interaction"])
+def test_a_vote_knows_its_model_whichever_comes_first(store: Store, first: str) -> None:
+    vote, interaction = pieces(said("f", "i"), said("lost", "nowhere")), pieces(asked("i", version=3))
+    for segment, data in enumerate((vote, interaction) if first == "vote" else (interaction, vote)):
+        ingest(store, "g", segment, 0, data)
+    assert query(store, "SELECT id, model, version FROM feedback ORDER BY id") == [("f", "m", 3), ("lost", None, None)]
+    assert query(store, "SELECT * FROM feedback_waiting") == [("nowhere", "lost")]
+    since = store.row("feedback_since", model="m")
+    assert since is not None and since["n"] == 1
 
 
 def test_rows_and_offset_are_committed_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,206 @@
+"""How long the console's pages take over a store of years: 10,000 decisions, 1,000,000 votes, 10,000,000 answers.
+
+It owns the store that is filled, by SQL through the real schema, and the measure of each page of the real control app;
+`--keep FOLDER` leaves the store there and finds it again.
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench.progress import say
+from core.basemodel import BaseModel
+from core.ledger import append
+from core.records import Decision, Verdict
+from core.settings import Settings, build
+from core.store import Store
+from ops import control_app
+
+MODELS = ("reviews", "notes", "movies")
+LABELS = ("negative", "neutral", "positive")
+DECISIONS, VOTES, ANSWERS = 10_000, 1_000_000, 10_000_000
+DAYS = 120
+ROUNDS = 20
+# Whole batches, so that DuckDB's index on ids grows within its memory.
+BATCH = 1_000_000
+KPIS = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "brier")
+
+FILL_ANSWERS = """
+INSERT INTO interactions SELECT printf('chatcmpl-%012d', n), $start + to_microseconds(n * $step), $models[1 + n % 3],
+    CAST(n // 200000 AS INTEGER), 'champion', 0.0, (n % 997) / 997.0, 'user-' || (n % 100003), NULL, 'chat',
+    '{"messages":[{"role":"user","content":"the parcel number ' || n || ' came late and the box was torn"}]}',
+    $labels[1 + n % 3], 'stop', CASE WHEN n % 5003 = 0 THEN 502 ELSE 200 END, 80.0, NULL, 60, 2, FALSE
+FROM range($first, $last) numbers(n)
+"""
+FILL_VOTES = """
+INSERT INTO feedback SELECT printf('fb-%012d', n), $start + to_microseconds((n * 10 + 5) * $step),
+    printf('chatcmpl-%012d', n * 10), NULL, CASE WHEN n % 4 = 0 THEN 'label' ELSE 'thumbs' END,
+    CASE WHEN n % 4 = 0 THEN '"' || $labels[1 + n % 3] || '"' WHEN n % 5 = 0 THEN 'false' ELSE 'true' END,
+    CASE WHEN n % 11 = 0 THEN 'it should say number ' || n ELSE NULL END, 'user-' || (n % 100003), '{}', NULL,
+    $models[1 + (n * 10) % 3], CAST((n * 10) // 200000 AS INTEGER)
+FROM range($last) numbers(n)
+"""
+FILL_STEPS = """
+INSERT INTO run_metrics SELECT id, started + to_seconds(10 * n), 'training', n, 20, '{"loss": ' || (2 / (1 + n)) || '}'
+FROM runs, range(20) steps(n)
+"""
+FILL_LOOKS = """
+INSERT INTO canary_looks SELECT id, n, started + to_minutes(n), 'wait', 'So far.', $body FROM runs, range(1, 6) looks(n)
+"""
+ARM = {"users": 200, "requests": 600, "score_mean": 0.1, "score_sd": 0.5, "rate_mean": 0.4, "rate_sd": 0.3, "harmed": 1}
+LOOK = {"control": ARM, "canary": ARM, "difference": 0.02, "half_width": 0.1, "line": -0.05, "ln_harm": None,
+        "sample_ratio_p": 0.6, "share": 0.5}  # fmt: skip
+FILL_TRAFFIC = """
+INSERT INTO traffic_daily
+SELECT model, version, arm, CAST(time AS DATE), count(*), count(*) FILTER (WHERE status >= 500),
+    sum(prompt_tokens + completion_tokens) FROM interactions GROUP BY ALL
+"""
+
+
+def settings_at(data: Path) -> Settings:
+    """Three models and no engine that answers."""
+    models = {name: {"labels": list(LABELS), "retrain": {"schedule": "0 3 1 1 *", "min_new_feedback": 10**9}}
+              for name in MODELS}  # fmt: skip
+    return build({"data": str(data), "access": "open", "models": models, "engine": {"urls": ["http://127.0.0.1:9"]}})
+
+
+def fill(data: Path) -> None:
+    """Makes the store."""
+    store = Store(settings_at(data).store_path)
+    start = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=DAYS)
+    common = {"start": start, "step": DAYS * 86_400_000_000 // ANSWERS, "labels": list(LABELS), "models": list(MODELS)}
+    connection = store._connection
+    for first in range(0, ANSWERS, BATCH):
+        connection.execute(FILL_ANSWERS, common | {"first": first, "last": first + BATCH})
+        connection.execute("CHECKPOINT")
+        say(f"{first + BATCH:,} answers")
+    connection.execute(FILL_VOTES, common | {"last": VOTES})
+    connection.execute(FILL_TRAFFIC)
+    say(f"{VOTES:,} votes")
+    with store.transaction() as transaction:
+        for number in range(DECISIONS):
+            decision(transaction, number, start.replace(tzinfo=UTC))
+    connection.execute(FILL_STEPS)
+    connection.execute(FILL_LOOKS, {"body": json.dumps(LOOK)})
+    connection.execute("CHECKPOINT")
+    say(f"{DECISIONS:,} decisions")
+    store.close()
+
+
+def decision(transaction: Any, number: int, start: datetime) -> None:
+    """One run with its version and decision, and a change of the route where it was promoted."""
+    model, version = MODELS[number % 3], 1 + number // 3
+    moment = start + timedelta(days=DAYS) * (number / DECISIONS)
+    promoted = number % 2 == 0
+    run_id = f"run-{number:06d}"
+    row = Decision(
+        id=f"dec-{number:06d}", time=moment, model=model, from_version=version - 1, to_version=version,
+        verdict=Verdict.PROMOTED if promoted else Verdict.KEPT, reason="macro_f1 +0.012, needs more than +0.000.",
+        trigger="schedule 0 3 * * *", actor="scheduler", run_id=run_id, evidence=evidence(number),
+        lineage={"base_model": "smollm2-135m-instruct", "adapter_sha256": f"{number:064x}",
+                 "snapshot": f"{number:064x}", "rows": {"train": 500 + number, "h1": 330}, "users": {"train": 400},
+                 "signals": {"label": 1730}, "left_out": {}, "training": {"rank": 16, "seed": 0}},
+    )  # fmt: skip
+    append(transaction, row)
+    transaction.run("run_add", id=run_id, model=model, trigger="schedule", state="training", started=moment,
+                    feedback_until=moment)  # fmt: skip
+    transaction.run("run_state", id=run_id, state="finished", time=moment + timedelta(minutes=20), reason=row.reason)
+    transaction.run("version_add", model=model, version=version, engine_name=f"{model}@{version}", path="/nowhere",
+                    sha256=f"{number:064x}", rank=16, run_id=run_id, time=moment)  # fmt: skip
+    if promoted:
+        transaction.run("route_add", model=model, rev=number + 2, time=moment, champion=version, canary=None, share=0.0,
+                        previous=version - 1, salt="s", decision_id=row.id)  # fmt: skip
+
+
+def evidence(number: int) -> dict[str, Any]:
+    """An evaluation's evidence, as large as a real one."""
+    value = 0.6 + 0.2 * math.sin(number / 500)
+
+    def measures(plus: float) -> dict[str, Any]:
+        return {kpi: {"value": value + plus, "low": value + plus - 0.04, "high": value + plus + 0.04} for kpi in KPIS}
+
+    arms = {
+        arm: measures(plus) for arm, plus in (("base", -0.1), ("rag", -0.05), ("champion", 0.0), ("candidate", 0.03))
+    }
+    difference = {"value": 0.03, "lower": 0.01, "upper": 0.05, "level": 0.03}
+    gate = [{"name": f"{kpi} against champion", "outcome": "pass", "reason": f"{kpi}: +0.030, needs more than +0.000.",
+             "value": 0.03, "bound": 0.01, "threshold": 0.0} for kpi in KPIS]  # fmt: skip
+    return {"n": 330, "users": 121, "holdout": "h1", "holdout_use": 1, "base_prompt": "Answer with one word.",
+            "arms": arms, "tfidf_logreg": measures(-0.02), "gate": gate, "primary": "macro_f1", "labels": list(LABELS),
+            "differences": {kpi: dict.fromkeys(("champion", "base", "rag"), difference) for kpi in KPIS},
+            "confusion": {arm: [[90, 12, 8], [14, 80, 16], [5, 11, 94]] for arm in arms}}  # fmt: skip
+
+
+def pages() -> Iterator[str]:
+    """Every page, with filters, far down the lists, and the twins of some."""
+    middle = f"dec-{DECISIONS // 2:06d}"
+    yield from ("/promotions", "/promotions?verdict=kept&model=notes", f"/promotions?before={DECISIONS // 2}",
+                "/promotions.json", f"/promotions/{middle}", f"/promotions/{middle}.json", "/models/reviews",
+                "/models/movies.json", "/feedback", "/feedback?model=reviews&kind=label", "/feedback?words=number+777",
+                "/feedback/queue?model=reviews", f"/feedback/chatcmpl-{ANSWERS // 2:012d}", "/runs",
+                f"/runs/run-{DECISIONS // 2:06d}", "/system")  # fmt: skip
+
+
+@asynccontextmanager
+async def visited(data: Path) -> Any:
+    """A client before control's app, without its scheduler: no look at engines or triggers runs beside the pages."""
+    app = control_app.create_app(settings=settings_at(data), base=BaseModel("tiny", data))
+    control = app.state.control
+    say("reading the ledger whole")
+    begun = time.perf_counter()
+    control.ledger.walk()
+    say(f"{control.ledger.report()['reason']} {time.perf_counter() - begun:.1f} s, once an hour beside the pages")
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        yield client
+    control.store.close()
+
+
+async def measure(data: Path) -> dict[str, Any]:
+    """The 95th percentile of each page's server time in ms, and the bytes of the largest."""
+    times: dict[str, list[float]] = {path: [] for path in pages()}
+    sizes = dict.fromkeys(times, 0)
+    async with visited(data) as client:
+        for number in range(ROUNDS + 1):
+            for path, own in times.items():
+                begun = time.perf_counter()
+                answer = await client.get(path)
+                took = (time.perf_counter() - begun) * 1000
+                answer.raise_for_status()
+                if number:  # the first round reads the file
+                    own.append(took)
+                sizes[path] = len(answer.content)
+            if number % 5 == 0:
+                say(f"round {number} of {ROUNDS}")
+    p95 = {path: round(sorted(own)[math.ceil(0.95 * len(own)) - 1], 1) for path, own in times.items()}
+    return {"pages": p95, "worst_ms": max(p95.values()), "bytes": max(sizes.values()), "answers": ANSWERS,
+            "votes": VOTES, "decisions": DECISIONS}  # fmt: skip
+
+
+def main() -> None:
+    """Fills the store, measures, and prints one line of JSON last."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=Path, help="folder of the store, which is used again if it is there")
+    keep = parser.parse_args().keep
+    for name in [name for name in os.environ if name.startswith("LORALOOP_")]:
+        del os.environ[name]
+    with tempfile.TemporaryDirectory(prefix="console-") as scratch:
+        data = keep or Path(scratch)
+        if not settings_at(data).store_path.exists():
+            fill(data)
+        print(json.dumps(asyncio.run(measure(data))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Actions: what people may do to a model, whoever asked by whatever way: retrain, promote, roll back, approve, reject.
+
+It owns what the ledger learns of who did it; what follows is the steps' and promotion's. It must not know HTTP.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.errors import InputError, NotReady
+from eval.promotion import Why
+from ops import views
+from ops.control import Control
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who does something, and why; both go into the ledger."""
+
+    actor: str
+    comment: str = ""
+
+
+class Actions:
+    """Everything that a person may do. Each blocks until gateways have what changed; not for an event loop."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def retrain(self, model: str, by: By) -> None:
+        """Queues a run. Raises UnknownModel, or NotReady while one is under way."""
+        self._control.promotion.route(model)
+        views.settings_of(self._control, model)
+        if not self._control.scheduler.start_run(model, "asked for", by.actor):
+            raise NotReady(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
+
+    def roll_back(self, model: str, to: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:
+        """Puts an earlier version back; none means the one that served before. Its newest data goes to quarantine."""
+        why = Why(f"Rolled back by {by.actor}.", "person", by.actor, by.comment)
+        done = self._control.promotion.roll_back(model, to, why, keep_data=keep_data)
+        return asdict(done) | {"quarantine": views.quarantined_by_last(self._control.store, model)}
+
+    def promote(self, model: str, version: int, by: By) -> dict[str, Any]:
+        """Puts a version in service past the gate."""
+        return asdict(self._control.steps.promote_by_hand(model, version, by.actor, by.comment))
+
+    def approve(self, identity: str, by: By) -> dict[str, Any]:
+        """Lets what a decision asks for happen. Raises NotReady for a decision that asks for nothing."""
+        return self._control.steps.approve(identity, by.actor, by.comment)
+
+    def reject(self, identity: str, by: By) -> dict[str, Any]:
+        """Turns away what a decision asks for; without a reason nobody would learn from it."""
+        if not by.comment:
+            raise InputError("comment: say why it is turned away.")
+        return self._control.steps.reject(identity, by.actor, by.comment)
+
+    def awaiting(self, identity: str) -> tuple[views.View, views.View]:
+        """(run, decision) that wait for approval. Raises UnknownDecision or NotReady."""
+        wanted = views.decision(self._control.store, identity)
+        run = views.awaited(self._control.store, wanted["id"])
+        if run is None:
+            raise NotReady(f"Decision {identity[:64]} waits for nobody.", hint="See: loraloop promotions")
+        return run, wanted

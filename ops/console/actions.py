@@ -1,0 +1,173 @@
+"""The pages that act: each asks first, with what will change in plain sight, and does it when told to.
+
+It owns the questions; what is done is `ops/actions.py`'s. Everything works without a script.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse
+
+from core.errors import InputError, NotReady
+from ops import views
+from ops.actions import Actions, By
+from ops.console.rendering import Pages
+from ops.console.visitors import ByVisitor, FormFields, Visitor
+from ops.control import Control
+
+LONGEST_COMMENT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a confirmation page asks: the title, the button, and one line for each thing that changes or stays."""
+
+    title: str
+    button: str
+    changes: tuple[tuple[str, str, str], ...]
+    note: str
+    back: str
+    hidden: dict[str, int]
+    decision: views.View | None = None
+    grave: bool = True
+
+
+def create_router(control: Control, pages: Pages) -> APIRouter:
+    """A page with the question at each action's URL, and the action itself where the page's form goes to."""
+    router = APIRouter()
+    actions = Actions(control)
+
+    def ask(question: Question, visitor: Visitor) -> Any:
+        return pages.render("confirm.html", q=question, visitor=visitor, longest=LONGEST_COMMENT)
+
+    @router.get("/models/{model}/rollback", include_in_schema=False)
+    def ask_roll_back(model: str, visitor: ByVisitor, to: int | None = None) -> Any:
+        return ask(_roll_back(control, model, to), visitor)
+
+    @router.post("/models/{model}/rollback", include_in_schema=False)
+    def roll_back(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
+        _still(control, model, fields)
+        actions.roll_back(model, _number(fields, "to"), _by(visitor, fields))
+        return _done(f"/models/{model}")
+
+    @router.get("/models/{model}/retrain", include_in_schema=False)
+    def ask_retrain(model: str, visitor: ByVisitor) -> Any:
+        return ask(_retrain(control, model), visitor)
+
+    @router.post("/models/{model}/retrain", include_in_schema=False)
+    def retrain(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
+        actions.retrain(model, _by(visitor, fields))
+        return _done(f"/runs?model={model}")
+
+    @router.get("/promotions/{identity}/approve", include_in_schema=False)
+    def ask_approve(identity: str, visitor: ByVisitor) -> Any:
+        return ask(_approve(control, actions, identity), visitor)
+
+    @router.post("/promotions/{identity}/approve", include_in_schema=False)
+    def approve(identity: str, fields: FormFields, visitor: ByVisitor) -> Any:
+        run, _ = actions.awaiting(identity)
+        _still(control, run["model"], fields)
+        actions.approve(identity, _by(visitor, fields))
+        return _done(f"/models/{run['model']}")
+
+    @router.get("/promotions/{identity}/reject", include_in_schema=False)
+    def ask_reject(identity: str, visitor: ByVisitor) -> Any:
+        return ask(_reject(control, actions, identity), visitor)
+
+    @router.post("/promotions/{identity}/reject", include_in_schema=False)
+    def reject(identity: str, fields: FormFields, visitor: ByVisitor) -> Any:
+        run, _ = actions.awaiting(identity)
+        actions.reject(identity, _by(visitor, fields))
+        return _done(f"/models/{run['model']}")
+
+    return router
+
+
+def _by(visitor: Visitor, fields: dict[str, str]) -> By:
+    comment = fields.get("comment", "").replace("\r\n", "\n").strip()
+    if len(comment) > LONGEST_COMMENT:
+        raise InputError(f"comment: at most {LONGEST_COMMENT} characters.", hint="Shorten it.")
+    return By(visitor.actor, comment)
+
+
+def _done(url: str) -> RedirectResponse:
+    # 303: the browser asks for the page anew, and a reload does not act again.
+    return RedirectResponse(url, 303)
+
+
+def _number(fields: dict[str, str], name: str) -> int:
+    text = fields.get(name, "")
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise InputError(f"{name}: takes the number of a version.")
+    return int(text)
+
+
+def _still(control: Control, model: str, fields: dict[str, str]) -> None:
+    """What was shown must still serve, or somebody would confirm something else than they read."""
+    if _number(fields, "champion") != control.promotion.route(model).champion:
+        raise NotReady(f"{model} has another champion than the page showed; nothing was done.", hint="Look again.")
+
+
+def _roll_back(control: Control, model: str, to: int | None) -> Question:
+    now = views.model(control, model)
+    target = now["rollback_to"] if to is None else to
+    if target is None:
+        raise NotReady(f"{model} has had no other champion.", hint="It can be retrained.")
+    control.promotion.version(model, target)
+    if target == now["champion"]:
+        raise NotReady(f"{model}@{target} is the champion already.")
+    decision = views.decision(control.store, now["decision"]) if now["decision"] else None
+    changes = (
+        ("champion", f"v{now['champion']}", f"v{target}{' (base model)' if target == 0 else ''}"),
+        ("canary", "none" if now["canary"] is None else f"v{now['canary']}, {now['share']:.0%} of users", "none"),
+        ("to roll back to", "none" if now["rollback_to"] is None else f"v{now['rollback_to']}", f"v{now['champion']}"),
+    )
+    return Question(f"Roll {model} back to v{target}?", f"Roll back to v{target}", changes,
+                    "Requests in flight finish where they are and new ones go to the other version; none is lost. "
+                    "Another rollback undoes it.", f"/models/{model}", {"champion": now["champion"], "to": target},
+                    decision)  # fmt: skip
+
+
+def _retrain(control: Control, model: str) -> Question:
+    now = views.model(control, model)
+    if now["run"]:
+        raise NotReady(f"A run of {model} is under way.", hint="See its runs.")
+    changes = (
+        ("champion", f"v{now['champion']}", f"v{now['champion']}, until a candidate passes every gate"),
+        ("new feedback", f"{now['new_feedback']}", "goes into the snapshot"),
+    )
+    return Question(f"Start a run of {model}?", "Start the run", changes,
+                    "It takes a snapshot, trains a candidate and judges it like any other.",
+                    f"/models/{model}", {}, grave=False)  # fmt: skip
+
+
+def _approve(control: Control, actions: Actions, identity: str) -> Question:
+    run, decision = actions.awaiting(identity)
+    now = views.model(control, run["model"])
+    if decision["live"].get("step") == "canary":
+        canary = (("canary", "none", f"v{run['candidate']}"), ("champion", f"v{now['champion']}", "stays meanwhile"))
+        return Question(
+            f"Let {run['model']}@{run['candidate']} begin its canary?", f"Approve v{run['candidate']}", canary,
+            "A share of users gets its answers; it is ended by itself if they are worse.",
+            f"/promotions/{decision['id']}", {"champion": now["champion"]}, decision, grave=False,
+        )  # fmt: skip
+    changes = (
+        ("champion", f"v{now['champion']}", f"v{run['candidate']}"),
+        ("to roll back to", "none" if now["rollback_to"] is None else f"v{now['rollback_to']}", f"v{now['champion']}"),
+    )
+    return Question(f"Let {run['model']}@{run['candidate']} take over?", f"Approve v{run['candidate']}", changes,
+                    "It passed its gates. A rollback undoes it.", f"/promotions/{decision['id']}",
+                    {"champion": now["champion"]}, decision, grave=False)  # fmt: skip
+
+
+def _reject(control: Control, actions: Actions, identity: str) -> Question:
+    run, decision = actions.awaiting(identity)
+    now = views.model(control, run["model"])
+    changes = (
+        ("champion", f"v{now['champion']}", f"v{now['champion']}, it stays"),
+        ("candidate", f"v{run['candidate']}", "turned away"),
+    )
+    return Question(f"Turn {run['model']}@{run['candidate']} away?", f"Reject v{run['candidate']}", changes,
+                    "It can still be put in service by hand: loraloop promote.", f"/promotions/{decision['id']}", {},
+                    decision)  # fmt: skip

@@ -1,0 +1,55 @@
+"""Labelling: the queue of answers that people should look at, and the labels that reviewers give there.
+
+It owns which answer comes next; a label goes in as any feedback does, checked by the same rules.
+"""
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse
+
+from core.errors import InputError
+from feedback.ingest import add
+from feedback.signals import parse
+from ops import views
+from ops.console import votes
+from ops.console.visitors import ByVisitor, FormFields
+from ops.control import Control
+
+# Doubt is looked for among so many of a model's newest votes, none older.
+WINDOW = 20_000
+DAYS = 14
+MOST_SKIPPED = 200
+SOURCE = "console"
+
+
+def queue(control: Control, model: str, skip: int) -> views.View:
+    """The most doubtful answer but `skip`, with what makes it so, and how many wait."""
+    labels = views.settings_of(control, model).labels
+    since = control.clock() - timedelta(days=DAYS)
+    waiting = control.store.rows("answers_in_doubt", model=model, since=since, window=WINDOW, limit=MOST_SKIPPED)
+    next_up = waiting[skip] if skip < len(waiting) else None
+    about = votes.interaction(control.store, next_up["interaction_id"]) if next_up else None
+    return {"model": model, "models": list(control.settings.models), "labels": labels,
+            "waiting": len(waiting), "more": len(waiting) == MOST_SKIPPED, "skip": skip,
+            "doubt": next_up, "about": about}  # fmt: skip
+
+
+def create_router(control: Control) -> APIRouter:
+    """Where the queue's form goes to."""
+    router = APIRouter()
+
+    @router.post("/feedback/queue", include_in_schema=False)
+    def label(model: str, fields: FormFields, visitor: ByVisitor, skip: int = 0) -> Any:
+        if fields.get("label") not in views.settings_of(control, model).labels:
+            raise InputError("label: takes one of the model's labels.")
+        signal = {
+            "interaction_id": fields.get("interaction_id"), "type": "label", "value": fields["label"],
+            "user": f"reviewer:{visitor.key_id}", "metadata": {"source": SOURCE},
+        }  # fmt: skip
+        add(control.store, parse(signal, control.clock))
+        return RedirectResponse(f"/feedback/queue?{urlencode({'model': model, 'skip': skip})}", 303)
+
+    return router

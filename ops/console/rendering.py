@@ -1,0 +1,101 @@
+"""Rendering: templates that escape everything, the formats of their numbers, and the headers of a page.
+
+It owns how things look; what is shown is made by views.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi.responses import HTMLResponse
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from ops import views
+from ops.console.assets import asset_url, stylesheet
+from ops.console.charts import kpi_over_versions, learning_curve, loss_curve, stacked_days
+from ops.console.drawing import arm_words, kpi_words
+from ops.console.pictures import (
+    OUTCOMES,
+    confidence_sequence,
+    confusion,
+    drawn_kpis,
+    durations,
+    forest,
+    gain_bar,
+    gate_plot,
+    interval_bars,
+)  # fmt: skip
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    # Within the console alone; with none at all a browser's forms would not say where they are from.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def environment(*packages: str) -> Environment:
+    """Templates that escape everything, with the console's formats; `packages` bring templates of their own."""
+    loaders = [PackageLoader(package) for package in (*packages, "ops.console")]
+    found = Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined,
+                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    found.filters.update(when=_when, number=_number, signed=_signed, thousands=_thousands, lasting=_lasting,
+                         ago=_ago, kpi_words=kpi_words, arm_words=arm_words)  # fmt: skip
+    found.globals.update(
+        words=views.WORDS, outcomes=OUTCOMES, interval_bars=interval_bars, confidence_sequence=confidence_sequence,
+        gate_plot=gate_plot, confusion=confusion, drawn_kpis=drawn_kpis, gain_bar=gain_bar, forest=forest,
+        durations=durations, kpi_over_versions=kpi_over_versions, learning_curve=learning_curve,
+        loss_curve=loss_curve, stacked_days=stacked_days, asset_url=asset_url, stylesheet=stylesheet,
+    )  # fmt: skip
+    return found
+
+
+class Pages:
+    """Renders templates to whole answers."""
+
+    def __init__(self) -> None:
+        self._templates = environment()
+
+    def render(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """A template as an answer with every header that a page needs."""
+        return HTMLResponse(self._templates.get_template(name).render(**values), status, headers=HEADERS)
+
+
+def _when(value: datetime | str | None) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _ago(value: datetime | None, now: datetime) -> str:
+    return "never" if value is None else f"{_lasting(max(0.0, (now - value).total_seconds()))} ago"
+
+
+def _lasting(seconds: float | None) -> str:
+    """Seconds in the two largest units that say something."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    hours, days = minutes // 60, minutes // 1440
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if not days else f"{days} d {hours % 24} h"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}"
+
+
+def _thousands(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"

@@ -1,0 +1,134 @@
+"""What the browser's tests share: a loop that went to its decision by itself, and Chromium before its console.
+
+Gateway, control and trainer are the real ones; the engine is the fake that ships, with answers that depend on whether
+an adapter was asked. Chromium is the system's own: `make test-browser` installs it.
+"""
+
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve.fake import VOCABULARY, FakeEngine, running
+from tests.running import Running, texts
+from tests.tiny import CUES, LABELS
+
+WAVE = 400
+DECISION_SECONDS = 180
+IMAGES = Path(__file__).parents[2] / "docs" / "img"
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+PHONE = {"width": 375, "height": 780}
+DESK = {"width": 1180, "height": 860}
+
+
+class Taught(FakeEngine):
+    """Its adapters mostly know which word stands for which label; its base model does not."""
+
+    def _logprob(self, model: str, prompt: str, token: int) -> dict[str, Any]:
+        found = super()._logprob(model, prompt, token)
+        is_known = model != self.base_name and zlib.crc32(prompt.encode()) % 6 != 0
+        if is_known and token == zlib.crc32(label_of(prompt).encode()) % VOCABULARY:
+            found["logprob"] = -0.05
+        return found
+
+
+def label_of(prompt: str) -> str:
+    """The label that a text's last cue stands for."""
+    cues = {cue: label for label, own in CUES.items() for cue in own}
+    return next((cues[word] for word in reversed(prompt.split()) if word in cues), LABELS[0])
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_base: Path) -> FakeEngine:
+    """The fake engine."""
+    base = tiny_base.name
+
+    def answer(model: str, prompt: str) -> str:
+        return LABELS[len(prompt) % 3] if model == base else label_of(prompt)
+
+    return Taught(base_name=base, answer=answer)
+
+
+@pytest.fixture(scope="session")
+def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A crowd asked and voted, a run trained and judged a candidate, and it waits for a person."""
+    common = {"labels": list(LABELS), "evaluation": {"bootstrap": 2000, "latency_items": 2}}
+    retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 1, "max_length": 64}
+    content = {
+        "base_model": str(tiny_base),
+        "models": {
+            "notes": common | {"retrain": retrain | {"min_new_feedback": 2 * WAVE},
+                               "promotion": {"mode": "approve", "canary": None}},
+            "plain": common | {"retrain": retrain | {"min_new_feedback": 1_000_000, "schedule": "0 3 * * *"}},
+        },
+    }  # fmt: skip
+    with running(engine.app()) as url:
+        stack = Running(tmp_path_factory.mktemp("browser"), content, engines=[url])
+        try:
+            stack.await_ready()
+            stack.crowd("notes", texts(WAVE, 1), labels=True)
+            stack.wait(lambda: awaiting(stack), DECISION_SECONDS, "a candidate that waits for approval")
+            yield stack
+        finally:
+            left = stack.stop()
+            assert not left, f"processes {left} outlived loraloop up"
+
+
+def awaiting(stack: Running) -> str | None:
+    """The decision that waits, if there is one; a run that ended otherwise is told at once."""
+    newest = stack.decisions("notes")[-1:]
+    assert not newest or newest[0]["verdict"] == "awaiting_approval", newest
+    return newest[0]["id"] if newest else None
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "No Chromium is installed; make test-browser does it."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A window that nobody is logged in to yet, and everything that it asked for."""
+
+    def __init__(self, chromium: Any, loop: Running, **how: Any) -> None:
+        self.loop = loop
+        self.context = chromium.new_context(base_url=loop.settings.control_url, **({"viewport": DESK} | how))
+        self.asked: list[str] = []
+        self.faults: list[str] = []
+        self.context.on("request", lambda request: self.asked.append(request.url))
+        self.page = self.context.new_page()
+        self.page.on("console", lambda said: self.faults.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+
+    def log_in(self, key: str | None = None) -> Any:
+        """Logs in with the key for ops and returns the page."""
+        self.page.goto("/login")
+        self.page.get_by_label("Ops key").fill(key or self.loop.keys["ops"])
+        self.page.keyboard.press("Enter")
+        self.page.wait_for_url("**/promotions")
+        return self.page
+
+    def picture(self, name: str, *, whole: bool = False) -> None:
+        """Keeps what is seen, or the whole page, for the docs."""
+        self.page.screenshot(path=str(IMAGES / f"console-{name}.png"), full_page=whole)
+
+
+@pytest.fixture
+def visit(chromium: Any, loop: Running) -> Iterator[Visit]:
+    """A window; at its end nothing that it asked for may have been elsewhere, and no script may have failed."""
+    made = Visit(chromium, loop)
+    yield made
+    made.context.close()
+    elsewhere = [url for url in made.asked if not url.startswith((loop.settings.control_url, "data:"))]
+    assert not elsewhere and made.asked
+    assert not [fault for fault in made.faults if "401" not in fault and "403" not in fault], made.faults

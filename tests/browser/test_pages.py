@@ -1,0 +1,176 @@
+"""The console as people use it, in Chromium; the tests run in this order, and their pictures go into the docs."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import PHONE, Visit
+from tests.running import Running
+
+pytestmark = pytest.mark.browser
+
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+PAGES = ("/login", "/promotions", "{decision}", "/models/notes", "/feedback", "/feedback/queue?model=notes",
+         "{interaction}", "/runs", "{run}", "/system", "/models/notes/retrain")  # fmt: skip
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+GRAVE = ("serious", "critical")
+
+
+def every_page(page: Any) -> list[str]:
+    """The pages, with the first link of each list for those that are about one thing."""
+    first = {}
+    for name, path, pattern in (("decision", "/promotions", "/promotions/dec"), ("run", "/runs", "/runs/run"),
+                                ("interaction", "/feedback", "/feedback/chatcmpl")):  # fmt: skip
+        page.goto(path)
+        first[name] = page.locator(f'main a[href^="{pattern}"]').first.get_attribute("href")
+    return [path.format(**first) for path in PAGES]
+
+
+def test_a_stranger_is_asked_for_a_key_and_a_wrong_one_is_refused_in_words(visit: Visit) -> None:
+    page = visit.page
+    assert page.goto("/promotions").status == 401
+    visit.picture("login")
+    page.get_by_label("Ops key").fill("llk_nobody_nothing")
+    page.get_by_role("button", name="Log in").click()
+    assert "wrong or no longer valid" in page.get_by_role("alert").inner_text()
+    page.get_by_label("Ops key").fill(visit.loop.keys["ops"])
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/promotions")
+    assert page.evaluate("document.cookie") == ""
+
+
+def test_a_decision_can_be_read_before_it_is_approved(visit: Visit) -> None:
+    page = visit.log_in()
+    page.get_by_role("link", name="notes v0 → v1").first.click()
+    text = page.inner_text("main")
+    for words in (
+        "Waits for approval",
+        "The gate",
+        "Four arms",
+        "Candidate against champion",
+        "What the candidate was made of",
+    ):
+        assert words in text, words
+    visit.picture("decision")
+
+
+def test_feedback_is_filtered_and_searched(visit: Visit) -> None:
+    page = visit.log_in()
+    page.get_by_role("link", name="Feedback", exact=True).click()
+    page.get_by_label("Kind").select_option("label")
+    page.get_by_role("button", name="Search").click()
+    rows = page.locator("tbody tr")
+    assert rows.count() == 25 and all("label: " in text for text in rows.all_inner_texts())
+    page.get_by_role("link", name="Older feedback").click()
+    assert rows.count() == 25 and "kind=label" in page.url
+    page.get_by_label("Words").fill("no such words")
+    page.keyboard.press("Enter")
+    page.get_by_text("No feedback matches").wait_for()
+
+
+def test_doubtful_answers_are_labelled_by_keyboard_alone(visit: Visit) -> None:
+    loop = visit.loop
+    answers = [
+        loop.ask("plain", f"reader-{n}", f"the film was {word}", "good") for n, word in enumerate(("lovely", "plain"))
+    ]
+    for answer in answers:
+        loop._http.post("/v1/feedback", json={"interaction_id": answer.id, "type": "thumbs", "value": False})
+    page = visit.log_in()
+
+    def waiting() -> int:
+        page.goto("/feedback/queue?model=plain")
+        found = page.locator("#waiting")
+        return int(found.inner_text().split()[0]) if found.count() else 0
+
+    loop.wait(lambda: waiting() == 2, 10, "two answers in doubt")
+    visit.picture("queue")
+    page.keyboard.press("s")
+    page.get_by_text("this is number 2").wait_for()
+    page.keyboard.press("3")
+    page.get_by_text("Nothing is left").wait_for()
+    assert waiting() == 1
+    labels = [row for row in loop.control.get("/api/feedback", model="plain") if row["type"] == "label"]
+    assert [row["n"] for row in labels] == [1]
+
+
+def test_an_approval_is_read_confirmed_and_lands_in_the_ledger(visit: Visit) -> None:
+    page = visit.log_in()
+    page.get_by_role("link", name="notes v0 → v1").first.click()
+    page.get_by_role("link", name="Approve v1").click()
+    assert re.search(r"champion\s+v0\s+v1", page.inner_text("table"))
+    visit.picture("approve")
+    page.get_by_label("Comment").fill("read by a person")
+    page.get_by_role("button", name="Approve v1").click()
+    page.wait_for_url("**/models/notes")
+    assert "v1" in page.inner_text("#serves")
+    assert visit.loop.model("notes")["champion"] == 1
+    row = next(row for row in visit.loop.decisions("notes") if row["verdict"] == "promoted")
+    assert row["actor"] == "environment-ops"
+
+
+FACTS = {"serves": "v1", "since": "UTC", "why": "read", "data": "snapshot", "replaced": "v0", "undo": "Roll back to v0"}
+
+
+def test_six_facts_are_at_most_two_clicks_from_the_front_page(visit: Visit) -> None:
+    page = visit.log_in()
+    page.get_by_role("heading", name="notes").get_by_role("link").click()  # one click
+    for fact, words in FACTS.items():
+        said = page.inner_text(f"#{fact}")
+        assert said.strip() and (words in said or fact == "why"), (fact, said)
+    visit.picture("model", whole=True)
+    page.get_by_role("link", name="The whole decision").click()  # two
+    assert "What the candidate was made of" in page.inner_text("main")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_page(chromium: Any, loop: Running, scheme: str) -> None:
+    visit = Visit(chromium, loop, color_scheme=scheme)
+    page = visit.log_in()
+    source = AXE.read_text(encoding="utf-8")
+    found = []
+    for path in every_page(page):
+        page.goto(path)
+        page.evaluate(source)
+        report = page.evaluate("rules => axe.run(document, rules)", RULES)
+        assert report["passes"], path
+        found += [(path, fault["id"], fault["nodes"][0]["html"][:160]) for fault in report["violations"]
+                  if fault["impact"] in GRAVE]  # fmt: skip
+    page.goto("/promotions")
+    visit.picture(f"promotions-{scheme}")
+    visit.context.close()
+    assert not found, found
+
+
+def test_on_a_phone_no_page_scrolls_sideways(chromium: Any, loop: Running) -> None:
+    visit = Visit(chromium, loop, viewport=PHONE, device_scale_factor=2, has_touch=True, is_mobile=True)
+    page = visit.log_in()
+    for path in every_page(page):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+    page.goto("/models/notes")
+    visit.picture("phone")
+    visit.context.close()
+
+
+def test_a_roll_back_works_without_a_script_and_by_keyboard(chromium: Any, loop: Running) -> None:
+    visit = Visit(chromium, loop, java_script_enabled=False)
+    page = visit.log_in()
+    page.get_by_role("link", name="Roll back to v0").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Comment").fill("a drill")
+    page.keyboard.press("Tab")
+    visit.picture("rollback")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/models/notes")
+    assert loop.model("notes")["champion"] == 0
+    rows = [row["verdict"] for row in loop.decisions("notes")]
+    assert rows == ["awaiting_approval", "promoted", "switched", "rolled_back", "switched"]
+    page.goto("/promotions")
+    page.get_by_label("Verdict").select_option("rolled_back")
+    page.get_by_role("button", name="Show").click()
+    listed = page.locator("ol.log > li")
+    assert listed.count() == 1 and "Rolled back" in listed.first.inner_text()
+    assert loop.control.get("/api/ledger")["ok"]
+    visit.context.close()
