@@ -32,6 +32,11 @@ def test_feedback_alone_brings_a_better_adapter_into_service(running: Running):
             break
     assert {answer.version for answer in during} == {0, 1}
     running.wait(lambda: running.decisions("notes")[-1]["verdict"] == "confirmed", 60, "the end of the holdback")
+
+    def alone() -> bool:  # the ledger's row stands a moment before gateways have the table
+        return {answer.version for answer in running.crowd("notes", texts(20, 98), labels=False)} == {1}
+
+    running.wait(alone, 10, "the new champion for everyone")
     after = running.crowd("notes", texts(120, 99), labels=False)
     assert {answer.version for answer in after} == {1}
     assert share(after) > share(before) + 0.3
