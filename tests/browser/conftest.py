@@ -61,7 +61,8 @@ def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathF
         "base_model": str(tiny_base),
         "models": {
             "notes": common | {"retrain": retrain | {"min_new_feedback": 2 * WAVE},
-                               "promotion": {"mode": "approve", "canary": None}},
+                               "promotion": {"mode": "approve", "canary": None,
+                                             "guardrails": [{"kpi": "invalid_mass", "max": 0.9}]}},
             "plain": common | {"retrain": retrain | {"min_new_feedback": 1_000_000, "schedule": "0 3 * * *"}},
         },
     }  # fmt: skip
