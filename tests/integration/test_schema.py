@@ -47,4 +47,4 @@ def test_no_request_made_from_the_document_meets_a_server_error_or_an_untold_ans
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     events = [json.loads(line) for line in report.read_text().splitlines()]
     tested = {event["ScenarioFinished"]["recorder"]["label"] for event in events if "ScenarioFinished" in event}
-    assert len(tested) == 6
+    assert len(tested) == 11
