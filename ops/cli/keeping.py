@@ -1,4 +1,4 @@
-"""Commands that keep what LoraLoop knows: backup, restore, export, import.
+"""Commands that keep what LoraLoop knows: backup, restore.
 
 It owns files on the person's side; control alone reads and writes its store.
 """

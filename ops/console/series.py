@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from eval.intervals import wilson
 from ops.console.drawing import (
     ACCENT,
     INK,
@@ -37,7 +38,6 @@ Plain = Mapping[str, Any]
 LEFT, RIGHT, TOP, BOTTOM = 42.0, 328.0, 24.0, 208.0
 MOST_POINTS = 200
 MOST_DOTS = 30
-Z = 1.959964
 # The verdict of a look, in the canary's own words.
 LOOKS = {"pass": "promotes", "fail": "rolls back", "inconclusive": "ends inconclusive", "wait": "goes on"}
 STROKES = ((MUTED, "6 4"), (ACCENT, "none"), (OPEN, "2 3"), (INK, "8 3 2 3"))
@@ -110,14 +110,6 @@ def _last_look(look: Plain) -> str:
     width = finite(body["half_width"])
     band = "no band yet" if width is None else f"± {number(width)}"
     return f"Last look: {number(body['difference'], sign=True)} {band}; {LOOKS.get(look['verdict'], look['verdict'])}."
-
-
-def wilson(approved: int, rated: int) -> tuple[float, float]:
-    """The 95 % interval of a rate (Wilson 1927); it stays within 0 and 1, also of few votes."""
-    rate, spread = approved / rated, Z * Z / rated
-    middle = (rate + spread / 2) / (1 + spread)
-    half = Z * math.sqrt(rate * (1 - rate) / rated + spread / (4 * rated)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def approval(points: Sequence[Plain], switch_s: float | None) -> Markup:

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
+from eval.intervals import wilson
 from ops.console import pictures
 from ops.console.drawing import Scale, tick_words, ticks
-from ops.console.series import MOST_POINTS, wilson
+from ops.console.series import MOST_POINTS
 
 EVIL = '<script>alert("x")</script>&\x00'
 MEASURE = {"value": 0.7, "low": 0.65, "high": 0.74}
