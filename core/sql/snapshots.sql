@@ -20,8 +20,8 @@ SELECT f.id, coalesce(f.user_id, '') AS voter,
         WHERE b.state <> 'released'
     ) AS quarantined
 FROM feedback f
-JOIN interactions c ON c.id = f.value->>'chosen' AND c.model = $model
-JOIN interactions r ON r.id = f.value->>'rejected' AND r.model = $model
+JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen') AND c.model = $model
+JOIN interactions r ON r.id = json_extract_string(f.value, '$.rejected') AND r.model = $model
 WHERE f.type = 'preference' AND f.revoked_at IS NULL
 ORDER BY f.time, f.id
 
