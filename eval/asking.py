@@ -223,12 +223,12 @@ class Asker:
         batch.clear()
 
 
-def put(client: VllmClient, question: Question) -> Answer:
-    """Asks the engine, whatever was answered before."""
+def put(client: VllmClient, question: Question, salt: str | None = None) -> Answer:
+    """Asks the engine, whatever was answered before; a salt keeps what was asked without it out of the prefix cache."""
     if question.tokens:
-        scores = client.score(question.engine_name, question.prompt, question.tokens, question.begun)
+        scores = client.score(question.engine_name, question.prompt, question.tokens, question.begun, salt=salt)
         return Answer(scores.prompt_tokens, scores.logprobs)
     written = client.write(
-        question.engine_name, question.prompt, max_tokens=question.max_tokens, stop=question.stop
+        question.engine_name, question.prompt, max_tokens=question.max_tokens, stop=question.stop, salt=salt
     )  # fmt: skip
     return Answer(written.prompt_tokens, text=written.text, tokens=written.tokens)
