@@ -230,17 +230,17 @@ class Asker:
         batch.clear()
 
 
-def put(client: VllmClient, question: Question) -> Answer:
-    """Asks the engine, whatever was answered before."""
+def put(client: VllmClient, question: Question, salt: str | None = None) -> Answer:
+    """Asks the engine, whatever was answered before; a salt keeps what was asked without it out of the prefix cache."""
     name, prompt = question.engine_name, question.prompt
     if question.tokens:
-        scores = client.score(name, prompt, question.tokens, question.begun)
+        scores = client.score(name, prompt, question.tokens, question.begun, salt=salt)
         return Answer(scores.prompt_tokens, scores.logprobs)
     if question.said:
         scores = client.follow(name, prompt, question.said)
         return Answer(scores.prompt_tokens, scores.logprobs)
     if question.seed is None:
-        written = client.write(name, prompt, max_tokens=question.max_tokens, stop=question.stop)
+        written = client.write(name, prompt, max_tokens=question.max_tokens, stop=question.stop, salt=salt)
     else:
         written = client.sample(name, prompt, max_tokens=question.max_tokens, seed=question.seed)
     return Answer(written.prompt_tokens, text=written.text, tokens=written.tokens, ids=written.ids)

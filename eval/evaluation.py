@@ -36,6 +36,8 @@ from serve.vllm import VllmClient
 
 DEV_ITEMS = 200
 WIN_RATE = "judge_win_rate"
+# Answers of both versions that may be cut before their lengths say nothing any more.
+MOST_CUT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,10 +236,20 @@ def _measured(
 
 def suite_evidence(probed: Probed, settings: ModelSettings) -> SuiteEvidence:
     """What a gate is given of a suite."""
-    if probed.missing:
-        return SuiteEvidence(probed.suite.kpi, 0, {}, missing=probed.missing)
+    missing = probed.missing or _blind(probed)
+    if missing:
+        return SuiteEvidence(probed.suite.kpi, 0, {}, missing=missing)
     return suite(probed.suite.kpi, probed.outcomes, level=settings.promotion.alpha,
                  resamples=settings.evaluation.bootstrap, seed=settings.retrain.seed)  # fmt: skip
+
+
+def _blind(probed: Probed) -> str:
+    """Why lengths would look alike whatever they are; empty where they would not."""
+    shares = [probed.cut[arm] for arm in ("champion", "candidate") if arm in probed.cut]
+    if probed.suite.measure != "length" or len(shares) < 2 or min(shares) <= MOST_CUT:
+        return ""
+    return (f"at least {min(shares):.0%} of both versions' answers to {probed.suite.name} were cut, so that a change "
+            "in length would not show; raise its max_tokens, or waive it")  # fmt: skip
 
 
 def _training_seconds(store: Store, run_id: str) -> float | None:

@@ -97,11 +97,12 @@ class VllmClient:
         """The id of the first token of a text that stands where an answer begins."""
         return self.tokens(model, text)[0]
 
-    def score(self, model: str, prompt: Prompt, token_ids: Sequence[int], begun: str = "") -> Scores:
+    def score(self, model: str, prompt: Prompt, token_ids: Sequence[int], begun: str = "", *,
+              salt: str | None = None) -> Scores:  # fmt: skip
         """One greedy token, with the log-probabilities that each given token had in its place.
 
-        `begun` is how the answer begins that the token goes on with. A token that the engine has no score of
-        gets minus infinity.
+        `begun` is how the answer begins that the token goes on with; prompts of another `salt` lend no prefix. A
+        token that the engine has no score of gets minus infinity.
         """
         asked: dict[str, Any] = {
             "max_tokens": 1,
@@ -109,7 +110,7 @@ class VllmClient:
             "logprob_token_ids": list(token_ids),
             "return_tokens_as_token_ids": True,
         }
-        data = self._answer(model, prompt, begun, asked)
+        data = self._answer(model, prompt, begun, asked, salt)
         listed = data["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         found = {int(entry["token"].removeprefix("token_id:")): float(entry["logprob"]) for entry in listed}
         if not found.keys() & set(token_ids):
@@ -120,10 +121,11 @@ class VllmClient:
         values = (found.get(token, -math.inf) for token in token_ids)
         return Scores(tuple(v if v > UNSCORED else -math.inf for v in values), data["usage"]["prompt_tokens"])
 
-    def write(self, model: str, prompt: Prompt, *, max_tokens: int, stop: Sequence[str] = ()) -> Written:
+    def write(self, model: str, prompt: Prompt, *, max_tokens: int, stop: Sequence[str] = (),
+              salt: str | None = None) -> Written:  # fmt: skip
         """The greedy answer in words; it ends after any text of `stop`."""
         asked = {"max_tokens": max_tokens, "stop": list(stop), "include_stop_str_in_output": True}
-        data = self._answer(model, prompt, "", asked)
+        data = self._answer(model, prompt, "", asked, salt)
         usage = data["usage"]
         text = data["choices"][0]["message"]["content"] or ""
         return Written(text, usage["completion_tokens"], usage["prompt_tokens"])
@@ -131,7 +133,7 @@ class VllmClient:
     def sample(self, model: str, prompt: Prompt, *, max_tokens: int, seed: int) -> Written:
         """An answer drawn from the whole of the model's distribution, with its tokens."""
         asked = {"max_tokens": max_tokens, "seed": seed, "return_token_ids": True, **WHOLE}
-        data = self._answer(model, prompt, "", asked)
+        data = self._answer(model, prompt, "", asked, None)
         choice, usage = data["choices"][0], data["usage"]
         if choice.get("token_ids") is None:
             raise EngineError(f"The engine at {self.url} left out the tokens of its answer.", hint=UNSUPPORTED)
@@ -147,6 +149,8 @@ class VllmClient:
         spelled = self._json("POST", "/tokenize", {"model": model, **asked})
         # vLLM writes a token behind whatever it scores.
         room = max(0, spelled["max_model_len"] - len(spelled["tokens"]) - 1)
+        if not room:
+            return Scores((), len(spelled["tokens"]))
         whole = [*spelled["tokens"], *answer[:room]]
         body = {"model": model, "prompt": whole, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0,
                 "priority": EVALUATION_PRIORITY}  # fmt: skip
@@ -157,8 +161,10 @@ class VllmClient:
         values = (float(entry[str(token)]["logprob"]) for token, entry in behind)
         return Scores(tuple(v if v > UNSCORED else -math.inf for v in values), len(spelled["tokens"]))
 
-    def _answer(self, model: str, prompt: Prompt, begun: str, asked: dict[str, Any]) -> Any:
+    def _answer(self, model: str, prompt: Prompt, begun: str, asked: dict[str, Any], salt: str | None) -> Any:
         body = {"model": model, "temperature": 0, "priority": EVALUATION_PRIORITY, **asked}
+        if salt:
+            body["cache_salt"] = salt
         match prompt:
             case Chat():
                 body["messages"] = prompt.as_openai()

@@ -65,6 +65,7 @@ def test_an_answer_that_does_not_fit_is_read_as_far_as_it_does() -> None:
     long = Text(" ".join(["x"] * (CONTEXT - 3)))
     answer = client.tokens("base", "a a b b")
     assert client.follow("base", long, answer).logprobs == (-1.0, -1.0)
+    assert client.follow("base", Text(long.text + " x x x"), answer).logprobs == ()
 
 
 def test_a_token_without_a_chance_is_minus_infinity_and_not_a_small_number() -> None:
