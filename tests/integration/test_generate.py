@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from core.errors import NotReady
 from core.prompts import Chat
 from eval.asking import BATCH
 from serve.vllm import VllmClient
@@ -58,14 +59,15 @@ def heard(running: Running, kind: str) -> int:
 
 
 def evaluating(running: Running) -> dict[str, Any] | None:
-    return next((row for row in running.control.get("/api/runs", model="replies") if row["state"] == "evaluating"), None)
+    found = running.control.get("/api/runs", model="replies")
+    return next((row for row in found if row["state"] == "evaluating"), None)
 
 
 def decided(running: Running) -> list[dict[str, Any]]:
     """The rows of the run, once it is over; none while control is away."""
     try:
         found = [row for row in running.decisions("replies") if row["run_id"]]
-    except httpx.HTTPError:
+    except NotReady:
         return []
     return found if any(row["verdict"] == "switched" for row in found) or len(found) == 1 else []
 
