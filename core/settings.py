@@ -31,7 +31,7 @@ from core.errors import SettingsError
 from core.records import Verdict
 
 LabelKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
-TextKpi = Literal["exact_match", "token_f1", "chrf"]
+TextKpi = Literal["exact_match", "token_f1", "chrf", "preference_accuracy"]
 PrimaryKpi = Literal[LabelKpi, TextKpi]
 # What a candidate of a model that generates must win on where the configuration names nothing.
 GENERATE_PRIMARY = "token_f1"

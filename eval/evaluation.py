@@ -15,9 +15,9 @@ from core.basemodel import BaseModel, fingerprint
 from core.errors import NotReady
 from core.prompts import subject
 from core.records import Version
-from core.settings import ModelSettings
+from core.settings import GENERATE_PRIMARY, ModelSettings
 from core.store import Store
-from eval import classic, generation, kpis
+from eval import classic, generation, kpis, unreferenced
 from eval.arms import Arm, Item, Retriever, prompted
 from eval.asking import Answers, Asker, Progress
 from eval.evidence import Evidence, Measure, SuiteEvidence, measure, suite, user_numbers
@@ -136,14 +136,18 @@ def evaluate(store: Store, client: VllmClient, *, base: BaseModel, model: str, s
         for one in suites
     ]
     found = {one.suite.kpi: suite_evidence(one, settings) for one in probed}
+    more = unreferenced.measured(asked, base.name, arms, store=store, model=model, settings=settings,
+                                 snapshot=snapshot, holdout=holdout, use=use, progress=progress)  # fmt: skip
+    found |= more.suites
     if judge:
         judged = _compared(judge, rows, written, settings, progress)
         found[WIN_RATE] = _win_rate(judged, rows, settings)
         ours = evidence.arms["candidate"] | _about(judged)
         evidence = replace(evidence, arms=evidence.arms | {"candidate": ours})
     evidence = replace(evidence, holdout=holdout, champion_is_base=champion.path is None, suites=found)
-    result = Result(evidence, _classic(snapshot, rows, settings), against.base_prompt,
-                    worth(evidence, settings.promotion.primary.kpi, _training_seconds(store, run_id)))  # fmt: skip
+    whole = more.joined(evidence)
+    result = Result(whole, _classic(snapshot, rows, settings), against.base_prompt,
+                    worth(whole, settings.promotion.primary.kpi, _training_seconds(store, run_id)))  # fmt: skip
     versions = {"base": 0, "rag": 0, "champion": champion.version, "candidate": candidate.version}
     keep(store, run_id, model, f"holdout {holdout}", evidence.n, evidence.users,
          evidence.arms | {"tfidf_logreg": result.classic}, versions)  # fmt: skip
@@ -190,7 +194,10 @@ def _opponents(asked: Asker, base_name: str, champion: Version, snapshot: Snapsh
 
 
 def _best_prompt(asked: Asker, base_name: str, snapshot: Snapshot, settings: ModelSettings) -> str:
-    """The base prompt with the best primary KPI on dev; an empty text means the app's own."""
+    """The base prompt with the best primary KPI on dev; an empty text means the app's own.
+
+    Where the primary is none of the answers' themselves, token F1 is in its place.
+    """
     choices = ["", *settings.baselines.prompts]
     rows = snapshot.of("dev")[:DEV_ITEMS]
     if len(choices) == 1 or not rows:
@@ -201,6 +208,7 @@ def _best_prompt(asked: Asker, base_name: str, snapshot: Snapshot, settings: Mod
     )
     found, _ = _measured(asked, base_name, arms, rows, quick, use=1)
     kpi = settings.promotion.primary.kpi
+    kpi = kpi if kpi in found.arms[arms[0].name] else GENERATE_PRIMARY
     return choices[int(np.nanargmax([found.arms[arm.name][kpi].value for arm in arms]))]
 
 
@@ -269,7 +277,8 @@ def classic_scores(snapshot: Snapshot, items: Sequence[Item], settings: ModelSet
 def keep_suite(store: Store, run_id: str, model: str, name: str, found: SuiteEvidence,
                versions: dict[str, int]) -> None:  # fmt: skip
     """Writes a suite's KPI down for each arm."""
-    keep(store, run_id, model, name, found.n, found.n, {arm: {found.kpi: m} for arm, m in found.arms.items()}, versions)
+    arms = {arm: {found.kpi: measured} for arm, measured in found.arms.items()}
+    keep(store, run_id, model, name, found.n, found.users or found.n, arms, versions)
 
 
 def keep(store: Store, run_id: str, model: str, name: str, n: int, users: int,

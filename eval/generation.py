@@ -13,7 +13,7 @@ from core.prompts import Prompt
 from eval import kpis
 from eval.arms import Arm
 from eval.asking import Asker, Progress, Question
-from eval.evidence import Difference, Evidence, Measure
+from eval.evidence import Difference, Evidence, Measure, difference, latency
 from eval.kpis import Floats, Ints
 from eval.texts import REFERENCE
 from eval.timing import times
@@ -73,11 +73,7 @@ def measure(users: Ints, arms: Mapping[str, Written], *, primary: str, primary_l
         for kpi, worth in ours.worth.items():
             at = primary_level if kpi == primary else level
             differences[kpi] = {
-                arm: Difference(
-                    float((worth - other.worth[kpi]).mean()),
-                    *kpis.bounds(samples["candidate"][kpi] - samples[arm][kpi], at),
-                    at,
-                )
+                arm: difference(worth, other.worth[kpi], weights, at)
                 for arm, other in arms.items()
                 if arm != "candidate"
             }
@@ -88,6 +84,7 @@ def measure(users: Ints, arms: Mapping[str, Written], *, primary: str, primary_l
         differences=differences,
         confusion={},
         holdout_use=holdout_use,
+        relative=latency({arm: found.latency_ms for arm, found in arms.items()}, level, resamples, seed),
     )
 
 

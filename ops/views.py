@@ -112,18 +112,19 @@ def summary(row: View) -> View:
 
 
 def primary(evidence: View) -> View | None:
-    """The primary KPI of champion and candidate with the difference's bounds."""
-    if "primary" not in evidence:
+    """The primary KPI of champion and candidate with the difference's bounds; None where it was not measured."""
+    kpi = evidence.get("primary")
+    if kpi is None or kpi not in evidence["differences"]:
         return None
-    kpi = evidence["primary"]
+    counted = evidence.get("suites", {}).get(kpi, evidence)
     return {
         "kpi": kpi,
         "champion": evidence["arms"]["champion"][kpi],
         "candidate": evidence["arms"]["candidate"][kpi],
         "difference": evidence["differences"][kpi]["champion"],
         "wanted": _wanted(evidence, kpi),
-        "n": evidence["n"],
-        "users": evidence["users"],
+        "n": counted["n"],
+        "users": counted["users"],
     }
 
 

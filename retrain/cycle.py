@@ -179,7 +179,9 @@ class Cycle:
     def _judge(self, settings: ModelSettings) -> Judge | None:
         key = self.settings.keys.judge
         asked = settings.evaluation.judge
-        return Judge(asked, key.get_secret_value() if key else None) if asked else None
+        if asked is None:
+            return None
+        return Judge(asked, key.get_secret_value() if key else None, store=self.store, clock=self.clock)
 
     def with_engine(self, candidate: Version, work: Callable[[VllmClient], Found]) -> Found:
         """Work that keeps what it has when an engine goes away, and goes on once that is back."""

@@ -200,6 +200,7 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
         ({"task": "generate", "labels": ["a", "b"]}, "models.m.labels: a model that generates has none"),
         ({"task": "generate", "promotion": {"primary": {"kpi": "macro_f1"}}}, "macro_f1 is no KPI of task generate"),
         ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "chrf"}}}, "chrf is no KPI of task classify"),
+        ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "preference_accuracy"}}}, "no KPI of task classify"),
         ({"labels": ["a", "b"], "evaluation": {"judge": {"url": "http://j/v1", "model": "j"}}}, "evaluation.judge"),
         ({"task": "generate", "evaluation": {"judge": {"url": "ftp://j", "model": "j"}}}, "judge.url"),
     ],
