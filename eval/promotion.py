@@ -194,12 +194,12 @@ class Promotion:
         after = replace(route, champion=version, canary=None, share=0.0, previous=route.champion, holdback=holdback)
         return self._change(route, after, Verdict.PROMOTED, version, why, also)
 
-    def end_holdback(self, model: str, why: Why) -> None:
-        """The champion serves everyone: the version before is held back no longer."""
+    def end_holdback(self, model: str, verdict: Verdict, why: Why) -> None:
+        """The champion serves everyone: the version before is held back no longer. `verdict` says if that proves it."""
         route = self.route(model)
         if not route.holdback:
             raise Conflict(f"Nothing is held back beside {model}@{route.champion} any more.")
-        self._change(route, replace(route, holdback=0.0), Verdict.CONFIRMED, route.champion, why)
+        self._change(route, replace(route, holdback=0.0), verdict, route.champion, why)
 
     def roll_back(self, model: str, to: int | None, why: Why, *, keep_data: bool = False) -> Switch:
         """Puts an earlier version back, by default the one that served before.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.store import Store
-from eval.canary import ArmCounts
+from eval.live import ArmCounts
 from eval.watch import count
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -1,7 +1,9 @@
 """Facts about what happens around a verdict: limits, approvals, holdbacks, quarantine, and crashes between steps."""
 
 import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,10 @@ from core.store import Store
 from core.wire import encode
 from eval import promotion as promotions
 from eval import review
-from eval.canary import ArmCounts, Plan
 from eval.holdback import look_back
 from eval.judgement import Outcome
 from eval.limits import Change, History, holding
+from eval.live import ArmCounts, Plan
 from eval.promotion import Promotion, Why
 from eval.steps import Steps
 from eval.watch import Watch
@@ -247,7 +249,14 @@ NEW = ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 0)
         (NEW, True, Outcome.PASS, "upper bound"),
         (ArmCounts(1800, 3600, -0.2, 0.4, 0.9, 0.1, 0), False, Outcome.FAIL, "Live score -0.400"),
         (ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 300), True, Outcome.FAIL, "300 of 1800"),
-        (ArmCounts(900, 3600, -0.2, 0.4, 0.9, 0.1, 300), False, Outcome.WAIT, "Nothing can be concluded"),
+        (ArmCounts(900, 3600, -0.2, 0.4, 0.9, 0.1, 0), True, Outcome.FAIL, "Live score -0.400"),
+        (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 300), True, Outcome.FAIL, "300 of 900"),
+        (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 0), False, Outcome.INCONCLUSIVE, "Nothing can be concluded"),
+        (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 0), True, Outcome.INCONCLUSIVE, "planned share 0.9"),
+        (replace(NEW, score_mean=math.nan), True, Outcome.INCONCLUSIVE, "no numbers"),
+        (replace(NEW, strayed=900), True, Outcome.FAIL, "900 of 1800 new champion's users"),
+        # Half as many vote, as happy as ever; the raw score is half of what it was.
+        (replace(NEW, score_mean=0.1, rate_mean=0.45), True, Outcome.PASS, "Live score +0.000"),
     ],
 )
 def test_a_holdback_looks_for_harm_alone(new: ArmCounts, over: bool, outcome: Outcome, says: str):
