@@ -27,10 +27,11 @@ from eval.promotion import Promotion, Why
 from eval.record import kpi_rows, plain_checks
 from eval.steps import Steps
 from feedback.snapshot import SAYS, Snapshot, reopened, take
-from retrain.artifact import adopt
+from retrain.artifact import placed
 from retrain.job import Job, Step
 from retrain.objective import choose
 from retrain.trainer import Trainer
+from serve.adapters import preflight
 from serve.reconciler import Reconciler
 from serve.vllm import VllmClient
 
@@ -156,12 +157,11 @@ class Cycle:
         )  # fmt: skip
 
     def _register(self, run: Run, trained: Path) -> Version:
-        # An import takes numbers too: whoever writes has the next one to himself.
-        with self.store.transaction() as transaction:
-            candidate = adopt(
-                self.store, trained, model=run.model, run_id=run.id, adapters=self.settings.adapters,
-                base=self.base.path, max_rank=self.settings.engine.max_lora_rank,
-            )  # fmt: skip
+        checked = preflight(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
+        with (
+            self.store.transaction() as transaction,
+            placed(transaction, checked, model=run.model, run_id=run.id, adapters=self.settings.adapters) as candidate,
+        ):
             self.promotion.add_version(transaction, candidate)
             transaction.run("run_candidate", id=run.id, candidate=candidate.version)
         return candidate

@@ -73,7 +73,8 @@ class House:
                 user=identity, conversation=None, endpoint="chat", request=None, answer="a", finish_reason="stop",
                 status=200, latency_ms=5, ttft_ms=None, prompt_tokens=1, completion_tokens=1, streamed=False,
             )  # fmt: skip
-            data += frame(encode(asked)) + frame(encode(Feedback(f"f{identity}", self.now, identity, None, "thumbs", good)))
+            vote = Feedback(f"f{identity}", self.now, identity, None, "thumbs", good)
+            data += frame(encode(asked)) + frame(encode(vote))
         ingest(self.store, f"{model}-{version}", 1, 0, data)
 
     def ledger(self, model: str) -> list[tuple[str, str | None]]:

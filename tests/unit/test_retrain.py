@@ -1,6 +1,7 @@
 """Facts about cycles: when they start, what they refuse, and what the ledger learns of each end."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 
 from core.basemodel import BaseModel
-from core.errors import EngineDown, SettingsError, TrainingFailed
-from core.records import Feedback, Interaction, Version
+from core.errors import Conflict, EngineDown, SettingsError, TrainingFailed
+from core.records import Feedback, Interaction
 from core.settings import RetrainSettings, Settings, build
 from core.spool import frame
 from core.store import Store
@@ -30,6 +31,7 @@ from retrain.objective import choose
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
 from retrain.triggers import due
+from serve.adapters import Adapter
 from serve.fake import FakeEngines
 from serve.reconciler import EngineState
 from serve.switchboard import Switchboard
@@ -96,6 +98,11 @@ class StubReconciler:
         return [EngineState("http://engine", True, (), ())]
 
 
+def checked(trained: Path, **_: Any) -> Adapter:
+    """The empty folder of `StubTrainer` as if it had passed preflight."""
+    return Adapter(trained, "x", 8, 1, 8.0, ())
+
+
 def result(gain: float) -> Result:
     arm = {kpi: Measure(0.7, 0.6, 0.8) for kpi in ("accuracy", "macro_f1")}
     difference = Difference(gain, gain - 0.02, gain + 0.02, 0.03)
@@ -128,10 +135,7 @@ def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., C
                           clock=lambda: NOW)  # fmt: skip
     promotion.adopt(["reviews"])
 
-    def adopted(_: Store, trained: Path, **about: Any) -> Version:
-        return Version("reviews", 1, "reviews@1.x", str(trained), "x", 8, about["run_id"])
-
-    monkeypatch.setattr(cycles, "adopt", adopted)
+    monkeypatch.setattr(cycles, "preflight", checked)
 
     def made(trainer: Any = None, gain: float = 0.1, changed: Settings = settings) -> Cycle:
         monkeypatch.setattr(cycles, "evaluate", lambda *_, **__: result(gain))
@@ -177,6 +181,35 @@ def test_a_winner_is_promoted_with_its_lineage(make: Callable[..., Cycle]):
     assert sealed["lineage"]["training"]["seed"] == 0
     assert sum(sealed["lineage"]["rows"].values()) == 60
     assert sealed["evidence"]["gate"][0]["outcome"] == "pass"
+
+
+def test_others_write_while_a_trained_adapter_is_checked(make: Callable[..., Cycle], monkeypatch: pytest.MonkeyPatch):
+    cycle, written = make(), []
+
+    def reads_every_tensor(trained: Path, **about: Any) -> Adapter:
+        vote(cycle.store, 5, "before")
+        writer = threading.Thread(target=lambda: (vote(cycle.store, 5, "meanwhile"), written.append(1)), daemon=True)
+        writer.start()
+        writer.join(10)
+        return checked(trained, **about)
+
+    vote(cycle.store, 60)
+    monkeypatch.setattr(cycles, "preflight", reads_every_tensor)
+    run = cycle.run("reviews", "test")
+    assert written == [1] and state(cycle, run) == "finished"
+
+
+def test_a_candidate_whose_rows_fail_leaves_no_folder(make: Callable[..., Cycle], settings: Settings,
+                                                      monkeypatch: pytest.MonkeyPatch):  # fmt: skip
+    cycle = make()
+    vote(cycle.store, 60)
+
+    def fails(*_: Any) -> None:
+        raise Conflict("Somebody was first.")
+
+    monkeypatch.setattr(cycle.promotion, "add_version", fails)
+    run = cycle.run("reviews", "test")
+    assert state(cycle, run) == "failed" and list(settings.adapters.iterdir()) == []
 
 
 def test_a_loser_is_kept_out_with_the_reason(make: Callable[..., Cycle]):
