@@ -87,9 +87,17 @@ class Promotion:
         self.base_name = base_name
         self.clock = clock
         self._publishing = threading.Lock()
+        self._models: frozenset[str] = frozenset()
 
     def adopt(self, models: list[str]) -> None:
-        """Gives every configured model its version 0 and a route, where it has none yet; publishes."""
+        """Gives every configured model its version 0 and a route, where it has none yet; publishes.
+
+        Models that are not among them are served no more, and what is open of them ends.
+        """
+        self._models = frozenset(models)
+        for row in self.store.rows("routes_current"):
+            if row["model"] not in self._models:
+                self._retire(Route(**row))
         for model in models:
             if self.store.row("route_current", model=model):
                 continue
@@ -127,6 +135,9 @@ class Promotion:
         if row is None:
             raise UnknownVersion(f"There is no version {model}@{number}.", hint=f"See: loraloop versions {model}")
         found = Version(**row)
+        return self._named(found)
+
+    def _named(self, found: Version) -> Version:
         return found if found.path else replace(found, engine_name=self.base_name)
 
     def table(self, engines: dict[str, tuple[str, ...]]) -> RoutingTable:
@@ -137,8 +148,7 @@ class Promotion:
             if version.engine_name in held:
                 loaded.setdefault(version.model, []).append(Target(version.version, version.engine_name))
         models = {}
-        for row in self.store.rows("routes_current"):
-            route = Route(**row)
+        for route in (Route(**row) for row in self.store.rows("routes_current") if row["model"] in self._models):
             canary = None if route.canary is None else self._target(route.model, route.canary)
             held = self._target(route.model, route.previous) if route.holdback and route.previous is not None else None
             models[route.model] = ModelRoute(
@@ -156,8 +166,8 @@ class Promotion:
 
     def wanted(self) -> list[Version]:
         """Every version that engines must hold: serving, to roll back to, or under evaluation."""
-        rows = self.store.rows("versions_wanted")
-        return [self.version(row["model"], row["version"]) for row in rows]
+        rows = self.store.rows("versions_wanted", models=sorted(self._models))
+        return [self._named(Version(**row)) for row in rows]
 
     def start_canary(self, model: str, candidate: int, share: float, why: Why, also: Also, over: int) -> None:
         """Lets a candidate serve a fixed share of users. A new salt draws the users afresh.
@@ -291,6 +301,27 @@ class Promotion:
                 transaction, self._decision(before.model, after.champion, run["candidate"], Verdict.WITHDRAWN, about)
             )
             transaction.run("run_state", id=run["id"], state="finished", time=now, reason=reason)
+
+    def _retire(self, route: Route) -> None:
+        """Ends what is open of a model that the settings have no more. Engines are not asked: they need not hold it."""
+        now, reason = self.clock(), f"{route.model} is no longer in the settings: it is served no more."
+        held = self.store.row("holdback_of", model=route.model)
+        runs = self.store.rows("runs_before_a_switch", model=route.model)
+        ended = [(run["id"], run["candidate"]) for run in runs]
+        if held:
+            ended.append((held["run_id"], held["promoted"]))
+        if not ended and route.canary is None and not route.holdback:
+            return
+        with self.store.transaction() as transaction:
+            for run, version in ended:
+                why = Why(reason, "settings", "control", run_id=run)
+                append(transaction, self._decision(route.model, route.champion, version, Verdict.WITHDRAWN, why))
+            for run in runs:
+                transaction.run("run_state", id=run["id"], state="finished", time=now, reason=reason)
+            transaction.run("canary_close_of", model=route.model, time=now)
+            transaction.run("holdback_close", model=route.model, time=now)
+            self._write(transaction, replace(route, rev=route.rev + 1, canary=None, share=0.0, holdback=0.0), None)
+        log.warning("%s", reason)
 
     def _write(self, transaction: Transaction, route: Route, decision_id: str | None) -> None:
         transaction.run(

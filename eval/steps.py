@@ -132,13 +132,12 @@ class Steps:
         why = Why(f"Put in service by {actor}, past the gate.", "person", actor, comment, live=live)
         return self.promotion.promote(model, version, why)
 
-    def lapse(self) -> None:
+    def lapse(self, waiting: dict[str, Any]) -> None:
         """Withdraws what nobody approved in time."""
-        for row in self.store.rows("approvals_open"):
-            hours = self._settings(row["model"]).approval_hours
-            if self.clock() >= row["time"] + timedelta(hours=hours):
-                why = Why(f"Nobody approved it within {hours:g} h.", "approval", run_id=row["run_id"])
-                self._turn_away(row["model"], row["candidate"], Verdict.WITHDRAWN, why)
+        hours = self._settings(waiting["model"]).approval_hours
+        if self.clock() >= waiting["time"] + timedelta(hours=hours):
+            why = Why(f"Nobody approved it within {hours:g} h.", "approval", run_id=waiting["run_id"])
+            self._turn_away(waiting["model"], waiting["candidate"], Verdict.WITHDRAWN, why)
 
     def _settings(self, model: str) -> PromotionSettings:
         return self.models[model].promotion

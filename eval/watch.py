@@ -69,13 +69,16 @@ class Watch:
             self._try(self._look_at_canary, canary)
         for held in self.store.rows("holdbacks_open"):
             self._try(self._look_at_holdback, held)
-        self.steps.lapse()
+        for waiting in self.store.rows("approvals_open"):
+            self._try(self.steps.lapse, waiting)
 
     def _try(self, work: Callable[[dict[str, Any]], None], row: dict[str, Any]) -> None:
         try:
             work(row)
         except LoraLoopError as error:
             log.error("%s, run %s: %s", row["model"], row["run_id"], error)
+        except Exception:  # whatever one row meets, the harm of the others is still looked for
+            log.exception("%s, run %s", row["model"], row["run_id"])
 
     def _look_at_canary(self, canary: dict[str, Any]) -> None:
         settings = self.models[canary["model"]].promotion.canary

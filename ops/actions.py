@@ -1,15 +1,18 @@
-"""Actions: what people may do to a model, whoever asked by whatever way: retrain, promote, roll back, approve, reject.
+"""Actions: what people may do to a model, whichever way they asked: retrain, evaluate, promote, roll back, approve.
 
 It owns what the ledger learns of who did it; what follows is the steps' and promotion's. It must not know HTTP.
 """
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from core.errors import InputError, NotReady
 from eval.promotion import Why
 from ops import views
 from ops.control import Control
+from retrain import measuring
+from retrain.measuring import Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,16 @@ class Actions:
         """Queues a run. Raises UnknownModel, or NotReady while one is under way."""
         self._control.promotion.route(model)
         views.settings_of(self._control, model)
-        if not self._control.scheduler.start_run(model, "asked for", by.actor):
-            raise NotReady(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
+        self._control.scheduler.start_run(model, "asked for", by.actor, by.comment)
+
+    def evaluate(self, model: str, version: int | None, suites: list[str], by: By) -> Wanted:
+        """Queues suites of a version, none: the champion. Raises UnknownModel, or NotReady while a run is under way."""
+        views.settings_of(self._control, model)
+        cycle = self._control.scheduler.cycle
+        with self._control.scheduler.room(model) as queue:
+            wanted = measuring.prepare(cycle, model, version, suites, by.actor, by.comment)
+            queue(partial(measuring.measure, cycle, wanted))
+        return wanted
 
     def roll_back(self, model: str, to: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:
         """Puts an earlier version back; none means the one that served before. Its newest data goes to quarantine."""

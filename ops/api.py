@@ -3,19 +3,16 @@
 Handlers are thin: they parse, call a view or an action, and render.
 """
 
-from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.errors import NotReady, UnknownModel
 from core.http import json_body
 from eval import review
 from ops import views
 from ops.actions import Actions, By
 from ops.control import Control
-from retrain import measuring
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -166,13 +163,7 @@ def create_acting_router(control: Control) -> APIRouter:
     @router.post("/models/{model}/evaluate", status_code=202)
     def evaluate(model: str, said: MeasureBody) -> dict[str, Any]:
         """Asks suites of a version beside base and champion, as a run; nothing is decided by it."""
-        if model not in control.settings.models:
-            raise UnknownModel(f"{model!r} is not in the settings.")
-        if open_run := control.store.row("run_open_of", model=model):
-            raise NotReady(f"Run {open_run['id']} of {model} is under way.", hint=f"See: loraloop runs {model}")
-        cycle = control.scheduler.cycle
-        wanted = measuring.prepare(cycle, model, said.version, said.suites, said.actor)
-        control.scheduler.queue(model, partial(measuring.measure, cycle, wanted))
+        wanted = actions.evaluate(model, said.version, said.suites, said.by)
         return {"model": model, "version": wanted.version.version, "run_id": wanted.run.id}
 
     @router.post("/models/{model}/rollback")

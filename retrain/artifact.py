@@ -5,28 +5,26 @@ It owns names and folders; it must not load anything into an engine.
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.records import Version
-from core.store import Store
-from serve.adapters import Adapter, preflight
+from core.store import Transaction
+from serve.adapters import Adapter
 
 
-def adopt(
-    store: Store, trained: Path, *, model: str, run_id: str, adapters: Path, base: Path, max_rank: int
-) -> Version:
-    """Checks the trained folder and makes it the model's next version. Raises AdapterRefused."""
-    checked = preflight(trained, base=base, max_rank=max_rank)
-    return place(store, checked, model=model, run_id=run_id, adapters=adapters)
+@contextmanager
+def placed(transaction: Transaction, checked: Adapter, *, model: str, run_id: str | None,
+           adapters: Path) -> Iterator[Version]:  # fmt: skip
+    """Moves a folder that passed preflight to `adapters/<model>@<n>.<hash>`, for rows of the transaction.
 
-
-def place(store: Store, checked: Adapter, *, model: str, run_id: str | None, adapters: Path) -> Version:
-    """Moves a checked folder to `adapters/<model>@<n>.<hash>`, for a row in the transaction that calls it.
-
-    The name holds the content's hash: vLLM's prefix cache goes by name and path, so neither may ever
-    stand for other bytes.
+    Preflight comes before the transaction: it reads every tensor, and all other writers would wait for it. The name
+    holds the content's hash: vLLM's prefix cache goes by name and path, so neither may ever stand for other bytes.
+    The folder goes again if the rows fail.
     """
-    number = store.rows("version_next", model=model)[0]["version"]
+    # Whoever writes has the next number to himself.
+    number = transaction.rows("version_next", model=model)[0]["version"]
     name = f"{model}@{number}.{checked.sha256[:12]}"
     target = (adapters / name).resolve()
     scratch = target.with_suffix(".part")
@@ -36,4 +34,8 @@ def place(store: Store, checked: Adapter, *, model: str, run_id: str | None, ada
         shutil.rmtree(left, ignore_errors=True)
     shutil.move(checked.path, scratch)
     os.rename(scratch, target)
-    return Version(model, number, name, str(target), checked.sha256, checked.rank, run_id)
+    try:
+        yield Version(model, number, name, str(target), checked.sha256, checked.rank, run_id)
+    except BaseException:
+        shutil.rmtree(target)
+        raise

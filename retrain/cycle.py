@@ -8,8 +8,9 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,10 +28,11 @@ from eval.promotion import Promotion, Why
 from eval.record import kpi_rows, plain_checks
 from eval.steps import Steps
 from feedback.snapshot import SAYS, Snapshot, reopened, take
-from retrain.artifact import adopt
+from retrain.artifact import placed
 from retrain.job import Job, Step
 from retrain.objective import choose
 from retrain.trainer import Trainer
+from serve.adapters import preflight
 from serve.reconciler import Reconciler
 from serve.vllm import VllmClient
 
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 
 # An evaluation that ended control's process, or an engine, so often is likely to be what ends it.
 MOST_CUTS = 3
+# States in which a run waits for users or a person, and nothing of it is under way here.
+LIVE = ("canary", "awaiting_approval")
 ENGINE_PAUSE_SECONDS = 1.0
 Found = TypeVar("Found")
 
@@ -50,6 +54,11 @@ class Run:
     model: str
     trigger: str
     actor: str
+    comment: str = ""
+
+    def why(self, reason: str, **more: Any) -> Why:
+        """What the ledger keeps of a decision on this run: who asked for it, and what they said."""
+        return Why(reason, self.trigger, self.actor, self.comment, self.id, **more)
 
 
 class Cycle:
@@ -66,15 +75,22 @@ class Cycle:
         self.trainer = trainer
         self.clock = clock
 
-    def run(self, model: str, trigger: str, actor: str = "scheduler") -> str:
+    def run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> str:
         """Runs one cycle to its decision and returns the run's id; it never raises for the run's own failure."""
-        run = Run(new_id("run"), model, trigger, actor)
+        run = Run(new_id("run"), model, trigger, actor, comment)
         newest = self.store.row("feedback_since", model=model) or {}
-        now = self.clock()
-        self.store.run("run_add", id=run.id, model=model, trigger=trigger, state="snapshot", started=now,
-                       feedback_until=newest.get("newest") or now)  # fmt: skip
+        self.add(run, "snapshot", newest.get("newest") or self.clock())
         self._guarded(run, self._steps)
         return run.id
+
+    def add(self, run: Run, state: str, feedback_until: datetime, version: int | None = None) -> None:
+        """Writes a run down, with the version that it is about if there is one already."""
+        with self.store.transaction() as transaction:
+            transaction.run("run_add", id=run.id, model=run.model, trigger=run.trigger, state=state,
+                            started=self.clock(), feedback_until=feedback_until)  # fmt: skip
+            transaction.run("run_asked", id=run.id, actor=run.actor, comment=run.comment)
+            if version is not None:
+                transaction.run("run_measures", id=run.id, candidate=version)
 
     def recover(self) -> list[Run]:
         """Runs whose evaluation a stopped control cut short, for `go_on`; fails others that it left half-way.
@@ -83,17 +99,24 @@ class Cycle:
         """
         left = []
         for row in self.store.rows("runs_open"):
-            if row["state"] in ("canary", "awaiting_approval"):
+            if row["state"] in LIVE:
                 continue
+            run = Run(row["id"], row["model"], row["trigger"], row["actor"], row["comment"])
             cuts = json.loads(row["detail"]).get("cuts", 0) + 1
             if row["state"] == "evaluating" and row["model"] in self.settings.models and cuts <= MOST_CUTS:
                 self.store.run("run_detail", id=row["id"], detail=json.dumps({"cuts": cuts}))
-                left.append(Run(row["id"], row["model"], row["trigger"], "control"))
+                left.append(run)
                 continue
-            run = Run(row["id"], row["model"], "restart", "control")
             reason = f"Control was stopped while this run was in its step {row['state']}."
-            self._end(run, "failed", Verdict.FAILED, Why(reason, "restart", "control", run_id=run.id))
+            self._end(run, "failed", Verdict.FAILED, replace(run, trigger="restart").why(reason))
         return left
+
+    def give_up(self, model: str, error: Exception) -> None:
+        """Fails what work that broke off left open of a model, or its next run would wait for a restart."""
+        for row in self.store.rows("runs_open"):
+            if row["model"] == model and row["state"] not in LIVE:
+                run = Run(row["id"], model, row["trigger"], row["actor"], row["comment"])
+                self._end(run, "failed", Verdict.FAILED, run.why(f"An unexpected error: {error}"))
 
     def go_on(self, run: Run) -> None:
         """Takes up a run at its evaluation; what was answered before is not asked again."""
@@ -103,11 +126,10 @@ class Cycle:
         try:
             steps(run)
         except LoraLoopError as error:
-            self._end(run, "failed", Verdict.FAILED, Why(str(error), run.trigger, run.actor, run_id=run.id))
+            self._end(run, "failed", Verdict.FAILED, run.why(str(error)))
         except Exception as error:
             log.exception("run %s", run.id)
-            why = Why(f"An unexpected error: {error}", run.trigger, run.actor, run_id=run.id)
-            self._end(run, "failed", Verdict.FAILED, why)
+            self._end(run, "failed", Verdict.FAILED, run.why(f"An unexpected error: {error}"))
 
     def _rest(self, run: Run) -> None:
         row = self.store.row("run_get", id=run.id) or {}
@@ -124,8 +146,7 @@ class Cycle:
         labelled = Counter(row.label for row in snapshot.of("train") if row.signal == says)
         objective = choose(labelled, settings.retrain, says)
         if objective.name is None:
-            why = Why(objective.reason, run.trigger, run.actor, run_id=run.id)
-            self._end(run, "skipped", Verdict.SKIPPED, why)
+            self._end(run, "skipped", Verdict.SKIPPED, run.why(objective.reason))
             return
         self._state(run, "training")
         job = self._job(run, snapshot, settings)
@@ -156,12 +177,11 @@ class Cycle:
         )  # fmt: skip
 
     def _register(self, run: Run, trained: Path) -> Version:
-        # An import takes numbers too: whoever writes has the next one to himself.
-        with self.store.transaction() as transaction:
-            candidate = adopt(
-                self.store, trained, model=run.model, run_id=run.id, adapters=self.settings.adapters,
-                base=self.base.path, max_rank=self.settings.engine.max_lora_rank,
-            )  # fmt: skip
+        checked = preflight(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
+        with (
+            self.store.transaction() as transaction,
+            placed(transaction, checked, model=run.model, run_id=run.id, adapters=self.settings.adapters) as candidate,
+        ):
             self.promotion.add_version(transaction, candidate)
             transaction.run("run_candidate", id=run.id, candidate=candidate.version)
         return candidate
@@ -169,7 +189,7 @@ class Cycle:
     def _evaluate(self, run: Run, settings: ModelSettings, snapshot: Snapshot, champion: Version,
                   candidate: Version) -> Result:  # fmt: skip
         tell = self.progress(run, "evaluating")
-        result = self.with_engine(candidate, lambda client: evaluate(
+        result = self.with_engine((candidate, champion), lambda client: evaluate(
             self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
             champion=champion, candidate=candidate, run_id=run.id, judge=self._judge(settings), progress=tell,
         ))  # fmt: skip
@@ -183,37 +203,43 @@ class Cycle:
             return None
         return Judge(asked, key.get_secret_value() if key else None, store=self.store, clock=self.clock)
 
-    def with_engine(self, candidate: Version, work: Callable[[VllmClient], Found]) -> Found:
+    def with_engine(self, versions: Sequence[Version], work: Callable[[VllmClient], Found]) -> Found:
         """Work that keeps what it has when an engine goes away, and goes on once that is back."""
         for _ in range(MOST_CUTS):
-            client = self._awaited(candidate)
+            client = self._awaited(versions)
             try:
                 return work(client)
             except EngineDown as error:
                 log.warning("an evaluation was cut short: %s", error)
-        return work(self._awaited(candidate))
+        return work(self._awaited(versions))
 
-    def _awaited(self, candidate: Version) -> VllmClient:
-        """An engine that holds the candidate, once it is well. Raises EngineDown when that takes too long."""
+    def _awaited(self, versions: Sequence[Version]) -> VllmClient:
+        """An engine that holds the versions, once one does. Raises EngineDown when that takes too long."""
         deadline = time.monotonic() + self.settings.engine.start_timeout_s
         while True:
             try:
-                return self._engine_with(candidate)
+                return self._engine_with(versions)
             except EngineDown:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(ENGINE_PAUSE_SECONDS)
 
-    def _engine_with(self, candidate: Version) -> VllmClient:
-        """An engine that holds the candidate; every engine is made to, for any of them may serve it next."""
+    def _engine_with(self, versions: Sequence[Version]) -> VllmClient:
+        """An engine that holds the versions: one suffices here, for a promotion asks every engine by itself.
+
+        Raises EngineDown while one that may come to hold them does not answer, and EngineFailed where none can.
+        """
+        names = {version.engine_name for version in versions}
         states = self.reconciler.reconcile(self.promotion.wanted, may_unload=lambda _: False)
-        for client, state in zip(self.reconciler.clients, states, strict=True):
-            if not state.healthy:
-                raise EngineDown(f"The engine at {client.url} does not answer.", hint="See its log.")
-            if not state.ready:
-                raise EngineFailed(f"The engine at {client.url} could not take {candidate.public_name}: "
-                                   f"{state.error}")  # fmt: skip
-        return self.reconciler.clients[0]
+        found = list(zip(self.reconciler.clients, states, strict=True))
+        able = [(state.error, client) for client, state in found if state.healthy and names.isdisjoint(state.missing)]
+        if able:
+            return min(able, key=lambda one: bool(one[0]))[1]  # one without a fault, if there is
+        faults = " ".join(f"{client.url}: {state.error}" for client, state in found)
+        wanted = " and ".join(version.public_name for version in versions)
+        if all(state.healthy for state in states):
+            raise EngineFailed(f"No engine could take {wanted}: {faults}")
+        raise EngineDown(f"No engine that answers holds {wanted}: {faults}", hint="See the engines' logs.")
 
     def _decide(self, run: Run, settings: ModelSettings, versions: tuple[Version, Version], judgement: Judgement,
                 result: Result, lineage: dict[str, Any]) -> None:  # fmt: skip
@@ -225,7 +251,7 @@ class Cycle:
             "primary": settings.promotion.primary.kpi,
             "labels": settings.labels,
         }
-        why = Why(judgement.reason, run.trigger, run.actor, run_id=run.id, evidence=evidence, lineage=lineage)
+        why = run.why(judgement.reason, evidence=evidence, lineage=lineage)
         if judgement.outcome is not Outcome.PASS:
             verdict = Verdict.KEPT if judgement.outcome is Outcome.FAIL else Verdict.INCONCLUSIVE
             self._end(run, "finished", verdict, why, candidate.version)

@@ -106,7 +106,11 @@ SELECT count(*) AS users, coalesce(sum(requests), 0)::BIGINT AS requests,
 FROM users
 
 -- name: run_add
-INSERT INTO runs VALUES ($id, $model, $trigger, $state, $started, NULL, $feedback_until, NULL, NULL, NULL, '{}')
+INSERT INTO runs (id, model, trigger, state, started, feedback_until, detail)
+VALUES ($id, $model, $trigger, $state, $started, $feedback_until, '{}')
+
+-- name: run_asked
+UPDATE runs SET actor = $actor, comment = $comment WHERE id = $id
 
 -- name: run_state
 -- A state that ends a run also sets when it finished.
@@ -127,7 +131,7 @@ UPDATE runs SET candidate = $candidate WHERE id = $id
 UPDATE runs SET detail = $detail WHERE id = $id
 
 -- name: runs_open
-SELECT id, model, state, trigger, detail FROM runs WHERE finished IS NULL
+SELECT id, model, state, trigger, actor, comment, detail FROM runs WHERE finished IS NULL
 
 -- name: run_open_of
 SELECT id, state FROM runs WHERE model = $model AND finished IS NULL LIMIT 1
