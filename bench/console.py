@@ -117,7 +117,7 @@ def decision(transaction: Any, number: int, start: datetime) -> None:
                     feedback_until=moment)  # fmt: skip
     transaction.run("run_state", id=run_id, state="finished", time=moment + timedelta(minutes=20), reason=row.reason)
     transaction.run("version_add", model=model, version=version, engine_name=f"{model}@{version}", path="/nowhere",
-                    sha256=f"{number:064x}", rank=16, run_id=run_id, time=moment)  # fmt: skip
+                    sha256=f"{number:064x}", rank=16, run_id=run_id, time=moment, kind="adapter")  # fmt: skip
     if promoted:
         transaction.run("route_add", model=model, rev=number + 2, time=moment, champion=version, canary=None, share=0.0,
                         previous=version - 1, salt="s", decision_id=row.id)  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 Arm = Literal["champion", "canary", "holdback", "pinned"]
 Endpoint = Literal["chat", "completion"]
+Kind = Literal["base", "adapter", "retrieval"]
 
 
 class Verdict(StrEnum):
@@ -101,7 +102,11 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One immutable adapter of a model. Version 0 is the bare base model and has no path."""
+    """One immutable version of a model: an adapter, or a retrieval.
+
+    Version 0 is the bare base model and has no path. A retrieval is served by the base model, too: its folder holds
+    what stands before a question, and `sha256` is the hash of that file.
+    """
 
     model: str
     version: int
@@ -110,6 +115,12 @@ class Version:
     sha256: str | None
     rank: int
     run_id: str | None
+    kind: Kind = "adapter"
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether engines must load it; anything else they answer as the base model."""
+        return self.path is not None and self.kind == "adapter"
 
     @property
     def public_name(self) -> str:

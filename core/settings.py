@@ -122,8 +122,14 @@ class RetrainSettings(Section):
 
     schedule: str | None = Field(default="0 3 * * *", description="Cron line (UTC) on which a run starts; null: never.")
     min_new_feedback: int = Field(default=200, ge=1, description="New feedback rows that start a run by themselves.")
-    min_labels: int = Field(default=200, ge=8, description="Labels in the train split below which a run is skipped.")
-    objective: Literal["auto", "sft"] = Field(default="auto", description="auto chooses by the data.")
+    min_labels: int = Field(default=200, ge=8, description="Labels in the train split below which none is trained.")
+    objective: Literal["auto", "sft", "rag"] = Field(
+        default="auto", description="auto chooses by the data; rag: runs make retrievals in place of adapters."
+    )
+    fallback: Literal["none", "rag"] = Field(
+        default="none", description="rag: below min_labels a run makes a retrieval in place of nothing."
+    )
+    min_examples: int = Field(default=20, ge=1, description="Examples below which no retrieval is made.")
     confirmations: bool = Field(default=True, description="A thumbs-up on an answer trains like its label.")
     rank: int = Field(default=16, ge=1, description="LoRA rank.")
     epochs: float = Field(default=1.0, gt=0, le=20, description="Passes over the train split.")
@@ -239,11 +245,14 @@ class PromotionSettings(Section):
 
 
 class BaselineSettings(Section):
-    """What the candidate is compared with besides the champion."""
+    """What the candidate is compared with besides the champion, and what a retrieval shows."""
 
     prompts: list[str] = Field(default=[], description="System prompts for the base arm; the best on dev is used.")
-    rag_examples: int = Field(default=4, ge=1, le=32, description="Nearest trusted examples in the RAG arm's prompt.")
+    rag_examples: int = Field(default=4, ge=1, le=32, description="Nearest examples or passages in a prompt.")
     rag_budget_tokens: int = Field(default=1024, ge=64, description="Longest RAG prompt, in tokens.")
+    documents: Path | None = Field(
+        default=None, description="Folder of .txt and .md files, whose passages are shown in place of examples."
+    )
 
 
 class JudgeSettings(Section):

@@ -40,7 +40,7 @@ from ops.targets import targets
 from retrain.cycle import Cycle
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
-from serve import selfcheck, shelf, switchboard
+from serve import library, selfcheck, shelf, switchboard
 from serve.access import Access, create_access
 from serve.reconciler import Reconciler
 from serve.shelf import Shelf
@@ -134,6 +134,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Acce
     internal = wants(Scope.INTERNAL)
     app.include_router(switchboard.create_router(control.promotion.board), dependencies=internal)
     app.include_router(ingest.create_router(control.store), dependencies=internal)
+    app.include_router(library.create_router(control.store), dependencies=internal)
     app.include_router(shelf.create_router(Shelf(control.store, control.clock)), dependencies=internal)
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(api.create_reading_router(control), dependencies=wants(Scope.OPS_READ))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ import httpx
 from core.basemodel import PACKAGED, locate
 from core.errors import LoraLoopError
 from core.settings import Settings, load
+from eval.documents import passages
 from ops.up import check_ports
 
 LEAST_DISK_GIB = 2
@@ -53,6 +55,9 @@ def examine(config: Path, now: Callable[[], float] = time.time) -> list[Finding]
 def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
     yield _packages(settings)
     yield _base(settings)
+    for name, model in settings.models.items():
+        if folder := model.baselines.documents:
+            yield _attempt(f"documents of {name}", partial(passages, folder), str(folder))
     yield _disk(settings)
     yield _memory()
     yield _files_clock(settings, now)

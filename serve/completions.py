@@ -24,6 +24,7 @@ from serve.capture import Recorder, StreamTee, answer_of
 from serve.exchange import Exchange, open_exchange
 from serve.http1 import Broken
 from serve.metrics import Metrics
+from serve.retrieval import shown
 from serve.tables import TableKeeper
 from serve.upstream import Call, Upstream
 
@@ -88,6 +89,9 @@ class Completions:
                 content = await read_body(scope, receive, self.max_body_bytes)
                 exchange = open_exchange(content, ENDPOINTS[scope["path"]], self.tables.table, admission, started)
                 exchange.told = _told(admission, exchange)
+                if exchange.choice.target.retrieval is not None:
+                    retriever = self.tables.library.retriever(exchange.choice.target.retrieval)
+                    exchange.shown = shown(retriever, exchange.endpoint, exchange.body)
                 await self._until_gone(exchange, receive, send)
             finally:
                 admission.release(exchange.tokens if exchange else 0)

@@ -32,7 +32,7 @@ class Exchange:
     """One request on its way: what was asked, who answers, and since when (seconds of `perf_counter`).
 
     `tokens` are those of prompt and answer together, once they are known; `told` the headers of its answer;
-    `owner` is the key that wants the completion stored.
+    `owner` is the key that wants the completion stored; `shown` what an engine gets in place of the app's own prompt.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Exchange:
     first_byte: float | None = None
     tokens: int = 0
     told: list[tuple[bytes, bytes]] = field(default_factory=list)
+    shown: dict[str, Any] | None = None
 
     @property
     def streamed(self) -> bool:
@@ -65,6 +66,8 @@ class Exchange:
     def upstream_body(self) -> bytes:
         """The body for the engine: the version's own name, without what a client may not say."""
         body = {name: value for name, value in self.body.items() if name not in STRIPPED}
+        if self.shown:
+            body |= self.shown
         body["model"] = self.choice.target.engine_name
         if isinstance(kwargs := body.get("chat_template_kwargs"), dict):
             body["chat_template_kwargs"] = {name: v for name, v in kwargs.items() if name != "chat_template"}

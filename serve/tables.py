@@ -1,7 +1,7 @@
 """The gateway's copy of the routing table, kept fresh by a long poll and kept on disk.
 
 It owns what is in flight on which version, because only the gateway knows; a dead control changes nothing
-for it: the last table goes on.
+for it: the last table goes on. No table is gone by before the retrievals that it names are at hand.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import aiohttp
 
 from core.errors import NotReady
 from core.keys import Grant
+from serve.library import Library
 from serve.routing import RoutingTable
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ class TableKeeper:
         self._name = name
         self._headers = {"Authorization": f"Bearer {key}"}
         self._cache = cache
+        self.library = Library(session=session, control_url=control_url, headers=self._headers,
+                               folder=cache.parent / "retrievals")  # fmt: skip
+        self._lacking = ""
         self._table: RoutingTable | None = None
         self.in_flight: Counter[tuple[str, int]] = Counter()
         self.control_answers = False
@@ -58,8 +62,10 @@ class TableKeeper:
         if not self._cache.is_file():
             return
         try:
-            self._table = RoutingTable.from_json(self._cache.read_text(encoding="utf-8"))
-        except (ValueError, KeyError, TypeError) as error:
+            table = RoutingTable.from_json(self._cache.read_text(encoding="utf-8"))
+            self.library.load(table.retrievals())
+            self._table = table
+        except (ValueError, KeyError, TypeError, NotReady) as error:
             log.warning("the table on disk cannot be read (%s); waiting for control's", error)
 
     async def follow(self) -> None:
@@ -68,6 +74,12 @@ class TableKeeper:
             try:
                 await self._poll()
                 self.control_answers = True
+            except NotReady as error:
+                self.control_answers = True
+                if str(error) != self._lacking:
+                    log.error("control's newest table cannot be used yet: %s Serving goes on with the last one.", error)
+                self._lacking = str(error)
+                await asyncio.sleep(RETRY_SECONDS)
             except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
                 if self.control_answers:
                     log.warning("control does not answer (%s); serving goes on with the last table", error)
@@ -87,7 +99,11 @@ class TableKeeper:
                 return
             response.raise_for_status()
             text = await response.text()
-        self._apply(RoutingTable.from_json(text))
+        table = RoutingTable.from_json(text)
+        await self.library.prepare(table.retrievals())
+        self._lacking = ""
+        self._apply(table)
+        self.library.keep_only(table.retrievals())
 
     def _apply(self, table: RoutingTable) -> None:
         started = time.perf_counter()

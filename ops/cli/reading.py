@@ -58,9 +58,9 @@ def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
 
 def versions(model: Annotated[str, typer.Argument(help="The model.")], config: ConfigOption = DEFAULT_CONFIG,
              json: JsonOption = False) -> None:  # fmt: skip
-    """List a model's versions; version 0 is the bare base model."""
+    """List a model's versions: adapters and retrievals; version 0 is the bare base model."""
     rows = _client(config).get(f"/api/models/{model}/versions")
-    columns = {"version": "version", "time": "made (UTC)", "rank": "rank", "engine_name": "name in the engine",
+    columns = {"version": "version", "kind": "kind", "time": "made (UTC)", "rank": "rank", "engine_name": "name",
                "run_id": "run"}  # fmt: skip
     show(rows, json, columns, "No versions.")
 

@@ -31,7 +31,7 @@ NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
 def add_version(transaction: Any, version: int) -> None:
     transaction.run(
         "version_add", model="m", version=version, engine_name=f"m-{version}", path=None, sha256=None, rank=0,
-        run_id=None, time=NOW,
+        run_id=None, time=NOW, kind="base",
     )  # fmt: skip
 
 
