@@ -17,7 +17,6 @@ from ops.console.drawing import (
     MUTED,
     OPEN,
     PAPER,
-    RISING,
     RULE,
     SMALL,
     WIDTH,
@@ -32,6 +31,7 @@ from ops.console.drawing import (
     line,
     nothing,
     number,
+    rises,
     svg,
     text,
     widened,
@@ -43,6 +43,8 @@ Plain = Mapping[str, Any]
 FOUR = ("base", "rag", "champion", "candidate")
 ROW = 40.0
 PLOT = (112.0, 256.0)
+# Suites whose KPI is no share of items, so that it has no place on the scale of those that are.
+OWN_UNITS = ("mean_length", "kl_to_base")
 # Two measurements this near are one, read twice.
 SAME = 1e-9
 # Outcome of a check: mark, word, colour. The mark and the word carry it where colours are not seen.
@@ -92,6 +94,13 @@ def drawn_kpis(evidence: Plain) -> list[str]:
     return sorted(order, key=lambda kpi: kpi != evidence.get("primary"))
 
 
+def measured_kpis(evidence: Plain) -> list[str]:
+    """Every KPI of which some arm has a value, in the order measured, the primary one first."""
+    arms = [*evidence["arms"].values(), evidence.get("tfidf_logreg") or {}]
+    found = dict.fromkeys(kpi for arm in arms for kpi in arm)
+    return sorted(found, key=lambda kpi: kpi != evidence.get("primary"))
+
+
 def _dots(kpi: str, marks: Sequence[_Mark]) -> Markup:
     name = kpi_words(kpi)
     shown = [x for mark in marks for x in (mark.value, mark.low, mark.high) if x is not None]
@@ -99,8 +108,8 @@ def _dots(kpi: str, marks: Sequence[_Mark]) -> Markup:
         return nothing(name, f"{name} was not measured.")
     scale = Scale(*widened(shown), *PLOT)
     bottom = ROW * len(marks) + 4
-    direction = "higher is better" if kpi in RISING else "lower is better"
-    parts = bottom_axis(scale, 4, bottom, f"{name}, {direction}; 95% intervals", most=4)
+    direction = {True: ", higher is better", False: ", lower is better", None: ""}[rises(kpi)]
+    parts = bottom_axis(scale, 4, bottom, f"{name}{direction}; 95% intervals", most=4)
     for place, mark in enumerate(marks):
         parts += _dot_row(mark, scale, ROW * place + ROW / 2 + 2)
     said = "; ".join(f"{arm_words(mark.kind)} {number(mark.value)}{_range(mark)}" for mark in marks)
@@ -204,14 +213,16 @@ def _check_numbers(check: Plain, y: float) -> list[Markup]:
 
 
 def forest(evidence: Plain) -> Markup:
-    """The candidate's difference from the champion in every KPI that has one, better to the right, with its bounds.
+    """The candidate's difference from the champion in every KPI and suite that has one, better to the right.
 
     The dashed line is no change; a tick of its own colour is what the gate wants: the gain to exceed, or the harm
     that a guardrail accepts.
     """
     title = "Candidate against champion"
-    rows = [_forest_row(evidence, kpi, found["champion"]) for kpi, found in evidence.get("differences", {}).items()
-            if "champion" in found]  # fmt: skip
+    found = {kpi: by_arm["champion"] for kpi, by_arm in evidence.get("differences", {}).items() if "champion" in by_arm}
+    found |= {kpi: suite["difference"] for kpi, suite in (evidence.get("suites") or {}).items()
+              if suite.get("difference") and rises(kpi) is not None and kpi not in OWN_UNITS}  # fmt: skip
+    rows = [_forest_row(evidence, kpi, difference) for kpi, difference in found.items()]
     rows = [row for row in rows if row.value is not None]
     if not rows:
         return nothing(title, "No difference was measured.")
@@ -239,7 +250,7 @@ class _Gain:
 
 def _forest_row(evidence: Plain, kpi: str, difference: Plain) -> _Gain:
     value, lower, upper = (finite(difference[name]) for name in ("value", "lower", "upper"))
-    if kpi not in RISING:
+    if rises(kpi) is False:
         value, lower, upper = (None if x is None else -x for x in (value, upper, lower))
     wanted = None
     for check in evidence.get("gate") or ():
@@ -340,4 +351,4 @@ def durations(seconds: Mapping[str, float]) -> Markup:
 
 
 __all__ = ["approval", "arm_bars", "confidence_sequence", "confusion", "drawn_kpis", "durations", "forest", "gain_bar",
-           "gate_plot", "interval_bars"]  # fmt: skip
+           "gate_plot", "interval_bars", "measured_kpis"]  # fmt: skip
