@@ -40,6 +40,9 @@ from ops.console.series import approval, confidence_sequence
 
 Plain = Mapping[str, Any]
 
+# KPIs in the order of columns; all others follow by name.
+COLUMNS = ("accuracy", "exact_match", "macro_f1", "weighted_f1", "token_f1", "chrf", "roc_auc", "brier", "ece",
+           "invalid_mass", "p50_latency_ms", "p95_latency_ms", "prompt_tokens", "answer_tokens")  # fmt: skip
 FOUR = ("base", "rag", "champion", "candidate")
 ROW = 40.0
 PLOT = (112.0, 256.0)
@@ -86,19 +89,17 @@ def arm_bars(arms: Plain, kpi: str, others: Plain) -> Markup:
     return _dots(kpi, marks)
 
 
-def drawn_kpis(evidence: Plain) -> list[str]:
-    """The KPIs of which some arm has an interval, the primary one first."""
-    found = {kpi for arm in evidence["arms"].values() for kpi, measure in arm.items() if measure["low"] is not None}
-    order = [kpi for kpi in ("macro_f1", "accuracy", "weighted_f1", "roc_auc", "brier") if kpi in found]
-    order += sorted(found.difference(order))
+def measured_kpis(evidence: Plain) -> list[str]:
+    """Every KPI of which some arm has a value, the primary one first."""
+    found = {kpi for arm in evidence["arms"].values() for kpi in arm}
+    order = [*(kpi for kpi in COLUMNS if kpi in found), *sorted(found.difference(COLUMNS))]
     return sorted(order, key=lambda kpi: kpi != evidence.get("primary"))
 
 
-def measured_kpis(evidence: Plain) -> list[str]:
-    """Every KPI of which some arm has a value, in the order measured, the primary one first."""
-    arms = [*evidence["arms"].values(), evidence.get("tfidf_logreg") or {}]
-    found = dict.fromkeys(kpi for arm in arms for kpi in arm)
-    return sorted(found, key=lambda kpi: kpi != evidence.get("primary"))
+def drawn_kpis(evidence: Plain) -> list[str]:
+    """The KPIs of which some arm has an interval, the primary one first."""
+    found = {kpi for arm in evidence["arms"].values() for kpi, measure in arm.items() if measure["low"] is not None}
+    return [kpi for kpi in measured_kpis(evidence) if kpi in found]
 
 
 def _dots(kpi: str, marks: Sequence[_Mark]) -> Markup:

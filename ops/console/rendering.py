@@ -49,7 +49,8 @@ def environment(*packages: str) -> Environment:
         words=views.WORDS, outcomes=OUTCOMES, interval_bars=interval_bars, confidence_sequence=confidence_sequence,
         gate_plot=gate_plot, confusion=confusion, drawn_kpis=drawn_kpis, gain_bar=gain_bar, forest=forest,
         measured_kpis=measured_kpis, durations=durations, kpi_over_versions=kpi_over_versions,
-        learning_curve=learning_curve, loss_curve=loss_curve, stacked_days=stacked_days, asset_url=asset_url, stylesheet=stylesheet,
+        learning_curve=learning_curve, loss_curve=loss_curve, stacked_days=stacked_days, asset_url=asset_url,
+        stylesheet=stylesheet,
     )  # fmt: skip
     return found
 

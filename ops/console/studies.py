@@ -152,7 +152,7 @@ def alarms(found: View) -> list[str]:
     late = [gateway["gateway"] for gateway in found["gateways"] if not gateway["up_to_date"]]
     said += [f"The gateway {name} does not have the newest routes." for name in late]
     said += _capture_alarms(found["gateways"])
-    said += [f"The notification target {one['target']} refused {one['refusals']} times; {one['behind']} rows wait for it."
+    said += [f"The notification target {one['target']} refused {one['refusals']} times; {one['behind']} rows wait."
              for one in found["notifications"] if one["refusals"] >= MOST_REFUSALS]  # fmt: skip
     if found["dead_letters"]:
         said.append(f"{found['dead_letters']} records made no row and were set aside.")
