@@ -357,6 +357,9 @@ class Settings(BaseSettings):
     access: Literal["keys", "open"] = Field(
         default="keys", description="open: nobody needs a key; for play on loopback addresses alone."
     )
+    hosts: list[str] = Field(
+        default=[], description="Names besides loopback's that are answered where access is open, as in a Host header."
+    )
     data: Path = Field(default=Path("data"), description="Folder of everything LoraLoop keeps; the store is in it.")
     engine: EngineSettings = Field(default_factory=EngineSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fastapi import Depends, Request, Response
 from starlette.requests import ClientDisconnect
@@ -115,15 +115,6 @@ def wants_page(request: Request) -> bool:
     return not request.url.path.endswith(".json") and "authorization" not in request.headers
 
 
-def is_from_elsewhere(request: Request) -> bool:
-    """Whether a browser says that another site made it send this. Old ones and programs say nothing."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site != "same-origin"
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-
-
 async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form, each once. Raises InputError."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
@@ -140,8 +131,6 @@ async def read_form(request: Request) -> dict[str, str]:
 
 async def read_own_form(request: Request, token: str) -> dict[str, str]:
     """The fields of a form that our own page made this visitor send, known by its token. Raises Forbidden."""
-    if is_from_elsewhere(request):
-        raise Forbidden("Another site made your browser send this; nothing was done.")
     fields = await read_form(request)
     if not hmac.compare_digest(fields.pop("token", "").encode("utf-8", "replace"), token.encode()):
         raise Forbidden("This form is out of date; nothing was done.", hint="Go back, reload the page, try again.")
