@@ -98,6 +98,10 @@ class Admission(Protocol):
     @property
     def key_id(self) -> str: ...
 
+    def opens(self, scope: Scope) -> bool:
+        """Whether the key has another scope too."""
+        ...
+
     def release(self, tokens: int = 0) -> None:
         """Ends it."""
 

@@ -55,6 +55,13 @@ class Reject(Said):
     comment: str = Field(min_length=1, max_length=2000)
 
 
+class Hold(Said):
+    """Whose votes to put in quarantine, and on which model."""
+
+    model: str = Field(min_length=1, max_length=64)
+    key: str = Field(min_length=1, max_length=128)
+
+
 class Measure(Said):
     """The version to ask suites of, none: the champion; and which suites, none: those of the settings."""
 
@@ -84,6 +91,7 @@ SaidBody = Annotated[Said, _body(Said)]
 RollBackBody = Annotated[RollBack, _body(RollBack)]
 PromoteBody = Annotated[Promote, _body(Promote)]
 RejectBody = Annotated[Reject, _body(Reject)]
+HoldBody = Annotated[Hold, _body(Hold)]
 MeasureBody = Annotated[Measure, _body(Measure)]
 
 
@@ -130,9 +138,9 @@ def create_reading_router(control: Control) -> APIRouter:
         return views.run(store, identity)
 
     @router.get("/feedback")
-    def feedback(model: str | None = None) -> list[views.View]:
-        """Counts of feedback by model and type."""
-        return views.feedback(store, model)
+    def feedback(model: str | None = None, key: str | None = None, by_key: bool = False) -> list[views.View]:
+        """Counts of feedback by model and type, of one key or by key."""
+        return views.feedback(store, model, key, by_key)
 
     @router.get("/quarantine")
     def quarantines(model: str | None = None) -> list[views.View]:
@@ -194,6 +202,11 @@ def create_acting_router(control: Control) -> APIRouter:
     def reject(identity: str, said: RejectBody) -> dict[str, Any]:
         """Turn the candidate that waits away."""
         return actions.reject(identity, said.by)
+
+    @router.post("/quarantine", status_code=201)
+    def hold(said: HoldBody) -> views.View:
+        """Put what a key gave on a model's answers in quarantine."""
+        return review.hold_key(promotion, said.model, said.key, actor=said.actor, comment=said.comment)
 
     @router.post("/quarantine/{identity}/release")
     def release(identity: str, said: SaidBody) -> views.View:

@@ -129,16 +129,19 @@ def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing 
 
     app, completions, upstream = _kinds(settings, tracing, lifespan)
     access = create_access(settings, keys=lambda: app.state.tables.keys, clock=clock)
-    infer, feedback = ([Depends(require_key(access, scope))] for scope in (Scope.INFER, Scope.FEEDBACK))
+    infer = [Depends(require_key(access, Scope.INFER))]
     stored_doors = [
         Depends(require_key(access, Scope.INFER, others)) for others in (Scope.OPS_READ, Scope.OPS_WRITE)
     ]
     app.open_to(settings)
     install_errors(app)
     app.include_router(
-        feedback_routes.create_router(spool=spool, clock=clock, count=lambda kind: metrics.feedback.labels(kind).inc()),
-        dependencies=feedback,
-    )
+        feedback_routes.create_router(
+            spool=spool, clock=clock, count=lambda kind: metrics.feedback.labels(kind).inc(),
+            givers=Depends(require_key(access, Scope.FEEDBACK)),
+            revokers=Depends(require_key(access, Scope.FEEDBACK, Scope.OPS_WRITE)),
+        )
+    )  # fmt: skip
     schema.describe(app, signal=Signal.model_json_schema(), most_signals=MAX_BATCH)
     _add_signals(app, recorder, metrics, access)
 
@@ -150,8 +153,8 @@ def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing 
         logs.change(new.logs)
 
     app.state.reloader = Reloader(config, settings, GATEWAY, take)
-    writers = [Depends(require_key(access, Scope.OPS_WRITE))]
-    app.include_router(reload.create_router(app.state.reloader), dependencies=writers)
+    app.include_router(reload.create_router(app.state.reloader), dependencies=[
+        Depends(require_key(access, Scope.OPS_WRITE))])  # fmt: skip
     return app
 
 

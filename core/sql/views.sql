@@ -1,7 +1,13 @@
 -- name: feedback_counts
 -- A model of NULL in a row stands for feedback whose interaction has not been seen (yet).
 SELECT model, type, count(*) AS n, count(revoked_at) AS revoked, max(time) AS newest
-FROM feedback WHERE $model IS NULL OR model = $model GROUP BY ALL ORDER BY ALL
+FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_id = $key) GROUP BY ALL ORDER BY ALL
+
+-- name: feedback_counts_by_key
+-- A key of NULL in a row stands for feedback from before keys were written down.
+SELECT key_id AS "key", model, type, count(*) AS n, count(revoked_at) AS revoked, count(DISTINCT user_id) AS users,
+    max(time) AS newest
+FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_id = $key) GROUP BY ALL ORDER BY ALL
 
 -- name: feedback_by_version
 -- Of a model's five newest versions that have feedback, so that the number of series stays bounded.

@@ -15,7 +15,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("loraloop demo --quick",),
     "models": ("loraloop models", "loraloop models --json"),
     "versions": ("loraloop versions reviews",),
-    "feedback": ("loraloop feedback reviews",),
+    "feedback": ("loraloop feedback reviews", "loraloop feedback reviews --by-key"),
     "runs": ("loraloop runs reviews --limit 5",),
     "top": ("loraloop top", "loraloop top --json"),
     "retrain": ("loraloop retrain reviews", "loraloop retrain reviews --wait --exit-code"),
@@ -28,6 +28,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "import-adapter": ("loraloop import-adapter reviews ./my-adapter --dry-run",),
     "quarantine": ("loraloop quarantine --model reviews",),
     "quarantine show": ("loraloop quarantine show 12 --limit 20",),
+    "quarantine hold": ("loraloop quarantine hold reviews --key k1a2b3 --yes -m 'one script'",),
     "quarantine release": ("loraloop quarantine release 12 --yes -m 'the votes are real'",),
     "quarantine reject": ("loraloop quarantine reject 12 --yes -m 'one script, forty users'",),
     "reload": ("loraloop reload",),
@@ -42,7 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "notify test": ("loraloop notify test",),
     "backup": ("loraloop backup /backups/monday.tar",),
     "restore": ("loraloop restore /backups/monday.tar --dry-run", "loraloop restore /backups/monday.tar --yes"),
-    "export": ("loraloop export feedback votes.parquet --model reviews", "loraloop export decisions ledger.jsonl"),
+    "export": ("loraloop export decisions ledger.jsonl", "loraloop export feedback votes.parquet --key k1a2b3"),
     "import": ("loraloop import votes.jsonl --dry-run", "loraloop import votes.jsonl --yes"),
 }
 

@@ -65,10 +65,18 @@ def versions(model: Annotated[str, typer.Argument(help="The model.")], config: C
     show(rows, json, columns, "No versions.")
 
 
-def feedback(model: ModelArgument = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def feedback(
+    model: ModelArgument = None,
+    by_key: Annotated[bool, typer.Option("--by-key", help="Also by the key that gave it.")] = False,
+    key: Annotated[str | None, typer.Option("--key", help="Only what this key gave, by the key's id.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
     """Count feedback by model and type; a model of – has not (yet) met its interaction."""
-    rows = _client(config).get("/api/feedback", model=model)
+    rows = _client(config).get("/api/feedback", model=model, key=key, by_key=by_key)
     columns = {"model": "model", "type": "type", "n": "count", "revoked": "revoked", "newest": "newest (UTC)"}
+    if by_key:
+        columns = {"key": "key", "users": "users"} | columns
     show(rows, json, columns, "No feedback yet. Apps send it to POST /v1/feedback.")
 
 

@@ -144,7 +144,8 @@ def test_the_help_of_a_command_shows_its_example(words: tuple[str, ...]):
 
 
 CHANGES = {"init", "prepare", "up", "gateway", "control", "demo", "promote", "rollback", "approve", "reject",
-           "keys create", "keys revoke", "keys rotate", "quarantine release", "quarantine reject",
+           "keys create", "keys revoke", "keys rotate", "quarantine hold", "quarantine release",
+           "quarantine reject",
            "export"}  # fmt: skip
 
 

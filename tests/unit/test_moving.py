@@ -58,7 +58,8 @@ class House:
         return CliRunner().invoke(app, [*words, "--config", str(self.config)])
 
     def ids(self) -> list[str]:
-        return [row["id"] for batch in self.store.batches("export_feedback", 100, model=None) for row in batch]
+        batches = self.store.batches("export_feedback", 100, model=None, key=None)
+        return [row["id"] for batch in batches for row in batch]
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def fill(store: Store) -> None:
     decision = Decision("dec-1", NOW, "reviews", 0, 1, Verdict.PROMOTED, "It won.", "t", "a")
     with store.transaction() as transaction:
         insert(transaction, [interaction(number) for number in range(1, 4)])
-        insert(transaction, parse(VOTES, lambda: NOW))
+        insert(transaction, [*parse(VOTES[:3], lambda: NOW), *parse(VOTES[3:], lambda: NOW, "shop")])
         append(transaction, decision)
 
 
@@ -96,12 +97,14 @@ def test_feedback_goes_out_and_comes_back_the_same(house: House, tmp_path: Path,
     fill(house.store)
     path = tmp_path / f"f.{ending}"
     assert house.run("export", "feedback", str(path)).exit_code == 0
-    before = [row for batch in house.store.batches("export_feedback", 100, model=None) for row in batch]
+    before = [row for batch in house.store.batches("export_feedback", 100, model=None, key=None) for row in batch]
     done = house.run("import", str(path), "--yes", "--json")
     assert json.loads(done.stdout) == {"added": 0, "known": 4}
+    shop = house.run("export", "feedback", str(tmp_path / f"shop.{ending}"), "--key", "shop")
+    assert "Wrote 1 feedback" in shop.stderr
     other = Store(":memory:")
     imports.take(other, [row for _, row in tables.read(path)], lambda: NOW)
-    assert [row for batch in other.batches("export_feedback", 100, model=None) for row in batch] == before
+    assert [row for batch in other.batches("export_feedback", 100, model=None, key=None) for row in batch] == before
     other.close()
 
 
@@ -136,7 +139,7 @@ def test_a_large_file_comes_in_once_however_often_it_is_imported(house: House, t
         done = house.run("import", str(path), "--yes", "--json")
         assert json.loads(done.stdout) == {"added": added, "known": ROWS - added}
     assert len(house.ids()) == ROWS
-    (row,) = [row for batch in house.store.batches("export_feedback", 100, model=None) for row in batch
+    (row,) = [row for batch in house.store.batches("export_feedback", 100, model=None, key=None) for row in batch
               if row["id"] == "f7"]  # fmt: skip
     assert row["time"] == NOW and row["revoked_at"] == NOW
 

@@ -240,9 +240,9 @@ def test_who_hangs_up_before_the_end_pays_for_what_was_asked_and_seen(house: Any
     house.engine.fault = "" if stream else "hang"
     body = CHAT | {"stream": stream, "messages": [{"role": "user", "content": "word " * 200}]}
     headers = {"Authorization": f"Bearer {made.key}"}
-    with suppress(httpx.ReadTimeout):
-        with house.http.stream("POST", "/v1/chat/completions", json=body, headers=headers, timeout=0.5) as answer:
-            next(answer.iter_lines())
+    asked = house.http.stream("POST", "/v1/chat/completions", json=body, headers=headers, timeout=0.5)
+    with suppress(httpx.ReadTimeout), asked as answer:
+        next(answer.iter_lines())
     assert house.only().status == 499
     house.engine.fault = ""
     again = house.http.post("/v1/chat/completions", json=CHAT, headers=headers)
