@@ -1,5 +1,8 @@
 -- Which key gave a piece of feedback; NULL for what came before keys were written down, or from a file without them.
 ALTER TABLE feedback ADD COLUMN key_id VARCHAR;
+-- And which arm gave what it is about, so that metrics need not join it with every interaction.
+ALTER TABLE feedback ADD COLUMN arm VARCHAR;
+UPDATE feedback SET arm = i.arm FROM interactions i WHERE i.id = feedback.interaction_id;
 
 -- A key takes back only what it gave itself: '' stands for whoever may take back anything.
 CREATE TABLE revoked_before AS SELECT * FROM revocations;

@@ -20,8 +20,8 @@ ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = erro
 -- What it is about is known if the interaction came first.
 INSERT INTO feedback
 SELECT $id, $time, $interaction_id, $conversation_id, $type, $value, $comment, $user, $metadata, NULL, about.model,
-    about.version, $key_id
-FROM (SELECT 1) LEFT JOIN (SELECT model, version FROM interactions WHERE id = $interaction_id) about ON TRUE
+    about.version, $key_id, about.arm
+FROM (SELECT 1) LEFT JOIN (SELECT model, version, arm FROM interactions WHERE id = $interaction_id) about ON TRUE
 ON CONFLICT DO NOTHING
 
 -- name: feedback_wait
@@ -30,12 +30,12 @@ SELECT interaction_id, id FROM feedback WHERE id = $id AND model IS NULL AND int
 
 -- name: feedback_awaited
 -- Feedback that waited for interactions that are there now.
-SELECT w.feedback_id AS id, i.model, i.version
+SELECT w.feedback_id AS id, i.model, i.version, i.arm
 FROM feedback_waiting w JOIN interactions i ON i.id = w.interaction_id
 WHERE w.interaction_id IN (SELECT unnest($ids))
 
 -- name: feedback_met
-UPDATE feedback SET model = $model, version = $version WHERE id = $id
+UPDATE feedback SET model = $model, version = $version, arm = $arm WHERE id = $id
 
 -- name: feedback_waits_no_more
 DELETE FROM feedback_waiting WHERE feedback_id = $id
