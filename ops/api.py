@@ -3,6 +3,7 @@
 Handlers are thin: they parse, call a view or an action, and render.
 """
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import NotReady, UnknownModel
 from core.http import json_body
+from core.keyring import Keyring
+from core.records import Verdict
 from eval import review
 from ops import views
 from ops.actions import Actions, By
@@ -18,6 +21,7 @@ from ops.control import Control
 from retrain import measuring
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
+Moment = Annotated[datetime | None, Query()]
 
 
 class Said(BaseModel):
@@ -75,7 +79,8 @@ Spoken = TypeVar("Spoken", bound=Said)
 def signed(said: Spoken, request: Request) -> Spoken:
     """What was said with the key that was verified as its actor; whom the caller named stands in the comment."""
     comment = " ".join(part for part in (f"(on behalf of {said.actor})" if said.actor else "", said.comment) if part)
-    return said.model_copy(update={"actor": f"key:{request.state.key_id}", "comment": comment})
+    keyring: Keyring = request.app.state.control.keyring
+    return said.model_copy(update={"actor": keyring.actor_of(request.state.key_id), "comment": comment})
 
 
 def _body(model: type[Spoken]) -> Any:
@@ -93,6 +98,10 @@ PromoteBody = Annotated[Promote, _body(Promote)]
 RejectBody = Annotated[Reject, _body(Reject)]
 HoldBody = Annotated[Hold, _body(Hold)]
 MeasureBody = Annotated[Measure, _body(Measure)]
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def create_reading_router(control: Control) -> APIRouter:
@@ -118,9 +127,10 @@ def create_reading_router(control: Control) -> APIRouter:
         return store.rows("routes_of", model=model)
 
     @router.get("/promotions")
-    def promotions(model: str | None = None, limit: Limit = 50) -> list[views.View]:
-        """Decisions of the ledger, newest first."""
-        return views.decisions(store, views.Filter(model=model), limit)
+    def promotions(model: str | None = None, verdict: Verdict | None = None, since: Moment = None,
+                   until: Moment = None, limit: Limit = 50) -> list[views.View]:  # fmt: skip
+        """Decisions of the ledger, newest first; `since` and `until` are days or times, UTC where they say no zone."""
+        return views.decisions(store, views.Filter(model, verdict, _utc(since), _utc(until)), limit)
 
     @router.get("/promotions/{identity}")
     def promotion(identity: str) -> views.View:

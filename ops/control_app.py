@@ -87,7 +87,7 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, c
     told = targets(settings)
     control = assemble(settings, base, clock)
     notifier = Notifier(store=control.store, targets=told, verdicts=settings.notifications.verdicts,
-                        ops_url=settings.control_url, clock=clock)  # fmt: skip
+                        ops_url=settings.console_url, clock=clock)  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -38,7 +38,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "keys create": ("loraloop keys create shop --scope infer --scope feedback --expires 90d",),
     "keys list": ("loraloop keys list --json",),
     "keys revoke": ("loraloop keys revoke k1a2b3 --yes",),
-    "keys rotate": ("loraloop keys rotate k1a2b3 --grace 1h",),
+    "keys rotate": ("loraloop keys rotate k1a2b3 --grace 1h --yes",),
     "notify status": ("loraloop notify status",),
     "notify test": ("loraloop notify test",),
     "backup": ("loraloop backup /backups/monday.tar",),

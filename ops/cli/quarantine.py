@@ -14,6 +14,7 @@ from ops.cli.output import (
     ControlClient,
     DryRun,
     JsonOption,
+    OwnConfig,
     Yes,
     agreed,
     cell,
@@ -57,10 +58,11 @@ def votes(
     context: typer.Context,
     identity: Identity,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
+    config: OwnConfig = None,
     json: JsonOption = False,
 ) -> None:
     """Show the votes of one quarantine, those of the busiest voters first."""
-    found = _client(context.obj).get(f"/api/quarantine/{identity}", limit=limit)
+    found = _client(config or context.obj).get(f"/api/quarantine/{identity}", limit=limit)
     if json:
         print_json(found)
         return
@@ -75,9 +77,9 @@ def votes(
 
 def hold(context: typer.Context, model: Annotated[str, typer.Argument(help="The model.")],
          key: Annotated[str, typer.Option("--key", help="The id of the key that gave them.")], comment: Comment = "",
-         yes: Yes = False, dry_run: DryRun = False) -> None:  # fmt: skip
+         yes: Yes = False, dry_run: DryRun = False, config: OwnConfig = None) -> None:  # fmt: skip
     """Hold every vote that a key gave on a model's answers; revoke the key first, or more will come."""
-    client = _client(context.obj)
+    client = _client(config or context.obj)
     given = sum(row["n"] - row["revoked"] for row in client.get("/api/feedback", model=model, key=key))
     if agreed(f"{given} votes that the key {key} gave on {model} are left out until they are released.", yes, dry_run):
         done = client.post("/api/quarantine", {"model": model, "key": key, **said(comment)})
@@ -85,21 +87,21 @@ def hold(context: typer.Context, model: Annotated[str, typer.Argument(help="The 
 
 
 def release(context: typer.Context, identity: Identity, comment: Comment = "", yes: Yes = False,
-            dry_run: DryRun = False) -> None:  # fmt: skip
+            dry_run: DryRun = False, config: OwnConfig = None) -> None:  # fmt: skip
     """Let the next snapshot learn from these votes again."""
-    _decide(context, identity, "release", "may be learnt from again", comment, yes, dry_run)
+    _decide(config or context.obj, identity, "release", "may be learnt from again", comment, yes, dry_run)
 
 
 def reject(context: typer.Context, identity: Identity, comment: Comment = "", yes: Yes = False,
-           dry_run: DryRun = False) -> None:  # fmt: skip
+           dry_run: DryRun = False, config: OwnConfig = None) -> None:  # fmt: skip
     """Leave these votes out of every snapshot, for good."""
-    _decide(context, identity, "reject", "are left out for good", comment, yes, dry_run)
+    _decide(config or context.obj, identity, "reject", "are left out for good", comment, yes, dry_run)
 
 
-def _decide(context: typer.Context, identity: str, verb: str, what: str, comment: str, yes: bool,
+def _decide(config: Any, identity: str, verb: str, what: str, comment: str, yes: bool,
             dry_run: bool) -> None:  # fmt: skip
     if agreed(f"The votes of {identity} {what}.", yes, dry_run):
-        done = _client(context.obj).post(f"/api/quarantine/{identity}/{verb}", said(comment))
+        done = _client(config).post(f"/api/quarantine/{identity}/{verb}", said(comment))
         tell(f"{done['id']} is {done['state']}.")
 
 

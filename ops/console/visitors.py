@@ -29,18 +29,14 @@ LONGEST_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks: the id of the key, the name it was made under, what it may do, and the token of its forms."""
+    """Who asks: a key's id, its name, how the ledger calls them, what they may do, and the token of their forms."""
 
     key_id: str
     name: str
+    actor: str
     may_act: bool
     token: str
     session: Session | None
-
-    @property
-    def actor(self) -> str:
-        """How the ledger calls them. The id is what was verified; the name is for those who read."""
-        return f"{self.name} (key {self.key_id})" if self.name != self.key_id else self.key_id
 
 
 def is_secure(request: Request) -> bool:
@@ -75,8 +71,10 @@ class Visitors:
             passed = self.access.admit(session.authorization if session else shown, scope)
             request.state.key_id, request.state.admission = passed.key_id, passed
             token = self.sessions.token(session)
-            request.state.visitor = Visitor(passed.key_id, self.keyring.name_of(passed.key_id),
-                                            passed.opens(Scope.OPS_WRITE), token, session)  # fmt: skip
+            request.state.visitor = Visitor(
+                passed.key_id, self.keyring.name_of(passed.key_id), self.keyring.actor_of(passed.key_id),
+                passed.opens(Scope.OPS_WRITE), token, session,
+            )  # fmt: skip
             response.headers.update(passed.headers)
             try:
                 yield

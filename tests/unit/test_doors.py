@@ -320,7 +320,7 @@ def test_who_acts_is_the_key_whatever_the_caller_says(control: Control) -> None:
     assert control.ask(("POST", "/api/models/reviews/promote"), admin, json=body).status_code == 200
     rows = control.ask(("GET", "/api/promotions"), admin).json()
     (promoted,) = [row for row in rows if row["verdict"] == "promoted"]
-    assert promoted["actor"] == f"key:{identity}" and "somebody" not in promoted["reason"]
+    assert promoted["actor"] == f"admin (key {identity})" and "somebody" not in promoted["reason"]
     shown = control.ask(("GET", f"/api/promotions/{promoted['id']}"), admin).json()
     assert shown["comment"] == "(on behalf of key:somebody) now"
 

@@ -118,6 +118,34 @@ def test_every_kind_is_the_same_in_both_formats(house: House, tmp_path: Path, ki
     assert pq.read_schema(tmp_path / "x.parquet").names == list(tables.COLUMNS[kind])
 
 
+def test_decisions_are_listed_by_verdict_and_day(house: House):
+    fill(house.store)
+    for words, rows in (((), 1), (("--verdict", "promoted"), 1), (("--verdict", "kept"), 0),
+                        (("--since", "2026-03-01"), 1), (("--since", "2026-03-01T03:00:01"), 0),
+                        (("--until", "2026-03-01"), 0), (("--until", "2026-03-02"), 1)):  # fmt: skip
+        done = house.run("promotions", *words, "--json")
+        assert done.exit_code == 0 and len(json.loads(done.stdout)) == rows, words
+
+
+def test_a_row_is_shown_with_the_configuration_named_behind_the_verb(house: House):
+    fill(house.store)
+    assert json.loads(house.run("promotions", "show", "1", "--json").stdout)["id"] == "dec-1"
+
+
+def test_what_a_key_gave_is_counted_held_and_shown_by_the_number_of_its_row(house: House):
+    fill(house.store)
+    with house.store.transaction() as transaction:
+        insert(transaction, parse([VOTES[0]], lambda: NOW, "shop"))
+    counted = json.loads(house.run("feedback", "--by-key", "--json").stdout)
+    assert sorted((row["key"] or "", row["n"]) for row in counted) == [("", 1)] * 3 + [("shop", 1)] * 2
+    house.app.state.control.promotion.adopt(["reviews"])
+    done = house.run("quarantine", "hold", "reviews", "--key", "shop", "--yes", "-m", "one script")
+    assert done.exit_code == 0 and "1 votes" in done.stderr, done.stderr
+    (held,) = json.loads(house.run("quarantine", "--json").stdout)
+    shown = json.loads(house.run("quarantine", "show", str(held["decision_seq"]), "--json").stdout)
+    assert [vote["id"] for vote in shown["votes"]] == ["shop:f1"] and shown["key"] == "shop"
+
+
 def test_exported_decisions_prove_themselves(house: House, tmp_path: Path):
     fill(house.store)
     house.run("export", "decisions", str(tmp_path / "d.jsonl"))
