@@ -239,8 +239,9 @@ class Promotion:
         """A decision that changes nobody's route: kept, inconclusive, skipped, failed, awaiting approval."""
         champion = self.route(model).champion
         decision = self._decision(model, champion, candidate, verdict, why)
-        refused = candidate is not None and verdict in REFUSED and not keep_data
-        suspect = Suspect(candidate, champion) if refused else None
+        suspect = None
+        if candidate is not None and verdict in REFUSED and not keep_data:
+            suspect = Suspect(candidate, champion)
         with self.store.transaction() as transaction:
             self._seal(transaction, decision, suspect)
             also(transaction)

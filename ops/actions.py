@@ -80,3 +80,7 @@ class Actions:
         if run is None:
             raise NotReady(f"Decision {identity[:64]} waits for nobody.", hint="See: loraloop promotions")
         return run, wanted
+
+    def hold_key(self, model: str, key_id: str, by: By) -> dict[str, Any]:
+        """Puts what a key gave of a model in quarantine. Raises UnknownModel, or NotReady when there is nothing."""
+        return review.hold_key(self._control.promotion, model, key_id, actor=by.actor, comment=by.comment)

@@ -38,6 +38,7 @@ WORDS = {
     "withdrawn": "Withdrawn",
     "released": "Votes released from quarantine",
     "discarded": "Quarantined votes left out for good",
+    "quarantined": "Votes of a key held in quarantine",
 }
 
 
@@ -210,9 +211,9 @@ def run(store: Store, identity: str) -> View:
     }
 
 
-def feedback(store: Store, model: str | None) -> list[View]:
-    """Feedback by model and type, with what matched no interaction."""
-    return store.rows("feedback_counts", model=model)
+def feedback(store: Store, model: str | None, key: str | None = None, by_key: bool = False) -> list[View]:
+    """Feedback by model and type, with what matched no interaction; `by_key` also by the key that gave it."""
+    return store.rows("feedback_counts_by_key" if by_key else "feedback_counts", model=model, key=key)
 
 
 def quarantines(store: Store, model: str | None) -> list[View]:
@@ -228,8 +229,9 @@ def quarantined(store: Store, identity: str) -> View:
 
 def quarantine(store: Store, identity: str, limit: int) -> View:
     """One quarantine with its votes, those of the busiest voters first. Raises UnknownDecision."""
-    votes = store.rows("quarantine_votes", id=identity, limit=limit)
-    return find(store, identity) | {"votes": [vote | {"value": json.loads(vote["value"])} for vote in votes]}
+    found = find(store, identity)
+    votes = store.rows("quarantine_votes", id=found["id"], limit=limit)
+    return found | {"votes": [vote | {"value": json.loads(vote["value"])} for vote in votes]}
 
 
 def quarantined_by_last(store: Store, model: str) -> View | None:

@@ -21,6 +21,8 @@ TICK_SECONDS = 0.02
 FORGOTTEN_SECONDS = 60.0
 # A gateway that has a table from before these counts as one that has none.
 REMEMBERED_TABLES = 256
+# A gateway names what is in flight, at most an entry a request: some hundred bytes, of thousands of requests.
+MAX_POLL_BYTES = 4 * 1024 * 1024
 
 
 class Poll(BaseModel):
@@ -140,7 +142,7 @@ def create_router(board: Switchboard) -> APIRouter:
     router = APIRouter()
 
     @router.post("/internal/routes")
-    async def routes(poll: Annotated[Poll, Depends(json_body(Poll))]) -> Response:
+    async def routes(poll: Annotated[Poll, Depends(json_body(Poll, MAX_POLL_BYTES))]) -> Response:
         board.report(poll)
         deadline = time.monotonic() + min(poll.wait_s, 30)
         while True:

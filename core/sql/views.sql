@@ -1,17 +1,34 @@
 -- name: feedback_counts
 -- A model of NULL in a row stands for feedback whose interaction has not been seen (yet).
 SELECT model, type, count(*) AS n, count(revoked_at) AS revoked, max(time) AS newest
-FROM feedback WHERE $model IS NULL OR model = $model GROUP BY ALL ORDER BY ALL
+FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_id = $key) GROUP BY ALL ORDER BY ALL
+
+-- name: feedback_counts_by_key
+-- A key of NULL in a row stands for feedback from before keys were written down.
+SELECT key_id AS "key", model, type, count(*) AS n, count(revoked_at) AS revoked, count(DISTINCT user_id) AS users,
+    max(time) AS newest
+FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_id = $key) GROUP BY ALL ORDER BY ALL
 
 -- name: feedback_by_version
 -- Of a model's five newest versions that have feedback, so that the number of series stays bounded.
-SELECT i.model, i.version, i.arm, f.type, count(*) AS n FROM feedback f JOIN interactions i ON i.id = f.interaction_id
-WHERE f.revoked_at IS NULL GROUP BY i.model, i.version, i.arm, f.type
-QUALIFY dense_rank() OVER (PARTITION BY i.model ORDER BY i.version DESC) <= 5
+SELECT model, version, arm, type, count(*) AS n FROM feedback
+WHERE revoked_at IS NULL AND model IS NOT NULL GROUP BY model, version, arm, type
+QUALIFY dense_rank() OVER (PARTITION BY model ORDER BY version DESC) <= 5
 
 -- name: feedback_orphans
-SELECT count(*) AS n FROM feedback f
-WHERE f.interaction_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM interactions i WHERE i.id = f.interaction_id)
+SELECT count(*) AS n FROM feedback_waiting
+
+-- name: training_seconds
+-- How long the newest training of each model took, or takes so far.
+WITH trained AS (
+    SELECT r.model, r.started, max(CAST(json_extract_string(m.metrics, '$.seconds') AS DOUBLE)) AS seconds
+    FROM run_metrics m JOIN runs r ON r.id = m.run_id WHERE m.phase = 'training' GROUP BY r.id, r.model, r.started
+)
+SELECT model, arg_max(seconds, started) AS seconds FROM trained WHERE seconds IS NOT NULL GROUP BY model
+
+-- name: routes_now
+SELECT model, champion, canary, share, holdback FROM routes
+QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1
 
 -- name: decisions_by_verdict
 SELECT model, verdict, count(*) AS n FROM decisions GROUP BY ALL

@@ -56,7 +56,7 @@ def create_router(control: Control) -> APIRouter:
             "interaction_id": fields.get("interaction_id"), "type": kind, "value": said,
             "user": f"reviewer:{visitor.key_id}", "metadata": {"source": SOURCE, "actor": visitor.actor},
         }  # fmt: skip
-        add(control.store, parse(signal, control.clock))
+        add(control.store, parse(signal, control.clock, visitor.key_id))
         return RedirectResponse(f"/feedback/queue?{urlencode({'model': model, 'skip': skip})}", 303)
 
     return router

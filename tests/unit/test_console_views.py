@@ -1,7 +1,9 @@
 """Facts about what the console's pages are told: filters, pages by key, the study of a model, alarms, the ledger."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -140,6 +142,38 @@ def test_new_rows_are_checked_at_once_and_old_ones_with_the_next_whole_walk(stor
         transaction._connection.execute("UPDATE decisions SET verdict = 'promoted' WHERE seq = 1")
     watch.walk()
     assert not watch.report()["ok"] and "Row 1 (d0)" in watch.report()["reason"] and watch.report()["checked"] == NOW
+
+
+def test_a_tail_that_was_cut_off_is_told_and_stays_told(store: Store) -> None:
+    watch = LedgerWatch(store, lambda: NOW)
+    for number in range(3):
+        seal(store, number)
+    watch.walk()
+    seal(store, 3)
+    assert watch.report()["ok"]
+    with store.transaction() as transaction:
+        transaction._connection.execute("DELETE FROM decisions WHERE seq >= 3")
+    for _ in range(3):
+        watch.walk()
+        assert not watch.report()["ok"] and "cut off" in watch.report()["reason"]
+
+
+def test_the_walk_goes_on_after_one_that_failed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, walks = LedgerWatch(store, lambda: NOW), list[int]()
+    monkeypatch.setattr("ops.ledgerwatch.WHOLE_SECONDS", 0.0)
+
+    def walk() -> None:
+        walks.append(1)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(watch, "walk", walk)
+
+    async def some() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(watch.keep_walking(), 0.2)
+
+    asyncio.run(some())
+    assert len(walks) > 1
 
 
 def difference(value: float) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from eval.live import ArmCounts, Plan
 from eval.promotion import Promotion, Why
 from eval.steps import Steps
 from eval.watch import Watch
-from feedback.ingest import ingest
+from feedback.ingest import add, ingest
 from feedback.snapshot import take
 from serve.fake import FakeEngines
 from serve.routing import ModelRoute, RoutingTable, Target
@@ -392,6 +392,28 @@ def test_rejected_votes_stay_out_and_a_way_back_brings_none_in(tmp_path: Path):
     assert len(house.store.rows("quarantines_all", model="m")) == 1
     found = take(house.store, "m", house.models["m"], run_id="run-3", folder=tmp_path, clock=lambda: NOW)
     assert found.rows == ()
+
+
+def test_what_a_key_gave_is_held_until_somebody_has_looked(tmp_path: Path):
+    house = House(**PLAIN)
+    house.offer(1)
+    taught(house, tmp_path, "run-1", range(4))
+    with pytest.raises(NotReady, match="No vote of the key 'bad'"):
+        review.hold_key(house.promotion, "m", "bad", actor="ann", comment="")
+    assert "quarantined" not in house.verdicts()
+    later = [Feedback(f"bad:{n}", NOW, "i1", None, "label", "b", user=f"u{n}", key_id="bad") for n in range(3)]
+    add(house.store, later)
+    held = review.hold_key(house.promotion, "m", "bad", actor="ann", comment="one script")
+    assert (held["key"], held["version"], held["state"], held["model"]) == ("bad", None, "held", "m")
+    assert (house.last()["verdict"], house.last()["live"], house.last()["comment"]) == (
+        "quarantined", {"key": "bad"}, "one script")  # fmt: skip
+    (row,) = house.store.rows("quarantines_all", model="m")
+    assert (row["votes"], row["id"]) == (3, held["id"])
+    found = take(house.store, "m", house.models["m"], run_id="run-3", folder=tmp_path, clock=lambda: NOW)
+    assert found.report.left_out == {"in quarantine": 3}
+    done = review.decide(house.promotion, str(row["decision_seq"]), "rejected", actor="ann", comment="")
+    assert (done["id"], done["state"]) == (held["id"], "rejected")
+    assert "the key bad gave are left out for good" in house.last()["reason"]
 
 
 # Crashes.

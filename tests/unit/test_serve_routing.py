@@ -183,6 +183,8 @@ def test_a_poll_gets_the_table_once_and_then_waits() -> None:
     answer = client.post("/internal/routes", json=ask)
     assert RoutingTable.from_json(answer.text) == table()
     assert client.post("/internal/routes", json=ask | {"have": board.etag}).status_code == 204
+    many = ask | {"have": board.etag, "in_flight": [["m" * 64, number, 1] for number in range(10_000)]}
+    assert client.post("/internal/routes", json=many).status_code == 204
     threading.Timer(0.05, board.publish, (table(0.2),)).start()
     answer = client.post("/internal/routes", json=ask | {"have": board.etag, "wait_s": 5})
     assert RoutingTable.from_json(answer.text) == table(0.2)
