@@ -171,7 +171,7 @@ def take(store: Store, model: str, settings: ModelSettings, *, run_id: str, fold
             report=json.dumps(asdict(report)),
         )  # fmt: skip
         if not transaction.rows("snapshot_has_rows", snapshot=name):
-            transaction.run_many(
+            transaction.run_set(
                 "snapshot_row_add",
                 [
                     {"snapshot": name, "interaction_id": row.interaction_id, "feedback_id": row.feedback_id,
