@@ -27,5 +27,8 @@ ON CONFLICT DO NOTHING
 DELETE FROM answers WHERE time < $before
 
 -- name: evaluations_of
-SELECT suite, arm, version, kpi, value, low, high, n, users FROM evaluations WHERE run_id = $run_id
+-- Each KPI by arm; what is no number is NULL, for JSON has none such.
+SELECT suite, arm, version, kpi, CASE WHEN isfinite(value) THEN value END AS value,
+    CASE WHEN isfinite(low) THEN low END AS low, CASE WHEN isfinite(high) THEN high END AS high, n, users
+FROM evaluations WHERE run_id = $run_id
 ORDER BY suite, kpi, arm
