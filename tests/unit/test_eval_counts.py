@@ -29,13 +29,13 @@ def fill(store: Store, requests: Requests, **more: Any) -> None:
     with store.transaction() as transaction:
         for place, (version, user, vote) in enumerate(requests):
             asked = f"i{place}-{user}"
-            transaction.run("interaction_add", **shape | {"id": asked, "version": version, "user": user} | more)
+            transaction.run_set("interaction_add", [shape | {"id": asked, "version": version, "user": user} | more])
             if vote is not None:
-                transaction.run(
-                    "feedback_add", id=f"f{place}-{user}", time=START + timedelta(minutes=2), interaction_id=asked,
-                    conversation_id=None, type="thumbs", value="true" if vote > 0 else "false", comment=None,
-                    user=user, metadata="{}", key_id=None,
-                )  # fmt: skip
+                transaction.run_set("feedback_add", [{
+                    "id": f"f{place}-{user}", "time": START + timedelta(minutes=2), "interaction_id": asked,
+                    "conversation_id": None, "type": "thumbs", "value": "true" if vote > 0 else "false",
+                    "comment": None, "user": user, "metadata": "{}", "key_id": None,
+                }])  # fmt: skip
 
 
 def drawn(seed: int = 0) -> Requests:
