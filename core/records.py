@@ -31,6 +31,7 @@ class Verdict(StrEnum):
     WITHDRAWN = "withdrawn"
     RELEASED = "released"
     DISCARDED = "discarded"
+    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,10 @@ class StoredCompletion:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One typed signal on an interaction, a conversation, or a pair of interactions."""
+    """One typed signal on an interaction, a conversation, or a pair of interactions.
+
+    `key_id` is the key that gave it; None in records from before it was written down.
+    """
 
     id: str
     time: datetime
@@ -90,14 +94,19 @@ class Feedback:
     comment: str | None = None
     user: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """A feedback taken back; the next snapshot leaves it out."""
+    """A feedback taken back; the next snapshot leaves it out.
+
+    `key_id` is the key that may take back only what it gave itself; None is whoever may take back anything.
+    """
 
     feedback_id: str
     time: datetime
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,7 @@ def _passed(evidence: Evidence, settings: PromotionSettings) -> str:
     gain = _difference(evidence, settings.primary.kpi, "champion") or Difference(math.nan, math.nan, math.nan, 0.0)
     reason = (
         f"{settings.primary.kpi} {_signed(gain.value)} against the champion (lower bound {_signed(gain.lower)}, "
-        f"needs more than {_signed(settings.primary.min_gain)}) on {evidence.n} held-out labels "
-        f"of {evidence.users} users"
+        f"needs more than {_signed(settings.primary.min_gain)}) on {_counted(evidence, settings.primary.kpi)}"
     )
     if evidence.candidate_is_rag:
         reason += "; the candidate is the RAG arm itself"
@@ -52,6 +51,14 @@ def _passed(evidence: Evidence, settings: PromotionSettings) -> str:
     waived = [arm for arm in against if arm not in settings.must_beat]
     waived += [guardrail.kpi for guardrail in settings.guardrails if guardrail.waived]
     return f"{reason}; waived in the settings: {', '.join(waived)}." if waived else f"{reason}."
+
+
+def _counted(evidence: Evidence, kpi: str) -> str:
+    """What a KPI was measured on."""
+    suite = evidence.suites.get(kpi)
+    if suite is not None:
+        return f"{suite.n} held-out votes of {suite.users} users"
+    return f"{evidence.n} held-out labels of {evidence.users} users"
 
 
 def _enough(evidence: Evidence) -> Check:
@@ -113,6 +120,9 @@ def _primary(evidence: Evidence, settings: PromotionSettings, other: str) -> Che
     kpi, least = settings.primary.kpi, settings.primary.min_gain
     name = f"{kpi} against {other}"
     gain = _difference(evidence, kpi, other)
+    suite = evidence.suites.get(kpi)
+    if suite is not None and suite.missing:
+        return Check(name, Outcome.INCONCLUSIVE, f"{name} could not be measured: {suite.missing}.")
     if gain is None:
         waive = f"; to waive it, leave {other} out of promotion.must_beat" if other in OPPONENTS else ""
         return Check(name, Outcome.INCONCLUSIVE, f"{name} could not be computed on this holdout{waive}.")
@@ -123,7 +133,8 @@ def _primary(evidence: Evidence, settings: PromotionSettings, other: str) -> Che
         outcome, reason = Outcome.FAIL, f"{said}; upper bound {_signed(gain.upper)}."
     else:
         outcome = Outcome.INCONCLUSIVE
-        reason = f"{said}; the lower bound {_signed(gain.lower)} does not exclude chance ({evidence.n} labels)."
+        counted = f"{suite.n} votes" if suite else f"{evidence.n} labels"
+        reason = f"{said}; the lower bound {_signed(gain.lower)} does not exclude chance ({counted})."
     return Check(name, outcome, reason, gain.value, gain.lower, least)
 
 

@@ -27,11 +27,15 @@ def _as_it_is(prompt: Prompt) -> Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A suite's outcomes by arm, (units,) floats in the order of `suite.units`; or why it could not be asked."""
+    """A suite's outcomes by arm, (units,) floats in the order of `suite.units`; or why it could not be asked.
+
+    `cut` is the share of an arm's answers in words that were as long as they might be.
+    """
 
     suite: Suite
     outcomes: dict[str, Floats] = field(default_factory=dict)
     missing: str = ""
+    cut: dict[str, float] = field(default_factory=dict)
 
 
 def probe(asker: Asker, base_name: str, arms: Mapping[str, str], suite: Suite,
@@ -54,11 +58,20 @@ def probe(asker: Asker, base_name: str, arms: Mapping[str, str], suite: Suite,
     order = [(arm, place) for place in range(len(suite.items)) for arm in range(len(asked))]
     answers = iter(asker.ask([question for arm, place in order for question in asked[arm][place]], progress))
     found = {pair: [next(answers) for _ in asked[pair[0]][pair[1]]] for pair in order}
-    return Probed(suite, {
-        name: _outcomes(suite, [_worth(suite, labels, item, found[arm, place])
-                                for place, item in enumerate(suite.items)])
-        for arm, name in enumerate(arms)
-    })  # fmt: skip
+    by_arm = {name: [found[arm, place] for place in range(len(suite.items))] for arm, name in enumerate(arms)}
+    return Probed(
+        suite,
+        {
+            arm: _outcomes(suite, [_worth(suite, labels, *pair) for pair in zip(suite.items, own, strict=True)])
+            for arm, own in by_arm.items()
+        },
+        cut={arm: _cut(suite.items, own) for arm, own in by_arm.items()},
+    )
+
+
+def _cut(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> float:
+    pairs = [(got[0], item) for item, got in zip(items, answers, strict=True) if not isinstance(item, Choice)]
+    return sum(answer.tokens >= item.max_tokens for answer, item in pairs) / len(pairs) if pairs else 0.0
 
 
 @dataclass(frozen=True, slots=True)
