@@ -215,7 +215,7 @@ class Cycle:
         ):
             self.promotion.add_version(transaction, candidate)
             transaction.run("run_candidate", id=run.id, candidate=candidate.version)
-        return candidate
+        return self.promotion.version(run.model, candidate.version)  # by the name that engines know
 
     def _evaluate(self, run: Run, settings: ModelSettings, snapshot: Snapshot, champion: Version,
                   candidate: Version) -> Result:  # fmt: skip

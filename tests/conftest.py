@@ -38,6 +38,11 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 },
                 "noise": common
                 | {"retrain": retrain | {"min_new_feedback": 300}, "promotion": gate | {"canary": None}},
+                "helped": common
+                | {
+                    "retrain": retrain | {"min_new_feedback": 1_000_000, "min_labels": 100_000, "fallback": "rag"},
+                    "promotion": gate | {"canary": None, "holdback": None},
+                },
                 "replies": {
                     "task": "generate",
                     "split": {"train": 0.4, "dev": 0.04},

@@ -178,6 +178,18 @@ def test_every_verdict_has_a_page_with_and_without_evidence(console: Console, ve
         assert (part in html) is full
 
 
+def test_a_decision_says_when_retrieval_would_do_and_what_a_retrieval_is_made_of(console: Console) -> None:
+    enough = {"worth": {"retrieval_is_enough": True, "reason": "Retrieval is enough: no gain."}}
+    console.seal("kept", evidence=full_evidence() | enough, lineage=LINEAGE)
+    assert "Retrieval is enough: no gain." in console.page("/promotions/dec-1")
+    made = {"retrieval": {"k": 4, "entries": {"chat": 71}, "context_tokens": None}, "retrieval_sha256": "ef" * 32}
+    without = {arm: measures(value) for arm, value in ARMS.items() if arm != "rag"}
+    console.seal("promoted", evidence=full_evidence() | {"candidate_is_rag": True, "arms": without}, lineage=made)
+    html = console.page("/promotions/dec-2")
+    for part in ("Three arms", "base with retrieval", "Retrieval: entries", "chat 71", "ef" * 32):
+        assert part in html
+
+
 def test_the_decision_page_leads_with_the_verdict_and_the_reason(console: Console) -> None:
     console.seal("kept", reason="macro_f1 −0.012 against the champion.", evidence=full_evidence())
     html = console.page("/promotions/dec-1")

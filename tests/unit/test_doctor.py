@@ -77,6 +77,17 @@ def test_what_is_wrong_is_found_with_its_fix(tmp_path: Path, name: str, changes:
     assert not finding.ok and found in finding.found and fix in finding.fix
 
 
+def test_documents_that_cannot_be_shown_are_named_with_the_fix(tmp_path: Path):
+    config = tmp_path / "loraloop.yaml"
+    model = {"labels": ["a", "b"], "baselines": {"documents": str(tmp_path / "docs")}}
+    config.write_text(yaml.safe_dump({"data": str(tmp_path / "data"), "models": {"m": model}}))
+    found = {finding.name: finding for finding in doctor.examine(config)}["documents of m"]
+    assert not found.ok and "there is no folder" in found.found and "Make it" in found.fix
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("Lamps want bulbs.")
+    assert {finding.name: finding for finding in doctor.examine(config)}["documents of m"].ok
+
+
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(doctor, "NEEDED", ("nowhere_to_be_found",))
     finding = examined(tmp_path)["packages"]

@@ -21,6 +21,7 @@ from retrain.cycle import Cycle
 from retrain.trainer import Trainer
 from serve.fake import FakeEngine, FakeEngines
 from serve.reconciler import EngineState
+from serve.retrieval import FILE, Entry, Retrieval, sha256_of
 from serve.switchboard import Switchboard
 from serve.vllm import VllmClient
 
@@ -73,6 +74,20 @@ def test_a_version_is_asked_beside_base_and_champion_and_nothing_is_decided(cycl
     assert cycle.store.rows("ledger_chain") == []
     assert cycle.store.rows("holdout_uses", model="m") == []
     assert cycle.store.row("run_open_of", model="m") is None
+
+
+def test_a_version_that_retrieves_is_asked_with_its_examples(cycle: Cycle, engine: FakeEngine, tmp_path: Path):
+    content = Retrieval((Entry("chat", "write a number", "7", 10),), 1, 1024).to_bytes()
+    (tmp_path / FILE).write_bytes(content)
+    made = Version("m", 2, "m@2.y", str(tmp_path), sha256_of(content), 0, None, "retrieval")
+    with cycle.store.transaction() as transaction:
+        cycle.promotion.add_version(transaction, made)
+    wanted = measuring.prepare(cycle, "m", 2, None, "me")
+    measuring.measure(cycle, wanted)
+    assert (cycle.store.row("run_get", id=wanted.run.id) or {})["state"] == "measured"
+    asked = [body for path, body in engine.requests if path == "/v1/chat/completions"]
+    shown = [body for body in asked if any(m["content"] == "write a number" for m in body["messages"])]
+    assert len(shown) == len(asked) / 2  # beside the base model, which is the champion too
 
 
 def test_feedback_that_came_before_a_measuring_still_starts_a_run(cycle: Cycle):

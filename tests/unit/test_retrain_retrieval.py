@@ -10,7 +10,7 @@ import pytest
 
 from core.basemodel import BaseModel
 from core.errors import NotReady
-from core.records import Feedback, Interaction
+from core.records import Feedback, Interaction, Version
 from core.settings import RetrainSettings, Settings, build
 from core.spool import frame
 from core.store import Store
@@ -55,7 +55,12 @@ def result(*, itself: bool) -> Result:
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(cycles, "evaluate", lambda *_, candidate, **__: result(itself=candidate.kind == "retrieval"))
+
+    def evaluated(*_: Any, candidate: Version, **__: Any) -> Result:
+        assert (candidate.kind, candidate.engine_name) == ("retrieval", "base")
+        return result(itself=True)
+
+    monkeypatch.setattr(cycles, "evaluate", evaluated)
     store = Store(":memory:")
     engine = FakeEngine()
     clients = [VllmClient("http://engine", transport=engine.transport())]
