@@ -74,8 +74,9 @@ class Evidence:
     """One evaluation: KPIs by arm, and the candidate's paired differences by KPI and arm.
 
     `suites` holds the guardrail suites that were asked, by KPI. `champion_is_base` says that the champion is the
-    bare base model, against which a ratio of latencies means nothing. `relative` is candidate over champion minus
-    one, by KPI, where that was measured.
+    base model, bare or with retrieval, against which a ratio of latencies means nothing. `candidate_is_rag` says that
+    the candidate is a retrieval, so that no RAG arm stands beside it. `relative` is candidate over champion minus one,
+    by KPI, where that was measured.
     """
 
     n: int
@@ -87,6 +88,7 @@ class Evidence:
     holdout_use: int = 1
     suites: Mapping[str, SuiteEvidence] = field(default_factory=dict)
     champion_is_base: bool = False
+    candidate_is_rag: bool = False
     relative: Mapping[str, Difference] = field(default_factory=dict)
 
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 RULES = (
     "canary.py", "evidence.py", "holdback.py", "intervals.py", "judgement.py", "kpis.py", "likelihood.py",
-    "limits.py", "offline.py", "preferences.py", "sequential.py",
+    "limits.py", "live.py", "offline.py", "preferences.py", "sequential.py",
 )  # fmt: skip
 
 

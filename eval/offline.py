@@ -25,7 +25,8 @@ def spent_level(alpha: float, use: int) -> float:
 def decide(evidence: Evidence, settings: PromotionSettings) -> Judgement:
     """Floors, the primary KPI against every arm that must be beaten, guardrails."""
     checks = [_enough(evidence), *_floors(evidence, settings)]
-    checks += [_primary(evidence, settings, other) for other in ("champion", *settings.must_beat)]
+    others = [arm for arm in settings.must_beat if not (arm == "rag" and evidence.candidate_is_rag)]
+    checks += [_primary(evidence, settings, other) for other in ("champion", *others)]
     checks += [_guardrail(evidence, guardrail) for guardrail in guardrails(evidence, settings)]
     return judge(checks, _passed(evidence, settings))
 
@@ -44,7 +45,10 @@ def _passed(evidence: Evidence, settings: PromotionSettings) -> str:
         f"{settings.primary.kpi} {_signed(gain.value)} against the champion (lower bound {_signed(gain.lower)}, "
         f"needs more than {_signed(settings.primary.min_gain)}) on {_counted(evidence, settings.primary.kpi)}"
     )
-    waived = [arm for arm in OPPONENTS if arm not in settings.must_beat]
+    if evidence.candidate_is_rag:
+        reason += "; the candidate is the RAG arm itself"
+    against = ("base",) if evidence.candidate_is_rag else OPPONENTS
+    waived = [arm for arm in against if arm not in settings.must_beat]
     waived += [guardrail.kpi for guardrail in settings.guardrails if guardrail.waived]
     return f"{reason}; waived in the settings: {', '.join(waived)}." if waived else f"{reason}."
 
@@ -187,7 +191,7 @@ def _wanted(evidence: Evidence, kpi: str, margin: float) -> str:
 
 def _ratio(name: str, evidence: Evidence, kpi: str, ratio: float) -> Check:
     if evidence.champion_is_base:
-        return Check(name, Outcome.PASS, f"{name}: the champion is the bare base model, so no ratio is judged.")
+        return Check(name, Outcome.PASS, f"{name}: the champion is the base model, so no ratio is judged.")
     relative = _relative(evidence, kpi)
     if relative is None:
         return Check(name, Outcome.INCONCLUSIVE, f"{name} was not measured as a ratio to the champion's.")

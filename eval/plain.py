@@ -18,6 +18,7 @@ def plain_evidence(evidence: Evidence) -> dict[str, Any]:
         "users": evidence.users,
         "holdout": evidence.holdout,
         "holdout_use": evidence.holdout_use,
+        "candidate_is_rag": evidence.candidate_is_rag,
         "arms": {arm: plain_measures(found) for arm, found in evidence.arms.items()},
         "differences": {
             kpi: {other: _difference(found) for other, found in by_arm.items()}

@@ -4,17 +4,25 @@ It owns the way from a suite to outcomes by arm; intervals and what a gate makes
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
 from core.errors import NotReady
+from core.prompts import Prompt
 from eval.asking import Answer, Asker, Progress, Question
 from eval.kpis import Floats
 from eval.scoring import Labels
 from eval.suites.suite import Choice, Item, Suite
+
+Rewrite = Callable[[Prompt], Prompt]
+NO_REWRITES: Mapping[str, Rewrite] = {}
+
+
+def _as_it_is(prompt: Prompt) -> Prompt:
+    return prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +39,18 @@ class Probed:
 
 
 def probe(asker: Asker, base_name: str, arms: Mapping[str, str], suite: Suite,
-          progress: Progress = lambda done, total: None) -> Probed:  # fmt: skip
-    """Asks a suite of all arms (name: name in the engine) in one batch. An answer without scores is worth NaN."""
+          progress: Progress = lambda done, total: None, rewrites: Mapping[str, Rewrite] = NO_REWRITES,
+          ) -> Probed:  # fmt: skip
+    """Asks a suite of all arms (name: name in the engine) in one batch. An answer without scores is worth NaN.
+
+    `rewrites` says how an arm rewrites what it is asked, where it does.
+    """
     labels: dict[tuple[object, ...], Labels] = {}
     try:
         asked = [
-            [_questions(asker, base_name, labels, engine_name, item) for item in suite.items]
-            for engine_name in arms.values()
+            [_questions(asker, base_name, labels, engine_name, item, rewrites.get(arm, _as_it_is))
+             for item in suite.items]
+            for arm, engine_name in arms.items()
         ]
     except NotReady as error:
         return Probed(suite, missing=str(error))
@@ -70,13 +83,14 @@ class _Said:
 
 
 def _questions(asker: Asker, base_name: str, labels: dict[tuple[object, ...], Labels], engine_name: str,
-               item: Item) -> list[Question]:  # fmt: skip
+               item: Item, rewrite: Rewrite) -> list[Question]:  # fmt: skip
+    prompt = rewrite(item.prompt)
     if isinstance(item, Choice):
         key = (item.choices, item.kinds)
         if key not in labels:
             labels[key] = Labels(asker, base_name, item.choices, item.kinds)
-        return labels[key].questions(engine_name, item.prompt)
-    return [Question(engine_name, item.prompt, max_tokens=item.max_tokens, stop=item.stop)]
+        return labels[key].questions(engine_name, prompt)
+    return [Question(engine_name, prompt, max_tokens=item.max_tokens, stop=item.stop)]
 
 
 def _worth(suite: Suite, labels: Mapping[tuple[object, ...], Labels], item: Item, answers: Sequence[Answer]) -> _Said:

@@ -111,7 +111,9 @@ def insert(transaction: Transaction, records: Sequence[Record]) -> None:
     transaction.run_many("feedback_wait", new_ids)
     _join(transaction, [record.id for record in fresh])
     revoked = [r for r in records if isinstance(r, Revocation)]
-    transaction.run_many("revocation_add", [{"feedback_id": r.feedback_id, "time": r.time} for r in revoked])
+    transaction.run_many("revocation_add", [
+        {"feedback_id": r.feedback_id, "key_id": r.key_id or "", "time": r.time} for r in revoked
+    ])  # fmt: skip
     if revoked or said:
         transaction.run("feedback_apply_revocations")
 

@@ -1,15 +1,20 @@
-"""Actions: what people may do to a model, whoever asked by whatever way: retrain, promote, roll back, approve, reject.
+"""Actions: what people may do to a model, by whatever way: retrain, evaluate, promote, roll back, approve, review.
 
 It owns what the ledger learns of who did it; what follows is the steps' and promotion's. It must not know HTTP.
 """
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from core.errors import InputError, NotReady
+from eval import review
 from eval.promotion import Why
+from feedback.quarantine import Outcome
 from ops import views
 from ops.control import Control
+from retrain import measuring
+from retrain.measuring import Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +35,16 @@ class Actions:
         """Queues a run. Raises UnknownModel, or NotReady while one is under way."""
         self._control.promotion.route(model)
         views.settings_of(self._control, model)
-        if not self._control.scheduler.start_run(model, "asked for", by.actor):
-            raise NotReady(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
+        self._control.scheduler.start_run(model, "asked for", by.actor, by.comment)
+
+    def evaluate(self, model: str, version: int | None, suites: list[str], by: By) -> Wanted:
+        """Queues suites of a version, none: the champion. Raises UnknownModel, or NotReady while a run is under way."""
+        views.settings_of(self._control, model)
+        cycle = self._control.scheduler.cycle
+        with self._control.scheduler.room(model) as queue:
+            wanted = measuring.prepare(cycle, model, version, suites, by.actor, by.comment)
+            queue(partial(measuring.measure, cycle, wanted))
+        return wanted
 
     def roll_back(self, model: str, to: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:
         """Puts an earlier version back; none means the one that served before. Its newest data goes to quarantine."""
@@ -47,11 +60,18 @@ class Actions:
         """Lets what a decision asks for happen. Raises NotReady for a decision that asks for nothing."""
         return self._control.steps.approve(identity, by.actor, by.comment)
 
-    def reject(self, identity: str, by: By) -> dict[str, Any]:
-        """Turns away what a decision asks for; without a reason nobody would learn from it."""
+    def reject(self, identity: str, by: By, *, keep_data: bool = False) -> dict[str, Any]:
+        """Turns away what a decision asks for; without a reason nobody would learn from it.
+
+        What the candidate was the first to learn from goes to quarantine, unless `keep_data`.
+        """
         if not by.comment:
             raise InputError("comment: say why it is turned away.")
-        return self._control.steps.reject(identity, by.actor, by.comment)
+        return self._control.steps.reject(identity, by.actor, by.comment, keep_data=keep_data)
+
+    def review(self, identity: str, outcome: Outcome, by: By) -> dict[str, Any]:
+        """Lets the votes of a quarantine be learnt from, or leaves them out. Raises NotReady if that was done."""
+        return review.decide(self._control.promotion, identity, outcome, actor=by.actor, comment=by.comment)
 
     def awaiting(self, identity: str) -> tuple[views.View, views.View]:
         """(run, decision) that wait for approval. Raises UnknownDecision or NotReady."""
@@ -60,3 +80,7 @@ class Actions:
         if run is None:
             raise NotReady(f"Decision {identity[:64]} waits for nobody.", hint="See: loraloop promotions")
         return run, wanted
+
+    def hold_key(self, model: str, key_id: str, by: By) -> dict[str, Any]:
+        """Puts what a key gave of a model in quarantine. Raises UnknownModel, or NotReady when there is nothing."""
+        return review.hold_key(self._control.promotion, model, key_id, actor=by.actor, comment=by.comment)

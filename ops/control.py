@@ -29,14 +29,15 @@ class Engines:
 
     def look(self) -> None:
         """Makes the engines hold what they should, unloading only what no gateway still waits for."""
-        drained = {}
-        table = self.board.table
-        if table is not None:
-            for model in table.models:
-                for row in self.promotion.store.rows("versions_of", model=model):
-                    drained[row["engine_name"]] = self.board.drained(model, row["version"])
-        self.states = self.reconciler.reconcile(self.promotion.wanted, may_unload=lambda name: drained.get(name, False))
+        self.states = self.reconciler.reconcile(self.promotion.wanted, may_unload=self._drained)
         self.promotion.publish()
+
+    def _drained(self, name: str) -> bool:
+        """Whether an adapter is ours, and no gateway can still be waiting for its answer."""
+        if self.board.table is None:
+            return False
+        row = self.promotion.store.row("version_named", engine_name=name)
+        return row is not None and self.board.drained(row["model"], row["version"])
 
 
 @dataclass(slots=True)

@@ -8,16 +8,16 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 from core.basemodel import BaseModel, weights_sha256
 from core.clock import Clock, new_id
 from core.errors import EngineDown, EngineFailed, LoraLoopError
 from core.records import Verdict, Version
-from core.settings import ModelSettings, Settings
+from core.settings import ModelSettings, Settings, settings_sha256
 from core.store import Store, Transaction
 from eval.evaluation import Result, evaluate
 from eval.judge import Judge
@@ -25,19 +25,24 @@ from eval.judgement import Judgement, Outcome
 from eval.offline import decide, spent_level
 from eval.promotion import Promotion, Why
 from eval.record import kpi_rows, plain_checks
+from eval.retrieval import gather
 from eval.steps import Steps
 from feedback.snapshot import SAYS, Snapshot, reopened, take
-from retrain.artifact import adopt
+from retrain.artifact import Made, of_adapter, of_retrieval, placed
 from retrain.job import Job, Step
-from retrain.objective import choose
+from retrain.objective import Objective, choose, enough_to_show
 from retrain.trainer import Trainer
+from serve.adapters import preflight
 from serve.reconciler import Reconciler
+from serve.retrieval import Retrieval, read, sha256_of
 from serve.vllm import VllmClient
 
 log = logging.getLogger(__name__)
 
 # An evaluation that ended control's process, or an engine, so often is likely to be what ends it.
 MOST_CUTS = 3
+# States in which a run waits for users or a person, and nothing of it is under way here.
+LIVE = ("canary", "awaiting_approval")
 ENGINE_PAUSE_SECONDS = 1.0
 Found = TypeVar("Found")
 
@@ -50,6 +55,11 @@ class Run:
     model: str
     trigger: str
     actor: str
+    comment: str = ""
+
+    def why(self, reason: str, **more: Any) -> Why:
+        """What the ledger keeps of a decision on this run: who asked for it, and what they said."""
+        return Why(reason, self.trigger, self.actor, self.comment, self.id, **more)
 
 
 class Cycle:
@@ -66,15 +76,22 @@ class Cycle:
         self.trainer = trainer
         self.clock = clock
 
-    def run(self, model: str, trigger: str, actor: str = "scheduler") -> str:
+    def run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> str:
         """Runs one cycle to its decision and returns the run's id; it never raises for the run's own failure."""
-        run = Run(new_id("run"), model, trigger, actor)
+        run = Run(new_id("run"), model, trigger, actor, comment)
         newest = self.store.row("feedback_since", model=model) or {}
-        now = self.clock()
-        self.store.run("run_add", id=run.id, model=model, trigger=trigger, state="snapshot", started=now,
-                       feedback_until=newest.get("newest") or now)  # fmt: skip
+        self.add(run, "snapshot", newest.get("newest") or self.clock())
         self._guarded(run, self._steps)
         return run.id
+
+    def add(self, run: Run, state: str, feedback_until: datetime, version: int | None = None) -> None:
+        """Writes a run down, with the version that it is about if there is one already."""
+        with self.store.transaction() as transaction:
+            transaction.run("run_add", id=run.id, model=run.model, trigger=run.trigger, state=state,
+                            started=self.clock(), feedback_until=feedback_until)  # fmt: skip
+            transaction.run("run_asked", id=run.id, actor=run.actor, comment=run.comment)
+            if version is not None:
+                transaction.run("run_measures", id=run.id, candidate=version)
 
     def recover(self) -> list[Run]:
         """Runs whose evaluation a stopped control cut short, for `go_on`; fails others that it left half-way.
@@ -83,17 +100,24 @@ class Cycle:
         """
         left = []
         for row in self.store.rows("runs_open"):
-            if row["state"] in ("canary", "awaiting_approval"):
+            if row["state"] in LIVE:
                 continue
+            run = Run(row["id"], row["model"], row["trigger"], row["actor"], row["comment"])
             cuts = json.loads(row["detail"]).get("cuts", 0) + 1
             if row["state"] == "evaluating" and row["model"] in self.settings.models and cuts <= MOST_CUTS:
                 self.store.run("run_detail", id=row["id"], detail=json.dumps({"cuts": cuts}))
-                left.append(Run(row["id"], row["model"], row["trigger"], "control"))
+                left.append(run)
                 continue
-            run = Run(row["id"], row["model"], "restart", "control")
             reason = f"Control was stopped while this run was in its step {row['state']}."
-            self._end(run, "failed", Verdict.FAILED, Why(reason, "restart", "control", run_id=run.id))
+            self._end(run, "failed", Verdict.FAILED, replace(run, trigger="restart").why(reason))
         return left
+
+    def give_up(self, model: str, error: Exception) -> None:
+        """Fails what work that broke off left open of a model, or its next run would wait for a restart."""
+        for row in self.store.rows("runs_open"):
+            if row["model"] == model and row["state"] not in LIVE:
+                run = Run(row["id"], model, row["trigger"], row["actor"], row["comment"])
+                self._end(run, "failed", Verdict.FAILED, run.why(f"An unexpected error: {error}"))
 
     def go_on(self, run: Run) -> None:
         """Takes up a run at its evaluation; what was answered before is not asked again."""
@@ -103,17 +127,20 @@ class Cycle:
         try:
             steps(run)
         except LoraLoopError as error:
-            self._end(run, "failed", Verdict.FAILED, Why(str(error), run.trigger, run.actor, run_id=run.id))
+            self._end(run, "failed", Verdict.FAILED, run.why(str(error)))
         except Exception as error:
             log.exception("run %s", run.id)
-            why = Why(f"An unexpected error: {error}", run.trigger, run.actor, run_id=run.id)
-            self._end(run, "failed", Verdict.FAILED, why)
+            self._end(run, "failed", Verdict.FAILED, run.why(f"An unexpected error: {error}"))
 
     def _rest(self, run: Run) -> None:
         row = self.store.row("run_get", id=run.id) or {}
         snapshot = reopened(self.store, row["snapshot"])
-        job = self._job(run, snapshot, self.settings.models[run.model])
-        self._judged(run, snapshot, self.promotion.version(run.model, row["candidate"]), job, None)
+        candidate = self.promotion.version(run.model, row["candidate"])
+        if candidate.kind == "retrieval":
+            made = {"retrieval": _shows(read(candidate))}
+        else:
+            made = {"training": _told(self._job(run, snapshot, self.settings.models[run.model]))}
+        self._judged(run, snapshot, candidate, made, None)
 
     def _steps(self, run: Run) -> None:
         settings = self.settings.models[run.model]
@@ -123,25 +150,51 @@ class Cycle:
         says = SAYS[settings.task]
         labelled = Counter(row.label for row in snapshot.of("train") if row.signal == says)
         objective = choose(labelled, settings.retrain, says)
+        if objective.name == "rag":
+            self._retrieve(run, snapshot, objective)
+        elif objective.name is None:
+            self._skip(run, objective.reason)
+        else:
+            self._train(run, snapshot, settings)
+
+    def _skip(self, run: Run, reason: str) -> None:
+        self._end(run, "skipped", Verdict.SKIPPED, run.why(reason))
+
+    def _retrieve(self, run: Run, snapshot: Snapshot, objective: Objective) -> None:
+        """Makes a retrieval the candidate, unless there is too little to show or it serves already."""
+        settings = self.settings.models[run.model]
+        found = gather(snapshot, settings, self.base.path, self.settings.engine.max_model_len)
+        count = len(found.retrieval.entries)
+        if not settings.baselines.documents:
+            objective = enough_to_show(count, objective, settings.retrain)
+        champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
         if objective.name is None:
-            why = Why(objective.reason, run.trigger, run.actor, run_id=run.id)
-            self._end(run, "skipped", Verdict.SKIPPED, why)
-            return
+            self._skip(run, objective.reason)
+        elif champion.sha256 == sha256_of(found.retrieval.to_bytes()):
+            self._skip(run, f"{champion.public_name} serves and shows the same {count} texts already.")
+        else:
+            candidate = self._register(run, of_retrieval(found.retrieval))
+            made = _shows(found.retrieval) | {"left_out": found.left_out, "because": objective.reason}
+            self._judged(run, snapshot, candidate, {"retrieval": made}, None)
+
+    def _train(self, run: Run, snapshot: Snapshot, settings: ModelSettings) -> None:
         self._state(run, "training")
         job = self._job(run, snapshot, settings)
         began = self.clock()
         trained = self.trainer.run(job, self._progress(run, "training"))
         took = (self.clock() - began).total_seconds()
-        self._judged(run, snapshot, self._register(run, trained), job, took)
+        checked = preflight(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
+        candidate = self._register(run, of_adapter(checked))
+        self._judged(run, snapshot, candidate, {"training": _told(job)}, took)
 
-    def _judged(self, run: Run, snapshot: Snapshot, candidate: Version, job: Job,
+    def _judged(self, run: Run, snapshot: Snapshot, candidate: Version, made: dict[str, Any],
                 training_s: float | None) -> None:  # fmt: skip
         settings, began = self.settings.models[run.model], self.clock()
         champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
         result = self._evaluate(run, settings, snapshot, champion, candidate)
         evaluation_s = (self.clock() - began).total_seconds()
         cost = {"training_s": training_s, "trials": 1, "evaluation_s": evaluation_s}
-        lineage = self._lineage(snapshot, candidate, job) | {"cost": cost}
+        lineage = self._lineage(snapshot, candidate) | made | {"cost": cost}
         judgement = decide(result.evidence, settings.promotion)
         self._decide(run, settings, (candidate, champion), judgement, result, lineage)
 
@@ -155,13 +208,11 @@ class Cycle:
             dtype=self.settings.engine.dtype,
         )  # fmt: skip
 
-    def _register(self, run: Run, trained: Path) -> Version:
-        # An import takes numbers too: whoever writes has the next one to himself.
-        with self.store.transaction() as transaction:
-            candidate = adopt(
-                self.store, trained, model=run.model, run_id=run.id, adapters=self.settings.adapters,
-                base=self.base.path, max_rank=self.settings.engine.max_lora_rank,
-            )  # fmt: skip
+    def _register(self, run: Run, made: Made) -> Version:
+        with (
+            self.store.transaction() as transaction,
+            placed(transaction, made, model=run.model, run_id=run.id, adapters=self.settings.adapters) as candidate,
+        ):
             self.promotion.add_version(transaction, candidate)
             transaction.run("run_candidate", id=run.id, candidate=candidate.version)
         return candidate
@@ -169,9 +220,10 @@ class Cycle:
     def _evaluate(self, run: Run, settings: ModelSettings, snapshot: Snapshot, champion: Version,
                   candidate: Version) -> Result:  # fmt: skip
         tell = self.progress(run, "evaluating")
-        result = self.with_engine(candidate, lambda client: evaluate(
+        result = self.with_engine((candidate, champion), lambda client: evaluate(
             self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
             champion=champion, candidate=candidate, run_id=run.id, judge=self._judge(settings), progress=tell,
+            context_tokens=self.settings.engine.max_model_len,
         ))  # fmt: skip
         self.store.run("run_detail", id=run.id, detail=json.dumps({"base_prompt": result.base_prompt}))
         return result
@@ -183,37 +235,43 @@ class Cycle:
             return None
         return Judge(asked, key.get_secret_value() if key else None, store=self.store, clock=self.clock)
 
-    def with_engine(self, candidate: Version, work: Callable[[VllmClient], Found]) -> Found:
+    def with_engine(self, versions: Sequence[Version], work: Callable[[VllmClient], Found]) -> Found:
         """Work that keeps what it has when an engine goes away, and goes on once that is back."""
         for _ in range(MOST_CUTS):
-            client = self._awaited(candidate)
+            client = self._awaited(versions)
             try:
                 return work(client)
             except EngineDown as error:
                 log.warning("an evaluation was cut short: %s", error)
-        return work(self._awaited(candidate))
+        return work(self._awaited(versions))
 
-    def _awaited(self, candidate: Version) -> VllmClient:
-        """An engine that holds the candidate, once it is well. Raises EngineDown when that takes too long."""
+    def _awaited(self, versions: Sequence[Version]) -> VllmClient:
+        """An engine that holds the versions, once one does. Raises EngineDown when that takes too long."""
         deadline = time.monotonic() + self.settings.engine.start_timeout_s
         while True:
             try:
-                return self._engine_with(candidate)
+                return self._engine_with(versions)
             except EngineDown:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(ENGINE_PAUSE_SECONDS)
 
-    def _engine_with(self, candidate: Version) -> VllmClient:
-        """An engine that holds the candidate; every engine is made to, for any of them may serve it next."""
+    def _engine_with(self, versions: Sequence[Version]) -> VllmClient:
+        """An engine that holds the versions: one suffices here, for a promotion asks every engine by itself.
+
+        Raises EngineDown while one that may come to hold them does not answer, and EngineFailed where none can.
+        """
+        names = {version.engine_name for version in versions}
         states = self.reconciler.reconcile(self.promotion.wanted, may_unload=lambda _: False)
-        for client, state in zip(self.reconciler.clients, states, strict=True):
-            if not state.healthy:
-                raise EngineDown(f"The engine at {client.url} does not answer.", hint="See its log.")
-            if not state.ready:
-                raise EngineFailed(f"The engine at {client.url} could not take {candidate.public_name}: "
-                                   f"{state.error}")  # fmt: skip
-        return self.reconciler.clients[0]
+        found = list(zip(self.reconciler.clients, states, strict=True))
+        able = [(state.error, client) for client, state in found if state.healthy and names.isdisjoint(state.missing)]
+        if able:
+            return min(able, key=lambda one: bool(one[0]))[1]  # one without a fault, if there is
+        faults = " ".join(f"{client.url}: {state.error}" for client, state in found)
+        wanted = " and ".join(version.public_name for version in versions)
+        if all(state.healthy for state in states):
+            raise EngineFailed(f"No engine could take {wanted}: {faults}")
+        raise EngineDown(f"No engine that answers holds {wanted}: {faults}", hint="See the engines' logs.")
 
     def _decide(self, run: Run, settings: ModelSettings, versions: tuple[Version, Version], judgement: Judgement,
                 result: Result, lineage: dict[str, Any]) -> None:  # fmt: skip
@@ -225,28 +283,27 @@ class Cycle:
             "primary": settings.promotion.primary.kpi,
             "labels": settings.labels,
         }
-        why = Why(judgement.reason, run.trigger, run.actor, run_id=run.id, evidence=evidence, lineage=lineage)
+        why = run.why(judgement.reason, evidence=evidence, lineage=lineage)
         if judgement.outcome is not Outcome.PASS:
             verdict = Verdict.KEPT if judgement.outcome is Outcome.FAIL else Verdict.INCONCLUSIVE
             self._end(run, "finished", verdict, why, candidate.version)
         else:
             self.steps.passed_offline(run.model, candidate.version, champion.version, why)
 
-    def _lineage(self, snapshot: Snapshot, candidate: Version, job: Job) -> dict[str, Any]:
-        training = {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
+    def _lineage(self, snapshot: Snapshot, candidate: Version) -> dict[str, Any]:
         return {
             "base_model": self.base.name,
             "base_sha256": weights_sha256(self.base.path),
-            "adapter_sha256": candidate.sha256,
-            # Every candidate is trained anew from the base model on the whole snapshot.
+            f"{candidate.kind}_sha256": candidate.sha256,
+            # Every candidate is made anew from the base model and the whole snapshot.
             "parent": f"{candidate.model}@0",
+            "config_sha256": settings_sha256(self.settings.models[candidate.model]),
             "snapshot": snapshot.hash,
             "rows": snapshot.report.rows,
             "users": snapshot.report.users,
             "signals": snapshot.report.signals,
             "by_signal": snapshot.report.by_signal,
             "left_out": snapshot.report.left_out,
-            "training": training,
         }
 
     def progress(self, run: Run, phase: str) -> Callable[[int, int], None]:
@@ -276,3 +333,15 @@ class Cycle:
 
     def _end(self, run: Run, state: str, verdict: Verdict, why: Why, candidate: int | None = None) -> None:
         self.promotion.note(run.model, candidate, verdict, why, self._closing(run, state, why.reason))
+
+
+def _told(job: Job) -> dict[str, Any]:
+    """What of a training the ledger keeps."""
+    return {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
+
+
+def _shows(retrieval: Retrieval) -> dict[str, Any]:
+    """What of a retrieval the ledger keeps: how much it shows, and none of the texts."""
+    kinds = Counter(entry.shape for entry in retrieval.entries)
+    return {"k": retrieval.k, "budget_tokens": retrieval.budget_tokens, "context_tokens": retrieval.context_tokens,
+            "entries": dict(kinds)}  # fmt: skip

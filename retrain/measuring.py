@@ -15,6 +15,7 @@ from core.clock import new_id
 from core.errors import InputError, LoraLoopError
 from core.records import Version
 from core.settings import ModelSettings
+from eval.arms import of_version
 from eval.evaluation import asker, keep_suite, suite_evidence, suites_of
 from eval.plain import plain_suite
 from eval.probing import probe
@@ -50,15 +51,14 @@ def chosen(settings: ModelSettings, names: Sequence[str] | None) -> list[Suite]:
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def prepare(cycle: Cycle, model: str, version: int | None, names: Sequence[str] | None, actor: str) -> Wanted:
+def prepare(cycle: Cycle, model: str, version: int | None, names: Sequence[str] | None, actor: str,
+            comment: str = "") -> Wanted:  # fmt: skip
     """Writes the run down, for `measure`. Raises UnknownModel, UnknownVersion and InputError."""
     champion = cycle.promotion.route(model).champion
     suites = chosen(cycle.settings.models[model], names)
     asked = cycle.promotion.version(model, champion if version is None else version)
-    run = Run(new_id("run"), model, "asked to measure", actor)
-    cycle.store.run("run_add", id=run.id, model=model, trigger=run.trigger, state="measuring", started=cycle.clock(),
-                    feedback_until=NO_FEEDBACK_SEEN)  # fmt: skip
-    cycle.store.run("run_measures", id=run.id, candidate=asked.version)
+    run = Run(new_id("run"), model, "asked to measure", actor, comment)
+    cycle.add(run, "measuring", NO_FEEDBACK_SEEN, asked.version)
     return Wanted(run, asked, tuple(suites))
 
 
@@ -66,7 +66,8 @@ def measure(cycle: Cycle, wanted: Wanted) -> None:
     """Asks and writes down what came; a failure is the run's reason."""
     run = wanted.run
     try:
-        found = cycle.with_engine(wanted.version, lambda client: _ask(cycle, wanted, client))
+        champion = cycle.promotion.version(run.model, cycle.promotion.route(run.model).champion)
+        found = cycle.with_engine((wanted.version, champion), lambda client: _ask(cycle, wanted, champion, client))
         cycle.store.run("run_detail", id=run.id, detail=json.dumps({"suites": found}))
         state, reason = "measured", f"{len(found)} suites were asked of {wanted.version.public_name}."
     except LoraLoopError as error:
@@ -77,15 +78,18 @@ def measure(cycle: Cycle, wanted: Wanted) -> None:
     cycle.store.run("run_state", id=run.id, state=state, time=cycle.clock(), reason=reason)
 
 
-def _ask(cycle: Cycle, wanted: Wanted, client: VllmClient) -> dict[str, Any]:
+def _ask(cycle: Cycle, wanted: Wanted, champion: Version, client: VllmClient) -> dict[str, Any]:
     model, settings = wanted.run.model, cycle.settings.models[wanted.run.model]
-    champion = cycle.promotion.version(model, cycle.promotion.route(model).champion)
     arms = {"base": cycle.base.name, "champion": champion.engine_name, "candidate": wanted.version.engine_name}
+    rewrites = {
+        name: of_version(name, version, settings.evaluation.max_tokens).rewrite
+        for name, version in (("champion", champion), ("candidate", wanted.version))
+    }
     versions = {"base": 0, "champion": champion.version, "candidate": wanted.version.version}
     asked, found = asker(client, cycle.store, cycle.base, settings), {}
     for suite in wanted.suites:
         tell = cycle.progress(wanted.run, f"suite {suite.name}")
-        evidence = suite_evidence(probe(asked, cycle.base.name, arms, suite, tell), settings)
+        evidence = suite_evidence(probe(asked, cycle.base.name, arms, suite, tell, rewrites), settings)
         keep_suite(cycle.store, wanted.run.id, model, suite.name, evidence, versions)
         found[suite.name] = {"kpi": suite.kpi, "versions": versions} | plain_suite(evidence)
     return found

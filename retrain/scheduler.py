@@ -4,8 +4,11 @@ It owns when; what is done is the cycle's and the watch's business.
 """
 
 import logging
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,7 +17,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from core.errors import SettingsError
+from core.errors import NotReady, SettingsError
 from core.settings import Settings
 from core.store import Store
 from eval.steps import Steps
@@ -38,7 +41,9 @@ class Scheduler:
         self.cycle = cycle
         self.steps = steps
         self._runs = ThreadPoolExecutor(1, thread_name_prefix="cycle")
-        self._queued: dict[str, Future[Any]] = {}
+        # How much work of a model is queued or under way; who looks, and then queues, holds the lock meanwhile.
+        self._work: Counter[str] = Counter()
+        self._lock = threading.Lock()
         # One thread: looks that would meet each other wait instead. Cycles have a thread of their own.
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
@@ -80,14 +85,43 @@ class Scheduler:
         """Begins to look."""
         self._scheduler.start()
 
-    def queue(self, model: str, work: Callable[[], Any]) -> None:
-        """Queues other work on a model for the thread of runs."""
-        self._queued[model] = self._runs.submit(work)
+    @contextmanager
+    def room(self, model: str) -> Iterator[Callable[[Callable[[], Any]], None]]:
+        """Gives what queues work on a model, which nobody else begins meanwhile.
+
+        Raises NotReady while a run of the model is open, or work on it is queued.
+        """
+        with self._lock:
+            if self._work[model] or self.store.row("run_open_of", model=model):
+                raise NotReady(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
+            yield partial(self._queue, model)
+
+    def _queue(self, model: str, work: Callable[[], Any]) -> None:
+        self._work[model] += 1
+        self._runs.submit(self._done, model, work)
+
+    def _done(self, model: str, work: Callable[[], Any]) -> None:
+        """Does queued work; what broke off is logged, and leaves no run open that would block the next."""
+        try:
+            work()
+        except Exception as error:
+            log.exception("a run of %s broke off", model)
+            self._give_up(model, error)
+        finally:
+            with self._lock:
+                self._work[model] -= 1
+
+    def _give_up(self, model: str, error: Exception) -> None:
+        try:
+            self.cycle.give_up(model, error)
+        except Exception:
+            log.exception("a run of %s stays open until control starts anew", model)
 
     def go_on(self) -> None:
         """Queues what a stopped control left half-way and can be taken up."""
-        for run in self.cycle.recover():
-            self.queue(run.model, partial(self.cycle.go_on, run))
+        with self._lock:
+            for run in self.cycle.recover():
+                self._queue(run.model, partial(self.cycle.go_on, run))
 
     def stop(self) -> None:
         """Looks no more, and ends the run under way."""
@@ -107,7 +141,8 @@ class Scheduler:
     def propose(self, model: str, trigger: str) -> None:
         """Starts a run unless limits would hold whatever came of it; people start theirs by `start_run`."""
         if self.steps.may_begin(model, trigger):
-            self.start_run(model, trigger)
+            with suppress(NotReady):  # a person was first, or the last run goes on
+                self.start_run(model, trigger)
 
     def next_run(self, model: str) -> datetime | None:
         """When the cron line next starts a run of the model, or None where it has none."""
@@ -115,14 +150,11 @@ class Scheduler:
         # A job that waits for the scheduler's start has no time yet.
         return getattr(job, "next_run_time", None)
 
-    def start_run(self, model: str, trigger: str, actor: str = "scheduler") -> bool:
-        """Queues a run unless the model has one open; returns whether it did."""
-        waiting = self._queued.get(model)
-        if (waiting and not waiting.done()) or self.store.row("run_open_of", model=model):
-            return False
-        log.info("run for %s: %s", model, trigger)
-        self._queued[model] = self._runs.submit(self.cycle.run, model, trigger, actor)
-        return True
+    def start_run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> None:
+        """Queues a run. Raises NotReady while the model has one."""
+        with self.room(model) as queue:
+            log.info("run for %s: %s", model, trigger)
+            queue(partial(self.cycle.run, model, trigger, actor, comment))
 
 
 def _crons(settings: Settings) -> dict[str, tuple[CronTrigger, str]]:

@@ -20,8 +20,8 @@ ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = erro
 -- What it is about is known if the interaction came first.
 INSERT INTO feedback
 SELECT $id, $time, $interaction_id, $conversation_id, $type, $value, $comment, $user, $metadata, NULL, about.model,
-    about.version
-FROM (SELECT 1) LEFT JOIN (SELECT model, version FROM interactions WHERE id = $interaction_id) about ON TRUE
+    about.version, $key_id, about.arm
+FROM (SELECT 1) LEFT JOIN (SELECT model, version, arm FROM interactions WHERE id = $interaction_id) about ON TRUE
 ON CONFLICT DO NOTHING
 
 -- name: feedback_wait
@@ -30,22 +30,22 @@ SELECT interaction_id, id FROM feedback WHERE id = $id AND model IS NULL AND int
 
 -- name: feedback_awaited
 -- Feedback that waited for interactions that are there now.
-SELECT w.feedback_id AS id, i.model, i.version
+SELECT w.feedback_id AS id, i.model, i.version, i.arm
 FROM feedback_waiting w JOIN interactions i ON i.id = w.interaction_id
 WHERE w.interaction_id IN (SELECT unnest($ids))
 
 -- name: feedback_met
-UPDATE feedback SET model = $model, version = $version WHERE id = $id
+UPDATE feedback SET model = $model, version = $version, arm = $arm WHERE id = $id
 
 -- name: feedback_waits_no_more
 DELETE FROM feedback_waiting WHERE feedback_id = $id
 
 -- name: revocation_add
-INSERT INTO revocations VALUES ($feedback_id, $time) ON CONFLICT DO NOTHING
+INSERT INTO revocations VALUES ($feedback_id, $key_id, $time) ON CONFLICT DO NOTHING
 
 -- name: feedback_apply_revocations
 UPDATE feedback SET revoked_at = r.time FROM revocations r
-WHERE feedback.id = r.feedback_id AND feedback.revoked_at IS NULL
+WHERE feedback.id = r.feedback_id AND (r.key_id = '' OR r.key_id = feedback.key_id) AND feedback.revoked_at IS NULL
 
 -- name: dead_letter_add
 INSERT INTO dead_letters VALUES ($spool, $segment, $offset, $time, $reason, $payload)

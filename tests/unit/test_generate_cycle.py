@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.basemodel import BaseModel
-from core.records import Feedback, Interaction, Version
+from core.records import Feedback, Interaction
 from core.settings import Settings, build
 from core.spool import frame
 from core.store import Store
@@ -22,6 +22,7 @@ from feedback.snapshot import read
 from retrain import cycle as cycles
 from retrain.cycle import Cycle
 from retrain.job import Job, Step
+from serve.adapters import Adapter
 from serve.fake import FakeEngine, FakeEngines
 from serve.reconciler import EngineState
 from serve.switchboard import Switchboard
@@ -95,10 +96,7 @@ def test_corrections_become_an_adapter_that_serves_only_if_it_answers_as_users_w
     promotion = Promotion(store=store, board=Switchboard(), engines=FakeEngines(), base_name="base", clock=lambda: NOW)
     promotion.adopt(["replies"])
 
-    def adopted(_: Store, trained: Path, **about: Any) -> Version:
-        return Version("replies", 1, "replies@1.x", str(trained), "x", 8, about["run_id"])
-
-    monkeypatch.setattr(cycles, "adopt", adopted)
+    monkeypatch.setattr(cycles, "preflight", lambda trained, **_: Adapter(trained, "x", 8, 1, 8.0, ()))
     trainer: Any = RecordingTrainer()
     reconciler: Any = OneEngine(engine)
     steps = Steps(store=store, promotion=promotion, models=settings.models, clock=lambda: NOW)

@@ -1,21 +1,23 @@
 """Facts about cycles: when they start, what they refuse, and what the ledger learns of each end."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from core.basemodel import BaseModel
-from core.errors import EngineDown, SettingsError, TrainingFailed
+from core.errors import Conflict, EngineDown, EngineFailed, NotReady, SettingsError, TrainingFailed
 from core.records import Feedback, Interaction, Version
 from core.settings import RetrainSettings, Settings, build
 from core.spool import frame
-from core.store import Store
+from core.store import Store, Transaction
 from core.wire import encode
 from eval import promotion as promotions
 from eval.evaluation import Result
@@ -23,13 +25,15 @@ from eval.evidence import Difference, Evidence, Measure
 from eval.promotion import Promotion
 from eval.steps import Steps
 from feedback.ingest import ingest
+from ops.actions import Actions, By
 from retrain import cycle as cycles
-from retrain.cycle import Cycle
+from retrain.cycle import Cycle, Run
 from retrain.job import Job, Step
 from retrain.objective import choose
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
 from retrain.triggers import due
+from serve.adapters import Adapter
 from serve.fake import FakeEngines
 from serve.reconciler import EngineState
 from serve.switchboard import Switchboard
@@ -96,6 +100,11 @@ class StubReconciler:
         return [EngineState("http://engine", True, (), ())]
 
 
+def checked(trained: Path, **_: Any) -> Adapter:
+    """The empty folder of `StubTrainer` as if it had passed preflight."""
+    return Adapter(trained, "x", 8, 1, 8.0, ())
+
+
 def result(gain: float) -> Result:
     arm = {kpi: Measure(0.7, 0.6, 0.8) for kpi in ("accuracy", "macro_f1")}
     difference = Difference(gain, gain - 0.02, gain + 0.02, 0.03)
@@ -128,10 +137,7 @@ def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., C
                           clock=lambda: NOW)  # fmt: skip
     promotion.adopt(["reviews"])
 
-    def adopted(_: Store, trained: Path, **about: Any) -> Version:
-        return Version("reviews", 1, "reviews@1.x", str(trained), "x", 8, about["run_id"])
-
-    monkeypatch.setattr(cycles, "adopt", adopted)
+    monkeypatch.setattr(cycles, "preflight", checked)
 
     def made(trainer: Any = None, gain: float = 0.1, changed: Settings = settings) -> Cycle:
         monkeypatch.setattr(cycles, "evaluate", lambda *_, **__: result(gain))
@@ -177,6 +183,35 @@ def test_a_winner_is_promoted_with_its_lineage(make: Callable[..., Cycle]):
     assert sealed["lineage"]["training"]["seed"] == 0
     assert sum(sealed["lineage"]["rows"].values()) == 60
     assert sealed["evidence"]["gate"][0]["outcome"] == "pass"
+
+
+def test_others_write_while_a_trained_adapter_is_checked(make: Callable[..., Cycle], monkeypatch: pytest.MonkeyPatch):
+    cycle, written = make(), []
+
+    def reads_every_tensor(trained: Path, **about: Any) -> Adapter:
+        vote(cycle.store, 5, "before")
+        writer = threading.Thread(target=lambda: (vote(cycle.store, 5, "meanwhile"), written.append(1)), daemon=True)
+        writer.start()
+        writer.join(10)
+        return checked(trained, **about)
+
+    vote(cycle.store, 60)
+    monkeypatch.setattr(cycles, "preflight", reads_every_tensor)
+    run = cycle.run("reviews", "test")
+    assert written == [1] and state(cycle, run) == "finished"
+
+
+def test_a_candidate_whose_rows_fail_leaves_no_folder(make: Callable[..., Cycle], settings: Settings,
+                                                      monkeypatch: pytest.MonkeyPatch):  # fmt: skip
+    cycle = make()
+    vote(cycle.store, 60)
+
+    def fails(*_: Any) -> None:
+        raise Conflict("Somebody was first.")
+
+    monkeypatch.setattr(cycle.promotion, "add_version", fails)
+    run = cycle.run("reviews", "test")
+    assert state(cycle, run) == "failed" and list(settings.adapters.iterdir()) == []
 
 
 def test_a_loser_is_kept_out_with_the_reason(make: Callable[..., Cycle]):
@@ -236,7 +271,7 @@ def test_a_restart_fails_the_run_that_was_under_way_and_no_other(make: Callable[
     assert state(cycle, "run-b") == "canary"
 
 
-def cut_short(cycle: Cycle) -> str:
+def cut_short(cycle: Cycle, actor: str = "scheduler", comment: str = "") -> str:
     """A run whose control was killed in its evaluation; its id."""
 
     class Killed(BaseException):
@@ -248,7 +283,7 @@ def cut_short(cycle: Cycle) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cycles, "evaluate", killed)
         with pytest.raises(Killed):
-            cycle.run("reviews", "test")
+            cycle.run("reviews", "test", actor, comment)
     return str(cycle.store.rows("runs_open")[0]["id"])
 
 
@@ -318,6 +353,145 @@ def test_the_scheduler_starts_a_run_by_itself_and_only_once(make: Callable[..., 
     scheduler.stop()
     runs = cycle.store.rows("runs_newest", model="reviews", limit=10)
     assert [run["trigger"] for run in runs] == ["60 new feedback rows, 10 wanted"]
+
+
+def scheduled(cycle: Cycle) -> Scheduler:
+    return Scheduler(settings=cycle.settings, store=cycle.store, cycle=cycle, steps=cycle.steps, watch=lambda: None,
+                     reconcile=lambda: None)  # fmt: skip
+
+
+def settled(scheduler: Scheduler) -> None:
+    """Waits until no run is queued or under way."""
+    deadline = time.monotonic() + 20
+    while scheduler._work.total():
+        assert time.monotonic() < deadline, "a run does not end"
+        time.sleep(0.01)
+
+
+def runs(cycle: Cycle) -> list[dict[str, Any]]:
+    return cycle.store.rows("runs_newest", model=None, limit=100)
+
+
+def test_people_and_triggers_that_ask_at_once_start_one_run(make: Callable[..., Cycle],
+                                                            monkeypatch: pytest.MonkeyPatch):  # fmt: skip
+    cycle, refused = make(), []
+    scheduler, row = scheduled(cycle), cycle.store.row
+    together, control = threading.Barrier(5), SimpleNamespace(scheduler=scheduler, promotion=cycle.promotion,
+                                                              settings=cycle.settings)  # fmt: skip
+    actions = Actions(control)  # type: ignore[arg-type]
+
+    def slow(name: str, **parameters: Any) -> Any:
+        found = row(name, **parameters)
+        if name == "run_open_of":
+            time.sleep(0.05)
+        return found
+
+    def ask(place: int) -> None:
+        together.wait()
+        try:
+            if place % 2:
+                actions.evaluate("reviews", None, ["format"], By("me"))
+            else:
+                actions.retrain("reviews", By("me"))
+        except NotReady as error:
+            refused.append(str(error))
+
+    monkeypatch.setattr(cycle.store, "row", slow)
+    asking = [threading.Thread(target=ask, args=(place,)) for place in range(5)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join(20)
+    settled(scheduler)
+    scheduler.cycle.trainer.stop()
+    assert len(refused) == 4 and all("A run of reviews is under way." in reason for reason in refused)
+    assert len(runs(cycle)) == 1
+
+
+@pytest.mark.parametrize("point", ["run_add", "note"])
+def test_work_that_breaks_off_is_logged_and_leaves_no_run_open(
+    make: Callable[..., Cycle], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, point: str
+):
+    cycle = make()
+    vote(cycle.store, 6)
+    scheduler, broken = scheduled(cycle), [True]
+    real, note = Transaction.run, cycle.promotion.note
+
+    def run(self: Transaction, name: str, **parameters: Any) -> None:
+        if name == point and broken:
+            raise RuntimeError(f"no {broken.pop()}")
+        real(self, name, **parameters)
+
+    def noted(*what: Any) -> None:
+        if point == "note" and broken:
+            raise RuntimeError(f"no {broken.pop()}")
+        note(*what)
+
+    monkeypatch.setattr(Transaction, "run", run)
+    monkeypatch.setattr(cycle.promotion, "note", noted)
+    scheduler.start_run("reviews", "first", "key:ada", "for the demo")
+    settled(scheduler)
+    assert "no True" in caplog.text and cycle.store.rows("runs_open") == []
+    scheduler.start_run("reviews", "second")
+    settled(scheduler)
+    assert decisions(cycle)[-1][0] == "skipped"
+
+
+def test_who_asked_for_a_run_and_why_stands_in_the_ledger_after_a_restart_too(make: Callable[..., Cycle]):
+    cycle = make()
+    vote(cycle.store, 60)
+    run = cut_short(cycle, "key:ada", "for the demo")
+    (left,) = cycle.recover()
+    cycle.go_on(left)
+    sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
+    assert (sealed["run_id"], sealed["verdict"]) == (run, "promoted")
+    assert (sealed["actor"], sealed["comment"]) == ("key:ada", "for the demo")
+    row = cycle.store.row("run_get", id=run) or {}
+    assert (row["actor"], row["comment"]) == ("key:ada", "for the demo")
+
+
+def test_a_run_that_a_restart_fails_names_who_asked_for_it(make: Callable[..., Cycle]):
+    cycle = make()
+    cycle.add(Run("run-a", "reviews", "asked for", "key:ada", "for the demo"), "training", NOW)
+    cycle.recover()
+    sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
+    assert (sealed["trigger"], sealed["actor"], sealed["comment"]) == ("restart", "key:ada", "for the demo")
+
+
+WELL = EngineState("http://well", True, ("reviews@1.x",), ())
+
+
+@pytest.mark.parametrize(
+    ("others", "chosen"),
+    [
+        ([EngineState("http://down", False, (), ("reviews@1.x",), "does not answer")], 1),
+        ([EngineState("http://full", True, (), ("reviews@1.x",), "refused")], 1),
+        ([EngineState("http://lame", True, ("reviews@1.x",), ("movies@3.y",), "movies@3 was refused")], 1),
+        ([], 0),
+    ],
+)
+def test_one_engine_that_holds_candidate_and_champion_suffices_for_an_evaluation(
+    make: Callable[..., Cycle], others: list[EngineState], chosen: int
+):
+    cycle, asked = make(), []
+    states = [*others, WELL]
+    cycle.reconciler = SimpleNamespace(  # type: ignore[assignment]
+        clients=[SimpleNamespace(url=state.url) for state in states], reconcile=lambda *_, **__: states
+    )
+    candidate = Version("reviews", 1, "reviews@1.x", "/x", "x", 8, None)
+    cycle.with_engine((candidate, cycle.promotion.version("reviews", 0)), lambda client: asked.append(client.url))
+    assert asked == [states[chosen].url] == ["http://well"]
+
+
+def test_an_adapter_that_no_engine_takes_fails_the_run_at_once_with_each_engines_reason(make: Callable[..., Cycle]):
+    cycle = make()
+    states = [EngineState(f"http://e{n}", True, (), ("reviews@1.x",), f"fault {n}") for n in range(2)]
+    cycle.reconciler = SimpleNamespace(  # type: ignore[assignment]
+        clients=[SimpleNamespace(url=state.url) for state in states], reconcile=lambda *_, **__: states
+    )
+    candidate = Version("reviews", 1, "reviews@1.x", "/x", "x", 8, None)
+    with pytest.raises(EngineFailed, match=r"take reviews@1: http://e0: fault 0 http://e1: fault 1"):
+        cycle.with_engine((candidate,), lambda _: None)
 
 
 def test_a_wrong_cron_line_names_its_key(make: Callable[..., Cycle], settings: Settings):
