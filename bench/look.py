@@ -27,7 +27,7 @@ SELECT 'chatcmpl-' || md5(i::VARCHAR), TIMESTAMP '2026-01-01' + to_seconds(i // 
     CASE WHEN i % 300 = 0 THEN repeat('an answer ', 12) ELSE 'positive' END, 'stop',
     CASE WHEN i % 5000 = 0 THEN 502 ELSE 200 END, 120.0, 30.0, 200, 30, false
 FROM range({requests} * 2) t(i);
-INSERT INTO feedback
+INSERT INTO feedback (id, time, interaction_id, conversation_id, type, value, comment, user_id, metadata, revoked_at)
 SELECT 'fb-' || md5(i::VARCHAR), TIMESTAMP '2026-01-01' + to_seconds(i // 12), 'chatcmpl-' || md5(i::VARCHAR), NULL,
     CASE WHEN i % 1000 = 0 THEN 'flag' ELSE 'thumbs' END,
     CASE WHEN i % 1000 = 0 THEN '"unsafe"' WHEN hash(i) % 10 < 7 THEN 'true' ELSE 'false' END, NULL, NULL, '{{}}', NULL

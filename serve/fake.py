@@ -26,6 +26,8 @@ from core.records import Version
 
 Fault = Literal["", "down", "error", "hang", "break"]
 VOCABULARY = 50_000
+# The log-probability of the token with which the answer begins.
+SURE = -0.001
 DONE = b"data: [DONE]\n\n"
 
 
@@ -42,8 +44,9 @@ def echo(model: str, prompt: str) -> str:
 class FakeEngine:
     """One engine: what it has loaded, what it was asked, and what goes wrong.
 
-    Adapters named in `inert` score like the base model; `gap_s` is the time between events of a stream; `traces` are
-    the `traceparent` headers that came; `busy` what its metrics say of requests under way.
+    What it answers is what it scores highest. Adapters named in `inert` score like the base model; `gap_s` is the time
+    between events of a stream; `traces` are the `traceparent` headers that came; `busy` what its metrics say of
+    requests under way.
     """
 
     base_name: str = "base"
@@ -75,7 +78,7 @@ class FakeEngine:
             case "/v1/load_lora_adapter" | "/v1/unload_lora_adapter":
                 found = self._change(path, body)
             case "/tokenize":
-                tokens = [zlib.crc32(word.encode()) % VOCABULARY for word in body["prompt"].split()]
+                tokens = [_token(word) for word in body["prompt"].split()]
                 found = _plain({"tokens": tokens, "count": len(tokens)})
             case "/v1/chat/completions" | "/v1/completions":
                 found = self._complete(path == "/v1/chat/completions", body, request_id)
@@ -114,6 +117,8 @@ class FakeEngine:
 
     def _logprob(self, model: str, prompt: str, token: int) -> dict[str, Any]:
         who = self.base_name if model in self.inert else model
+        if token == _token(self.answer(who, prompt).split()[0]):
+            return {"token": f"token_id:{token}", "logprob": SURE}
         place = hashlib.sha256(f"{who}\n{prompt}\n{token}".encode()).digest()[0]
         return {"token": f"token_id:{token}", "logprob": -1.0 - place / 64}
 
@@ -188,6 +193,10 @@ def running(app: Any, port: int = 0) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(10)
+
+
+def _token(word: str) -> int:
+    return zlib.crc32(word.encode()) % VOCABULARY
 
 
 def _events(head: dict[str, Any], chat: bool, words: list[str], usage: dict[str, int] | None) -> Iterator[bytes]:
