@@ -252,7 +252,7 @@ NEW = ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 0)
         (ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 300), True, Outcome.FAIL, "300 of 1800"),
         (ArmCounts(900, 3600, -0.2, 0.4, 0.9, 0.1, 0), True, Outcome.FAIL, "Live score -0.400"),
         (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 300), True, Outcome.FAIL, "300 of 900"),
-        (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 0), False, Outcome.INCONCLUSIVE, "Nothing can be concluded"),
+        (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 0), False, Outcome.WAIT, "Nothing can be concluded"),
         (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 0), True, Outcome.INCONCLUSIVE, "planned share 0.9"),
         (replace(NEW, score_mean=math.nan), True, Outcome.INCONCLUSIVE, "no numbers"),
         (replace(NEW, strayed=900), True, Outcome.FAIL, "900 of 1800 new champion's users"),
@@ -308,6 +308,8 @@ def test_a_holdback_whose_split_is_broken_ends_inconclusive_and_is_not_confirmed
     house = held_back()
     house.live(0, 200, True)
     house.live(1, 40, True)
+    house.watch.look_at_all()
+    assert house.promotion.route("m").holdback == 0.5  # it still watches for harm
     house.now += timedelta(hours=5)
     house.watch.look_at_all()
     assert house.verdicts() == ["promoted", "switched", "inconclusive"]
