@@ -6,7 +6,9 @@ It is longer than other rooms because it is a list: every setting with its sente
 """
 
 import difflib
+import hashlib
 import ipaddress
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -467,6 +469,11 @@ def is_loopback(listen: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def settings_sha256(model: ModelSettings) -> str:
+    """A SHA-256 over all that the settings say of a model; secrets stand elsewhere and are masked besides."""
+    return hashlib.sha256(json.dumps(model.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def load(path: Path) -> Settings:

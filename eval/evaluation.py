@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from eval.judge import Judge, Judged, compare
 from eval.offline import LAST_USE, spent_level
 from eval.plain import plain_evidence, plain_measures
 from eval.probing import Probed, probe
+from eval.regressions import regressions
 from eval.scoring import Labels, score
 from eval.suites.files import golden, named
 from eval.suites.suite import Suite
@@ -129,6 +131,7 @@ def evaluate(store: Store, client: VllmClient, *, base: BaseModel, model: str, s
                        hint="Wait for labels of more users, or widen the split.")  # fmt: skip
     arms = (*against.arms, Arm("candidate", candidate.engine_name))
     evidence, written = _measured(asked, base.name, arms, rows, settings, use=use, progress=progress)
+    worst = regressions(rows, written, settings)
     probed = [
         probe(asked, base.name, {arm.name: arm.engine_name for arm in arms if arm.name != "rag"}, one, progress)
         for one in suites
@@ -145,6 +148,8 @@ def evaluate(store: Store, client: VllmClient, *, base: BaseModel, model: str, s
     versions = {"base": 0, "rag": 0, "champion": champion.version, "candidate": candidate.version}
     keep(store, run_id, model, f"holdout {holdout}", evidence.n, evidence.users,
          evidence.arms | {"tfidf_logreg": result.classic}, versions)  # fmt: skip
+    with store.transaction() as transaction:
+        transaction.run_many("regression_add", [one | {"run_id": run_id} for one in worst])
     names = {one.suite.kpi: one.suite.name for one in probed}
     for kpi, one in found.items():
         keep_suite(store, run_id, model, names.get(kpi, kpi), one, versions)
@@ -205,8 +210,8 @@ def _best_prompt(asked: Asker, base_name: str, snapshot: Snapshot, settings: Mod
 def _measured(
     asked: Asker, base_name: str, arms: Sequence[Arm], rows: Sequence[Row], settings: ModelSettings, *, use: int,
     progress: Progress = lambda done, total: None,
-) -> tuple[Evidence, Mapping[str, Written]]:  # fmt: skip
-    """Evidence of held-out rows as the model's task has it, with what the arms wrote where they wrote anything."""
+) -> tuple[Evidence, Mapping[str, Any]]:  # fmt: skip
+    """Evidence of held-out rows as the model's task has it, with what the arms answered: scores, or texts."""
     promotion, evaluation = settings.promotion, settings.evaluation
     users = user_numbers([row.user for row in rows])
     how = {
@@ -221,7 +226,7 @@ def _measured(
     items = items_of(rows, settings)
     labels = Labels(asked, base_name, settings.labels)
     found = score(asked, arms, items, labels, latency_items=evaluation.latency_items, progress=progress)
-    return measure(np.array([item.truth for item in items]), users, found, **how), {}
+    return measure(np.array([item.truth for item in items]), users, found, **how), found
 
 
 def suite_evidence(probed: Probed, settings: ModelSettings) -> SuiteEvidence:

@@ -173,12 +173,13 @@ class Promotion:
         after = replace(route, canary=candidate, share=share, salt=secrets.token_hex(8))
         self._change(route, after, Verdict.CANARY_STARTED, candidate, why, also)
 
-    def end_canary(self, model: str, candidate: int, verdict: Verdict, why: Why, also: Also) -> None:
+    def end_canary(self, model: str, candidate: int, verdict: Verdict, why: Why, also: Also, *,
+                   keep_data: bool = False) -> None:  # fmt: skip
         """Takes the canary out: the champion serves everyone again."""
         route = self.route(model)
         if route.canary != candidate:
             raise Conflict(f"{model}@{candidate} is not the canary of {model} any more.")
-        suspect = Suspect(candidate, route.champion) if verdict in REFUSED else None
+        suspect = Suspect(candidate, route.champion) if verdict in REFUSED and not keep_data else None
         self._change(route, replace(route, canary=None, share=0.0), verdict, candidate, why, also, suspect)
 
     def promote(self, model: str, version: int, why: Why, also: Also = _nothing_else, *, over: int | None = None,
@@ -217,11 +218,12 @@ class Promotion:
         return self._change(route, after, Verdict.ROLLED_BACK, target, why, suspect=suspect)
 
     def note(self, model: str, candidate: int | None, verdict: Verdict, why: Why,
-             also: Also = _nothing_else) -> Decision:  # fmt: skip
+             also: Also = _nothing_else, *, keep_data: bool = False) -> Decision:  # fmt: skip
         """A decision that changes nobody's route: kept, inconclusive, skipped, failed, awaiting approval."""
         champion = self.route(model).champion
         decision = self._decision(model, champion, candidate, verdict, why)
-        suspect = Suspect(candidate, champion) if candidate is not None and verdict in REFUSED else None
+        refused = verdict in REFUSED and not keep_data
+        suspect = Suspect(candidate, champion) if candidate is not None and refused else None
         with self.store.transaction() as transaction:
             self._seal(transaction, decision, suspect)
             also(transaction)

@@ -119,12 +119,12 @@ class Steps:
             return {"model": model, "version": candidate, "verdict": str(Verdict.CANARY_STARTED)}
         return asdict(self._promote(model, candidate, champion, why))
 
-    def reject(self, identity: str, actor: str, comment: str) -> dict[str, Any]:
-        """Turns away what a decision asks for; the reason stands in the ledger, its newest data in quarantine."""
+    def reject(self, identity: str, actor: str, comment: str, *, keep_data: bool = False) -> dict[str, Any]:
+        """Turns away what a decision asks for; its newest data goes to quarantine, unless `keep_data`."""
         wanted, why = self._awaited(identity, actor, comment)
         model, candidate = wanted["model"], wanted["to_version"]
         why = replace(why, reason=f"Rejected by {actor}: {comment}")
-        self._turn_away(model, candidate, Verdict.REJECTED, why)
+        self._turn_away(model, candidate, Verdict.REJECTED, why, keep_data=keep_data)
         return {"model": model, "version": candidate, "verdict": str(Verdict.REJECTED)}
 
     def promote_by_hand(self, model: str, version: int, actor: str, comment: str) -> Switch:
@@ -204,12 +204,12 @@ class Steps:
         return self.promotion.promote(model, candidate, replace(why, live=live), begin, over=champion,
                                       holdback=held.share if held else 0.0)  # fmt: skip
 
-    def _turn_away(self, model: str, candidate: int, verdict: Verdict, why: Why) -> None:
+    def _turn_away(self, model: str, candidate: int, verdict: Verdict, why: Why, *, keep_data: bool = False) -> None:
         closing = self._run(why, "finished", why.reason)
         if self.promotion.route(model).canary == candidate:
-            self.promotion.end_canary(model, candidate, verdict, why, closing)
+            self.promotion.end_canary(model, candidate, verdict, why, closing, keep_data=keep_data)
         else:
-            self.promotion.note(model, candidate, verdict, why, closing)
+            self.promotion.note(model, candidate, verdict, why, closing, keep_data=keep_data)
 
     def _awaited(self, identity: str, actor: str, comment: str) -> tuple[dict[str, Any], Why]:
         """The decision that waits, as it was sealed, and who speaks now. Raises NotReady with what became of it."""

@@ -28,6 +28,11 @@ def hold(transaction: Transaction, model: str, *, version: int, beside: int, dec
     return {"id": identity, "votes": len(votes)}
 
 
+def count(store: Store, model: str, *, version: int, beside: int) -> int:
+    """How many votes `hold` would take."""
+    return len(store.rows("quarantine_suspects", model=model, version=version, beside=beside))
+
+
 def find(store: Store, identity: str) -> dict[str, Any]:
     """One quarantine. Raises UnknownDecision."""
     row = store.row("quarantine_get", id=identity)

@@ -1,4 +1,4 @@
-"""Actions: what people may do to a model, whoever asked by whatever way: retrain, promote, roll back, approve, reject.
+"""Actions: what people may do to a model, by whatever way: retrain, promote, roll back, approve, reject, review.
 
 It owns what the ledger learns of who did it; what follows is the steps' and promotion's. It must not know HTTP.
 """
@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.errors import InputError, NotReady
+from eval import review
 from eval.promotion import Why
+from feedback.quarantine import Outcome
 from ops import views
 from ops.control import Control
 
@@ -47,11 +49,18 @@ class Actions:
         """Lets what a decision asks for happen. Raises NotReady for a decision that asks for nothing."""
         return self._control.steps.approve(identity, by.actor, by.comment)
 
-    def reject(self, identity: str, by: By) -> dict[str, Any]:
-        """Turns away what a decision asks for; without a reason nobody would learn from it."""
+    def reject(self, identity: str, by: By, *, keep_data: bool = False) -> dict[str, Any]:
+        """Turns away what a decision asks for; without a reason nobody would learn from it.
+
+        What the candidate was the first to learn from goes to quarantine, unless `keep_data`.
+        """
         if not by.comment:
             raise InputError("comment: say why it is turned away.")
-        return self._control.steps.reject(identity, by.actor, by.comment)
+        return self._control.steps.reject(identity, by.actor, by.comment, keep_data=keep_data)
+
+    def review(self, identity: str, outcome: Outcome, by: By) -> dict[str, Any]:
+        """Lets the votes of a quarantine be learnt from, or leaves them out. Raises NotReady if that was done."""
+        return review.decide(self._control.promotion, identity, outcome, actor=by.actor, comment=by.comment)
 
     def awaiting(self, identity: str) -> tuple[views.View, views.View]:
         """(run, decision) that wait for approval. Raises UnknownDecision or NotReady."""

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import NotReady, UnknownModel
 from core.http import json_body
-from eval import review
 from ops import views
 from ops.actions import Actions, By
 from ops.control import Control
@@ -53,6 +52,7 @@ class Reject(Said):
     """Who turns a candidate away, and why; without a reason nobody learns from it."""
 
     comment: str = Field(min_length=1, max_length=2000)
+    keep_data: bool = False
 
 
 class Measure(Said):
@@ -155,7 +155,7 @@ def create_reading_router(control: Control) -> APIRouter:
 def create_acting_router(control: Control) -> APIRouter:
     """Routes under /api that change what serves."""
     router = APIRouter(prefix="/api")
-    actions, promotion = Actions(control), control.promotion
+    actions = Actions(control)
 
     @router.post("/models/{model}/retrain", status_code=202)
     def retrain(model: str, said: SaidBody) -> dict[str, Any]:
@@ -193,16 +193,16 @@ def create_acting_router(control: Control) -> APIRouter:
     @router.post("/promotions/{identity}/reject")
     def reject(identity: str, said: RejectBody) -> dict[str, Any]:
         """Turn the candidate that waits away."""
-        return actions.reject(identity, said.by)
+        return actions.reject(identity, said.by, keep_data=said.keep_data)
 
     @router.post("/quarantine/{identity}/release")
     def release(identity: str, said: SaidBody) -> views.View:
         """Let the data of a quarantine be learnt from."""
-        return review.decide(promotion, identity, "released", actor=said.actor, comment=said.comment)
+        return actions.review(identity, "released", said.by)
 
     @router.post("/quarantine/{identity}/reject")
     def discard(identity: str, said: SaidBody) -> views.View:
         """Leave the data of a quarantine out for good."""
-        return review.decide(promotion, identity, "rejected", actor=said.actor, comment=said.comment)
+        return actions.review(identity, "rejected", said.by)
 
     return router

@@ -146,7 +146,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Acce
     app.include_router(exports.create_import_router(control.store, control.clock), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(imports.create_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(reload.create_router(app.state.reloader), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(house.create_router(control, access))
+    app.include_router(house.create_router(control, access, notifier.deliveries))
 
 
 def _add_signals(app: FastAPI, control: Control, access: Access) -> None:

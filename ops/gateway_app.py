@@ -89,8 +89,11 @@ def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing 
         timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=CONNECT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
-            tables = TableKeeper(**control, cache=folder / "routes.json")
             shipper = Shipper(**control, spool=spool)
+            tables = TableKeeper(
+                **control, cache=folder / "routes.json",
+                spool=lambda: {"unshipped": shipper.unshipped, "dropped": recorder.dropped},
+            )  # fmt: skip
             tables.load_cache()
             app.state.tables, app.state.shipper = tables, shipper
             app.include_router(openai.create_router(tables), dependencies=infer)

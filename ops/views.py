@@ -191,11 +191,8 @@ def decision(store: Store, identity: str) -> View:
 def runs(store: Store, model: str | None, limit: int) -> list[View]:
     """The newest runs, each with its last progress."""
     found = store.rows("runs_newest", model=model, limit=limit)
-    for run in found:
-        steps = store.rows("run_metrics_of", run_id=run["id"])
-        last = steps[-1] if steps else None
-        run["progress"] = {k: last[k] for k in ("phase", "done", "total")} if last else None
-    return found
+    last = {step.pop("run_id"): step for step in store.rows("runs_progress", runs=[run["id"] for run in found])}
+    return [run | {"progress": last.get(run["id"])} for run in found]
 
 
 def run(store: Store, identity: str) -> View:
@@ -220,6 +217,12 @@ def feedback(store: Store, model: str | None) -> list[View]:
 def quarantines(store: Store, model: str | None) -> list[View]:
     """Every quarantine, newest first, with how many votes of how many users are in it."""
     return store.rows("quarantines_all", model=model)
+
+
+def quarantined(store: Store, identity: str) -> View:
+    """One quarantine as the list has it. Raises UnknownDecision."""
+    find(store, identity)
+    return next(row for row in quarantines(store, None) if row["id"] == identity)
 
 
 def quarantine(store: Store, identity: str, limit: int) -> View:

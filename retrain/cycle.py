@@ -17,7 +17,7 @@ from core.basemodel import BaseModel, weights_sha256
 from core.clock import Clock, new_id
 from core.errors import EngineDown, EngineFailed, LoraLoopError
 from core.records import Verdict, Version
-from core.settings import ModelSettings, Settings
+from core.settings import ModelSettings, Settings, settings_sha256
 from core.store import Store, Transaction
 from eval.evaluation import Result, evaluate
 from eval.judge import Judge
@@ -238,6 +238,7 @@ class Cycle:
             "adapter_sha256": candidate.sha256,
             # Every candidate is trained anew from the base model on the whole snapshot.
             "parent": f"{candidate.model}@0",
+            "config_sha256": settings_sha256(self.settings.models[candidate.model]),
             "snapshot": snapshot.hash,
             "rows": snapshot.report.rows,
             "users": snapshot.report.users,

@@ -30,15 +30,22 @@ class Poll(BaseModel):
     have: str
     in_flight: list[tuple[str, int, int]] = []
     wait_s: float = 0
+    unshipped: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a gateway last said: its table, and requests in flight by (model, version)."""
+    """What a gateway last said: its table, and requests in flight by (model, version).
+
+    `unshipped` are bytes of its spool that control has not taken in, `dropped` interactions that it could not keep.
+    """
 
     etag: str
     in_flight: dict[tuple[str, int], int]
     at: float
+    unshipped: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ class Switchboard:
         """Takes down what a gateway said."""
         in_flight = {(model, version): n for model, version, n in poll.in_flight}
         with self._lock:
-            self._reports[poll.gateway] = Report(poll.have, in_flight, time.monotonic())
+            self._reports[poll.gateway] = Report(poll.have, in_flight, time.monotonic(), poll.unshipped, poll.dropped)
 
     def gateways(self) -> dict[str, Report]:
         """The gateways heard of lately."""

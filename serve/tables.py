@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -24,14 +25,16 @@ RETRY_SECONDS = 1.0
 
 
 class TableKeeper:
-    """Holds the table that serves now."""
+    """Holds the table that serves now; with each poll it tells control what `spool` says of the gateway's own."""
 
-    def __init__(self, *, session: aiohttp.ClientSession, control_url: str, name: str, key: str, cache: Path) -> None:
+    def __init__(self, *, session: aiohttp.ClientSession, control_url: str, name: str, key: str, cache: Path,
+                 spool: Callable[[], dict[str, int]] = dict) -> None:  # fmt: skip
         self._session = session
         self._url = f"{control_url}/internal/routes"
         self._name = name
         self._headers = {"Authorization": f"Bearer {key}"}
         self._cache = cache
+        self._spool = spool
         self._table: RoutingTable | None = None
         self.in_flight: Counter[tuple[str, int]] = Counter()
         self.control_answers = False
@@ -68,7 +71,7 @@ class TableKeeper:
             try:
                 await self._poll()
                 self.control_answers = True
-            except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+            except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
                 if self.control_answers:
                     log.warning("control does not answer (%s); serving goes on with the last table", error)
                 self.control_answers = False
@@ -80,6 +83,7 @@ class TableKeeper:
             "have": self._table.etag if self._table and self.control_answers else "",
             "in_flight": [[model, version, n] for (model, version), n in self.in_flight.items()],
             "wait_s": POLL_SECONDS,
+            **self._spool(),
         }
         timeout = aiohttp.ClientTimeout(total=POLL_SECONDS + 10)
         async with self._session.post(self._url, json=report, headers=self._headers, timeout=timeout) as response:

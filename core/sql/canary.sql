@@ -133,6 +133,11 @@ INSERT INTO run_metrics VALUES ($run_id, $time, $phase, $done, $total, $metrics)
 -- name: run_metrics_of
 SELECT time, phase, done, total, metrics FROM run_metrics WHERE run_id = $run_id ORDER BY time
 
+-- name: runs_progress
+-- The last step of each of these runs.
+SELECT run_id, phase, done, total FROM run_metrics WHERE run_id IN (SELECT unnest($runs::VARCHAR[]))
+QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY time DESC) = 1
+
 -- name: feedback_since
 -- Feedback that came since the last run of the model looked.
 SELECT count(*) AS n, max(time) AS newest FROM feedback

@@ -26,3 +26,8 @@ DELETE FROM answers WHERE time < $before
 -- name: evaluations_of
 SELECT suite, arm, version, kpi, value, low, high, n, users FROM evaluations WHERE run_id = $run_id
 ORDER BY suite, kpi, arm
+
+-- name: regression_add
+-- An evaluation that was cut short finds the same ones again.
+INSERT OR REPLACE INTO regressions
+VALUES ($run_id, $place, $interaction_id, $kpi, $wanted, $champion, $candidate, $loss)

@@ -23,7 +23,8 @@ from serve.access import Access
 COOKIE = "loraloop_session"
 # A browser keeps such a cookie only if it came over TLS, for this host alone and all of it.
 SECURE_COOKIE = f"__Host-{COOKIE}"
-LONGEST_FORM = 64 * 1024
+# A correction of 20,000 characters, each as long as an escape of UTF-8 gets.
+LONGEST_FORM = 192 * 1024
 LONGEST_NAME = 64
 
 

@@ -95,8 +95,16 @@ def test_an_answer_whose_prompt_was_not_kept_is_shown_without_it(store: Store) -
 
 def well() -> dict[str, Any]:
     engine = {"url": "http://e", "ready": True, "healthy": True, "adapters": [], "missing": [], "error": ""}
-    return {"engines": [engine], "gateways": [{"gateway": "g", "up_to_date": True, "in_flight": 0}], "dead_letters": 0,
+    return {"engines": [engine], "gateways": [gateway()], "dead_letters": 0, "notifications": [target(1)],
             "disk": {"free": 50, "total": 100}, "ledger": {"ok": True, "reason": "whole"}}  # fmt: skip
+
+
+def gateway(**changes: Any) -> dict[str, Any]:
+    return {"gateway": "g", "up_to_date": True, "in_flight": 0, "unshipped": 3_000_000, "dropped": 0} | changes
+
+
+def target(refusals: int) -> dict[str, Any]:
+    return {"target": "slack 1a2b", "seq": 3, "told": NOW, "refusals": refusals, "behind": 4}
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -104,7 +112,10 @@ def well() -> dict[str, Any]:
     ({"engines": []}, ["No engine"]),
     ({"engines": [{"url": "http://e", "ready": False, "missing": ["a-1"], "error": ""}]}, ["http://e", "lacks a-1"]),
     ({"gateways": []}, ["No gateway"]),
-    ({"gateways": [{"gateway": "g", "up_to_date": False, "in_flight": 0}]}, ["gateway g"]),
+    ({"gateways": [gateway(up_to_date=False)]}, ["gateway g"]),
+    ({"gateways": [gateway(unshipped=65 * 2**20)]}, ["gateway g", "68 MB"]),
+    ({"gateways": [gateway(dropped=7)]}, ["gateway g", "7 interactions"]),
+    ({"notifications": [target(3)]}, ["slack 1a2b", "refused 3 times", "4 rows"]),
     ({"dead_letters": 3}, ["3 records"]),
     ({"disk": {"free": 5 * 2**30, "total": 100 * 2**30}}, ["5.0 GiB"]),
     ({"ledger": {"ok": False, "reason": "Row 3 (d3): gone."}}, ["ledger is broken", "Row 3"]),

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
@@ -205,6 +205,23 @@ def test_keys_go_out_with_whatever_routes_stand_and_routes_with_whatever_keys() 
 
 def keeper(cache: Path) -> TableKeeper:
     return TableKeeper(session=None, control_url="http://c", name="g", key="", cache=cache)  # type: ignore[arg-type]
+
+
+def test_a_gateway_tells_control_of_its_spool_with_each_poll(tmp_path: Path) -> None:
+    sent: list[Poll] = []
+
+    class Session:
+        def post(self, _: str, *, json: dict[str, Any], **__: Any) -> Any:
+            sent.append(Poll.model_validate(json))
+            raise OSError("control is away")
+
+    made = TableKeeper(session=cast(Any, Session()), control_url="http://c", name="g", key="",
+                       cache=tmp_path / "routes.json", spool=lambda: {"unshipped": 7, "dropped": 2})  # fmt: skip
+    with pytest.raises(OSError, match="away"):
+        asyncio.run(made._poll())
+    board = Switchboard()
+    board.report(sent[0])
+    assert (board.gateways()["g"].unshipped, board.gateways()["g"].dropped) == (7, 2)
 
 
 def test_the_last_table_is_on_disk_for_the_next_start(tmp_path: Path) -> None:
