@@ -60,10 +60,10 @@ def chosen(rows: Sequence[Row], champion: ArmScores, candidate: ArmScores, setti
 def written(rows: Sequence[Row], champion: Written, candidate: Written, settings: ModelSettings) -> list[Regression]:
     """Items whose answer is worth less than the champion's in the primary KPI, by how much less.
 
-    Where that is not of single answers but of votes, it goes by the words that answer and reference share.
+    Where the primary is none of the answers' themselves, token F1 is in its place.
     """
     primary = settings.promotion.primary.kpi
-    kpi = primary if primary in champion.worth else GENERATE_PRIMARY
+    kpi = primary if primary in candidate.worth else GENERATE_PRIMARY
     lost = champion.worth[kpi] - candidate.worth[kpi]
     return [
         Regression(rows[n].interaction_id, kpi, None, champion.texts[n][:LONGEST], candidate.texts[n][:LONGEST],
