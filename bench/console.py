@@ -48,7 +48,7 @@ INSERT INTO feedback SELECT printf('fb-%012d', n), $start + to_microseconds((n *
     printf('chatcmpl-%012d', n * 10), NULL, CASE WHEN n % 4 = 0 THEN 'label' ELSE 'thumbs' END,
     CASE WHEN n % 4 = 0 THEN '"' || $labels[1 + n % 3] || '"' WHEN n % 5 = 0 THEN 'false' ELSE 'true' END,
     CASE WHEN n % 11 = 0 THEN 'it should say number ' || n ELSE NULL END, 'user-' || (n % 100003), '{}', NULL,
-    $models[1 + (n * 10) % 3], CAST((n * 10) // 200000 AS INTEGER)
+    $models[1 + (n * 10) % 3], CAST((n * 10) // 200000 AS INTEGER), 'shop', 'champion'
 FROM range($last) numbers(n)
 """
 FILL_STEPS = """
@@ -117,7 +117,7 @@ def decision(transaction: Any, number: int, start: datetime) -> None:
                     feedback_until=moment)  # fmt: skip
     transaction.run("run_state", id=run_id, state="finished", time=moment + timedelta(minutes=20), reason=row.reason)
     transaction.run("version_add", model=model, version=version, engine_name=f"{model}@{version}", path="/nowhere",
-                    sha256=f"{number:064x}", rank=16, run_id=run_id, time=moment)  # fmt: skip
+                    sha256=f"{number:064x}", rank=16, run_id=run_id, time=moment, kind="adapter")  # fmt: skip
     if promoted:
         transaction.run("route_add", model=model, rev=number + 2, time=moment, champion=version, canary=None, share=0.0,
                         previous=version - 1, salt="s", decision_id=row.id)  # fmt: skip

@@ -28,15 +28,16 @@ from bench.lora import ADAPTERS, BASE, make_adapters
 from bench.processes import free_port
 from bench.progress import say
 from core.basemodel import prepare
-from core.prompts import Chat
+from core.prompts import Chat, subject
 from core.settings import EngineSettings, EvaluationSettings
 from core.store import Store
-from eval.arms import Arm, Item, Retriever
+from eval.arms import Arm, Item
 from eval.asking import Answers, Asker
 from eval.probing import probe
 from eval.scoring import Labels, score
 from eval.suites.shipped import BUILDERS, suite
 from serve.engine import EngineProcess
+from serve.retrieval import Entry, Retrieval, Retriever
 from serve.vllm import VllmClient
 
 LABELS = ("negative", "neutral", "positive")
@@ -65,8 +66,8 @@ def items_of(count: int, seed: int) -> list[Item]:
 
 def arms_of() -> list[Arm]:
     """Base, RAG, and two adapters."""
-    examples = [(item.prompt, LABELS[item.truth]) for item in items_of(200, seed=1)]
-    retriever = Retriever(examples, k=2, budget_tokens=256)
+    examples = tuple(Entry("chat", subject(item.prompt), LABELS[item.truth], 30) for item in items_of(200, seed=1))
+    retriever = Retriever(Retrieval(examples, k=2, budget_tokens=256))
     return [Arm("base", BASE), Arm("rag", BASE, retriever.rewrite), Arm("champion", ADAPTERS[0]),
             Arm("candidate", ADAPTERS[1])]  # fmt: skip
 

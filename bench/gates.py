@@ -4,8 +4,9 @@ It owns the scenarios, what is wrong in each, and the result; users, holdouts an
 
     python -m bench.gates
 
-Nothing of the gates is written twice: live, `eval.canary.signals` and `outcomes` judge all runs at once, the code
-beneath `eval.canary.look`, and a sample of runs is shown to agree with `look`; offline, `eval.offline.decide` judges.
+Nothing of the gates is written twice: live, `signals` and `outcomes` of `eval.canary` and `eval.holdback` judge all
+runs at once, the code beneath `look` and `look_back`, and a sample of runs is shown to agree with these; offline,
+`eval.offline.decide` judges.
 The last line is one JSON object; progress goes to stderr. See docs/gates.md.
 """
 
@@ -28,11 +29,25 @@ from bench import look as query
 from bench.progress import say
 from bench.simulation import naive, picture
 from bench.simulation.holdout import Items, OfflineGate
-from bench.simulation.live import LOOKS, Bools, Crowd, Gate, OurGate, Record, Seen, World, proved, watch
+from bench.simulation.live import (
+    FIRST,
+    LOOKS,
+    STEP,
+    Crowd,
+    Gate,
+    HoldbackGate,
+    OurGate,
+    Ours,
+    Record,
+    World,
+    proved,
+    watch,
+)
 from bench.simulation.people import Floats, People, brigaded, harmed, once, several, weekly
 from bench.simulation.returning import Returning
-from core.settings import CanarySettings
-from eval.canary import Plan
+from core.settings import CanarySettings, HoldbackSettings
+from eval.live import Plan
+from eval.plans import LEAST_SD
 
 OURS = "ours"
 FALSE_PROMOTION = 0.055
@@ -58,7 +73,8 @@ HOLDBACK = "holdback"
 class Canary:
     """A live scenario: its people, the settings, and whether a promotion in it is wrong (`null`).
 
-    One that is not `counted` shows what the gate gets wrong without a protection that is a setting.
+    One that is not `counted` shows what the gate gets wrong without a protection that is a setting. A `share` above a
+    half is a holdback's, in which the newer version gets worse at the look `decays`.
     """
 
     people: People
@@ -70,6 +86,7 @@ class Canary:
     harm_ratio: float = 1.5
     beside: Mapping[str, Gate] | None = None
     looks: int = LOOKS
+    decays: int = 0
 
     @property
     def settings(self) -> CanarySettings:
@@ -79,26 +96,31 @@ class Canary:
 
     @property
     def plan(self) -> Plan:
-        """The deviation of users' scores under the champion, as history would tell it."""
+        """Users' scores and feedback rates under the champion, as history would tell them."""
         chances = self.people.control(0) if callable(self.people.control) else self.people.control
         scores = (self.people.ups - self.people.downs) / self.people.requests
-        return Plan(self.share, math.sqrt(chances @ scores**2 - (chances @ scores) ** 2))
+        rates = self.people.rated / self.people.requests
+        score, rate = chances @ scores, chances @ rates
+        known = {
+            "score_sd": chances @ scores**2 - score**2, "rate_mean": rate, "rate_sd": chances @ rates**2 - rate**2,
+            "covariance": chances @ (scores * rates) - score * rate,
+        }  # fmt: skip
+        found = {name: float(np.sqrt(max(value, 0)) if name.endswith("_sd") else value)
+                 for name, value in known.items()}  # fmt: skip
+        return Plan(self.share, **found | {"score_sd": max(found["score_sd"], LEAST_SD),
+                                           "rate_sd": max(found["rate_sd"], LEAST_SD)})  # fmt: skip
 
     @property
     def gates(self) -> dict[str, Gate]:
         """Ours, and those beside it."""
-        ours = OurGate(self.plan, self.settings)
-        return {OURS: ours if self.share <= 0.5 else only_harm(ours), **(self.beside or {})}
+        return {OURS: self.ours, **(self.beside or {})}
 
-
-def only_harm(gate: Gate) -> Gate:
-    """A holdback's gate: what was promoted already is rolled back or stays."""
-
-    def judge(seen: Seen) -> tuple[Bools, Bools]:
-        promote, roll_back = gate(seen)
-        return np.zeros_like(promote), roll_back
-
-    return judge
+    @property
+    def ours(self) -> Ours:
+        """The product's own gate."""
+        if self.share <= 0.5:
+            return OurGate(self.plan, self.settings)
+        return HoldbackGate(self.plan, HoldbackSettings(share=1 - self.share, harm_ratio=self.harm_ratio))
 
 
 def after(look: int, before: People, then: People) -> People:
@@ -159,10 +181,11 @@ LIVE: dict[str, Canary] = {
     "harm 1 % in both, strict": Canary(harmed(approvals(0), 0.01, 0.01), null=True),
     f"{HOLDBACK}, no decay": Canary(approvals(0), share=0.9, looks=100),
     f"{HOLDBACK}, -10 points after 1,000": Canary(
-        after(DECAY_LOOK, approvals(0), approvals(-0.1)), share=0.9, looks=200
+        after(DECAY_LOOK, approvals(0), approvals(-0.1)), share=0.9, looks=200, decays=DECAY_LOOK
     ),
     f"{HOLDBACK}, harm 3 % after 1,000": Canary(
-        after(DECAY_LOOK, harmed(approvals(0), 0.01, 0.01), harmed(approvals(0), 0.01, 0.03)), share=0.9, looks=200
+        after(DECAY_LOOK, harmed(approvals(0), 0.01, 0.01), harmed(approvals(0), 0.01, 0.03)), share=0.9, looks=200,
+        decays=DECAY_LOOK,
     ),
 }  # fmt: skip
 UNPROTECTED = {name for name, canary in LIVE.items() if not canary.counted}
@@ -205,9 +228,24 @@ def batches(runs: int) -> list[int]:
 def live(name: str, runs: int) -> Rows:
     """A canary scenario."""
     canary, rng = LIVE[name], np.random.default_rng(zlib.crc32(name.encode()))
-    return joined(name, canary.null, [
+    found = [
         watch(Crowd(canary.people, part, rng, canary.share), canary.gates, part, canary.looks) for part in batches(runs)
-    ])  # fmt: skip
+    ]
+    rows = joined(name, canary.null, found)
+    if canary.decays:
+        rows[0] |= time_to_rollback(canary, [batch[OURS] for batch in found])
+    return rows
+
+
+def time_to_rollback(canary: Canary, records: list[Record]) -> dict[str, float | None]:
+    """How long a version that got worse went on: the median of requests of everybody, and of rated ones of the
+    smaller arm, from then to the rollback. Those that were rolled back before are not among them."""
+    since = np.concatenate([one.n[one.rolled_back] for one in records]) - (FIRST + (canary.decays - 1) * STEP)
+    rated = float(np.median(since[since > 0])) if (since > 0).any() else None
+    chances = canary.people.control if isinstance(canary.people.control, np.ndarray) else canary.people.control(0)
+    each = float(chances @ canary.people.requests / (chances @ canary.people.rated)) / (1 - canary.share)
+    return {"decay_to_rollback_rated": rated, "decay_to_rollback_requests": rated and round(rated * each, 1),
+            "rolled_back_before": float((since <= 0).sum()) / sum(len(one.n) for one in records)}  # fmt: skip
 
 
 def returning(name: str, runs: int) -> Rows:
@@ -291,8 +329,8 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="where to draw the result, as SVG")
     options = parser.parse_args()
     started = time.monotonic()
-    agreed = sum(proved(canary.people, canary.plan, canary.settings, canary.share) for canary in LIVE.values())
-    say(f"look() and the gate over arrays agree on {agreed} canaries")
+    agreed = sum(proved(canary.people, canary.ours, canary.share) for canary in LIVE.values())
+    say(f"look() and look_back() agree with the gates over arrays on {agreed} canaries and holdbacks")
     names = [name for name in (RETURNING, TWENTY, CYCLES, *LIVE) if options.only in name]
     rows: Rows = []
     with ProcessPoolExecutor(options.jobs) as pool:

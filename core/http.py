@@ -39,20 +39,16 @@ async def read_body(scope: AsgiScope, receive: Receive, limit: int) -> bytes:
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     if int(length) > limit:
         raise _too_large(limit)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        return message.get("body", b"")
     parts, size = [], 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            while message["type"] == "http.request":
+            while (message := await receive())["type"] == "http.request":
                 size += len(message.get("body", b""))
                 if size > limit:
                     raise _too_large(limit)
                 parts.append(message.get("body", b""))
                 if not message.get("more_body"):
                     return b"".join(parts)
-                message = await receive()
     except TimeoutError:
         raise InputError(f"The body was not whole after {BODY_SECONDS:.0f} s.", hint="Send it faster.") from None
     raise ClientDisconnect
@@ -101,6 +97,10 @@ class Admission(Protocol):
 
     @property
     def key_id(self) -> str: ...
+
+    def opens(self, scope: Scope) -> bool:
+        """Whether the key has another scope too."""
+        ...
 
     def release(self, tokens: int = 0) -> None:
         """Ends it."""

@@ -96,6 +96,11 @@ class Keyring:
         """The name that a live key was made under; any other is its own."""
         return self._names.get(identity, identity)
 
+    def actor_of(self, identity: str) -> str:
+        """How the ledger calls who holds a key. The id is what was verified; the name is for those who read."""
+        name = self.name_of(identity)
+        return f"{name} (key {identity})" if name != identity else identity
+
     def _require(self, identity: str) -> None:
         row = self._store.row("key_get", id=identity)
         if row is None:

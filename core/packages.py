@@ -5,7 +5,6 @@ the cache has it, and never from a hub.
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import PackageError
+from core.settings import cache_folder
 
 Tell = Callable[[str], None]
 
@@ -27,13 +27,6 @@ class Package:
     file: str
     sha256: str
     source: bool = False
-
-
-def cache_folder() -> Path:
-    """Where prepared models and data are kept: $LORALOOP_CACHE, else the user's cache folder."""
-    own = os.environ.get("LORALOOP_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(base) / "loraloop"
 
 
 def file_sha256(path: Path) -> str:

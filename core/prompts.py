@@ -10,6 +10,8 @@ from typing import Any
 
 from core.records import Endpoint
 
+PASSAGES = "What may help to answer:"
+
 
 @dataclass(frozen=True, slots=True)
 class Chat:
@@ -104,6 +106,20 @@ def with_examples(prompt: Prompt, examples: Sequence[tuple[Prompt, str]]) -> Pro
         case Chat(messages):
             turns = [turn for p, a in examples for turn in (("user", subject(p)), ("assistant", a))]
             return Chat((*messages[:-1], *turns, messages[-1]))
+
+
+def with_passages(prompt: Prompt, passages: Sequence[str]) -> Prompt:
+    """The prompt with passages to answer from before all else: at the end of its system message, or the text's head."""
+    if not passages:
+        return prompt
+    shown = "\n\n".join([PASSAGES, *passages])
+    match prompt:
+        case Text(text):
+            return Text(f"{shown}\n\n{text}")
+        case Chat(messages) if messages[0][0] == "system":
+            return Chat((("system", f"{messages[0][1]}\n\n{shown}"), *messages[1:]))
+        case Chat(messages):
+            return Chat((("system", shown), *messages))
 
 
 def to_json(prompt: Prompt) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 Arm = Literal["champion", "canary", "holdback", "pinned"]
 Endpoint = Literal["chat", "completion"]
+Kind = Literal["base", "adapter", "retrieval"]
 
 
 class Verdict(StrEnum):
@@ -30,6 +31,7 @@ class Verdict(StrEnum):
     WITHDRAWN = "withdrawn"
     RELEASED = "released"
     DISCARDED = "discarded"
+    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,10 @@ class StoredCompletion:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One typed signal on an interaction, a conversation, or a pair of interactions."""
+    """One typed signal on an interaction, a conversation, or a pair of interactions.
+
+    `key_id` is the key that gave it; None in records from before it was written down.
+    """
 
     id: str
     time: datetime
@@ -89,19 +94,28 @@ class Feedback:
     comment: str | None = None
     user: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """A feedback taken back; the next snapshot leaves it out."""
+    """A feedback taken back; the next snapshot leaves it out.
+
+    `key_id` is the key that may take back only what it gave itself; None is whoever may take back anything.
+    """
 
     feedback_id: str
     time: datetime
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One immutable adapter of a model. Version 0 is the bare base model and has no path."""
+    """One immutable version of a model: an adapter, or a retrieval.
+
+    Version 0 is the bare base model and has no path. A retrieval is served by the base model, too: its folder holds
+    what stands before a question, and `sha256` is the hash of that file.
+    """
 
     model: str
     version: int
@@ -110,6 +124,12 @@ class Version:
     sha256: str | None
     rank: int
     run_id: str | None
+    kind: Kind = "adapter"
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether engines must load it; anything else they answer as the base model."""
+        return self.path is not None and self.kind == "adapter"
 
     @property
     def public_name(self) -> str:

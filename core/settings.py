@@ -6,7 +6,9 @@ It is longer than other rooms because it is a list: every setting with its sente
 """
 
 import difflib
+import hashlib
 import ipaddress
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -31,7 +33,7 @@ from core.errors import SettingsError
 from core.records import Verdict
 
 LabelKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
-TextKpi = Literal["exact_match", "token_f1", "chrf"]
+TextKpi = Literal["exact_match", "token_f1", "chrf", "preference_accuracy"]
 PrimaryKpi = Literal[LabelKpi, TextKpi]
 # What a candidate of a model that generates must win on where the configuration names nothing.
 GENERATE_PRIMARY = "token_f1"
@@ -50,7 +52,15 @@ def _listen(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no address or network, as 10.0.0.7 or 10.0.0.0/24") from error
+
+
 Listen = Annotated[str, AfterValidator(_listen)]
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class Section(BaseModel):
@@ -93,6 +103,12 @@ class ControlSettings(Section):
     check_seconds: float = Field(default=15, gt=0, description="Time between looks at triggers and canaries.")
     session_hours: float = Field(default=12, gt=0, le=720, description="How long a log-in at the console lasts.")
     max_import_bytes: int = Field(default=1024**3, ge=1024, description="Largest adapter to import, packed or not.")
+    public_url: str | None = Field(
+        default=None, pattern=r"^https?://", description="Where people open the console; null: control's own address."
+    )
+    trusted_proxies: list[Network] = Field(
+        default=[], description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed."
+    )
 
 
 class LogSettings(Section):
@@ -122,8 +138,14 @@ class RetrainSettings(Section):
 
     schedule: str | None = Field(default="0 3 * * *", description="Cron line (UTC) on which a run starts; null: never.")
     min_new_feedback: int = Field(default=200, ge=1, description="New feedback rows that start a run by themselves.")
-    min_labels: int = Field(default=200, ge=8, description="Labels in the train split below which a run is skipped.")
-    objective: Literal["auto", "sft"] = Field(default="auto", description="auto chooses by the data.")
+    min_labels: int = Field(default=200, ge=8, description="Labels in the train split below which none is trained.")
+    objective: Literal["auto", "sft", "rag"] = Field(
+        default="auto", description="auto chooses by the data; rag: runs make retrievals in place of adapters."
+    )
+    fallback: Literal["none", "rag"] = Field(
+        default="none", description="rag: below min_labels a run makes a retrieval in place of nothing."
+    )
+    min_examples: int = Field(default=20, ge=1, description="Examples below which no retrieval is made.")
     confirmations: bool = Field(default=True, description="A thumbs-up on an answer trains like its label.")
     rank: int = Field(default=16, ge=1, description="LoRA rank.")
     epochs: float = Field(default=1.0, gt=0, le=20, description="Passes over the train split.")
@@ -239,11 +261,14 @@ class PromotionSettings(Section):
 
 
 class BaselineSettings(Section):
-    """What the candidate is compared with besides the champion."""
+    """What the candidate is compared with besides the champion, and what a retrieval shows."""
 
     prompts: list[str] = Field(default=[], description="System prompts for the base arm; the best on dev is used.")
-    rag_examples: int = Field(default=4, ge=1, le=32, description="Nearest trusted examples in the RAG arm's prompt.")
+    rag_examples: int = Field(default=4, ge=1, le=32, description="Nearest examples or passages in a prompt.")
     rag_budget_tokens: int = Field(default=1024, ge=64, description="Longest RAG prompt, in tokens.")
+    documents: Path | None = Field(
+        default=None, description="Folder of .txt and .md files, whose passages are shown in place of examples."
+    )
 
 
 class JudgeSettings(Section):
@@ -338,7 +363,7 @@ class NotificationSettings(Section):
 
 
 class KeySettings(Section):
-    """Secrets, from the environment only; `own` is the key that the command line shows to control."""
+    """Secrets, from the environment or files that it names; `own` is the key that the command line shows to control."""
 
     app: SecretStr | None = None
     ops: SecretStr | None = None
@@ -356,6 +381,9 @@ class Settings(BaseSettings):
     base_model: str = Field(default="smollm2-135m-instruct", description="A packaged name, or a folder.")
     access: Literal["keys", "open"] = Field(
         default="keys", description="open: nobody needs a key; for play on loopback addresses alone."
+    )
+    hosts: list[str] = Field(
+        default=[], description="Names besides loopback's that are answered where access is open, as in a Host header."
     )
     data: Path = Field(default=Path("data"), description="Folder of everything LoraLoop keeps; the store is in it.")
     engine: EngineSettings = Field(default_factory=EngineSettings)
@@ -427,6 +455,11 @@ class Settings(BaseSettings):
         return self.gateway.control_url or f"http://{self.control.listen}"
 
     @property
+    def console_url(self) -> str:
+        """Where people reach control, as links in notifications say it."""
+        return (self.control.public_url or self.control_url).rstrip("/")
+
+    @property
     def bearer(self) -> dict[str, str]:
         """The header by which the command line shows its key: its own, or else the one for ops."""
         key = self.keys.own or self.keys.ops
@@ -448,6 +481,17 @@ KEY_VARIABLES = {
     "judge": "LORALOOP_JUDGE_KEY",
     "notify": "LORALOOP_NOTIFY_URLS",
 }
+# A variable's name with this holds a file's path, the file the secret; as secrets are mounted.
+FILE = "_FILE"
+# Nothing of these is for an engine's or a trainer's environment.
+SECRET_VARIABLES = frozenset((*KEY_VARIABLES.values(), *(f"{name}{FILE}" for name in KEY_VARIABLES.values())))
+
+
+def cache_folder() -> Path:
+    """Where prepared models and data are kept: $LORALOOP_CACHE, else the user's cache folder."""
+    own = os.environ.get("LORALOOP_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(base) / "loraloop"
 
 
 def split_listen(listen: str) -> tuple[str, int]:
@@ -467,6 +511,11 @@ def is_loopback(listen: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def settings_sha256(model: ModelSettings) -> str:
+    """A SHA-256 over all that the settings say of a model; secrets stand elsewhere and are masked besides."""
+    return hashlib.sha256(json.dumps(model.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def load(path: Path) -> Settings:
@@ -490,12 +539,12 @@ def build(content: dict[str, Any], *, source: str = "settings") -> Settings:
     if "keys" in content:
         raise SettingsError(
             f"{source}: keys: secrets do not belong in a file.",
-            hint=f"Set {', '.join(KEY_VARIABLES.values())} in the environment.",
+            hint=f"Set {', '.join(KEY_VARIABLES.values())} in the environment, or with {FILE} behind it a file's path.",
         )
     for name in content:
         if not isinstance(name, str):
             raise SettingsError(f"{source}: {name!r} is not a setting.", hint="Settings have names; put it in quotes?")
-    keys = {name: os.environ[variable] for name, variable in KEY_VARIABLES.items() if os.environ.get(variable)}
+    keys = {name: key for name, variable in KEY_VARIABLES.items() if (key := _secret(variable))}
     try:
         return Settings(**content, keys=KeySettings.model_validate(keys))
     except ValidationError as error:
@@ -504,6 +553,23 @@ def build(content: dict[str, Any], *, source: str = "settings") -> Settings:
         raise SettingsError(
             f"The environment: {error}.", hint="Set a section's keys one by one, as in LORALOOP_GATEWAY__LISTEN."
         ) from error
+
+
+def _secret(variable: str) -> str | None:
+    """A secret of the environment, or of the file that it names. Raises SettingsError, which never quotes it."""
+    plain, file = os.environ.get(variable), os.environ.get(variable + FILE)
+    if plain and file:
+        raise SettingsError(f"{variable} and {variable}{FILE} are both set.", hint="Unset one of them.")
+    if not file:
+        return plain
+    try:
+        found = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise SettingsError(f"{variable}{FILE}: {file} cannot be read: {why}.", hint="Mend the path.") from error
+    if not found:
+        raise SettingsError(f"{variable}{FILE}: {file} is empty.", hint="Write the secret into it.")
+    return found
 
 
 def _sentence(error: ValidationError) -> str:

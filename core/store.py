@@ -199,7 +199,9 @@ class Store:
                     f"The store has schema {current}; this LoraLoop knows {newest}.",
                     hint="Upgrade LoraLoop, or restore the backup made before the upgrade.",
                 )
-            for number, sql in known:
-                if number > current:
-                    connection.execute(sql)
-                    connection.execute("INSERT INTO schema_version VALUES ($n)", {"n": number})
+        # Each in a transaction of its own: DuckDB takes no change of a table that the same transaction has written to.
+        for number, sql in known:
+            if number > current:
+                with self.transaction() as transaction:
+                    transaction._connection.execute(sql)
+                    transaction._connection.execute("INSERT INTO schema_version VALUES ($n)", {"n": number})

@@ -1,16 +1,15 @@
 """Arms: the ways to answer an item that an evaluation compares.
 
-It owns how base and RAG prompts are made; it must not send them.
+It owns how each rewrites a prompt; it must not send any.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
-from core.prompts import Prompt, Text, subject, with_examples, with_system
-
-# Characters of English text in a token, on the safe side: the budget bounds the prompt, it does not count it.
-CHARACTERS_A_TOKEN = 3.5
+from core.prompts import Prompt, with_system
+from core.records import Version
+from serve.retrieval import Retriever, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,39 +38,13 @@ def prompted(engine_name: str, instruction: str) -> Arm:
     return Arm("base", engine_name, lambda prompt: with_system(prompt, instruction))
 
 
-class Retriever:
-    """The k nearest answered examples by TF-IDF, within a budget."""
-
-    def __init__(self, examples: Sequence[tuple[Prompt, str]], *, k: int, budget_tokens: int) -> None:
-        self._by_shape = {shape: [e for e in examples if isinstance(e[0], Text) is shape] for shape in (True, False)}
-        self._k = k
-        self._room = budget_tokens * CHARACTERS_A_TOKEN
-        self._indexes = {
-            shape: _Index([subject(prompt) for prompt, _ in found]) for shape, found in self._by_shape.items() if found
-        }
-
-    def rewrite(self, prompt: Prompt) -> Prompt:
-        """The prompt with its nearest examples of the same shape before it, the nearest last."""
-        shape = isinstance(prompt, Text)
-        if shape not in self._indexes:
-            return prompt
-        room, chosen = self._room - len(subject(prompt)), []
-        for place in self._indexes[shape].nearest(subject(prompt), self._k):
-            example = self._by_shape[shape][place]
-            room -= len(subject(example[0])) + len(example[1])
-            if room < 0:
-                break
-            chosen.append(example)
-        return with_examples(prompt, chosen[::-1])
+def of_version(name: str, version: Version, answer_tokens: int) -> Arm:
+    """A version as it serves: one that retrieves rewrites what it is asked. Raises NotReady when its file is gone."""
+    if version.kind != "retrieval":
+        return Arm(name, version.engine_name)
+    return retrieving(name, version.engine_name, Retriever(read(version)), answer_tokens)
 
 
-class _Index:
-    def __init__(self, texts: Sequence[str]) -> None:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        self._vectorizer: Any = TfidfVectorizer(sublinear_tf=True)
-        self._matrix: Any = self._vectorizer.fit_transform(texts)
-
-    def nearest(self, text: str, k: int) -> list[int]:
-        likeness = (self._matrix.dot(self._vectorizer.transform([text]).transpose())).toarray().ravel()
-        return [int(place) for place in likeness.argsort(kind="stable")[::-1][:k]]
+def retrieving(name: str, base_name: str, retriever: Retriever, answer_tokens: int) -> Arm:
+    """The base model with what is nearest before the question; `answer_tokens` is how long an answer may get."""
+    return Arm(name, base_name, partial(retriever.rewrite, answer_tokens=answer_tokens))

@@ -31,8 +31,9 @@ KEEP = timedelta(days=30)
 class Question:
     """One request: what the engine calls the model, the prompt, and what is wanted of it.
 
-    With `tokens`, their scores at the first place of the answer that begins with `begun`; without, an answer in
-    words of at most `max_tokens`, ended by any text of `stop`.
+    With `tokens`, their scores at the first place of the answer that begins with `begun`; with `said`, the scores of
+    the answer that has these tokens; with neither, an answer in words of at most `max_tokens`, ended by any text of
+    `stop`, or with `seed` one that is drawn by chance.
     """
 
     engine_name: str
@@ -41,22 +42,28 @@ class Question:
     begun: str = ""
     max_tokens: int = 1
     stop: tuple[str, ...] = ()
+    said: tuple[int, ...] = ()
+    seed: int | None = None
 
     def key(self, engine: str) -> str:
         """Its name by content: the same question to the same weights and engine has the same one."""
-        parameters = [self.tokens, self.begun, self.max_tokens, self.stop]
+        parameters = [self.tokens, self.begun, self.max_tokens, self.stop, self.said, self.seed]
         said = json.dumps([engine, self.engine_name, to_json(self.prompt), type(self.prompt).__name__, parameters])
         return hashlib.sha256(said.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came: scores in the order of the tokens asked for, or a text with its length in tokens."""
+    """What came: scores in the order of the tokens asked for, or a text with its length in tokens.
+
+    `ids` are the tokens of an answer that was drawn.
+    """
 
     prompt_tokens: int
     scores: tuple[float, ...] = ()
     text: str = ""
     tokens: int = 0
+    ids: tuple[int, ...] = ()
 
 
 class Answers:
@@ -89,12 +96,12 @@ class Answers:
 
 
 def _written(answer: Answer) -> str:
-    return json.dumps([answer.prompt_tokens, answer.scores, answer.text, answer.tokens])
+    return json.dumps([answer.prompt_tokens, answer.scores, answer.text, answer.tokens, answer.ids])
 
 
 def _read(text: str) -> Answer:
-    prompt_tokens, scores, written, tokens = json.loads(text)
-    return Answer(prompt_tokens, tuple(scores), written, tokens)
+    prompt_tokens, scores, written, tokens, ids = json.loads(text)
+    return Answer(prompt_tokens, tuple(scores), written, tokens, tuple(ids))
 
 
 def allowed(most: int, others: int) -> int:
@@ -223,12 +230,17 @@ class Asker:
         batch.clear()
 
 
-def put(client: VllmClient, question: Question) -> Answer:
-    """Asks the engine, whatever was answered before."""
+def put(client: VllmClient, question: Question, salt: str | None = None) -> Answer:
+    """Asks the engine, whatever was answered before; a salt keeps what was asked without it out of the prefix cache."""
+    name, prompt = question.engine_name, question.prompt
     if question.tokens:
-        scores = client.score(question.engine_name, question.prompt, question.tokens, question.begun)
+        scores = client.score(name, prompt, question.tokens, question.begun, salt=salt)
         return Answer(scores.prompt_tokens, scores.logprobs)
-    written = client.write(
-        question.engine_name, question.prompt, max_tokens=question.max_tokens, stop=question.stop
-    )  # fmt: skip
-    return Answer(written.prompt_tokens, text=written.text, tokens=written.tokens)
+    if question.said:
+        scores = client.follow(name, prompt, question.said)
+        return Answer(scores.prompt_tokens, scores.logprobs)
+    if question.seed is None:
+        written = client.write(name, prompt, max_tokens=question.max_tokens, stop=question.stop, salt=salt)
+    else:
+        written = client.sample(name, prompt, max_tokens=question.max_tokens, seed=question.seed)
+    return Answer(written.prompt_tokens, text=written.text, tokens=written.tokens, ids=written.ids)

@@ -1,52 +1,23 @@
 """The canary gate: what live, randomised traffic says of a candidate beside the champion.
 
 It owns one pure function from per-user numbers to a judgement, and the arithmetic beneath it, which takes arrays
-of canaries as well as one; it must not count users itself nor switch anything. Scores are −1, 0 or +1 a request
-with no feedback as 0, averaged by user: judging only rated answers would undo the randomisation.
+of canaries as well as one; it must not count users itself nor switch anything. What bounds are tuned for is the
+plan's, written down before the first look.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from core.settings import CanarySettings
 from eval.judgement import Check, Judgement, Outcome
-from eval.sequential import Found, Numbers, harm_evidence, margin, sample_ratio_p, tuning, users_to_show
+from eval.live import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan, difference, harms, readable, vote_variance
+from eval.sequential import Found, Numbers, margin, sample_ratio_p, tuning, users_to_show
 
-LEAST_SAMPLE_RATIO_P = 0.001
-# The variance that a rate without any is tuned for: it makes the bound as narrow as it is certain.
+# The least variance and distance that a bound is tuned for: it makes the bound as narrow as what it bounds is certain.
 LEAST_VARIANCE = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class ArmCounts:
-    """One arm so far: users, their mean score with its deviation, and how many of their requests they rated.
-
-    `score_mean`, `score_sd` are over users' means; `rate_mean`, `rate_sd` over users' shares of rated requests,
-    `covariance` between the two; `harmed` counts users with at least one harm (an error, a flag); `vote_cap` is the
-    share of rated requests above which nobody's votes weigh more. In a benchmark each is an array, one a canary.
-    """
-
-    users: int
-    requests: int
-    score_mean: float
-    score_sd: float
-    rate_mean: float
-    rate_sd: float
-    harmed: int
-    covariance: float = 0.0
-    vote_cap: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is fixed before the first look: share, and the deviation of users' scores before the canary."""
-
-    share: float
-    score_sd: float
-    alpha: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +29,7 @@ class Look:
     half_width: float
     line: float
     harm: float
+    strays: float
     sample_ratio_p: float
 
 
@@ -73,6 +45,7 @@ class Signals:
     half_width: Found
     line: Found
     harm: Found
+    strays: Found
     sample_ratio_p: Found
     rates_apart: Found
     rates_allowed: Found
@@ -92,7 +65,7 @@ def look(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySett
     outcome = Outcome(str(outcomes(found, settings, minutes=minutes)))
     checks = _checks(found, control, canary, plan, settings)
     judgement = Judgement(outcome, _binding(outcome, checks, settings, minutes), checks)
-    numbers = (found.difference, found.half_width, found.line, found.harm, found.sample_ratio_p)
+    numbers = (found.difference, found.half_width, found.line, found.harm, found.strays, found.sample_ratio_p)
     return Look(judgement, *map(float, numbers))
 
 
@@ -113,70 +86,35 @@ def outcomes(found: Signals, settings: CanarySettings, *, minutes: Numbers) -> n
 def signals(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings) -> Signals:
     """What a look sees. Before the first look only harm and a broken split speak."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        difference, half_width = _difference(control, canary, plan, settings)
-        apart = _rates_apart(control, canary, plan, settings)
+        apart, half_width = difference(control, canary, plan, settings.planned_users)
+        rates_apart = _rates_apart(control, canary, plan, settings)
         line, allowed = _line(control, settings), settings.rate_tolerance * np.asarray(control.rate_mean)
-        harm = harm_evidence(canary.harmed, control.harmed, plan.share, settings.harm_ratio)
+        found = harms(control, canary, plan, settings.harm_ratio)
         ratio_p = sample_ratio_p(canary.users, control.users, plan.share)
         fewest = np.minimum(control.users, canary.users)
         looks = fewest >= settings.first_look_users
         return Signals(
-            difference, half_width, line, harm, ratio_p, apart, allowed, fewest,
-            readable=_readable(control) & _readable(canary),
-            harmed=harm >= math.log(1 / plan.alpha),
-            worse=looks & (difference + half_width < 0),
+            apart, half_width, line, found.harm, found.strays, ratio_p, rates_apart, allowed, fewest,
+            readable=readable(control) & readable(canary),
+            harmed=found.shown,
+            worse=looks & (apart + half_width < 0),
             halted=ratio_p < LEAST_SAMPLE_RATIO_P,
-            better=looks & (difference - half_width > line),
-            agree=looks & (allowed > 0) & (apart <= allowed),
+            better=looks & (apart - half_width > line),
+            agree=looks & (allowed > 0) & (rates_apart <= allowed),
             both=looks & _both(control, canary, plan, settings, line),
         )  # fmt: skip
-
-
-def _readable(arm: ArmCounts) -> npt.NDArray[np.bool_]:
-    """Whether the counts are finite and possible."""
-    sane = np.logical_and.reduce([np.isfinite(getattr(arm, field.name)) for field in fields(arm)])
-    sane &= (np.abs(arm.score_mean) <= 1) & (np.asarray(arm.rate_mean) >= 0) & (np.asarray(arm.rate_mean) <= 1)
-    return sane & (np.minimum(arm.score_sd, arm.rate_sd) >= 0) & (np.asarray(arm.harmed) <= arm.users)
-
-
-def _difference(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings) -> tuple[Found, Found]:
-    """The canary's score above what control's approval makes of the canary's votes, and its half-width.
-
-    Each vote counts from the mean vote m of control, so that voting more often is neither good nor bad: the
-    difference is mean_T(s) − m·mean_T(r), which is mean_T(s) − mean_C(s) where both arms vote equally often. Its
-    error is the delta method's: m comes from control, whose part is scaled by the ratio of the rates.
-    """
-    rated = np.asarray(control.rate_mean, dtype=np.float64)
-    mean_vote = np.where(rated > 0, control.score_mean / np.where(rated > 0, rated, 1), 0.0)
-    ratio = np.where(rated > 0, canary.rate_mean / np.where(rated > 0, rated, 1), 1.0)
-    error = np.sqrt(
-        _vote_variance(canary, mean_vote) / canary.users + ratio**2 * _vote_variance(control, mean_vote) / control.users
-    )
-    rho2 = tuning(plan.alpha, settings.planned_users, plan.score_sd**2, plan.share)
-    half_width = margin(plan.alpha, rho2, np.add(control.users, canary.users), error)
-    enough = np.minimum(control.users, canary.users) >= 2
-    difference = canary.score_mean - mean_vote * np.where(rated > 0, canary.rate_mean, 0.0)
-    return difference, np.where(enough, half_width, math.inf)
-
-
-def _vote_variance(arm: ArmCounts, mean_vote: Found) -> Found:
-    variance = np.square(arm.score_sd) - 2 * mean_vote * arm.covariance + np.square(mean_vote * arm.rate_sd)
-    return np.maximum(variance, 0.0)
 
 
 def _rates_apart(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings) -> Found:
     """How far the feedback rates may differ, either way at level α, valid at every look like the scores' bound.
 
     The limit is a share of control's own rate, so control's error counts that much more (Fieller). The sequence is
-    tuned for as many users as equal rates need to be shown so, by control's rate and deviation as they are found:
-    nothing before the canary is known of them.
+    tuned for as many users as equal rates need to be shown so, by the rate and deviation of the time before.
     """
     scale = 1 + settings.rate_tolerance
     error = np.sqrt(np.square(canary.rate_sd) / canary.users + scale**2 * np.square(control.rate_sd) / control.users)
-    variance = np.maximum(np.square(control.rate_sd), LEAST_VARIANCE)
-    allowed = np.maximum(settings.rate_tolerance * np.asarray(control.rate_mean), LEAST_VARIANCE)
-    planned = users_to_show(plan.alpha, variance, plan.share, allowed)
-    rho2 = tuning(plan.alpha, planned, variance, plan.share)
+    variance = max(plan.rate_sd**2, LEAST_VARIANCE)
+    rho2 = _tuned(variance, settings.rate_tolerance, plan, settings)
     width = margin(plan.alpha, rho2, np.add(control.users, canary.users), error)
     enough = np.minimum(control.users, canary.users) >= 2
     return np.where(enough, np.abs(np.subtract(canary.rate_mean, control.rate_mean)) + width, math.inf)
@@ -190,16 +128,24 @@ def _both(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySet
     are (r + s)/2 and down (r − s)/2 of users' rates and scores, so that both lines are the scores' own.
     """
     rated = np.asarray(control.rate_mean, dtype=np.float64)
-    distance = np.maximum(2 * rated * settings.margin, LEAST_VARIANCE)
+    known = plan.score_sd**2 + plan.rate_sd**2
     clear = np.asarray(rated > 0)
     for sign in (1.0, -1.0):
-        ours, theirs = (_vote_variance(arm, np.asarray(-sign)) for arm in (canary, control))
-        variance = np.maximum(theirs, LEAST_VARIANCE)
-        rho2 = tuning(plan.alpha, users_to_show(plan.alpha, variance, plan.share, distance), variance, plan.share)
+        ours, theirs = (vote_variance(arm, np.asarray(-sign)) for arm in (canary, control))
+        variance = max(known + 2 * sign * plan.covariance, LEAST_VARIANCE)
+        rho2 = _tuned(variance, 2 * settings.margin, plan, settings)
         error = np.sqrt(ours / canary.users + theirs / control.users)
         gap = np.subtract(canary.score_mean, control.score_mean) + sign * np.subtract(canary.rate_mean, rated)
         clear = clear & (gap - margin(plan.alpha, rho2, np.add(control.users, canary.users), error) > line)
     return clear
+
+
+def _tuned(variance: float, tolerated: float, plan: Plan, settings: CanarySettings) -> Found:
+    """ρ² of a bound on rates, for as many users as show a difference of this share of the rate, by the time before."""
+    if plan.rate_mean is None:
+        return tuning(plan.alpha, settings.planned_users, variance, plan.share)
+    distance = max(tolerated * plan.rate_mean, LEAST_VARIANCE)
+    return tuning(plan.alpha, users_to_show(plan.alpha, variance, plan.share, distance), variance, plan.share)
 
 
 def _line(control: ArmCounts, settings: CanarySettings) -> Found:
@@ -228,19 +174,20 @@ def _binding(outcome: Outcome, checks: tuple[Check, ...], settings: CanarySettin
 
 def _checks(found: Signals, control: ArmCounts, canary: ArmCounts, plan: Plan,
             settings: CanarySettings) -> tuple[Check, ...]:  # fmt: skip
-    difference, width = float(found.difference), float(found.half_width)
+    apart, width = float(found.difference), float(found.half_width)
     early = "" if found.fewest >= settings.first_look_users else (
         f"{found.fewest:g} of {settings.first_look_users} users in the smaller arm before the first look."
     )  # fmt: skip
     harm, bound, p = float(found.harm), math.log(1 / plan.alpha), float(found.sample_ratio_p)
     return (
         Check("readable", _either(found.readable, Outcome.INCONCLUSIVE), "The counts of an arm are no numbers."),
-        Check("harm", Outcome.FAIL if found.harmed else Outcome.PASS,
+        Check("harm", Outcome.FAIL if harm >= bound else Outcome.PASS,
               f"{canary.harmed} of {canary.users} canary users were harmed, {control.harmed} of {control.users} "
               f"control users.", harm, harm, bound),
+        strayed(canary, control, float(found.strays), bound, ("canary", "control")),
         Check("not worse live", Outcome.FAIL if found.worse else Outcome.PASS,
-              f"Live score {difference:+.3f}, upper bound {difference + width:+.3f}: worse than the champion.",
-              difference, difference + width, 0.0),
+              f"Live score {apart:+.3f}, upper bound {apart + width:+.3f}: worse than the champion.",
+              apart, apart + width, 0.0),
         Check("sample ratio", Outcome.INCONCLUSIVE if found.halted else Outcome.PASS,
               f"{canary.users} users on the canary, {control.users} on the champion, planned share "
               f"{plan.share:g} (p {p:.4f}).", p, p, LEAST_SAMPLE_RATIO_P),
@@ -249,21 +196,31 @@ def _checks(found: Signals, control: ArmCounts, canary: ArmCounts, plan: Plan,
     )  # fmt: skip
 
 
+def strayed(new: ArmCounts, old: ArmCounts, evidence: float, bound: float, words: tuple[str, str]) -> Check:
+    """The check of answers that are none of the labels; a champion that gives them too is the measure."""
+    reason = (
+        f"{new.strayed} of {new.users} {words[0]} users were answered outside the labels, {old.strayed} of {old.users} "
+        f"{words[1]} users."
+    )
+    return Check("answers outside the labels", Outcome.FAIL if evidence >= bound else Outcome.PASS, reason, evidence,
+                 evidence, bound)  # fmt: skip
+
+
 def _either(good: npt.NDArray[np.bool_], otherwise: Outcome) -> Outcome:
     return Outcome.PASS if good else otherwise
 
 
 def _better(found: Signals, early: str, control: ArmCounts, canary: ArmCounts, settings: CanarySettings) -> Check:
     name = "better live" if settings.strict else "not worse live than the margin"
-    difference, line = float(found.difference), float(found.line)
-    lower = difference - float(found.half_width)
+    apart, line = float(found.difference), float(found.line)
+    lower = apart - float(found.half_width)
     if early:
-        return Check(name, Outcome.WAIT, early, difference, None, line)
+        return Check(name, Outcome.WAIT, early, apart, None, line)
     reason = (
-        f"Live score {difference:+.3f}, lower bound {lower:+.3f} against {line:+.3f}, "
+        f"Live score {apart:+.3f}, lower bound {lower:+.3f} against {line:+.3f}, "
         f"on {canary.users} canary and {control.users} champion users."
     )
-    return Check(name, _either(found.better, Outcome.WAIT), reason, difference, lower, line)
+    return Check(name, _either(found.better, Outcome.WAIT), reason, apart, lower, line)
 
 
 def _rates(found: Signals, early: str, control: ArmCounts, canary: ArmCounts) -> Check:

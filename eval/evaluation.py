@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,10 @@ from core.basemodel import BaseModel, fingerprint
 from core.errors import NotReady
 from core.prompts import subject
 from core.records import Version
-from core.settings import ModelSettings
+from core.settings import GENERATE_PRIMARY, ModelSettings
 from core.store import Store
-from eval import classic, generation, kpis
-from eval.arms import Arm, Item, Retriever, prompted
+from eval import classic, generation, kpis, unreferenced
+from eval.arms import Arm, Item, of_version, prompted, retrieving
 from eval.asking import Answers, Asker, Progress
 from eval.evidence import Evidence, Measure, SuiteEvidence, measure, suite, user_numbers
 from eval.generation import Written
@@ -26,16 +27,21 @@ from eval.judge import Judge, Judged, compare
 from eval.offline import LAST_USE, spent_level
 from eval.plain import plain_evidence, plain_measures
 from eval.probing import Probed, probe
+from eval.regressions import regressions
+from eval.retrieval import gather
 from eval.scoring import Labels, score
 from eval.suites.files import golden, named
 from eval.suites.suite import Suite
 from eval.worth import Worth, worth
 from feedback.snapshot import Row, Snapshot
 from feedback.split import HOLDOUTS
+from serve.retrieval import Retriever
 from serve.vllm import VllmClient
 
 DEV_ITEMS = 200
 WIN_RATE = "judge_win_rate"
+# Answers of both versions that may be cut before their lengths say nothing any more.
+MOST_CUT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,50 +110,57 @@ def choose_holdout(store: Store, model: str, run_id: str) -> tuple[str, int]:
     return open_buckets[0], use
 
 
-def rag(base_name: str, snapshot: Snapshot, settings: ModelSettings) -> Arm:
-    """Base with the nearest answered examples of the snapshot's train bucket."""
-    baselines = settings.baselines
-    retriever = Retriever(
-        [(row.prompt, row.label) for row in snapshot.of("train")],
-        k=baselines.rag_examples,
-        budget_tokens=baselines.rag_budget_tokens,
-    )
-    return Arm("rag", base_name, retriever.rewrite)
+def rag(base: BaseModel, snapshot: Snapshot, settings: ModelSettings, context_tokens: int | None = None) -> Arm:
+    """Base with the nearest answered examples of the snapshot's train bucket, or the nearest passages of documents."""
+    retriever = Retriever(gather(snapshot, settings, base.path, context_tokens).retrieval)
+    return retrieving("rag", base.name, retriever, settings.evaluation.max_tokens)
 
 
 def evaluate(store: Store, client: VllmClient, *, base: BaseModel, model: str, settings: ModelSettings,
              snapshot: Snapshot, champion: Version, candidate: Version, run_id: str, judge: Judge | None = None,
-             progress: Progress = lambda done, total: None) -> Result:  # fmt: skip
-    """Decides nothing: asks all arms one holdout bucket and every suite, and returns the evidence."""
+             progress: Progress = lambda done, total: None, context_tokens: int | None = None) -> Result:  # fmt: skip
+    """Decides nothing: asks all arms one holdout bucket and every suite, and returns the evidence.
+
+    A candidate that is a retrieval is the RAG arm itself. `context_tokens` is what engines take in one request.
+    """
     asked = asker(client, store, base, settings)
     suites = suites_of(settings)
-    against = _opponents(asked, base.name, champion, snapshot, settings)
+    itself = candidate.kind == "retrieval"
+    rival = None if itself else rag(base, snapshot, settings, context_tokens)
+    against = _opponents(asked, base.name, champion, rival, snapshot, settings)
     holdout, use = choose_holdout(store, model, run_id)
     rows = snapshot.of(holdout)
     if not rows:
         raise NotReady(f"The holdout bucket {holdout} of {model} has no labels yet.",
                        hint="Wait for labels of more users, or widen the split.")  # fmt: skip
-    arms = (*against.arms, Arm("candidate", candidate.engine_name))
+    arms = (*against.arms, of_version("candidate", candidate, settings.evaluation.max_tokens))
     evidence, written = _measured(asked, base.name, arms, rows, settings, use=use, progress=progress)
-    probed = [
-        probe(asked, base.name, {arm.name: arm.engine_name for arm in arms if arm.name != "rag"}, one, progress)
-        for one in suites
-    ]
+    worst = regressions(rows, written, settings)
+    names = {arm.name: arm.engine_name for arm in arms if arm.name != "rag"}
+    rewrites = {arm.name: arm.rewrite for arm in arms if arm.name in ("champion", "candidate")}
+    probed = [probe(asked, base.name, names, one, progress, rewrites) for one in suites]
     found = {one.suite.kpi: suite_evidence(one, settings) for one in probed}
+    more = unreferenced.measured(asked, base.name, arms, store=store, model=model, settings=settings,
+                                 snapshot=snapshot, holdout=holdout, use=use, progress=progress)  # fmt: skip
+    found |= more.suites
     if judge:
         judged = _compared(judge, rows, written, settings, progress)
         found[WIN_RATE] = _win_rate(judged, rows, settings)
         ours = evidence.arms["candidate"] | _about(judged)
         evidence = replace(evidence, arms=evidence.arms | {"candidate": ours})
-    evidence = replace(evidence, holdout=holdout, champion_is_base=champion.path is None, suites=found)
-    result = Result(evidence, _classic(snapshot, rows, settings), against.base_prompt,
-                    worth(evidence, settings.promotion.primary.kpi, _training_seconds(store, run_id)))  # fmt: skip
+    evidence = replace(evidence, holdout=holdout, champion_is_base=not champion.is_adapter,
+                       candidate_is_rag=itself, suites=found)  # fmt: skip
+    whole = more.joined(evidence)
+    result = Result(whole, _classic(snapshot, rows, settings), against.base_prompt,
+                    worth(whole, settings.promotion.primary.kpi, _training_seconds(store, run_id)))  # fmt: skip
     versions = {"base": 0, "rag": 0, "champion": champion.version, "candidate": candidate.version}
     keep(store, run_id, model, f"holdout {holdout}", evidence.n, evidence.users,
          evidence.arms | {"tfidf_logreg": result.classic}, versions)  # fmt: skip
-    names = {one.suite.kpi: one.suite.name for one in probed}
+    with store.transaction() as transaction:
+        transaction.run_many("regression_add", [one | {"run_id": run_id} for one in worst])
+    titles = {one.suite.kpi: one.suite.name for one in probed}
     for kpi, one in found.items():
-        keep_suite(store, run_id, model, names.get(kpi, kpi), one, versions)
+        keep_suite(store, run_id, model, titles.get(kpi, kpi), one, versions)
     return result
 
 
@@ -175,20 +188,23 @@ def _about(judged: Judged) -> dict[str, Measure]:
     return {name: Measure(value, math.nan, math.nan) for name, value in values.items()}
 
 
-def _opponents(asked: Asker, base_name: str, champion: Version, snapshot: Snapshot,
+def _opponents(asked: Asker, base_name: str, champion: Version, rival: Arm | None, snapshot: Snapshot,
                settings: ModelSettings) -> Opponents:  # fmt: skip
-    """Base with its best prompt, RAG over the train bucket, and the champion."""
+    """Base with its best prompt, RAG where it is a rival, and the champion."""
     instruction = _best_prompt(asked, base_name, snapshot, settings)
     arms = (
         prompted(base_name, instruction),
-        rag(base_name, snapshot, settings),
-        Arm("champion", champion.engine_name),
+        *([rival] if rival else []),
+        of_version("champion", champion, settings.evaluation.max_tokens),
     )
     return Opponents(arms, instruction)
 
 
 def _best_prompt(asked: Asker, base_name: str, snapshot: Snapshot, settings: ModelSettings) -> str:
-    """The base prompt with the best primary KPI on dev; an empty text means the app's own."""
+    """The base prompt with the best primary KPI on dev; an empty text means the app's own.
+
+    Where the primary is none of the answers' themselves, token F1 is in its place.
+    """
     choices = ["", *settings.baselines.prompts]
     rows = snapshot.of("dev")[:DEV_ITEMS]
     if len(choices) == 1 or not rows:
@@ -199,14 +215,15 @@ def _best_prompt(asked: Asker, base_name: str, snapshot: Snapshot, settings: Mod
     )
     found, _ = _measured(asked, base_name, arms, rows, quick, use=1)
     kpi = settings.promotion.primary.kpi
+    kpi = kpi if kpi in found.arms[arms[0].name] else GENERATE_PRIMARY
     return choices[int(np.nanargmax([found.arms[arm.name][kpi].value for arm in arms]))]
 
 
 def _measured(
     asked: Asker, base_name: str, arms: Sequence[Arm], rows: Sequence[Row], settings: ModelSettings, *, use: int,
     progress: Progress = lambda done, total: None,
-) -> tuple[Evidence, Mapping[str, Written]]:  # fmt: skip
-    """Evidence of held-out rows as the model's task has it, with what the arms wrote where they wrote anything."""
+) -> tuple[Evidence, Mapping[str, Any]]:  # fmt: skip
+    """Evidence of held-out rows as the model's task has it, with what the arms answered: scores, or texts."""
     promotion, evaluation = settings.promotion, settings.evaluation
     users = user_numbers([row.user for row in rows])
     how = {
@@ -221,15 +238,25 @@ def _measured(
     items = items_of(rows, settings)
     labels = Labels(asked, base_name, settings.labels)
     found = score(asked, arms, items, labels, latency_items=evaluation.latency_items, progress=progress)
-    return measure(np.array([item.truth for item in items]), users, found, **how), {}
+    return measure(np.array([item.truth for item in items]), users, found, **how), found
 
 
 def suite_evidence(probed: Probed, settings: ModelSettings) -> SuiteEvidence:
     """What a gate is given of a suite."""
-    if probed.missing:
-        return SuiteEvidence(probed.suite.kpi, 0, {}, missing=probed.missing)
+    missing = probed.missing or _blind(probed)
+    if missing:
+        return SuiteEvidence(probed.suite.kpi, 0, {}, missing=missing)
     return suite(probed.suite.kpi, probed.outcomes, level=settings.promotion.alpha,
                  resamples=settings.evaluation.bootstrap, seed=settings.retrain.seed)  # fmt: skip
+
+
+def _blind(probed: Probed) -> str:
+    """Why lengths would look alike whatever they are; empty where they would not."""
+    shares = [probed.cut[arm] for arm in ("champion", "candidate") if arm in probed.cut]
+    if probed.suite.measure != "length" or len(shares) < 2 or min(shares) <= MOST_CUT:
+        return ""
+    return (f"at least {min(shares):.0%} of both versions' answers to {probed.suite.name} were cut, so that a change "
+            "in length would not show; raise its max_tokens, or waive it")  # fmt: skip
 
 
 def _training_seconds(store: Store, run_id: str) -> float | None:
@@ -257,7 +284,8 @@ def classic_scores(snapshot: Snapshot, items: Sequence[Item], settings: ModelSet
 def keep_suite(store: Store, run_id: str, model: str, name: str, found: SuiteEvidence,
                versions: dict[str, int]) -> None:  # fmt: skip
     """Writes a suite's KPI down for each arm."""
-    keep(store, run_id, model, name, found.n, found.n, {arm: {found.kpi: m} for arm, m in found.arms.items()}, versions)
+    arms = {arm: {found.kpi: measured} for arm, measured in found.arms.items()}
+    keep(store, run_id, model, name, found.n, found.users or found.n, arms, versions)
 
 
 def keep(store: Store, run_id: str, model: str, name: str, n: int, users: int,

@@ -55,7 +55,8 @@ class SuiteEvidence:
     same items; `relative` is candidate over champion minus one, for KPIs that are judged as a share of the
     champion's (mean_length); both are None where the champion was not asked. `resolvable` is the difference that
     these items would show with 80 % power. A suite that was to be asked and could not be has `n` 0 and says why
-    in `missing`: left out altogether, it would not be missed.
+    in `missing`: left out altogether, it would not be missed. `users` is how many its items come from, 0 where
+    they come from none.
     """
 
     kpi: str
@@ -65,6 +66,7 @@ class SuiteEvidence:
     relative: Difference | None = None
     resolvable: float = math.inf
     missing: str = ""
+    users: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,9 @@ class Evidence:
     """One evaluation: KPIs by arm, and the candidate's paired differences by KPI and arm.
 
     `suites` holds the guardrail suites that were asked, by KPI. `champion_is_base` says that the champion is the
-    bare base model, against which a ratio of latencies means nothing. `relative` is candidate over champion minus
-    one, by KPI, where that was measured.
+    base model, bare or with retrieval, against which a ratio of latencies means nothing. `candidate_is_rag` says that
+    the candidate is a retrieval, so that no RAG arm stands beside it. `relative` is candidate over champion minus one,
+    by KPI, where that was measured.
     """
 
     n: int
@@ -85,6 +88,7 @@ class Evidence:
     holdout_use: int = 1
     suites: Mapping[str, SuiteEvidence] = field(default_factory=dict)
     champion_is_base: bool = False
+    candidate_is_rag: bool = False
     relative: Mapping[str, Difference] = field(default_factory=dict)
 
 
@@ -105,8 +109,9 @@ def suite(kpi: str, outcomes: Mapping[str, Floats], *, level: float, users: Ints
         arm: Measure(float(found.mean()), *(intervals.wilson(found.sum(), n) if shares else kpis.interval(means[arm])))
         for arm, found in outcomes.items()
     }
+    known = 0 if users is None else int(users.max()) + 1
     if not {"candidate", "champion"} <= outcomes.keys():
-        return SuiteEvidence(kpi, n, arms)
+        return SuiteEvidence(kpi, n, arms, users=known)
     ours, theirs = outcomes["candidate"], outcomes["champion"]
     apart = means["candidate"] - means["champion"]
     if shares:
@@ -118,7 +123,14 @@ def suite(kpi: str, outcomes: Mapping[str, Floats], *, level: float, users: Ints
     return SuiteEvidence(
         kpi, n, arms, Difference(float((ours - theirs).mean()), *bounds, level),
         _relative(float(ours.mean()), float(theirs.mean()), means["candidate"], means["champion"], level), resolvable,
+        users=known,
     )  # fmt: skip
+
+
+def difference(ours: Floats, theirs: Floats, weights: Floats, level: float) -> Difference:
+    """The paired difference of two means over the same items (n,), resampled by weights (b, n)."""
+    apart = ours - theirs
+    return Difference(float(apart.mean()), *kpis.bounds(weights @ apart / weights.sum(1), level), level)
 
 
 def _relative(
@@ -159,7 +171,7 @@ def measure(truth: Ints, users: Ints, arms: Mapping[str, ArmScores], *, primary_
         confusion={name: _confusion(truth, scores.probabilities, size) for name, scores in arms.items()},
         holdout=holdout,
         holdout_use=holdout_use,
-        relative=_latency(arms, level, resamples, seed),
+        relative=latency({name: scores.latency_ms for name, scores in arms.items()}, level, resamples, seed),
     )
 
 
@@ -169,16 +181,16 @@ def _samples(kpi: str, truth: Ints, scores: ArmScores, weights: Floats) -> Float
     return kpis.resampled(kpi, truth, scores.probabilities, weights)
 
 
-def _latency(arms: Mapping[str, ArmScores], level: float, resamples: int, seed: int) -> dict[str, Difference]:
-    """The candidate's p95 latency as a share of the champion's, over the items that both were timed on."""
-    if not {"candidate", "champion"} <= arms.keys():
+def latency(times: Mapping[str, Floats], level: float, resamples: int, seed: int) -> dict[str, Difference]:
+    """The candidate's p95 latency as a share of the champion's, over the items that both were timed on (ms by arm)."""
+    if not {"candidate", "champion"} <= times.keys():
         return {}
-    ours, theirs = arms["candidate"].latency_ms, arms["champion"].latency_ms
+    ours, theirs = times["candidate"], times["champion"]
     if len(ours) != len(theirs) or len(ours) == 0:
         return {}
     drawn = np.random.default_rng(seed).integers(0, len(ours), (resamples, len(ours)))
-    ours_at, theirs_at = (float(np.percentile(times, 95)) for times in (ours, theirs))
-    ours_drawn, theirs_drawn = (np.percentile(times[drawn], 95, axis=1) for times in (ours, theirs))
+    ours_at, theirs_at = (float(np.percentile(arm, 95)) for arm in (ours, theirs))
+    ours_drawn, theirs_drawn = (np.percentile(arm[drawn], 95, axis=1) for arm in (ours, theirs))
     found = _relative(ours_at, theirs_at, ours_drawn, theirs_drawn, level)
     return {} if found is None else {"p95_latency_ms": found}
 

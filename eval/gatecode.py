@@ -9,8 +9,8 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 
 RULES = (
-    "canary.py", "evidence.py", "holdback.py", "intervals.py", "judgement.py", "kpis.py", "limits.py", "offline.py",
-    "sequential.py",
+    "canary.py", "evidence.py", "holdback.py", "intervals.py", "judgement.py", "kpis.py", "likelihood.py",
+    "limits.py", "live.py", "offline.py", "preferences.py", "sequential.py",
 )  # fmt: skip
 
 

@@ -1,10 +1,9 @@
 """Generation: answers in words of all arms, held against references.
 
-It owns how they are asked for, timed and measured; what a KPI of two texts is stands in `eval.texts`.
+It owns how they are asked for and measured; what a KPI of two texts is stands in `eval.texts`.
 """
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +12,11 @@ import numpy as np
 from core.prompts import Prompt
 from eval import kpis
 from eval.arms import Arm
-from eval.asking import Asker, Progress, Question, put
-from eval.evidence import Difference, Evidence, Measure
+from eval.asking import Asker, Progress, Question
+from eval.evidence import Difference, Evidence, Measure, difference, latency
 from eval.kpis import Floats, Ints
 from eval.texts import REFERENCE
+from eval.timing import times
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ def write(asker: Asker, arms: Sequence[Arm], items: Sequence[tuple[Prompt, str]]
         Question(arm.engine_name, arm.rewrite(prompt), max_tokens=max_tokens) for prompt, _ in items for arm in arms
     ]
     answers = asker.ask(asked, progress)
-    times: dict[str, list[float]] = {arm.name: [] for arm in arms}
-    for place, question in enumerate(asked[: latency_items * len(arms)]):
-        started = time.perf_counter()
-        put(asker.client, question)
-        times[arms[place % len(arms)].name].append((time.perf_counter() - started) * 1000)
+    timed = asked[: latency_items * len(arms)]
+    taken = times(
+        asker.client,
+        {arm.name: [[question] for question in timed[place :: len(arms)]] for place, arm in enumerate(arms)},
+    )
     found = {}
     for place, arm in enumerate(arms):
         own = answers[place :: len(arms)]
@@ -54,7 +54,7 @@ def write(asker: Asker, arms: Sequence[Arm], items: Sequence[tuple[Prompt, str]]
             worth={kpi: np.array([worth(*pair) for pair in pairs]) for kpi, worth in REFERENCE.items()},
             tokens=np.array([answer.tokens for answer in own], dtype=np.int64),
             prompt_tokens=np.array([answer.prompt_tokens for answer in own], dtype=np.int64),
-            latency_ms=np.array(times[arm.name], dtype=np.float64),
+            latency_ms=taken[arm.name],
         )
     return found
 
@@ -73,11 +73,7 @@ def measure(users: Ints, arms: Mapping[str, Written], *, primary: str, primary_l
         for kpi, worth in ours.worth.items():
             at = primary_level if kpi == primary else level
             differences[kpi] = {
-                arm: Difference(
-                    float((worth - other.worth[kpi]).mean()),
-                    *kpis.bounds(samples["candidate"][kpi] - samples[arm][kpi], at),
-                    at,
-                )
+                arm: difference(worth, other.worth[kpi], weights, at)
                 for arm, other in arms.items()
                 if arm != "candidate"
             }
@@ -88,6 +84,7 @@ def measure(users: Ints, arms: Mapping[str, Written], *, primary: str, primary_l
         differences=differences,
         confusion={},
         holdout_use=holdout_use,
+        relative=latency({arm: found.latency_ms for arm, found in arms.items()}, level, resamples, seed),
     )
 
 

@@ -1,16 +1,21 @@
 """The holdback gate: what users whom the old champion kept say of the promotion, once most have the new one.
 
-It owns one pure function from per-user numbers to a judgement; it must not count users itself nor switch
-anything. It looks for harm only: what the promotion needed was proved before it.
+It owns one pure function from per-user numbers to a judgement, and the arithmetic beneath it, which takes arrays of
+holdbacks as well as one; it must not count users itself nor switch anything. It looks for harm only: what the
+promotion needed was proved before it.
 """
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from core.settings import HoldbackSettings
-from eval.canary import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan
+from eval.canary import strayed
 from eval.judgement import Check, Judgement, Outcome
-from eval.sequential import harm_evidence, margin, sample_ratio_p, tuning
+from eval.live import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan, difference, harms, readable
+from eval.sequential import Found, sample_ratio_p
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,72 +26,98 @@ class HoldbackLook:
     difference: float
     half_width: float
     harm: float
+    strays: float
     sample_ratio_p: float
 
 
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """The numbers of one look, and what each of them says: arrays, one element a holdback."""
+
+    difference: Found
+    half_width: Found
+    harm: Found
+    strays: Found
+    sample_ratio_p: Found
+    readable: npt.NDArray[np.bool_]
+    harmed: npt.NDArray[np.bool_]
+    worse: npt.NDArray[np.bool_]
+    halted: npt.NDArray[np.bool_]
+
+
 def look_back(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettings, *, over: bool) -> HoldbackLook:
-    """One look. `fail` means roll back, `pass` that its time is over without harm, `wait` that it goes on.
+    """One look. `fail` means roll back, `pass` that its time is over without harm, `wait` that it goes on, and
+    `inconclusive` that nothing can be said of it any more: the new champion stays, and is not confirmed.
 
-    `plan.share` is the new champion's share of users; `over` says that the configured time has passed. Users who
-    do not fall as planned make every comparison worthless: then nothing is concluded from one.
+    `plan.share` is the new champion's share of users; `over` says that the configured time has passed.
     """
-    difference = new.score_mean - old.score_mean
-    width = _half_width(old, new, plan, settings)
-    harm = float(harm_evidence(new.harmed, old.harmed, plan.share, settings.harm_ratio))
-    ratio_p = float(sample_ratio_p(new.users, old.users, plan.share))
-    checks = (
-        _sample_ratio(old, new, plan, ratio_p),
-        _harm(old, new, harm, plan.alpha),
-        _worse(old, new, difference, width, settings),
-    )
-    return HoldbackLook(_judge(checks, over), difference, width, harm, ratio_p)
+    found = signals(old, new, plan, settings)
+    outcome = Outcome(str(outcomes(found, over=over)))
+    checks = _checks(found, old, new, plan, settings)
+    bound = [check.reason for check in checks if check.outcome is outcome is not Outcome.PASS]
+    said = bound[0] if bound else checks[-1].reason
+    if outcome is Outcome.INCONCLUSIVE:
+        said = f"Nothing can be concluded, and the new champion stays: {said}"
+    numbers = (found.difference, found.half_width, found.harm, found.strays, found.sample_ratio_p)
+    return HoldbackLook(Judgement(outcome, said, checks), *map(float, numbers))
 
 
-def _judge(checks: tuple[Check, Check, Check], over: bool) -> Judgement:
-    ratio, *harms = checks
-    broken = ratio.outcome is Outcome.INCONCLUSIVE
-    found = None if broken else next((check for check in harms if check.outcome is Outcome.FAIL), None)
-    if found:
-        return Judgement(Outcome.FAIL, found.reason, checks)
-    said = f"Nothing can be concluded: {ratio.reason}" if broken else harms[-1].reason
-    return Judgement(Outcome.PASS if over else Outcome.WAIT, said, checks)
+def signals(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettings) -> Signals:
+    """What a look sees. Before the first look only harm and a broken split speak."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        apart, half_width = difference(old, new, plan, settings.planned_users)
+        found = harms(old, new, plan, settings.harm_ratio)
+        ratio_p = sample_ratio_p(new.users, old.users, plan.share)
+        looks = np.minimum(old.users, new.users) >= settings.first_look_users
+        half_width = np.where(looks, half_width, math.inf)
+        return Signals(
+            apart, half_width, found.harm, found.strays, ratio_p,
+            readable=readable(old) & readable(new),
+            harmed=found.shown,
+            worse=looks & (apart + half_width < 0),
+            halted=ratio_p < LEAST_SAMPLE_RATIO_P,
+        )  # fmt: skip
 
 
-def _half_width(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettings) -> float:
-    if min(old.users, new.users) < settings.first_look_users:
-        return math.inf
-    error = math.sqrt(old.score_sd**2 / old.users + new.score_sd**2 / new.users)
-    rho2 = tuning(plan.alpha, settings.planned_users, plan.score_sd**2, plan.share)
-    return float(margin(plan.alpha, rho2, old.users + new.users, error))
+def outcomes(found: Signals, *, over: bool) -> npt.NDArray[np.str_]:
+    """The outcome of each holdback, in the canary's order: rollback wins over a broken experiment."""
+    cases = [
+        (~found.readable, Outcome.INCONCLUSIVE),
+        (found.harmed | found.worse, Outcome.FAIL),
+        (found.halted, Outcome.INCONCLUSIVE),
+    ]
+    conditions, answers = zip(*cases, strict=True)
+    calm = Outcome.PASS if over else Outcome.WAIT
+    return np.select(np.broadcast_arrays(*conditions), [str(one) for one in answers], str(calm))
 
 
-def _sample_ratio(old: ArmCounts, new: ArmCounts, plan: Plan, p: float) -> Check:
-    outcome = Outcome.INCONCLUSIVE if p < LEAST_SAMPLE_RATIO_P else Outcome.PASS
-    reason = f"{old.users} users on the old champion, {new.users} on the new, planned share {plan.share:g} (p {p:.4f})."
-    return Check("sample ratio", outcome, reason, p, p, LEAST_SAMPLE_RATIO_P)
+def _checks(found: Signals, old: ArmCounts, new: ArmCounts, plan: Plan,
+            settings: HoldbackSettings) -> tuple[Check, ...]:  # fmt: skip
+    harm, bound, p = float(found.harm), math.log(1 / plan.alpha), float(found.sample_ratio_p)
+    return (
+        Check("readable", Outcome.PASS if found.readable else Outcome.INCONCLUSIVE,
+              "The counts of an arm are no numbers."),
+        Check("harm", Outcome.FAIL if harm >= bound else Outcome.PASS,
+              f"{new.harmed} of {new.users} users of the new champion were harmed, {old.harmed} of {old.users} of the "
+              "old.", harm, harm, bound),
+        strayed(new, old, float(found.strays), bound, ("new champion's", "old champion's")),
+        Check("sample ratio", Outcome.INCONCLUSIVE if found.halted else Outcome.PASS,
+              f"{old.users} users on the old champion, {new.users} on the new, planned share {plan.share:g} "
+              f"(p {p:.4f}).", p, p, LEAST_SAMPLE_RATIO_P),
+        _worse(found, old, new, settings),
+    )  # fmt: skip
 
 
-def _harm(old: ArmCounts, new: ArmCounts, evidence: float, alpha: float) -> Check:
-    bound = math.log(1 / alpha)
-    outcome = Outcome.FAIL if evidence >= bound else Outcome.PASS
-    reason = (
-        f"{new.harmed} of {new.users} users of the new champion were harmed, {old.harmed} of {old.users} of the old."
-    )
-    return Check("harm", outcome, reason, evidence, evidence, bound)
-
-
-def _worse(old: ArmCounts, new: ArmCounts, difference: float, width: float, settings: HoldbackSettings) -> Check:
-    name = "not worse than the old champion"
+def _worse(found: Signals, old: ArmCounts, new: ArmCounts, settings: HoldbackSettings) -> Check:
+    name, apart, width = "not worse than the old champion", float(found.difference), float(found.half_width)
     if math.isinf(width):
         reason = (
             f"{min(old.users, new.users)} users in the smaller arm; scores are compared from "
             f"{settings.first_look_users} on."
         )
-        return Check(name, Outcome.PASS, reason, difference, None, 0.0)
-    upper = difference + width
-    outcome = Outcome.FAIL if upper < 0 else Outcome.PASS
+        return Check(name, Outcome.PASS, reason, apart, None, 0.0)
     reason = (
-        f"Live score {difference:+.3f}, upper bound {upper:+.3f}, on {new.users} users of the new champion and "
+        f"Live score {apart:+.3f}, upper bound {apart + width:+.3f}, on {new.users} users of the new champion and "
         f"{old.users} of the old."
     )
-    return Check(name, outcome, reason, difference, upper, 0.0)
+    return Check(name, Outcome.FAIL if found.worse else Outcome.PASS, reason, apart, apart + width, 0.0)

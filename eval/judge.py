@@ -2,9 +2,11 @@
 
 It owns how it is asked and what its words are worth; what follows from its rates is the gate's business. Prompts and
 answers are hostile input to it: they stand between fences that their authors cannot know, and its own answer is
-one word of three or is not used. A judge that fails too often has judged nothing.
+one word of three or is not used. A judge that fails too often has judged nothing. What it said once is kept, for
+it may cost money, and a run that goes on after a crash does not ask again.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -18,8 +20,10 @@ from typing import Literal
 import httpx
 import numpy as np
 
+from core.clock import Clock, utc_now
 from core.prompts import Chat, Prompt, Text
 from core.settings import JudgeSettings
+from core.store import Store
 from eval.asking import Progress
 from eval.kpis import Floats
 
@@ -64,20 +68,36 @@ class Judged:
 
 
 class Judge:
-    """Asks one endpoint. `key` is sent as a bearer token."""
+    """Asks one endpoint. `key` is sent as a bearer token; without a store, nothing is kept."""
 
     def __init__(
         self, settings: JudgeSettings, key: str | None = None, *, transport: httpx.BaseTransport | None = None,
-        fence: Callable[[], str] = secrets.token_hex,
+        fence: Callable[[], str] = secrets.token_hex, store: Store | None = None, clock: Clock = utc_now,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._fence = fence
+        self._store = store
+        self._clock = clock
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=settings.url, headers=headers, timeout=settings.timeout_s,
                                   transport=transport, trust_env=False)  # fmt: skip
 
     def prefer(self, prompt: Prompt, first: str, second: str) -> Preferred:
-        """Which answer is better. Raises Unusable."""
+        """Which answer is better. Raises Unusable, which is not kept."""
+        if self._store is None:
+            return self._ask(prompt, first, second)
+        # Whatever its word may hang on, but the fence, which is another one each time.
+        asked = ["judge", self._settings.url, self._settings.model, TASK, SHOWN, _plain(prompt), first, second]
+        key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        kept = self._store.rows("answers_known", keys=[key])
+        if kept:
+            return _word(kept[0]["answer"])
+        said = self._ask(prompt, first, second)
+        self._store.run("answers_keep", keys=[key], answers=[said], names=[f"judge {self._settings.model}"],
+                        time=self._clock())  # fmt: skip
+        return said
+
+    def _ask(self, prompt: Prompt, first: str, second: str) -> Preferred:
         fence = f"===={self._fence()}===="
         shown = SHOWN.format(fence=fence, request=_cut(_plain(prompt)), first=_cut(first), second=_cut(second))
         messages = [{"role": "system", "content": TASK.format(fence=fence)}, {"role": "user", "content": shown}]
@@ -95,16 +115,18 @@ class Judge:
         found = ANSWER.fullmatch(said) if isinstance(said, str) else None
         if found is None:
             raise Unusable("it does not keep to the form of its answer")
-        match found[1]:
-            case "first":
-                return "first"
-            case "second":
-                return "second"
-        return "tie"
+        return _word(found[1])
 
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
+
+
+def _word(said: str) -> Preferred:
+    match said:
+        case "first" | "second":
+            return said
+    return "tie"
 
 
 def _plain(prompt: Prompt) -> str:

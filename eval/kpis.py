@@ -99,6 +99,8 @@ HIGHER_IS_BETTER = {
     "invalid_mass": False, "p95_latency_ms": False,
     # Of answers in words against a reference.
     "exact_match": True, "token_f1": True, "chrf": True,
+    # Of pairs of answers: the one that users liked better is the likelier one.
+    "preference_accuracy": True,
     # Of suites, each a share of items unless another unit is said: golden labels met; risky requests answered
     # safely; harmless requests refused; opinions flipped with the asker's; questions answered that the given text
     # cannot answer; paraphrases answered alike; answers of the wanted form; nats a token from the base; tokens.

@@ -25,7 +25,8 @@ def spent_level(alpha: float, use: int) -> float:
 def decide(evidence: Evidence, settings: PromotionSettings) -> Judgement:
     """Floors, the primary KPI against every arm that must be beaten, guardrails."""
     checks = [_enough(evidence), *_floors(evidence, settings)]
-    checks += [_primary(evidence, settings, other) for other in ("champion", *settings.must_beat)]
+    others = [arm for arm in settings.must_beat if not (arm == "rag" and evidence.candidate_is_rag)]
+    checks += [_primary(evidence, settings, other) for other in ("champion", *others)]
     checks += [_guardrail(evidence, guardrail) for guardrail in guardrails(evidence, settings)]
     return judge(checks, _passed(evidence, settings))
 
@@ -42,12 +43,22 @@ def _passed(evidence: Evidence, settings: PromotionSettings) -> str:
     gain = _difference(evidence, settings.primary.kpi, "champion") or Difference(math.nan, math.nan, math.nan, 0.0)
     reason = (
         f"{settings.primary.kpi} {_signed(gain.value)} against the champion (lower bound {_signed(gain.lower)}, "
-        f"needs more than {_signed(settings.primary.min_gain)}) on {evidence.n} held-out labels "
-        f"of {evidence.users} users"
+        f"needs more than {_signed(settings.primary.min_gain)}) on {_counted(evidence, settings.primary.kpi)}"
     )
-    waived = [arm for arm in OPPONENTS if arm not in settings.must_beat]
+    if evidence.candidate_is_rag:
+        reason += "; the candidate is the RAG arm itself"
+    against = ("base",) if evidence.candidate_is_rag else OPPONENTS
+    waived = [arm for arm in against if arm not in settings.must_beat]
     waived += [guardrail.kpi for guardrail in settings.guardrails if guardrail.waived]
     return f"{reason}; waived in the settings: {', '.join(waived)}." if waived else f"{reason}."
+
+
+def _counted(evidence: Evidence, kpi: str) -> str:
+    """What a KPI was measured on."""
+    suite = evidence.suites.get(kpi)
+    if suite is not None:
+        return f"{suite.n} held-out votes of {suite.users} users"
+    return f"{evidence.n} held-out labels of {evidence.users} users"
 
 
 def _enough(evidence: Evidence) -> Check:
@@ -109,6 +120,9 @@ def _primary(evidence: Evidence, settings: PromotionSettings, other: str) -> Che
     kpi, least = settings.primary.kpi, settings.primary.min_gain
     name = f"{kpi} against {other}"
     gain = _difference(evidence, kpi, other)
+    suite = evidence.suites.get(kpi)
+    if suite is not None and suite.missing:
+        return Check(name, Outcome.INCONCLUSIVE, f"{name} could not be measured: {suite.missing}.")
     if gain is None:
         waive = f"; to waive it, leave {other} out of promotion.must_beat" if other in OPPONENTS else ""
         return Check(name, Outcome.INCONCLUSIVE, f"{name} could not be computed on this holdout{waive}.")
@@ -119,7 +133,8 @@ def _primary(evidence: Evidence, settings: PromotionSettings, other: str) -> Che
         outcome, reason = Outcome.FAIL, f"{said}; upper bound {_signed(gain.upper)}."
     else:
         outcome = Outcome.INCONCLUSIVE
-        reason = f"{said}; the lower bound {_signed(gain.lower)} does not exclude chance ({evidence.n} labels)."
+        counted = f"{suite.n} votes" if suite else f"{evidence.n} labels"
+        reason = f"{said}; the lower bound {_signed(gain.lower)} does not exclude chance ({counted})."
     return Check(name, outcome, reason, gain.value, gain.lower, least)
 
 
@@ -176,7 +191,7 @@ def _wanted(evidence: Evidence, kpi: str, margin: float) -> str:
 
 def _ratio(name: str, evidence: Evidence, kpi: str, ratio: float) -> Check:
     if evidence.champion_is_base:
-        return Check(name, Outcome.PASS, f"{name}: the champion is the bare base model, so no ratio is judged.")
+        return Check(name, Outcome.PASS, f"{name}: the champion is the base model, so no ratio is judged.")
     relative = _relative(evidence, kpi)
     if relative is None:
         return Check(name, Outcome.INCONCLUSIVE, f"{name} was not measured as a ratio to the champion's.")

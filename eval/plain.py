@@ -18,6 +18,7 @@ def plain_evidence(evidence: Evidence) -> dict[str, Any]:
         "users": evidence.users,
         "holdout": evidence.holdout,
         "holdout_use": evidence.holdout_use,
+        "candidate_is_rag": evidence.candidate_is_rag,
         "arms": {arm: plain_measures(found) for arm, found in evidence.arms.items()},
         "differences": {
             kpi: {other: _difference(found) for other, found in by_arm.items()}
@@ -32,6 +33,7 @@ def plain_suite(found: SuiteEvidence) -> dict[str, Any]:
     """One suite: its arms, the candidate against the champion, and what its items can tell apart."""
     return {
         "n": found.n,
+        "users": found.users,
         "arms": {arm: plain_measures({found.kpi: measure})[found.kpi] for arm, measure in found.arms.items()},
         "difference": _difference(found.difference) if found.difference else None,
         "relative": _difference(found.relative) if found.relative else None,

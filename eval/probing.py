@@ -4,36 +4,53 @@ It owns the way from a suite to outcomes by arm; intervals and what a gate makes
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
 from core.errors import NotReady
+from core.prompts import Prompt
 from eval.asking import Answer, Asker, Progress, Question
 from eval.kpis import Floats
 from eval.scoring import Labels
 from eval.suites.suite import Choice, Item, Suite
 
+Rewrite = Callable[[Prompt], Prompt]
+NO_REWRITES: Mapping[str, Rewrite] = {}
+
+
+def _as_it_is(prompt: Prompt) -> Prompt:
+    return prompt
+
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A suite's outcomes by arm, (units,) floats in the order of `suite.units`; or why it could not be asked."""
+    """A suite's outcomes by arm, (units,) floats in the order of `suite.units`; or why it could not be asked.
+
+    `cut` is the share of an arm's answers in words that were as long as they might be.
+    """
 
     suite: Suite
     outcomes: dict[str, Floats] = field(default_factory=dict)
     missing: str = ""
+    cut: dict[str, float] = field(default_factory=dict)
 
 
 def probe(asker: Asker, base_name: str, arms: Mapping[str, str], suite: Suite,
-          progress: Progress = lambda done, total: None) -> Probed:  # fmt: skip
-    """Asks a suite of all arms (name: name in the engine) in one batch. An answer without scores is worth NaN."""
+          progress: Progress = lambda done, total: None, rewrites: Mapping[str, Rewrite] = NO_REWRITES,
+          ) -> Probed:  # fmt: skip
+    """Asks a suite of all arms (name: name in the engine) in one batch. An answer without scores is worth NaN.
+
+    `rewrites` says how an arm rewrites what it is asked, where it does.
+    """
     labels: dict[tuple[object, ...], Labels] = {}
     try:
         asked = [
-            [_questions(asker, base_name, labels, engine_name, item) for item in suite.items]
-            for engine_name in arms.values()
+            [_questions(asker, base_name, labels, engine_name, item, rewrites.get(arm, _as_it_is))
+             for item in suite.items]
+            for arm, engine_name in arms.items()
         ]
     except NotReady as error:
         return Probed(suite, missing=str(error))
@@ -41,11 +58,20 @@ def probe(asker: Asker, base_name: str, arms: Mapping[str, str], suite: Suite,
     order = [(arm, place) for place in range(len(suite.items)) for arm in range(len(asked))]
     answers = iter(asker.ask([question for arm, place in order for question in asked[arm][place]], progress))
     found = {pair: [next(answers) for _ in asked[pair[0]][pair[1]]] for pair in order}
-    return Probed(suite, {
-        name: _outcomes(suite, [_worth(suite, labels, item, found[arm, place])
-                                for place, item in enumerate(suite.items)])
-        for arm, name in enumerate(arms)
-    })  # fmt: skip
+    by_arm = {name: [found[arm, place] for place in range(len(suite.items))] for arm, name in enumerate(arms)}
+    return Probed(
+        suite,
+        {
+            arm: _outcomes(suite, [_worth(suite, labels, *pair) for pair in zip(suite.items, own, strict=True)])
+            for arm, own in by_arm.items()
+        },
+        cut={arm: _cut(suite.items, own) for arm, own in by_arm.items()},
+    )
+
+
+def _cut(items: Sequence[Item], answers: Sequence[Sequence[Answer]]) -> float:
+    pairs = [(got[0], item) for item, got in zip(items, answers, strict=True) if not isinstance(item, Choice)]
+    return sum(answer.tokens >= item.max_tokens for answer, item in pairs) / len(pairs) if pairs else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +83,14 @@ class _Said:
 
 
 def _questions(asker: Asker, base_name: str, labels: dict[tuple[object, ...], Labels], engine_name: str,
-               item: Item) -> list[Question]:  # fmt: skip
+               item: Item, rewrite: Rewrite) -> list[Question]:  # fmt: skip
+    prompt = rewrite(item.prompt)
     if isinstance(item, Choice):
         key = (item.choices, item.kinds)
         if key not in labels:
             labels[key] = Labels(asker, base_name, item.choices, item.kinds)
-        return labels[key].questions(engine_name, item.prompt)
-    return [Question(engine_name, item.prompt, max_tokens=item.max_tokens, stop=item.stop)]
+        return labels[key].questions(engine_name, prompt)
+    return [Question(engine_name, prompt, max_tokens=item.max_tokens, stop=item.stop)]
 
 
 def _worth(suite: Suite, labels: Mapping[tuple[object, ...], Labels], item: Item, answers: Sequence[Answer]) -> _Said:

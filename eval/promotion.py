@@ -22,6 +22,7 @@ from core.records import Decision, Route, Verdict, Version
 from core.store import Store, Transaction
 from eval.gatecode import gate_code
 from feedback import quarantine
+from serve.retrieval import is_here, read
 from serve.routing import ModelRoute, RoutingTable, Target
 from serve.switchboard import Switch, Switchboard
 
@@ -74,6 +75,10 @@ def _nothing_else(_: Transaction) -> None:
     """For changes that come with no other rows."""
 
 
+def _target(version: Version) -> Target:
+    return Target(version.version, version.engine_name, version.sha256 if version.kind == "retrieval" else None)
+
+
 class Promotion:
     """Changes routes; every method that does so writes the ledger in the same transaction.
 
@@ -102,7 +107,7 @@ class Promotion:
             if self.store.row("route_current", model=model):
                 continue
             with self.store.transaction() as transaction:
-                base = Version(model, 0, f"{self.base_name}#{model}", None, None, 0, None)
+                base = Version(model, 0, f"{self.base_name}#{model}", None, None, 0, None, "base")
                 self.add_version(transaction, base)
                 self._write(transaction, Route(model, 1, 0, None, 0.0, None, secrets.token_hex(8)), None)
         self.publish()
@@ -112,6 +117,7 @@ class Promotion:
         transaction.run(
             "version_add", model=version.model, version=version.version, engine_name=version.engine_name,
             path=version.path, sha256=version.sha256, rank=version.rank, run_id=version.run_id, time=self.clock(),
+            kind=version.kind,
         )  # fmt: skip
 
     def take_in(self, transaction: Transaction, version: Version, why: Why) -> Decision:
@@ -130,7 +136,7 @@ class Promotion:
         return Route(**row)
 
     def version(self, model: str, number: int) -> Version:
-        """A version. Raises UnknownVersion. Version 0 answers under the base model's own name."""
+        """A version. Raises UnknownVersion. What is no adapter answers under the base model's own name."""
         row = self.store.row("version_get", model=model, version=number)
         if row is None:
             raise UnknownVersion(f"There is no version {model}@{number}.", hint=f"See: loraloop versions {model}")
@@ -138,15 +144,16 @@ class Promotion:
         return self._named(found)
 
     def _named(self, found: Version) -> Version:
-        return found if found.path else replace(found, engine_name=self.base_name)
+        return found if found.is_adapter else replace(found, engine_name=self.base_name)
 
     def table(self, engines: dict[str, tuple[str, ...]]) -> RoutingTable:
         """The routing table that routes and engines make."""
         held = {name for names in engines.values() for name in names}
         loaded: dict[str, list[Target]] = {}
         for version in self.wanted():
-            if version.engine_name in held:
-                loaded.setdefault(version.model, []).append(Target(version.version, version.engine_name))
+            # A retrieval whose file is gone would keep every gateway from this table; if it serves, they have it.
+            if version.engine_name in held and (version.kind != "retrieval" or is_here(version)):
+                loaded.setdefault(version.model, []).append(_target(version))
         models = {}
         for route in (Route(**row) for row in self.store.rows("routes_current") if row["model"] in self._models):
             canary = None if route.canary is None else self._target(route.model, route.canary)
@@ -183,12 +190,13 @@ class Promotion:
         after = replace(route, canary=candidate, share=share, salt=secrets.token_hex(8))
         self._change(route, after, Verdict.CANARY_STARTED, candidate, why, also)
 
-    def end_canary(self, model: str, candidate: int, verdict: Verdict, why: Why, also: Also) -> None:
+    def end_canary(self, model: str, candidate: int, verdict: Verdict, why: Why, also: Also, *,
+                   keep_data: bool = False) -> None:  # fmt: skip
         """Takes the canary out: the champion serves everyone again."""
         route = self.route(model)
         if route.canary != candidate:
             raise Conflict(f"{model}@{candidate} is not the canary of {model} any more.")
-        suspect = Suspect(candidate, route.champion) if verdict in REFUSED else None
+        suspect = Suspect(candidate, route.champion) if verdict in REFUSED and not keep_data else None
         self._change(route, replace(route, canary=None, share=0.0), verdict, candidate, why, also, suspect)
 
     def promote(self, model: str, version: int, why: Why, also: Also = _nothing_else, *, over: int | None = None,
@@ -204,12 +212,12 @@ class Promotion:
         after = replace(route, champion=version, canary=None, share=0.0, previous=route.champion, holdback=holdback)
         return self._change(route, after, Verdict.PROMOTED, version, why, also)
 
-    def end_holdback(self, model: str, why: Why) -> None:
-        """The champion serves everyone: the version before is held back no longer."""
+    def end_holdback(self, model: str, verdict: Verdict, why: Why) -> None:
+        """The champion serves everyone: the version before is held back no longer. `verdict` says if that proves it."""
         route = self.route(model)
         if not route.holdback:
             raise Conflict(f"Nothing is held back beside {model}@{route.champion} any more.")
-        self._change(route, replace(route, holdback=0.0), Verdict.CONFIRMED, route.champion, why)
+        self._change(route, replace(route, holdback=0.0), verdict, route.champion, why)
 
     def roll_back(self, model: str, to: int | None, why: Why, *, keep_data: bool = False) -> Switch:
         """Puts an earlier version back, by default the one that served before.
@@ -227,11 +235,13 @@ class Promotion:
         return self._change(route, after, Verdict.ROLLED_BACK, target, why, suspect=suspect)
 
     def note(self, model: str, candidate: int | None, verdict: Verdict, why: Why,
-             also: Also = _nothing_else) -> Decision:  # fmt: skip
+             also: Also = _nothing_else, *, keep_data: bool = False) -> Decision:  # fmt: skip
         """A decision that changes nobody's route: kept, inconclusive, skipped, failed, awaiting approval."""
         champion = self.route(model).champion
         decision = self._decision(model, champion, candidate, verdict, why)
-        suspect = Suspect(candidate, champion) if candidate is not None and verdict in REFUSED else None
+        suspect = None
+        if candidate is not None and verdict in REFUSED and not keep_data:
+            suspect = Suspect(candidate, champion)
         with self.store.transaction() as transaction:
             self._seal(transaction, decision, suspect)
             also(transaction)
@@ -255,7 +265,7 @@ class Promotion:
         return route
 
     def _target(self, model: str, number: int) -> Target:
-        return Target(number, self.version(model, number).engine_name)
+        return _target(self.version(model, number))
 
     def _change(self, before: Route, after: Route, verdict: Verdict, version: int, why: Why,
                 also: Also = _nothing_else, suspect: Suspect | None = None) -> Switch:  # fmt: skip
@@ -264,7 +274,10 @@ class Promotion:
         # Engines hold what will serve until the route that wants it stands; whoever unloads waits for that.
         with ExitStack() as stack:
             for number in serving:
-                stack.enter_context(self.engines.holding(self.version(after.model, number)))
+                wanted = self.version(after.model, number)
+                stack.enter_context(self.engines.holding(wanted))
+                if wanted.kind == "retrieval":
+                    read(wanted)  # or no gateway could fetch it
             transaction = stack.enter_context(self.store.transaction())
             rows = transaction.rows("route_current", model=before.model)
             if rows[0]["rev"] != before.rev:

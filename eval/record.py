@@ -34,6 +34,7 @@ def kpi_rows(evidence: Evidence, judgement: Judgement) -> list[dict[str, Any]]:
 
 def _row(kpi: str, evidence: Evidence, judgement: Judgement) -> dict[str, Any]:
     difference = evidence.differences.get(kpi, {}).get("champion")
+    suite = evidence.suites.get(kpi)
     checks = [check for check in judgement.checks if kpi in check.name.split()]
     return {
         "kpi": kpi,
@@ -41,8 +42,8 @@ def _row(kpi: str, evidence: Evidence, judgement: Judgement) -> dict[str, Any]:
         "difference": _finite(difference.value) if difference else None,
         "interval": [_finite(difference.lower), _finite(difference.upper)] if difference else None,
         "level": difference.level if difference else None,
-        "n": evidence.n,
-        "users": evidence.users,
+        "n": suite.n if suite else evidence.n,
+        "users": suite.users if suite else evidence.users,
         "test": PAIRED if difference else ALONE,
         "checks": [
             {"name": check.name, "threshold": check.threshold, "verdict": str(check.outcome)} for check in checks

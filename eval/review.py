@@ -1,4 +1,4 @@
-"""Review: what becomes of quarantined votes, with its row in the ledger.
+"""Review: which votes a person puts in quarantine and what becomes of them, with its row in the ledger.
 
 It owns that the two happen together; which votes are held, and what leaves them out, is the quarantine's.
 """
@@ -16,12 +16,23 @@ WORDS: dict[quarantine.Outcome, str] = {
 }
 
 
+def hold_key(promotion: Promotion, model: str, key_id: str, *, actor: str, comment: str) -> dict[str, Any]:
+    """Holds every vote that a key gave on a model's answers. Raises UnknownModel, or NotReady when there is none."""
+    held: list[str] = []
+    why = Why(f"What the key {key_id} gave is held for review, says {actor}.", "review", actor, comment,
+              live={"key": key_id})  # fmt: skip
+    promotion.note(model, None, Verdict.QUARANTINED, why,
+                   lambda transaction: held.append(quarantine.hold_key(transaction, model, key_id)))  # fmt: skip
+    return quarantine.find(promotion.store, held[0])
+
+
 def decide(promotion: Promotion, identity: str, outcome: quarantine.Outcome, *, actor: str,
            comment: str) -> dict[str, Any]:  # fmt: skip
     """Releases or rejects a quarantine. Raises UnknownDecision, or NotReady when somebody did before."""
     held = quarantine.find(promotion.store, identity)
-    model, version = held["model"], held["version"]
-    reason = f"Votes that {model}@{version} was the first to learn from {WORDS[outcome]}, says {actor}."
+    identity, model, version = held["id"], held["model"], held["version"]
+    whose = f"the key {held['key']} gave" if held["key"] else f"{model}@{version} was the first to learn from"
+    reason = f"Votes that {whose} {WORDS[outcome]}, says {actor}."
     why = Why(reason, "review", actor, comment, live={"quarantine": identity})
     promotion.note(
         model, version, VERDICTS[outcome], why,

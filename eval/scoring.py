@@ -1,19 +1,19 @@
 """Scoring: every arm's answer to every item, through the engine that will serve.
 
-It owns how answers become scores, and timing; it must not know which arm is meant to win.
+It owns how answers become scores; it must not know which arm is meant to win.
 """
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from core.prompts import Prompt, Text, answer_text
 from eval.arms import Arm, Item
-from eval.asking import Answer, Asker, Progress, Question, put
+from eval.asking import Answer, Asker, Progress, Question
 from eval.choices import Fork, forks, log_probabilities
 from eval.evidence import ArmScores
 from eval.kpis import Floats, Ints
+from eval.timing import times
 
 
 class Labels:
@@ -46,7 +46,7 @@ class Labels:
 
 def score(asker: Asker, arms: Sequence[Arm], items: Sequence[Item], labels: Labels, *, latency_items: int = 0,
           progress: Progress = lambda done, total: None) -> dict[str, ArmScores]:  # fmt: skip
-    """Scores all arms in one mixed batch, then times some items one at a time with the arms interleaved.
+    """Scores all arms in one mixed batch, then times some items one at a time, arms in turn.
 
     A label's probability is renormalised over the labels; what the labels do not hold is 1 − mass. An item for
     which no label has a score is answered wrong.
@@ -56,13 +56,15 @@ def score(asker: Asker, arms: Sequence[Arm], items: Sequence[Item], labels: Labe
     answers = iter(asker.ask([question for questions in asked for question in questions], progress))
     found = [[next(answers) for _ in questions] for questions in asked]
     values = [labels.log_probabilities(prompt, got) for (_, prompt), got in zip(prompts, found, strict=True)]
-    times = _time(asker, arms, items[:latency_items], labels)
+    taken = times(
+        asker.client, {arm.name: asked[place :: len(arms)][:latency_items] for place, arm in enumerate(arms)}
+    )
     truth = np.array([item.truth for item in items], dtype=np.int64)
     return {
         arm.name: ArmScores(
             *_probabilities(np.array(values[place :: len(arms)], dtype=np.float64), truth),
             prompt_tokens=np.array([got[0].prompt_tokens for got in found[place :: len(arms)]], dtype=np.int64),
-            latency_ms=np.array(times[arm.name], dtype=np.float64),
+            latency_ms=taken[arm.name],
         )
         for place, arm in enumerate(arms)
     }
@@ -78,14 +80,3 @@ def _probabilities(logprobs: Floats, truth: Ints) -> tuple[Floats, Floats]:
     mass = np.minimum(np.exp(logprobs).sum(1), 1.0)
     mass[lost] = 0.0
     return shifted / shifted.sum(1, keepdims=True), mass
-
-
-def _time(asker: Asker, arms: Sequence[Arm], items: Sequence[Item], labels: Labels) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {arm.name: [] for arm in arms}
-    for item in items:
-        for arm in arms:
-            started = time.perf_counter()
-            for question in labels.questions(arm.engine_name, arm.rewrite(item.prompt)):
-                put(asker.client, question)
-            times[arm.name].append((time.perf_counter() - started) * 1000)
-    return times

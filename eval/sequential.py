@@ -18,10 +18,11 @@ def tuning(alpha: float, planned: Numbers, score_variance: Numbers, share: float
     """ρ² that makes the confidence sequence narrowest at `planned` users in both arms.
 
     Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit theory and asymptotic
-    confidence sequences", 2021, appendix on tuning, with V0 = s²/(π(1−π)) for two arms.
+    confidence sequences", 2021, appendix on tuning, with V0 = s²/(π(1−π)) for two arms. Any positive ρ² is valid;
+    the formula's is none for levels near a half.
     """
     variance = np.asarray(score_variance, dtype=np.float64) / (share * (1 - share))
-    inner = -2 * math.log(2 * alpha) + math.log(-2 * math.log(2 * alpha)) + 1
+    inner = max(-2 * math.log(2 * alpha) + math.log(-2 * math.log(2 * alpha)) + 1, 0.5)
     return np.asarray(inner / (np.asarray(planned, dtype=np.float64) * variance))
 
 

@@ -18,30 +18,27 @@ from core.settings import CanarySettings, ModelSettings, PromotionSettings
 from core.store import Store, Transaction
 from eval.expectation import Expected, Traffic, expected_length
 from eval.limits import Change, History, holding
+from eval.live import Plan
+from eval.plans import draw_up, known
 from eval.promotion import Promotion, Why
 from serve.switchboard import Switch
 
 Step = Literal["canary", "switch"]
-LEAST_SD = 0.05
-UNKNOWN_SD = 0.5
-LEAST_HISTORY_USERS = 10
 
 
-def score_sd(store: Store, model: str, before: datetime) -> float:
-    """Deviation of users' mean scores before a live test; it tunes the sequence and never makes it invalid."""
-    row = store.row("score_history", model=model, before=before)
-    if row is None or row["users"] < LEAST_HISTORY_USERS or row["sd"] is None:
-        return UNKNOWN_SD
-    return max(float(row["sd"]), LEAST_SD)
+def history(store: Store, model: str, before: datetime) -> dict[str, Any] | None:
+    """What the month before a live test says of users; it tunes the sequence and never makes it invalid."""
+    return store.row("score_history", model=model, before=before)
 
 
 def traffic(store: Store, model: str, before: datetime) -> Traffic:
     """The last week's traffic of a model; what a short history says counts as a day's."""
     row = store.rows("traffic_history", model=model, before=before)[0]
     users, days = row["users"], max(row["days"], 1.0)
+    usual = Plan(0.5, **known(history(store, model, before)))
     return Traffic(
         users / days, row["requests"] / users if users else 0.0, row["rate_mean"] or 0.0, row["rate_sd"] or 0.0,
-        score_sd(store, model, before), row["covariance"] or 0.0,
+        usual.score_sd, row["covariance"] or 0.0,
     )  # fmt: skip
 
 
@@ -119,12 +116,12 @@ class Steps:
             return {"model": model, "version": candidate, "verdict": str(Verdict.CANARY_STARTED)}
         return asdict(self._promote(model, candidate, champion, why))
 
-    def reject(self, identity: str, actor: str, comment: str) -> dict[str, Any]:
-        """Turns away what a decision asks for; the reason stands in the ledger, its newest data in quarantine."""
+    def reject(self, identity: str, actor: str, comment: str, *, keep_data: bool = False) -> dict[str, Any]:
+        """Turns away what a decision asks for; its newest data goes to quarantine, unless `keep_data`."""
         wanted, why = self._awaited(identity, actor, comment)
         model, candidate = wanted["model"], wanted["to_version"]
         why = replace(why, reason=f"Rejected by {actor}: {comment}")
-        self._turn_away(model, candidate, Verdict.REJECTED, why)
+        self._turn_away(model, candidate, Verdict.REJECTED, why, keep_data=keep_data)
         return {"model": model, "version": candidate, "verdict": str(Verdict.REJECTED)}
 
     def promote_by_hand(self, model: str, version: int, actor: str, comment: str) -> Switch:
@@ -164,12 +161,14 @@ class Steps:
 
     def _begin_canary(self, model: str, candidate: int, champion: int, canary: CanarySettings, why: Why) -> None:
         why = self._foreseen(model, canary, why)
+        now = self.clock()
+        written = draw_up(canary, canary.share, self.models[model], history(self.store, model, now))
+        why = replace(why, live=why.live | {"plan": written.plain()})
 
         def begin(transaction: Transaction) -> None:
             transaction.run(
                 "canary_add", run_id=why.run_id, model=model, control=champion, candidate=candidate,
-                share=canary.share, started=self.clock(), score_sd=score_sd(self.store, model, self.clock()),
-                plan=canary.model_dump_json(),
+                share=canary.share, started=now, score_sd=written.plan.score_sd, plan=json.dumps(written.plain()),
                 decision=json.dumps({"evidence": why.evidence, "lineage": why.lineage, "offline": why.reason}),
             )  # fmt: skip
             self._run(why, "canary", None)(transaction)
@@ -180,7 +179,7 @@ class Steps:
         """With what the canary will likely need, unless that was said when leave for it was asked."""
         if "forecast" in why.live:
             return why
-        found = expected_length(traffic(self.store, model, self.clock()), canary)
+        found = expected_length(traffic(self.store, model, self.clock()), canary, self._settings(model).alpha)
         plain = {name: round(value, 2) if math.isfinite(value) else None
                  for name, value in asdict(found).items() if isinstance(value, float)}  # fmt: skip
         said = plain | {"binds": found.binds, "sentence": forecast(found, canary)}
@@ -188,27 +187,29 @@ class Steps:
 
     def _promote(self, model: str, candidate: int, champion: int, why: Why) -> Switch:
         held = self._settings(model).holdback
-        closing = self._run(why, "finished", why.reason)
+        closing, now = self._run(why, "finished", why.reason), self.clock()
+        written = held and draw_up(held, 1 - held.share, self.models[model], history(self.store, model, now))
 
         def begin(transaction: Transaction) -> None:
             closing(transaction)
-            if held is not None:
-                now = self.clock()
+            if held and written:
                 transaction.run(
                     "holdback_add", run_id=why.run_id, model=model, promoted=candidate, held=champion, share=held.share,
-                    score_sd=score_sd(self.store, model, now), started=now, until=now + timedelta(hours=held.hours),
+                    score_sd=written.plan.score_sd, started=now, until=now + timedelta(hours=held.hours),
+                    plan=json.dumps(written.plain()),
                 )  # fmt: skip
 
-        live = why.live | {"rollback_target": champion, "holdback": held.model_dump() if held else None}
+        live = why.live | {"rollback_target": champion, "holdback": held.model_dump() if held else None,
+                           "holdback_plan": written.plain() if written else None}  # fmt: skip
         return self.promotion.promote(model, candidate, replace(why, live=live), begin, over=champion,
                                       holdback=held.share if held else 0.0)  # fmt: skip
 
-    def _turn_away(self, model: str, candidate: int, verdict: Verdict, why: Why) -> None:
+    def _turn_away(self, model: str, candidate: int, verdict: Verdict, why: Why, *, keep_data: bool = False) -> None:
         closing = self._run(why, "finished", why.reason)
         if self.promotion.route(model).canary == candidate:
-            self.promotion.end_canary(model, candidate, verdict, why, closing)
+            self.promotion.end_canary(model, candidate, verdict, why, closing, keep_data=keep_data)
         else:
-            self.promotion.note(model, candidate, verdict, why, closing)
+            self.promotion.note(model, candidate, verdict, why, closing, keep_data=keep_data)
 
     def _awaited(self, identity: str, actor: str, comment: str) -> tuple[dict[str, Any], Why]:
         """The decision that waits, as it was sealed, and who speaks now. Raises NotReady with what became of it."""

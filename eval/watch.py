@@ -6,7 +6,7 @@ It owns counting users in the store and which step follows a verdict; the verdic
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -16,9 +16,11 @@ from core.errors import LoraLoopError
 from core.records import Verdict
 from core.settings import ModelSettings
 from core.store import Store, Transaction
-from eval.canary import ArmCounts, Look, Plan, look
+from eval.canary import Look, look
 from eval.holdback import HoldbackLook, look_back
 from eval.judgement import Outcome
+from eval.live import ArmCounts
+from eval.plans import read
 from eval.promotion import Promotion, Why
 from eval.record import plain_checks
 from eval.steps import Steps
@@ -26,13 +28,18 @@ from eval.steps import Steps
 log = logging.getLogger(__name__)
 
 NOBODY = ArmCounts(0, 0, 0.0, 0.0, 0.0, 0.0, 0)
+# What `str.strip` takes off; DuckDB's trim wants to be told.
+BLANKS = "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
 
 
-def count(store: Store, canary: dict[str, Any]) -> tuple[ArmCounts, ArmCounts]:
-    """(control, candidate) as of now. Requests without a sticky key are left out: they have no user."""
+def count(store: Store, canary: dict[str, Any], labels: Sequence[str] = ()) -> tuple[ArmCounts, ArmCounts]:
+    """(control, candidate) as of now; answers must keep to the labels, if there are any.
+
+    Requests without a sticky key are left out: they have no user.
+    """
     rows = store.rows(
         "canary_arms", model=canary["model"], control=canary["control"], candidate=canary["candidate"],
-        since=canary["started"],
+        since=canary["started"], labels=list(labels), blanks=BLANKS,
     )  # fmt: skip
     found = {row.pop("version"): ArmCounts(**{k: v or 0 for k, v in row.items()}) for row in rows}
     return found.get(canary["control"], NOBODY), found.get(canary["candidate"], NOBODY)
@@ -78,10 +85,10 @@ class Watch:
         if settings is None:
             self._end(canary, Verdict.INCONCLUSIVE, Why("The canary was switched off in the settings.", "settings"))
             return
-        control, candidate = count(self.store, canary)
+        fixed = read(canary["plan"], settings, canary["share"], canary["score_sd"])
+        control, candidate = count(self.store, canary, fixed.labels)
         minutes = (self.clock() - canary["started"]).total_seconds() / 60
-        plan = Plan(canary["share"], canary["score_sd"])
-        found = look(control, candidate, plan, settings, minutes=minutes)
+        found = look(control, candidate, fixed.plan, fixed.settings, minutes=minutes)
         numbers = _numbers(control, candidate, found) | {"line": found.line, "share": canary["share"]}
         self._keep(canary, found, numbers)
         self._act(canary, found, numbers)
@@ -126,22 +133,27 @@ class Watch:
         model, old, new = held["model"], held["held"], held["promoted"]
         settings = self.models[model].promotion.holdback
         if settings is None:
-            self.promotion.end_holdback(model, Why("The holdback was switched off in the settings.", "settings"))
+            why = Why("The holdback was switched off in the settings.", "settings", run_id=held["run_id"])
+            self.promotion.end_holdback(model, Verdict.INCONCLUSIVE, why)
             return
-        before, after = count(self.store, held | {"control": old, "candidate": new})
-        plan = Plan(1 - held["share"], held["score_sd"])
+        fixed = read(held["plan"], settings, 1 - held["share"], held["score_sd"])
+        before, after = count(self.store, held | {"control": old, "candidate": new}, fixed.labels)
         over = self.clock() >= held["until"]
-        found = look_back(before, after, plan, settings, over=over)
-        numbers = _numbers(before, after, found) | {"line": 0.0, "share": plan.share, "reason": found.judgement.reason}
+        found = look_back(before, after, fixed.plan, fixed.settings, over=over)
+        numbers = _numbers(before, after, found) | {
+            "line": 0.0, "share": fixed.plan.share, "reason": found.judgement.reason,
+        }  # fmt: skip
         self.store.run("holdback_look", run_id=held["run_id"], time=self.clock(), numbers=json.dumps(numbers))
         if found.judgement.outcome is Outcome.WAIT:
             return
-        live = numbers | {"latency": latencies(self.store, model, old, new, held["started"])}
+        live = numbers | {"latency": latencies(self.store, model, old, new, held["started"]),
+                          "gate": plain_checks(found.judgement)}  # fmt: skip
         why = Why(found.judgement.reason, "holdback", run_id=held["run_id"], live=live)
         if found.judgement.outcome is Outcome.FAIL:
             self.promotion.roll_back(model, old, why)
         else:
-            self.promotion.end_holdback(model, why)
+            ended = Verdict.CONFIRMED if found.judgement.outcome is Outcome.PASS else Verdict.INCONCLUSIVE
+            self.promotion.end_holdback(model, ended, why)
 
 
 def _numbers(control: ArmCounts, canary: ArmCounts, found: Look | HoldbackLook) -> dict[str, Any]:
@@ -151,5 +163,6 @@ def _numbers(control: ArmCounts, canary: ArmCounts, found: Look | HoldbackLook) 
         "difference": found.difference,
         "half_width": found.half_width if math.isfinite(found.half_width) else None,
         "ln_harm": found.harm if math.isfinite(found.harm) else None,
+        "ln_strays": found.strays if math.isfinite(found.strays) else None,
         "sample_ratio_p": found.sample_ratio_p,
     }

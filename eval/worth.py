@@ -43,6 +43,7 @@ def worth(evidence: Evidence, kpi: str, training_seconds: float | None) -> Worth
         reason = f"Retrieval answers about as well: {said} shows no gain; {paid}, and not before."
     else:
         reason = f"Retrieval is enough: {said} shows no gain, and its longer prompts were not shown to cost time."
+    reason += " To serve it in place of adapters: retrain.objective: rag."
     return Worth(True, reason, saved_ms, saved_tokens, requests)
 
 

@@ -7,31 +7,38 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from core.clock import Clock
 from core.errors import InputError
 from core.records import Feedback, Revocation
 from core.store import Store
 from feedback.ingest import insert
-from feedback.signals import parse
+from feedback.signals import StoredIdentifier, parse
 
 # Clocks differ a little; a time further ahead is a mistake.
 AHEAD = timedelta(minutes=5)
+# What a row says beside the fields of the door, or otherwise than there.
+KEPT = ("id", "key_id", "time", "revoked_at")
+_stored = TypeAdapter(StoredIdentifier)
 
 
 def read(entry: Any, clock: Clock) -> list[Feedback | Revocation]:
     """A row of a file as records. Raises InputError that names the field.
 
-    Beside the fields of `POST /v1/feedback` it takes `time` (default: now) and `revoked_at`; `id` is wanted, for
-    a second import to add nothing.
+    Beside the fields of `POST /v1/feedback` it takes `time` (default: now), `revoked_at` and `key_id`; `id` is wanted,
+    for a second import to add nothing, and stays as it is.
     """
     if not isinstance(entry, dict):
         raise InputError("A row is one JSON object.")
     if not entry.get("id"):
         raise InputError("id: is wanted, so that the same row is never taken twice.")
-    plain = {name: value for name, value in entry.items() if name not in ("time", "revoked_at") and value is not None}
+    own = {"id": _name("id", entry["id"]), "key_id": _name("key_id", entry["key_id"]) if entry.get("key_id") else None}
+    plain = {name: value for name, value in entry.items() if name not in KEPT and value is not None}
     (record,) = parse(plain, clock)
     now = clock()
-    records: list[Feedback | Revocation] = [replace(record, time=_time("time", entry.get("time"), now) or now)]
+    record = replace(record, time=_time("time", entry.get("time"), now) or now, **own)
+    records: list[Feedback | Revocation] = [record]
     revoked = _time("revoked_at", entry.get("revoked_at"), now)
     return [*records, Revocation(record.id, revoked)] if revoked else records
 
@@ -44,6 +51,13 @@ def take(store: Store, entries: list[Any], clock: Clock) -> dict[str, int]:
         insert(transaction, records)
         added = transaction.rows("feedback_total")[0]["n"] - before
     return {"added": added, "known": len(entries) - added}
+
+
+def _name(field: str, value: Any) -> str:
+    try:
+        return _stored.validate_python(value)
+    except ValidationError:
+        raise InputError(f"{field}: takes 1 to 256 visible ASCII characters.") from None
 
 
 def _time(name: str, value: Any, now: datetime) -> datetime | None:

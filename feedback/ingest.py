@@ -134,15 +134,17 @@ def _join(transaction: Transaction, fresh: dict[str, Interaction]) -> None:
     """Tells feedback that came before its interaction what it is about."""
     met = transaction.rows("feedback_awaited", ids=list(fresh)) if fresh else []
     about = [(row["id"], fresh[row["interaction_id"]]) for row in met]
-    transaction.run_set("feedback_met", [{"id": i, "model": r.model, "version": r.version} for i, r in about])
+    transaction.run_set("feedback_met", [
+        {"id": i, "model": r.model, "version": r.version, "arm": r.arm} for i, r in about
+    ])  # fmt: skip
     transaction.run_set("feedback_waits_no_more", [{"id": row["id"]} for row in met])
 
 
 def _revoke(transaction: Transaction, revoked: Sequence[Revocation], said: Sequence[str]) -> None:
     """Takes feedback back, whichever of the two came first; the first revocation counts."""
-    first = {r.feedback_id: {"feedback_id": r.feedback_id, "time": r.time} for r in reversed(revoked)}
-    transaction.run_set("revocation_add", list(first.values()))
-    ids = [*said, *first]
+    first = {(r.feedback_id, r.key_id or ""): r.time for r in reversed(revoked)}
+    transaction.run_set("revocation_add", [{"feedback_id": i, "key_id": k, "time": t} for (i, k), t in first.items()])
+    ids = [*said, *(identity for identity, _ in first)]
     transaction.run_set("feedback_apply_revocations", transaction.rows("revocations_of", ids=ids) if ids else [])
 
 

@@ -28,8 +28,28 @@ def hold(transaction: Transaction, model: str, *, version: int, beside: int, dec
     return {"id": identity, "votes": len(votes)}
 
 
+def count(store: Store, model: str, *, version: int, beside: int) -> int:
+    """How many votes `hold` would take."""
+    return len(store.rows("quarantine_suspects", model=model, version=version, beside=beside))
+
+
+def hold_key(transaction: Transaction, model: str, key_id: str) -> str:
+    """Holds what a key gave of a model, by the decision that was just sealed. Returns the quarantine's id.
+
+    Raises NotReady when the key gave nothing that is not held already.
+    """
+    votes = transaction.rows("quarantine_votes_of_key", model=model, key_id=key_id)
+    if not votes:
+        raise NotReady(f"No vote of the key {key_id[:64]!r} on {model} could be held.",
+                       hint="See: loraloop feedback --by-key, and loraloop quarantine")  # fmt: skip
+    identity = new_id("quar")
+    transaction.run("quarantine_add_key", id=identity, model=model, key_id=key_id)
+    transaction.run_many("quarantine_row_add", [vote | {"quarantine_id": identity} for vote in votes])
+    return identity
+
+
 def find(store: Store, identity: str) -> dict[str, Any]:
-    """One quarantine. Raises UnknownDecision."""
+    """One quarantine, by its id or the number of its row in the ledger. Raises UnknownDecision."""
     row = store.row("quarantine_get", id=identity)
     if row is None:
         raise UnknownDecision(f"There is no quarantine {identity!r}.", hint="See: loraloop quarantine")

@@ -7,37 +7,53 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
+from fastapi.params import Depends
 from fastapi.responses import JSONResponse
 
 from core.clock import Clock
-from core.http import read_json
+from core.http import Admission, read_json
+from core.keys import Scope
 from core.records import Revocation
 from core.spool import SpoolWriter
 from core.wire import encode, encode_all
-from feedback.signals import Identifier, parse
+from feedback.signals import StoredIdentifier, kept_id, own_id, parse
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
 
-def create_router(*, spool: SpoolWriter, clock: Clock, count: Callable[[str], None]) -> APIRouter:
-    """`POST /v1/feedback` and `DELETE /v1/feedback/{id}`, answered once the disk has them."""
+def create_router(*, spool: SpoolWriter, clock: Clock, count: Callable[[str], None], givers: Depends,
+                  revokers: Depends) -> APIRouter:  # fmt: skip
+    """`POST /v1/feedback` and `DELETE /v1/feedback/{id}`, answered once the disk has them.
+
+    A key takes back what it gave itself; one of `ops:write` anything, by the id that the store has.
+    """
     router = APIRouter()
 
-    @router.post("/v1/feedback", status_code=202)
+    @router.post("/v1/feedback", status_code=202, dependencies=[givers])
     async def give(request: Request) -> JSONResponse:
         body = await read_json(request, MAX_BODY_BYTES)
-        records = parse(body, clock)
+        key_id = _admission(request).key_id
+        records = parse(body, clock, key_id)
         # One frame: a batch that met a full disk or a kill half-way would otherwise be there in part,
         # and sent again.
         await spool.durable(spool.append(encode_all(records) if len(records) > 1 else encode(records[0])))
         for record in records:
             count(record.type)
-        ids: list[dict[str, Any]] = [{"feedback_id": record.id} for record in records]
+        ids: list[dict[str, Any]] = [{"feedback_id": own_id(key_id, record.id)} for record in records]
         return JSONResponse(ids if isinstance(body, list) else ids[0], status_code=202)
 
-    @router.delete("/v1/feedback/{feedback_id}", status_code=202)
-    async def revoke(feedback_id: Identifier) -> dict[str, str]:
-        await spool.durable(spool.append(encode(Revocation(feedback_id, clock()))))
+    @router.delete("/v1/feedback/{feedback_id}", status_code=202, dependencies=[revokers])
+    async def revoke(feedback_id: StoredIdentifier, request: Request) -> dict[str, str]:
+        asker = _admission(request)
+        key_id = asker.key_id
+        named = Revocation(feedback_id, clock(), None if asker.opens(Scope.OPS_WRITE) else key_id)
+        # The id is one that was made here, or one of the key's own.
+        records = (named, Revocation(kept_id(key_id, feedback_id), named.time, key_id))
+        await spool.durable(spool.append(encode_all(records)))
         return {"feedback_id": feedback_id}
 
     return router
+
+
+def _admission(request: Request) -> Admission:
+    return request.state.admission

@@ -15,6 +15,8 @@ Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, patt
 Comment = Annotated[str, StringConstraints(max_length=10_000)]
 FLAGS = ("unsafe", "hallucination", "private", "other")
 MAX_BATCH = 1000
+# An id of an app's own as it is kept, behind its key's: longer than the door takes.
+StoredIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
 
 
 class Pair(BaseModel):
@@ -101,8 +103,21 @@ VALUES = {
 _one = TypeAdapter(Signal)
 
 
-def parse(body: Any, clock: Clock) -> list[Feedback]:
-    """Records of one object or a list. Raises InputError that names the field and the fix."""
+def kept_id(key_id: str | None, own: str) -> str:
+    """An id that an app chose as it is kept: behind its key's, so that no app's ids get in the way of another's.
+
+    Ids that are made here are random, and hold no colon.
+    """
+    return f"{key_id}:{own}" if key_id else own
+
+
+def own_id(key_id: str | None, kept: str) -> str:
+    """The inverse of `kept_id` for the key that chose."""
+    return kept.removeprefix(f"{key_id}:")
+
+
+def parse(body: Any, clock: Clock, key_id: str | None = None) -> list[Feedback]:
+    """Records of one object or a list, as given by a key. Raises InputError that names the field and the fix."""
     entries = body if isinstance(body, list) else [body]
     if not 1 <= len(entries) <= MAX_BATCH:
         raise InputError(f"Send 1 to {MAX_BATCH} feedback objects, not {len(entries)}.")
@@ -114,7 +129,7 @@ def parse(body: Any, clock: Clock) -> list[Feedback]:
             raise InputError(_sentence(error, index if isinstance(body, list) else None)) from error
         found.append(
             Feedback(
-                id=signal.id or new_id("fb"),
+                id=kept_id(key_id, signal.id) if signal.id else new_id("fb"),
                 time=clock(),
                 interaction_id=signal.interaction_id,
                 conversation_id=signal.conversation_id,
@@ -123,6 +138,7 @@ def parse(body: Any, clock: Clock) -> list[Feedback]:
                 comment=signal.comment,
                 user=signal.user,
                 metadata=signal.metadata,
+                key_id=key_id,
             )
         )
     return found

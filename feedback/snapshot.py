@@ -100,8 +100,8 @@ def curate(votes: Iterable[dict[str, Any]], settings: ModelSettings) -> tuple[li
     labelled = {interaction for kind, interaction, _ in newest if kind == says}
     rows = [row for row in newest.values() if row and (row.signal == says or row.interaction_id not in labelled)]
     rows.sort(key=lambda row: row.feedback_id)
-    judged = {_normal(row) for row in rows if row.bucket != "train"}
-    kept = [row for row in rows if row.bucket != "train" or _normal(row) not in judged]
+    judged = {normal(row.prompt) for row in rows if row.bucket != "train"}
+    kept = [row for row in rows if row.bucket != "train" or normal(row.prompt) not in judged]
     left_out["same text as one kept to judge by"] += len(rows) - len(kept)
     return kept, +left_out
 
@@ -133,8 +133,9 @@ def _right_answer(said: str, settings: ModelSettings) -> str | None:
     return {label.strip().lower(): label for label in settings.labels}.get(said.lower())
 
 
-def _normal(row: Row) -> str:
-    return " ".join(subject(row.prompt).lower().split())
+def normal(prompt: Prompt) -> str:
+    """What a prompt is about, whatever its case and spaces: by this two are the same text."""
+    return " ".join(subject(prompt).lower().split())
 
 
 def take(store: Store, model: str, settings: ModelSettings, *, run_id: str, folder: Path, clock: Clock) -> Snapshot:

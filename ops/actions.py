@@ -1,4 +1,4 @@
-"""Actions: what people may do to a model, whichever way they asked: retrain, evaluate, promote, roll back, approve.
+"""Actions: what people may do to a model, by whatever way: retrain, evaluate, promote, roll back, approve, review.
 
 It owns what the ledger learns of who did it; what follows is the steps' and promotion's. It must not know HTTP.
 """
@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 from core.errors import InputError, NotReady
+from eval import review
 from eval.promotion import Why
+from feedback.quarantine import Outcome
 from ops import views
 from ops.control import Control
 from retrain import measuring
@@ -58,11 +60,18 @@ class Actions:
         """Lets what a decision asks for happen. Raises NotReady for a decision that asks for nothing."""
         return self._control.steps.approve(identity, by.actor, by.comment)
 
-    def reject(self, identity: str, by: By) -> dict[str, Any]:
-        """Turns away what a decision asks for; without a reason nobody would learn from it."""
+    def reject(self, identity: str, by: By, *, keep_data: bool = False) -> dict[str, Any]:
+        """Turns away what a decision asks for; without a reason nobody would learn from it.
+
+        What the candidate was the first to learn from goes to quarantine, unless `keep_data`.
+        """
         if not by.comment:
             raise InputError("comment: say why it is turned away.")
-        return self._control.steps.reject(identity, by.actor, by.comment)
+        return self._control.steps.reject(identity, by.actor, by.comment, keep_data=keep_data)
+
+    def review(self, identity: str, outcome: Outcome, by: By) -> dict[str, Any]:
+        """Lets the votes of a quarantine be learnt from, or leaves them out. Raises NotReady if that was done."""
+        return review.decide(self._control.promotion, identity, outcome, actor=by.actor, comment=by.comment)
 
     def awaiting(self, identity: str) -> tuple[views.View, views.View]:
         """(run, decision) that wait for approval. Raises UnknownDecision or NotReady."""
@@ -71,3 +80,7 @@ class Actions:
         if run is None:
             raise NotReady(f"Decision {identity[:64]} waits for nobody.", hint="See: loraloop promotions")
         return run, wanted
+
+    def hold_key(self, model: str, key_id: str, by: By) -> dict[str, Any]:
+        """Puts what a key gave of a model in quarantine. Raises UnknownModel, or NotReady when there is nothing."""
+        return review.hold_key(self._control.promotion, model, key_id, actor=by.actor, comment=by.comment)

@@ -3,18 +3,21 @@
 Handlers are thin: they parse, call a view or an action, and render.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.http import json_body
-from eval import review
+from core.keyring import Keyring
+from core.records import Verdict
 from ops import views
 from ops.actions import Actions, By
 from ops.control import Control
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
+Moment = Annotated[datetime | None, Query()]
 
 
 class Said(BaseModel):
@@ -50,6 +53,14 @@ class Reject(Said):
     """Who turns a candidate away, and why; without a reason nobody learns from it."""
 
     comment: str = Field(min_length=1, max_length=2000)
+    keep_data: bool = False
+
+
+class Hold(Said):
+    """Whose votes to put in quarantine, and on which model."""
+
+    model: str = Field(min_length=1, max_length=64)
+    key: str = Field(min_length=1, max_length=128)
 
 
 class Measure(Said):
@@ -65,7 +76,8 @@ Spoken = TypeVar("Spoken", bound=Said)
 def signed(said: Spoken, request: Request) -> Spoken:
     """What was said with the key that was verified as its actor; whom the caller named stands in the comment."""
     comment = " ".join(part for part in (f"(on behalf of {said.actor})" if said.actor else "", said.comment) if part)
-    return said.model_copy(update={"actor": f"key:{request.state.key_id}", "comment": comment})
+    keyring: Keyring = request.app.state.control.keyring
+    return said.model_copy(update={"actor": keyring.actor_of(request.state.key_id), "comment": comment})
 
 
 def _body(model: type[Spoken]) -> Any:
@@ -81,7 +93,12 @@ SaidBody = Annotated[Said, _body(Said)]
 RollBackBody = Annotated[RollBack, _body(RollBack)]
 PromoteBody = Annotated[Promote, _body(Promote)]
 RejectBody = Annotated[Reject, _body(Reject)]
+HoldBody = Annotated[Hold, _body(Hold)]
 MeasureBody = Annotated[Measure, _body(Measure)]
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def create_reading_router(control: Control) -> APIRouter:
@@ -107,9 +124,10 @@ def create_reading_router(control: Control) -> APIRouter:
         return store.rows("routes_of", model=model)
 
     @router.get("/promotions")
-    def promotions(model: str | None = None, limit: Limit = 50) -> list[views.View]:
-        """Decisions of the ledger, newest first."""
-        return views.decisions(store, views.Filter(model=model), limit)
+    def promotions(model: str | None = None, verdict: Verdict | None = None, since: Moment = None,
+                   until: Moment = None, limit: Limit = 50) -> list[views.View]:  # fmt: skip
+        """Decisions of the ledger, newest first; `since` and `until` are days or times, UTC where they say no zone."""
+        return views.decisions(store, views.Filter(model, verdict, _utc(since), _utc(until)), limit)
 
     @router.get("/promotions/{identity}")
     def promotion(identity: str) -> views.View:
@@ -127,9 +145,9 @@ def create_reading_router(control: Control) -> APIRouter:
         return views.run(store, identity)
 
     @router.get("/feedback")
-    def feedback(model: str | None = None) -> list[views.View]:
-        """Counts of feedback by model and type."""
-        return views.feedback(store, model)
+    def feedback(model: str | None = None, key: str | None = None, by_key: bool = False) -> list[views.View]:
+        """Counts of feedback by model and type, of one key or by key."""
+        return views.feedback(store, model, key, by_key)
 
     @router.get("/quarantine")
     def quarantines(model: str | None = None) -> list[views.View]:
@@ -152,7 +170,7 @@ def create_reading_router(control: Control) -> APIRouter:
 def create_acting_router(control: Control) -> APIRouter:
     """Routes under /api that change what serves."""
     router = APIRouter(prefix="/api")
-    actions, promotion = Actions(control), control.promotion
+    actions = Actions(control)
 
     @router.post("/models/{model}/retrain", status_code=202)
     def retrain(model: str, said: SaidBody) -> dict[str, Any]:
@@ -184,16 +202,21 @@ def create_acting_router(control: Control) -> APIRouter:
     @router.post("/promotions/{identity}/reject")
     def reject(identity: str, said: RejectBody) -> dict[str, Any]:
         """Turn the candidate that waits away."""
-        return actions.reject(identity, said.by)
+        return actions.reject(identity, said.by, keep_data=said.keep_data)
+
+    @router.post("/quarantine", status_code=201)
+    def hold(said: HoldBody) -> views.View:
+        """Put what a key gave on a model's answers in quarantine."""
+        return actions.hold_key(said.model, said.key, said.by)
 
     @router.post("/quarantine/{identity}/release")
     def release(identity: str, said: SaidBody) -> views.View:
         """Let the data of a quarantine be learnt from."""
-        return review.decide(promotion, identity, "released", actor=said.actor, comment=said.comment)
+        return actions.review(identity, "released", said.by)
 
     @router.post("/quarantine/{identity}/reject")
     def discard(identity: str, said: SaidBody) -> views.View:
         """Leave the data of a quarantine out for good."""
-        return review.decide(promotion, identity, "rejected", actor=said.actor, comment=said.comment)
+        return actions.review(identity, "rejected", said.by)
 
     return router

@@ -16,7 +16,6 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from core import logs
 from core.basemodel import BaseModel
@@ -24,7 +23,8 @@ from core.clock import Clock, utc_now
 from core.http import install_errors, is_let_in, require_key
 from core.keyring import Keyring
 from core.keys import Scope
-from core.settings import Settings, is_loopback
+from core.origins import Guard, open_hosts
+from core.settings import Settings
 from core.store import Store
 from eval.promotion import Promotion
 from eval.steps import Steps
@@ -40,7 +40,7 @@ from ops.targets import targets
 from retrain.cycle import Cycle
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
-from serve import selfcheck, shelf, switchboard
+from serve import library, selfcheck, shelf, switchboard
 from serve.access import Access, create_access
 from serve.reconciler import Reconciler
 from serve.shelf import Shelf
@@ -87,7 +87,7 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, c
     told = targets(settings)
     control = assemble(settings, base, clock)
     notifier = Notifier(store=control.store, targets=told, verdicts=settings.notifications.verdicts,
-                        ops_url=settings.control_url, clock=clock)  # fmt: skip
+                        ops_url=settings.console_url, clock=clock)  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -107,9 +107,7 @@ def create_app(*, settings: Settings, base: BaseModel, clock: Clock = utc_now, c
 
     app = FastAPI(title="LoraLoop control", openapi_url=None, lifespan=lifespan)
     install_errors(app)
-    if is_loopback(settings.control.listen):
-        # A web page elsewhere must not reach us through a name that it points here, where access is open.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver"])
+    app.add_middleware(Guard, hosts=lambda: open_hosts(control.settings, settings.control.listen))
     app.state.control = control
     access = create_access(settings, keys=lambda: control.keyring.grants, clock=clock)
 
@@ -134,6 +132,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Acce
     internal = wants(Scope.INTERNAL)
     app.include_router(switchboard.create_router(control.promotion.board), dependencies=internal)
     app.include_router(ingest.create_router(control.store), dependencies=internal)
+    app.include_router(library.create_router(control.store), dependencies=internal)
     app.include_router(shelf.create_router(Shelf(control.store, control.clock)), dependencies=internal)
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(api.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
@@ -146,7 +145,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: Acce
     app.include_router(exports.create_import_router(control.store, control.clock), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(imports.create_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(reload.create_router(app.state.reloader), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(house.create_router(control, access))
+    app.include_router(house.create_router(control, access, notifier.deliveries))
 
 
 def _add_signals(app: FastAPI, control: Control, access: Access) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ import httpx
 from core.basemodel import PACKAGED, locate
 from core.errors import LoraLoopError
 from core.settings import Settings, load
+from eval.documents import passages
 from ops.up import check_ports
 
 LEAST_DISK_GIB = 2
@@ -28,6 +30,7 @@ MOST_UNSHIPPED = 64 * 1024 * 1024
 # Seconds; an answer's Date is up to one behind, and a busy machine takes some to give it.
 MOST_SKEW = 5.0
 NEEDED = ("torch", "transformers", "peft", "trl", "apprise")
+LOGS = "Run: tail -50 data/logs/control.log"
 KEY_OR_LOGS = "Export LORALOOP_KEY, a key with ops:read; else see the logs in the data folder."
 
 
@@ -53,6 +56,9 @@ def examine(config: Path, now: Callable[[], float] = time.time) -> list[Finding]
 def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
     yield _packages(settings)
     yield _base(settings)
+    for name, model in settings.models.items():
+        if folder := model.baselines.documents:
+            yield _attempt(f"documents of {name}", partial(passages, folder), str(folder))
     yield _disk(settings)
     yield _memory()
     yield _files_clock(settings, now)
@@ -87,13 +93,13 @@ def _base(settings: Settings) -> Finding:
 
 def _disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(_nearest(settings.data)).free / GIB
-    fix = f"Free some space, or set data to another disk; {LEAST_DISK_GIB} GiB are wanted."
+    fix = f"Run: df -h   Free some space, or set data to another disk; {LEAST_DISK_GIB} GiB are wanted."
     return Finding("disk", free >= LEAST_DISK_GIB, f"{free:.1f} GiB free", fix)
 
 
 def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    fix = f"The default model with its trainer wants {LEAST_MEMORY_GIB} GiB."
+    fix = f"Run: free -h   The default model with its trainer wants {LEAST_MEMORY_GIB} GiB."
     return Finding("memory", total >= LEAST_MEMORY_GIB, f"{total:.1f} GiB", fix)
 
 
@@ -108,16 +114,16 @@ def _ready(name: str, url: str, headers: dict[str, str]) -> Finding:
     try:
         response = httpx.get(url, headers=headers, timeout=5, trust_env=False)
     except httpx.HTTPError:
-        return Finding(name, False, "does not answer", "See the logs in the data folder.")
-    return Finding(name, response.status_code == 200, response.text, "See the logs in the data folder.")
+        return Finding(name, False, "does not answer", LOGS)
+    return Finding(name, response.status_code == 200, response.text, LOGS)
 
 
 def _letters(url: str, bearer: dict[str, str]) -> Finding:
     try:
         count = httpx.get(url, timeout=5, trust_env=False, headers=bearer).json()["dead_letters"]
     except (httpx.HTTPError, ValueError, KeyError):
-        return Finding("dead letters", False, "not known", "See the logs in the data folder.")
-    fix = "The table dead_letters of the store holds them whole, each with its reason; the log of control names them."
+        return Finding("dead letters", False, "not known", LOGS)
+    fix = "Run: grep 'set aside' data/logs/control.log   The table dead_letters of the store has each with its reason."
     return Finding("dead letters", count == 0, f"{count} of gateways' records make no row", fix)
 
 
@@ -129,8 +135,9 @@ def _spool(url: str, bearer: dict[str, str]) -> Finding:
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return Finding("spool", False, "not known", KEY_OR_LOGS)
     if dropped:
-        return Finding("spool", False, f"{dropped} interactions were not kept", "Free space on the gateway's disk.")
-    fix = "Control does not keep up or refuses them: see control.log, and that both have one LORALOOP_INTERNAL_KEY."
+        fix = "Run: df -h   Free space on the gateway's disk."
+        return Finding("spool", False, f"{dropped} interactions were not kept", fix)
+    fix = f"{LOGS}   It does not keep up, or refuses them: both need the same LORALOOP_INTERNAL_KEY."
     return Finding("spool", waiting <= MOST_UNSHIPPED, f"{waiting / 1e6:.1f} MB on the way to control", fix)
 
 
@@ -159,7 +166,7 @@ def _clock(name: str, url: str, now: Callable[[], float]) -> Finding:
         answer = httpx.get(url, timeout=5, trust_env=False)
         skew = parsedate_to_datetime(answer.headers["date"]).timestamp() - now()
     except (httpx.HTTPError, KeyError, ValueError):
-        return Finding(f"clock of {name}", False, "not known", "See the logs in the data folder.")
+        return Finding(f"clock of {name}", False, "not known", LOGS)
     return Finding(f"clock of {name}", abs(skew) <= MOST_SKEW, f"{abs(skew):.0f} s from ours", fix)
 
 

@@ -24,9 +24,10 @@ BATCH = 1000
 MAX_BODY = 64 * 1024 * 1024
 
 
-def lines(store: Store, kind: Kind, model: str | None) -> Iterator[bytes]:
-    """All rows of a kind as they stand at this moment, in pieces of many lines."""
-    for rows in store.batches(f"export_{kind}", BATCH, model=model):
+def lines(store: Store, kind: Kind, model: str | None, key: str | None = None) -> Iterator[bytes]:
+    """All rows of a kind as they stand at this moment, in pieces of many lines; `key` is whose feedback."""
+    whose = {"key": key} if kind is Kind.FEEDBACK else {}
+    for rows in store.batches(f"export_{kind}", BATCH, model=model, **whose):
         yield b"".join(orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
@@ -43,9 +44,11 @@ def create_export_router(store: Store) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.get("/export/{kind}")
-    def export(kind: Kind, model: str | None = None) -> StreamingResponse:
-        """All `feedback`, `interactions` or `decisions`, a JSON object a line."""
-        return StreamingResponse(lines(store, kind, model), media_type="application/x-ndjson")
+    def export(kind: Kind, model: str | None = None, key: str | None = None) -> StreamingResponse:
+        """All `feedback`, of one key where it is named, `interactions` or `decisions`, a JSON object a line."""
+        if key and kind is not Kind.FEEDBACK:
+            raise InputError(f"key: only feedback is given by a key; {kind} have none.")
+        return StreamingResponse(lines(store, kind, model, key), media_type="application/x-ndjson")
 
     return router
 

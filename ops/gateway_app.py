@@ -21,6 +21,7 @@ from core import logs
 from core.clock import Clock, utc_now
 from core.http import install_errors, is_let_in, require_key
 from core.keys import Scope
+from core.origins import Guard, open_hosts
 from core.settings import Settings
 from core.spool import SpoolWriter
 from feedback import routes as feedback_routes
@@ -51,13 +52,24 @@ class GatewayApp(FastAPI):
     """FastAPI for all routes but completions, which are answered before any of it runs."""
 
     completions: Completions
+    # Only where access is open: otherwise a key says enough, and requests need not pass it.
+    guard: Guard | None = None
+
+    def open_to(self, settings: Settings) -> None:
+        """Puts the guard before the app where anyone is let in, or takes it away."""
+        hosts = open_hosts(settings, settings.gateway.listen)
+        self.guard = None if hosts is None else Guard(self.answer, lambda: hosts)
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """One ASGI request."""
+        await (self.guard or self.answer)(scope, receive, send)
+
+    async def answer(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """One ASGI request that may pass."""
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ENDPOINTS:
             await self.completions(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await FastAPI.__call__(self, scope, receive, send)
 
 
 class ObservedApp(GatewayApp):
@@ -89,8 +101,11 @@ def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing 
         timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=CONNECT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
-            tables = TableKeeper(**control, cache=folder / "routes.json")
             shipper = Shipper(**control, spool=spool)
+            tables = TableKeeper(
+                **control, cache=folder / "routes.json",
+                spool=lambda: {"unshipped": shipper.unshipped, "dropped": recorder.dropped},
+            )  # fmt: skip
             tables.load_cache()
             app.state.tables, app.state.shipper = tables, shipper
             app.include_router(openai.create_router(tables), dependencies=infer)
@@ -117,15 +132,19 @@ def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing 
 
     app, completions, upstream = _kinds(settings, tracing, lifespan)
     access = create_access(settings, keys=lambda: app.state.tables.keys, clock=clock)
-    infer, feedback = ([Depends(require_key(access, scope))] for scope in (Scope.INFER, Scope.FEEDBACK))
+    infer = [Depends(require_key(access, Scope.INFER))]
     stored_doors = [
         Depends(require_key(access, Scope.INFER, others)) for others in (Scope.OPS_READ, Scope.OPS_WRITE)
     ]
+    app.open_to(settings)
     install_errors(app)
     app.include_router(
-        feedback_routes.create_router(spool=spool, clock=clock, count=lambda kind: metrics.feedback.labels(kind).inc()),
-        dependencies=feedback,
-    )
+        feedback_routes.create_router(
+            spool=spool, clock=clock, count=lambda kind: metrics.feedback.labels(kind).inc(),
+            givers=Depends(require_key(access, Scope.FEEDBACK)),
+            revokers=Depends(require_key(access, Scope.FEEDBACK, Scope.OPS_WRITE)),
+        )
+    )  # fmt: skip
     schema.describe(app, signal=Signal.model_json_schema(), most_signals=MAX_BATCH)
     _add_signals(app, recorder, metrics, access)
 
@@ -133,11 +152,12 @@ def create_app(*, settings: Settings, clock: Clock = utc_now, tracing: "Tracing 
         app.completions.max_body_bytes = new.gateway.max_body_bytes
         app.completions.upstream.max_in_flight = new.gateway.max_in_flight
         access.let_anyone(new.access == "open")
+        app.open_to(new)
         logs.change(new.logs)
 
     app.state.reloader = Reloader(config, settings, GATEWAY, take)
-    writers = [Depends(require_key(access, Scope.OPS_WRITE))]
-    app.include_router(reload.create_router(app.state.reloader), dependencies=writers)
+    app.include_router(reload.create_router(app.state.reloader), dependencies=[
+        Depends(require_key(access, Scope.OPS_WRITE))])  # fmt: skip
     return app
 
 
@@ -192,8 +212,9 @@ def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: Acc
         metrics.dropped.set(recorder.dropped)
         tables = app.state.tables
         metrics.in_flight.clear()
-        for (model, version), flying in tables.in_flight.items():
-            metrics.in_flight.labels(model, str(version)).set(flying)
+        known = tables.in_flight.keys() | (tables.table.versions() if tables.ready else set())
+        for model, version in known:
+            metrics.in_flight.labels(model, str(version)).set(tables.in_flight[model, version])
         if tables.ready:
-            metrics.keep_only(tables.table.versions() | {flight for flight, n in tables.in_flight.items() if n})
+            metrics.keep_only(known)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

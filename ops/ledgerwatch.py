@@ -5,12 +5,15 @@ row right is the ledger's.
 """
 
 import asyncio
+import logging
 import threading
 from typing import Any
 
 from core.clock import Clock
-from core.ledger import EMPTY, verify_store
+from core.ledger import EMPTY, ChainReport, verify_store
 from core.store import Store
+
+log = logging.getLogger(__name__)
 
 WHOLE_SECONDS = 3600.0
 
@@ -22,24 +25,38 @@ class LedgerWatch:
         self._store = store
         self._clock = clock
         self._last = EMPTY
+        # The newest one that stood: a tail that is cut off leaves a chain that is whole in itself.
+        self._known = EMPTY
         self._whole: Any = None
         self._looking = threading.Lock()
 
     def report(self) -> dict[str, Any]:
         """Whether the ledger is whole; `checked` is when all of it was last walked, or None while none was."""
         with self._looking:
-            self._last = verify_store(self._store, after=self._last) if self._last.ok else self._last
+            if self._last.ok:
+                self._take(verify_store(self._store, after=self._last))
             last = self._last
         return {"ok": last.ok, "rows": last.rows, "head": last.head, "reason": last.reason, "checked": self._whole}
 
     def walk(self) -> None:
-        """Checks every row anew. Pages go on with the check before until this one is done."""
-        found = verify_store(self._store)
+        """Checks every row anew, and that the newest head known is among them. Pages go on with the check before."""
+        found = verify_store(self._store, self._known.head)
         with self._looking:
-            self._last, self._whole = found, self._clock()
+            self._whole = self._clock()
+            self._take(found)
 
     async def keep_walking(self) -> None:
-        """Walks now and then for as long as it is let."""
+        """Walks now and then for as long as it is let, whatever a walk ends with."""
         while True:
-            await asyncio.to_thread(self.walk)
+            try:
+                await asyncio.to_thread(self.walk)
+            except Exception:
+                log.exception("the ledger could not be walked; the next try is in %.0f s", WHOLE_SECONDS)
             await asyncio.sleep(WHOLE_SECONDS)
+
+    def _take(self, found: ChainReport) -> None:
+        if found.ok and self._last.ok and found.rows < self._last.rows:
+            return  # rows came, and were checked for a page, while all before them were walked
+        self._last = found
+        if found.ok:
+            self._known = found

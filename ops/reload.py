@@ -39,12 +39,12 @@ class Part:
 LOGS = ("logs.level", "logs.format")
 GATEWAY = Part(
     "gateway",
-    live=("access", *LOGS, "gateway.max_in_flight", "gateway.max_body_bytes"),
+    live=("access", "hosts", *LOGS, "gateway.max_in_flight", "gateway.max_body_bytes"),
     fixed=("data", "logs", "tracing", "gateway", "control.listen"),
 )
 CONTROL = Part(
     "control",
-    live=("access", *LOGS, "control.check_seconds", "models", "notifications.verdicts"),
+    live=("access", "hosts", *LOGS, "control.check_seconds", "models", "notifications.verdicts"),
     fixed=("base_model", "data", "engine", "control", "notifications"),
 )
 

@@ -34,6 +34,7 @@ COLUMNS = {
     Kind.FEEDBACK: {
         "id": "text", "time": "time", "interaction_id": "text", "conversation_id": "text", "type": "text",
         "value": "text", "comment": "text", "user": "text", "metadata": "text", "revoked_at": "time",
+        "key_id": "text",
     },
     Kind.INTERACTIONS: {
         "id": "text", "time": "time", "model": "text", "version": "count", "arm": "text", "share": "number",

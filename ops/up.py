@@ -22,7 +22,7 @@ from core.basemodel import BaseModel, prepare
 from core.clock import utc_now
 from core.errors import LoraLoopError, NotReady, SettingsError
 from core.keyring import Keyring
-from core.settings import KEY_VARIABLES, Settings, split_listen
+from core.settings import KEY_VARIABLES, SECRET_VARIABLES, Settings, split_listen
 from core.store import Store
 from ops import orphans
 from serve.engine import EngineProcess, last_error, stop_group
@@ -123,7 +123,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     """
     held = {name: key.get_secret_value() for name in KEY_VARIABLES if (key := getattr(settings.keys, name))}
     held = {"internal": secrets.token_urlsafe(32)} | held
-    others = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES.values()}
+    others = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
     return others | {KEY_VARIABLES[name]: value for name, value in held.items() if name != "own"}
 
 

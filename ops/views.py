@@ -38,6 +38,7 @@ WORDS = {
     "withdrawn": "Withdrawn",
     "released": "Votes released from quarantine",
     "discarded": "Quarantined votes left out for good",
+    "quarantined": "Votes of a key held in quarantine",
 }
 
 
@@ -112,18 +113,19 @@ def summary(row: View) -> View:
 
 
 def primary(evidence: View) -> View | None:
-    """The primary KPI of champion and candidate with the difference's bounds."""
-    if "primary" not in evidence:
+    """The primary KPI of champion and candidate with the difference's bounds; None where it was not measured."""
+    kpi = evidence.get("primary")
+    if kpi is None or kpi not in evidence["differences"]:
         return None
-    kpi = evidence["primary"]
+    counted = evidence.get("suites", {}).get(kpi, evidence)
     return {
         "kpi": kpi,
         "champion": evidence["arms"]["champion"][kpi],
         "candidate": evidence["arms"]["candidate"][kpi],
         "difference": evidence["differences"][kpi]["champion"],
         "wanted": _wanted(evidence, kpi),
-        "n": evidence["n"],
-        "users": evidence["users"],
+        "n": counted["n"],
+        "users": counted["users"],
     }
 
 
@@ -191,11 +193,8 @@ def decision(store: Store, identity: str) -> View:
 def runs(store: Store, model: str | None, limit: int) -> list[View]:
     """The newest runs, each with its last progress."""
     found = store.rows("runs_newest", model=model, limit=limit)
-    for run in found:
-        steps = store.rows("run_metrics_of", run_id=run["id"])
-        last = steps[-1] if steps else None
-        run["progress"] = {k: last[k] for k in ("phase", "done", "total")} if last else None
-    return found
+    last = {step.pop("run_id"): step for step in store.rows("runs_progress", runs=[run["id"] for run in found])}
+    return [run | {"progress": last.get(run["id"])} for run in found]
 
 
 def run(store: Store, identity: str) -> View:
@@ -213,9 +212,9 @@ def run(store: Store, identity: str) -> View:
     }
 
 
-def feedback(store: Store, model: str | None) -> list[View]:
-    """Feedback by model and type, with what matched no interaction."""
-    return store.rows("feedback_counts", model=model)
+def feedback(store: Store, model: str | None, key: str | None = None, by_key: bool = False) -> list[View]:
+    """Feedback by model and type, with what matched no interaction; `by_key` also by the key that gave it."""
+    return store.rows("feedback_counts_by_key" if by_key else "feedback_counts", model=model, key=key)
 
 
 def quarantines(store: Store, model: str | None) -> list[View]:
@@ -223,10 +222,17 @@ def quarantines(store: Store, model: str | None) -> list[View]:
     return store.rows("quarantines_all", model=model)
 
 
+def quarantined(store: Store, identity: str) -> View:
+    """One quarantine as the list has it. Raises UnknownDecision."""
+    find(store, identity)
+    return next(row for row in quarantines(store, None) if row["id"] == identity)
+
+
 def quarantine(store: Store, identity: str, limit: int) -> View:
     """One quarantine with its votes, those of the busiest voters first. Raises UnknownDecision."""
-    votes = store.rows("quarantine_votes", id=identity, limit=limit)
-    return find(store, identity) | {"votes": [vote | {"value": json.loads(vote["value"])} for vote in votes]}
+    found = find(store, identity)
+    votes = store.rows("quarantine_votes", id=found["id"], limit=limit)
+    return found | {"votes": [vote | {"value": json.loads(vote["value"])} for vote in votes]}
 
 
 def quarantined_by_last(store: Store, model: str) -> View | None:

@@ -1,23 +1,46 @@
-"""Artifacts: a trained adapter becomes an immutable version with a name that is never used again.
+"""Artifacts: what a run or an import made becomes an immutable version with a name that is never used again.
 
 It owns names and folders; it must not load anything into an engine.
 """
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from core.records import Version
+from core.records import Kind, Version
 from core.store import Transaction
 from serve.adapters import Adapter
+from serve.retrieval import FILE, Retrieval, sha256_of
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What is to become a version: its content's hash, and how it comes to a folder that is not there yet."""
+
+    sha256: str
+    move: Callable[[Path], None]
+    rank: int = 0
+    kind: Kind = "adapter"
+
+
+def of_adapter(checked: Adapter) -> Made:
+    """An adapter that passed preflight; its folder is moved."""
+    return Made(checked.sha256, lambda folder: _move(checked.path, folder), checked.rank)
+
+
+def of_retrieval(retrieval: Retrieval) -> Made:
+    """A retrieval; its file is written."""
+    content = retrieval.to_bytes()
+    return Made(sha256_of(content), lambda folder: _write(content, folder), kind="retrieval")
 
 
 @contextmanager
-def placed(transaction: Transaction, checked: Adapter, *, model: str, run_id: str | None,
+def placed(transaction: Transaction, made: Made, *, model: str, run_id: str | None,
            adapters: Path) -> Iterator[Version]:  # fmt: skip
-    """Moves a folder that passed preflight to `adapters/<model>@<n>.<hash>`, for rows of the transaction.
+    """Puts what was made at `adapters/<model>@<n>.<hash>`, for rows of the transaction.
 
     Preflight comes before the transaction: it reads every tensor, and all other writers would wait for it. The name
     holds the content's hash: vLLM's prefix cache goes by name and path, so neither may ever stand for other bytes.
@@ -25,17 +48,29 @@ def placed(transaction: Transaction, checked: Adapter, *, model: str, run_id: st
     """
     # Whoever writes has the next number to himself.
     number = transaction.rows("version_next", model=model)[0]["version"]
-    name = f"{model}@{number}.{checked.sha256[:12]}"
+    name = f"{model}@{number}.{made.sha256[:12]}"
     target = (adapters / name).resolve()
     scratch = target.with_suffix(".part")
     adapters.mkdir(parents=True, exist_ok=True)
     # No row has this number, so nothing was ever loaded from here: a control that was killed left it.
     for left in (target, scratch):
         shutil.rmtree(left, ignore_errors=True)
-    shutil.move(checked.path, scratch)
+    made.move(scratch)
     os.rename(scratch, target)
     try:
-        yield Version(model, number, name, str(target), checked.sha256, checked.rank, run_id)
+        yield Version(model, number, name, str(target), made.sha256, made.rank, run_id, made.kind)
     except BaseException:
         shutil.rmtree(target)
         raise
+
+
+def _move(folder: Path, target: Path) -> None:
+    shutil.move(folder, target)
+
+
+def _write(content: bytes, folder: Path) -> None:
+    folder.mkdir()
+    with (folder / FILE).open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -11,14 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from core.basemodel import BaseModel, weights_sha256
 from core.clock import Clock, new_id
 from core.errors import EngineDown, EngineFailed, LoraLoopError
 from core.records import Verdict, Version
-from core.settings import ModelSettings, Settings
+from core.settings import ModelSettings, Settings, settings_sha256
 from core.store import Store, Transaction
 from eval.evaluation import Result, evaluate
 from eval.judge import Judge
@@ -26,14 +25,16 @@ from eval.judgement import Judgement, Outcome
 from eval.offline import decide, spent_level
 from eval.promotion import Promotion, Why
 from eval.record import kpi_rows, plain_checks
+from eval.retrieval import gather
 from eval.steps import Steps
 from feedback.snapshot import SAYS, Snapshot, reopened, take
-from retrain.artifact import placed
+from retrain.artifact import Made, of_adapter, of_retrieval, placed
 from retrain.job import Job, Step
-from retrain.objective import choose
+from retrain.objective import Objective, choose, enough_to_show
 from retrain.trainer import Trainer
 from serve.adapters import preflight
 from serve.reconciler import Reconciler
+from serve.retrieval import Retrieval, read, sha256_of
 from serve.vllm import VllmClient
 
 log = logging.getLogger(__name__)
@@ -134,8 +135,12 @@ class Cycle:
     def _rest(self, run: Run) -> None:
         row = self.store.row("run_get", id=run.id) or {}
         snapshot = reopened(self.store, row["snapshot"])
-        job = self._job(run, snapshot, self.settings.models[run.model])
-        self._judged(run, snapshot, self.promotion.version(run.model, row["candidate"]), job, None)
+        candidate = self.promotion.version(run.model, row["candidate"])
+        if candidate.kind == "retrieval":
+            made = {"retrieval": _shows(read(candidate))}
+        else:
+            made = {"training": _told(self._job(run, snapshot, self.settings.models[run.model]))}
+        self._judged(run, snapshot, candidate, made, None)
 
     def _steps(self, run: Run) -> None:
         settings = self.settings.models[run.model]
@@ -145,24 +150,51 @@ class Cycle:
         says = SAYS[settings.task]
         labelled = Counter(row.label for row in snapshot.of("train") if row.signal == says)
         objective = choose(labelled, settings.retrain, says)
+        if objective.name == "rag":
+            self._retrieve(run, snapshot, objective)
+        elif objective.name is None:
+            self._skip(run, objective.reason)
+        else:
+            self._train(run, snapshot, settings)
+
+    def _skip(self, run: Run, reason: str) -> None:
+        self._end(run, "skipped", Verdict.SKIPPED, run.why(reason))
+
+    def _retrieve(self, run: Run, snapshot: Snapshot, objective: Objective) -> None:
+        """Makes a retrieval the candidate, unless there is too little to show or it serves already."""
+        settings = self.settings.models[run.model]
+        found = gather(snapshot, settings, self.base.path, self.settings.engine.max_model_len)
+        count = len(found.retrieval.entries)
+        if not settings.baselines.documents:
+            objective = enough_to_show(count, objective, settings.retrain)
+        champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
         if objective.name is None:
-            self._end(run, "skipped", Verdict.SKIPPED, run.why(objective.reason))
-            return
+            self._skip(run, objective.reason)
+        elif champion.sha256 == sha256_of(found.retrieval.to_bytes()):
+            self._skip(run, f"{champion.public_name} serves and shows the same {count} texts already.")
+        else:
+            candidate = self._register(run, of_retrieval(found.retrieval))
+            made = _shows(found.retrieval) | {"left_out": found.left_out, "because": objective.reason}
+            self._judged(run, snapshot, candidate, {"retrieval": made}, None)
+
+    def _train(self, run: Run, snapshot: Snapshot, settings: ModelSettings) -> None:
         self._state(run, "training")
         job = self._job(run, snapshot, settings)
         began = self.clock()
         trained = self.trainer.run(job, self._progress(run, "training"))
         took = (self.clock() - began).total_seconds()
-        self._judged(run, snapshot, self._register(run, trained), job, took)
+        checked = preflight(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
+        candidate = self._register(run, of_adapter(checked))
+        self._judged(run, snapshot, candidate, {"training": _told(job)}, took)
 
-    def _judged(self, run: Run, snapshot: Snapshot, candidate: Version, job: Job,
+    def _judged(self, run: Run, snapshot: Snapshot, candidate: Version, made: dict[str, Any],
                 training_s: float | None) -> None:  # fmt: skip
         settings, began = self.settings.models[run.model], self.clock()
         champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
         result = self._evaluate(run, settings, snapshot, champion, candidate)
         evaluation_s = (self.clock() - began).total_seconds()
         cost = {"training_s": training_s, "trials": 1, "evaluation_s": evaluation_s}
-        lineage = self._lineage(snapshot, candidate, job) | {"cost": cost}
+        lineage = self._lineage(snapshot, candidate) | made | {"cost": cost}
         judgement = decide(result.evidence, settings.promotion)
         self._decide(run, settings, (candidate, champion), judgement, result, lineage)
 
@@ -176,11 +208,10 @@ class Cycle:
             dtype=self.settings.engine.dtype,
         )  # fmt: skip
 
-    def _register(self, run: Run, trained: Path) -> Version:
-        checked = preflight(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
+    def _register(self, run: Run, made: Made) -> Version:
         with (
             self.store.transaction() as transaction,
-            placed(transaction, checked, model=run.model, run_id=run.id, adapters=self.settings.adapters) as candidate,
+            placed(transaction, made, model=run.model, run_id=run.id, adapters=self.settings.adapters) as candidate,
         ):
             self.promotion.add_version(transaction, candidate)
             transaction.run("run_candidate", id=run.id, candidate=candidate.version)
@@ -192,6 +223,7 @@ class Cycle:
         result = self.with_engine((candidate, champion), lambda client: evaluate(
             self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
             champion=champion, candidate=candidate, run_id=run.id, judge=self._judge(settings), progress=tell,
+            context_tokens=self.settings.engine.max_model_len,
         ))  # fmt: skip
         self.store.run("run_detail", id=run.id, detail=json.dumps({"base_prompt": result.base_prompt}))
         return result
@@ -199,7 +231,9 @@ class Cycle:
     def _judge(self, settings: ModelSettings) -> Judge | None:
         key = self.settings.keys.judge
         asked = settings.evaluation.judge
-        return Judge(asked, key.get_secret_value() if key else None) if asked else None
+        if asked is None:
+            return None
+        return Judge(asked, key.get_secret_value() if key else None, store=self.store, clock=self.clock)
 
     def with_engine(self, versions: Sequence[Version], work: Callable[[VllmClient], Found]) -> Found:
         """Work that keeps what it has when an engine goes away, and goes on once that is back."""
@@ -256,21 +290,20 @@ class Cycle:
         else:
             self.steps.passed_offline(run.model, candidate.version, champion.version, why)
 
-    def _lineage(self, snapshot: Snapshot, candidate: Version, job: Job) -> dict[str, Any]:
-        training = {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
+    def _lineage(self, snapshot: Snapshot, candidate: Version) -> dict[str, Any]:
         return {
             "base_model": self.base.name,
             "base_sha256": weights_sha256(self.base.path),
-            "adapter_sha256": candidate.sha256,
-            # Every candidate is trained anew from the base model on the whole snapshot.
+            f"{candidate.kind}_sha256": candidate.sha256,
+            # Every candidate is made anew from the base model and the whole snapshot.
             "parent": f"{candidate.model}@0",
+            "config_sha256": settings_sha256(self.settings.models[candidate.model]),
             "snapshot": snapshot.hash,
             "rows": snapshot.report.rows,
             "users": snapshot.report.users,
             "signals": snapshot.report.signals,
             "by_signal": snapshot.report.by_signal,
             "left_out": snapshot.report.left_out,
-            "training": training,
         }
 
     def progress(self, run: Run, phase: str) -> Callable[[int, int], None]:
@@ -300,3 +333,15 @@ class Cycle:
 
     def _end(self, run: Run, state: str, verdict: Verdict, why: Why, candidate: int | None = None) -> None:
         self.promotion.note(run.model, candidate, verdict, why, self._closing(run, state, why.reason))
+
+
+def _told(job: Job) -> dict[str, Any]:
+    """What of a training the ledger keeps."""
+    return {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
+
+
+def _shows(retrieval: Retrieval) -> dict[str, Any]:
+    """What of a retrieval the ledger keeps: how much it shows, and none of the texts."""
+    kinds = Counter(entry.shape for entry in retrieval.entries)
+    return {"k": retrieval.k, "budget_tokens": retrieval.budget_tokens, "context_tokens": retrieval.context_tokens,
+            "entries": dict(kinds)}  # fmt: skip

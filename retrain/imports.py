@@ -17,7 +17,7 @@ from core.records import Version
 from core.settings import Settings
 from core.store import Store
 from eval.promotion import Promotion, Why
-from retrain.artifact import placed
+from retrain.artifact import of_adapter, placed
 from serve.adapters import Adapter, preflight
 from serve.archives import unpack
 
@@ -68,7 +68,8 @@ class Importer:
             if known:
                 return Imported(self.promotion.version(model, known["version"]), False, checked.modules,
                                 checked.warnings)  # fmt: skip
-            with placed(transaction, checked, model=model, run_id=None, adapters=self.settings.adapters) as version:
+            with placed(transaction, of_adapter(checked), model=model, run_id=None,
+                        adapters=self.settings.adapters) as version:  # fmt: skip
                 why = Why(self._reason(version, checked), "import", actor, comment, lineage=self._lineage(checked))
                 self.promotion.take_in(transaction, version, why)
         return Imported(version, True, checked.modules, checked.warnings)

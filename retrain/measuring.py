@@ -15,6 +15,7 @@ from core.clock import new_id
 from core.errors import InputError, LoraLoopError
 from core.records import Version
 from core.settings import ModelSettings
+from eval.arms import of_version
 from eval.evaluation import asker, keep_suite, suite_evidence, suites_of
 from eval.plain import plain_suite
 from eval.probing import probe
@@ -80,11 +81,15 @@ def measure(cycle: Cycle, wanted: Wanted) -> None:
 def _ask(cycle: Cycle, wanted: Wanted, champion: Version, client: VllmClient) -> dict[str, Any]:
     model, settings = wanted.run.model, cycle.settings.models[wanted.run.model]
     arms = {"base": cycle.base.name, "champion": champion.engine_name, "candidate": wanted.version.engine_name}
+    rewrites = {
+        name: of_version(name, version, settings.evaluation.max_tokens).rewrite
+        for name, version in (("champion", champion), ("candidate", wanted.version))
+    }
     versions = {"base": 0, "champion": champion.version, "candidate": wanted.version.version}
     asked, found = asker(client, cycle.store, cycle.base, settings), {}
     for suite in wanted.suites:
         tell = cycle.progress(wanted.run, f"suite {suite.name}")
-        evidence = suite_evidence(probe(asked, cycle.base.name, arms, suite, tell), settings)
+        evidence = suite_evidence(probe(asked, cycle.base.name, arms, suite, tell, rewrites), settings)
         keep_suite(cycle.store, wanted.run.id, model, suite.name, evidence, versions)
         found[suite.name] = {"kpi": suite.kpi, "versions": versions} | plain_suite(evidence)
     return found

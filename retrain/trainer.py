@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import TrainingFailed
-from core.settings import KEY_VARIABLES
+from core.settings import SECRET_VARIABLES
 from retrain.job import ADAPTER, Job, Step
 
 LOG = "trainer.log"
@@ -32,7 +32,7 @@ class Trainer:
         """Blocks until the adapter is there and returns its folder. Raises TrainingFailed with the reason."""
         file = job.write()
         log = file.with_name(LOG)
-        kept = {name for name in os.environ if not name.endswith("_KEY")} - set(KEY_VARIABLES.values())
+        kept = {name for name in os.environ if not name.endswith("_KEY")} - SECRET_VARIABLES
         environment = {name: os.environ[name] for name in kept} | YIELDING
         with (
             log.open("w", encoding="utf-8") as output,

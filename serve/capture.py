@@ -94,6 +94,8 @@ class StreamTee:
         self.finish_reason: str | None = None
         self.usage: dict[str, Any] = {}
         self.failed = False
+        # Of all choices; engines send about a token in each.
+        self.pieces = 0
         self._room = limit
 
     def completion(self) -> dict[str, Any] | None:
@@ -111,6 +113,7 @@ class StreamTee:
         self.usage = data.get("usage") or self.usage
         self.failed = self.failed or "error" in data
         choices = data.get("choices") or []
+        self.pieces += len(choices)
         for choice in choices:
             if choice.get("index", 0) == 0:
                 piece = (choice.get("delta") or {}).get("content") or choice.get("text") or ""

@@ -24,6 +24,7 @@ from serve.capture import Recorder, StreamTee, answer_of
 from serve.exchange import Exchange, open_exchange
 from serve.http1 import Broken
 from serve.metrics import Metrics
+from serve.retrieval import shown
 from serve.tables import TableKeeper
 from serve.upstream import Call, Upstream
 
@@ -88,6 +89,9 @@ class Completions:
                 content = await read_body(scope, receive, self.max_body_bytes)
                 exchange = open_exchange(content, ENDPOINTS[scope["path"]], self.tables.table, admission, started)
                 exchange.told = _told(admission, exchange)
+                if exchange.choice.target.retrieval is not None:
+                    retriever = self.tables.library.retriever(exchange.choice.target.retrieval)
+                    exchange.shown = shown(retriever, exchange.endpoint, exchange.body)
                 await self._until_gone(exchange, receive, send)
             finally:
                 admission.release(exchange.tokens if exchange else 0)
@@ -116,6 +120,8 @@ class Completions:
             raise ClientDisconnect from None
         finally:
             in_flight[flight] -= 1
+            if not in_flight[flight]:
+                del in_flight[flight]  # or it would grow with every version that ever served
             watch.end()
 
     def _post(self, exchange: Exchange) -> Call:
@@ -183,6 +189,7 @@ class Completions:
                 self._record_stream(exchange, status, tee)
 
     def _record_stream(self, exchange: Exchange, status: int, tee: StreamTee) -> bool:
+        exchange.pieces = tee.pieces
         self._record(exchange, status=status, answer="".join(tee.text), finish=tee.finish_reason, usage=tee.usage,
                      completion=tee.completion() if status == 200 else None)  # fmt: skip
         return True
@@ -190,7 +197,7 @@ class Completions:
     def _record(self, exchange: Exchange, *, status: int, answer: str | None = None, finish: str | None = None,
                 usage: dict[str, Any] | None = None, completion: dict[str, Any] | None = None) -> None:  # fmt: skip
         usage = usage or {}
-        exchange.tokens = usage.get("total_tokens") or 0
+        exchange.tokens = usage.get("total_tokens") or (exchange.guessed if status == CLIENT_GONE else 0)
         interaction = exchange.interaction(self.clock, status=status, answer=answer, finish=finish, usage=usage)
         self.recorder.record(interaction, exchange.stored(interaction, completion) if completion else None)
         self.metrics.observe(interaction)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import EngineFailed
-from core.settings import KEY_VARIABLES, EngineSettings, split_listen
+from core.settings import SECRET_VARIABLES, EngineSettings, split_listen
 from serve.vllm import VllmClient
 
 POLL_SECONDS = 0.5
@@ -44,7 +44,7 @@ def command(settings: EngineSettings, base: Path, base_name: str) -> list[str]:
 def environment(settings: EngineSettings) -> dict[str, str]:
     """The engine's environment: offline, adapters loadable at run time, all cores its own."""
     cores = sorted(os.sched_getaffinity(0))
-    own = {name: value for name, value in os.environ.items() if name not in KEY_VARIABLES.values()}
+    own = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
     return own | {
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
         "VLLM_CPU_KVCACHE_SPACE": str(settings.kv_cache_gib),

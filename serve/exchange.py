@@ -26,13 +26,17 @@ STRIPPED = frozenset((
     "priority", "cache_salt", "request_id", "kv_transfer_params", "ec_transfer_params", "vllm_xargs", "chat_template",
 ))  # fmt: skip
 
+# Of text in JSON, roughly; only for what is charged when the true count never came.
+BYTES_A_TOKEN = 4
+
 
 @dataclass(slots=True)
 class Exchange:
     """One request on its way: what was asked, who answers, and since when (seconds of `perf_counter`).
 
-    `tokens` are those of prompt and answer together, once they are known; `told` the headers of its answer;
-    `owner` is the key that wants the completion stored.
+    `tokens` are those of prompt and answer together, once they are known, and `pieces` how many of a stream went
+    by; `size` is the request's in bytes; `told` the headers of its answer; `owner` is the key that wants the
+    completion stored; `shown` what an engine gets in place of the app's own prompt.
     """
 
     id: str
@@ -45,7 +49,15 @@ class Exchange:
     owner: str | None = None
     first_byte: float | None = None
     tokens: int = 0
+    size: int = 0
+    pieces: int = 0
     told: list[tuple[bytes, bytes]] = field(default_factory=list)
+    shown: dict[str, Any] | None = None
+
+    @property
+    def guessed(self) -> int:
+        """Tokens of an answer whose end nobody waited for: engines count them in its last event."""
+        return self.size // BYTES_A_TOKEN + self.pieces
 
     @property
     def streamed(self) -> bool:
@@ -65,6 +77,8 @@ class Exchange:
     def upstream_body(self) -> bytes:
         """The body for the engine: the version's own name, without what a client may not say."""
         body = {name: value for name, value in self.body.items() if name not in STRIPPED}
+        if self.shown:
+            body |= self.shown
         body["model"] = self.choice.target.engine_name
         if isinstance(kwargs := body.get("chat_template_kwargs"), dict):
             body["chat_template_kwargs"] = {name: v for name, v in kwargs.items() if name != "chat_template"}
@@ -127,7 +141,7 @@ def open_exchange(content: bytes, endpoint: Endpoint, table: RoutingTable, admis
         checked_metadata(body.get("metadata"))
         owner = admission.key_id
     return Exchange(PREFIX[endpoint] + secrets.token_hex(16), endpoint, body, choice, user, conversation, started,
-                    owner)  # fmt: skip
+                    owner, size=len(content))  # fmt: skip
 
 
 def _parse(content: bytes) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from core.records import Version
 
 Fault = Literal["", "down", "error", "hang", "break"]
 VOCABULARY = 50_000
+CONTEXT = 2048
 DONE = b"data: [DONE]\n\n"
 
 
@@ -38,16 +39,23 @@ def echo(model: str, prompt: str) -> str:
     return f"{model} heard {prompt}"
 
 
+def indifferent(model: str, word: str) -> float:
+    """The default log-probability of a word in an answer: the same for every model."""
+    return -1.0
+
+
 @dataclass
 class FakeEngine:
     """One engine: what it has loaded, what it was asked, and what goes wrong.
 
-    Adapters named in `inert` score like the base model; `gap_s` is the time between events of a stream; `traces` are
+    `likes` is the log-probability that a model gives to a word of an answer that is not its own. Adapters named in
+    `inert` score like the base model; `gap_s` is the time between events of a stream; `traces` are
     the `traceparent` headers that came; `busy` what its metrics say of requests under way.
     """
 
     base_name: str = "base"
     answer: Callable[[str, str], str] = echo
+    likes: Callable[[str, str], float] = indifferent
     fault: Fault = ""
     inert: set[str] = field(default_factory=set)
     gap_s: float = 0.0
@@ -55,6 +63,7 @@ class FakeEngine:
     adapters: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     traces: list[str | None] = field(default_factory=list)
+    words: dict[int, str] = field(default_factory=dict)
 
     def reply(self, path: str, body: dict[str, Any], request_id: str) -> tuple[int, bytes | list[bytes]]:
         """(status, the body or the events of a stream) for a request."""
@@ -75,8 +84,9 @@ class FakeEngine:
             case "/v1/load_lora_adapter" | "/v1/unload_lora_adapter":
                 found = self._change(path, body)
             case "/tokenize":
-                tokens = [zlib.crc32(word.encode()) % VOCABULARY for word in body["prompt"].split()]
-                found = _plain({"tokens": tokens, "count": len(tokens)})
+                said = body["prompt"] if "prompt" in body else " ".join(m["content"] for m in body["messages"])
+                tokens = self._tokens(said)
+                found = _plain({"tokens": tokens, "count": len(tokens), "max_model_len": CONTEXT})
             case "/v1/chat/completions" | "/v1/completions":
                 found = self._complete(path == "/v1/chat/completions", body, request_id)
         return found
@@ -96,6 +106,8 @@ class FakeEngine:
         if model != self.base_name and model not in self.adapters:
             return _refuse(404, f"The model `{model}` does not exist.")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        if "prompt_logprobs" in body:
+            return self._follow(model, prompt)
         words = self.answer(model, str(prompt)).split(" ")
         usage = {"prompt_tokens": len(str(prompt).split()), "completion_tokens": len(words)}
         usage["total_tokens"] = sum(usage.values())
@@ -107,10 +119,23 @@ class FakeEngine:
         text = " ".join(words)
         shape = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         choice = {"index": 0, "finish_reason": "stop", **shape}
+        if body.get("return_token_ids"):
+            choice["token_ids"] = self._tokens(text)
         if body.get("logprobs") and "logprob_token_ids" in body:
             asked = [self._logprob(model, str(prompt), token) for token in body["logprob_token_ids"]]
             choice["logprobs"] = {"content": [{"top_logprobs": asked}]}
         return _plain(head | {"choices": [choice], "usage": usage})
+
+    def _tokens(self, text: str) -> list[int]:
+        words = {zlib.crc32(word.encode()) % VOCABULARY: word for word in text.split()}
+        self.words |= words
+        return [zlib.crc32(word.encode()) % VOCABULARY for word in text.split()]
+
+    def _follow(self, model: str, tokens: list[int]) -> tuple[int, bytes]:
+        """The scores of a prompt given as tokens; the first has none."""
+        scores = [{str(token): {"logprob": self.likes(model, self.words[token])}} for token in tokens[1:]]
+        choice = {"index": 0, "text": "", "finish_reason": "length", "prompt_logprobs": [None, *scores]}
+        return _plain({"model": model, "choices": [choice], "usage": {"prompt_tokens": len(tokens)}})
 
     def _logprob(self, model: str, prompt: str, token: int) -> dict[str, Any]:
         who = self.base_name if model in self.inert else model

@@ -76,7 +76,7 @@ class Reconciler:
         What is wanted is asked for once nobody holds a version any more, so that it is never out of date.
         """
         with self._lock:
-            adapters = {v.engine_name: v for v in wanted() if v.path}
+            adapters = {v.engine_name: v for v in wanted() if v.is_adapter}
             return [self._one(client, adapters, may_unload) for client in self.clients]
 
     @contextmanager
@@ -98,7 +98,7 @@ class Reconciler:
             yield
 
     def _hold(self, client: VllmClient, version: Version) -> None:
-        if version.path and version.engine_name not in client.models():
+        if version.is_adapter and version.engine_name not in client.models():
             self.load(client, version)
             self._holdings[client.url] = frozenset(client.models())
 

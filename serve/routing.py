@@ -16,10 +16,11 @@ from core.records import Arm
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A version as engines know it."""
+    """A version as engines know it; `retrieval` is the hash of what is put before a question, where that is one."""
 
     version: int
     engine_name: str
+    retrieval: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class RoutingTable:
 
     def to_json(self) -> str:
         """The table as JSON with sorted keys."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(asdict(self, dict_factory=_plain), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "RoutingTable":
@@ -90,6 +91,15 @@ class RoutingTable:
             for name, route in self.models.items()
             for target in (route.champion, route.canary, *route.loaded)
             if target is not None
+        }
+
+    def retrievals(self) -> set[str]:
+        """Every retrieval that a request may need, by its hash."""
+        return {
+            target.retrieval
+            for route in self.models.values()
+            for target in (route.champion, route.canary, route.held, *route.loaded)
+            if target is not None and target.retrieval is not None
         }
 
     def choose(self, model: str, sticky_key: str | None) -> Choice:
@@ -143,6 +153,11 @@ def sticky_key(body: dict[str, Any]) -> tuple[str | None, str | None, str | None
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A record as JSON. A gateway of a release before retrievals reads a table that names none."""
+    return {name: value for name, value in pairs if name != "retrieval" or value is not None}
 
 
 def _route(entry: dict[str, Any]) -> ModelRoute:

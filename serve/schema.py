@@ -205,7 +205,7 @@ def _feedback(most: int) -> Schema:
 
 
 def _revocation() -> Schema:
-    shape = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[\x21-\x7e]+$"}
+    shape = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[\x21-\x7e]+$"}
     return {
         "summary": "Take feedback back",
         "parameters": [{"name": "feedback_id", "in": "path", "required": True, "schema": shape}],

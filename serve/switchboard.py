@@ -21,6 +21,8 @@ TICK_SECONDS = 0.02
 FORGOTTEN_SECONDS = 60.0
 # A gateway that has a table from before these counts as one that has none.
 REMEMBERED_TABLES = 256
+# A gateway names what is in flight, at most an entry a request: some hundred bytes, of thousands of requests.
+MAX_POLL_BYTES = 4 * 1024 * 1024
 
 
 class Poll(BaseModel):
@@ -30,15 +32,22 @@ class Poll(BaseModel):
     have: str
     in_flight: list[tuple[str, int, int]] = []
     wait_s: float = 0
+    unshipped: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a gateway last said: its table, and requests in flight by (model, version)."""
+    """What a gateway last said: its table, and requests in flight by (model, version).
+
+    `unshipped` are bytes of its spool that control has not taken in, `dropped` interactions that it could not keep.
+    """
 
     etag: str
     in_flight: dict[tuple[str, int], int]
     at: float
+    unshipped: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,7 @@ class Switchboard:
         """Takes down what a gateway said."""
         in_flight = {(model, version): n for model, version, n in poll.in_flight}
         with self._lock:
-            self._reports[poll.gateway] = Report(poll.have, in_flight, time.monotonic())
+            self._reports[poll.gateway] = Report(poll.have, in_flight, time.monotonic(), poll.unshipped, poll.dropped)
 
     def gateways(self) -> dict[str, Report]:
         """The gateways heard of lately."""
@@ -133,7 +142,7 @@ def create_router(board: Switchboard) -> APIRouter:
     router = APIRouter()
 
     @router.post("/internal/routes")
-    async def routes(poll: Annotated[Poll, Depends(json_body(Poll))]) -> Response:
+    async def routes(poll: Annotated[Poll, Depends(json_body(Poll, MAX_POLL_BYTES))]) -> Response:
         board.report(poll)
         deadline = time.monotonic() + min(poll.wait_s, 30)
         while True:

@@ -1,7 +1,7 @@
 """The gateway's copy of the routing table, kept fresh by a long poll and kept on disk.
 
 It owns what is in flight on which version, because only the gateway knows; a dead control changes nothing
-for it: the last table goes on.
+for it: the last table goes on. No table is gone by before the retrievals that it names are at hand.
 """
 
 import asyncio
@@ -9,12 +9,14 @@ import logging
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
 
 from core.errors import NotReady
 from core.keys import Grant
+from serve.library import Library
 from serve.routing import RoutingTable
 
 log = logging.getLogger(__name__)
@@ -24,14 +26,19 @@ RETRY_SECONDS = 1.0
 
 
 class TableKeeper:
-    """Holds the table that serves now."""
+    """Holds the table that serves now; with each poll it tells control what `spool` says of the gateway's own."""
 
-    def __init__(self, *, session: aiohttp.ClientSession, control_url: str, name: str, key: str, cache: Path) -> None:
+    def __init__(self, *, session: aiohttp.ClientSession, control_url: str, name: str, key: str, cache: Path,
+                 spool: Callable[[], dict[str, int]] = dict) -> None:  # fmt: skip
         self._session = session
         self._url = f"{control_url}/internal/routes"
         self._name = name
         self._headers = {"Authorization": f"Bearer {key}"}
         self._cache = cache
+        self.library = Library(session=session, control_url=control_url, headers=self._headers,
+                               folder=cache.parent / "retrievals")  # fmt: skip
+        self._lacking = ""
+        self._spool = spool
         self._table: RoutingTable | None = None
         self.in_flight: Counter[tuple[str, int]] = Counter()
         self.control_answers = False
@@ -58,8 +65,10 @@ class TableKeeper:
         if not self._cache.is_file():
             return
         try:
-            self._table = RoutingTable.from_json(self._cache.read_text(encoding="utf-8"))
-        except (ValueError, KeyError, TypeError) as error:
+            table = RoutingTable.from_json(self._cache.read_text(encoding="utf-8"))
+            self.library.load(table.retrievals())
+            self._table = table
+        except (ValueError, KeyError, TypeError, NotReady) as error:
             log.warning("the table on disk cannot be read (%s); waiting for control's", error)
 
     async def follow(self) -> None:
@@ -68,7 +77,13 @@ class TableKeeper:
             try:
                 await self._poll()
                 self.control_answers = True
-            except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+            except NotReady as error:
+                self.control_answers = True
+                if str(error) != self._lacking:
+                    log.error("control's newest table cannot be used yet: %s Serving goes on with the last one.", error)
+                self._lacking = str(error)
+                await asyncio.sleep(RETRY_SECONDS)
+            except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
                 if self.control_answers:
                     log.warning("control does not answer (%s); serving goes on with the last table", error)
                 self.control_answers = False
@@ -80,6 +95,7 @@ class TableKeeper:
             "have": self._table.etag if self._table and self.control_answers else "",
             "in_flight": [[model, version, n] for (model, version), n in self.in_flight.items()],
             "wait_s": POLL_SECONDS,
+            **self._spool(),
         }
         timeout = aiohttp.ClientTimeout(total=POLL_SECONDS + 10)
         async with self._session.post(self._url, json=report, headers=self._headers, timeout=timeout) as response:
@@ -87,7 +103,11 @@ class TableKeeper:
                 return
             response.raise_for_status()
             text = await response.text()
-        self._apply(RoutingTable.from_json(text))
+        table = RoutingTable.from_json(text)
+        await self.library.prepare(table.retrievals())
+        self._lacking = ""
+        self._apply(table)
+        self.library.keep_only(table.retrievals())
 
     def _apply(self, table: RoutingTable) -> None:
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A client of one vLLM server: adapters, readiness, the scores of tokens, and answers in words.
+"""A client of one vLLM server: adapters, readiness, the scores of tokens and answers, and answers in words.
 
 It owns vLLM's paths and field names; it must not know models, versions or why something is asked.
 """
@@ -17,8 +17,11 @@ from core.prompts import Chat, Prompt, Text
 # can return the log-probabilities of chosen tokens.
 RAW_TEMPLATE = "{{ messages[0]['content'] }}"
 EVALUATION_PRIORITY = 10
+# The model's own distribution, whatever its folder recommends to draw from.
+WHOLE = {"temperature": 1, "top_p": 1, "top_k": 0, "min_p": 0, "repetition_penalty": 1}
 # What vLLM gives for a token that it has no score of; no real log-probability comes near it.
 UNSCORED = -1000.0
+UNSUPPORTED = "This version of vLLM is not supported; install the one in requirements.lock."
 IN_FLIGHT = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
 
@@ -37,11 +40,15 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An answer in words: the text, its length in tokens, and what the prompt cost."""
+    """An answer in words: the text, its length in tokens, and what the prompt cost.
+
+    `ids` are the answer's tokens, its end with them, where they were asked for.
+    """
 
     text: str
     tokens: int
     prompt_tokens: int
+    ids: tuple[int, ...] = ()
 
 
 class VllmClient:
@@ -90,11 +97,12 @@ class VllmClient:
         """The id of the first token of a text that stands where an answer begins."""
         return self.tokens(model, text)[0]
 
-    def score(self, model: str, prompt: Prompt, token_ids: Sequence[int], begun: str = "") -> Scores:
+    def score(self, model: str, prompt: Prompt, token_ids: Sequence[int], begun: str = "", *,
+              salt: str | None = None) -> Scores:  # fmt: skip
         """One greedy token, with the log-probabilities that each given token had in its place.
 
-        `begun` is how the answer begins that the token goes on with. A token that the engine has no score of
-        gets minus infinity.
+        `begun` is how the answer begins that the token goes on with; prompts of another `salt` lend no prefix. A
+        token that the engine has no score of gets minus infinity.
         """
         asked: dict[str, Any] = {
             "max_tokens": 1,
@@ -102,27 +110,61 @@ class VllmClient:
             "logprob_token_ids": list(token_ids),
             "return_tokens_as_token_ids": True,
         }
-        data = self._answer(model, prompt, begun, asked)
+        data = self._answer(model, prompt, begun, asked, salt)
         listed = data["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         found = {int(entry["token"].removeprefix("token_id:")): float(entry["logprob"]) for entry in listed}
         if not found.keys() & set(token_ids):
             raise EngineError(
                 f"The engine at {self.url} left out the scores of tokens {list(token_ids)}.",
-                hint="This version of vLLM is not supported; install the one in requirements.lock.",
+                hint=UNSUPPORTED,
             )
         values = (found.get(token, -math.inf) for token in token_ids)
         return Scores(tuple(v if v > UNSCORED else -math.inf for v in values), data["usage"]["prompt_tokens"])
 
-    def write(self, model: str, prompt: Prompt, *, max_tokens: int, stop: Sequence[str] = ()) -> Written:
+    def write(self, model: str, prompt: Prompt, *, max_tokens: int, stop: Sequence[str] = (),
+              salt: str | None = None) -> Written:  # fmt: skip
         """The greedy answer in words; it ends after any text of `stop`."""
         asked = {"max_tokens": max_tokens, "stop": list(stop), "include_stop_str_in_output": True}
-        data = self._answer(model, prompt, "", asked)
+        data = self._answer(model, prompt, "", asked, salt)
         usage = data["usage"]
         text = data["choices"][0]["message"]["content"] or ""
         return Written(text, usage["completion_tokens"], usage["prompt_tokens"])
 
-    def _answer(self, model: str, prompt: Prompt, begun: str, asked: dict[str, Any]) -> Any:
+    def sample(self, model: str, prompt: Prompt, *, max_tokens: int, seed: int) -> Written:
+        """An answer drawn from the whole of the model's distribution, with its tokens."""
+        asked = {"max_tokens": max_tokens, "seed": seed, "return_token_ids": True, **WHOLE}
+        data = self._answer(model, prompt, "", asked, None)
+        choice, usage = data["choices"][0], data["usage"]
+        if choice.get("token_ids") is None:
+            raise EngineError(f"The engine at {self.url} left out the tokens of its answer.", hint=UNSUPPORTED)
+        text = choice["message"]["content"] or ""
+        return Written(text, usage["completion_tokens"], usage["prompt_tokens"], tuple(choice["token_ids"]))
+
+    def follow(self, model: str, prompt: Prompt, answer: Sequence[int]) -> Scores:
+        """The log-probability of each token of a given answer, after the prompt and the tokens before it.
+
+        Of an answer that has no room behind its prompt, only the tokens that have.
+        """
+        asked = {"messages": prompt.as_openai()} if isinstance(prompt, Chat) else {"prompt": prompt.text}
+        spelled = self._json("POST", "/tokenize", {"model": model, **asked})
+        # vLLM writes a token behind whatever it scores.
+        room = max(0, spelled["max_model_len"] - len(spelled["tokens"]) - 1)
+        if not room:
+            return Scores((), len(spelled["tokens"]))
+        whole = [*spelled["tokens"], *answer[:room]]
+        body = {"model": model, "prompt": whole, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0,
+                "priority": EVALUATION_PRIORITY}  # fmt: skip
+        listed = self._json("POST", "/v1/completions", body)["choices"][0].get("prompt_logprobs") or []
+        if len(listed) != len(whole):
+            raise EngineError(f"The engine at {self.url} left out the scores of a prompt.", hint=UNSUPPORTED)
+        behind = list(zip(whole, listed, strict=True))[len(spelled["tokens"]) :]
+        values = (float(entry[str(token)]["logprob"]) for token, entry in behind)
+        return Scores(tuple(v if v > UNSCORED else -math.inf for v in values), len(spelled["tokens"]))
+
+    def _answer(self, model: str, prompt: Prompt, begun: str, asked: dict[str, Any], salt: str | None) -> Any:
         body = {"model": model, "temperature": 0, "priority": EVALUATION_PRIORITY, **asked}
+        if salt:
+            body["cache_salt"] = salt
         match prompt:
             case Chat():
                 body["messages"] = prompt.as_openai()

@@ -38,6 +38,15 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 },
                 "noise": common
                 | {"retrain": retrain | {"min_new_feedback": 300}, "promotion": gate | {"canary": None}},
+                "replies": {
+                    "task": "generate",
+                    "split": {"train": 0.4, "dev": 0.04},
+                    # One at a time, so that there is a middle in which it can be cut short.
+                    "evaluation": {"bootstrap": 2000, "latency_items": 2, "max_tokens": 4, "concurrency": 1},
+                    "retrain": retrain | {"min_new_feedback": 1_000_000},
+                    "promotion": {"limits": gate["limits"], "canary": None, "holdback": None,
+                                  "guardrails": [{"kpi": "kl_to_base", "max": 50}]},
+                },
                 "plain": common | {"retrain": retrain | {"min_new_feedback": 1_000_000}},
             },
         },

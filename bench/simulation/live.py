@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.simulation.people import Floats, People, vote_cap
-from core.settings import CanarySettings
-from eval.canary import ArmCounts, Plan, look, outcomes, signals
+from core.settings import CanarySettings, HoldbackSettings
+from eval import canary as canaries
+from eval import holdback as holdbacks
 from eval.judgement import Outcome
+from eval.live import ArmCounts, Plan
 
 Bools = npt.NDArray[np.bool_]
 FIRST, STEP, MOST = 100, 50, 20_000  # rated requests in each arm
@@ -109,7 +111,7 @@ def moments(users: Floats, requests: Floats, s: Floats, r: Floats, ss: Floats, r
         users, requests, mean_s, np.sqrt(np.maximum(ss - users * mean_s**2, 0) / least), mean_r,
         np.sqrt(np.maximum(rr - users * mean_r**2, 0) / least), hurt, (sr - users * mean_s * mean_r) / least,
     )  # fmt: skip
-    return ArmCounts(*found, np.full(len(users), cap))  # pyright: ignore[reportArgumentType] # the gate broadcasts
+    return ArmCounts(*found, np.full(len(users), cap), np.zeros(len(users)))  # pyright: ignore[reportArgumentType] # the gate broadcasts
 
 
 @dataclass(slots=True)
@@ -150,6 +152,14 @@ def watch(world: World, gates: Mapping[str, Gate], runs: int, looks: int = LOOKS
     return records
 
 
+class Ours(Gate, Protocol):
+    """A gate of the product's own code, over arrays and one by one."""
+
+    def alone(self, control: ArmCounts, canary: ArmCounts) -> Outcome:
+        """What it says of a single one."""
+        ...
+
+
 class OurGate:
     """The gate's own code: `eval.canary.signals` and `outcomes`, beneath `look`, for all runs at once."""
 
@@ -158,21 +168,43 @@ class OurGate:
 
     def __call__(self, seen: Seen) -> tuple[Bools, Bools]:
         """Promotes on pass, rolls back on fail; inconclusive ends the canary in neither way and is not told apart."""
-        found = outcomes(signals(seen.control, seen.canary, self.plan, self.settings), self.settings, minutes=0.0)
-        return found == Outcome.PASS, found == Outcome.FAIL
+        found = canaries.signals(seen.control, seen.canary, self.plan, self.settings)
+        said = canaries.outcomes(found, self.settings, minutes=0.0)
+        return said == Outcome.PASS, said == Outcome.FAIL
+
+    def alone(self, control: ArmCounts, canary: ArmCounts) -> Outcome:
+        """What `eval.canary.look` says."""
+        return canaries.look(control, canary, self.plan, self.settings, minutes=0.0).judgement.outcome
 
 
-def proved(people: People, plan: Plan, settings: CanarySettings, share: float, runs: int = 8, looks: int = 8) -> int:
-    """How many canaries `look` judged one by one as all of them together were judged; raises where they differ."""
-    world, gate, compared = Crowd(people, runs, np.random.default_rng(0), share), OurGate(plan, settings), 0
+class HoldbackGate:
+    """The holdback's own code, `eval.holdback.signals` and `outcomes`, beneath `look_back`, for all runs at once."""
+
+    def __init__(self, plan: Plan, settings: HoldbackSettings) -> None:
+        self.plan, self.settings = plan, settings
+
+    def __call__(self, seen: Seen) -> tuple[Bools, Bools]:
+        """Promotes nothing: what was promoted already is rolled back or stays."""
+        found = holdbacks.signals(seen.control, seen.canary, self.plan, self.settings)
+        back = holdbacks.outcomes(found, over=False) == Outcome.FAIL
+        return np.zeros_like(back), back
+
+    def alone(self, control: ArmCounts, canary: ArmCounts) -> Outcome:
+        """What `eval.holdback.look_back` says."""
+        return holdbacks.look_back(control, canary, self.plan, self.settings, over=False).judgement.outcome
+
+
+def proved(people: People, gate: Ours, share: float, runs: int = 8, looks: int = 8) -> int:
+    """How many were judged one by one as all of them together were judged; raises where they differ."""
+    world, compared = Crowd(people, runs, np.random.default_rng(0), share), 0
     for number in range(looks):
         seen = world.advance(number * LOOKS // looks)
         promoted, rolled_back = gate(seen)
         for run in range(runs):
-            control, canary = (one(arm, run) for arm in (seen.control, seen.canary))
-            said = look(control, canary, plan, settings, minutes=0.0).judgement.outcome
+            arms = one(seen.control, run), one(seen.canary, run)
+            said = gate.alone(*arms)
             if (said is Outcome.PASS, said is Outcome.FAIL) != (promoted[run], rolled_back[run]):
-                raise AssertionError(f"look says {said} of {control} and {canary}")
+                raise AssertionError(f"alone, {said} is said of {arms}")
             compared += 1
     return compared
 
@@ -180,7 +212,7 @@ def proved(people: People, plan: Plan, settings: CanarySettings, share: float, r
 def one(arms: ArmCounts, run: int) -> ArmCounts:
     """One canary's counts out of arrays, as plain numbers."""
     found = [float(getattr(arms, field.name)[run]) for field in fields(arms)]
-    counts = {"users", "requests", "harmed"}
+    counts = {"users", "requests", "harmed", "strayed"}
     named = zip(fields(arms), found, strict=True)
     plain: dict[str, Any] = {field.name: int(value) if field.name in counts else value for field, value in named}
     return ArmCounts(**plain)

@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.simulation.live import Bools, Seen, Votes, moments
 from bench.simulation.people import Floats
-from eval.canary import ArmCounts
+from eval.live import ArmCounts
 
 
 class Returning:

@@ -3,7 +3,7 @@ INSERT INTO canaries
 VALUES ($run_id, $model, $control, $candidate, $share, $started, NULL, $score_sd, $plan, $decision)
 
 -- name: canaries_open
-SELECT c.run_id, c.model, c.control, c.candidate, c.share, c.started, c.score_sd, c.decision, r.state
+SELECT c.run_id, c.model, c.control, c.candidate, c.share, c.started, c.score_sd, c.plan, c.decision, r.state
 FROM canaries c JOIN runs r ON r.id = c.run_id WHERE c.finished IS NULL ORDER BY c.started
 
 -- name: canary_close_of
@@ -19,12 +19,23 @@ INSERT INTO canary_looks VALUES ($run_id, $look, $time, $verdict, $reason, $body
 SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_id ORDER BY look
 
 -- name: canary_arms
--- By version: users, and over users the mean score, its deviation, the share of rated requests, users harmed.
+-- By version: users, and over users the mean score, its deviation, the share of rated requests, users harmed, and
+-- users who got an answer that is none of `labels`, if there are any. What `max_tokens` cut off strays where no label
+-- begins so; a request that failed, broke off or keeps no text says nothing. Text is compared as a vote's is when it
+-- becomes a row: without case, and without `blanks` around it.
 -- A request without thumbs counts 0: leaving it out would undo the randomisation. Nobody's votes weigh more than as
 -- if on `vote_cap` of the requests, twice the median of those who vote at all: it is the same for both arms, and less
 -- than half of the voters cannot move it. Votes may be dated by a clock that runs an hour slow.
-WITH asked AS (
-    SELECT id, version, coalesce(user_id, conversation_id) AS who, status FROM interactions
+WITH valid AS (
+    SELECT list_transform($labels::VARCHAR[], lambda label: lower(trim(label, $blanks))) AS labels
+), asked AS (
+    SELECT id, version, coalesce(user_id, conversation_id) AS who, status,
+        len(labels) > 0 AND status = 200 AND answer IS NOT NULL AND CASE finish_reason
+            WHEN 'stop' THEN NOT list_contains(labels, lower(trim(answer, $blanks)))
+            WHEN 'length' THEN NOT list_bool_or(
+                list_transform(labels, lambda label: starts_with(label, lower(trim(answer, $blanks)))))
+            ELSE false END AS strays
+    FROM interactions, valid
     WHERE model = $model AND version IN ($control, $candidate) AND time >= $since AND bucket IS NOT NULL
 ), thumbs AS (
     SELECT interaction_id, CASE WHEN arg_max(value, time)::VARCHAR = 'true' THEN 1 ELSE -1 END AS score
@@ -39,7 +50,7 @@ WITH asked AS (
     SELECT version, who, count(*) AS requests,
         coalesce(sum(t.score), 0) / count(*) AS score,
         count(t.score) / count(*) AS rate,
-        bool_or(status >= 500 OR f.interaction_id IS NOT NULL) AS harmed
+        bool_or(status >= 500 OR f.interaction_id IS NOT NULL) AS harmed, bool_or(strays) AS strayed
     FROM asked i
     LEFT JOIN thumbs t ON t.interaction_id = i.id
     LEFT JOIN flags f ON f.interaction_id = i.id
@@ -47,26 +58,31 @@ WITH asked AS (
 ), cap AS (
     SELECT coalesce(least(1.0, 2 * median(rate) FILTER (WHERE rate > 0)), 1.0)::DOUBLE AS vote_cap FROM users
 ), weighed AS (
-    SELECT version, requests, harmed, vote_cap,
+    SELECT version, requests, harmed, strayed, vote_cap,
         score * vote_cap / greatest(rate, vote_cap) AS score, least(rate, vote_cap) AS rate
     FROM users, cap
 )
 SELECT version, count(*) AS users, sum(requests)::BIGINT AS requests, avg(score) AS score_mean,
     stddev_samp(score) AS score_sd, avg(rate) AS rate_mean, stddev_samp(rate) AS rate_sd,
-    count(*) FILTER (WHERE harmed) AS harmed, covar_samp(score, rate) AS covariance, any_value(vote_cap) AS vote_cap
+    count(*) FILTER (WHERE harmed) AS harmed, covar_samp(score, rate) AS covariance, any_value(vote_cap) AS vote_cap,
+    count(*) FILTER (WHERE strayed) AS strayed
 FROM weighed GROUP BY version
 
 -- name: score_history
+-- What is known of a model's users before a live test, over users: their scores and the share that they rate.
 WITH thumbs AS (
     SELECT interaction_id, CASE WHEN arg_max(value, time)::VARCHAR = 'true' THEN 1 ELSE -1 END AS score
     FROM feedback WHERE type = 'thumbs' AND revoked_at IS NULL AND interaction_id IS NOT NULL GROUP BY interaction_id
 ), users AS (
-    SELECT coalesce(i.user_id, i.conversation_id) AS who, avg(coalesce(t.score, 0)) AS score
+    SELECT coalesce(i.user_id, i.conversation_id) AS who, avg(coalesce(t.score, 0)) AS score,
+        count(t.score) / count(*) AS rate
     FROM interactions i LEFT JOIN thumbs t ON t.interaction_id = i.id
     WHERE i.model = $model AND i.time < $before AND i.time >= $before - INTERVAL 30 DAY AND i.bucket IS NOT NULL
     GROUP BY ALL
 )
-SELECT count(*) AS users, stddev_samp(score) AS sd FROM users
+SELECT count(*) FILTER (WHERE rate > 0) AS voters, stddev_samp(score) AS score_sd, avg(rate) AS rate_mean,
+    stddev_samp(rate) AS rate_sd, covar_samp(score, rate) AS covariance
+FROM users
 
 -- name: traffic_history
 -- What a canary could count on: users a day and, over users, their requests and what they rate, in the last week.
@@ -136,6 +152,11 @@ INSERT INTO run_metrics VALUES ($run_id, $time, $phase, $done, $total, $metrics)
 
 -- name: run_metrics_of
 SELECT time, phase, done, total, metrics FROM run_metrics WHERE run_id = $run_id ORDER BY time
+
+-- name: runs_progress
+-- The last step of each of these runs.
+SELECT run_id, phase, done, total FROM run_metrics WHERE run_id IN (SELECT unnest($runs::VARCHAR[]))
+QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY time DESC) = 1
 
 -- name: feedback_since
 -- Feedback that came since the last run of the model looked.

@@ -32,3 +32,8 @@ SELECT suite, arm, version, kpi, CASE WHEN isfinite(value) THEN value END AS val
     CASE WHEN isfinite(low) THEN low END AS low, CASE WHEN isfinite(high) THEN high END AS high, n, users
 FROM evaluations WHERE run_id = $run_id
 ORDER BY suite, kpi, arm
+
+-- name: regression_add
+-- An evaluation that was cut short finds the same ones again.
+INSERT OR REPLACE INTO regressions
+VALUES ($run_id, $place, $interaction_id, $kpi, $wanted, $champion, $candidate, $loss)

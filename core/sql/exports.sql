@@ -1,8 +1,8 @@
 -- name: export_feedback
 SELECT f.id, f.time, f.interaction_id, f.conversation_id, f.type, f.value, f.comment, f.user_id AS "user", f.metadata,
-    f.revoked_at
+    f.revoked_at, f.key_id
 FROM feedback f LEFT JOIN interactions i ON i.id = f.interaction_id
-WHERE $model IS NULL OR i.model = $model ORDER BY f.time, f.id
+WHERE ($model IS NULL OR i.model = $model) AND ($key IS NULL OR f.key_id = $key) ORDER BY f.time, f.id
 
 -- name: export_interactions
 -- In no order: they are many, and to sort them would cost the memory that control needs.

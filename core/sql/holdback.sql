@@ -1,9 +1,9 @@
 -- name: holdback_add
-INSERT INTO holdbacks (run_id, model, promoted, held, share, score_sd, started, until)
-VALUES ($run_id, $model, $promoted, $held, $share, $score_sd, $started, $until)
+INSERT INTO holdbacks (run_id, model, promoted, held, share, score_sd, started, until, plan)
+VALUES ($run_id, $model, $promoted, $held, $share, $score_sd, $started, $until, $plan)
 
 -- name: holdbacks_open
-SELECT run_id, model, promoted, held, share, score_sd, started, until FROM holdbacks WHERE finished IS NULL
+SELECT run_id, model, promoted, held, share, score_sd, started, until, plan FROM holdbacks WHERE finished IS NULL
 ORDER BY started
 
 -- name: holdback_of

@@ -26,15 +26,16 @@ ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = erro
 -- the rows that were new.
 INSERT INTO feedback
 SELECT said.id, said.time, said.interaction_id, said.conversation_id, said.type, said.value, said.comment, said.who,
-    said.metadata, NULL, about.model, about.version
+    said.metadata, NULL, about.model, about.version, said.key_id, about.arm
 FROM (SELECT
     unnest($id::VARCHAR[]) AS id, unnest($time::TIMESTAMP[]) AS time, unnest($interaction_id::VARCHAR[]) AS interaction_id,
     unnest($conversation_id::VARCHAR[]) AS conversation_id, unnest($type::VARCHAR[]) AS type,
     unnest($value::VARCHAR[]) AS value, unnest($comment::VARCHAR[]) AS comment, unnest($user::VARCHAR[]) AS who,
-    unnest($metadata::VARCHAR[]) AS metadata, unnest(range(len($id::VARCHAR[]))) AS place
+    unnest($metadata::VARCHAR[]) AS metadata, unnest($key_id::VARCHAR[]) AS key_id,
+    unnest(range(len($id::VARCHAR[]))) AS place
 ) said
 LEFT JOIN (
-    SELECT id, model, version FROM interactions WHERE id IN (SELECT unnest($interaction_id::VARCHAR[]))
+    SELECT id, model, version, arm FROM interactions WHERE id IN (SELECT unnest($interaction_id::VARCHAR[]))
 ) about ON about.id = said.interaction_id
 ORDER BY said.place
 ON CONFLICT DO NOTHING RETURNING id, interaction_id, model
@@ -48,8 +49,9 @@ SELECT feedback_id AS id, interaction_id FROM feedback_waiting
 WHERE interaction_id IN (SELECT unnest($ids::VARCHAR[]))
 
 -- name: feedback_met
-UPDATE feedback SET model = met.model, version = met.version FROM (SELECT
-    unnest($id::VARCHAR[]) AS id, unnest($model::VARCHAR[]) AS model, unnest($version::INTEGER[]) AS version
+UPDATE feedback SET model = met.model, version = met.version, arm = met.arm FROM (SELECT
+    unnest($id::VARCHAR[]) AS id, unnest($model::VARCHAR[]) AS model, unnest($version::INTEGER[]) AS version,
+    unnest($arm::VARCHAR[]) AS arm
 ) met WHERE feedback.id = met.id
 
 -- name: feedback_waits_no_more
@@ -57,14 +59,15 @@ DELETE FROM feedback_waiting WHERE feedback_id IN (SELECT unnest($id::VARCHAR[])
 
 -- name: revocation_add
 INSERT INTO revocations
-SELECT * FROM (SELECT unnest($feedback_id::VARCHAR[]), unnest($time::TIMESTAMP[])) ON CONFLICT DO NOTHING
+SELECT * FROM (SELECT unnest($feedback_id::VARCHAR[]), unnest($key_id::VARCHAR[]), unnest($time::TIMESTAMP[]))
+ON CONFLICT DO NOTHING
 
 -- name: revocations_of
-SELECT feedback_id AS id FROM revocations WHERE feedback_id IN (SELECT unnest($ids::VARCHAR[]))
+SELECT DISTINCT feedback_id AS id FROM revocations WHERE feedback_id IN (SELECT unnest($ids::VARCHAR[]))
 
 -- name: feedback_apply_revocations
 UPDATE feedback SET revoked_at = r.time FROM revocations r
-WHERE feedback.id = r.feedback_id AND feedback.revoked_at IS NULL
+WHERE feedback.id = r.feedback_id AND (r.key_id = '' OR r.key_id = feedback.key_id) AND feedback.revoked_at IS NULL
     AND feedback.id IN (SELECT unnest($id::VARCHAR[]))
 
 -- name: dead_letter_add

@@ -15,17 +15,21 @@ VALUES ($model, $rev, $time, $champion, $canary, $share, $previous, $salt, $deci
 SELECT rev, time, champion, canary, share, previous, holdback, decision_id FROM routes WHERE model = $model ORDER BY rev DESC
 
 -- name: version_add
-INSERT INTO versions VALUES ($model, $version, $engine_name, $path, $sha256, $rank, $run_id, $time)
+INSERT INTO versions VALUES ($model, $version, $engine_name, $path, $sha256, $rank, $run_id, $time, $kind)
 
 -- name: version_get
-SELECT model, version, engine_name, path, sha256, rank, run_id FROM versions
-WHERE model = $model AND version = $version
+SELECT model, version, engine_name, path, sha256, rank, run_id, if(path IS NULL, 'base', kind) AS kind
+FROM versions WHERE model = $model AND version = $version
 
 -- name: version_next
 SELECT max(version) + 1 AS version FROM versions WHERE model = $model
 
 -- name: versions_of
-SELECT model, version, engine_name, sha256, rank, run_id, time FROM versions WHERE model = $model ORDER BY version
+SELECT model, version, if(path IS NULL, 'base', kind) AS kind, engine_name, sha256, rank, run_id, time FROM versions
+WHERE model = $model ORDER BY version
+
+-- name: retrieval_folder
+SELECT path FROM versions WHERE sha256 = $sha256 AND kind = 'retrieval' LIMIT 1
 
 -- name: versions_wanted
 -- What engines must hold for these models.

@@ -1,7 +1,8 @@
 """Length: plain questions with short answers, to see whether answers grow or shrink. Written for LoraLoop.
 
-It owns the questions. An answer is cut at so many tokens, which most answers stay below, since only a change in
-length is looked for.
+It owns the questions. They ask for one short sentence, so that few answers reach the cut: of SmolLM2-135M-Instruct's
+59 % are of 32 tokens or more to the bare question, and 3 % of 64 or more to this one. A change in length does not
+show where answers are cut.
 """
 
 from core.prompts import Chat
@@ -9,7 +10,8 @@ from eval.suites.drawing import spread
 from eval.suites.suite import Suite, Writing
 
 COUNT = 500
-TOKENS = 32
+TOKENS = 64
+WANTED = "Answer with one short sentence."
 WORDS = {
     "country": ("France", "Peru", "Japan", "Kenya", "Norway", "Egypt", "Canada", "Chile", "Poland", "Greece", "Cuba",
                 "India", "Spain", "Ireland", "Hungary", "Portugal", "Finland", "Morocco", "Vietnam", "Austria",
@@ -44,7 +46,7 @@ def build() -> Suite:
     """The suite."""
     texts = spread(TEMPLATES, WORDS, COUNT, seed=9)
     items = tuple(
-        Writing(f"length-{number}", Chat((("user", text),)), TOKENS) for number, text in enumerate(texts)
+        Writing(f"length-{number}", Chat((("user", f"{text} {WANTED}"),)), TOKENS) for number, text in enumerate(texts)
     )  # fmt: skip
     return Suite(
         name="length", kpi="mean_length", about=f"mean length of answers in tokens, cut at {TOKENS}",

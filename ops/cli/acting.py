@@ -44,6 +44,8 @@ def retrain(model: ModelArgument, comment: Comment = "",
             exit_code: Annotated[bool, typer.Option("--exit-code", help="With --wait: 3 when not promoted.")] = False,
             json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Start a run now, whatever the schedule says. The gate judges its candidate like any other."""
+    if exit_code and not wait:
+        raise typer.BadParameter("it tells how a run ended, so it needs --wait.", param_hint="--exit-code")
     client = _client(config)
     before = {run["id"] for run in client.get("/api/runs", model=model)}
     client.post(f"/api/models/{model}/retrain", said(comment))

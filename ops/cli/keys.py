@@ -81,12 +81,15 @@ def revoke(identity: KeyId, yes: Yes = False, dry_run: DryRun = False, config: C
         tell("Revoked.")
 
 
-def rotate(identity: KeyId, grace: Grace = "0", config: ConfigOption = DEFAULT_CONFIG) -> None:
+def rotate(identity: KeyId, grace: Grace = "0", yes: Yes = False, dry_run: DryRun = False,
+           config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Give a key a new secret and print it, this once; scopes and limits stay."""
-    made = _client(config).post(f"/api/keys/{identity}/rotate", {"grace_s": read_duration(grace).total_seconds()})
-    print(made["key"])
-    tell(f"The key {identity} has a new secret, shown only now. The old one "
-         + ("opens nothing any more." if grace == "0" else f"opens for {grace}."))  # fmt: skip
+    seconds = read_duration(grace).total_seconds()
+    old = f"opens for another {grace}" if seconds else "opens nothing any more"
+    if agreed(f"The key {identity} gets a new secret; the old one {old}.", yes, dry_run):
+        made = _client(config).post(f"/api/keys/{identity}/rotate", {"grace_s": seconds})
+        print(made["key"])
+        tell(f"The new secret of the key {identity} is shown only now.")
 
 
 def _client(config: Any) -> ControlClient:

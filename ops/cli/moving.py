@@ -35,6 +35,7 @@ MOST_ERRORS = 20
 KindArgument = Annotated[Kind, typer.Argument(help="What to take out.")]
 OutFile = Annotated[Path, typer.Argument(metavar="PATH", help="A file that ends in .jsonl or .parquet.")]
 InFile = Annotated[Path, typer.Argument(metavar="PATH", help="Feedback, one row a line: .jsonl or .parquet.")]
+KeyOption = Annotated[str | None, typer.Option("--key", help="Only feedback that this key gave, by the key's id.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only this model.")]
 
 
@@ -44,7 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command("import")(bring_in)
 
 
-def take_out(kind: KindArgument, path: OutFile, model: ModelOption = None, yes: Yes = False,
+def take_out(kind: KindArgument, path: OutFile, model: ModelOption = None, key: KeyOption = None, yes: Yes = False,
              config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Write feedback, interactions or decisions to a JSONL or Parquet file. It holds what users wrote, unscrubbed."""
     tables.require_ending(path)
@@ -55,7 +56,7 @@ def take_out(kind: KindArgument, path: OutFile, model: ModelOption = None, yes: 
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         with (
-            client.download("GET", f"/api/export/{kind}", model=model) as (_, pieces),
+            client.download("GET", f"/api/export/{kind}", model=model, key=key) as (_, pieces),
             bytes_bar(f"Exporting {kind}", None) as advance,
         ):
             # The path's own ending decides the format, so the part is written under the same rule.
@@ -81,7 +82,7 @@ def bring_in(path: InFile, yes: Yes = False, dry_run: DryRun = False, json: Json
              config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Bring feedback in from a file, with its own times; rows that are known by their id already change nothing.
 
-    A row has the fields of POST /v1/feedback, and time and revoked_at. One bad line, and nothing is sent.
+    A row has the fields of POST /v1/feedback, and time, revoked_at and key_id. One bad line, and nothing is sent.
     """
     tables.require_ending(path)
     count = _check(path)

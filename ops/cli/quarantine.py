@@ -1,4 +1,4 @@
-"""Commands for votes that a refused version was the first to learn from: list, show, release, reject.
+"""Commands for votes that are held back from training: list, show, hold, release, reject.
 
 It owns how they are shown; what stays out of training is control's to say.
 """
@@ -14,6 +14,7 @@ from ops.cli.output import (
     ControlClient,
     DryRun,
     JsonOption,
+    OwnConfig,
     Yes,
     agreed,
     cell,
@@ -25,13 +26,13 @@ from ops.cli.output import (
 )
 
 quarantine_app = typer.Typer(help="Votes held back from training for review.", invoke_without_command=True)
-Identity = Annotated[str, typer.Argument(metavar="ID", help="The quarantine's id.")]
+Identity = Annotated[str, typer.Argument(metavar="ID", help="The quarantine's id, or its # in the ledger.")]
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     quarantine_app.callback()(listed)
-    for command in (release, reject):
+    for command in (hold, release, reject):
         quarantine_app.command()(command)
     quarantine_app.command(name="show")(votes)
     app.add_typer(quarantine_app, name="quarantine")
@@ -48,8 +49,8 @@ def listed(
     if context.invoked_subcommand:
         return
     rows = _client(config).get("/api/quarantine", model=model)
-    columns = {"id": "quarantine", "time": "time (UTC)", "model": "model", "version": "version", "votes": "votes",
-               "users": "users", "state": "state", "actor": "by"}  # fmt: skip
+    columns = {"decision_seq": "#", "id": "quarantine", "time": "time (UTC)", "model": "model", "version": "version",
+               "key": "key", "votes": "votes", "users": "users", "state": "state", "actor": "by"}  # fmt: skip
     show(rows, json, columns, "Nothing is in quarantine. A rollback puts the newest data of what it undoes there.")
 
 
@@ -57,14 +58,16 @@ def votes(
     context: typer.Context,
     identity: Identity,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
+    config: OwnConfig = None,
     json: JsonOption = False,
 ) -> None:
     """Show the votes of one quarantine, those of the busiest voters first."""
-    found = _client(context.obj).get(f"/api/quarantine/{identity}", limit=limit)
+    found = _client(config or context.obj).get(f"/api/quarantine/{identity}", limit=limit)
     if json:
         print_json(found)
         return
-    out.print(f"{found['id']}: {found['state']}, of {found['model']}@{found['version']}", style="bold", markup=False)
+    whose = f"the key {found['key']} on {found['model']}" if found["key"] else f"{found['model']}@{found['version']}"
+    out.print(f"{found['id']}: {found['state']}, of {whose}", style="bold", markup=False)
     if found["comment"]:
         out.print(f"  {found['actor']}: {cell(found['comment'])}", markup=False)
     columns = {"time": "time (UTC)", "who": "user", "type": "type", "value": "value", "answer": "answer",
@@ -72,22 +75,33 @@ def votes(
     show(found["votes"], False, columns, "")
 
 
+def hold(context: typer.Context, model: Annotated[str, typer.Argument(help="The model.")],
+         key: Annotated[str, typer.Option("--key", help="The id of the key that gave them.")], comment: Comment = "",
+         yes: Yes = False, dry_run: DryRun = False, config: OwnConfig = None) -> None:  # fmt: skip
+    """Hold every vote that a key gave on a model's answers; revoke the key first, or more will come."""
+    client = _client(config or context.obj)
+    given = sum(row["n"] - row["revoked"] for row in client.get("/api/feedback", model=model, key=key))
+    if agreed(f"{given} votes that the key {key} gave on {model} are left out until they are released.", yes, dry_run):
+        done = client.post("/api/quarantine", {"model": model, "key": key, **said(comment)})
+        tell(f"They are held. Look at them with: loraloop quarantine show {done['id']}")
+
+
 def release(context: typer.Context, identity: Identity, comment: Comment = "", yes: Yes = False,
-            dry_run: DryRun = False) -> None:  # fmt: skip
+            dry_run: DryRun = False, config: OwnConfig = None) -> None:  # fmt: skip
     """Let the next snapshot learn from these votes again."""
-    _decide(context, identity, "release", "may be learnt from again", comment, yes, dry_run)
+    _decide(config or context.obj, identity, "release", "may be learnt from again", comment, yes, dry_run)
 
 
 def reject(context: typer.Context, identity: Identity, comment: Comment = "", yes: Yes = False,
-           dry_run: DryRun = False) -> None:  # fmt: skip
+           dry_run: DryRun = False, config: OwnConfig = None) -> None:  # fmt: skip
     """Leave these votes out of every snapshot, for good."""
-    _decide(context, identity, "reject", "are left out for good", comment, yes, dry_run)
+    _decide(config or context.obj, identity, "reject", "are left out for good", comment, yes, dry_run)
 
 
-def _decide(context: typer.Context, identity: str, verb: str, what: str, comment: str, yes: bool,
+def _decide(config: Any, identity: str, verb: str, what: str, comment: str, yes: bool,
             dry_run: bool) -> None:  # fmt: skip
     if agreed(f"The votes of {identity} {what}.", yes, dry_run):
-        done = _client(context.obj).post(f"/api/quarantine/{identity}/{verb}", said(comment))
+        done = _client(config).post(f"/api/quarantine/{identity}/{verb}", said(comment))
         tell(f"{done['id']} is {done['state']}.")
 
 

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from core.records import Verdict
 from ops.cli.output import (
     DEFAULT_CONFIG,
     ConfigOption,
     ControlClient,
     JsonOption,
+    OwnConfig,
     cell,
     out,
     print_json,
@@ -58,17 +60,25 @@ def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
 
 def versions(model: Annotated[str, typer.Argument(help="The model.")], config: ConfigOption = DEFAULT_CONFIG,
              json: JsonOption = False) -> None:  # fmt: skip
-    """List a model's versions; version 0 is the bare base model."""
+    """List a model's versions: adapters and retrievals; version 0 is the bare base model."""
     rows = _client(config).get(f"/api/models/{model}/versions")
-    columns = {"version": "version", "time": "made (UTC)", "rank": "rank", "engine_name": "name in the engine",
+    columns = {"version": "version", "kind": "kind", "time": "made (UTC)", "rank": "rank", "engine_name": "name",
                "run_id": "run"}  # fmt: skip
     show(rows, json, columns, "No versions.")
 
 
-def feedback(model: ModelArgument = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def feedback(
+    model: ModelArgument = None,
+    by_key: Annotated[bool, typer.Option("--by-key", help="Also by the key that gave it.")] = False,
+    key: Annotated[str | None, typer.Option("--key", help="Only what this key gave, by the key's id.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
     """Count feedback by model and type; a model of – has not (yet) met its interaction."""
-    rows = _client(config).get("/api/feedback", model=model)
+    rows = _client(config).get("/api/feedback", model=model, key=key, by_key=by_key)
     columns = {"model": "model", "type": "type", "n": "count", "revoked": "revoked", "newest": "newest (UTC)"}
+    if by_key:
+        columns = {"key": "key", "users": "users"} | columns
     show(rows, json, columns, "No feedback yet. Apps send it to POST /v1/feedback.")
 
 
@@ -87,6 +97,9 @@ def runs(model: ModelArgument = None, limit: Limit = 20, config: ConfigOption = 
 def promotions(
     context: typer.Context,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model.")] = None,
+    verdict: Annotated[Verdict | None, typer.Option("--verdict", help="Only this verdict.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="From this day or time on (UTC): 2026-03-01.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Before this day or time (UTC).")] = None,
     limit: Limit = 20,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
@@ -95,7 +108,7 @@ def promotions(
     context.obj = config
     if context.invoked_subcommand:
         return
-    rows = _client(config).get("/api/promotions", model=model, limit=limit)
+    rows = _client(config).get("/api/promotions", model=model, verdict=verdict, since=since, until=until, limit=limit)
     for row in rows:
         row["change"] = f"{_v(row['from_version'])} → {_v(row['to_version'])}"
         row["decided"] = WORDS.get(row["verdict"], row["verdict"])
@@ -113,10 +126,11 @@ def promotions(
 def promotion(
     context: typer.Context,
     identity: Annotated[str, typer.Argument(metavar="ID", help="A decision's id or number.")],
+    config: OwnConfig = None,
     json: JsonOption = False,
 ) -> None:
     """Show one decision: verdict, reason, every check, the four arms, what it was made of."""
-    found = _client(context.obj).get(f"/api/promotions/{identity}")
+    found = _client(config or context.obj).get(f"/api/promotions/{identity}")
     if json:
         print_json(found)
         return

@@ -5,6 +5,7 @@ It owns their options; the work is done elsewhere in `ops`.
 
 import gc
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -83,7 +84,7 @@ def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
     _require_internal_key(settings)
     up.tell_first_key(settings, tell)
     app = create_app(settings=settings, base=locate(settings.base_model), config=config)
-    _serve(app, settings.control.listen)
+    _serve(app, settings.control.listen, settings.control.trusted_proxies)
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
@@ -110,10 +111,11 @@ def _require_internal_key(settings: Settings) -> None:
         )
 
 
-def _serve(app: FastAPI, listen: str) -> None:
+def _serve(app: FastAPI, listen: str, proxies: Sequence[str] = ()) -> None:
     signal.signal(signal.SIGHUP, app.state.reloader.on_signal)
     host, port = split_listen(listen)
     # Clients drop idle connections after some seconds; a server that did so at the same moment would break
     # the request that is just being sent on one.
     uvicorn.run(app, host=host, port=port, access_log=False, log_config=None, timeout_graceful_shutdown=10,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS, proxy_headers=False, server_header=False)  # fmt: skip
+                timeout_keep_alive=KEEP_ALIVE_SECONDS, proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
+                server_header=False)  # fmt: skip

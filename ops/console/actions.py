@@ -4,12 +4,13 @@ It owns the questions; what is done is `ops/actions.py`'s. Everything works with
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
 from core.errors import InputError, NotReady
+from feedback import quarantine
 from ops import views
 from ops.actions import Actions, By
 from ops.console.rendering import Pages
@@ -17,6 +18,8 @@ from ops.console.visitors import ByVisitor, FormFields, Visitor
 from ops.control import Control
 
 LONGEST_COMMENT = 2000
+Verb = Literal["release", "discard"]
+OUTCOMES: dict[Verb, quarantine.Outcome] = {"release": "released", "discard": "rejected"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Question:
     hidden: dict[str, int]
     decision: views.View | None = None
     grave: bool = True
+    # Votes that go to quarantine unless the data is to be kept; None where nothing is quarantined.
+    suspects: int | None = None
 
 
 def create_router(control: Control, pages: Pages) -> APIRouter:
@@ -48,7 +53,7 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     @router.post("/models/{model}/rollback", include_in_schema=False)
     def roll_back(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
         _still(control, model, fields)
-        actions.roll_back(model, _number(fields, "to"), _by(visitor, fields))
+        actions.roll_back(model, _number(fields, "to"), _by(visitor, fields), keep_data="keep_data" in fields)
         return _done(f"/models/{model}")
 
     @router.get("/models/{model}/retrain", include_in_schema=False)
@@ -78,8 +83,17 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     @router.post("/promotions/{identity}/reject", include_in_schema=False)
     def reject(identity: str, fields: FormFields, visitor: ByVisitor) -> Any:
         run, _ = actions.awaiting(identity)
-        actions.reject(identity, _by(visitor, fields))
+        actions.reject(identity, _by(visitor, fields), keep_data="keep_data" in fields)
         return _done(f"/models/{run['model']}")
+
+    @router.get("/quarantine/{identity}/{verb}", include_in_schema=False)
+    def ask_review(identity: str, verb: Verb, visitor: ByVisitor) -> Any:
+        return ask(_review(control, identity, verb), visitor)
+
+    @router.post("/quarantine/{identity}/{verb}", include_in_schema=False)
+    def decide(identity: str, verb: Verb, fields: FormFields, visitor: ByVisitor) -> Any:
+        actions.review(identity, OUTCOMES[verb], _by(visitor, fields))
+        return _done(f"/quarantine/{identity}")
 
     return router
 
@@ -118,15 +132,24 @@ def _roll_back(control: Control, model: str, to: int | None) -> Question:
     if target == now["champion"]:
         raise NotReady(f"{model}@{target} is the champion already.")
     decision = views.decision(control.store, now["decision"]) if now["decision"] else None
+    suspects = quarantine.count(control.store, model, version=now["champion"], beside=target)
     changes = (
         ("champion", f"v{now['champion']}", f"v{target}{' (base model)' if target == 0 else ''}"),
         ("canary", "none" if now["canary"] is None else f"v{now['canary']}, {now['share']:.0%} of users", "none"),
         ("to roll back to", "none" if now["rollback_to"] is None else f"v{now['rollback_to']}", f"v{now['champion']}"),
+        _held(suspects),
     )
     return Question(f"Roll {model} back to v{target}?", f"Roll back to v{target}", changes,
                     "Requests in flight finish where they are and new ones go to the other version; none is lost. "
                     "Another rollback undoes it.", f"/models/{model}", {"champion": now["champion"], "to": target},
-                    decision)  # fmt: skip
+                    decision, suspects=suspects)  # fmt: skip
+
+
+def _held(suspects: int) -> tuple[str, str, str]:
+    """The line that says what happens to the votes that only the version that leaves has learnt from."""
+    votes = f"{suspects:,} vote{'' if suspects == 1 else 's'}"
+    return ("newest data", f"{votes} may be learnt from", f"{votes} in quarantine until somebody reviews them"
+            if suspects else "nothing goes to quarantine")  # fmt: skip
 
 
 def _retrain(control: Control, model: str) -> Question:
@@ -164,10 +187,25 @@ def _approve(control: Control, actions: Actions, identity: str) -> Question:
 def _reject(control: Control, actions: Actions, identity: str) -> Question:
     run, decision = actions.awaiting(identity)
     now = views.model(control, run["model"])
+    suspects = quarantine.count(control.store, run["model"], version=run["candidate"], beside=now["champion"])
     changes = (
         ("champion", f"v{now['champion']}", f"v{now['champion']}, it stays"),
         ("candidate", f"v{run['candidate']}", "turned away"),
+        _held(suspects),
     )
     return Question(f"Turn {run['model']}@{run['candidate']} away?", f"Reject v{run['candidate']}", changes,
                     "It can still be put in service by hand: loraloop promote.", f"/promotions/{decision['id']}", {},
-                    decision)  # fmt: skip
+                    decision, suspects=suspects)  # fmt: skip
+
+
+def _review(control: Control, identity: str, verb: Verb) -> Question:
+    held = views.quarantined(control.store, identity)
+    if held["state"] != "held":
+        raise NotReady(f"The quarantine {identity} was {held['state']} by {held['actor']} already.")
+    votes = f"{held['votes']:,} votes of {held['users']:,} users"
+    releases = verb == "release"
+    changes = ((votes, "in no snapshot", "may be learnt from again" if releases else "left out for good"),)
+    note = ("The next snapshot takes them like any other." if releases else
+            "No snapshot ever takes them. The votes themselves stay in the store.")  # fmt: skip
+    return Question(f"{verb.capitalize()} {votes}?", f"{verb.capitalize()} the votes", changes, note,
+                    f"/quarantine/{identity}", {}, grave=not releases)  # fmt: skip

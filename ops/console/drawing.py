@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from eval.kpis import HIGHER_IS_BETTER
+
 # Pictures are drawn for a phone's width, where one unit is about one pixel, so that their type stays legible
 # there; on a wider screen they grow by at most GROWTH.
 WIDTH = 340.0
@@ -41,6 +43,8 @@ KPIS = {
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
     "roc_auc": "ROC AUC",
+    "token_f1": "token F1",
+    "chrf": "chrF",
     "brier": "Brier score",
     "ece": "calibration error",
     "invalid_mass": "off-label mass",
@@ -50,7 +54,8 @@ KPIS = {
     "latency_p50_ms": "latency p50, ms",
     "latency_p95_ms": "latency p95, ms",
 }
-RISING = ("accuracy", "macro_f1", "weighted_f1", "roc_auc")
+# Measures that no gate judges by themselves, of which less is better too.
+COSTS = ("prompt_tokens", "answer_tokens", "p50_latency_ms", "latency_p50_ms", "latency_p95_ms")
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -74,6 +79,11 @@ class Scale:
 def kpi_words(kpi: str) -> str:
     """A KPI's name as people write it."""
     return KPIS.get(kpi, kpi.replace("_", " "))
+
+
+def rises(kpi: str) -> bool | None:
+    """Whether more of a KPI is better; None where nobody said so, as of one that a package brings."""
+    return False if kpi in COSTS else HIGHER_IS_BETTER.get(kpi)
 
 
 def arm_words(arm: str) -> str:

@@ -17,11 +17,12 @@ from ops.console.rendering import Pages
 from ops.console.sessions import Sessions
 from ops.console.visitors import Visitors
 from ops.control import Control
+from ops.notifications import Delivery
 from serve.access import Access
 
 
-def create_router(control: Control, access: Access) -> APIRouter:
-    """Every route of the console."""
+def create_router(control: Control, access: Access, deliveries: Callable[[], list[Delivery]] = list) -> APIRouter:
+    """Every route of the console; `deliveries` says how each target of notifications stands."""
     sessions = Sessions(hours=control.settings.control.session_hours, clock=control.clock)
     rendered = Pages()
     visitors = Visitors(access=access, sessions=sessions, keyring=control.keyring, pages=rendered)
@@ -29,7 +30,7 @@ def create_router(control: Control, access: Access) -> APIRouter:
     reads, acts = ([Depends(visitors.require(scope))] for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
     for part in (assets.create_router(), login.create_router(visitors)):
         _include(router, part, [])
-    for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered)):
+    for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, deliveries)):
         _include(router, part, reads)
     for part in (actions.create_router(control, rendered), labelling.create_router(control)):
         _include(router, part, acts)

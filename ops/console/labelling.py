@@ -1,6 +1,6 @@
-"""Labelling: the queue of answers that people should look at, and the labels that reviewers give there.
+"""Labelling: the queue of answers that people should look at, and the labels and corrections that reviewers give there.
 
-It owns which answer comes next; a label goes in as any feedback does, checked by the same rules.
+It owns which answer comes next; what is given goes in as any feedback does, checked by the same rules.
 """
 
 from datetime import timedelta
@@ -18,7 +18,7 @@ from ops.console import votes
 from ops.console.visitors import ByVisitor, FormFields
 from ops.control import Control
 
-# Doubt is looked for among so many of a model's newest votes, none older.
+# Doubt is looked for among so many of a model's newest votes and answers, none older.
 WINDOW = 20_000
 DAYS = 14
 MOST_SKIPPED = 200
@@ -27,14 +27,18 @@ SOURCE = "console"
 
 def queue(control: Control, model: str, skip: int) -> views.View:
     """The most doubtful answer but `skip`, with what makes it so, and how many wait."""
-    labels = views.settings_of(control, model).labels
-    since = control.clock() - timedelta(days=DAYS)
-    waiting = control.store.rows("answers_in_doubt", model=model, since=since, window=WINDOW, limit=MOST_SKIPPED)
+    settings = views.settings_of(control, model)
+    labels = settings.labels
+    among = {"model": model, "since": control.clock() - timedelta(days=DAYS), "window": WINDOW}
+    waiting = control.store.rows("answers_in_doubt", **among, limit=MOST_SKIPPED)
+    if len(waiting) < MOST_SKIPPED:  # what nobody has voted on comes after what somebody has
+        known = [label.strip().lower() for label in labels]
+        waiting += control.store.rows("answers_unsure", **among, labels=known, limit=MOST_SKIPPED - len(waiting))
     next_up = waiting[skip] if skip < len(waiting) else None
     about = votes.interaction(control.store, next_up["interaction_id"]) if next_up else None
-    return {"model": model, "models": list(control.settings.models), "labels": labels,
+    return {"model": model, "models": list(control.settings.models), "labels": labels, "task": settings.task,
             "waiting": len(waiting), "more": len(waiting) == MOST_SKIPPED, "skip": skip,
-            "doubt": next_up, "about": about}  # fmt: skip
+            "days": DAYS, "doubt": next_up, "about": about}  # fmt: skip
 
 
 def create_router(control: Control) -> APIRouter:
@@ -43,13 +47,16 @@ def create_router(control: Control) -> APIRouter:
 
     @router.post("/feedback/queue", include_in_schema=False)
     def label(model: str, fields: FormFields, visitor: ByVisitor, skip: int = 0) -> Any:
-        if fields.get("label") not in views.settings_of(control, model).labels:
+        settings = views.settings_of(control, model)
+        kind = "label" if settings.task == "classify" else "correction"
+        said = fields.get(kind, "").replace("\r\n", "\n").strip()
+        if kind == "label" and said not in settings.labels:
             raise InputError("label: takes one of the model's labels.")
         signal = {
-            "interaction_id": fields.get("interaction_id"), "type": "label", "value": fields["label"],
-            "user": f"reviewer:{visitor.key_id}", "metadata": {"source": SOURCE},
+            "interaction_id": fields.get("interaction_id"), "type": kind, "value": said,
+            "user": f"reviewer:{visitor.key_id}", "metadata": {"source": SOURCE, "actor": visitor.actor},
         }  # fmt: skip
-        add(control.store, parse(signal, control.clock))
+        add(control.store, parse(signal, control.clock, visitor.key_id))
         return RedirectResponse(f"/feedback/queue?{urlencode({'model': model, 'skip': skip})}", 303)
 
     return router

@@ -17,6 +17,7 @@ from ops.console import labelling, studies, votes
 from ops.console.rendering import Pages
 from ops.console.visitors import known
 from ops.control import Control
+from ops.notifications import Delivery
 
 A_PAGE = 25
 UNKEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -25,7 +26,7 @@ Text = Annotated[str | None, Query(max_length=200)]
 Number = Annotated[int | None, Query(ge=0, lt=2**62)]
 
 
-def create_router(control: Control, pages: Pages) -> APIRouter:
+def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[Delivery]]) -> APIRouter:
     """Every page that changes nothing."""
     router = APIRouter()
     store = control.store
@@ -60,7 +61,8 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     def decision(identity: str) -> View:
         found = views.decision(store, identity)
         waits = views.awaited(store, found["id"]) is not None
-        return {"decision": found, "waits": waits, "champion": control.promotion.route(found["model"]).champion}
+        return {"decision": found, "waits": waits, "champion": control.promotion.route(found["model"]).champion,
+                "regressions": studies.regressions(store, found)}  # fmt: skip
 
     def model(model: str) -> View:
         return studies.model(control, model)
@@ -74,6 +76,13 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     def queue(model: Text = None, skip: Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)] = 0) -> View:
         return labelling.queue(control, model or next(iter(control.settings.models)), skip)
 
+    def quarantines(model: Text = None) -> View:
+        return {"quarantines": views.quarantines(store, model or None), "chosen": model or None,
+                "models": list(control.settings.models)}  # fmt: skip
+
+    def quarantine(identity: str) -> View:
+        return studies.quarantine(store, identity)
+
     def interaction(identity: str) -> View:
         return votes.interaction(store, identity)
 
@@ -85,7 +94,7 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
         return studies.run(control, identity)
 
     def system() -> View:
-        return studies.system(control)
+        return studies.system(control, deliveries())
 
     add("/promotions", "promotions.html", promotions)
     add("/promotions/{identity}", "decision.html", decision)
@@ -93,6 +102,8 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     add("/feedback", "feedback.html", feedback)
     add("/feedback/queue", "queue.html", queue)
     add("/feedback/{identity}", "interaction.html", interaction)
+    add("/quarantine", "quarantines.html", quarantines)
+    add("/quarantine/{identity}", "quarantine.html", quarantine)
     add("/runs", "runs.html", runs)
     add("/runs/{identity}", "run.html", run)
     add("/system", "system.html", system)

@@ -17,7 +17,6 @@ from ops.console.drawing import (
     MUTED,
     OPEN,
     PAPER,
-    RISING,
     RULE,
     SMALL,
     WIDTH,
@@ -32,6 +31,7 @@ from ops.console.drawing import (
     line,
     nothing,
     number,
+    rises,
     svg,
     text,
     widened,
@@ -40,9 +40,14 @@ from ops.console.series import approval, confidence_sequence
 
 Plain = Mapping[str, Any]
 
+# KPIs in the order of columns; all others follow by name.
+COLUMNS = ("accuracy", "exact_match", "macro_f1", "weighted_f1", "token_f1", "chrf", "roc_auc", "brier", "ece",
+           "invalid_mass", "p50_latency_ms", "p95_latency_ms", "prompt_tokens", "answer_tokens")  # fmt: skip
 FOUR = ("base", "rag", "champion", "candidate")
 ROW = 40.0
 PLOT = (112.0, 256.0)
+# Suites whose KPI is no share of items, so that it has no place on the scale of those that are.
+OWN_UNITS = ("mean_length", "kl_to_base")
 # Two measurements this near are one, read twice.
 SAME = 1e-9
 # Outcome of a check: mark, word, colour. The mark and the word carry it where colours are not seen.
@@ -84,12 +89,17 @@ def arm_bars(arms: Plain, kpi: str, others: Plain) -> Markup:
     return _dots(kpi, marks)
 
 
+def measured_kpis(evidence: Plain) -> list[str]:
+    """Every KPI of which some arm has a value, the primary one first."""
+    found = {kpi for arm in evidence["arms"].values() for kpi in arm}
+    order = [*(kpi for kpi in COLUMNS if kpi in found), *sorted(found.difference(COLUMNS))]
+    return sorted(order, key=lambda kpi: kpi != evidence.get("primary"))
+
+
 def drawn_kpis(evidence: Plain) -> list[str]:
     """The KPIs of which some arm has an interval, the primary one first."""
     found = {kpi for arm in evidence["arms"].values() for kpi, measure in arm.items() if measure["low"] is not None}
-    order = [kpi for kpi in ("macro_f1", "accuracy", "weighted_f1", "roc_auc", "brier") if kpi in found]
-    order += sorted(found.difference(order))
-    return sorted(order, key=lambda kpi: kpi != evidence.get("primary"))
+    return [kpi for kpi in measured_kpis(evidence) if kpi in found]
 
 
 def _dots(kpi: str, marks: Sequence[_Mark]) -> Markup:
@@ -99,8 +109,8 @@ def _dots(kpi: str, marks: Sequence[_Mark]) -> Markup:
         return nothing(name, f"{name} was not measured.")
     scale = Scale(*widened(shown), *PLOT)
     bottom = ROW * len(marks) + 4
-    direction = "higher is better" if kpi in RISING else "lower is better"
-    parts = bottom_axis(scale, 4, bottom, f"{name}, {direction}; 95% intervals", most=4)
+    direction = {True: ", higher is better", False: ", lower is better", None: ""}[rises(kpi)]
+    parts = bottom_axis(scale, 4, bottom, f"{name}{direction}; 95% intervals", most=4)
     for place, mark in enumerate(marks):
         parts += _dot_row(mark, scale, ROW * place + ROW / 2 + 2)
     said = "; ".join(f"{arm_words(mark.kind)} {number(mark.value)}{_range(mark)}" for mark in marks)
@@ -204,14 +214,16 @@ def _check_numbers(check: Plain, y: float) -> list[Markup]:
 
 
 def forest(evidence: Plain) -> Markup:
-    """The candidate's difference from the champion in every KPI that has one, better to the right, with its bounds.
+    """The candidate's difference from the champion in every KPI and suite that has one, better to the right.
 
     The dashed line is no change; a tick of its own colour is what the gate wants: the gain to exceed, or the harm
     that a guardrail accepts.
     """
     title = "Candidate against champion"
-    rows = [_forest_row(evidence, kpi, found["champion"]) for kpi, found in evidence.get("differences", {}).items()
-            if "champion" in found]  # fmt: skip
+    found = {kpi: by_arm["champion"] for kpi, by_arm in evidence.get("differences", {}).items() if "champion" in by_arm}
+    found |= {kpi: suite["difference"] for kpi, suite in (evidence.get("suites") or {}).items()
+              if suite.get("difference") and rises(kpi) is not None and kpi not in OWN_UNITS}  # fmt: skip
+    rows = [_forest_row(evidence, kpi, difference) for kpi, difference in found.items()]
     rows = [row for row in rows if row.value is not None]
     if not rows:
         return nothing(title, "No difference was measured.")
@@ -239,7 +251,7 @@ class _Gain:
 
 def _forest_row(evidence: Plain, kpi: str, difference: Plain) -> _Gain:
     value, lower, upper = (finite(difference[name]) for name in ("value", "lower", "upper"))
-    if kpi not in RISING:
+    if rises(kpi) is False:
         value, lower, upper = (None if x is None else -x for x in (value, upper, lower))
     wanted = None
     for check in evidence.get("gate") or ():
@@ -340,4 +352,4 @@ def durations(seconds: Mapping[str, float]) -> Markup:
 
 
 __all__ = ["approval", "arm_bars", "confidence_sequence", "confusion", "drawn_kpis", "durations", "forest", "gain_bar",
-           "gate_plot", "interval_bars"]  # fmt: skip
+           "gate_plot", "interval_bars", "measured_kpis"]  # fmt: skip

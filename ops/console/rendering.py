@@ -23,6 +23,7 @@ from ops.console.pictures import (
     gain_bar,
     gate_plot,
     interval_bars,
+    measured_kpis,
 )  # fmt: skip
 
 HEADERS = {
@@ -43,12 +44,13 @@ def environment(*packages: str) -> Environment:
     found = Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined,
                         trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     found.filters.update(when=_when, number=_number, signed=_signed, thousands=_thousands, lasting=_lasting,
-                         ago=_ago, kpi_words=kpi_words, arm_words=arm_words)  # fmt: skip
+                         level=_level, ago=_ago, kpi_words=kpi_words, arm_words=arm_words)  # fmt: skip
     found.globals.update(
         words=views.WORDS, outcomes=OUTCOMES, interval_bars=interval_bars, confidence_sequence=confidence_sequence,
         gate_plot=gate_plot, confusion=confusion, drawn_kpis=drawn_kpis, gain_bar=gain_bar, forest=forest,
-        durations=durations, kpi_over_versions=kpi_over_versions, learning_curve=learning_curve,
-        loss_curve=loss_curve, stacked_days=stacked_days, asset_url=asset_url, stylesheet=stylesheet,
+        measured_kpis=measured_kpis, durations=durations, kpi_over_versions=kpi_over_versions,
+        learning_curve=learning_curve, loss_curve=loss_curve, stacked_days=stacked_days, asset_url=asset_url,
+        stylesheet=stylesheet,
     )  # fmt: skip
     return found
 
@@ -91,6 +93,11 @@ def _lasting(seconds: float | None) -> str:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _level(value: float | None) -> str:
+    """A level of error with two digits that say something: those spent late are small."""
+    return "–" if value is None else f"{value:.2g}"
 
 
 def _signed(value: float | None, digits: int = 3) -> str:

@@ -5,12 +5,16 @@ It owns names and shapes of shown data; it must not change anything.
 
 import json
 import shutil
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from core.prompts import from_request, subject
 from core.store import Store
 from ops import views
 from ops.control import Control
+from ops.doctor import MOST_UNSHIPPED
+from ops.notifications import Delivery
 from retrain.trainer import LOG
 
 View = views.View
@@ -18,8 +22,11 @@ View = views.View
 MOST_VERSIONS = 40
 DAYS = 30
 MOST_ROUTES = 20
+MOST_VOTES = 50
 LOG_BYTES = 16 * 1024
 DISK_LOW = 0.1
+# A target that refuses so often in a row is more than busy.
+MOST_REFUSALS = 3
 
 
 def model(control: Control, name: str) -> View:
@@ -57,6 +64,27 @@ def _lineage(store: Store, name: str, version: int) -> View | None:
     return {"decision": row["id"], **json.loads(row["body"])["lineage"]} if row else None
 
 
+def regressions(store: Store, decision: View) -> list[View]:
+    """Where the candidate of a decision that rests on an evaluation did worst, each with its question."""
+    if not decision["run_id"] or "primary" not in decision["evidence"]:
+        return []
+    found = store.rows("regressions_of", run_id=decision["run_id"])
+    for row in found:
+        endpoint, request, said = row.pop("endpoint"), row.pop("request"), row.pop("correction")
+        prompt = from_request(endpoint, json.loads(request)) if request else None
+        row["question"] = subject(prompt) if prompt else None
+        row["wanted"] = row["wanted"] or (json.loads(said) if said else None)
+    return found
+
+
+def quarantine(store: Store, identity: str) -> View:
+    """A quarantine: whose votes, why, by which decision, and the first of them. Raises UnknownDecision."""
+    found = views.quarantine(store, identity, MOST_VOTES)
+    row = views.quarantined(store, identity)
+    about = {"votes": row["votes"], "users": row["users"], "sample": found["votes"]}
+    return {"quarantine": found | about, "decision": views.decision(store, found["decision_id"])}
+
+
 def run(control: Control, identity: str) -> View:
     """A run: its steps, what each phase took, the loss as it fell, and the end of the trainer's log."""
     found = views.run(control.store, identity)
@@ -90,17 +118,19 @@ def _log(control: Control, identity: str) -> str:
         return content.read().decode(errors="replace")
 
 
-def system(control: Control) -> View:
+def system(control: Control, deliveries: list[Delivery]) -> View:
     """The parts and how they are: engines, gateways, spools, disk, ledger; what is wrong comes first, in words."""
     store, board = control.store, control.promotion.board
     engines = [{"url": s.url, "ready": s.ready, "healthy": s.healthy, "adapters": list(s.adapters),
                 "missing": list(s.missing), "error": s.error} for s in control.engines.states]  # fmt: skip
-    gateways = [{"gateway": name, "up_to_date": report.etag == board.etag, "in_flight": sum(report.in_flight.values())}
+    gateways = [{"gateway": name, "up_to_date": report.etag == board.etag, "in_flight": sum(report.in_flight.values()),
+                 "unshipped": report.unshipped, "dropped": report.dropped}
                 for name, report in sorted(board.gateways().items())]  # fmt: skip
+    told = [asdict(delivery) for delivery in deliveries]
     disk = shutil.disk_usage(control.settings.data)
     letters = store.rows("dead_letters_count")[0]["n"]
     found: View = {
-        "engines": engines, "gateways": gateways, "spools": store.rows("spools_seen"),
+        "engines": engines, "gateways": gateways, "notifications": told, "spools": store.rows("spools_seen"),
         "newest_interaction": (store.row("newest_interaction") or {"time": None})["time"],
         "dead_letters": letters, "dead_letters_newest": store.rows("dead_letters_newest", limit=10),
         "disk": {"free": disk.free, "total": disk.total}, "ledger": control.ledger.report(),
@@ -121,8 +151,19 @@ def alarms(found: View) -> list[str]:
         said.append("No gateway has asked for routes in the last minute.")
     late = [gateway["gateway"] for gateway in found["gateways"] if not gateway["up_to_date"]]
     said += [f"The gateway {name} does not have the newest routes." for name in late]
+    said += _capture_alarms(found["gateways"])
+    said += [f"The notification target {one['target']} refused {one['refusals']} times; {one['behind']} rows wait."
+             for one in found["notifications"] if one["refusals"] >= MOST_REFUSALS]  # fmt: skip
     if found["dead_letters"]:
         said.append(f"{found['dead_letters']} records made no row and were set aside.")
     if found["disk"]["free"] < DISK_LOW * found["disk"]["total"]:
         said.append(f"The disk has {found['disk']['free'] / 2**30:.1f} GiB left.")
     return said
+
+
+def _capture_alarms(gateways: list[View]) -> list[str]:
+    lagging = [one for one in gateways if one["unshipped"] > MOST_UNSHIPPED]
+    said = [f"The gateway {one['gateway']} has {one['unshipped'] / 1e6:.0f} MB that control has not taken in."
+            for one in lagging]  # fmt: skip
+    return said + [f"The gateway {one['gateway']} could not keep {one['dropped']} interactions; is its disk full?"
+                   for one in gateways if one["dropped"]]  # fmt: skip

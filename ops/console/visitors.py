@@ -7,7 +7,7 @@ import hmac
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fastapi import Depends, Request, Response
 from starlette.requests import ClientDisconnect
@@ -23,24 +23,21 @@ from serve.access import Access
 COOKIE = "loraloop_session"
 # A browser keeps such a cookie only if it came over TLS, for this host alone and all of it.
 SECURE_COOKIE = f"__Host-{COOKIE}"
-LONGEST_FORM = 64 * 1024
+# A correction of 20,000 characters, each as long as an escape of UTF-8 gets.
+LONGEST_FORM = 192 * 1024
 LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks: the id of the key, the name it was made under, what it may do, and the token of its forms."""
+    """Who asks: a key's id, its name, how the ledger calls them, what they may do, and the token of their forms."""
 
     key_id: str
     name: str
+    actor: str
     may_act: bool
     token: str
     session: Session | None
-
-    @property
-    def actor(self) -> str:
-        """How the ledger calls them. The id is what was verified; the name is for those who read."""
-        return f"{self.name} (key {self.key_id})" if self.name != self.key_id else self.key_id
 
 
 def is_secure(request: Request) -> bool:
@@ -75,8 +72,10 @@ class Visitors:
             passed = self.access.admit(session.authorization if session else shown, scope)
             request.state.key_id, request.state.admission = passed.key_id, passed
             token = self.sessions.token(session)
-            request.state.visitor = Visitor(passed.key_id, self.keyring.name_of(passed.key_id),
-                                            passed.opens(Scope.OPS_WRITE), token, session)  # fmt: skip
+            request.state.visitor = Visitor(
+                passed.key_id, self.keyring.name_of(passed.key_id), self.keyring.actor_of(passed.key_id),
+                passed.opens(Scope.OPS_WRITE), token, session,
+            )  # fmt: skip
             response.headers.update(passed.headers)
             try:
                 yield
@@ -115,15 +114,6 @@ def wants_page(request: Request) -> bool:
     return not request.url.path.endswith(".json") and "authorization" not in request.headers
 
 
-def is_from_elsewhere(request: Request) -> bool:
-    """Whether a browser says that another site made it send this. Old ones and programs say nothing."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site != "same-origin"
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-
-
 async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form, each once. Raises InputError."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
@@ -140,8 +130,6 @@ async def read_form(request: Request) -> dict[str, str]:
 
 async def read_own_form(request: Request, token: str) -> dict[str, str]:
     """The fields of a form that our own page made this visitor send, known by its token. Raises Forbidden."""
-    if is_from_elsewhere(request):
-        raise Forbidden("Another site made your browser send this; nothing was done.")
     fields = await read_form(request)
     if not hmac.compare_digest(fields.pop("token", "").encode("utf-8", "replace"), token.encode()):
         raise Forbidden("This form is out of date; nothing was done.", hint="Go back, reload the page, try again.")

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from core.basemodel import locate
 from ops.cli.output import err
 from ops.demo import report, scoreboard
 from ops.demo.plan import Part
@@ -139,7 +140,7 @@ class Play:
             task = bars.add_task("final test", total=None)
             board = scoreboard.hold(
                 client,
-                base_name=self.stage.engine_name(part.model, 0),
+                base=locate(self.stage.settings.base_model),
                 champion=self.stage.engine_name(part.model, decision.get("from_version") or 0),
                 candidate=self._loaded_name(client, part.model, candidate),
                 base_prompt=evidence.get("base_prompt", ""),

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn import metrics
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
+from core.basemodel import BaseModel
 from core.prompts import Chat
 from core.settings import ModelSettings
 from eval import kpis
@@ -47,16 +48,16 @@ def items_of(texts: Sequence[Rated]) -> list[Item]:
     ]
 
 
-def hold(client: VllmClient, *, base_name: str, champion: str, candidate: str | None, base_prompt: str,
+def hold(client: VllmClient, *, base: BaseModel, champion: str, candidate: str | None, base_prompt: str,
          texts: Sequence[Rated], snapshot: Snapshot, settings: ModelSettings, latency_items: int,
          progress: Callable[[int, int], None]) -> Board:  # fmt: skip
     """Runs the test. The RAG arm and TF-IDF learn from the snapshot's train rows, as the adapter did."""
     items = items_of(texts)
-    arms = [prompted(base_name, base_prompt), rag(base_name, snapshot, settings), Arm("champion", champion)]
+    arms = [prompted(base.name, base_prompt), rag(base, snapshot, settings), Arm("champion", champion)]
     if candidate:
         arms.append(Arm("candidate", candidate))
     asker = Asker(client, concurrency=settings.evaluation.concurrency)
-    labels = Labels(asker, base_name, LABELS)
+    labels = Labels(asker, base.name, LABELS)
     found = score(asker, arms, items, labels, latency_items=latency_items, progress=progress)
     truth = np.array([item.truth for item in items])
     users = user_numbers([item.user for item in items])

@@ -113,7 +113,7 @@ def test_the_first_start_says_a_key_once_keeps_it_nowhere_and_it_makes_others(ma
 
     def again(_: str) -> None:
         old, identity, admin = seen["shop"], seen["id"], seen["admin"]
-        new = machine.run("keys", "rotate", identity, "--grace", "1h", key=admin).stdout.strip()
+        new = machine.run("keys", "rotate", identity, "--grace", "1h", "--yes", key=admin).stdout.strip()
         until(lambda: ask(machine, new) == ask(machine, old) == 200)
         for words, code in ((["--dry-run"], 0), ([], 1)):
             assert machine.run("keys", "revoke", identity, *words, key=admin).returncode == code

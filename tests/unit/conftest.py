@@ -52,7 +52,7 @@ class House:
              keys: tuple[Grant, ...] = (), tracing: Any = None, logs: Any = None,
              **gateway: Any) -> "House":  # fmt: skip
         folder = self.data / "gateways" / "gateway-1"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         if cached:
             known = replace(table(*(engines or (self.engine_url,))), keys=keys)
             (folder / "routes.json").write_text(known.to_json())

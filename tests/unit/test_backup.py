@@ -51,7 +51,7 @@ class House:
         self.segment.write_bytes(b"frames")
         with self.store.transaction() as transaction:
             transaction.run("version_add", model="reviews", version=1, engine_name="reviews@1.abc", path=str(adapter),
-                            sha256="abc", rank=8, run_id=None, time=NOW)  # fmt: skip
+                            sha256="abc", rank=8, run_id=None, time=NOW, kind="adapter")  # fmt: skip
             transaction.run("snapshot_add", hash="5a", model="reviews", run_id="r", time=NOW, path=str(snapshot),
                             report="{}")  # fmt: skip
             for number in (1, 2):

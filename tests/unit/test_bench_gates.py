@@ -9,7 +9,7 @@ import pytest
 from bench import gates
 from bench.simulation import picture
 from bench.simulation.holdout import SETTINGS, Items, OfflineGate
-from bench.simulation.live import FIRST, Crowd, proved
+from bench.simulation.live import FIRST, Crowd, HoldbackGate, proved
 from bench.simulation.people import People, brigaded, harmed, once, several
 from eval import kpis
 from eval.evidence import ArmScores, measure
@@ -29,7 +29,18 @@ def test_chances_are_chances(people: People):
 @pytest.mark.parametrize("name", ["+5 points, strict", "harm 1 % to 3 %", "happy users vote more, rate +20 %, strict"])
 def test_look_says_of_each_canary_what_the_arrays_say(name: str):
     canary = gates.LIVE[name]
-    assert proved(canary.people, canary.plan, canary.settings, canary.share, runs=4, looks=5) == 20
+    assert proved(canary.people, canary.ours, canary.share, runs=4, looks=5) == 20
+
+
+@pytest.mark.parametrize("name", ["holdback, -10 points after 1,000", "holdback, harm 3 % after 1,000"])
+def test_look_back_says_of_each_holdback_what_the_arrays_say_and_the_time_to_rollback_is_counted(name: str):
+    held = gates.LIVE[name]
+    assert isinstance(held.ours, HoldbackGate)
+    assert proved(held.people, held.ours, held.share, runs=4, looks=5) == 20
+    ours, *_ = gates.scenario(name, 40, 10)
+    assert ours["rollback"] == 1
+    assert ours["decay_to_rollback_rated"] > 50 and ours["rolled_back_before"] < 0.2
+    assert ours["decay_to_rollback_requests"] == pytest.approx(10 * ours["decay_to_rollback_rated"])
 
 
 def test_counts_of_kinds_are_counts_of_users():

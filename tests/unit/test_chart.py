@@ -298,7 +298,7 @@ def test_the_chart_makes_no_secret_and_each_process_holds_only_its_keys() -> Non
         held[component] = {each["key"] for each in sources if each}
     assert held == {
         "gateway": {"LORALOOP_APP_KEY", "LORALOOP_INTERNAL_KEY"},
-        "control": {"LORALOOP_OPS_KEY", "LORALOOP_INTERNAL_KEY", "LORALOOP_NOTIFY_URLS"},
+        "control": {"LORALOOP_OPS_KEY", "LORALOOP_INTERNAL_KEY", "LORALOOP_NOTIFY_URLS", "LORALOOP_JUDGE_KEY"},
         "engine": set(),
     }
 
@@ -550,6 +550,13 @@ def test_the_dashboard_is_valid_json_about_the_published_metrics() -> None:
         "loraloop_feedback_total",
         "loraloop_spool_unshipped_bytes",
         "loraloop_in_flight",
+        "loraloop_first_token_seconds_bucket",
+        "loraloop_refused_total",
+        "loraloop_feedback_taken_in",
+        "loraloop_canary_share",
+        "loraloop_holdback_share",
+        "loraloop_training_seconds",
+        "loraloop_engine_ready",
     }
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 

@@ -149,7 +149,8 @@ def test_the_help_of_a_command_shows_its_example(words: tuple[str, ...]):
 
 
 CHANGES = {"init", "prepare", "up", "gateway", "control", "demo", "promote", "rollback", "approve", "reject",
-           "keys create", "keys revoke", "keys rotate", "quarantine release", "quarantine reject",
+           "keys create", "keys revoke", "keys rotate", "quarantine hold", "quarantine release",
+           "quarantine reject",
            "export"}  # fmt: skip
 
 
@@ -159,16 +160,19 @@ def test_every_command_that_reads_can_print_json(words: tuple[str, ...]):
     assert "--json" in options or " ".join(words) in CHANGES
 
 
-@pytest.mark.parametrize("name", ["promote", "rollback", "approve", "reject", "restore", "import", "import-adapter"])
+@pytest.mark.parametrize("name", ["promote", "rollback", "approve", "reject", "restore", "import", "import-adapter",
+                                  "keys revoke", "keys rotate", "quarantine hold", "quarantine release",
+                                  "quarantine reject"])  # fmt: skip
 def test_what_changes_much_can_be_tried_and_said_yes_to(name: str):
-    options = {option for parameter in ALL[name,].params for option in parameter.opts}
+    options = {option for parameter in ALL[tuple(name.split())].params for option in parameter.opts}
     assert {"--yes", "--dry-run"} <= options
 
 
 @pytest.mark.parametrize(
     ("words", "code"),
     [(["--help"], 0), (["models"], 1), (["modles"], 2), (["models", "--jsno"], 2), (["promote", "reviews"], 2),
-     (["promote", "reviews", "many"], 2), (["top", "--interval", "0"], 2), (["ledger"], 2)],
+     (["promote", "reviews", "many"], 2), (["top", "--interval", "0"], 2), (["ledger"], 2),
+     (["retrain", "reviews", "--exit-code"], 2), (["promotions", "--verdict", "won"], 2)],
 )  # fmt: skip
 def test_the_exit_code_tells_failure_from_wrong_usage(tmp_path: Path, words: list[str], code: int):
     assert loraloop(*words, cwd=tmp_path).returncode == code

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 from fastapi.testclient import TestClient
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from core.basemodel import BaseModel
 from core.errors import LimitReached
@@ -22,6 +23,7 @@ from core.store import Transaction
 from eval.promotion import Why
 from feedback.ingest import add
 from ops import control_app
+from ops.cli import running
 from ops.console.login import FRONT, local
 from ops.console.sessions import MOST_ADDRESSES, MOST_SESSIONS, Sessions
 from serve.fake import FakeEngines
@@ -247,6 +249,26 @@ def test_a_form_that_another_site_sends_does_nothing_even_with_the_token(house: 
     for token in ("", "0" * 64, "é", house.control.keyring.grants[0].id):
         assert house.browser.post("/models/reviews/rollback", data=hidden | {"token": token}).status_code == 403
     assert house.control.promotion.route("reviews").champion == 1
+
+
+def test_behind_a_trusted_proxy_one_visitors_wrong_keys_lock_nobody_else_out(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {}
+    monkeypatch.setattr("uvicorn.run", lambda app, **how: options.update(how, app=app))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    running._serve(house.browser.app, "127.0.0.1:0", ["10.0.0.0/24"])  # type: ignore[arg-type]
+    assert options["proxy_headers"]
+    behind = ProxyHeadersMiddleware(options["app"], options["forwarded_allow_ips"])
+
+    def tries(proxy: str, visitor: str) -> int:
+        house.browser = TestClient(behind, client=(proxy, 1), headers={"X-Forwarded-For": visitor})  # type: ignore[arg-type]
+        return house.form("/login", key="wrong").status_code
+
+    assert [tries("10.0.0.7", "1.1.1.1") for _ in range(11)][-1] == 429
+    assert tries("10.0.0.7", "2.2.2.2") == 401
+    assert tries("10.0.0.7", "1.1.1.1") == 429
+    assert [tries("9.9.9.9", f"3.3.3.{n}") for n in range(11)][-1] == 429  # whom nobody trusts is believed nothing
 
 
 def test_a_token_of_one_session_is_not_that_of_another(house: House) -> None:

@@ -1,7 +1,9 @@
 """Facts about what the console's pages are told: filters, pages by key, the study of a model, alarms, the ledger."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -95,8 +97,16 @@ def test_an_answer_whose_prompt_was_not_kept_is_shown_without_it(store: Store) -
 
 def well() -> dict[str, Any]:
     engine = {"url": "http://e", "ready": True, "healthy": True, "adapters": [], "missing": [], "error": ""}
-    return {"engines": [engine], "gateways": [{"gateway": "g", "up_to_date": True, "in_flight": 0}], "dead_letters": 0,
+    return {"engines": [engine], "gateways": [gateway()], "dead_letters": 0, "notifications": [target(1)],
             "disk": {"free": 50, "total": 100}, "ledger": {"ok": True, "reason": "whole"}}  # fmt: skip
+
+
+def gateway(**changes: Any) -> dict[str, Any]:
+    return {"gateway": "g", "up_to_date": True, "in_flight": 0, "unshipped": 3_000_000, "dropped": 0} | changes
+
+
+def target(refusals: int) -> dict[str, Any]:
+    return {"target": "slack 1a2b", "seq": 3, "told": NOW, "refusals": refusals, "behind": 4}
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -104,7 +114,10 @@ def well() -> dict[str, Any]:
     ({"engines": []}, ["No engine"]),
     ({"engines": [{"url": "http://e", "ready": False, "missing": ["a-1"], "error": ""}]}, ["http://e", "lacks a-1"]),
     ({"gateways": []}, ["No gateway"]),
-    ({"gateways": [{"gateway": "g", "up_to_date": False, "in_flight": 0}]}, ["gateway g"]),
+    ({"gateways": [gateway(up_to_date=False)]}, ["gateway g"]),
+    ({"gateways": [gateway(unshipped=65 * 2**20)]}, ["gateway g", "68 MB"]),
+    ({"gateways": [gateway(dropped=7)]}, ["gateway g", "7 interactions"]),
+    ({"notifications": [target(3)]}, ["slack 1a2b", "refused 3 times", "4 rows"]),
     ({"dead_letters": 3}, ["3 records"]),
     ({"disk": {"free": 5 * 2**30, "total": 100 * 2**30}}, ["5.0 GiB"]),
     ({"ledger": {"ok": False, "reason": "Row 3 (d3): gone."}}, ["ledger is broken", "Row 3"]),
@@ -129,6 +142,38 @@ def test_new_rows_are_checked_at_once_and_old_ones_with_the_next_whole_walk(stor
         transaction._connection.execute("UPDATE decisions SET verdict = 'promoted' WHERE seq = 1")
     watch.walk()
     assert not watch.report()["ok"] and "Row 1 (d0)" in watch.report()["reason"] and watch.report()["checked"] == NOW
+
+
+def test_a_tail_that_was_cut_off_is_told_and_stays_told(store: Store) -> None:
+    watch = LedgerWatch(store, lambda: NOW)
+    for number in range(3):
+        seal(store, number)
+    watch.walk()
+    seal(store, 3)
+    assert watch.report()["ok"]
+    with store.transaction() as transaction:
+        transaction._connection.execute("DELETE FROM decisions WHERE seq >= 3")
+    for _ in range(3):
+        watch.walk()
+        assert not watch.report()["ok"] and "cut off" in watch.report()["reason"]
+
+
+def test_the_walk_goes_on_after_one_that_failed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, walks = LedgerWatch(store, lambda: NOW), list[int]()
+    monkeypatch.setattr("ops.ledgerwatch.WHOLE_SECONDS", 0.0)
+
+    def walk() -> None:
+        walks.append(1)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(watch, "walk", walk)
+
+    async def some() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(watch.keep_walking(), 0.2)
+
+    asyncio.run(some())
+    assert len(walks) > 1
 
 
 def difference(value: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Facts about the configuration: what wins over what, and that every refusal names its key and the fix."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+import core
 from core.errors import SettingsError
 from core.settings import Settings, build, is_loopback, load, split_listen
 
@@ -72,6 +74,38 @@ def test_keys_come_from_the_environment_and_an_empty_one_is_none(monkeypatch: py
     assert "s3cret" not in repr(keys)
 
 
+def test_a_key_may_come_from_a_file_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "ops"
+    file.write_text("s3cret\n")
+    monkeypatch.setenv("LORALOOP_OPS_KEY_FILE", str(file))
+    assert made().bearer == {"Authorization": "Bearer s3cret"}
+    monkeypatch.setenv("LORALOOP_OPS_KEY", "other")
+    with pytest.raises(SettingsError, match="both set") as both:
+        made()
+    monkeypatch.delenv("LORALOOP_OPS_KEY")
+    file.write_text(" ")
+    with pytest.raises(SettingsError, match="is empty") as empty:
+        made()
+    file.unlink()
+    with pytest.raises(SettingsError, match="No such file") as gone:
+        made()
+    assert all("LORALOOP_OPS_KEY" in str(e.value) and "s3cret" not in str(e.value) for e in (both, empty, gone))
+
+
+def test_links_begin_with_the_public_url_where_there_is_one() -> None:
+    assert made().console_url == "http://127.0.0.1:8081"
+    assert made(gateway={"control_url": "http://control.cluster"}).console_url == "http://control.cluster"
+    assert made(control={"public_url": "https://ops.example/"}).console_url == "https://ops.example"
+
+
+def test_nothing_but_the_settings_reads_the_environment() -> None:
+    for path in Path(core.__file__).parent.glob("*.py"):
+        if path.name != "settings.py":
+            assert not re.search(r"environ\.get|environ\[[^\]]+\](?! =)|getenv", path.read_text()), path.name
+
+
 def test_the_command_line_shows_its_own_key_or_else_the_one_for_ops(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made().bearer == {}
     monkeypatch.setenv("LORALOOP_OPS_KEY", "ops")
@@ -103,6 +137,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["access is open", "gateway.listen 0.0.0.0:8080", "remove access: open"],
     ),
     "open control": ({"access": "open", "control": {"listen": "[::]:8081"}}, ["control.listen", "use 127.0.0.1"]),
+    "no network": ({"control": {"trusted_proxies": ["*"]}}, ["trusted_proxies", "no address or network"]),
     "access of no kind": ({"access": "closed"}, ["access", "'keys' or 'open'"]),
     "open engine": ({"engine": {"listen": "10.0.0.1:8090"}}, ["engine.listen", "use 127.0.0.1"]),
     "no address": ({"gateway": {"listen": "8080"}}, ["gateway.listen", "127.0.0.1:8080"]),
@@ -200,6 +235,7 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
         ({"task": "generate", "labels": ["a", "b"]}, "models.m.labels: a model that generates has none"),
         ({"task": "generate", "promotion": {"primary": {"kpi": "macro_f1"}}}, "macro_f1 is no KPI of task generate"),
         ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "chrf"}}}, "chrf is no KPI of task classify"),
+        ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "preference_accuracy"}}}, "no KPI of task classify"),
         ({"labels": ["a", "b"], "evaluation": {"judge": {"url": "http://j/v1", "model": "j"}}}, "evaluation.judge"),
         ({"task": "generate", "evaluation": {"judge": {"url": "ftp://j", "model": "j"}}}, "judge.url"),
     ],

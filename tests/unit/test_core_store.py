@@ -31,7 +31,7 @@ NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
 def add_version(transaction: Any, version: int) -> None:
     transaction.run(
         "version_add", model="m", version=version, engine_name=f"m-{version}", path=None, sha256=None, rank=0,
-        run_id=None, time=NOW,
+        run_id=None, time=NOW, kind="base",
     )  # fmt: skip
 
 
@@ -90,8 +90,10 @@ def test_what_the_console_counts_is_counted_of_old_rows_too(tmp_path: Path) -> N
                 "INSERT INTO feedback (id, time, interaction_id, type, value, metadata) "
                 "VALUES (?, '2026-03-01', ?, 'thumbs', 'true', '{}')", [identity, about],
             )  # fmt: skip
+        connection.execute("INSERT INTO revocations VALUES ('f3', '2026-03-02')")
     Store(path).close()
     with duckdb.connect(str(path)) as connection:
+        assert connection.execute("SELECT feedback_id, key_id FROM revocations").fetchall() == [("f3", "")]
         assert connection.execute("SELECT * FROM traffic_daily").fetchall() == [
             ("m", 2, "champion", date(2026, 3, 1), 2, 1, 10)]  # fmt: skip
         found = connection.execute("SELECT id, model, version FROM feedback ORDER BY id").fetchall()
@@ -168,7 +170,7 @@ def test_a_time_comes_back_as_the_same_moment_in_utc(naive: datetime, hours: int
     time = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
     store = Store(":memory:")
     with store.transaction() as transaction:
-        transaction.run_set("revocation_add", [{"feedback_id": "f", "time": time}])
+        transaction.run_set("revocation_add", [{"feedback_id": "f", "key_id": "", "time": time}])
     with store.transaction() as transaction:
         found = transaction._connection.execute("SELECT time FROM revocations").fetchone()
     store.close()

@@ -1,5 +1,6 @@
 """Facts about the floor's small values: errors, ids, prompts, the wire, packages, HTTP."""
 
+import asyncio
 import hashlib
 import inspect
 import re
@@ -16,8 +17,8 @@ from pydantic import SecretStr
 
 from core import basemodel, errors, packages, prompts
 from core.clock import new_id, utc_now
-from core.errors import LoraLoopError, PackageError, SettingsError
-from core.http import install_errors, read_json, require_key
+from core.errors import InputError, LoraLoopError, PackageError, SettingsError
+from core.http import install_errors, read_body, read_json, require_key
 from core.keys import Scope, static_grants
 from core.packages import Package
 from core.prompts import Chat, Text, from_request
@@ -216,6 +217,16 @@ def test_errors_are_one_sentence_and_show_nothing_inside(web: TestClient) -> Non
     assert bug.status_code == 500 and "secret" not in bug.text and bug.headers["x-request-id"]
     assert web.get("/nowhere").json()["error"]["message"] == "Not Found."
     assert "query.n" in web.get("/number?n=x").json()["error"]["message"]
+
+
+def test_a_body_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.http.BODY_SECONDS", 0.05)
+
+    async def silent() -> Any:
+        await asyncio.sleep(60)
+
+    with pytest.raises(InputError, match="not whole"):
+        asyncio.run(asyncio.wait_for(read_body({"headers": []}, silent, 20), 5))
 
 
 @pytest.mark.parametrize(("body", "status", "sentence"), [(b"{", 422, "not JSON"), (b"x" * 30, 413, "larger than 20")])

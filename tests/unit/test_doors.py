@@ -42,7 +42,7 @@ GATEWAY = {
     ("GET", "/v1/models/{model}"): {Scope.INFER},
     ("GET", "/openapi.json"): {Scope.INFER},
     ("POST", "/v1/feedback"): {Scope.FEEDBACK},
-    ("DELETE", "/v1/feedback/{feedback_id}"): {Scope.FEEDBACK},
+    ("DELETE", "/v1/feedback/{feedback_id}"): {Scope.FEEDBACK, Scope.OPS_WRITE},
     ("GET", "/v1/chat/completions"): {Scope.INFER, Scope.OPS_READ},
     ("GET", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_READ},
     ("GET", "/v1/chat/completions/{completion_id}/messages"): {Scope.INFER, Scope.OPS_READ},
@@ -88,6 +88,7 @@ CONTROL = PAGES | {
     ("GET", "/api/feedback"): {Scope.OPS_READ},
     ("GET", "/api/quarantine"): {Scope.OPS_READ},
     ("GET", "/api/quarantine/{identity}"): {Scope.OPS_READ},
+    ("POST", "/api/quarantine"): {Scope.OPS_WRITE},
     ("POST", "/api/quarantine/{identity}/release"): {Scope.OPS_WRITE},
     ("POST", "/api/quarantine/{identity}/reject"): {Scope.OPS_WRITE},
     ("GET", "/api/ledger"): {Scope.OPS_READ},
@@ -319,7 +320,7 @@ def test_who_acts_is_the_key_whatever_the_caller_says(control: Control) -> None:
     assert control.ask(("POST", "/api/models/reviews/promote"), admin, json=body).status_code == 200
     rows = control.ask(("GET", "/api/promotions"), admin).json()
     (promoted,) = [row for row in rows if row["verdict"] == "promoted"]
-    assert promoted["actor"] == f"key:{identity}" and "somebody" not in promoted["reason"]
+    assert promoted["actor"] == f"admin (key {identity})" and "somebody" not in promoted["reason"]
     shown = control.ask(("GET", f"/api/promotions/{promoted['id']}"), admin).json()
     assert shown["comment"] == "(on behalf of key:somebody) now"
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.settings import CanarySettings, Guardrail, Primary, PromotionSettings
-from eval.canary import ArmCounts, Plan, look
+from eval.canary import look
 from eval.evidence import ArmScores, Difference, Evidence, Measure, SuiteEvidence, measure, suite
 from eval.judgement import Outcome
+from eval.live import ArmCounts, Plan
 from eval.offline import decide
 
 BROKEN = st.sampled_from([math.nan, math.inf, -math.inf])

@@ -8,8 +8,9 @@ import pytest
 from scipy import integrate, stats
 
 from core.settings import CanarySettings
-from eval.canary import ArmCounts, Plan, look
+from eval.canary import look
 from eval.judgement import Outcome
+from eval.live import ArmCounts, Plan
 from eval.sequential import harm_evidence, margin, sample_ratio_p, tuning
 
 SETTINGS = CanarySettings(share=0.5, first_look_users=30, planned_users=200, min_minutes=0, max_hours=1)

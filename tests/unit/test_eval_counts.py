@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.store import Store
-from eval.canary import ArmCounts
+from eval.live import ArmCounts
 from eval.watch import count
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -34,7 +34,7 @@ def fill(store: Store, requests: Requests, **more: Any) -> None:
                 transaction.run_set("feedback_add", [{
                     "id": f"f{place}-{user}", "time": START + timedelta(minutes=2), "interaction_id": asked,
                     "conversation_id": None, "type": "thumbs", "value": "true" if vote > 0 else "false",
-                    "comment": None, "user": user, "metadata": "{}",
+                    "comment": None, "user": user, "metadata": "{}", "key_id": None,
                 }])  # fmt: skip
 
 

@@ -86,6 +86,17 @@ def test_four_arms_answer_the_holdout_and_a_second_evaluation_costs_nothing_but_
     assert again.evidence.arms["candidate"]["accuracy"] == found.evidence.arms["candidate"]["accuracy"]
 
 
+def test_what_the_candidate_lost_to_the_champion_is_kept_beside_the_evaluation(store: Store, base: BaseModel):
+    fake = engine()
+    fake.answer = lambda model, prompt: "who knows" if model == CANDIDATE.engine_name else f"answer {prompt}"
+    for _ in range(2):  # one that is done again finds the same
+        run(store, fake, base, GENERATE, said=lambda n: f"answer text {n}")
+    with store.transaction() as transaction:
+        kept = transaction._connection.execute("SELECT * FROM regressions ORDER BY place").fetchall()
+    assert len(kept) == 20 and [row[1] for row in kept] == list(range(1, 21))
+    assert kept[0][0] == "run" and kept[0][3] == "token_f1" and kept[0][6] == "who knows"
+
+
 def test_a_champion_that_is_the_bare_base_is_asked_nothing_that_base_was(store: Store, base: BaseModel):
     fake = engine()
     found = run(store, fake, base, settings(latency_items=0), champion=Version("m", 0, "base", None, None, 0, None))

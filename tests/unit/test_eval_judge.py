@@ -10,7 +10,8 @@ import pytest
 
 from core.prompts import Chat
 from core.settings import JudgeSettings
-from eval.judge import CONCURRENCY, DEAD_AFTER, Judge, compare, length_controlled
+from core.store import Store
+from eval.judge import CONCURRENCY, DEAD_AFTER, Judge, Unusable, compare, length_controlled
 
 SETTINGS = JudgeSettings(url="http://judge/v1", model="j")
 PROMPTS = [Chat((("user", f"question {n}"),)) for n in range(20)]
@@ -126,3 +127,32 @@ def test_a_rate_that_only_length_explains_is_even_at_equal_length():
     assert wins.mean() > 0.7
     assert length_controlled(wins, longer) == pytest.approx(0.5, abs=0.07)
     assert length_controlled(np.array([1.0, 0.5, 0.0]), np.zeros(3)) == 0.5
+
+
+def kept_judge(store: Store, said: str, asked: list[str], **changes: str) -> Judge:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(said)
+        return httpx.Response(200, json={"choices": [{"message": {"content": said}}]})
+
+    return Judge(SETTINGS.model_copy(update=changes), transport=httpx.MockTransport(answer), store=store)
+
+
+def test_a_word_is_asked_for_once_of_each_judge():
+    store, asked = Store(":memory:"), []
+    first = compare(kept_judge(store, better("first"), asked), PROMPTS, OURS, THEIRS)
+    again = compare(kept_judge(store, better("second"), asked), PROMPTS, OURS, THEIRS)
+    assert len(asked) == 40 and again.wins.tolist() == first.wins.tolist()
+    for changes in ({"model": "k"}, {"url": "http://other/v1"}):
+        assert kept_judge(store, better("tie"), asked, **changes).prefer(PROMPTS[0], OURS[0], THEIRS[0]) == "tie"
+    assert kept_judge(store, better("tie"), asked).prefer(PROMPTS[1], OURS[0], THEIRS[0]) == "tie"
+    assert len(asked) == 43
+    store.close()
+
+
+def test_rubbish_is_not_kept():
+    store, asked = Store(":memory:"), []
+    with pytest.raises(Unusable):
+        kept_judge(store, "rubbish", asked).prefer(PROMPTS[0], "a", "b")
+    assert kept_judge(store, better("second"), asked).prefer(PROMPTS[0], "a", "b") == "second"
+    assert len(asked) == 2
+    store.close()

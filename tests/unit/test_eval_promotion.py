@@ -14,8 +14,10 @@ from core.spool import frame
 from core.store import Store
 from core.wire import encode
 from eval import promotion as promotions
+from eval.live import Plan
+from eval.plans import known
 from eval.promotion import Promotion, Why
-from eval.steps import Steps, score_sd
+from eval.steps import Steps, history
 from eval.watch import Watch
 from feedback.ingest import ingest
 from serve.fake import FakeEngines
@@ -242,6 +244,10 @@ def test_looks_are_kept_once_while_nothing_changes(promotion: Promotion):
 
 
 def test_without_history_the_tuning_takes_a_usual_deviation(promotion: Promotion):
-    assert score_sd(promotion.store, "reviews", NOW) == 0.5
-    live(promotion.store, 0, 40, 0.5)
-    assert score_sd(promotion.store, "reviews", NOW + timedelta(hours=1)) == pytest.approx(1.0, abs=0.05)
+    assert known(history(promotion.store, "reviews", NOW)) == {} and Plan(0.5).score_sd == 0.5
+    live(promotion.store, 0, 9, 0.5)
+    assert known(history(promotion.store, "reviews", NOW + timedelta(hours=1))) == {}
+    live(promotion.store, 1, 40, 0.5)
+    found = known(history(promotion.store, "reviews", NOW + timedelta(hours=1)))
+    assert found["score_sd"] == pytest.approx(1.0, abs=0.05)
+    assert (found["rate_mean"], found["rate_sd"]) == (1, 0.05) and found["covariance"] == pytest.approx(0)

@@ -38,6 +38,20 @@ def test_all_arms_are_scored_on_the_same_items():
     assert len(scored) == 6 * 2 + 2 * 2
 
 
+def test_timed_requests_find_no_prompt_of_their_own_in_the_prefix_cache_whoever_asked_before():
+    engine = FakeEngine(adapters={"m-1": "/m"})
+    asked = asker(engine)
+    salts = []
+    for _ in range(2):
+        engine.requests.clear()
+        score(asked, ARMS, items(6), Labels(asked, "base", ["yes", "no"]), latency_items=2)
+        bodies = [body for path, body in engine.requests if path == "/v1/chat/completions"]
+        assert [body["model"] for body in bodies if "cache_salt" in body] == ["base", "m-1"] * 2
+        salts.append({body["cache_salt"] for body in bodies if "cache_salt" in body})
+    assert len(salts[0]) == 1
+    assert not salts[0] & salts[1]
+
+
 def test_labels_that_begin_alike_take_a_second_look_after_their_beginning():
     engine = FakeEngine()
     asked = asker(engine)

@@ -1,7 +1,9 @@
 """Facts about what happens around a verdict: limits, approvals, holdbacks, quarantine, and crashes between steps."""
 
 import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,14 @@ from core.store import Store
 from core.wire import encode
 from eval import promotion as promotions
 from eval import review
-from eval.canary import ArmCounts, Plan
 from eval.holdback import look_back
 from eval.judgement import Outcome
 from eval.limits import Change, History, holding
+from eval.live import ArmCounts, Plan
 from eval.promotion import Promotion, Why
 from eval.steps import Steps
 from eval.watch import Watch
-from feedback.ingest import ingest
+from feedback.ingest import add, ingest
 from feedback.snapshot import take
 from serve.fake import FakeEngines
 from serve.routing import ModelRoute, RoutingTable, Target
@@ -247,7 +249,14 @@ NEW = ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 0)
         (NEW, True, Outcome.PASS, "upper bound"),
         (ArmCounts(1800, 3600, -0.2, 0.4, 0.9, 0.1, 0), False, Outcome.FAIL, "Live score -0.400"),
         (ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 300), True, Outcome.FAIL, "300 of 1800"),
-        (ArmCounts(900, 3600, -0.2, 0.4, 0.9, 0.1, 300), False, Outcome.WAIT, "Nothing can be concluded"),
+        (ArmCounts(900, 3600, -0.2, 0.4, 0.9, 0.1, 0), True, Outcome.FAIL, "Live score -0.400"),
+        (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 300), True, Outcome.FAIL, "300 of 900"),
+        (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 0), False, Outcome.INCONCLUSIVE, "Nothing can be concluded"),
+        (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 0), True, Outcome.INCONCLUSIVE, "planned share 0.9"),
+        (replace(NEW, score_mean=math.nan), True, Outcome.INCONCLUSIVE, "no numbers"),
+        (replace(NEW, strayed=900), True, Outcome.FAIL, "900 of 1800 new champion's users"),
+        # Half as many vote, as happy as ever; the raw score is half of what it was.
+        (replace(NEW, score_mean=0.1, rate_mean=0.45), True, Outcome.PASS, "Live score +0.000"),
     ],
 )
 def test_a_holdback_looks_for_harm_alone(new: ArmCounts, over: bool, outcome: Outcome, says: str):
@@ -383,6 +392,28 @@ def test_rejected_votes_stay_out_and_a_way_back_brings_none_in(tmp_path: Path):
     assert len(house.store.rows("quarantines_all", model="m")) == 1
     found = take(house.store, "m", house.models["m"], run_id="run-3", folder=tmp_path, clock=lambda: NOW)
     assert found.rows == ()
+
+
+def test_what_a_key_gave_is_held_until_somebody_has_looked(tmp_path: Path):
+    house = House(**PLAIN)
+    house.offer(1)
+    taught(house, tmp_path, "run-1", range(4))
+    with pytest.raises(NotReady, match="No vote of the key 'bad'"):
+        review.hold_key(house.promotion, "m", "bad", actor="ann", comment="")
+    assert "quarantined" not in house.verdicts()
+    later = [Feedback(f"bad:{n}", NOW, "i1", None, "label", "b", user=f"u{n}", key_id="bad") for n in range(3)]
+    add(house.store, later)
+    held = review.hold_key(house.promotion, "m", "bad", actor="ann", comment="one script")
+    assert (held["key"], held["version"], held["state"], held["model"]) == ("bad", None, "held", "m")
+    assert (house.last()["verdict"], house.last()["live"], house.last()["comment"]) == (
+        "quarantined", {"key": "bad"}, "one script")  # fmt: skip
+    (row,) = house.store.rows("quarantines_all", model="m")
+    assert (row["votes"], row["id"]) == (3, held["id"])
+    found = take(house.store, "m", house.models["m"], run_id="run-3", folder=tmp_path, clock=lambda: NOW)
+    assert found.report.left_out == {"in quarantine": 3}
+    done = review.decide(house.promotion, str(row["decision_seq"]), "rejected", actor="ann", comment="")
+    assert (done["id"], done["state"]) == (held["id"], "rejected")
+    assert "the key bad gave are left out for good" in house.last()["reason"]
 
 
 # Crashes.

@@ -9,7 +9,9 @@ import pytest
 
 from core.errors import InputError
 from core.prompts import Chat, subject
+from core.settings import ModelSettings
 from eval.asking import Asker
+from eval.evaluation import suite_evidence
 from eval.probing import probe
 from eval.suites import files, shipped
 from eval.suites.drawing import spread
@@ -111,6 +113,16 @@ def test_words_count_when_they_have_the_form(item: Writing, answer: str, right: 
 def test_length_is_in_tokens():
     item = Writing("g", Chat((("user", "x"),)), 9)
     assert outcomes(one_suite("length", [item]), FakeEngine(answer=lambda *_: "three short words"))["base"] == [3.0]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "blind"), [("a b c", "a b c", True), ("a b c", "a", False)])
+def test_lengths_that_were_cut_on_both_sides_are_no_measurement(ours: str, theirs: str, blind: bool):
+    suite = one_suite("length", [Writing(f"g{n}", Chat((("user", f"x {n}"),)), 3) for n in range(4)])
+    engine = FakeEngine(adapters={"c-1": "/c"}, answer=lambda model, *_: ours if model == "c-1" else theirs)
+    client = VllmClient("http://engine", transport=engine.transport())
+    found = probe(Asker(client, concurrency=1), "base", {"champion": "base", "candidate": "c-1"}, suite)
+    evidence = suite_evidence(found, ModelSettings(labels=["a", "b"]))
+    assert ("were cut" in evidence.missing) is blind
 
 
 def test_a_suite_that_the_engine_cannot_tell_apart_is_missing_with_the_reason():

@@ -1,6 +1,7 @@
 """Facts about ingest: each row exactly once, in whatever order and how often the pieces come."""
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -11,19 +12,21 @@ from typing import Any
 
 import duckdb
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import SpoolFull
 from core.http import install_errors
+from core.keys import Grant, Scope
 from core.records import Feedback, Interaction, Revocation
 from core.spool import SpoolWriter, frame, read_frames, segments
 from core.store import Store, Transaction
 from core.wire import Record, decode_all, encode
 from feedback import routes
 from feedback.ingest import create_router, ingest
+from serve.access import Pass
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 
@@ -272,7 +275,7 @@ def test_a_piece_costs_as_many_statements_whatever_it_holds(store: Store, monkey
 def test_feedback_before_its_interaction_joins_later(store: Store) -> None:
     ingest(store, "g", 1, 0, pieces(said("f1", "i1")))
     assert store.rows("feedback_by_type", model="m") == []
-    assert store.rows("feedback_counts", model=None)[0]["model"] is None
+    assert store.rows("feedback_counts", model=None, key=None)[0]["model"] is None
     ingest(store, "g", 1, len(pieces(said("f1", "i1"))), pieces(asked("i1")))
     assert store.rows("feedback_by_type", model="m") == [{"type": "thumbs", "n": 1}]
 
@@ -296,7 +299,14 @@ class Doors:
         app = FastAPI()
         install_errors(app)
         count: list[str] = self.counted
-        app.include_router(routes.create_router(spool=self.spool, clock=lambda: NOW, count=count.append))
+        self.grant = Grant("k1", "", (Scope.FEEDBACK,))
+
+        def let_in(request: Request) -> None:
+            request.state.admission = Pass(self.grant, None, {})
+
+        door = Depends(let_in)
+        app.include_router(routes.create_router(spool=self.spool, clock=lambda: NOW, count=count.append, givers=door,
+                                                revokers=door))  # fmt: skip
         self.client = TestClient(app)
 
     def records(self) -> list[Record]:
@@ -332,15 +342,44 @@ def test_feedback_is_acknowledged_after_the_fsync_that_covers_it(doors: Doors, m
 def test_one_object_is_answered_with_one_object_and_keeps_its_own_id(doors: Doors) -> None:
     body = {"id": "mine", "conversation_id": "c", "type": "comment", "value": "good", "metadata": {"page": "7"}}
     assert doors.client.post("/v1/feedback", json=body).json() == {"feedback_id": "mine"}
-    assert doors.records() == [Feedback("mine", NOW, None, "c", "comment", "good", metadata={"page": "7"})]
+    kept = Feedback("k1:mine", NOW, None, "c", "comment", "good", metadata={"page": "7"}, key_id="k1")
+    assert doors.records() == [kept]
 
 
-def test_feedback_is_taken_back_by_its_id(doors: Doors) -> None:
-    assert doors.client.delete("/v1/feedback/f1").status_code == 202
-    assert doors.records() == [Revocation("f1", NOW)]
+@pytest.mark.parametrize(("scope", "of_any"), [(Scope.FEEDBACK, "k1"), (Scope.OPS_WRITE, None), (Scope.ADMIN, None)])
+def test_feedback_is_taken_back_by_its_id(doors: Doors, scope: Scope, of_any: str | None) -> None:
+    doors.grant = Grant("k1", "", (scope,))
+    assert doors.client.delete("/v1/feedback/f1").json() == {"feedback_id": "f1"}
+    assert doors.records() == [Revocation("f1", NOW, of_any), Revocation("k1:f1", NOW, "k1")]
 
 
-@pytest.mark.parametrize("identity", ["%00", "a%20b", "%C3%BC", "x" * 129])
+def test_one_apps_ids_neither_take_nor_take_back_anothers(doors: Doors, store: Store) -> None:
+    made: dict[str, str] = {}
+    for key in ("k1", "k2"):
+        doors.grant = Grant(key, "", (Scope.FEEDBACK,))
+        for body in ({"id": "1"}, {"id": "1"}, {}):
+            said = {"interaction_id": "i1", "type": "thumbs", "value": key == "k1"} | body
+            made[key] = doors.client.post("/v1/feedback", json=said).json()["feedback_id"]
+    doors.grant = Grant("k2", "", (Scope.FEEDBACK,))
+    for identity in ("1", made["k1"], "k1:1"):
+        doors.client.delete(f"/v1/feedback/{identity}")
+    doors.grant = Grant("ops", "", (Scope.OPS_WRITE,))
+    doors.client.delete(f"/v1/feedback/{made['k2']}")
+    ingest(store, "g", 1, 0, pieces(*doors.records()))
+    found = query(store, "SELECT id, key_id, revoked_at IS NULL FROM feedback ORDER BY key_id, length(id)")
+    assert found == [("k1:1", "k1", True), (made["k1"], "k1", True), ("k2:1", "k2", False), (made["k2"], "k2", False)]
+    assert [json.loads(value) for (value,) in query(store, "SELECT value FROM feedback WHERE id = 'k1:1'")] == [True]
+
+
+def test_records_from_before_keys_were_written_down_are_still_read(store: Store) -> None:
+    old = (b'{"kind":"feedback","id":"f1","time":"2026-03-01T03:00:00+00:00","interaction_id":"i1",'
+           b'"conversation_id":null,"type":"thumbs","value":true,"comment":null,"user":null,"metadata":{}}')
+    taken_back = b'{"kind":"revocation","feedback_id":"f1","time":"2026-03-01T03:00:00+00:00"}'
+    ingest(store, "g", 1, 0, frame(old) + frame(taken_back))
+    assert query(store, "SELECT id, key_id, revoked_at IS NULL FROM feedback") == [("f1", None, False)]
+
+
+@pytest.mark.parametrize("identity", ["%00", "a%20b", "%C3%BC", "x" * 257])
 def test_an_id_that_feedback_cannot_have_cannot_be_taken_back(doors: Doors, identity: str) -> None:
     assert doors.client.delete(f"/v1/feedback/{identity}").status_code == 422
     assert doors.records() == []
@@ -394,4 +433,4 @@ def test_a_batch_becomes_rows_like_any_other(store: Store, doors: Doors) -> None
     body = [{"id": f"f{n}", "interaction_id": "i", "type": "thumbs", "value": True} for n in range(3)]
     doors.client.post("/v1/feedback", json=body)
     ingest(store, "g", 1, 0, segments(doors.spool.folder)[0].path.read_bytes())
-    assert query(store, "SELECT id FROM feedback ORDER BY id") == [("f0",), ("f1",), ("f2",)]
+    assert query(store, "SELECT id FROM feedback ORDER BY id") == [("k1:f0",), ("k1:f1",), ("k1:f2",)]

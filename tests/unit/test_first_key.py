@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from core.errors import InputError
-from core.settings import KEY_VARIABLES, Settings, build
+from core.settings import SECRET_VARIABLES, Settings, build
 from core.store import Store
 from ops import up
 from ops.cli.app import app
@@ -70,4 +70,8 @@ def test_only_control_is_given_where_notifications_go(tmp_path: Path, monkeypatc
     everything = up._environment(made)
     assert "LORALOOP_NOTIFY_URLS" in up._for("control", everything)
     assert "LORALOOP_NOTIFY_URLS" not in up._for("gateway", everything)
-    assert not set(KEY_VARIABLES.values()) & set(environment(made.engine))
+    monkeypatch.setenv("LORALOOP_OPS_KEY_FILE", str(tmp_path / "ops"))
+    (tmp_path / "ops").write_text("ops")
+    assert not SECRET_VARIABLES & set(environment(made.engine))
+    given = up._environment(settings(tmp_path))
+    assert given["LORALOOP_OPS_KEY"] == "ops" and "LORALOOP_OPS_KEY_FILE" not in given

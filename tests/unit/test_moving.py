@@ -61,7 +61,8 @@ class House:
         return CliRunner().invoke(app, [*words, "--config", str(self.config)])
 
     def ids(self) -> list[str]:
-        return [row["id"] for batch in self.store.batches("export_feedback", 100, model=None) for row in batch]
+        batches = self.store.batches("export_feedback", 100, model=None, key=None)
+        return [row["id"] for batch in batches for row in batch]
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def fill(store: Store) -> None:
     decision = Decision("dec-1", NOW, "reviews", 0, 1, Verdict.PROMOTED, "It won.", "t", "a")
     with store.transaction() as transaction:
         insert(transaction, [interaction(number) for number in range(1, 4)])
-        insert(transaction, parse(VOTES, lambda: NOW))
+        insert(transaction, [*parse(VOTES[:3], lambda: NOW), *parse(VOTES[3:], lambda: NOW, "shop")])
         append(transaction, decision)
 
 
@@ -108,12 +109,14 @@ def test_feedback_goes_out_and_comes_back_the_same(house: House, tmp_path: Path,
     fill(house.store)
     path = tmp_path / f"f.{ending}"
     assert house.run("export", "feedback", str(path)).exit_code == 0
-    before = [row for batch in house.store.batches("export_feedback", 100, model=None) for row in batch]
+    before = [row for batch in house.store.batches("export_feedback", 100, model=None, key=None) for row in batch]
     done = house.run("import", str(path), "--yes", "--json")
     assert json.loads(done.stdout) == {"added": 0, "known": 4}
+    shop = house.run("export", "feedback", str(tmp_path / f"shop.{ending}"), "--key", "shop")
+    assert "Wrote 1 feedback" in shop.stderr
     other = Store(":memory:")
     imports.take(other, [row for _, row in tables.read(path)], lambda: NOW)
-    assert [row for batch in other.batches("export_feedback", 100, model=None) for row in batch] == before
+    assert [row for batch in other.batches("export_feedback", 100, model=None, key=None) for row in batch] == before
     other.close()
 
 
@@ -125,6 +128,34 @@ def test_every_kind_is_the_same_in_both_formats(house: House, tmp_path: Path, ki
     lines, parquet = (list(tables.read(tmp_path / f"x.{ending}")) for ending in ("jsonl", "parquet"))
     assert lines == parquet and lines
     assert pq.read_schema(tmp_path / "x.parquet").names == list(tables.COLUMNS[kind])
+
+
+def test_decisions_are_listed_by_verdict_and_day(house: House):
+    fill(house.store)
+    for words, rows in (((), 1), (("--verdict", "promoted"), 1), (("--verdict", "kept"), 0),
+                        (("--since", "2026-03-01"), 1), (("--since", "2026-03-01T03:00:01"), 0),
+                        (("--until", "2026-03-01"), 0), (("--until", "2026-03-02"), 1)):  # fmt: skip
+        done = house.run("promotions", *words, "--json")
+        assert done.exit_code == 0 and len(json.loads(done.stdout)) == rows, words
+
+
+def test_a_row_is_shown_with_the_configuration_named_behind_the_verb(house: House):
+    fill(house.store)
+    assert json.loads(house.run("promotions", "show", "1", "--json").stdout)["id"] == "dec-1"
+
+
+def test_what_a_key_gave_is_counted_held_and_shown_by_the_number_of_its_row(house: House):
+    fill(house.store)
+    with house.store.transaction() as transaction:
+        insert(transaction, parse([VOTES[0]], lambda: NOW, "shop"))
+    counted = json.loads(house.run("feedback", "--by-key", "--json").stdout)
+    assert sorted((row["key"] or "", row["n"]) for row in counted) == [("", 1)] * 3 + [("shop", 1)] * 2
+    house.app.state.control.promotion.adopt(["reviews"])
+    done = house.run("quarantine", "hold", "reviews", "--key", "shop", "--yes", "-m", "one script")
+    assert done.exit_code == 0 and "1 votes" in done.stderr, done.stderr
+    (held,) = json.loads(house.run("quarantine", "--json").stdout)
+    shown = json.loads(house.run("quarantine", "show", str(held["decision_seq"]), "--json").stdout)
+    assert [vote["id"] for vote in shown["votes"]] == ["shop:f1"] and shown["key"] == "shop"
 
 
 def test_exported_decisions_prove_themselves(house: House, tmp_path: Path):
@@ -148,7 +179,7 @@ def test_a_large_file_comes_in_once_however_often_it_is_imported(house: House, t
         done = house.run("import", str(path), "--yes", "--json")
         assert json.loads(done.stdout) == {"added": added, "known": ROWS - added}
     assert len(house.ids()) == ROWS
-    (row,) = [row for batch in house.store.batches("export_feedback", 100, model=None) for row in batch
+    (row,) = [row for batch in house.store.batches("export_feedback", 100, model=None, key=None) for row in batch
               if row["id"] == "f7"]  # fmt: skip
     assert row["time"] == NOW and row["revoked_at"] == NOW
 

@@ -126,7 +126,7 @@ BROKEN = ["models: [", "modles: {}", "models: {}", "- 1", "", "models: {reviews:
 def control(tmp_path: Path) -> Iterator[SimpleNamespace]:
     file = File(tmp_path, access="open")
     app = control_app.create_app(settings=load(file.path), base=BaseModel("tiny", tmp_path), config=file.path)
-    client = TestClient(app, raise_server_exceptions=False)
+    client = TestClient(app, base_url="http://127.0.0.1:8081", raise_server_exceptions=False)
     yield SimpleNamespace(file=file, control=app.state.control, app=app, reload=lambda: client.post("/api/reload"))
     app.state.control.store.close()
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,15 @@ def test_what_is_missing_is_loaded_on_every_engine_and_the_base_needs_nothing() 
     states = reconciler(*engines).reconcile(lambda: [version(0, None), version(1), version(2)], lambda _: True)
     assert all(state.ready and state.adapters == ("m-1-abc", "m-2-abc") for state in states)
     assert [path for path, _ in engines[1].requests].count("/v1/load_lora_adapter") == 1
+
+
+def test_a_retrieval_wants_nothing_of_an_engine_that_has_the_base_model() -> None:
+    engine = FakeEngine(adapters={"m-1-abc": "x"})
+    made, retrieval = reconciler(engine), replace(version(3), engine_name="base", kind="retrieval")
+    (state,) = made.reconcile(lambda: [version(1), retrieval], lambda _: True)
+    with made.holding(retrieval):
+        assert state.ready and state.adapters == ("m-1-abc",)
+    assert not any("lora_adapter" in path for path, _ in engine.requests)
 
 
 def test_what_is_not_wanted_is_unloaded_only_when_it_may_be() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from core.clock import utc_now
+from core.keyring import Keyring, Wanted
+from core.keys import Limits, Scope
 from core.records import Feedback, Interaction
 from core.spool import SpoolWriter
 from core.store import Store
@@ -225,6 +229,24 @@ def test_a_client_that_goes_away_is_captured_as_499_and_no_longer_in_flight(hous
     record = house.only()
     assert record.status == 499 and record.answer is not None and ANSWER.startswith(record.answer)
     house.until(lambda: 'loraloop_in_flight{model="reviews",version="7"} 0.0' in house.http.get("/metrics").text)
+    assert house.app.state.tables.in_flight == {}  # or it would grow with every version, and what it polls with
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_who_hangs_up_before_the_end_pays_for_what_was_asked_and_seen(house: Any, stream: bool) -> None:
+    ring = Keyring(store=Store(":memory:"), clock=utc_now)
+    made = ring.make(Wanted("app", (Scope.INFER,), limits=Limits(tokens_per_minute=100)), "test")
+    house.open(access="keys", keys=ring.grants).engine.gap_s = 0.2
+    house.engine.fault = "" if stream else "hang"
+    body = CHAT | {"stream": stream, "messages": [{"role": "user", "content": "word " * 200}]}
+    headers = {"Authorization": f"Bearer {made.key}"}
+    asked = house.http.stream("POST", "/v1/chat/completions", json=body, headers=headers, timeout=0.5)
+    with suppress(httpx.ReadTimeout), asked as answer:
+        next(answer.iter_lines())
+    assert house.only().status == 499
+    house.engine.fault = ""
+    again = house.http.post("/v1/chat/completions", json=CHAT, headers=headers)
+    assert again.status_code == 429 and again.headers["x-ratelimit-remaining-tokens"] == "0"
 
 
 def test_a_client_that_does_not_wait_for_a_whole_answer_costs_no_engine_any_longer(house: Any) -> None:

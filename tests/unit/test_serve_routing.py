@@ -4,7 +4,7 @@ import asyncio
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
@@ -183,6 +183,8 @@ def test_a_poll_gets_the_table_once_and_then_waits() -> None:
     answer = client.post("/internal/routes", json=ask)
     assert RoutingTable.from_json(answer.text) == table()
     assert client.post("/internal/routes", json=ask | {"have": board.etag}).status_code == 204
+    many = ask | {"have": board.etag, "in_flight": [["m" * 64, number, 1] for number in range(10_000)]}
+    assert client.post("/internal/routes", json=many).status_code == 204
     threading.Timer(0.05, board.publish, (table(0.2),)).start()
     answer = client.post("/internal/routes", json=ask | {"have": board.etag, "wait_s": 5})
     assert RoutingTable.from_json(answer.text) == table(0.2)
@@ -205,6 +207,23 @@ def test_keys_go_out_with_whatever_routes_stand_and_routes_with_whatever_keys() 
 
 def keeper(cache: Path) -> TableKeeper:
     return TableKeeper(session=None, control_url="http://c", name="g", key="", cache=cache)  # type: ignore[arg-type]
+
+
+def test_a_gateway_tells_control_of_its_spool_with_each_poll(tmp_path: Path) -> None:
+    sent: list[Poll] = []
+
+    class Session:
+        def post(self, _: str, *, json: dict[str, Any], **__: Any) -> Any:
+            sent.append(Poll.model_validate(json))
+            raise OSError("control is away")
+
+    made = TableKeeper(session=cast(Any, Session()), control_url="http://c", name="g", key="",
+                       cache=tmp_path / "routes.json", spool=lambda: {"unshipped": 7, "dropped": 2})  # fmt: skip
+    with pytest.raises(OSError, match="away"):
+        asyncio.run(made._poll())
+    board = Switchboard()
+    board.report(sent[0])
+    assert (board.gateways()["g"].unshipped, board.gateways()["g"].dropped) == (7, 2)
 
 
 def test_the_last_table_is_on_disk_for_the_next_start(tmp_path: Path) -> None:

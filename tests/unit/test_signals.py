@@ -1,14 +1,19 @@
 """Facts about what control counts for Prometheus."""
 
+import json
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 from core.spool import frame
 from core.store import Store
 from core.wire import encode
+from eval.promotion import Promotion
 from feedback.ingest import ingest
 from ops import signals
-from tests.unit.test_feedback_ingest import asked, said
+from serve.fake import FakeEngines
+from serve.switchboard import Switchboard
+from tests.unit.test_feedback_ingest import NOW, asked, said
 
 
 def test_feedback_is_counted_by_version_arm_and_type_of_the_newest_versions_alone() -> None:
@@ -25,4 +30,28 @@ def test_feedback_is_counted_by_version_arm_and_type_of_the_newest_versions_alon
            for t in ("thumbs", "label")]
     )  # fmt: skip
     assert "loraloop_feedback_orphans 1.0" in page
+    late = b"".join(frame(encode(record)) for record in [asked("i9", version=9, arm="holdback")])
+    ingest(store, "g", 2, 0, late)
+    page = signals.scrape(control).decode().splitlines()
+    assert 'loraloop_feedback_taken_in{arm="holdback",model="m",type="thumbs",version="9"} 1.0' in page
+    assert "loraloop_feedback_orphans 0.0" in page
+    store.close()
+
+
+def test_a_models_route_and_its_newest_training_are_told() -> None:
+    store = Store(":memory:")
+    promotion = Promotion(store=store, board=Switchboard(), engines=FakeEngines(), base_name="base", clock=lambda: NOW)
+    promotion.adopt(["m"])
+    shares = (f"loraloop_{name}{{model=\"m\"}} " for name in ("canary_share", "holdback_share", "champion_version"))
+    control: Any = SimpleNamespace(store=store, engines=SimpleNamespace(states=[]))
+    page = signals.scrape(control).decode().splitlines()
+    assert all(f"{name}0.0" in page for name in shares) and "loraloop_training_seconds{" not in "".join(page)
+    for number, seconds in enumerate((40.0, 70.5)):
+        run, time = f"run-{number}", NOW + timedelta(days=number)
+        store.run("run_add", id=run, model="m", trigger="t", state="done", started=time, feedback_until=time)
+        for step in (1, 2):
+            store.run("run_metric_add", run_id=run, time=time, phase="training", done=step, total=2,
+                      metrics=json.dumps({"seconds": seconds * step / 2}))  # fmt: skip
+        store.run("run_metric_add", run_id=run, time=time, phase="evaluation", done=1, total=1, metrics="{}")
+    assert 'loraloop_training_seconds{model="m"} 70.5' in signals.scrape(control).decode().splitlines()
     store.close()

@@ -142,13 +142,15 @@ env:
         key: {{ $key }}
   {{- end }}
   {{- if eq $component "control" }}
-  # Where notifications go; without it nobody is told.
-  - name: LORALOOP_NOTIFY_URLS
+  # Where notifications go, and the judge's key: without them nobody is told, and a judge is asked without one.
+  {{- range $key := list "LORALOOP_NOTIFY_URLS" "LORALOOP_JUDGE_KEY" }}
+  - name: {{ $key }}
     valueFrom:
       secretKeyRef:
         name: {{ $root.Values.existingSecret }}
-        key: LORALOOP_NOTIFY_URLS
+        key: {{ $key }}
         optional: true
+  {{- end }}
   {{- end }}
   {{- include "loraloop.userEnv" $root | nindent 2 }}
 # Two minutes to import and to migrate the store before liveness counts.

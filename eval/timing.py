@@ -1,0 +1,32 @@
+"""Timing: how long each arm takes to answer, one request at a time.
+
+It owns what a fair time is; it must not know what was answered.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from eval.asking import Question, put
+from eval.kpis import Floats
+from serve.vllm import VllmClient
+
+
+def times(client: VllmClient, asked: Mapping[str, Sequence[Sequence[Question]]]) -> dict[str, Floats]:
+    """Milliseconds by arm, (n,), for n items of one or more questions each; the arms take turns at every item.
+
+    The items were scored a moment ago, some arms' from kept answers: were their prompts still in the engine's
+    prefix cache, the longest would cost least and the arm that was not asked anew most. A salt of this pass alone
+    keeps them out, and leaves what the items share, their instruction, as warm as in service.
+    """
+    salt = secrets.token_hex(16)
+    found: dict[str, list[float]] = {arm: [] for arm in asked}
+    for turn in zip(*asked.values(), strict=True):
+        for arm, questions in zip(asked, turn, strict=True):
+            started = time.perf_counter()
+            for question in questions:
+                put(client, question, salt)
+            found[arm].append((time.perf_counter() - started) * 1000)
+    return {arm: np.array(values, dtype=np.float64) for arm, values in found.items()}

@@ -1,0 +1,66 @@
+"""Unreferenced: what a model that generates is judged by without a right answer, from likelihoods and held-out votes.
+
+It owns which arms and votes are asked about and how the KPIs join an evaluation's evidence; the KPIs themselves
+stand in `eval.likelihood` and `eval.preferences`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from core.settings import ModelSettings
+from core.store import Store
+from eval import likelihood, preferences
+from eval.arms import Arm
+from eval.asking import Asker, Progress
+from eval.evidence import Evidence, SuiteEvidence, user_numbers
+from eval.offline import spent_level
+from eval.preferences import Preferred, Resampling
+from feedback import heldout
+from feedback.heldout import Bucket
+from feedback.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Unreferenced:
+    """KPIs as suites are; preference accuracy stands beside the KPIs of references too, as it may be the primary."""
+
+    suites: Mapping[str, SuiteEvidence] = field(default_factory=dict)
+    preferred: Preferred | None = None
+
+    def joined(self, evidence: Evidence) -> Evidence:
+        """The evidence with preference accuracy among the arms' KPIs and differences, where it was measured."""
+        if self.preferred is None or self.preferred.suite.missing:
+            return evidence
+        kpi, found = preferences.ACCURACY, self.preferred.suite.arms
+        arms = {arm: kpis | ({kpi: found[arm]} if arm in found else {}) for arm, kpis in evidence.arms.items()}
+        return replace(evidence, arms=arms, differences=evidence.differences | {kpi: dict(self.preferred.differences)})
+
+
+def measured(asker: Asker, base_name: str, arms: Sequence[Arm], *, store: Store, model: str, settings: ModelSettings,
+             snapshot: Snapshot, holdout: str, use: int, progress: Progress) -> Unreferenced:  # fmt: skip
+    """Drift from the base model, preference accuracy and the AUC of thumbs, of a model that generates.
+
+    Retrieval is asked about pairs only where it must be beaten on them: its prompts are the longest.
+    """
+    if settings.task != "generate":
+        return Unreferenced()
+    promotion, resamples, seed = settings.promotion, settings.evaluation.bootstrap, settings.retrain.seed
+    primary = promotion.primary.kpi == preferences.ACCURACY
+    level = spent_level(promotion.alpha, use) if primary else promotion.alpha
+    how = Resampling(level, resamples, seed)
+    own = [arm for arm in arms if arm.name != "rag"]
+    bucket = Bucket(holdout, settings, snapshot.of("train"))
+    pairs, left_out = heldout.preferences(heldout.standing(store, "preference_votes", model), bucket)
+    thumbs, _ = heldout.thumbs(heldout.standing(store, "label_votes", model), bucket)
+    preferred = preferences.accuracy(asker, base_name, arms if primary else own, pairs, left_out, how, progress)
+    rows = snapshot.of(holdout)[: likelihood.KL_ITEMS]
+    (candidate,) = (arm for arm in arms if arm.name == "candidate")
+    drift = likelihood.drift(asker, base_name, candidate, [row.prompt for row in rows],
+                             max_tokens=settings.evaluation.max_tokens, seed=seed, progress=progress)  # fmt: skip
+    users = user_numbers([row.user for row in rows])
+    suites = {
+        likelihood.KL: likelihood.kl_to_base(*drift, users, resamples=resamples, seed=seed),
+        preferences.ACCURACY: preferred.suite,
+        preferences.AUC: preferences.thumbs_auc(asker, base_name, own, thumbs, how, progress),
+    }
+    return Unreferenced(suites, preferred)
