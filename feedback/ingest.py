@@ -141,13 +141,10 @@ def _join(transaction: Transaction, fresh: dict[str, Interaction]) -> None:
 
 
 def _revoke(transaction: Transaction, revoked: Sequence[Revocation], said: Sequence[str]) -> None:
-    """Takes feedback back, whichever of the two came first; a key's first revocation counts."""
-    first = {
-        (r.feedback_id, r.key_id): {"feedback_id": r.feedback_id, "key_id": r.key_id or "", "time": r.time}
-        for r in reversed(revoked)
-    }
-    transaction.run_set("revocation_add", list(first.values()))
-    ids = [*said, *(r.feedback_id for r in revoked)]
+    """Takes feedback back, whichever of the two came first; the first revocation counts."""
+    first = {(r.feedback_id, r.key_id or ""): r.time for r in reversed(revoked)}
+    transaction.run_set("revocation_add", [{"feedback_id": i, "key_id": k, "time": t} for (i, k), t in first.items()])
+    ids = [*said, *(identity for identity, _ in first)]
     transaction.run_set("feedback_apply_revocations", transaction.rows("revocations_of", ids=ids) if ids else [])
 
 

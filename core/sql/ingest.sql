@@ -59,12 +59,11 @@ DELETE FROM feedback_waiting WHERE feedback_id IN (SELECT unnest($id::VARCHAR[])
 
 -- name: revocation_add
 INSERT INTO revocations
-SELECT * FROM (
-    SELECT unnest($feedback_id::VARCHAR[]), unnest($key_id::VARCHAR[]), unnest($time::TIMESTAMP[])
-) ON CONFLICT DO NOTHING
+SELECT * FROM (SELECT unnest($feedback_id::VARCHAR[]), unnest($key_id::VARCHAR[]), unnest($time::TIMESTAMP[]))
+ON CONFLICT DO NOTHING
 
 -- name: revocations_of
-SELECT feedback_id AS id FROM revocations WHERE feedback_id IN (SELECT unnest($ids::VARCHAR[]))
+SELECT DISTINCT feedback_id AS id FROM revocations WHERE feedback_id IN (SELECT unnest($ids::VARCHAR[]))
 
 -- name: feedback_apply_revocations
 UPDATE feedback SET revoked_at = r.time FROM revocations r

@@ -48,8 +48,8 @@ def learnt(house: House, votes: int) -> None:
                         feedback_until=house.clock())  # fmt: skip
         transaction.run("run_snapshot", id="run-1", snapshot="snap")
         for n in range(votes):
-            transaction.run("snapshot_row_add", snapshot="snap", interaction_id=f"i{n}", feedback_id=f"f{n}",
-                            bucket="train")  # fmt: skip
+            transaction.run_set("snapshot_row_add", [{"snapshot": "snap", "interaction_id": f"i{n}",
+                                                      "feedback_id": f"f{n}", "bucket": "train"}])  # fmt: skip
 
     with house.control.store.transaction() as transaction:
         run(transaction)
