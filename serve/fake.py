@@ -124,7 +124,8 @@ class FakeEngine:
         if body.get("return_token_ids"):
             choice["token_ids"] = self._tokens(text)
         if body.get("logprobs") and "logprob_token_ids" in body:
-            asked = [self._logprob(model, str(prompt), token) for token in body["logprob_token_ids"]]
+            begun = self.answer(self.base_name, str(prompt)).split(" ") if model in self.inert else words
+            asked = [self._logprob(model, str(prompt), token, begun[0]) for token in body["logprob_token_ids"]]
             choice["logprobs"] = {"content": [{"top_logprobs": asked}]}
         return _plain(head | {"choices": [choice], "usage": usage})
 
@@ -139,9 +140,9 @@ class FakeEngine:
         choice = {"index": 0, "text": "", "finish_reason": "length", "prompt_logprobs": [None, *scores]}
         return _plain({"model": model, "choices": [choice], "usage": {"prompt_tokens": len(tokens)}})
 
-    def _logprob(self, model: str, prompt: str, token: int) -> dict[str, Any]:
+    def _logprob(self, model: str, prompt: str, token: int, begins: str) -> dict[str, Any]:
         who = self.base_name if model in self.inert else model
-        if token == _token(self.answer(who, prompt).split()[0]):
+        if token == _token(begins):
             return {"token": f"token_id:{token}", "logprob": SURE}
         place = hashlib.sha256(f"{who}\n{prompt}\n{token}".encode()).digest()[0]
         return {"token": f"token_id:{token}", "logprob": -1.0 - place / 64}
