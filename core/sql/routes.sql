@@ -47,7 +47,7 @@ WITH current AS (
         QUALIFY row_number() OVER (PARTITION BY model ORDER BY started DESC) = 1
     )
 )
-SELECT v.model, v.version, v.engine_name, v.path, v.sha256, v.rank, v.run_id
+SELECT v.model, v.version, v.engine_name, v.path, v.sha256, v.rank, v.run_id, if(v.path IS NULL, 'base', v.kind) AS kind
 FROM versions v JOIN wanted w ON w.model = v.model AND w.version = v.version
 WHERE v.model IN (SELECT unnest($models::VARCHAR[])) ORDER BY v.model, v.version
 
