@@ -252,7 +252,7 @@ class PromotionSettings(Section):
         default_factory=list, description="Added to the defaults; one of the same KPI replaces them."
     )
     must_beat: list[Literal["base", "rag"]] = Field(default=["base", "rag"], description="Arms besides the champion.")
-    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Level, spent over a holdout's uses.")
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Level of every gate; a holdout's uses spend it.")
     canary: CanarySettings | None = Field(default_factory=CanarySettings, description="null: no live test.")
     holdback: HoldbackSettings | None = Field(
         default_factory=HoldbackSettings, description="null: the new champion serves everyone at once."

@@ -298,4 +298,4 @@ def keep(store: Store, run_id: str, model: str, name: str, n: int, users: int,
         for kpi, m in measures.items()
     ]  # fmt: skip
     with store.transaction() as transaction:
-        transaction.run_many("evaluation_add", rows)
+        transaction.run_set("evaluation_add", rows)

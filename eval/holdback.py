@@ -47,19 +47,15 @@ class Signals:
 
 def look_back(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettings, *, over: bool) -> HoldbackLook:
     """One look. `fail` means roll back, `pass` that its time is over without harm, `wait` that it goes on, and
-    `inconclusive` that nothing can be said of it any more: the new champion stays, and is not confirmed.
+    `inconclusive` that its time is over on a broken experiment: the new champion stays, and is not confirmed.
 
     `plan.share` is the new champion's share of users; `over` says that the configured time has passed.
     """
     found = signals(old, new, plan, settings)
     outcome = Outcome(str(outcomes(found, over=over)))
     checks = _checks(found, old, new, plan, settings)
-    bound = [check.reason for check in checks if check.outcome is outcome is not Outcome.PASS]
-    said = bound[0] if bound else checks[-1].reason
-    if outcome is Outcome.INCONCLUSIVE:
-        said = f"Nothing can be concluded, and the new champion stays: {said}"
     numbers = (found.difference, found.half_width, found.harm, found.strays, found.sample_ratio_p)
-    return HoldbackLook(Judgement(outcome, said, checks), *map(float, numbers))
+    return HoldbackLook(Judgement(outcome, _binding(outcome, checks), checks), *map(float, numbers))
 
 
 def signals(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettings) -> Signals:
@@ -80,15 +76,22 @@ def signals(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettin
 
 
 def outcomes(found: Signals, *, over: bool) -> npt.NDArray[np.str_]:
-    """The outcome of each holdback, in the canary's order: rollback wins over a broken experiment."""
-    cases = [
-        (~found.readable, Outcome.INCONCLUSIVE),
-        (found.harmed | found.worse, Outcome.FAIL),
-        (found.halted, Outcome.INCONCLUSIVE),
-    ]
-    conditions, answers = zip(*cases, strict=True)
-    calm = Outcome.PASS if over else Outcome.WAIT
-    return np.select(np.broadcast_arrays(*conditions), [str(one) for one in answers], str(calm))
+    """The outcome of each holdback. Rollback wins over a broken experiment, as in a canary; but a broken one goes on
+    to its time, for while it stands harm still has a way back."""
+    back = found.readable & (found.harmed | found.worse)
+    broken = ~found.readable | found.halted
+    ends = (Outcome.INCONCLUSIVE, Outcome.PASS) if over else (Outcome.WAIT, Outcome.WAIT)
+    return np.where(back, str(Outcome.FAIL), np.where(broken, str(ends[0]), str(ends[1])))
+
+
+def _binding(outcome: Outcome, checks: tuple[Check, ...]) -> str:
+    """The sentence that binds the outcome."""
+    failed, broken = ([check.reason for check in checks if check.outcome is one]
+                      for one in (Outcome.FAIL, Outcome.INCONCLUSIVE))  # fmt: skip
+    if outcome is Outcome.FAIL:
+        return failed[0]
+    stays = ", and the new champion stays" if outcome is Outcome.INCONCLUSIVE else ""
+    return f"Nothing can be concluded{stays}: {broken[0]}" if broken else checks[-1].reason
 
 
 def _checks(found: Signals, old: ArmCounts, new: ArmCounts, plan: Plan,

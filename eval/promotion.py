@@ -239,9 +239,8 @@ class Promotion:
         """A decision that changes nobody's route: kept, inconclusive, skipped, failed, awaiting approval."""
         champion = self.route(model).champion
         decision = self._decision(model, champion, candidate, verdict, why)
-        suspect = None
-        if candidate is not None and verdict in REFUSED and not keep_data:
-            suspect = Suspect(candidate, champion)
+        refused = verdict in REFUSED and not keep_data
+        suspect = Suspect(candidate, champion) if candidate is not None and refused else None
         with self.store.transaction() as transaction:
             self._seal(transaction, decision, suspect)
             also(transaction)

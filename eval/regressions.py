@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from core.settings import ModelSettings
+from core.settings import GENERATE_PRIMARY, ModelSettings
 from eval.evidence import ArmScores
 from eval.generation import Written
 from eval.kpis import Floats
@@ -58,8 +58,12 @@ def chosen(rows: Sequence[Row], champion: ArmScores, candidate: ArmScores, setti
 
 
 def written(rows: Sequence[Row], champion: Written, candidate: Written, settings: ModelSettings) -> list[Regression]:
-    """Items whose answer is worth less than the champion's in the primary KPI, by how much less."""
-    kpi = settings.promotion.primary.kpi
+    """Items whose answer is worth less than the champion's in the primary KPI, by how much less.
+
+    Where that is not of single answers but of votes, it goes by the words that answer and reference share.
+    """
+    primary = settings.promotion.primary.kpi
+    kpi = primary if primary in champion.worth else GENERATE_PRIMARY
     lost = champion.worth[kpi] - candidate.worth[kpi]
     return [
         Regression(rows[n].interaction_id, kpi, None, champion.texts[n][:LONGEST], candidate.texts[n][:LONGEST],

@@ -7,7 +7,7 @@ changes nothing. It must not judge what a row says; one that the store cannot ho
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date
 from typing import Any
 
@@ -100,22 +100,19 @@ def add(store: Store, records: Sequence[Record]) -> None:
 
 def insert(transaction: Transaction, records: Sequence[Record]) -> None:
     """Adds records; one that is known by its id already adds nothing."""
-    asked = [record for record in records if isinstance(record, Interaction)]
-    were_new = transaction.add_new("interaction_add", [_interaction(record) for record in asked])
-    fresh = [record for record, is_new in zip(asked, were_new, strict=True) if is_new]
-    _count(transaction, fresh)
-    transaction.run_many("stored_add", [_stored(r) for r in records if isinstance(r, StoredCompletion)])
-    said = [record for record in records if isinstance(record, Feedback)]
-    were_new = transaction.add_new("feedback_add", [_feedback(record) for record in said])
-    new_ids = [{"id": record.id} for record, is_new in zip(said, were_new, strict=True) if is_new]
-    transaction.run_many("feedback_wait", new_ids)
-    _join(transaction, [record.id for record in fresh])
-    revoked = [r for r in records if isinstance(r, Revocation)]
-    transaction.run_many("revocation_add", [
-        {"feedback_id": r.feedback_id, "key_id": r.key_id or "", "time": r.time} for r in revoked
+    asked = {record.id: record for record in reversed(records) if isinstance(record, Interaction)}
+    new = transaction.run_set("interaction_add", [_interaction(record) for record in reversed(asked.values())])
+    fresh = {row["id"]: asked[row["id"]] for row in new}
+    _count(transaction, list(fresh.values()))
+    transaction.run_set("stored_add", [_stored(r) for r in records if isinstance(r, StoredCompletion)])
+    said = {record.id: record for record in reversed(records) if isinstance(record, Feedback)}
+    new = transaction.run_set("feedback_add", [_feedback(record) for record in reversed(said.values())])
+    transaction.run_set("feedback_wait", [
+        {"id": row["id"], "interaction_id": row["interaction_id"]} for row in new
+        if row["interaction_id"] is not None and row["model"] is None
     ])  # fmt: skip
-    if revoked or said:
-        transaction.run("feedback_apply_revocations")
+    _join(transaction, fresh)
+    _revoke(transaction, [r for r in records if isinstance(r, Revocation)], list(said))
 
 
 def _count(transaction: Transaction, fresh: Sequence[Interaction]) -> None:
@@ -133,26 +130,46 @@ def _count(transaction: Transaction, fresh: Sequence[Interaction]) -> None:
     ])  # fmt: skip
 
 
-def _join(transaction: Transaction, fresh: list[str]) -> None:
+def _join(transaction: Transaction, fresh: dict[str, Interaction]) -> None:
     """Tells feedback that came before its interaction what it is about."""
-    met = transaction.rows("feedback_awaited", ids=fresh) if fresh else []
-    transaction.run_many("feedback_met", met)
-    transaction.run_many("feedback_waits_no_more", [{"id": row["id"]} for row in met])
+    met = transaction.rows("feedback_awaited", ids=list(fresh)) if fresh else []
+    about = [(row["id"], fresh[row["interaction_id"]]) for row in met]
+    transaction.run_set("feedback_met", [
+        {"id": i, "model": r.model, "version": r.version, "arm": r.arm} for i, r in about
+    ])  # fmt: skip
+    transaction.run_set("feedback_waits_no_more", [{"id": row["id"]} for row in met])
+
+
+def _revoke(transaction: Transaction, revoked: Sequence[Revocation], said: Sequence[str]) -> None:
+    """Takes feedback back, whichever of the two came first; a key's first revocation counts."""
+    first = {
+        (r.feedback_id, r.key_id): {"feedback_id": r.feedback_id, "key_id": r.key_id or "", "time": r.time}
+        for r in reversed(revoked)
+    }
+    transaction.run_set("revocation_add", list(first.values()))
+    ids = [*said, *(r.feedback_id for r in revoked)]
+    transaction.run_set("feedback_apply_revocations", transaction.rows("revocations_of", ids=ids) if ids else [])
 
 
 def _interaction(record: Interaction) -> dict[str, Any]:
-    request = orjson.dumps(record.request).decode() if record.request is not None else None
-    return asdict(record) | {"request": request}
+    return _row(record, request=None if record.request is None else _json(record.request))
 
 
 def _stored(record: StoredCompletion) -> dict[str, Any]:
-    plain = {"metadata": orjson.dumps(record.metadata).decode(), "completion": orjson.dumps(record.completion).decode()}
-    return asdict(record) | plain
+    return _row(record, metadata=_json(record.metadata), completion=_json(record.completion))
 
 
 def _feedback(record: Feedback) -> dict[str, Any]:
-    plain = {"value": orjson.dumps(record.value).decode(), "metadata": orjson.dumps(record.metadata).decode()}
-    return asdict(record) | plain
+    return _row(record, value=_json(record.value), metadata=_json(record.metadata))
+
+
+def _row(record: Record, **plain: str | None) -> dict[str, Any]:
+    # `asdict` would copy a whole request first.
+    return {field.name: getattr(record, field.name) for field in fields(record)} | plain
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def create_router(store: Store) -> APIRouter:

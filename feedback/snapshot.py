@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from core.store import Store
 from feedback.split import bucket_of, split_key
 
 ROWS = "rows.parquet"
+VOTES_AT_ONCE = 200
 # The signal by which users say what the right answer was, by task.
 SAYS = {"classify": "label", "generate": "correction"}
 
@@ -75,7 +76,7 @@ class Snapshot:
         return [row for row in self.rows if row.bucket == bucket]
 
 
-def curate(votes: Sequence[dict[str, Any]], settings: ModelSettings) -> tuple[list[Row], Counter[str]]:
+def curate(votes: Iterable[dict[str, Any]], settings: ModelSettings) -> tuple[list[Row], Counter[str]]:
     """Rows from joined votes (by time), and how many were left out for which reason. A pure function.
 
     A label is a row, or a correction where the model generates. So is, in the train bucket alone, a thumbs-up on an
@@ -139,11 +140,9 @@ def normal(prompt: Prompt) -> str:
 
 def take(store: Store, model: str, settings: ModelSettings, *, run_id: str, folder: Path, clock: Clock) -> Snapshot:
     """Makes the snapshot of everything known now, on disk and in the store; the same rows give the same one."""
-    votes = store.rows("label_votes", model=model)
-    trusted = [vote for vote in votes if not vote["quarantined"]]
-    rows, left_out = curate(trusted, settings)
-    if len(trusted) < len(votes):
-        left_out["in quarantine"] = len(votes) - len(trusted)
+    held: Counter[str] = Counter()
+    rows, left_out = curate(_trusted(store, model, held), settings)
+    left_out += held
     signals = {row["type"]: row["n"] for row in store.rows("feedback_by_type", model=model)}
     report = Report(
         rows=dict(Counter(row.bucket for row in rows)),
@@ -172,7 +171,7 @@ def take(store: Store, model: str, settings: ModelSettings, *, run_id: str, fold
             report=json.dumps(asdict(report)),
         )  # fmt: skip
         if not transaction.rows("snapshot_has_rows", snapshot=name):
-            transaction.run_many(
+            transaction.run_set(
                 "snapshot_row_add",
                 [
                     {"snapshot": name, "interaction_id": row.interaction_id, "feedback_id": row.feedback_id,
@@ -181,6 +180,16 @@ def take(store: Store, model: str, settings: ModelSettings, *, run_id: str, fold
                 ],
             )  # fmt: skip
     return Snapshot(name, target, tuple(rows), report)
+
+
+def _trusted(store: Store, model: str, held: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Votes that no quarantine holds, by time; each comes with a whole request, so never all at once."""
+    for votes in store.batches("label_votes", VOTES_AT_ONCE, model=model):
+        for vote in votes:
+            if vote["quarantined"]:
+                held["in quarantine"] += 1
+            else:
+                yield vote
 
 
 def _plain(row: Row) -> dict[str, str]:

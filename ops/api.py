@@ -141,7 +141,7 @@ def create_reading_router(control: Control) -> APIRouter:
 
     @router.get("/runs/{identity}")
     def run(identity: str) -> views.View:
-        """One run with every step."""
+        """One run with every step, and each KPI by arm."""
         return views.run(store, identity)
 
     @router.get("/feedback")

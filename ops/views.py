@@ -198,7 +198,7 @@ def runs(store: Store, model: str | None, limit: int) -> list[View]:
 
 
 def run(store: Store, identity: str) -> View:
-    """One run with every step. Raises UnknownDecision."""
+    """One run with every step, and each KPI by arm. Raises UnknownDecision."""
     row = store.row("run_get", id=identity)
     if row is None:
         raise UnknownDecision(f"There is no run {identity!r}.", hint="See: loraloop runs")
@@ -208,6 +208,7 @@ def run(store: Store, identity: str) -> View:
         "steps": [step | {"metrics": json.loads(step["metrics"])} for step in steps],
         "looks": [look | {"body": json.loads(look["body"])} for look in store.rows("canary_looks_of", run_id=identity)],
         "decisions": [summary(other) for other in store.rows("ledger_of_run", run_id=identity)],
+        "evaluations": store.rows("evaluations_of", run_id=identity),
     }
 
 

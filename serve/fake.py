@@ -27,6 +27,8 @@ from core.records import Version
 Fault = Literal["", "down", "error", "hang", "break"]
 VOCABULARY = 50_000
 CONTEXT = 2048
+# The log-probability of the token with which the answer begins.
+SURE = -0.001
 DONE = b"data: [DONE]\n\n"
 
 
@@ -48,9 +50,9 @@ def indifferent(model: str, word: str) -> float:
 class FakeEngine:
     """One engine: what it has loaded, what it was asked, and what goes wrong.
 
-    `likes` is the log-probability that a model gives to a word of an answer that is not its own. Adapters named in
-    `inert` score like the base model; `gap_s` is the time between events of a stream; `traces` are
-    the `traceparent` headers that came; `busy` what its metrics say of requests under way.
+    What it answers is what it scores highest. `likes` is the log-probability that a model gives to a word of an answer
+    that is not its own. Adapters named in `inert` score like the base model; `gap_s` is the time between events of a
+    stream; `traces` are the `traceparent` headers that came; `busy` what its metrics say of requests under way.
     """
 
     base_name: str = "base"
@@ -127,9 +129,9 @@ class FakeEngine:
         return _plain(head | {"choices": [choice], "usage": usage})
 
     def _tokens(self, text: str) -> list[int]:
-        words = {zlib.crc32(word.encode()) % VOCABULARY: word for word in text.split()}
+        words = {_token(word): word for word in text.split()}
         self.words |= words
-        return [zlib.crc32(word.encode()) % VOCABULARY for word in text.split()]
+        return list(map(_token, text.split()))
 
     def _follow(self, model: str, tokens: list[int]) -> tuple[int, bytes]:
         """The scores of a prompt given as tokens; the first has none."""
@@ -139,6 +141,8 @@ class FakeEngine:
 
     def _logprob(self, model: str, prompt: str, token: int) -> dict[str, Any]:
         who = self.base_name if model in self.inert else model
+        if token == _token(self.answer(who, prompt).split()[0]):
+            return {"token": f"token_id:{token}", "logprob": SURE}
         place = hashlib.sha256(f"{who}\n{prompt}\n{token}".encode()).digest()[0]
         return {"token": f"token_id:{token}", "logprob": -1.0 - place / 64}
 
@@ -213,6 +217,10 @@ def running(app: Any, port: int = 0) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(10)
+
+
+def _token(word: str) -> int:
+    return zlib.crc32(word.encode()) % VOCABULARY
 
 
 def _events(head: dict[str, Any], chat: bool, words: list[str], usage: dict[str, int] | None) -> Iterator[bytes]:

@@ -8,8 +8,11 @@ INSERT INTO holdout_uses VALUES ($model, $bucket, $run_id, $use)
 SELECT bucket, use FROM holdout_uses WHERE run_id = $run_id
 
 -- name: evaluation_add
-INSERT INTO evaluations
-VALUES ($run_id, $model, $suite, $arm, $version, $kpi, $value, $low, $high, $n, $users)
+INSERT INTO evaluations SELECT * FROM (SELECT
+    unnest($run_id::VARCHAR[]), unnest($model::VARCHAR[]), unnest($suite::VARCHAR[]), unnest($arm::VARCHAR[]),
+    unnest($version::INTEGER[]), unnest($kpi::VARCHAR[]), unnest($value::DOUBLE[]), unnest($low::DOUBLE[]),
+    unnest($high::DOUBLE[]), unnest($n::INTEGER[]), unnest($users::INTEGER[])
+)
 
 -- name: answers_known
 SELECT key, answer FROM answers WHERE key IN (SELECT unnest($keys::VARCHAR[]))
@@ -24,7 +27,10 @@ ON CONFLICT DO NOTHING
 DELETE FROM answers WHERE time < $before
 
 -- name: evaluations_of
-SELECT suite, arm, version, kpi, value, low, high, n, users FROM evaluations WHERE run_id = $run_id
+-- Each KPI by arm; what is no number is NULL, for JSON has none such.
+SELECT suite, arm, version, kpi, CASE WHEN isfinite(value) THEN value END AS value,
+    CASE WHEN isfinite(low) THEN low END AS low, CASE WHEN isfinite(high) THEN high END AS high, n, users
+FROM evaluations WHERE run_id = $run_id
 ORDER BY suite, kpi, arm
 
 -- name: regression_add

@@ -35,7 +35,10 @@ INSERT INTO snapshots VALUES ($hash, $model, $run_id, $time, $path, $report) ON 
 SELECT 1 FROM snapshot_rows WHERE snapshot = $snapshot LIMIT 1
 
 -- name: snapshot_row_add
-INSERT INTO snapshot_rows VALUES ($snapshot, $interaction_id, $feedback_id, $bucket)
+INSERT INTO snapshot_rows SELECT * FROM (SELECT
+    unnest($snapshot::VARCHAR[]), unnest($interaction_id::VARCHAR[]), unnest($feedback_id::VARCHAR[]),
+    unnest($bucket::VARCHAR[])
+)
 
 -- name: snapshot_get
 SELECT hash, path, report FROM snapshots WHERE hash = $hash LIMIT 1

@@ -1,5 +1,8 @@
 -- name: stored_add
-INSERT INTO stored_completions VALUES ($id, $time, $key_id, $metadata, $completion, NULL) ON CONFLICT DO NOTHING
+INSERT INTO stored_completions SELECT *, NULL FROM (SELECT
+    unnest($id::VARCHAR[]), unnest($time::TIMESTAMP[]), unnest($key_id::VARCHAR[]), unnest($metadata::VARCHAR[]),
+    unnest($completion::VARCHAR[])
+) ON CONFLICT DO NOTHING
 
 -- name: stored_get
 -- An owner of NULL means every key's, models of NULL every model.

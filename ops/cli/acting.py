@@ -31,6 +31,7 @@ NOT_PROMOTED = 3
 ModelArgument = Annotated[str, typer.Argument(help="The model.")]
 DecisionArgument = Annotated[str, typer.Argument(metavar="ID", help="The decision's id or number.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Kept in the ledger.")]
+KeepData = Annotated[bool, typer.Option("--keep-data", help="Quarantine nothing.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +74,7 @@ def promote(model: ModelArgument, version: Annotated[int, typer.Argument(min=0, 
 
 def rollback(model: ModelArgument,
              to: Annotated[int | None, typer.Option("--to", min=0, help="Default: what served before.")] = None,
-             keep_data: Annotated[bool, typer.Option("--keep-data", help="Quarantine nothing.")] = False,
+             keep_data: KeepData = False,
              comment: Comment = "", yes: Yes = False, dry_run: DryRun = False,
              config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
     """Put an earlier version back. No request is lost, and another rollback undoes it.
@@ -107,10 +108,11 @@ def approve(identity: DecisionArgument, comment: Comment = "", yes: Yes = False,
 
 
 def reject(identity: DecisionArgument, comment: Annotated[str, typer.Option("--comment", "-m", help="Why; wanted.")],
-           yes: Yes = False, dry_run: DryRun = False, config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
-    """Turn a candidate that waits for approval away; its newest data goes to quarantine."""
+           keep_data: KeepData = False, yes: Yes = False, dry_run: DryRun = False,
+           config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
+    """Turn a candidate that waits for approval away; its newest data goes to quarantine, unless --keep-data."""
     if agreed(f"The candidate of decision {identity} is turned away.", yes, dry_run):
-        _client(config).post(f"/api/promotions/{identity}/reject", said(comment))
+        _client(config).post(f"/api/promotions/{identity}/reject", {"keep_data": keep_data, **said(comment)})
         tell("Rejected; the champion stays.")
 
 

@@ -7,9 +7,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from ops.cli.output import ControlClient, err
+from ops.cli.output import ControlClient, count_bar
 
 POLL_SECONDS = 1.0
 ENDED = ("finished", "failed", "skipped", "awaiting_approval", "canary")
@@ -17,14 +15,12 @@ ENDED = ("finished", "failed", "skipped", "awaiting_approval", "canary")
 
 def follow(client: ControlClient, model: str, before: Collection[str]) -> dict[str, Any]:
     """Waits for the model's run that is not among those before, and returns it whole once it has ended."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("queued", total=None)
+    with count_bar("queued", None) as progress:
         while True:
             run = next((run for run in client.get("/api/runs", model=model) if run["id"] not in before), None)
             if run and run["state"] in ENDED:
                 return dict(client.get(f"/api/runs/{run['id']}"))
             if run:
-                step = run["progress"] or {"done": 0, "total": None}
-                progress.update(task, description=run["state"], completed=step["done"], total=step["total"])
+                step = run["progress"] or {"phase": run["state"], "done": 0, "total": None}
+                progress(step["phase"], step["done"], step["total"])
             time.sleep(POLL_SECONDS)

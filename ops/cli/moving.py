@@ -23,6 +23,7 @@ from ops.cli.output import (
     Yes,
     agreed,
     bytes_bar,
+    count_bar,
     print_json,
     settings_from,
     tell,
@@ -89,9 +90,11 @@ def bring_in(path: InFile, yes: Yes = False, dry_run: DryRun = False, json: Json
         return
     client, total = ControlClient(settings_from(config)), {"added": 0, "known": 0}
     rows = (row for _, row in tables.read(path))
-    while batch := list(islice(rows, BATCH)):
-        done = client.post("/api/feedback/import", batch)
-        total = {name: total[name] + done[name] for name in total}
+    with count_bar("Importing feedback", count) as progress:
+        while batch := list(islice(rows, BATCH)):
+            done = client.post("/api/feedback/import", batch)
+            total = {name: total[name] + done[name] for name in total}
+            progress("Importing feedback", sum(total.values()), count)
     if json:
         print_json(total)
     tell(f"{total['added']} rows are new, {total['known']} were known already.")

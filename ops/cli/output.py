@@ -14,8 +14,19 @@ from typing import Annotated, Any
 import httpx
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from core.errors import KeyRefused, LoraLoopError, NotReady
 from core.settings import Settings, load
@@ -33,6 +44,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 DEFAULT_CONFIG = Path("loraloop.yaml")
 # Longest wait for an answer after the last byte, while control reads a large file.
 UPLOAD_SECONDS = 600
+# An evaluation tells of itself now and then only; its rate is that of the last minutes.
+RATE_SECONDS = 300
 
 
 def tell(message: str) -> None:
@@ -47,6 +60,33 @@ def bytes_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
+
+
+@contextmanager
+def count_bar(what: str, total: int | None) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar with count, rate and time left on a terminal, nothing elsewhere; call it with what is done, and how far.
+
+    Rate and time begin anew with each thing that is done.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal,
+                  speed_estimate_period=RATE_SECONDS) as progress:  # fmt: skip
+        task = progress.add_task(what, total=total)
+
+        def tell_of(doing: str, done: int, of: int | None) -> None:
+            if progress.tasks[0].description != doing:
+                progress.reset(task, description=doing)
+            progress.update(task, completed=done, total=of)
+
+        yield tell_of
+
+
+class RateColumn(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing while there is none."""
+        return Text(f"{task.speed:.3g}/s" if task.speed else "")
 
 
 def settings_from(config: Path) -> Settings:

@@ -213,7 +213,7 @@ def test_an_engine_that_accepts_and_never_answers_is_given_up_in_time(
 def test_clients_that_dribble_hold_nobody_else_up(gateway: Gateway) -> None:
     gateway.start()
     before = gateway.memory()
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
     slow = [gateway.connect(head) for _ in range(300)]
     slow += [gateway.connect(head + b"Content-Length: 100000\r\n\r\n{") for _ in range(300)]
     for _ in range(5):
@@ -235,7 +235,7 @@ def test_readers_that_do_not_read_a_long_stream_cost_little_memory(
     gateway.http.post("/v1/chat/completions", json=CHAT | {"stream": True})
     engine[0].answer = lambda model, prompt: " ".join(["word" * 2500] * 4000)  # 40 MB of text for each reader
     body = json.dumps(CHAT | {"stream": True}).encode()
-    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     before = gateway.memory()
     readers = [gateway.connect(request) for _ in range(4)]
     for reader in readers:
@@ -251,7 +251,7 @@ def test_a_body_of_50_mb_is_refused_before_it_is_read_whole(gateway: Gateway, pa
     gateway.start()
     gateway.http.post("/v1/chat/completions", json=CHAT)
     before = gateway.memory()
-    made = gateway.connect(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {50 * MIB}\r\n\r\n".encode())
+    made = gateway.connect(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {50 * MIB}\r\n\r\n".encode())
     made.settimeout(0.5)
     sent = 0
     try:

@@ -1,6 +1,8 @@
-"""Facts about what becomes of planted candidates: real users' requests and votes through the real gateway, spool,
-ingest, watch and ledger; the engine alone is the fake that ships, and time passes when a test says so."""
+"""Facts about what becomes of planted candidates: real users' requests, labels and votes through the real gateway,
+spool, ingest, snapshot, evaluation, gates and ledger; the engine is the fake that ships, the trainer leaves what a test
+wants it to, and time passes when a test says so."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from core.basemodel import BaseModel
 from core.clock import utc_now
@@ -18,8 +22,11 @@ from core.ledger import verify_store
 from core.records import Version
 from core.settings import KeySettings, build
 from eval.promotion import Why
+from feedback.split import bucket_of, split_key
 from ops import control_app, gateway_app
 from ops.control import Control
+from retrain.job import Job, Step
+from retrain.trainer import Trainer
 from serve.fake import FakeEngine, running
 from serve.routing import sticky_bucket
 from tests.running import free_ports
@@ -27,8 +34,33 @@ from tests.running import free_ports
 CANARY = {"share": 0.5, "first_look_users": 30, "planned_users": 200, "min_minutes": 0, "max_hours": 1}
 STRICT = CANARY | {"strict": True}
 HOLDBACK = {"share": 0.5, "hours": 20, "first_look_users": 30, "planned_users": 200}
-MODELS = {"better": CANARY, "equal": STRICT, "worse": CANARY, "harmful": CANARY, "brigaded": STRICT, "spoilt": CANARY}
+# The brigade's is tuned for users who are of one mind, so that two in a hundred would turn it.
+WATCHFUL = STRICT | {"hostile_share": 0.02, "planned_users": 60}
+MODELS = {"better": CANARY, "poor": CANARY, "equal": STRICT, "worse": CANARY, "harmful": CANARY, "babbling": CANARY,
+          "brigaded": STRICT, "beset": WATCHFUL, "spoilt": CANARY}  # fmt: skip
 USERS_AN_ARM = 40
+LABELS = ("even", "odd")
+
+
+def truth(prompt: str) -> str:
+    """What is right to answer: whether the number at the end is even."""
+    return LABELS[int(prompt.rsplit(maxsplit=1)[-1]) % 2]
+
+
+class Workshop(Trainer):
+    """Trains nothing: it leaves an adapter that passes preflight; what it can do is the fake engine's to know."""
+
+    def run(self, job: Job, progress: Callable[[Step], None]) -> Path:
+        folder = Path(job.output) / "adapter"
+        folder.mkdir(parents=True)
+        root, rng = "base_model.model.model.layers.0.self_attn.q_proj", np.random.default_rng(len(job.run_id))
+        sides = {side: rng.normal(0, 0.05, shape) for side, shape in (("A", (4, 64)), ("B", (64, 4)))}
+        save_file({f"{root}.lora_{side}.weight": factor.astype(np.float32) for side, factor in sides.items()},
+                  folder / "adapter_model.safetensors")  # fmt: skip
+        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"],
+                  "base_model_name_or_path": "tiny"}  # fmt: skip
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        return folder
 
 
 class Town:
@@ -36,19 +68,21 @@ class Town:
 
     def __init__(self, data: Path, base: Path, stack: ExitStack) -> None:
         self.ahead = timedelta()
-        self.answers: dict[str, str] = {}
+        self.skills: dict[str, str] = {}
         engine = stack.enter_context(running(FakeEngine(base_name=base.name, answer=self.answer).app()))
         gateway, control = free_ports(2)
         settings = build({
             "base_model": str(base), "access": "open", "data": str(data), "engine": {"urls": [engine]},
             "gateway": {"listen": f"127.0.0.1:{gateway}"},
             "control": {"listen": f"127.0.0.1:{control}", "check_seconds": 0.2},
-            "models": {name: {"labels": ["a", "b"], "retrain": {"schedule": None, "min_new_feedback": 10**9},
+            "models": {name: {"labels": list(LABELS), "evaluation": {"bootstrap": 500},
+                              "retrain": {"schedule": None, "min_new_feedback": 10**9, "min_labels": 8},
                               "promotion": {"canary": canary, "holdback": HOLDBACK}}
                        for name, canary in MODELS.items()},
         }).model_copy(update={"keys": KeySettings.model_validate({"internal": "between-us"})})  # fmt: skip
         app = control_app.create_app(settings=settings, base=BaseModel(base.name, base), clock=self.clock)
         self.control: Control = app.state.control
+        self.control.scheduler.cycle.trainer = Workshop()
         for client in self.control.engines.reconciler.clients:
             stack.callback(client.close)
         self.ops = stack.enter_context(httpx.Client(base_url=stack.enter_context(running(app, control)), timeout=60))
@@ -61,8 +95,17 @@ class Town:
         return utc_now() + self.ahead
 
     def answer(self, name: str, prompt: str) -> str:
-        """The base model is right about even questions; an adapter says what a test lets it say, or the same."""
-        return self.answers.get(name) or ("right" if prompt.endswith("0") else "wrong")
+        """The base model takes all for even; an adapter can do what a test lets its model's do, or the same."""
+        right = truth(prompt) if prompt[-1].isdigit() else LABELS[0]
+        match self.skills.get(name.partition("@")[0], "") if "@" in name else "":
+            case "right" | "right but poison":
+                return right
+            case "wrong":
+                return LABELS[1 - LABELS.index(right)]
+            case "babble":
+                return "well, it depends"
+            case _:
+                return LABELS[0]
 
     def until(self, fact: Callable[[], Any], seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
@@ -70,11 +113,26 @@ class Town:
             assert time.monotonic() < deadline, "it did not come true"
             time.sleep(0.1)
 
-    def plant(self, model: str, answer: str = "") -> None:
+    def train(self, model: str, skill: str) -> str:
+        """A whole cycle of the product's own, with an adapter of this skill; returns its run."""
+        self.skills[model] = skill
+        split = self.control.settings.models[model].split
+        wanted, number = {"h1": 12, "train": 8}, 0
+        while any(wanted.values()):
+            user, number = f"teacher-{number}", number + 1
+            bucket = bucket_of(split_key(user, None, ""), train=split.train, dev=split.dev)
+            if wanted.get(bucket):
+                wanted[bucket] -= 1
+                for question in range(4):
+                    identity, _, _ = self.ask(model, user, question)
+                    self.say(identity, "label", truth(str(question)))
+        self.until(lambda: (self.control.store.row("feedback_since", model=model) or {})["n"] == 4 * 20)
+        return self.control.scheduler.cycle.run(model, "planted")
+
+    def plant(self, model: str, skill: str = "") -> None:
         """A candidate that has passed the offline gate; the steps after it are the product's own."""
         name = f"{model}@1.planted"
-        if answer:
-            self.answers[name] = answer
+        self.skills[model] = skill
         with self.control.store.transaction() as transaction:
             transaction.run("run_add", id=f"run-{model}", model=model, trigger="planted", state="evaluating",
                             started=self.clock(), feedback_until=self.clock())  # fmt: skip
@@ -112,8 +170,8 @@ class Town:
             identity, said, version = self.ask(model, user, question)
             met.add(version)
             if question < rated:
-                self.say(identity, "thumbs", "right" in said)
-            if "poison" in said:
+                self.say(identity, "thumbs", said == truth(str(question)))
+            if version and "poison" in self.skills[model]:
                 self.say(identity, "flag", "unsafe")
         return met
 
@@ -134,8 +192,11 @@ class Town:
 
     def counted(self, model: str, requests: int) -> bool:
         """Whether the newest look at a canary has seen so many requests."""
-        looks = self.ops.get(f"/api/runs/run-{model}").json()["looks"]
+        looks = self.looks(model)
         return bool(looks) and sum(looks[-1]["body"][arm]["requests"] for arm in ("control", "canary")) >= requests
+
+    def looks(self, model: str) -> list[dict[str, Any]]:
+        return list(self.ops.get(f"/api/runs/run-{model}").json()["looks"])
 
     def pass_time(self, **much: float) -> None:
         self.ahead += timedelta(**much)
@@ -148,7 +209,7 @@ def town(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_a_better_candidate_is_promoted_and_nobody_is_moved_who_need_not(town: Town) -> None:
-    town.plant("better", "right")
+    run = town.train("better", "right")
     users = town.people("better", USERS_AN_ARM)
     before = town.crowd("better", users)
     assert before == [{1}, {0}] * USERS_AN_ARM
@@ -156,8 +217,10 @@ def test_a_better_candidate_is_promoted_and_nobody_is_moved_who_need_not(town: T
     assert town.verdicts("better") == ["canary_started", "promoted", "switched"]
     found = town.decision("better", "promoted")
     assert found["live"]["rollback_target"] == 0 and found["live"]["latency"]["canary"]["p95_ms"] > 0
-    assert found["live"]["canary"]["rate_mean"] > 0.9 and found["gate_code"]
-    assert town.decision("better", "canary_started")["live"]["forecast"]["sentence"]
+    assert found["live"]["canary"]["rate_mean"] > 0.9 and found["gate_code"] and found["run_id"] == run
+    begun = town.decision("better", "canary_started")
+    assert begun["live"]["forecast"]["sentence"] and begun["live"]["plan"]["settings"]["planned_users"] == 200
+    assert begun["evidence"]["arms"]["candidate"]["macro_f1"]["value"] == 1
     # Half of the users are held back here, the very ones that the canary had not: nobody changes sides.
     assert town.crowd("better", users, rated=0) == before
     assert town.model("better")["holdback"]["version"] == 0
@@ -172,6 +235,15 @@ def test_a_promotion_without_harm_is_confirmed_when_its_holdback_is_over(town: T
     town.until(lambda: town.crowd("better", users, rated=0) == [{1}] * 10)
 
 
+def test_a_worse_candidate_never_meets_a_user(town: Town) -> None:
+    run = town.train("poor", "wrong")
+    assert town.verdicts("poor") == ["kept"]
+    found = town.decision("poor", "kept")
+    assert found["run_id"] == run and "macro_f1" in found["reason"]
+    assert found["evidence"]["arms"]["candidate"]["macro_f1"]["value"] == 0
+    assert (town.model("poor")["champion"], town.model("poor")["canary"]) == (0, None)
+
+
 def test_an_equal_candidate_does_not_take_over(town: Town) -> None:
     town.plant("equal")
     town.crowd("equal", town.people("equal", USERS_AN_ARM))
@@ -182,14 +254,22 @@ def test_an_equal_candidate_does_not_take_over(town: Town) -> None:
     assert (town.model("equal")["champion"], town.model("equal")["canary"]) == (0, None)
 
 
-@pytest.mark.parametrize(("model", "answer"), [("worse", "wrong"), ("harmful", "right but poison")])
-def test_a_worse_or_harmful_candidate_is_rolled_back(town: Town, model: str, answer: str) -> None:
-    town.plant(model, answer)
+@pytest.mark.parametrize(
+    ("model", "skill", "says"),
+    [
+        ("worse", "wrong", "worse than the champion"),
+        ("harmful", "right but poison", "harmed"),
+        ("babbling", "babble", "outside the labels"),
+    ],
+)
+def test_what_is_worse_or_harmful_only_where_users_meet_it_is_rolled_back(
+    town: Town, model: str, skill: str, says: str
+) -> None:
+    town.plant(model, skill)
     town.crowd(model, town.people(model, USERS_AN_ARM))
     town.until(lambda: town.verdicts(model)[-1] == "rolled_back")
     assert (town.model(model)["champion"], town.model(model)["canary"]) == (0, None)
-    reason = town.decision(model, "rolled_back")["reason"]
-    assert ("harmed" if model == "harmful" else "worse than the champion") in reason
+    assert says in town.decision(model, "rolled_back")["reason"]
     assert "cooldown_hours" in town.model(model)["limits"]
 
 
@@ -217,12 +297,34 @@ def test_voters_in_numbers_and_voters_in_a_frenzy_promote_nothing(town: Town) ->
     assert town.decision("brigaded", "inconclusive")["live"]["canary"]["users"] > USERS_AN_ARM
 
 
+def test_two_in_a_hundred_who_vote_the_candidate_up_and_the_champion_down_promote_nothing(town: Town) -> None:
+    town.plant("beset")
+    users = town.people("beset", 250)
+    hostile = set(users[:10])  # as many on either side, two in a hundred of all
+
+    def visit(user: str) -> None:
+        for question in range(2):
+            identity, said, version = town.ask("beset", user, question)
+            town.say(identity, "thumbs", version == 1 if user in hostile else said == truth(str(question)))
+
+    list(town.pool.map(visit, users))
+    town.until(lambda: town.counted("beset", 2 * len(users)))
+    found = town.looks("beset")[-1]["body"]
+    # But for `hostile_share` it would have been promoted.
+    assert 0 < found["difference"] - found["half_width"] < found["line"] == pytest.approx(0.04)
+    assert found["control"]["users"] == found["canary"]["users"] == 250
+    assert town.model("beset")["canary"] == 1
+    town.pass_time(hours=2)
+    town.until(lambda: town.verdicts("beset")[-1] == "inconclusive")
+    assert town.model("beset")["champion"] == 0
+
+
 def test_a_promotion_that_turns_bad_is_undone_from_its_holdback(town: Town) -> None:
     town.plant("spoilt", "right")
     users = town.people("spoilt", USERS_AN_ARM)
     town.crowd("spoilt", users)
     town.until(lambda: "switched" in town.verdicts("spoilt"))
-    town.answers["spoilt@1.planted"] = "wrong"
+    town.skills["spoilt"] = "wrong"
     town.crowd("spoilt", users)
     town.until(lambda: town.verdicts("spoilt")[-2:] == ["rolled_back", "switched"])
     assert town.decision("spoilt", "rolled_back")["trigger"] == "holdback"

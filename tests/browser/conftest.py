@@ -64,6 +64,7 @@ def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathF
                                "promotion": {"mode": "approve", "canary": None,
                                              "guardrails": [{"kpi": "invalid_mass", "max": 0.9}]}},
             "plain": common | {"retrain": retrain | {"min_new_feedback": 1_000_000, "schedule": "0 3 * * *"}},
+            "replies": {"task": "generate", "retrain": retrain | {"min_new_feedback": 1_000_000}},
         },
     }  # fmt: skip
     with running(engine.app()) as url:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 PAGES = ("/login", "/promotions", "{decision}", "/models/notes", "/feedback", "/feedback/queue?model=notes",
-         "{interaction}", "/runs", "{run}", "/system", "/models/notes/retrain")  # fmt: skip
+         "{interaction}", "/quarantine", "/runs", "{run}", "/system", "/models/notes/retrain")  # fmt: skip
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 GRAVE = ("serious", "critical")
 
@@ -26,6 +26,15 @@ def every_page(page: Any) -> list[str]:
         page.goto(path)
         first[name] = page.locator(f'main a[href^="{pattern}"]').first.get_attribute("href")
     return [path.format(**first) for path in PAGES]
+
+
+def faults(page: Any) -> list[tuple[str, str]]:
+    """What axe finds that is grave on the page as it stands."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    report = page.evaluate("rules => axe.run(document, rules)", RULES)
+    assert report["passes"], page.url
+    grave = [fault for fault in report["violations"] if fault["impact"] in GRAVE]
+    return [(fault["id"], fault["nodes"][0]["html"][:160]) for fault in grave]
 
 
 def test_a_stranger_is_asked_for_a_key_and_a_wrong_one_is_refused_in_words(visit: Visit) -> None:
@@ -95,6 +104,27 @@ def test_doubtful_answers_are_labelled_by_keyboard_alone(visit: Visit) -> None:
     assert [row["n"] for row in labels] == [1]
 
 
+def test_an_answer_in_words_is_corrected_by_keyboard_alone(visit: Visit) -> None:
+    loop = visit.loop
+    answer = loop.ask("replies", "reader-1", "where is my parcel", "there")
+    loop.vote(answer)
+    page = visit.log_in()
+
+    def waits() -> bool:
+        page.goto("/feedback/queue?model=replies")
+        return page.locator("#correction").count() == 1
+
+    loop.wait(waits, 10, "an answer in doubt")
+    assert faults(page) == []
+    page.keyboard.press("c")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("It comes on Tuesday; 3 days late.")
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Nothing is in doubt").wait_for()
+    said = loop.control.get("/api/feedback", model="replies")
+    assert {row["type"]: row["n"] for row in said} == {"thumbs": 1, "correction": 1}
+
+
 def test_an_approval_is_read_confirmed_and_lands_in_the_ledger(visit: Visit) -> None:
     page = visit.log_in()
     page.get_by_role("link", name="notes v0 → v1").first.click()
@@ -128,15 +158,10 @@ def test_six_facts_are_at_most_two_clicks_from_the_front_page(visit: Visit) -> N
 def test_axe_finds_nothing_serious_on_any_page(chromium: Any, loop: Running, scheme: str) -> None:
     visit = Visit(chromium, loop, color_scheme=scheme)
     page = visit.log_in()
-    source = AXE.read_text(encoding="utf-8")
     found = []
     for path in every_page(page):
         page.goto(path)
-        page.evaluate(source)
-        report = page.evaluate("rules => axe.run(document, rules)", RULES)
-        assert report["passes"], path
-        found += [(path, fault["id"], fault["nodes"][0]["html"][:160]) for fault in report["violations"]
-                  if fault["impact"] in GRAVE]  # fmt: skip
+        found += [(path, *fault) for fault in faults(page)]
     page.goto("/promotions")
     visit.picture(f"promotions-{scheme}")
     visit.context.close()
@@ -174,3 +199,20 @@ def test_a_roll_back_works_without_a_script_and_by_keyboard(chromium: Any, loop:
     assert listed.count() == 1 and "Rolled back" in listed.first.inner_text()
     assert loop.control.get("/api/ledger")["ok"]
     visit.context.close()
+
+
+def test_votes_that_a_rollback_quarantined_are_looked_at_and_released(visit: Visit) -> None:
+    page = visit.log_in()
+    page.get_by_role("link", name="Quarantine", exact=True).click()
+    page.locator('tbody a[href^="/quarantine/"]').first.click()
+    assert "waits for review" in page.inner_text("main") and page.locator("tbody tr").count() > 0
+    assert faults(page) == []
+    visit.picture("quarantine")
+    page.get_by_role("link", name="Release", exact=True).click()
+    assert faults(page) == []
+    page.get_by_label("Comment").fill("the votes are real")
+    page.get_by_role("button", name="Release the votes").click()
+    page.wait_for_url("**/quarantine/quar*")
+    assert "released" in page.inner_text("dl.facts") and page.get_by_role("link", name="Release").count() == 0
+    rows = visit.loop.decisions("notes")
+    assert (rows[-1]["verdict"], rows[-1]["actor"]) == ("released", "environment-ops")

@@ -16,7 +16,7 @@ from tests.running import Running, texts
 
 pytestmark = pytest.mark.integration
 
-USERS = 400
+USERS = 280
 SECONDS = 120
 PROMPT = Chat((("user", "the phone is lovely"),))
 
@@ -24,34 +24,36 @@ PROMPT = Chat((("user", "the phone is lovely"),))
 @pytest.fixture(scope="module")
 def decision(running: Running) -> dict[str, Any]:
     """What the ledger says of a run whose control was killed in the middle of its evaluation."""
-    with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda said: teach(running, *said), texts(USERS, 7, users=USERS)))
+    with (
+        httpx.Client(base_url=running.gateway, headers=running.bearer("app"), timeout=60) as http,
+        ThreadPoolExecutor(12) as pool,
+    ):
+        list(pool.map(lambda said: teach(http, *said), texts(USERS, 7, users=USERS)))
     running.wait(lambda: heard(running, "preference") == USERS, 30, "every vote")
     running.control.post("/api/models/replies/retrain", {"actor": "test"})
     run = running.wait(lambda: evaluating(running), SECONDS, "an evaluation")
     control, before = running.child("control"), answered(running)
-    running.wait(lambda: answered(running) - before > 4 * BATCH, SECONDS, "the middle of it")
+    running.wait(lambda: answered(running) - before > 3 * BATCH, SECONDS, "the middle of it")
     os.kill(control.pid, signal.SIGKILL)
     running.wait(lambda: decided(running), SECONDS, "a decision")
     assert running.child("control").pid != control.pid
-    (row,) = (row for row in decided(running) if row["verdict"] != "switched")
+    (row,) = decided(running)
     steps = running.control.get(f"/api/runs/{run['id']}")["steps"]
     return {"run": run, "asked": answered(running) - before, "steps": steps} | running.control.get(
         f"/api/promotions/{row['id']}"
     )  # fmt: skip
 
 
-def teach(running: Running, user: str, text: str, label: str) -> None:
+def teach(http: httpx.Client, user: str, text: str, label: str) -> None:
     """One user asks the same twice, likes the first answer better, and says what it should have been."""
-    asked = {"model": "replies", "messages": [{"role": "user", "content": text}], "user": user, "max_tokens": 4,
+    asked = {"model": "replies", "messages": [{"role": "user", "content": text}], "user": user, "max_tokens": 1,
              "temperature": 1}  # fmt: skip
-    with httpx.Client(base_url=running.gateway, headers=running.bearer("app"), timeout=60) as http:
-        first, second = (http.post("/v1/chat/completions", json=asked).raise_for_status().json()["id"] for _ in "ab")
-        said = [
-            {"type": "correction", "interaction_id": first, "value": label, "user": user},
-            {"type": "preference", "value": {"chosen": first, "rejected": second}, "user": user},
-        ]
-        http.post("/v1/feedback", json=said).raise_for_status()
+    first, second = (http.post("/v1/chat/completions", json=asked).raise_for_status().json()["id"] for _ in "ab")
+    said = [
+        {"type": "correction", "interaction_id": first, "value": label, "user": user},
+        {"type": "preference", "value": {"chosen": first, "rejected": second}, "user": user},
+    ]
+    http.post("/v1/feedback", json=said).raise_for_status()
 
 
 def heard(running: Running, kind: str) -> int:
@@ -69,7 +71,7 @@ def decided(running: Running) -> list[dict[str, Any]]:
         found = [row for row in running.decisions("replies") if row["run_id"]]
     except NotReady:
         return []
-    return found if any(row["verdict"] == "switched" for row in found) or len(found) == 1 else []
+    return found
 
 
 def answered(running: Running) -> int:
@@ -82,7 +84,7 @@ def test_corrections_promote_an_adapter_that_answers_as_users_would(decision: di
     assert decision["verdict"] == "promoted", decision["reason"]
     arms = decision["evidence"]["arms"]
     assert arms["candidate"]["token_f1"]["value"] > arms["champion"]["token_f1"]["value"] + 0.3
-    assert decision["lineage"]["by_signal"]["correction"]["rows"] > 300
+    assert decision["lineage"]["by_signal"]["correction"]["rows"] > 200
     _, text, label = texts(1, 8)[0]
     assert running.model("replies")["champion"] == 1
     asked = {"model": "replies", "messages": [{"role": "user", "content": text}], "max_tokens": 4, "temperature": 0}
@@ -105,13 +107,12 @@ def test_a_kill_in_the_middle_of_an_evaluation_is_one_decision_and_asks_little_t
     decision: dict[str, Any], running: Running
 ):
     rows = [row for row in running.decisions("replies") if row["run_id"]]
-    assert [row["verdict"] for row in rows] == ["promoted", "switched"]
-    assert {row["run_id"] for row in rows} == {decision["run"]["id"]}
+    assert [(row["verdict"], row["run_id"]) for row in rows] == [("promoted", decision["run"]["id"])]
     assert decision["evidence"]["holdout_use"] == 1
     # Every batch of questions ends once; what stood in none that was written down is asked again.
     batches = [step["total"] for step in decision["steps"] if step["phase"] == "evaluating"
                and step["done"] == step["total"]]  # fmt: skip
-    assert sum(batches) > 8 * BATCH
+    assert sum(batches) > 4 * BATCH
     assert decision["asked"] < sum(batches) + 2 * BATCH
 
 

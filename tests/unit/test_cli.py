@@ -1,9 +1,12 @@
 """Facts about the command line that need no running control."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,12 @@ from typing import Any
 import pytest
 import typer
 from fastapi import FastAPI
+from rich.console import Console
 from typer.testing import CliRunner
 
 from core.settings import load
 from ops import reference
+from ops.cli import output
 from ops.cli.app import app
 from ops.cli.examples import EXAMPLES
 from ops.starter import STARTER
@@ -200,3 +205,17 @@ def test_a_script_learns_how_a_run_ended(
         Path("loraloop.yaml").write_text(STARTER.replace("127.0.0.1:8081", url.removeprefix("http://")))
         done = CliRunner().invoke(app, ["retrain", "reviews", "--wait", "--exit-code", "--json"])
     assert done.exit_code == code and json.loads(done.stdout)["id"] == "run-2"
+
+
+def test_a_bar_has_rate_and_time_left_and_begins_anew_with_each_phase(monkeypatch: pytest.MonkeyPatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(output, "err", Console(file=shown, force_terminal=True, width=120))
+    with output.count_bar("queued", None) as tell_of:
+        for phase, total in (("training", 10), ("evaluating", 4000)):
+            for done in range(4):
+                tell_of(phase, done * total // 10, total)
+                time.sleep(0.15)
+    lines = [line for line in shown.getvalue().replace("\r", "\n").split("\n") if "evaluating" in line]
+    assert "1200/4000" in lines[-1] and "/s" in lines[-1] and re.search(r"0:00:0[1-9]", lines[-1])
+    # 400 in 0.15 s; a rate that went on from training's would be a tenth of it.
+    assert float(re.findall(r"([\d.e+]+)/s", lines[-1])[-1]) > 1000

@@ -11,7 +11,7 @@ import yaml
 
 import core
 from core.errors import SettingsError
-from core.settings import Settings, build, is_loopback, load, split_listen
+from core.settings import Settings, build, is_loopback, load, settings_sha256, split_listen
 
 MODEL = {"labels": ["good", "bad"]}
 
@@ -21,6 +21,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("LORALOOP_"):
             monkeypatch.delenv(name)
+
+
+def test_a_models_settings_have_one_hash_that_follows_every_value() -> None:
+    first = settings_sha256(made().models["reviews"])
+    assert first == settings_sha256(made(base_model="other").models["reviews"]) and len(first) == 64
+    changed = build(model(promotion={"primary": {"min_gain": 0.01}})).models["reviews"]
+    assert settings_sha256(changed) != first
 
 
 def made(**content: Any) -> Settings:

@@ -169,7 +169,8 @@ def test_writers_in_many_threads_wait_for_each_other(store: Store) -> None:
 def test_a_time_comes_back_as_the_same_moment_in_utc(naive: datetime, hours: int) -> None:
     time = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
     store = Store(":memory:")
-    store.run("revocation_add", feedback_id="f", key_id="", time=time)
+    with store.transaction() as transaction:
+        transaction.run_set("revocation_add", [{"feedback_id": "f", "key_id": "", "time": time}])
     with store.transaction() as transaction:
         found = transaction._connection.execute("SELECT time FROM revocations").fetchone()
     store.close()

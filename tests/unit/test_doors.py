@@ -52,9 +52,10 @@ GATEWAY = {
     ("GET", "/metrics"): {Scope.OPS_READ, Scope.INTERNAL},
 }
 READ = ("/promotions", "/promotions/{identity}", "/models/{model}", "/feedback", "/feedback/queue",
-        "/feedback/{identity}", "/runs", "/runs/{identity}", "/system")  # fmt: skip
+        "/feedback/{identity}", "/quarantine", "/quarantine/{identity}", "/runs", "/runs/{identity}",
+        "/system")  # fmt: skip
 ACTIONS = ("/models/{model}/rollback", "/models/{model}/retrain", "/promotions/{identity}/approve",
-           "/promotions/{identity}/reject")  # fmt: skip
+           "/promotions/{identity}/reject", "/quarantine/{identity}/{verb}")  # fmt: skip
 PAGES = (
     {("GET", path): {Scope.OPS_READ} for path in ("/", *READ, *(f"{path}.json" for path in READ))}
     | {("POST", "/logout"): {Scope.OPS_READ}, ("POST", "/feedback/queue"): {Scope.OPS_WRITE}}

@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 from core.settings import CanarySettings
-from eval.canary import look
+from eval.canary import look, signals
 from eval.judgement import Outcome
 from eval.live import ArmCounts, Plan
 from eval.sequential import harm_evidence, margin, sample_ratio_p, tuning
@@ -44,6 +44,58 @@ def test_before_the_first_look_nothing_is_decided():
 def test_a_harmed_arm_is_rolled_back_even_before_the_first_look():
     hurt = replace(CONTROL, users=25, score_mean=0.9, harmed=15)
     assert outcome(hurt, replace(CONTROL, users=25))[0] is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("champion", "canary", "outcome_of_it"),
+    [
+        (0, 200, Outcome.FAIL),  # an adapter that kept to the labels, and one that answers rubbish
+        (0, 2, Outcome.PASS),
+        (200, 200, Outcome.PASS),  # a base model that never keeps to them is no worse a measure
+        (190, 0, Outcome.PASS),
+        (80, 200, Outcome.FAIL),
+        (150, 200, Outcome.PASS),  # within the tolerated ratio; what users say of it decides
+    ],
+)
+def test_answers_outside_the_labels_are_harm_beside_what_the_champion_gives(
+    champion: int, canary: int, outcome_of_it: Outcome
+):
+    better = replace(CONTROL, score_mean=0.6, strayed=canary)
+    found, reason = outcome(better, replace(CONTROL, strayed=champion))
+    assert found is outcome_of_it
+    assert found is not Outcome.FAIL or f"{canary} of 200 canary users were answered outside the labels" in reason
+
+
+def test_a_champion_that_never_keeps_to_the_labels_hides_no_errors():
+    hurt = replace(CONTROL, score_mean=0.6, strayed=200, harmed=20)
+    found, reason = outcome(hurt, replace(CONTROL, strayed=200, harmed=1))
+    assert found is Outcome.FAIL and "20 of 200 canary users were harmed" in reason
+
+
+@pytest.mark.parametrize("known", [{}, {"rate_mean": 0.2, "rate_sd": 0.3, "covariance": 0.05}])
+def test_what_the_bounds_are_tuned_for_is_the_plans_and_never_the_data_s(known: dict[str, float]):
+    """Control's own rate and deviation may come out as they like: ρ² does not follow. Looks at what is tuned only:
+    with the same error, the half-width over the error is a function of ρ² and users alone."""
+    plan, widths = Plan(0.5, 0.4, **known), []
+    for rate in (0.3, 0.6):
+        control, canary = (replace(CONTROL, rate_mean=rate, rate_sd=0.2) for _ in range(2))
+        found = signals(control, canary, plan, SETTINGS)
+        widths.append(float(found.rates_apart))
+    assert widths[0] == pytest.approx(widths[1])
+    other = signals(CONTROL, CONTROL, replace(plan, rate_mean=0.9, rate_sd=0.05), SETTINGS)
+    assert float(other.rates_apart) != pytest.approx(float(signals(CONTROL, CONTROL, plan, SETTINGS).rates_apart))
+
+
+def test_the_level_is_the_plans():
+    found = [look(CONTROL, replace(CONTROL, score_mean=0.26), replace(PLAN, alpha=alpha), SETTINGS, minutes=5)
+             for alpha in (0.001, 0.05, 0.2, 0.45)]  # fmt: skip
+    widths = [one.half_width for one in found]
+    assert widths == sorted(widths, reverse=True) and all(map(math.isfinite, widths))
+    hurt = replace(CONTROL, users=25, harmed=8)
+    few = replace(CONTROL, users=25, harmed=1)
+    said = {look(few, hurt, replace(PLAN, alpha=alpha), SETTINGS, minutes=5).judgement.outcome
+            for alpha in (0.4, 0.001)}  # fmt: skip
+    assert said == {Outcome.FAIL, Outcome.WAIT}
 
 
 def test_a_broken_split_halts_the_experiment():

@@ -29,13 +29,13 @@ def fill(store: Store, requests: Requests, **more: Any) -> None:
     with store.transaction() as transaction:
         for place, (version, user, vote) in enumerate(requests):
             asked = f"i{place}-{user}"
-            transaction.run("interaction_add", **shape | {"id": asked, "version": version, "user": user} | more)
+            transaction.run_set("interaction_add", [shape | {"id": asked, "version": version, "user": user} | more])
             if vote is not None:
-                transaction.run(
-                    "feedback_add", id=f"f{place}-{user}", time=START + timedelta(minutes=2), interaction_id=asked,
-                    conversation_id=None, type="thumbs", value="true" if vote > 0 else "false", comment=None,
-                    user=user, metadata="{}", key_id=None,
-                )  # fmt: skip
+                transaction.run_set("feedback_add", [{
+                    "id": f"f{place}-{user}", "time": START + timedelta(minutes=2), "interaction_id": asked,
+                    "conversation_id": None, "type": "thumbs", "value": "true" if vote > 0 else "false",
+                    "comment": None, "user": user, "metadata": "{}", "key_id": None,
+                }])  # fmt: skip
 
 
 def drawn(seed: int = 0) -> Requests:
@@ -88,6 +88,34 @@ def test_old_requests_other_models_and_requests_without_a_user_do_not_count(stor
     control, canary = count(store, CANARY)
     assert (control.users, canary.users) == (1, 0)
     assert (control.rate_mean, control.vote_cap) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "strays"),
+    [
+        ({"answer": "Positive"}, False),
+        ({"answer": " \u00a0\nvery positive\t"}, False),
+        ({"answer": "positive."}, True),
+        ({"answer": ""}, True),
+        ({"answer": "The text is positive"}, True),
+        ({"answer": "VERY po", "finish_reason": "length"}, False),
+        ({"answer": "positive", "finish_reason": "length"}, False),
+        ({"answer": "The text", "finish_reason": "length"}, True),
+        ({"answer": "positively so", "finish_reason": "length"}, True),
+        # What says nothing of format: kept no text, failed, broke off, or called a tool.
+        ({"answer": None}, False),
+        ({"answer": "sorry", "status": 502}, False),
+        ({"answer": "The te", "finish_reason": None}, False),
+        ({"answer": "sunny", "finish_reason": "tool_calls"}, False),
+    ],
+)
+def test_an_answer_that_is_none_of_the_labels_is_counted_by_user(store: Store, said: dict[str, Any], strays: bool):
+    fill(store, [(1, "ann", None)] * 3 + [(2, "bob", None), (2, "cy", None)], answer="positive")
+    fill(store, [(2, "dan", None), (2, "dan", None)], **{"conversation": None} | said)
+    control, canary = count(store, CANARY, [" Positive", "very positive"])
+    assert (control.strayed, canary.strayed) == (0, int(strays))
+    assert canary.harmed == (said.get("status") == 502)
+    assert count(store, CANARY)[1].strayed == 0  # a model without labels has no format to keep
 
 
 def test_a_history_of_traffic_is_counted_by_user(store: Store):

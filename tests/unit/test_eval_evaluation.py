@@ -167,6 +167,7 @@ def test_suites_and_golden_answers_reach_the_gate_and_the_store(store: Store, ba
     assert suites["golden_accuracy"].difference is not None
     kept = store.rows("evaluations_of", run_id="run")
     assert {row["suite"] for row in kept} == {"holdout h1", "paper", "golden"}
+    json.dumps(kept, allow_nan=False)
     plain = json.loads(json.dumps(found.plain()))
     assert plain["suites"]["format_validity"]["arms"]["candidate"]["value"] == 1.0
     checks = {check.name: check.reason for check in decide(found.evidence, how.promotion).checks}

@@ -13,7 +13,7 @@ import pytest
 from core import ledger
 from core.errors import Conflict, NotReady
 from core.records import Feedback, Interaction, Version
-from core.settings import HoldbackSettings, LimitSettings, ModelSettings
+from core.settings import CanarySettings, HoldbackSettings, LimitSettings, ModelSettings
 from core.spool import frame
 from core.store import Store
 from core.wire import encode
@@ -23,6 +23,7 @@ from eval.holdback import look_back
 from eval.judgement import Outcome
 from eval.limits import Change, History, holding
 from eval.live import ArmCounts, Plan
+from eval.plans import draw_up, read
 from eval.promotion import Promotion, Why
 from eval.steps import Steps
 from eval.watch import Watch
@@ -251,7 +252,7 @@ NEW = ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 0)
         (ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 300), True, Outcome.FAIL, "300 of 1800"),
         (ArmCounts(900, 3600, -0.2, 0.4, 0.9, 0.1, 0), True, Outcome.FAIL, "Live score -0.400"),
         (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 300), True, Outcome.FAIL, "300 of 900"),
-        (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 0), False, Outcome.INCONCLUSIVE, "Nothing can be concluded"),
+        (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 0), False, Outcome.WAIT, "Nothing can be concluded"),
         (ArmCounts(900, 3600, 0.2, 0.4, 0.9, 0.1, 0), True, Outcome.INCONCLUSIVE, "planned share 0.9"),
         (replace(NEW, score_mean=math.nan), True, Outcome.INCONCLUSIVE, "no numbers"),
         (replace(NEW, strayed=900), True, Outcome.FAIL, "900 of 1800 new champion's users"),
@@ -301,6 +302,85 @@ def test_a_holdback_without_harm_ends_by_itself_and_is_confirmed():
     house.watch.look_at_all()
     assert house.verdicts() == ["promoted", "switched", "confirmed"]
     assert house.promotion.route("m").holdback == 0 and house.store.rows("holdbacks_open") == []
+
+
+def test_a_holdback_whose_split_is_broken_ends_inconclusive_and_is_not_confirmed():
+    house = held_back()
+    house.live(0, 200, True)
+    house.live(1, 40, True)
+    house.watch.look_at_all()
+    assert house.promotion.route("m").holdback == 0.5  # it still watches for harm
+    house.now += timedelta(hours=5)
+    house.watch.look_at_all()
+    assert house.verdicts() == ["promoted", "switched", "inconclusive"]
+    assert "planned share 0.5" in house.last()["reason"] and "the new champion stays" in house.last()["reason"]
+    route = house.promotion.route("m")
+    assert (route.champion, route.holdback) == (1, 0) and house.store.rows("holdbacks_open") == []
+
+
+def test_a_holdback_that_is_switched_off_is_not_confirmed():
+    house = held_back()
+    house.steps.models = house.watch.models = House(canary=None, holdback=None).models
+    house.watch.look_at_all()
+    assert house.last()["verdict"] == "inconclusive" and "switched off" in house.last()["reason"]
+
+
+# What is fixed beforehand.
+
+
+def settings_of(**promotion: Any) -> dict[str, ModelSettings]:
+    return {"m": ModelSettings.model_validate({"labels": ["c", "d"], "promotion": promotion})}
+
+
+def test_a_reload_changes_the_next_canary_and_not_the_one_under_way():
+    house = House(canary=CANARY, alpha=0.03)
+    house.live(9, 40, True, after=timedelta(days=-2))
+    house.offer()
+    plan = house.last()["live"]["plan"]
+    assert plan["plan"]["alpha"] == 0.03 and plan["plan"]["rate_mean"] == 1 and plan["settings"]["planned_users"] == 200
+    changed = CANARY | {"strict": True, "planned_users": 90_000, "margin": 0.3, "max_hours": 0.01, "harm_ratio": 9}
+    house.steps.models = house.watch.models = settings_of(canary=changed, alpha=0.2)
+    house.now += timedelta(minutes=30)
+    house.live(0, 40, True)
+    house.live(1, 40, True)  # answers "a", which are among the labels of then
+    house.watch.look_at_all()
+    assert house.verdicts()[:3] == ["canary_started", "promoted", "switched"]
+    passed = json.loads(house.store.rows("ledger_chain")[1]["body"])["live"]
+    assert passed["line"] == pytest.approx(-0.1)
+    assert passed["holdback_plan"]["plan"]["alpha"] == 0.2 and passed["holdback_plan"]["labels"] == ["c", "d"]
+
+
+def test_a_reload_does_not_change_a_holdback_under_way():
+    house = held_back()
+    house.steps.models = house.watch.models = settings_of(
+        canary=None, holdback={"share": 0.5, "first_look_users": 5000, "planned_users": 90_000, "hours": 5}
+    )
+    house.live(0, 60, True)
+    house.live(1, 60, False)
+    house.watch.look_at_all()
+    assert "rolled_back" in house.verdicts()
+
+
+OLDER = {"share": 0.5, "start": "auto", "margin": 0.1, "strict": False, "first_look_users": 30, "planned_users": 200,
+         "min_minutes": 0, "max_hours": 3, "harm_ratio": 1.5, "gone_since": 1}  # fmt: skip
+
+
+def test_a_test_that_an_older_release_began_goes_on_by_what_that_wrote_down():
+    old = read(json.dumps(OLDER), CanarySettings(margin=0.2, max_hours=1), 0.4, 0.3)
+    assert (old.settings.margin, old.settings.max_hours, old.plan) == (0.1, 3, Plan(0.4, 0.3)) and old.labels == ()
+    held = read(None, HoldbackSettings(planned_users=77), 0.9, 0.3)
+    assert (held.settings.planned_users, held.plan) == (77, Plan(0.9, 0.3))
+
+
+def test_a_plan_is_read_as_it_was_written():
+    history = {"voters": 10, "score_sd": 0.3, "rate_mean": 0.1, "rate_sd": 0.2, "covariance": 0.01}
+    model = ModelSettings.model_validate({"labels": ["a", "b"], "promotion": {"alpha": 0.1}})
+    for settings in (CanarySettings(margin=0.07), HoldbackSettings(planned_users=33)):
+        written = draw_up(settings, 0.2, model, history)
+        assert written.plan == Plan(0.2, 0.3, 0.1, 0.1, 0.2, 0.01)
+        others = type(settings)(planned_users=9999)
+        assert read(json.dumps(written.plain()), others, 0.5, 0.9) == written
+    assert draw_up(HoldbackSettings(), 0.2, model, history | {"voters": 9}).plan == Plan(0.2, alpha=0.1)
 
 
 def test_a_holdback_that_shows_harm_puts_the_old_champion_back():

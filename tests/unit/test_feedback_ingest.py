@@ -22,7 +22,7 @@ from core.http import install_errors
 from core.keys import Grant, Scope
 from core.records import Feedback, Interaction, Revocation
 from core.spool import SpoolWriter, frame, read_frames, segments
-from core.store import Store
+from core.store import Store, Transaction
 from core.wire import Record, decode_all, encode
 from feedback import routes
 from feedback.ingest import create_router, ingest
@@ -111,8 +111,6 @@ def test_a_vote_knows_its_model_whichever_comes_first(store: Store, first: str) 
 
 
 def test_rows_and_offset_are_committed_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.store import Transaction
-
     real = Transaction.run
 
     def run(self: Transaction, name: str, **parameters: Any) -> None:
@@ -241,6 +239,37 @@ def test_a_second_revocation_does_not_move_the_first(store: Store) -> None:
     ingest(store, "g", 1, 0, pieces(said("f1", "i1"), Revocation("f1", NOW)))
     ingest(store, "g", 2, 0, pieces(Revocation("f1", NOW + timedelta(hours=1)), said("f1", "i1")))
     assert query(store, "SELECT revoked_at FROM feedback") == [(NOW.replace(tzinfo=None),)]
+
+
+def test_of_one_id_the_first_stands_in_one_piece_too(store: Store) -> None:
+    later = NOW + timedelta(hours=1)
+    ingest(store, "g", 1, 0, pieces(
+        asked("i1", answer="first"), said("f1", "i1", True), Revocation("f1", NOW), asked("i1", answer="second"),
+        said("f1", "i1", False), Revocation("f1", later),
+    ))  # fmt: skip
+    assert query(store, "SELECT id, answer FROM interactions") == [("i1", "first")]
+    assert query(store, "SELECT id, value, revoked_at FROM feedback") == [("f1", "true", NOW.replace(tzinfo=None))]
+    assert query(store, TRAFFIC) == [("m", 0, "champion", NOW.date(), 1, 0, 2)]
+
+
+def test_a_piece_costs_as_many_statements_whatever_it_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for, real = [], Transaction._execute
+
+    def counted(self: Transaction, name: str, parameters: dict[str, Any]) -> Any:
+        asked_for.append(name)
+        return real(self, name, parameters)
+
+    monkeypatch.setattr(Transaction, "_execute", counted)
+    numbers = []
+    for segment, size in enumerate((1, 200)):
+        ids = [f"{segment}-{n}" for n in range(size)]
+        early = [said(f"e{i}", i) for i in ids]
+        ingest(store, "g", 2 * segment, 0, pieces(*early, *(Revocation(f"l{i}", NOW) for i in ids)))
+        asked_for.clear()
+        ingest(store, "g", 2 * segment + 1, 0, pieces(*map(asked, ids), *(said(f"l{i}", i) for i in ids)))
+        numbers.append(len(asked_for))
+    assert numbers[0] == numbers[1] > 5
+    assert query(store, "SELECT count(*), count(revoked_at) FROM feedback WHERE model = 'm'") == [(402, 201)]
 
 
 def test_feedback_before_its_interaction_joins_later(store: Store) -> None:

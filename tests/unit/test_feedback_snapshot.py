@@ -1,6 +1,7 @@
 """Facts about splits and snapshots: fixed buckets, equal names for equal rows, and nothing trained on that judges."""
 
 import json
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,21 @@ def test_the_same_rows_have_the_same_name_and_are_written_once(store: Store, tmp
     with store.transaction() as transaction:
         sql = "SELECT (SELECT count(*) FROM snapshot_rows), (SELECT count(*) FROM snapshots)"
         assert transaction._connection.execute(sql).fetchone() == (20, 1)
+
+
+def test_requests_are_never_all_in_memory_at_once(store: Store, tmp_path: Path) -> None:
+    count, size = 2000, 20_000
+    for first in range(0, count, 200):
+        part = range(first, first + 200)
+        fill(store, *(asked(n, "x" * size) for n in part), *(labelled(n, n, "no label of ours") for n in part))
+    tracemalloc.start()
+    try:
+        found = snap(store, tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.report.left_out == {"not one of the model's labels": count}
+    assert peak < count * size / 2
 
 
 def test_one_more_label_is_another_snapshot_and_the_old_one_stands(store: Store, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from core.store import Store
 from eval.promotion import Promotion
 from eval.steps import Steps
 from eval.suites import shipped
+from ops import views
 from retrain import measuring
 from retrain.cycle import Cycle
 from retrain.trainer import Trainer
@@ -68,7 +69,7 @@ def test_a_version_is_asked_beside_base_and_champion_and_nothing_is_decided(cycl
     measuring.measure(cycle, wanted)
     row = cycle.store.row("run_get", id=wanted.run.id) or {}
     assert row["state"] == "measured" and row["finished"] is not None, row["reason"]
-    kept = {(r["arm"], r["version"]): r["value"] for r in cycle.store.rows("evaluations_of", run_id=wanted.run.id)}
+    kept = {(r["arm"], r["version"]): r["value"] for r in views.run(cycle.store, wanted.run.id)["evaluations"]}
     assert kept["candidate", 1] == 0.25 and kept["champion", 0] == 0.0
     assert cycle.store.rows("ledger_chain") == []
     assert cycle.store.rows("holdout_uses", model="m") == []

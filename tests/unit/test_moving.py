@@ -1,5 +1,6 @@
 """Facts about data on its way out and in, and about backups, through the real control and the real command line."""
 
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from fastapi import FastAPI
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from core.basemodel import BaseModel
@@ -23,6 +25,7 @@ from feedback import imports
 from feedback.ingest import insert
 from feedback.signals import parse
 from ops import tables
+from ops.cli import output
 from ops.cli.app import app
 from ops.control_app import create_app
 from ops.up import Lock
@@ -90,6 +93,15 @@ def fill(store: Store) -> None:
 def written(path: Path, rows: list[Any]) -> Path:
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
     return path
+
+
+def test_an_import_has_a_bar_on_a_terminal(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(output, "err", Console(file=shown, force_terminal=True, width=120))
+    rows = [{"id": f"f{n}", "interaction_id": "i", "type": "thumbs", "value": True} for n in range(3)]
+    done = house.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes", "--json")
+    assert json.loads(done.stdout) == {"added": 3, "known": 0}
+    assert "Importing feedback" in shown.getvalue() and "3/3" in shown.getvalue()
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])

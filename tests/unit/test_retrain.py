@@ -15,7 +15,7 @@ import pytest
 from core.basemodel import BaseModel
 from core.errors import Conflict, EngineDown, EngineFailed, NotReady, SettingsError, TrainingFailed
 from core.records import Feedback, Interaction, Version
-from core.settings import RetrainSettings, Settings, build
+from core.settings import RetrainSettings, Settings, build, settings_sha256
 from core.spool import frame
 from core.store import Store, Transaction
 from core.wire import encode
@@ -181,6 +181,7 @@ def test_a_winner_is_promoted_with_its_lineage(make: Callable[..., Cycle]):
     assert cycle.promotion.route("reviews").champion == 1
     sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
     assert sealed["lineage"]["training"]["seed"] == 0
+    assert sealed["lineage"]["config_sha256"] == settings_sha256(cycle.settings.models["reviews"])
     assert sum(sealed["lineage"]["rows"].values()) == 60
     assert sealed["evidence"]["gate"][0]["outcome"] == "pass"
 

@@ -209,7 +209,7 @@ NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_p
 VALUES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "as it is": lambda t: t, "half": lambda t: t.half(), "bfloat16": lambda t: t.bfloat16(),
     "double": lambda t: t.double(), "zeros": torch.zeros_like, "NaN": lambda t: t * math.nan,
-    "transposed": lambda t: t.T.contiguous(), "wider": lambda t: torch.cat([t, t], 1), "flat": lambda t: t.flatten(),
+    "transposed": lambda t: t.T.contiguous(), "wider": lambda t: torch.cat([t, t], -1), "flat": lambda t: t.flatten(),
     "huge": lambda t: t * 1e30,
 }  # fmt: skip
 FIELDS: dict[str, list[Any]] = {
