@@ -179,7 +179,8 @@ def test_every_verdict_has_a_page_with_and_without_evidence(console: Console, ve
 
 
 def test_a_decision_says_when_retrieval_would_do_and_what_a_retrieval_is_made_of(console: Console) -> None:
-    enough = {"worth": {"retrieval_is_enough": True, "reason": "Retrieval is enough: no gain."}}
+    enough = {"worth": {"retrieval_is_enough": True, "reason": "Retrieval is enough: no gain.", "saved_ms": None,
+                        "saved_tokens": None, "requests": None}}  # fmt: skip
     console.seal("kept", evidence=full_evidence() | enough, lineage=LINEAGE)
     assert "Retrieval is enough: no gain." in console.page("/promotions/dec-1")
     made = {"retrieval": {"k": 4, "entries": {"chat": 71}, "context_tokens": None}, "retrieval_sha256": "ef" * 32}
