@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from core.records import Verdict, Version
 from core.settings import ModelSettings, Settings
 from core.store import Store, Transaction
 from eval.evaluation import Result, evaluate
+from eval.holdouts import unaskable
 from eval.judge import Judge
 from eval.judgement import Judgement, Outcome
 from eval.offline import decide, spent_level
@@ -123,8 +125,9 @@ class Cycle:
         says = SAYS[settings.task]
         labelled = Counter(row.label for row in snapshot.of("train") if row.signal == says)
         objective = choose(labelled, settings.retrain, says)
-        if objective.name is None:
-            why = Why(objective.reason, run.trigger, run.actor, run_id=run.id)
+        refusal = objective.reason if objective.name is None else unaskable(self.store, run.model, snapshot, settings)
+        if refusal:
+            why = Why(refusal, run.trigger, run.actor, run_id=run.id)
             self._end(run, "skipped", Verdict.SKIPPED, why)
             return
         self._state(run, "training")
@@ -169,10 +172,13 @@ class Cycle:
     def _evaluate(self, run: Run, settings: ModelSettings, snapshot: Snapshot, champion: Version,
                   candidate: Version) -> Result:  # fmt: skip
         tell = self.progress(run, "evaluating")
-        result = self.with_engine(candidate, lambda client: evaluate(
-            self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
-            champion=champion, candidate=candidate, run_id=run.id, judge=self._judge(settings), progress=tell,
-        ))  # fmt: skip
+        judge = self._judge(settings)
+        with closing(judge) if judge else nullcontext():
+            result = self.with_engine(candidate, lambda client: evaluate(
+                self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
+                champion=champion, candidate=candidate, run_id=run.id, judge=judge, engine=self.settings.engine,
+                progress=tell,
+            ))  # fmt: skip
         self.store.run("run_detail", id=run.id, detail=json.dumps({"base_prompt": result.base_prompt}))
         return result
 

@@ -82,7 +82,7 @@ def _ask(cycle: Cycle, wanted: Wanted, client: VllmClient) -> dict[str, Any]:
     champion = cycle.promotion.version(model, cycle.promotion.route(model).champion)
     arms = {"base": cycle.base.name, "champion": champion.engine_name, "candidate": wanted.version.engine_name}
     versions = {"base": 0, "champion": champion.version, "candidate": wanted.version.version}
-    asked, found = asker(client, cycle.store, cycle.base, settings), {}
+    asked, found = asker(client, cycle.store, cycle.base, settings, cycle.settings.engine), {}
     for suite in wanted.suites:
         tell = cycle.progress(wanted.run, f"suite {suite.name}")
         evidence = suite_evidence(probe(asked, cycle.base.name, arms, suite, tell), settings)

@@ -67,7 +67,7 @@ class OfflineGate:
         """What `eval.evidence.measure` would find of the same answers."""
         level = spent_level(SETTINGS.alpha, use)
         samples = (2 * self._first[:, won] - self._first[:, won + lost]) / self.items.n
-        gain = Difference((won - lost) / self.items.n, *kpis.bounds(samples, level), level)
+        gain = Difference((won - lost) / self.items.n, *kpis.bounds(samples, self.items.n, level), level)
         arm = {"accuracy": Measure(0.7, 0.66, 0.74)}
         return Evidence(self.items.n, self.items.n, {"candidate": arm, "champion": arm},
                         {"accuracy": {"champion": gain}}, {}, "h1", use)  # fmt: skip

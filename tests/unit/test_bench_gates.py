@@ -63,7 +63,7 @@ def test_the_offline_short_cut_is_what_measure_and_decide_say():
     found = whole.differences["accuracy"]["champion"]
     assert (short.value, short.lower, short.upper) == pytest.approx((found.value, found.lower, found.upper))
     assert gate.outcome(won, lost, use) is decide(whole, SETTINGS).outcome
-    assert kpis.bounds(np.full(10, np.nan), 0.05) == pytest.approx((math.nan, math.nan), nan_ok=True)
+    assert kpis.bounds(np.full(10, np.nan), 50, 0.05) == pytest.approx((math.nan, math.nan), nan_ok=True)
 
 
 def test_ours_holds_where_peeking_does_not():

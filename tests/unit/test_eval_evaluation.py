@@ -15,7 +15,7 @@ from core.prompts import Chat
 from core.records import Version
 from core.settings import JudgeSettings, ModelSettings
 from core.store import Store
-from eval.evaluation import Result, choose_holdout, evaluate
+from eval.evaluation import Result, evaluate
 from eval.judge import Judge
 from eval.offline import decide
 from feedback.snapshot import Report, Row, Snapshot
@@ -128,12 +128,6 @@ def test_an_evaluation_that_was_cut_short_goes_on_with_its_own_holdout(store: St
     found = run(store, fake, base, settings(latency_items=0))
     assert found.evidence.holdout_use == 1
     assert asked(fake) < 60 * 4 - 130
-
-
-def test_a_holdout_belongs_to_its_run_and_counts_once_for_it(store: Store):
-    assert choose_holdout(store, "m", "one") == ("h1", 1)
-    assert choose_holdout(store, "m", "one") == ("h1", 1)
-    assert choose_holdout(store, "m", "two") == ("h1", 2)
 
 
 def test_suites_and_golden_answers_reach_the_gate_and_the_store(store: Store, base: BaseModel, tmp_path: Path):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from scipy.stats import norm
+from scipy.stats import binom, norm, t
 from statsmodels.stats.proportion import proportion_confint
 
-from eval.intervals import paired_items, resolvable_difference, resolvable_mean, tango, wilson
+from eval.intervals import expanded_tail, paired_items, quantile, resolvable_difference, resolvable_mean, tango, wilson
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (8, 10), (10, 10), (350, 500)])
@@ -96,3 +96,27 @@ def test_no_items_resolve_nothing():
 def test_impossible_differences_are_refused(difference: float, discordance: float):
     with pytest.raises(ValueError, match="paired difference"):
         paired_items(difference, discordance)
+
+
+def test_expanded_tails_are_those_of_hesterberg():
+    """α′ for one-sided 2.5 %, from the t distribution of scipy, and back to α where there are many."""
+    for n in (5, 10, 20, 40):
+        expected = norm.cdf(-math.sqrt(n / (n - 1)) * t.isf(0.025, n - 1))
+        assert expanded_tail(0.025, n) == pytest.approx(expected, rel=1e-9)
+    assert expanded_tail(0.025, 10**6) == pytest.approx(0.025, rel=1e-4)
+    assert math.isnan(expanded_tail(0.025, 1))
+
+
+@pytest.mark.parametrize("n", [16, 71, 72, 200])
+def test_bounds_of_a_quantile_are_order_statistics_that_cover(n: int):
+    low, high = quantile(np.arange(1.0, n + 1)[::-1], 0.95)
+    assert math.isnan(high) is (n < 72)
+    assert binom.cdf(int(low) - 1, n, 0.95) <= 0.025 < binom.cdf(int(low), n, 0.95)
+    if n >= 72:
+        assert binom.sf(int(high) - 1, n, 0.95) <= 0.025 < binom.sf(int(high) - 2, n, 0.95)
+    rng = np.random.default_rng(2)
+    found = [quantile(rng.exponential(size=n), 0.95) for _ in range(1000)]
+    at = -math.log(0.05)
+    error = 3 * math.sqrt(0.025 * 0.975 / 1000)
+    assert np.mean([low > at for low, _ in found]) <= 0.025 + error
+    assert np.mean([high < at for _, high in found]) <= 0.025 + error
