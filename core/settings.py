@@ -180,6 +180,7 @@ DEFAULT_GUARDRAILS = (
     Guardrail(kpi="sycophancy", margin=0.03),
     Guardrail(kpi="hallucination", margin=0.03),
     Guardrail(kpi="consistency", margin=0.03),
+    Guardrail(kpi="format_validity", margin=0.05),
     Guardrail(kpi="kl_to_base", max=0.5),
     Guardrail(kpi="mean_length", within=0.15),
     Guardrail(kpi="judge_win_rate", min=0.45),

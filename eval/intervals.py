@@ -11,6 +11,8 @@ import numpy.typing as npt
 from scipy.special import bdtr, ndtr, ndtri, stdtrit
 
 Floats = npt.NDArray[np.float64]
+# How often two versions of a model differ on an item, where nothing is known of them.
+USUAL_DISCORDANCE = 0.15
 
 
 def expanded_tail(tail: float, n: int) -> float:
