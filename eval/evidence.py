@@ -188,7 +188,8 @@ def measure(truth: Ints, users: Ints, arms: Mapping[str, ArmScores], *, primary_
 def _statistics(truth: Ints, scores: ArmScores) -> dict[str, kpis.Statistic]:
     """What is resampled of an arm: its KPIs, and what is a mean over items."""
     found = {kpi: partial(_resampled, kpi, truth, scores) for kpi in RESAMPLED}
-    return found | {"invalid_mass": kpis.mean_of(1 - scores.mass), "prompt_tokens": kpis.mean_of(scores.prompt_tokens)}
+    tokens = scores.prompt_tokens.astype(np.float64)
+    return found | {"invalid_mass": kpis.mean_of(1 - scores.mass), "prompt_tokens": kpis.mean_of(tokens)}
 
 
 def _resampled(kpi: str, truth: Ints, scores: ArmScores, weights: Floats) -> Floats:

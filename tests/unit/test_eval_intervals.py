@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import binom, norm, t
+from statsmodels.stats.power import NormalIndPower, normal_power_het
 from statsmodels.stats.proportion import proportion_confint
 
 from eval.intervals import expanded_tail, paired_items, quantile, resolvable_difference, resolvable_mean, tango, wilson
@@ -84,6 +85,24 @@ def test_the_power_is_as_said():
     shown = (won - lost) / n - norm.isf(0.05) * deviation / math.sqrt(n) > 0
     assert shown.mean() == pytest.approx(0.8, abs=0.03)
     assert d == 0.05
+
+
+@pytest.mark.parametrize("n", [40, 500])
+def test_what_a_mean_resolves_is_what_statsmodels_has(n: int):
+    found = resolvable_mean(0.4, n, 0.05, 0.8)
+    power = NormalIndPower().power(found / 0.4, n, 0.05, ratio=0, alternative="larger")
+    assert power == pytest.approx(0.8, abs=1e-9)
+
+
+@pytest.mark.parametrize(("difference", "discordance"), [(0.02, 0.15), (0.05, 0.25), (0.10, 0.15)])
+def test_paired_items_have_the_power_that_statsmodels_gives_the_two_variances(difference: float, discordance: float):
+    """Connor's n: the variance is the discordance without a difference, and less the difference's square with it."""
+    n = paired_items(difference, discordance)
+    power = normal_power_het(
+        difference, n, 0.05, std_null=math.sqrt(discordance), std_alternative=math.sqrt(discordance - difference**2),
+        alternative="larger",
+    )  # fmt: skip
+    assert 0.8 <= power < 0.8 + 1 / n
 
 
 def test_no_items_resolve_nothing():
