@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from core.records import Verdict, Version
 from core.settings import ModelSettings, Settings, settings_sha256
 from core.store import Store, Transaction
 from eval.evaluation import Result, evaluate
+from eval.holdouts import unaskable
 from eval.judge import Judge
 from eval.judgement import Judgement, Outcome
 from eval.offline import decide, spent_level
@@ -34,7 +36,7 @@ from retrain.objective import Objective, choose, enough_to_show
 from retrain.trainer import Trainer
 from serve.adapters import preflight
 from serve.reconciler import Reconciler
-from serve.retrieval import Retrieval, read, sha256_of
+from serve.retrieval import Retrieval, read
 from serve.vllm import VllmClient
 
 log = logging.getLogger(__name__)
@@ -150,18 +152,24 @@ class Cycle:
         says = SAYS[settings.task]
         labelled = Counter(row.label for row in snapshot.of("train") if row.signal == says)
         objective = choose(labelled, settings.retrain, says)
+        unjudged = unaskable(self.store, run.model, snapshot, settings)
         if objective.name == "rag":
-            self._retrieve(run, snapshot, objective)
+            self._retrieve(run, snapshot, objective, unjudged)
         elif objective.name is None:
             self._skip(run, objective.reason)
+        elif unjudged:
+            self._skip(run, unjudged)
         else:
             self._train(run, snapshot, settings)
 
     def _skip(self, run: Run, reason: str) -> None:
         self._end(run, "skipped", Verdict.SKIPPED, run.why(reason))
 
-    def _retrieve(self, run: Run, snapshot: Snapshot, objective: Objective) -> None:
-        """Makes a retrieval the candidate, unless there is too little to show or it serves already."""
+    def _retrieve(self, run: Run, snapshot: Snapshot, objective: Objective, unjudged: str | None) -> None:
+        """Makes a retrieval the candidate, unless there is too little to show or it serves already.
+
+        It costs nothing to make, so it is made where nothing could judge it yet, too: a person may put it in service.
+        """
         settings = self.settings.models[run.model]
         found = gather(snapshot, settings, self.base.path, self.settings.engine.max_model_len)
         count = len(found.retrieval.entries)
@@ -170,12 +178,20 @@ class Cycle:
         champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
         if objective.name is None:
             self._skip(run, objective.reason)
-        elif champion.sha256 == sha256_of(found.retrieval.to_bytes()):
-            self._skip(run, f"{champion.public_name} serves and shows the same {count} texts already.")
+            return
+        made, versions = of_retrieval(found.retrieval), self.store.rows("versions_of", model=run.model)
+        same = next((row["version"] for row in versions if row["sha256"] == made.sha256), None)
+        if same is not None and (unjudged or same == champion.version):
+            self._skip(run, f"{run.model}@{same} shows the same {count} texts already. {unjudged or ''}".rstrip())
+            return
+        candidate = self._register(run, made)
+        about = {"retrieval": _shows(found.retrieval) | {"left_out": found.left_out, "because": objective.reason}}
+        if unjudged:
+            reason = f"{candidate.public_name} waits for a person to promote it: {unjudged}"
+            why = run.why(reason, lineage=self._lineage(snapshot, candidate) | about)
+            self._end(run, "finished", Verdict.INCONCLUSIVE, why, candidate.version)
         else:
-            candidate = self._register(run, of_retrieval(found.retrieval))
-            made = _shows(found.retrieval) | {"left_out": found.left_out, "because": objective.reason}
-            self._judged(run, snapshot, candidate, {"retrieval": made}, None)
+            self._judged(run, snapshot, candidate, about, None)
 
     def _train(self, run: Run, snapshot: Snapshot, settings: ModelSettings) -> None:
         self._state(run, "training")
@@ -220,11 +236,13 @@ class Cycle:
     def _evaluate(self, run: Run, settings: ModelSettings, snapshot: Snapshot, champion: Version,
                   candidate: Version) -> Result:  # fmt: skip
         tell = self.progress(run, "evaluating")
-        result = self.with_engine((candidate, champion), lambda client: evaluate(
-            self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
-            champion=champion, candidate=candidate, run_id=run.id, judge=self._judge(settings), progress=tell,
-            context_tokens=self.settings.engine.max_model_len,
-        ))  # fmt: skip
+        judge = self._judge(settings)
+        with closing(judge) if judge else nullcontext():
+            result = self.with_engine((candidate, champion), lambda client: evaluate(
+                self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
+                champion=champion, candidate=candidate, run_id=run.id, judge=judge, engine=self.settings.engine,
+                progress=tell,
+            ))  # fmt: skip
         self.store.run("run_detail", id=run.id, detail=json.dumps({"base_prompt": result.base_prompt}))
         return result
 

@@ -86,7 +86,7 @@ def _ask(cycle: Cycle, wanted: Wanted, champion: Version, client: VllmClient) ->
         for name, version in (("champion", champion), ("candidate", wanted.version))
     }
     versions = {"base": 0, "champion": champion.version, "candidate": wanted.version.version}
-    asked, found = asker(client, cycle.store, cycle.base, settings), {}
+    asked, found = asker(client, cycle.store, cycle.base, settings, cycle.settings.engine), {}
     for suite in wanted.suites:
         tell = cycle.progress(wanted.run, f"suite {suite.name}")
         evidence = suite_evidence(probe(asked, cycle.base.name, arms, suite, tell, rewrites), settings)

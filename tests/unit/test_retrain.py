@@ -14,11 +14,13 @@ import pytest
 
 from core.basemodel import BaseModel
 from core.errors import Conflict, EngineDown, EngineFailed, NotReady, SettingsError, TrainingFailed
+from core.prompts import Text
 from core.records import Feedback, Interaction, Version
-from core.settings import RetrainSettings, Settings, build, settings_sha256
+from core.settings import JudgeSettings, RetrainSettings, Settings, build, settings_sha256
 from core.spool import frame
 from core.store import Store, Transaction
 from core.wire import encode
+from eval import holdouts
 from eval import promotion as promotions
 from eval.evaluation import Result
 from eval.evidence import Difference, Evidence, Measure
@@ -139,6 +141,9 @@ def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., C
 
     monkeypatch.setattr(cycles, "preflight", checked)
 
+    # Evaluations are planned here and ask no holdout, so that a few votes are enough.
+    monkeypatch.setattr(cycles, "unaskable", lambda *_: None)
+
     def made(trainer: Any = None, gain: float = 0.1, changed: Settings = settings) -> Cycle:
         monkeypatch.setattr(cycles, "evaluate", lambda *_, **__: result(gain))
         reconciler: Any = StubReconciler()
@@ -239,6 +244,41 @@ def test_too_little_data_ends_the_run_as_skipped(make: Callable[..., Cycle]):
     run = cycle.run("reviews", "test")
     assert state(cycle, run) == "skipped"
     assert decisions(cycle)[0][0] == "skipped"
+
+
+def test_a_run_that_no_holdout_could_judge_is_skipped_before_it_trains(
+    make: Callable[..., Cycle], monkeypatch: pytest.MonkeyPatch
+):
+    cycle = make(StubTrainer("must not train"))
+    monkeypatch.setattr(cycles, "unaskable", holdouts.unaskable)
+    vote(cycle.store, 60)
+    run = cycle.run("reviews", "test")
+    ((verdict, reason),) = decisions(cycle)
+    assert (state(cycle, run), verdict) == ("skipped", "skipped")
+    assert "new users there, about" in reason
+
+
+def test_a_judge_is_closed_and_the_engines_arguments_are_handed_on(
+    make: Callable[..., Cycle], settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    model = settings.models["reviews"]
+    judge = JudgeSettings(url="http://judge/v1", model="j")
+    model = model.model_copy(update={"evaluation": model.evaluation.model_copy(update={"judge": judge})})
+    engine = settings.engine.model_copy(update={"dtype": "float32"})
+    cycle = make(changed=settings.model_copy(update={"models": {"reviews": model}, "engine": engine}))
+    seen: list[Any] = []
+
+    def evaluate(*_: Any, **given: Any) -> Result:
+        seen.append((given["judge"], given["engine"]))
+        raise EngineFailed("It ends badly.")
+
+    monkeypatch.setattr(cycles, "evaluate", evaluate)
+    vote(cycle.store, 60)
+    cycle.run("reviews", "test")
+    ((asked, started),) = seen
+    assert started is engine
+    with pytest.raises(RuntimeError, match="closed"):
+        asked.prefer(Text("x"), "a", "b")
 
 
 def test_a_training_that_fails_is_in_the_ledger_and_changes_nothing(make: Callable[..., Cycle]):
