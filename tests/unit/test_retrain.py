@@ -29,9 +29,12 @@ from eval.steps import Steps
 from feedback.ingest import ingest
 from ops.actions import Actions, By
 from retrain import cycle as cycles
-from retrain.cycle import Cycle, Run
+from retrain import holders
+from retrain.cycle import Cycle
+from retrain.holders import Holders
 from retrain.job import Job, Step
 from retrain.objective import choose
+from retrain.runs import Run
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
 from retrain.triggers import due
@@ -346,7 +349,7 @@ def test_an_evaluation_that_ends_control_again_and_again_is_given_up(make: Calla
     cycle = make()
     vote(cycle.store, 60)
     run = cut_short(cycle)
-    for _ in range(cycles.MOST_CUTS):
+    for _ in range(holders.MOST_CUTS):
         assert [left.id for left in cycle.recover()] == [run]
     assert cycle.recover() == []
     assert state(cycle, run) == "failed"
@@ -367,7 +370,7 @@ def test_a_run_whose_snapshot_is_gone_fails_with_that_reason(make: Callable[...,
 def test_an_evaluation_waits_for_an_engine_that_restarts(make: Callable[..., Cycle], monkeypatch: pytest.MonkeyPatch):
     cycle, calls = make(), []
     vote(cycle.store, 60)
-    monkeypatch.setattr(cycles, "ENGINE_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(holders, "PAUSE_SECONDS", 0.0)
 
     def evaluate(*_: Any, **__: Any) -> Result:
         calls.append(1)
@@ -493,13 +496,22 @@ def test_who_asked_for_a_run_and_why_stands_in_the_ledger_after_a_restart_too(ma
 
 def test_a_run_that_a_restart_fails_names_who_asked_for_it(make: Callable[..., Cycle]):
     cycle = make()
-    cycle.add(Run("run-a", "reviews", "asked for", "key:ada", "for the demo"), "training", NOW)
+    cycle.runs.add(Run("run-a", "reviews", "asked for", "key:ada", "for the demo"), "training", NOW)
     cycle.recover()
     sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
     assert (sealed["trigger"], sealed["actor"], sealed["comment"]) == ("restart", "key:ada", "for the demo")
 
 
 WELL = EngineState("http://well", True, ("reviews@1.x",), ())
+CANDIDATE = Version("reviews", 1, "reviews@1.x", "/x", "x", 8, None)
+BASE_VERSION = Version("reviews", 0, "base", None, None, 0, None)
+
+
+def holders_of(states: list[EngineState]) -> Holders:
+    reconciler: Any = SimpleNamespace(
+        clients=[SimpleNamespace(url=state.url) for state in states], reconcile=lambda *_, **__: states
+    )
+    return Holders(reconciler, list, timeout_s=1)
 
 
 @pytest.mark.parametrize(
@@ -512,27 +524,18 @@ WELL = EngineState("http://well", True, ("reviews@1.x",), ())
     ],
 )
 def test_one_engine_that_holds_candidate_and_champion_suffices_for_an_evaluation(
-    make: Callable[..., Cycle], others: list[EngineState], chosen: int
+    others: list[EngineState], chosen: int
 ):
-    cycle, asked = make(), []
+    asked: list[str] = []
     states = [*others, WELL]
-    cycle.reconciler = SimpleNamespace(  # type: ignore[assignment]
-        clients=[SimpleNamespace(url=state.url) for state in states], reconcile=lambda *_, **__: states
-    )
-    candidate = Version("reviews", 1, "reviews@1.x", "/x", "x", 8, None)
-    cycle.with_engine((candidate, cycle.promotion.version("reviews", 0)), lambda client: asked.append(client.url))
+    holders_of(states).lend((CANDIDATE, BASE_VERSION), lambda client: asked.append(client.url))
     assert asked == [states[chosen].url] == ["http://well"]
 
 
-def test_an_adapter_that_no_engine_takes_fails_the_run_at_once_with_each_engines_reason(make: Callable[..., Cycle]):
-    cycle = make()
+def test_an_adapter_that_no_engine_takes_fails_the_run_at_once_with_each_engines_reason():
     states = [EngineState(f"http://e{n}", True, (), ("reviews@1.x",), f"fault {n}") for n in range(2)]
-    cycle.reconciler = SimpleNamespace(  # type: ignore[assignment]
-        clients=[SimpleNamespace(url=state.url) for state in states], reconcile=lambda *_, **__: states
-    )
-    candidate = Version("reviews", 1, "reviews@1.x", "/x", "x", 8, None)
     with pytest.raises(EngineFailed, match=r"take reviews@1: http://e0: fault 0 http://e1: fault 1"):
-        cycle.with_engine((candidate,), lambda _: None)
+        holders_of(states).lend((CANDIDATE,), lambda _: None)
 
 
 def test_a_wrong_cron_line_names_its_key(make: Callable[..., Cycle], settings: Settings):

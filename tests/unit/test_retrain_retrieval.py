@@ -151,7 +151,8 @@ def test_engines_are_asked_to_load_nothing_for_it_and_unload_nothing(make: Calla
     cycle = make(fallback="rag")
     vote(cycle.store, 60)
     cycle.run("reviews", "test")
-    look = Engines(cycle.reconciler, cycle.promotion, cycle.promotion.board)
+    reconciler: Any = cycle.promotion.engines
+    look = Engines(reconciler, cycle.promotion, cycle.promotion.board)
     look.look()
     assert [(state.ready, state.adapters) for state in look.states] == [(True, ())]
 
