@@ -224,8 +224,8 @@ def quarantines(store: Store, model: str | None) -> list[View]:
 
 def quarantined(store: Store, identity: str) -> View:
     """One quarantine as the list has it. Raises UnknownDecision."""
-    find(store, identity)
-    return next(row for row in quarantines(store, None) if row["id"] == identity)
+    found = find(store, identity)
+    return next(row for row in quarantines(store, None) if row["id"] == found["id"])
 
 
 def quarantine(store: Store, identity: str, limit: int) -> View:

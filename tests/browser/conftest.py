@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from serve.fake import VOCABULARY, FakeEngine, running
+from serve.fake import FakeEngine, running
 from tests.running import Running, texts
 from tests.tiny import CUES, LABELS
 
@@ -24,17 +24,6 @@ PHONE = {"width": 375, "height": 780}
 DESK = {"width": 1180, "height": 860}
 
 
-class Taught(FakeEngine):
-    """Its adapters mostly know which word stands for which label; its base model does not."""
-
-    def _logprob(self, model: str, prompt: str, token: int) -> dict[str, Any]:
-        found = super()._logprob(model, prompt, token)
-        is_known = model != self.base_name and zlib.crc32(prompt.encode()) % 6 != 0
-        if is_known and token == zlib.crc32(label_of(prompt).encode()) % VOCABULARY:
-            found["logprob"] = -0.05
-        return found
-
-
 def label_of(prompt: str) -> str:
     """The label that a text's last cue stands for."""
     cues = {cue: label for label, own in CUES.items() for cue in own}
@@ -43,13 +32,15 @@ def label_of(prompt: str) -> str:
 
 @pytest.fixture(scope="session")
 def engine(tiny_base: Path) -> FakeEngine:
-    """The fake engine."""
+    """The fake engine: its adapters mostly know which word stands for which label, its base model does not."""
     base = tiny_base.name
 
     def answer(model: str, prompt: str) -> str:
-        return LABELS[len(prompt) % 3] if model == base else label_of(prompt)
+        if model == base:
+            return LABELS[len(prompt) % 3]
+        return label_of(prompt) if zlib.crc32(prompt.encode()) % 6 else LABELS[-1]
 
-    return Taught(base_name=base, answer=answer)
+    return FakeEngine(base_name=base, answer=answer)
 
 
 @pytest.fixture(scope="session")

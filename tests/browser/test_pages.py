@@ -59,6 +59,7 @@ def test_a_decision_can_be_read_before_it_is_approved(visit: Visit) -> None:
         "The gate",
         "Four arms",
         "Candidate against champion",
+        "Worst regressions",
         "What the candidate was made of",
     ):
         assert words in text, words

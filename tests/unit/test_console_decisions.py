@@ -132,7 +132,7 @@ def test_the_holdback_stands_on_the_models_page_with_its_end(console: Console) -
     console.store.run("route_add", model="reviews", rev=2, time=NOW, champion=7, canary=None, share=0.0, previous=6,
                       salt="s", decision_id=None, holdback=0.1)  # fmt: skip
     console.store.run("holdback_add", run_id="run-1", model="reviews", promoted=7, held=6, share=0.1, score_sd=0.5,
-                      started=NOW, until=NOW + timedelta(hours=20))  # fmt: skip
+                      started=NOW, until=NOW + timedelta(hours=20), plan=None)  # fmt: skip
     html = console.page("/models/reviews")
     serves = html[html.index('id="serves"') : html.index("<dt>Since")]
     assert "v6" in serves and "10% of users" in serves and "2026-03-01 23:00:00 UTC" in serves

@@ -11,6 +11,7 @@ from anyio.from_thread import start_blocking_portal
 
 from core.records import Feedback, Interaction, Verdict
 from core.store import Transaction
+from eval import review
 from eval.promotion import Why
 from feedback.ingest import add
 from ops.console import labelling
@@ -120,6 +121,22 @@ def test_a_quarantine_is_listed_read_and_decided_once_by_whom_the_ledger_names(
     assert (row["state"], row["actor"], row["comment"]) == (state, actor, "looked at")
     assert house.verdicts()[-1] == (verdict, actor)
     assert house.browser.get(f"/quarantine/{identity}/{verb}").status_code == 409
+
+
+def test_a_quarantine_of_a_key_names_the_key_and_is_found_by_its_row_in_the_ledger(house: House) -> None:
+    learnt(house, 2)
+    given = [Feedback(f"k{n}", house.clock(), f"i{n}", None, "label", "bad", None, "eve", key_id="key-9")
+             for n in range(2)]  # fmt: skip
+    add(house.control.store, given)
+    review.hold_key(house.control.promotion, "reviews", "key-9", actor="ann", comment="a script")
+    house.log_in("actor")
+    row = quarantines(house)[0]
+    for path in ("/quarantine", f"/quarantine/{row['id']}", f"/quarantine/{row['decision_seq']}"):
+        page = house.browser.get(path).text
+        assert "key <code>key-9</code>" in page and "vNone" not in page, path
+    assert "2 votes of 1 users" in house.browser.get(f"/quarantine/{row['decision_seq']}/release").text
+    assert f"/quarantine/{row['id']}/release" in house.browser.get(f"/quarantine/{row['decision_seq']}").text
+    assert 'href="/quarantine?model=reviews"' in house.browser.get(f"/promotions/{row['decision_id']}").text
 
 
 def test_a_reader_decides_no_quarantine_and_an_unknown_one_is_not_found(house: House) -> None:

@@ -64,6 +64,7 @@ PAGES = (
 CONTROL = PAGES | {
     ("POST", "/internal/routes"): {Scope.INTERNAL},
     ("POST", "/internal/spool/{spool}/{segment}"): {Scope.INTERNAL},
+    ("GET", "/internal/retrievals/{sha256}"): {Scope.INTERNAL},
     ("POST", "/internal/completions/get"): {Scope.INTERNAL},
     ("POST", "/internal/completions/page"): {Scope.INTERNAL},
     ("POST", "/internal/completions/messages"): {Scope.INTERNAL},
