@@ -29,7 +29,7 @@ from eval.steps import Steps
 from feedback.ingest import ingest
 from ops.actions import Actions, By
 from retrain import cycle as cycles
-from retrain import holders
+from retrain import holders, measuring
 from retrain.cycle import Cycle
 from retrain.holders import Holders
 from retrain.job import Job, Step
@@ -440,12 +440,17 @@ def test_people_and_triggers_that_ask_at_once_start_one_run(make: Callable[..., 
         except NotReady as error:
             refused.append(str(error))
 
+    # Nobody's run may end before everybody has asked.
+    asked_all, run, measure = threading.Event(), cycle.run, measuring.measure
+    monkeypatch.setattr(cycle, "run", lambda *about: (asked_all.wait(20), run(*about))[1])
+    monkeypatch.setattr(measuring, "measure", lambda *about: (asked_all.wait(20), measure(*about))[1])
     monkeypatch.setattr(cycle.store, "row", slow)
     asking = [threading.Thread(target=ask, args=(place,)) for place in range(5)]
     for thread in asking:
         thread.start()
     for thread in asking:
         thread.join(20)
+    asked_all.set()
     settled(scheduler)
     scheduler.cycle.trainer.stop()
     assert len(refused) == 4 and all("A run of reviews is under way." in reason for reason in refused)
