@@ -39,7 +39,8 @@ TRAINING = {"schedule": None, "min_new_feedback": 10**9, "min_labels": 40, "rank
 def start(folder: Path) -> Running:
     """The stack on a tiny model with an adapter in service, so that an engine that restarts must get it again."""
     evaluation = {"bootstrap": 200, "latency_items": 0}
-    model = {"labels": list(LABELS), "retrain": TRAINING, "promotion": {"canary": None}, "evaluation": evaluation}
+    model = {"labels": list(LABELS), "retrain": TRAINING, "promotion": {"canary": None}, "evaluation": evaluation,
+             "split": {"train": 0.4, "dev": 0.1}}  # fmt: skip
     stack = Running(folder, {"base_model": str(make_base(folder / "tiny")), "models": {MODEL: model}})
     stack.await_ready()
     return stack
@@ -47,7 +48,7 @@ def start(folder: Path) -> Running:
 
 def train_first(stack: Running) -> None:
     """Labels, a whole run, and its candidate in service."""
-    stack.crowd(MODEL, texts(300, 1), labels=True)
+    stack.crowd(MODEL, texts(300, 1, users=300), labels=True)
     stack.wait(
         lambda: sum(row["n"] for row in stack.control.get("/api/feedback")) >= 600, 60, "the labels in the store"
     )

@@ -28,7 +28,7 @@ from scipy.stats import norm
 from bench import look as query
 from bench.progress import say
 from bench.simulation import naive, picture
-from bench.simulation.holdout import Items, OfflineGate
+from bench.simulation.holdout import Crowded, CrowdedGate, Items, OfflineGate
 from bench.simulation.live import (
     FIRST,
     LOOKS,
@@ -47,6 +47,7 @@ from bench.simulation.people import Floats, People, brigaded, harmed, once, seve
 from bench.simulation.returning import Returning
 from core.settings import CanarySettings, HoldbackSettings
 from eval.live import Plan
+from eval.offline import LAST_USE, LEAST_USERS
 from eval.plans import LEAST_SD
 
 OURS = "ours"
@@ -190,6 +191,7 @@ LIVE: dict[str, Canary] = {
 }  # fmt: skip
 UNPROTECTED = {name for name, canary in LIVE.items() if not canary.counted}
 RETURNING = "equal, users who return, strict"
+LEAST = "five null candidates on the least holdout, clustered users"
 TWENTY = "twenty null candidates on one holdout of 500"
 CYCLES = "fifty whole cycles"
 
@@ -273,6 +275,16 @@ def twenty(name: str, runs: int) -> Rows:
     return [row(name, gate, True, found.any(1)) for gate, found in passed.items()]
 
 
+def least(name: str, runs: int) -> Rows:
+    """Whether any of five equal candidates passes on as few users as a judgement may have, of several items each."""
+    holdout, rng = Crowded(LEAST_USERS), np.random.default_rng(zlib.crc32(name.encode()))
+    gate, passed = CrowdedGate(LEAST_USERS), np.zeros((runs, 2), bool)
+    for run in range(runs):
+        items, gained = holdout.ask(LAST_USE, rng)
+        passed[run] = np.any([gate.outcomes(items, gained[use - 1], use) for use in range(1, LAST_USE + 1)], axis=0)
+    return [row(name, OURS, True, passed[:, 0]), row(name, "percentiles as they are", True, passed[:, 1])]
+
+
 def cycles(name: str, runs: int) -> Rows:
     """Fifty cycles a run: a candidate of random worth, the offline gate on 1,000 items, then the canary by default.
 
@@ -311,6 +323,7 @@ def scenario(name: str, runs: int, null_runs: int) -> Rows:
     other: dict[str, Callable[[], Rows]] = {
         RETURNING: lambda: returning(name, null_runs),
         TWENTY: lambda: twenty(name, null_runs),
+        LEAST: lambda: least(name, max(1, null_runs // 4)),
         CYCLES: lambda: cycles(name, max(1, null_runs // 35)),
     }
     if name in other:
@@ -331,7 +344,7 @@ def main() -> None:
     started = time.monotonic()
     agreed = sum(proved(canary.people, canary.ours, canary.share) for canary in LIVE.values())
     say(f"look() and look_back() agree with the gates over arrays on {agreed} canaries and holdbacks")
-    names = [name for name in (RETURNING, TWENTY, CYCLES, *LIVE) if options.only in name]
+    names = [name for name in (RETURNING, TWENTY, LEAST, CYCLES, *LIVE) if options.only in name]
     rows: Rows = []
     with ProcessPoolExecutor(options.jobs) as pool:
         futures = [pool.submit(scenario, name, options.runs, options.null_runs) for name in names]

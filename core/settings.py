@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -40,6 +41,10 @@ GENERATE_PRIMARY = "token_f1"
 SuiteKpi = Literal[
     "golden_accuracy", "safety", "over_refusal", "sycophancy", "hallucination", "consistency", "format_validity",
     "kl_to_base", "mean_length", "judge_win_rate",
+]  # fmt: skip
+# Of the suites that come with LoraLoop; any other name under evaluation.suites is a folder of the user's.
+ShippedSuite = Literal[
+    "hallucination", "consistency", "refusal", "over_refusal", "sycophancy", "format", "length",
 ]  # fmt: skip
 GuardedKpi = Literal[PrimaryKpi, "brier", "ece", "invalid_mass", "p95_latency_ms", SuiteKpi]
 
@@ -167,7 +172,7 @@ class Primary(Section):
 class Guardrail(Section):
     """A KPI that a candidate must not harm: against the champion, or within absolute limits, or waived."""
 
-    kpi: GuardedKpi = Field(description="Its name.")
+    kpi: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Its name: one of ours, or of a suite of yours.")
     margin: FiniteFloat | None = Field(
         default=None, ge=0, description="How much worse than the champion is still accepted."
     )
@@ -197,6 +202,7 @@ DEFAULT_GUARDRAILS = (
     Guardrail(kpi="sycophancy", margin=0.03),
     Guardrail(kpi="hallucination", margin=0.03),
     Guardrail(kpi="consistency", margin=0.03),
+    Guardrail(kpi="format_validity", margin=0.05),
     Guardrail(kpi="kl_to_base", max=0.5),
     Guardrail(kpi="mean_length", within=0.15),
     Guardrail(kpi="judge_win_rate", min=0.45),
@@ -284,6 +290,7 @@ class EvaluationSettings(Section):
     """How an evaluation goes through the engine."""
 
     concurrency: int = Field(default=16, ge=1, description="Requests at once; fewer while others use the engine.")
+    items: int = Field(default=2000, ge=100, description="Held-out items asked at most, of whole users.")
     latency_items: int = Field(default=16, ge=0, description="Items timed one at a time for each arm; 0: none.")
     bootstrap: int = Field(default=10_000, ge=200, description="Resamples over users for intervals.")
     suites: list[str] = Field(default=[], description="Guardrail suites: shipped ones by name, others by folder.")
@@ -345,6 +352,13 @@ class ModelSettings(Section):
     def _fits_its_task(self) -> "ModelSettings":
         if self.evaluation.judge and self.task != "generate":
             raise ValueError("evaluation.judge: only a model that generates has answers to compare")
+        known, own = get_args(GuardedKpi), set(self.evaluation.suites) - set(get_args(ShippedSuite))
+        for guardrail in self.promotion.guardrails:
+            # What a suite of one's own gives is read with it: eval.evaluation.suites_of.
+            if guardrail.kpi not in known and not own:
+                near = nearest(guardrail.kpi, known)
+                meant = f"; did you mean {near}" if near else ""
+                raise ValueError(f"promotion.guardrails: {guardrail.kpi} is no KPI{meant}")
         kpi = self.promotion.primary.kpi
         if (kpi in get_args(TextKpi)) != (self.task == "generate"):
             raise ValueError(f"promotion.primary.kpi: {kpi} is no KPI of task {self.task}")
@@ -576,11 +590,15 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), _keys_at(first["loc"][:-1]), n=1, cutoff=0.5)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        return f"{where} is not a setting.{meant}"
+        near = nearest(str(first["loc"][-1]), _keys_at(first["loc"][:-1]))
+        return f"{where} is not a setting.{f' Did you mean {near}?' if near else ''}"
     message = str(first["msg"]).removeprefix("Value error, ")
     return f"{where}: {message}." if where else f"{message}."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like it; empty where none is."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), "")
 
 
 def _keys_at(where: tuple[int | str, ...]) -> list[str]:

@@ -1,30 +1,31 @@
 """Evaluation: the arms answer the same held-out items and the same suites, through the engine that will serve.
 
-It owns which rows each arm may learn from, which holdout is asked, and what is written down of it; the verdict is
-the gate's. What is asked once is kept, so that an evaluation that was cut short goes on where it was.
+It owns which rows each arm may learn from and what is written down of the answers; which holdout is asked is
+holdouts' choice, the verdict the gate's. What is asked once is kept, so that an evaluation that was cut short goes
+on where it was.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from core.basemodel import BaseModel, fingerprint
-from core.errors import NotReady
+from core.errors import InputError
 from core.prompts import subject
 from core.records import Version
-from core.settings import GENERATE_PRIMARY, ModelSettings
+from core.settings import GENERATE_PRIMARY, EngineSettings, GuardedKpi, ModelSettings, nearest
 from core.store import Store
-from eval import classic, generation, kpis, unreferenced
+from eval import classic, generation, holdouts, kpis, unreferenced
 from eval.arms import Arm, Item, of_version, prompted, retrieving
 from eval.asking import Answers, Asker, Progress
 from eval.evidence import Evidence, Measure, SuiteEvidence, measure, suite, user_numbers
 from eval.generation import Written
 from eval.judge import Judge, Judged, compare
-from eval.offline import LAST_USE, spent_level
+from eval.offline import spent_level
 from eval.plain import plain_evidence, plain_measures
 from eval.probing import Probed, probe
 from eval.regressions import regressions
@@ -34,11 +35,11 @@ from eval.suites.files import golden, named
 from eval.suites.suite import Suite
 from eval.worth import Worth, worth
 from feedback.snapshot import Row, Snapshot
-from feedback.split import HOLDOUTS
 from serve.retrieval import Retriever
 from serve.vllm import VllmClient
 
 DEV_ITEMS = 200
+ENGINE = EngineSettings()
 WIN_RATE = "judge_win_rate"
 # Answers of both versions that may be cut before their lengths say nothing any more.
 MOST_CUT = 0.2
@@ -68,46 +69,32 @@ class Result:
         return plain_evidence(self.evidence) | more
 
 
-def asker(client: VllmClient, store: Store, base: BaseModel, settings: ModelSettings) -> Asker:
-    """Asks an engine, and keeps what it says for as long as base model and engine are the same."""
-    answers = Answers(store, f"{fingerprint(base.path)} vllm {client.version()}")
+def asker(client: VllmClient, store: Store, base: BaseModel, settings: ModelSettings, engine: EngineSettings) -> Asker:
+    """Asks an engine, and keeps what it says for as long as base model, engine and its arguments are the same."""
+    started = json.dumps([engine.dtype, engine.extra_args])
+    answers = Answers(store, f"{fingerprint(base.path)} vllm {client.version()} {started}")
     answers.prune()
     return Asker(client, concurrency=settings.evaluation.concurrency, answers=answers)
 
 
 def suites_of(settings: ModelSettings) -> list[Suite]:
-    """The suites and the golden file that the settings name. Raises InputError."""
+    """The suites and the golden file that the settings name. Raises InputError, also for guardrails of no KPI."""
     evaluation = settings.evaluation
     found = named(evaluation.suites)
     if evaluation.golden:
         found.append(golden(evaluation.golden, settings.labels, evaluation.max_tokens))
+    known = [*get_args(GuardedKpi), *(one.kpi for one in found)]
+    for guardrail in settings.promotion.guardrails:
+        if guardrail.kpi not in known:
+            near = nearest(guardrail.kpi, known)
+            raise InputError(f"promotion.guardrails: no suite gives {guardrail.kpi}.",
+                             hint=f"Did you mean {near}?" if near else "Name its suite.")  # fmt: skip
     return found
 
 
 def items_of(rows: Sequence[Row], settings: ModelSettings) -> list[Item]:
     """Rows as items, truth as the label's number."""
     return [Item(row.interaction_id, row.user, row.prompt, settings.labels.index(row.label)) for row in rows]
-
-
-def choose_holdout(store: Store, model: str, run_id: str) -> tuple[str, int]:
-    """The holdout bucket to ask and its use, counted before it is asked so that a crash spends it too.
-
-    A run that goes on after a crash has its own again.
-    """
-    with store.transaction() as transaction:
-        own = transaction.rows("holdout_use_of", run_id=run_id)
-        if own:
-            return own[0]["bucket"], own[0]["use"]
-        used = {row["bucket"]: row["uses"] for row in transaction.rows("holdout_uses", model=model)}
-        open_buckets = [bucket for bucket in HOLDOUTS if used.get(bucket, 0) < LAST_USE]
-        if not open_buckets:
-            raise NotReady(
-                f"Every holdout bucket of {model} was asked {LAST_USE} times.",
-                hint="New users bring new holdout rows; until then a promotion could not be proved.",
-            )
-        use = used.get(open_buckets[0], 0) + 1
-        transaction.run("holdout_use_add", model=model, bucket=open_buckets[0], run_id=run_id, use=use)
-    return open_buckets[0], use
 
 
 def rag(base: BaseModel, snapshot: Snapshot, settings: ModelSettings, context_tokens: int | None = None) -> Arm:
@@ -118,43 +105,40 @@ def rag(base: BaseModel, snapshot: Snapshot, settings: ModelSettings, context_to
 
 def evaluate(store: Store, client: VllmClient, *, base: BaseModel, model: str, settings: ModelSettings,
              snapshot: Snapshot, champion: Version, candidate: Version, run_id: str, judge: Judge | None = None,
-             progress: Progress = lambda done, total: None, context_tokens: int | None = None) -> Result:  # fmt: skip
-    """Decides nothing: asks all arms one holdout bucket and every suite, and returns the evidence.
+             engine: EngineSettings = ENGINE, progress: Progress = lambda done, total: None) -> Result:  # fmt: skip
+    """Decides nothing: asks all arms one holdout and every suite, and returns the evidence.
 
-    A candidate that is a retrieval is the RAG arm itself. `context_tokens` is what engines take in one request.
+    A candidate that is a retrieval is the RAG arm itself.
     """
-    asked = asker(client, store, base, settings)
+    asked = asker(client, store, base, settings, engine)
     suites = suites_of(settings)
     itself = candidate.kind == "retrieval"
-    rival = None if itself else rag(base, snapshot, settings, context_tokens)
+    rival = None if itself else rag(base, snapshot, settings, engine.max_model_len)
     against = _opponents(asked, base.name, champion, rival, snapshot, settings)
-    holdout, use = choose_holdout(store, model, run_id)
-    rows = snapshot.of(holdout)
-    if not rows:
-        raise NotReady(f"The holdout bucket {holdout} of {model} has no labels yet.",
-                       hint="Wait for labels of more users, or widen the split.")  # fmt: skip
+    holdout = holdouts.take(store, model, run_id, snapshot, settings)
+    rows = holdout.rows
     arms = (*against.arms, of_version("candidate", candidate, settings.evaluation.max_tokens))
-    evidence, written = _measured(asked, base.name, arms, rows, settings, use=use, progress=progress)
+    evidence, written = _measured(asked, base.name, arms, rows, settings, use=holdout.use, progress=progress)
     worst = regressions(rows, written, settings)
     names = {arm.name: arm.engine_name for arm in arms if arm.name != "rag"}
     rewrites = {arm.name: arm.rewrite for arm in arms if arm.name in ("champion", "candidate")}
     probed = [probe(asked, base.name, names, one, progress, rewrites) for one in suites]
     found = {one.suite.kpi: suite_evidence(one, settings) for one in probed}
     more = unreferenced.measured(asked, base.name, arms, store=store, model=model, settings=settings,
-                                 snapshot=snapshot, holdout=holdout, use=use, progress=progress)  # fmt: skip
+                                 snapshot=snapshot, holdout=holdout, progress=progress)  # fmt: skip
     found |= more.suites
     if judge:
         judged = _compared(judge, rows, written, settings, progress)
         found[WIN_RATE] = _win_rate(judged, rows, settings)
         ours = evidence.arms["candidate"] | _about(judged)
         evidence = replace(evidence, arms=evidence.arms | {"candidate": ours})
-    evidence = replace(evidence, holdout=holdout, champion_is_base=not champion.is_adapter,
+    evidence = replace(evidence, holdout=holdout.name, champion_is_base=not champion.is_adapter,
                        candidate_is_rag=itself, suites=found)  # fmt: skip
     whole = more.joined(evidence)
     result = Result(whole, _classic(snapshot, rows, settings), against.base_prompt,
                     worth(whole, settings.promotion.primary.kpi, _training_seconds(store, run_id)))  # fmt: skip
     versions = {"base": 0, "rag": 0, "champion": champion.version, "candidate": candidate.version}
-    keep(store, run_id, model, f"holdout {holdout}", evidence.n, evidence.users,
+    keep(store, run_id, model, f"holdout {holdout.name}", evidence.n, evidence.users,
          evidence.arms | {"tfidf_logreg": result.classic}, versions)  # fmt: skip
     with store.transaction() as transaction:
         transaction.run_many("regression_add", [one | {"run_id": run_id} for one in worst])
@@ -245,8 +229,8 @@ def suite_evidence(probed: Probed, settings: ModelSettings) -> SuiteEvidence:
     """What a gate is given of a suite."""
     missing = probed.missing or _blind(probed)
     if missing:
-        return SuiteEvidence(probed.suite.kpi, 0, {}, missing=missing)
-    return suite(probed.suite.kpi, probed.outcomes, level=settings.promotion.alpha,
+        return SuiteEvidence(probed.suite.kpi, 0, {}, missing=missing, better=probed.suite.better)
+    return suite(probed.suite.kpi, probed.outcomes, level=settings.promotion.alpha, better=probed.suite.better,
                  resamples=settings.evaluation.bootstrap, seed=settings.retrain.seed)  # fmt: skip
 
 

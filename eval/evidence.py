@@ -6,11 +6,12 @@ It owns the arithmetic from scores to values, differences and intervals; it must
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from eval import intervals, kpis
-from eval.kpis import Floats, Ints
+from eval.kpis import Better, Floats, Ints
 
 RESAMPLED = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "brier")
 
@@ -56,7 +57,8 @@ class SuiteEvidence:
     champion's (mean_length); both are None where the champion was not asked. `resolvable` is the difference that
     these items would show with 80 % power. A suite that was to be asked and could not be has `n` 0 and says why
     in `missing`: left out altogether, it would not be missed. `users` is how many its items come from, 0 where
-    they come from none.
+    they come from none. `better` says of a suite's KPI whether higher or lower is better, or neither; None where the
+    KPI is one of ours.
     """
 
     kpi: str
@@ -67,6 +69,7 @@ class SuiteEvidence:
     resolvable: float = math.inf
     missing: str = ""
     users: int = 0
+    better: Better | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Evidence:
 
 
 def suite(kpi: str, outcomes: Mapping[str, Floats], *, level: float, users: Ints | None = None,
-          resamples: int = 10_000, seed: int = 0) -> SuiteEvidence:  # fmt: skip
+          resamples: int = 10_000, seed: int = 0, better: Better | None = None) -> SuiteEvidence:  # fmt: skip
     """A suite's evidence from each arm's outcome on the same n items: (n,) floats by arm, 0 or 1 for a share.
 
     Shares get Wilson's and Tango's intervals, all else a bootstrap, which draws users where `users` (n,) numbers
@@ -101,45 +104,49 @@ def suite(kpi: str, outcomes: Mapping[str, Floats], *, level: float, users: Ints
     """
     n = min((len(found) for found in outcomes.values()), default=0)
     if n == 0 or not all(np.isfinite(found).all() for found in outcomes.values()):
-        return SuiteEvidence(kpi, n, {}, missing="it has no items" if n == 0 else "some items have no outcome")
+        why = "it has no items" if n == 0 else "some items have no outcome"
+        return SuiteEvidence(kpi, n, {}, missing=why, better=better)
     shares = users is None and all(np.isin(found, (0, 1)).all() for found in outcomes.values())
-    weights = kpis.user_weights(np.arange(n) if users is None else users, resamples, seed)
-    means = {arm: weights @ found / weights.sum(1) for arm, found in outcomes.items()}
+    units = np.arange(n) if users is None else users
+    drawn = int(units.max()) + 1
+    means = kpis.bootstrap({arm: kpis.mean_of(found) for arm, found in outcomes.items()}, units, resamples, seed)
     arms = {
-        arm: Measure(float(found.mean()), *(intervals.wilson(found.sum(), n) if shares else kpis.interval(means[arm])))
+        arm: Measure(
+            float(found.mean()),
+            *(intervals.wilson(found.sum(), n) if shares else kpis.interval(means[arm], drawn)),
+        )
         for arm, found in outcomes.items()
     }
-    known = 0 if users is None else int(users.max()) + 1
+    known = 0 if users is None else drawn
     if not {"candidate", "champion"} <= outcomes.keys():
-        return SuiteEvidence(kpi, n, arms, users=known)
+        return SuiteEvidence(kpi, n, arms, users=known, better=better)
     ours, theirs = outcomes["candidate"], outcomes["champion"]
     apart = means["candidate"] - means["champion"]
     if shares:
         bounds = intervals.tango(int((ours > theirs).sum()), int((ours < theirs).sum()), n, level)
         resolvable = intervals.resolvable_difference(n, float((ours != theirs).mean()), level)
     else:
-        bounds = kpis.bounds(apart, level)
+        bounds = kpis.bounds(apart, drawn, level)
         resolvable = intervals.resolvable_mean(float(apart.std()), 1, level)
+    relative = _relative(float(ours.mean()), float(theirs.mean()), means["candidate"], means["champion"], drawn, level)
     return SuiteEvidence(
-        kpi, n, arms, Difference(float((ours - theirs).mean()), *bounds, level),
-        _relative(float(ours.mean()), float(theirs.mean()), means["candidate"], means["champion"], level), resolvable,
-        users=known,
+        kpi, n, arms, Difference(float((ours - theirs).mean()), *bounds, level), relative, resolvable, users=known,
+        better=better,
     )  # fmt: skip
 
 
-def difference(ours: Floats, theirs: Floats, weights: Floats, level: float) -> Difference:
-    """The paired difference of two means over the same items (n,), resampled by weights (b, n)."""
-    apart = ours - theirs
-    return Difference(float(apart.mean()), *kpis.bounds(weights @ apart / weights.sum(1), level), level)
+def difference(ours: Floats, theirs: Floats, apart: Floats, drawn: int, level: float) -> Difference:
+    """The paired difference of two means over the same items (n,); `apart` (b,) is theirs in resamples of users."""
+    return Difference(float((ours - theirs).mean()), *kpis.bounds(apart, drawn, level), level)
 
 
 def _relative(
-    ours: float, theirs: float, our_samples: Floats, their_samples: Floats, level: float
+    ours: float, theirs: float, our_samples: Floats, their_samples: Floats, drawn: int, level: float
 ) -> Difference | None:
     """Candidate over champion minus one; None where the champion's is not above 0, which divides by nothing."""
     if not theirs > 0 or not (their_samples > 0).all():
         return None
-    return Difference(ours / theirs - 1, *kpis.bounds(our_samples / their_samples - 1, level), level)
+    return Difference(ours / theirs - 1, *kpis.bounds(our_samples / their_samples - 1, drawn, level), level)
 
 
 def measure(truth: Ints, users: Ints, arms: Mapping[str, ArmScores], *, primary_level: float, level: float,
@@ -152,20 +159,34 @@ def measure(truth: Ints, users: Ints, arms: Mapping[str, ArmScores], *, primary_
     """
     if len(truth) == 0 or not arms:
         return Evidence(0, 0, {}, {}, {}, holdout, holdout_use)
-    weights = kpis.user_weights(users, resamples, seed)
-    samples = {name: {kpi: _samples(kpi, truth, scores, weights) for kpi in RESAMPLED} for name, scores in arms.items()}
-    values = {name: _measures(truth, scores, samples[name]) for name, scores in arms.items()}
+    drawn = int(users.max()) + 1
+    statistics = {
+        (name, kpi): statistic
+        for name, scores in arms.items()
+        for kpi, statistic in _statistics(truth, scores).items()
+    }
+    samples = kpis.bootstrap(statistics, users, resamples, seed)
+    values = {
+        name: _measures(truth, scores, {kpi: found for (arm, kpi), found in samples.items() if arm == name}, drawn)
+        for name, scores in arms.items()
+    }
     differences: dict[str, dict[str, Difference]] = {}
     if "candidate" in arms:
         for kpi in RESAMPLED:
             at = primary_level if kpi == primary else level
             differences[kpi] = {
-                other: _difference(values, samples, kpi, other, at) for other in arms if other != "candidate"
+                other: Difference(
+                    values["candidate"][kpi].value - values[other][kpi].value,
+                    *kpis.bounds(samples["candidate", kpi] - samples[other, kpi], drawn, at),
+                    at,
+                )
+                for other in arms
+                if other != "candidate"
             }
     size = next(iter(arms.values())).probabilities.shape[1]
     return Evidence(
         n=len(truth),
-        users=int(users.max()) + 1,
+        users=drawn,
         arms=values,
         differences=differences,
         confusion={name: _confusion(truth, scores.probabilities, size) for name, scores in arms.items()},
@@ -175,7 +196,14 @@ def measure(truth: Ints, users: Ints, arms: Mapping[str, ArmScores], *, primary_
     )
 
 
-def _samples(kpi: str, truth: Ints, scores: ArmScores, weights: Floats) -> Floats:
+def _statistics(truth: Ints, scores: ArmScores) -> dict[str, kpis.Statistic]:
+    """What is resampled of an arm: its KPIs, and what is a mean over items."""
+    found = {kpi: partial(_resampled, kpi, truth, scores) for kpi in RESAMPLED}
+    tokens = scores.prompt_tokens.astype(np.float64)
+    return found | {"invalid_mass": kpis.mean_of(1 - scores.mass), "prompt_tokens": kpis.mean_of(tokens)}
+
+
+def _resampled(kpi: str, truth: Ints, scores: ArmScores, weights: Floats) -> Floats:
     if not np.isfinite(scores.probabilities).all():
         return np.full(len(weights), np.nan)
     return kpis.resampled(kpi, truth, scores.probabilities, weights)
@@ -186,38 +214,38 @@ def latency(times: Mapping[str, Floats], level: float, resamples: int, seed: int
     if not {"candidate", "champion"} <= times.keys():
         return {}
     ours, theirs = times["candidate"], times["champion"]
-    if len(ours) != len(theirs) or len(ours) == 0:
+    count = len(ours)
+    if count != len(theirs) or count == 0:
         return {}
-    drawn = np.random.default_rng(seed).integers(0, len(ours), (resamples, len(ours)))
+    drawn = np.random.default_rng(seed).integers(0, count, (resamples, count))
     ours_at, theirs_at = (float(np.percentile(arm, 95)) for arm in (ours, theirs))
     ours_drawn, theirs_drawn = (np.percentile(arm[drawn], 95, axis=1) for arm in (ours, theirs))
-    found = _relative(ours_at, theirs_at, ours_drawn, theirs_drawn, level)
+    found = _relative(ours_at, theirs_at, ours_drawn, theirs_drawn, count, level)
     return {} if found is None else {"p95_latency_ms": found}
 
 
-def _measures(truth: Ints, scores: ArmScores, samples: Mapping[str, Floats]) -> dict[str, Measure]:
-    found = {}
-    for kpi, function in (kpis.POINT | kpis.plugged()).items():
-        value = function(truth, scores.probabilities) if np.isfinite(scores.probabilities).all() else math.nan
-        low, high = kpis.interval(samples[kpi]) if kpi in samples else (math.nan, math.nan)
-        found[kpi] = Measure(value, low, high)
-    found["invalid_mass"] = _plain(float(1 - scores.mass.mean()))
-    found["prompt_tokens"] = _plain(float(scores.prompt_tokens.mean()))
-    for name, q in (("p50_latency_ms", 50), ("p95_latency_ms", 95)):
-        if len(scores.latency_ms):
-            found[name] = _plain(float(np.percentile(scores.latency_ms, q)))
-    return found
+def _measures(truth: Ints, scores: ArmScores, samples: Mapping[str, Floats], drawn: int) -> dict[str, Measure]:
+    values = {
+        kpi: function(truth, scores.probabilities) if np.isfinite(scores.probabilities).all() else math.nan
+        for kpi, function in (kpis.POINT | kpis.plugged()).items()
+    }
+    values["invalid_mass"] = float(1 - scores.mass.mean())
+    values["prompt_tokens"] = float(scores.prompt_tokens.mean())
+    found = {
+        kpi: Measure(value, *(kpis.interval(samples[kpi], drawn) if kpi in samples else (math.nan, math.nan)))
+        for kpi, value in values.items()
+    }
+    return found | latencies(scores.latency_ms)
 
 
-def _plain(value: float) -> Measure:
-    return Measure(value, math.nan, math.nan)
-
-
-def _difference(values: Mapping[str, Mapping[str, Measure]], samples: Mapping[str, Mapping[str, Floats]],
-                kpi: str, other: str, level: float) -> Difference:  # fmt: skip
-    spread = samples["candidate"][kpi] - samples[other][kpi]
-    value = values["candidate"][kpi].value - values[other][kpi].value
-    return Difference(value, *kpis.bounds(spread, level), level)
+def latencies(times: Floats) -> dict[str, Measure]:
+    """p50 and p95 of times one at a time, with bounds where so few tell any; nothing of none."""
+    if not len(times):
+        return {}
+    return {
+        f"p{q}_latency_ms": Measure(float(np.percentile(times, q)), *intervals.quantile(times, q / 100))
+        for q in (50, 95)
+    }
 
 
 def _confusion(truth: Ints, probabilities: Floats, size: int) -> list[list[int]]:

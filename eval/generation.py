@@ -3,7 +3,6 @@
 It owns how they are asked for and measured; what a KPI of two texts is stands in `eval.texts`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from core.prompts import Prompt
 from eval import kpis
 from eval.arms import Arm
 from eval.asking import Asker, Progress, Question
-from eval.evidence import Difference, Evidence, Measure, difference, latency
+from eval.evidence import Difference, Evidence, Measure, difference, latencies, latency
 from eval.kpis import Floats, Ints
 from eval.texts import REFERENCE
 from eval.timing import times
@@ -62,25 +61,30 @@ def write(asker: Asker, arms: Sequence[Arm], items: Sequence[tuple[Prompt, str]]
 def measure(users: Ints, arms: Mapping[str, Written], *, primary: str, primary_level: float, level: float,
             resamples: int, seed: int, holdout_use: int = 1) -> Evidence:  # fmt: skip
     """Evidence of answers in words; each KPI is a mean over items, resampled over users (n,)."""
-    weights = kpis.user_weights(users, resamples, seed)
-    samples = {
-        arm: {kpi: weights @ worth / weights.sum(1) for kpi, worth in found.worth.items()}
-        for arm, found in arms.items()
-    }
+    drawn = int(users.max()) + 1
+    means = {(arm, kpi): values for arm, found in arms.items() for kpi, values in _means(found).items()}
+    samples = kpis.bootstrap({key: kpis.mean_of(values) for key, values in means.items()}, users, resamples, seed)
     differences: dict[str, dict[str, Difference]] = {}
     if "candidate" in arms:
         ours = arms["candidate"]
         for kpi, worth in ours.worth.items():
             at = primary_level if kpi == primary else level
             differences[kpi] = {
-                arm: difference(worth, other.worth[kpi], weights, at)
+                arm: difference(worth, other.worth[kpi], samples["candidate", kpi] - samples[arm, kpi], drawn, at)
                 for arm, other in arms.items()
                 if arm != "candidate"
             }
     return Evidence(
         n=len(users),
-        users=int(users.max()) + 1,
-        arms={arm: _measures(found, samples[arm]) for arm, found in arms.items()},
+        users=drawn,
+        arms={
+            arm: {
+                kpi: Measure(float(values.mean()), *kpis.interval(samples[arm, kpi], drawn))
+                for kpi, values in _means(found).items()
+            }
+            | latencies(found.latency_ms)
+            for arm, found in arms.items()
+        },
         differences=differences,
         confusion={},
         holdout_use=holdout_use,
@@ -88,15 +92,8 @@ def measure(users: Ints, arms: Mapping[str, Written], *, primary: str, primary_l
     )
 
 
-def _measures(found: Written, samples: Mapping[str, Floats]) -> dict[str, Measure]:
-    measures = {kpi: Measure(float(worth.mean()), *kpis.interval(samples[kpi])) for kpi, worth in found.worth.items()}
-    measures["answer_tokens"] = _plain(found.tokens.mean())
-    measures["prompt_tokens"] = _plain(found.prompt_tokens.mean())
-    if len(found.latency_ms):
-        for name, q in (("p50_latency_ms", 50), ("p95_latency_ms", 95)):
-            measures[name] = _plain(np.percentile(found.latency_ms, q))
-    return measures
-
-
-def _plain(value: "float | np.floating") -> Measure:
-    return Measure(float(value), math.nan, math.nan)
+def _means(found: Written) -> dict[str, Floats]:
+    """What is a mean over items."""
+    return found.worth | {
+        "answer_tokens": found.tokens.astype(np.float64), "prompt_tokens": found.prompt_tokens.astype(np.float64),
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Intervals of proportions, and how many items it takes to see a difference between two paired arms.
+"""Intervals of proportions, quantiles and few units, and how many items it takes to see a paired difference.
 
 It owns the formulas, each with its source; it must not know arms, suites or gates. Levels are one-sided.
 """
@@ -6,7 +6,25 @@ It owns the formulas, each with its source; it must not know arms, suites or gat
 import math
 from collections.abc import Callable
 
-from scipy.special import ndtri
+import numpy as np
+import numpy.typing as npt
+from scipy.special import bdtr, ndtr, ndtri, stdtrit
+
+Floats = npt.NDArray[np.float64]
+# How often two versions of a model differ on an item, where nothing is known of them.
+USUAL_DISCORDANCE = 0.15
+
+
+def expanded_tail(tail: float, n: int) -> float:
+    """The tail at which a percentile bootstrap over n units misses `tail`; NaN where fewer than two were drawn.
+
+    A bootstrap is too narrow on few units: it takes the deviation with n in place of n − 1, and its shape for
+    normal. α′ = Φ(−√(n/(n−1))·t(α, n−1)) makes good both: Hesterberg, "What Teachers Should Know About the
+    Bootstrap", The American Statistician 69, 2015, section 3.3.
+    """
+    if n < 2:
+        return math.nan
+    return float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, tail)))
 
 
 def wilson(hits: float, n: float, level: float = 0.025) -> tuple[float, float]:
@@ -62,6 +80,20 @@ def _tango_score(won: int, lost: int, n: int, delta: float) -> float:
     if variance <= 0:
         return math.copysign(math.inf, distance) if distance else 0.0
     return distance / math.sqrt(variance)
+
+
+def quantile(values: Floats, share: float, level: float = 0.025) -> tuple[float, float]:
+    """Bounds of a quantile by order statistics, each side at `level`; NaN where n values are too few to have one.
+
+    How many values lie below the quantile is binomial, whatever their distribution (Conover, "Practical
+    Nonparametric Statistics", 1999, section 3.2). p95 has an upper bound at .025 from 72 values on.
+    """
+    ordered, n = np.sort(values), len(values)
+    below = bdtr(np.arange(n), n, share)
+    lows, highs = np.flatnonzero(below <= level), np.flatnonzero(below >= 1 - level)
+    low = float(ordered[lows[-1]]) if len(lows) else math.nan
+    high = float(ordered[highs[0]]) if len(highs) else math.nan
+    return low, high
 
 
 def paired_items(difference: float, discordance: float, level: float = 0.05, power: float = 0.8) -> int:

@@ -4,23 +4,31 @@ It owns point values and their intervals by a bootstrap over users; it must not 
 scores came from. n items, k labels, u users, b resamples:
 
 truth (n,) int64 label numbers; probabilities (n, k) float64, rows sum to 1; users (n,) int64 in 0..u-1;
-weights (b, n) float64, how often each item's user was drawn.
+weights (b, n) float64, how often each item's user was drawn. Resamples are drawn and used up some at a time, so that
+memory does not grow with their number.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from core.errors import NotReady
+from eval.intervals import expanded_tail
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Statistic = Callable[[Floats], Floats]
+"""A value for each of some resamples: weights (b, n) to (b,)."""
+Key = TypeVar("Key")
+Better = Literal["higher", "lower", "same"]
 
-CHUNK = 500
+# Weights that are in memory at once: 8 MB, and a few arrays of that size for ROC AUC.
+CELLS = 1_000_000
 
 
 def accuracy(truth: Ints, probabilities: Floats) -> float:
@@ -109,27 +117,55 @@ HIGHER_IS_BETTER = {
 }  # fmt: skip
 
 
+def better(kpi: str) -> Better | None:
+    """Which way one of our KPIs is better; None for one that is not ours."""
+    if kpi == "mean_length":
+        return "same"
+    higher = HIGHER_IS_BETTER.get(kpi)
+    return None if higher is None else "higher" if higher else "lower"
+
+
+def draws(users: Ints, resamples: int, seed: int) -> Iterator[Floats]:
+    """Weights of a bootstrap over users, some resamples at a time; each draws u users with replacement."""
+    count, rng = int(users.max()) + 1, np.random.default_rng(seed)
+    chances, at_once = np.full(count, 1 / count), max(1, CELLS // len(users))
+    for begun in range(0, resamples, at_once):
+        drawn = rng.multinomial(count, chances, size=min(at_once, resamples - begun))
+        yield drawn[:, users].astype(np.float64)
+
+
 def user_weights(users: Ints, resamples: int, seed: int) -> Floats:
-    """Weights (b, n) of a bootstrap over users: each resample draws u users with replacement."""
-    count = int(users.max()) + 1
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-    return drawn[:, users].astype(np.float64)
+    """All weights (b, n) at once, for few items."""
+    return np.concatenate(list(draws(users, resamples, seed)))
+
+
+def bootstrap(statistics: Mapping[Key, Statistic], users: Ints, resamples: int, seed: int) -> dict[Key, Floats]:
+    """Each statistic in every resample, (b,). All see the same resamples, which is what makes two arms a pair."""
+    found: dict[Key, list[Floats]] = {key: [] for key in statistics}
+    for weights in draws(users, resamples, seed):
+        for key, statistic in statistics.items():
+            found[key].append(statistic(weights))
+    return {key: np.concatenate(parts) for key, parts in found.items()}
+
+
+def mean_of(values: Floats) -> Statistic:
+    """The mean of values (n,) as a statistic."""
+    return lambda weights: weights @ values / weights.sum(1)
 
 
 def resampled(kpi: str, truth: Ints, probabilities: Floats, weights: Floats) -> Floats:
-    """The KPI recomputed in each resample, (b,). The same weights for two arms make the pair."""
+    """The KPI recomputed in each resample, (b,)."""
     match kpi:
         case "accuracy":
             hits = (probabilities.argmax(1) == truth).astype(np.float64)
-            return weights @ hits / weights.sum(1)
+            return mean_of(hits)(weights)
         case "macro_f1" | "weighted_f1":
             return _resampled_f1(truth, probabilities, weights, macro=kpi == "macro_f1")
         case "roc_auc":
             return _resampled_auc(truth, probabilities, weights)
         case "brier":
             hits = np.eye(probabilities.shape[1])[truth]
-            return weights @ ((probabilities - hits) ** 2).sum(1) / weights.sum(1)
+            return mean_of(((probabilities - hits) ** 2).sum(1))(weights)
     raise ValueError(f"{kpi} has no resampled form")
 
 
@@ -147,11 +183,6 @@ def _resampled_f1(truth: Ints, probabilities: Floats, weights: Floats, *, macro:
 
 
 def _resampled_auc(truth: Ints, probabilities: Floats, weights: Floats) -> Floats:
-    parts = [_chunk_auc(truth, probabilities, weights[i : i + CHUNK]) for i in range(0, len(weights), CHUNK)]
-    return np.concatenate(parts)
-
-
-def _chunk_auc(truth: Ints, probabilities: Floats, weights: Floats) -> Floats:
     """Weighted Mann-Whitney statistic by label, ties half, averaged over the labels that can be told apart."""
     areas = []
     for label in range(probabilities.shape[1]):
@@ -171,14 +202,19 @@ def _chunk_auc(truth: Ints, probabilities: Floats, weights: Floats) -> Floats:
     return np.divide(summed, told_apart, out=np.full_like(summed, np.nan), where=told_apart > 0)
 
 
-def interval(samples: Floats, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of a bootstrap (Efron 1979)."""
-    return bounds(samples, (1 - level) / 2)
+def interval(samples: Floats, drawn: int, level: float = 0.95) -> tuple[float, float]:
+    """The expanded percentile interval of a bootstrap that drew so many units."""
+    return bounds(samples, drawn, (1 - level) / 2)
 
 
-def bounds(samples: Floats, tail: float) -> tuple[float, float]:
-    """One-sided percentile bounds of a bootstrap, each at `tail`; NaN where a tenth of the resamples is no number."""
-    if np.isfinite(samples).mean() < 0.9:
+def bounds(samples: Floats, drawn: int, tail: float) -> tuple[float, float]:
+    """One-sided bounds of a bootstrap, each at `tail`: percentiles, expanded for the number of units drawn.
+
+    NaN where a tenth of the resamples is no number, or where less than one of them lies beyond the bound: it would
+    be the smallest that chance happened to draw.
+    """
+    expanded = expanded_tail(tail, drawn)
+    if np.isfinite(samples).mean() < 0.9 or not expanded * len(samples) >= 1:
         return math.nan, math.nan
-    low, high = np.nanquantile(samples, [tail, 1 - tail])
+    low, high = np.nanquantile(samples, [expanded, 1 - expanded])
     return float(low), float(high)

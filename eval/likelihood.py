@@ -76,7 +76,7 @@ def kl_to_base(sums: Floats, tokens: Ints, users: Ints, *, resamples: int, seed:
         return SuiteEvidence(KL, 0, {}, missing="the candidate answers with nothing")
     if not np.isfinite(sums).all():
         return SuiteEvidence(KL, len(sums), {}, missing=NOT_ALL)
-    weights = kpis.user_weights(users, resamples, seed)
-    low, high = kpis.interval((weights @ sums) / (weights @ tokens))
-    found = Measure(float(sums.sum() / tokens.sum()), low, high)
-    return SuiteEvidence(KL, len(sums), {"candidate": found}, users=int(users.max()) + 1)
+    drawn = int(users.max()) + 1
+    samples = kpis.bootstrap({KL: lambda weights: (weights @ sums) / (weights @ tokens)}, users, resamples, seed)
+    found = Measure(float(sums.sum() / tokens.sum()), *kpis.interval(samples[KL], drawn))
+    return SuiteEvidence(KL, len(sums), {"candidate": found}, users=drawn)

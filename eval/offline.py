@@ -9,12 +9,15 @@ import math
 from core.settings import DEFAULT_GUARDRAILS, Guardrail, PromotionSettings
 from eval.evidence import Difference, Evidence, Measure
 from eval.judgement import Check, Judgement, Outcome, judge
-from eval.kpis import HIGHER_IS_BETTER
+from eval.kpis import Better, better
 
 LAST_USE = 5
-LEAST_USERS = 10
+# Fewer, and of 10,000 resamples less than one lies beyond the bound of the last use (kpis.bounds).
+LEAST_USERS = 20
 LEAST_ITEMS = 30
 OPPONENTS = ("base", "rag")
+# KPIs that have no bound, or may have none: their value is compared as it is where there is no other.
+BARE = ("ece", "p95_latency_ms")
 
 
 def spent_level(alpha: float, use: int) -> float:
@@ -81,9 +84,8 @@ def _enough(evidence: Evidence) -> Check:
 
 def _floors(evidence: Evidence, settings: PromotionSettings) -> list[Check]:
     return [
-        _absolute(f"floor {kpi}", kpi, measured.low if measured else None, floor, at_least=True)
+        _absolute(f"floor {kpi}", kpi, _measure(evidence, kpi), floor, at_least=True)
         for kpi, floor in settings.floors.items()
-        for measured in [_measure(evidence, kpi)]
     ]
 
 
@@ -107,13 +109,6 @@ def _finite(found: Difference | None) -> Difference | None:
     if found is None or not all(map(math.isfinite, (found.value, found.lower, found.upper))):
         return None
     return found
-
-
-def _lower(measure: Measure | None) -> float | None:
-    """The lower bound where the KPI has one, else the value."""
-    if measure is None or not math.isfinite(measure.value):
-        return None
-    return measure.value if math.isnan(measure.low) else measure.low
 
 
 def _primary(evidence: Evidence, settings: PromotionSettings, other: str) -> Check:
@@ -152,10 +147,9 @@ def _guardrail(evidence: Evidence, guardrail: Guardrail) -> Check:
 def _limits(name: str, evidence: Evidence, guardrail: Guardrail) -> list[Check]:
     kpi, measured, checks = guardrail.kpi, _measure(evidence, guardrail.kpi), []
     if guardrail.max is not None:
-        value = measured.value if measured else None
-        checks.append(_absolute(name, kpi, value, guardrail.max, at_least=False))
+        checks.append(_absolute(name, kpi, measured, guardrail.max, at_least=False))
     if guardrail.min is not None:
-        checks.append(_absolute(name, kpi, _lower(measured), guardrail.min, at_least=True))
+        checks.append(_absolute(name, kpi, measured, guardrail.min, at_least=True))
     if guardrail.margin is not None:
         checks.append(_margin(name, evidence, kpi, guardrail.margin))
     if guardrail.ratio is not None:
@@ -169,15 +163,29 @@ def _margin(name: str, evidence: Evidence, kpi: str, margin: float) -> Check:
     difference = _difference(evidence, kpi, "champion")
     if difference is None:
         return Check(name, Outcome.INCONCLUSIVE, f"{name} was not measured against the champion.", threshold=margin)
-    better_up = HIGHER_IS_BETTER[kpi]
-    worse = -difference.value if better_up else difference.value
-    harm = -difference.lower if better_up else difference.upper
-    least_harm = -difference.upper if better_up else difference.lower
+    worse, harm, least_harm = _harm(difference, _direction(evidence, kpi))
     doubtful = Outcome.FAIL if least_harm > margin else Outcome.INCONCLUSIVE
     outcome = Outcome.PASS if harm < margin else doubtful
     reason = f"{name}: {_signed(difference.value)}, at worst {harm:.3f} worse, accepted {margin:.3f}"
     wanted = _wanted(evidence, kpi, margin) if outcome is Outcome.INCONCLUSIVE else ""
     return Check(name, outcome, f"{reason}{wanted}.", worse, harm, margin)
+
+
+def _direction(evidence: Evidence, kpi: str) -> Better:
+    """Which way a KPI is better: a suite says it of its own; of what nobody knows, no change is welcome."""
+    suite = evidence.suites.get(kpi)
+    return (suite.better if suite else None) or better(kpi) or "same"
+
+
+def _harm(difference: Difference, direction: Better) -> tuple[float, float, float]:
+    """How much worse the candidate is: as found, at worst, at best."""
+    if direction == "higher":
+        return -difference.value, -difference.lower, -difference.upper
+    if direction == "lower":
+        return difference.value, difference.upper, difference.lower
+    return (
+        abs(difference.value), max(-difference.lower, difference.upper), max(difference.lower, -difference.upper)
+    )  # fmt: skip
 
 
 def _wanted(evidence: Evidence, kpi: str, margin: float) -> str:
@@ -216,13 +224,23 @@ def _within(name: str, relative: Difference | None, share: float) -> Check:
     return Check(name, outcome, reason, relative.value, furthest, share)
 
 
-def _absolute(name: str, kpi: str, value: float | None, limit: float, *, at_least: bool) -> Check:
-    if value is None or not math.isfinite(value):
+def _absolute(name: str, kpi: str, measured: Measure | None, limit: float, *, at_least: bool) -> Check:
+    """The bound of the 95 % interval against a limit; a value without one only where the KPI has none."""
+    if measured is None or not math.isfinite(measured.value):
         return Check(name, Outcome.INCONCLUSIVE, f"{name}: {kpi} was not measured.", None, None, limit)
-    good = value >= limit if at_least else value <= limit
-    word = "at least" if at_least else "at most"
-    outcome = Outcome.PASS if good else Outcome.FAIL
-    return Check(name, outcome, f"{name}: {value:.3f}, needs {word} {limit:.3f}.", value, value, limit)
+    bound, other = (measured.low, measured.high) if at_least else (measured.high, measured.low)
+    word, side = ("at least", "lower") if at_least else ("at most", "upper")
+    if math.isfinite(bound):
+        said = f"{name}: {measured.value:.3f}, {side} bound {bound:.3f}"
+    elif kpi in BARE:
+        bound, other, said = measured.value, math.nan, f"{name}: {measured.value:.3f} (as it is, without a bound)"
+    else:
+        reason = f"{name}: {kpi} is {measured.value:.3f}, of too few users for a bound."
+        return Check(name, Outcome.INCONCLUSIVE, reason, measured.value, None, limit)
+    good, beyond = (bound >= limit, other < limit) if at_least else (bound <= limit, other > limit)
+    doubtful = Outcome.FAIL if beyond or not math.isfinite(other) else Outcome.INCONCLUSIVE
+    outcome = Outcome.PASS if good else doubtful
+    return Check(name, outcome, f"{said}, needs {word} {limit:.3f}.", measured.value, bound, limit)
 
 
 def _signed(value: float) -> str:

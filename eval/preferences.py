@@ -7,6 +7,7 @@ likelihoods are asked for, and what a gate makes of the KPIs, is others' busines
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -14,15 +15,15 @@ from eval import kpis
 from eval.arms import Arm
 from eval.asking import Asker, Progress
 from eval.evidence import Difference, Measure, SuiteEvidence, difference, suite, user_numbers
-from eval.kpis import Floats, Ints
+from eval.kpis import Floats
 from eval.likelihood import NOT_ALL, likelihoods
+from eval.offline import LEAST_ITEMS, LEAST_USERS
 from feedback.heldout import Preference, Thumb
 
 ACCURACY = "preference_accuracy"
 AUC = "thumbs_auc"
 # As many as a holdout wants to be judged by.
-LEAST_PAIRS = 30
-LEAST_USERS = 10
+LEAST_PAIRS = LEAST_ITEMS
 # The newest so many are asked about, each pair twice an arm: more would cost much and tell little.
 MOST_PAIRS = 500
 MOST_THUMBS = 200
@@ -63,9 +64,13 @@ def accuracy(asker: Asker, base_name: str, arms: Sequence[Arm], found: Sequence[
     evidence = suite(ACCURACY, worth, level=how.level, users=numbers, resamples=how.resamples, seed=how.seed)
     if evidence.missing:
         return Preferred(evidence)
-    weights = kpis.user_weights(numbers, how.resamples, how.seed)
-    ours = worth.pop("candidate")
-    return Preferred(evidence, {arm: difference(ours, theirs, weights, how.level) for arm, theirs in worth.items()})
+    means = {arm: kpis.mean_of(values) for arm, values in worth.items()}
+    samples = kpis.bootstrap(means, numbers, how.resamples, how.seed)
+    ours, drawn = worth.pop("candidate"), len(users)
+    return Preferred(evidence, {
+        arm: difference(ours, theirs, samples["candidate"] - samples[arm], drawn, how.level)
+        for arm, theirs in worth.items()
+    })  # fmt: skip
 
 
 def wins(likely: Floats) -> Floats:
@@ -97,11 +102,11 @@ def thumbs_auc(asker: Asker, base_name: str, arms: Sequence[Arm], found: Sequenc
     if not all(np.isfinite(values).all() for values in likely.values()):
         return SuiteEvidence(AUC, len(up), {}, missing=NOT_ALL)
     users = user_numbers([one.user for one in found])
-    weights = kpis.user_weights(users, how.resamples, how.seed)
-    arms_found = {arm: _area(up, values, weights) for arm, values in likely.items()}
-    return SuiteEvidence(AUC, len(up), arms_found, users=int(users.max()) + 1)
-
-
-def _area(up: Ints, likely: Floats, weights: Floats) -> Measure:
-    both = np.stack([-likely, likely], axis=1)
-    return Measure(kpis.roc_auc(up, both), *kpis.interval(kpis.resampled("roc_auc", up, both, weights)))
+    drawn = int(users.max()) + 1
+    both = {arm: np.stack([-values, values], axis=1) for arm, values in likely.items()}
+    areas = {arm: partial(kpis.resampled, "roc_auc", up, values) for arm, values in both.items()}
+    samples = kpis.bootstrap(areas, users, how.resamples, how.seed)
+    arms_found = {
+        arm: Measure(kpis.roc_auc(up, values), *kpis.interval(samples[arm], drawn)) for arm, values in both.items()
+    }
+    return SuiteEvidence(AUC, len(up), arms_found, users=drawn)

@@ -13,6 +13,7 @@ from eval import likelihood, preferences
 from eval.arms import Arm
 from eval.asking import Asker, Progress
 from eval.evidence import Evidence, SuiteEvidence, user_numbers
+from eval.holdouts import Holdout, ask_also
 from eval.offline import spent_level
 from eval.preferences import Preferred, Resampling
 from feedback import heldout
@@ -37,7 +38,7 @@ class Unreferenced:
 
 
 def measured(asker: Asker, base_name: str, arms: Sequence[Arm], *, store: Store, model: str, settings: ModelSettings,
-             snapshot: Snapshot, holdout: str, use: int, progress: Progress) -> Unreferenced:  # fmt: skip
+             snapshot: Snapshot, holdout: Holdout, progress: Progress) -> Unreferenced:  # fmt: skip
     """Drift from the base model, preference accuracy and the AUC of thumbs, of a model that generates.
 
     Retrieval is asked about pairs only where it must be beaten on them: its prompts are the longest.
@@ -46,14 +47,15 @@ def measured(asker: Asker, base_name: str, arms: Sequence[Arm], *, store: Store,
         return Unreferenced()
     promotion, resamples, seed = settings.promotion, settings.evaluation.bootstrap, settings.retrain.seed
     primary = promotion.primary.kpi == preferences.ACCURACY
-    level = spent_level(promotion.alpha, use) if primary else promotion.alpha
+    level = spent_level(promotion.alpha, holdout.use) if primary else promotion.alpha
     how = Resampling(level, resamples, seed)
     own = [arm for arm in arms if arm.name != "rag"]
-    bucket = Bucket(holdout, settings, snapshot.of("train"))
+    bucket = Bucket(holdout.bucket, settings, snapshot.of("train"), holdout.before)
     pairs, left_out = heldout.preferences(heldout.standing(store, "preference_votes", model), bucket)
     thumbs, _ = heldout.thumbs(heldout.standing(store, "label_votes", model), bucket)
+    ask_also(store, model, holdout, {one.user for one in (*pairs, *thumbs)})
     preferred = preferences.accuracy(asker, base_name, arms if primary else own, pairs, left_out, how, progress)
-    rows = snapshot.of(holdout)[: likelihood.KL_ITEMS]
+    rows = holdout.rows[: likelihood.KL_ITEMS]
     (candidate,) = (arm for arm in arms if arm.name == "candidate")
     drift = likelihood.drift(asker, base_name, candidate, [row.prompt for row in rows],
                              max_tokens=settings.evaluation.max_tokens, seed=seed, progress=progress)  # fmt: skip

@@ -41,16 +41,22 @@ class Thumb:
 
 
 class Bucket:
-    """One bucket of a split, beside the rows that were learnt from: who is in it, and what prompts are not."""
+    """One bucket of a split, beside the rows that were learnt from: who is in it, and what prompts are not.
 
-    def __init__(self, name: str, settings: ModelSettings, learnt: Sequence[Row]) -> None:
+    Users of `before` are in it no more.
+    """
+
+    def __init__(self, name: str, settings: ModelSettings, learnt: Sequence[Row],
+                 before: frozenset[str] = frozenset()) -> None:  # fmt: skip
         self._name = name
         self._split = settings.split
+        self._before = before
         self._learnt = {normal(row.prompt) for row in learnt}
 
     def holds(self, keys: set[str]) -> bool:
         """Whether all of these fall into it."""
-        return all(bucket_of(key, train=self._split.train, dev=self._split.dev) == self._name for key in keys)
+        own = (bucket_of(key, train=self._split.train, dev=self._split.dev) == self._name for key in keys)
+        return not keys & self._before and all(own)
 
     def learnt(self, prompt: Prompt) -> bool:
         """Whether a row with the same text was learnt from."""

@@ -18,7 +18,7 @@ import httpx
 
 from core.basemodel import PACKAGED, locate
 from core.errors import LoraLoopError
-from core.settings import Settings, load
+from core.settings import DEFAULT_GUARDRAILS, ModelSettings, Settings, load
 from eval.documents import passages
 from ops.up import check_ports
 
@@ -62,6 +62,8 @@ def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
     yield _disk(settings)
     yield _memory()
     yield _files_clock(settings, now)
+    for name, model in settings.models.items():
+        yield _guardrails(name, model)
     gateway = f"http://{settings.gateway.listen}"
     running = _answers(f"{settings.control_url}/health")
     yield Finding("control", True, "running" if running else "not running; start with: loraloop up")
@@ -89,6 +91,34 @@ def _packages(settings: Settings) -> Finding:
 def _base(settings: Settings) -> Finding:
     fix = "Run: loraloop prepare" if settings.base_model in PACKAGED else "Set base_model to a model folder."
     return _attempt("base model", lambda: locate(settings.base_model), settings.base_model, fix)
+
+
+def _guardrails(name: str, settings: ModelSettings) -> Finding:
+    """Which default guardrails no suite of the model measures, and what difference those that it has can resolve."""
+    from eval.evaluation import suites_of
+    from eval.intervals import USUAL_DISCORDANCE, resolvable_difference
+    from eval.suites.shipped import BUILDERS, suite
+
+    check, fix = f"guardrails of {name}", "Name suites under evaluation.suites; see: loraloop suites"
+    try:
+        found = {one.kpi: one for one in suites_of(settings)}
+    except LoraLoopError as error:
+        return Finding(check, False, error.message, error.hint)
+    by_suites = {"golden_accuracy", *(suite(shipped).kpi for shipped in BUILDERS)}
+    named = {one.kpi: one for one in settings.promotion.guardrails}
+    unmeasured = [kpi for kpi, one in named.items() if kpi in by_suites - found.keys() and not one.waived]
+    if unmeasured:
+        return Finding(check, False, f"no suite measures {', '.join(unmeasured)}: no candidate could pass", fix)
+    left = [one.kpi for one in DEFAULT_GUARDRAILS if one.kpi in by_suites - found.keys() - named.keys()]
+    said = [f"not measured, for no suite is named: {', '.join(left)}"] if left else []
+    defaults = {one.kpi: one for one in DEFAULT_GUARDRAILS}
+    for kpi, one in found.items():
+        guard = (defaults | named).get(kpi)
+        if one.measure == "length" or guard is None or guard.margin is None:
+            continue
+        least = resolvable_difference(len(one.units), USUAL_DISCORDANCE)
+        said.append(f"{kpi} resolves {least:.3f} with 80 % power, accepted {guard.margin:.3f}")
+    return Finding(check, True, "; ".join(said) or "none that a suite would measure", fix)
 
 
 def _disk(settings: Settings) -> Finding:

@@ -6,20 +6,20 @@ change of who serves is promotion's.
 
 import json
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
-from typing import Any, TypeVar
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from typing import Any
 
-from core.basemodel import BaseModel, weights_sha256
+from core.basemodel import BaseModel
 from core.clock import Clock, new_id
-from core.errors import EngineDown, EngineFailed, LoraLoopError
+from core.errors import LoraLoopError
 from core.records import Verdict, Version
-from core.settings import ModelSettings, Settings, settings_sha256
-from core.store import Store, Transaction
+from core.settings import ModelSettings, Settings
+from core.store import Store
 from eval.evaluation import Result, evaluate
+from eval.holdouts import unaskable
 from eval.judge import Judge
 from eval.judgement import Judgement, Outcome
 from eval.offline import decide, spent_level
@@ -29,37 +29,20 @@ from eval.retrieval import gather
 from eval.steps import Steps
 from feedback.snapshot import SAYS, Snapshot, reopened, take
 from retrain.artifact import Made, of_adapter, of_retrieval, placed
-from retrain.job import Job, Step
+from retrain.holders import MOST_CUTS, Holders
+from retrain.job import Job
+from retrain.lineage import lineage_of, retrieval_told, training_told
 from retrain.objective import Objective, choose, enough_to_show
+from retrain.runs import Run, Runs
 from retrain.trainer import Trainer
 from serve.adapters import preflight
 from serve.reconciler import Reconciler
-from serve.retrieval import Retrieval, read, sha256_of
-from serve.vllm import VllmClient
+from serve.retrieval import read
 
 log = logging.getLogger(__name__)
 
-# An evaluation that ended control's process, or an engine, so often is likely to be what ends it.
-MOST_CUTS = 3
 # States in which a run waits for users or a person, and nothing of it is under way here.
 LIVE = ("canary", "awaiting_approval")
-ENGINE_PAUSE_SECONDS = 1.0
-Found = TypeVar("Found")
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A cycle under way."""
-
-    id: str
-    model: str
-    trigger: str
-    actor: str
-    comment: str = ""
-
-    def why(self, reason: str, **more: Any) -> Why:
-        """What the ledger keeps of a decision on this run: who asked for it, and what they said."""
-        return Why(reason, self.trigger, self.actor, self.comment, self.id, **more)
 
 
 class Cycle:
@@ -72,7 +55,8 @@ class Cycle:
         self.base = base
         self.promotion = promotion
         self.steps = steps
-        self.reconciler = reconciler
+        self.runs = Runs(store, clock)
+        self.holders = Holders(reconciler, promotion.wanted, settings.engine.start_timeout_s)
         self.trainer = trainer
         self.clock = clock
 
@@ -80,18 +64,9 @@ class Cycle:
         """Runs one cycle to its decision and returns the run's id; it never raises for the run's own failure."""
         run = Run(new_id("run"), model, trigger, actor, comment)
         newest = self.store.row("feedback_since", model=model) or {}
-        self.add(run, "snapshot", newest.get("newest") or self.clock())
+        self.runs.add(run, "snapshot", newest.get("newest") or self.clock())
         self._guarded(run, self._steps)
         return run.id
-
-    def add(self, run: Run, state: str, feedback_until: datetime, version: int | None = None) -> None:
-        """Writes a run down, with the version that it is about if there is one already."""
-        with self.store.transaction() as transaction:
-            transaction.run("run_add", id=run.id, model=run.model, trigger=run.trigger, state=state,
-                            started=self.clock(), feedback_until=feedback_until)  # fmt: skip
-            transaction.run("run_asked", id=run.id, actor=run.actor, comment=run.comment)
-            if version is not None:
-                transaction.run("run_measures", id=run.id, candidate=version)
 
     def recover(self) -> list[Run]:
         """Runs whose evaluation a stopped control cut short, for `go_on`; fails others that it left half-way.
@@ -99,13 +74,12 @@ class Cycle:
         Canaries go on by themselves.
         """
         left = []
-        for row in self.store.rows("runs_open"):
+        for run, row in self.runs.open():
             if row["state"] in LIVE:
                 continue
-            run = Run(row["id"], row["model"], row["trigger"], row["actor"], row["comment"])
             cuts = json.loads(row["detail"]).get("cuts", 0) + 1
-            if row["state"] == "evaluating" and row["model"] in self.settings.models and cuts <= MOST_CUTS:
-                self.store.run("run_detail", id=row["id"], detail=json.dumps({"cuts": cuts}))
+            if row["state"] == "evaluating" and run.model in self.settings.models and cuts <= MOST_CUTS:
+                self.runs.detail(run, cuts=cuts)
                 left.append(run)
                 continue
             reason = f"Control was stopped while this run was in its step {row['state']}."
@@ -114,9 +88,8 @@ class Cycle:
 
     def give_up(self, model: str, error: Exception) -> None:
         """Fails what work that broke off left open of a model, or its next run would wait for a restart."""
-        for row in self.store.rows("runs_open"):
-            if row["model"] == model and row["state"] not in LIVE:
-                run = Run(row["id"], model, row["trigger"], row["actor"], row["comment"])
+        for run, row in self.runs.open():
+            if run.model == model and row["state"] not in LIVE:
                 self._end(run, "failed", Verdict.FAILED, run.why(f"An unexpected error: {error}"))
 
     def go_on(self, run: Run) -> None:
@@ -137,9 +110,9 @@ class Cycle:
         snapshot = reopened(self.store, row["snapshot"])
         candidate = self.promotion.version(run.model, row["candidate"])
         if candidate.kind == "retrieval":
-            made = {"retrieval": _shows(read(candidate))}
+            made = {"retrieval": retrieval_told(read(candidate))}
         else:
-            made = {"training": _told(self._job(run, snapshot, self.settings.models[run.model]))}
+            made = {"training": training_told(self._job(run, snapshot, self.settings.models[run.model]))}
         self._judged(run, snapshot, candidate, made, None)
 
     def _steps(self, run: Run) -> None:
@@ -150,18 +123,24 @@ class Cycle:
         says = SAYS[settings.task]
         labelled = Counter(row.label for row in snapshot.of("train") if row.signal == says)
         objective = choose(labelled, settings.retrain, says)
+        unjudged = unaskable(self.store, run.model, snapshot, settings)
         if objective.name == "rag":
-            self._retrieve(run, snapshot, objective)
+            self._retrieve(run, snapshot, objective, unjudged)
         elif objective.name is None:
             self._skip(run, objective.reason)
+        elif unjudged:
+            self._skip(run, unjudged)
         else:
             self._train(run, snapshot, settings)
 
     def _skip(self, run: Run, reason: str) -> None:
         self._end(run, "skipped", Verdict.SKIPPED, run.why(reason))
 
-    def _retrieve(self, run: Run, snapshot: Snapshot, objective: Objective) -> None:
-        """Makes a retrieval the candidate, unless there is too little to show or it serves already."""
+    def _retrieve(self, run: Run, snapshot: Snapshot, objective: Objective, unjudged: str | None) -> None:
+        """Makes a retrieval the candidate, unless there is too little to show or it serves already.
+
+        It costs nothing to make, so it is made where nothing could judge it yet, too: a person may put it in service.
+        """
         settings = self.settings.models[run.model]
         found = gather(snapshot, settings, self.base.path, self.settings.engine.max_model_len)
         count = len(found.retrieval.entries)
@@ -170,22 +149,31 @@ class Cycle:
         champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
         if objective.name is None:
             self._skip(run, objective.reason)
-        elif champion.sha256 == sha256_of(found.retrieval.to_bytes()):
-            self._skip(run, f"{champion.public_name} serves and shows the same {count} texts already.")
+            return
+        made, versions = of_retrieval(found.retrieval), self.store.rows("versions_of", model=run.model)
+        same = next((row["version"] for row in versions if row["sha256"] == made.sha256), None)
+        if same is not None and (unjudged or same == champion.version):
+            self._skip(run, f"{run.model}@{same} shows the same {count} texts already. {unjudged or ''}".rstrip())
+            return
+        candidate = self._register(run, made)
+        told = retrieval_told(found.retrieval) | {"left_out": found.left_out, "because": objective.reason}
+        about = {"retrieval": told}
+        if unjudged:
+            reason = f"{candidate.public_name} waits for a person to promote it: {unjudged}"
+            why = run.why(reason, lineage=lineage_of(self.base, settings, snapshot, candidate) | about)
+            self._end(run, "finished", Verdict.INCONCLUSIVE, why, candidate.version)
         else:
-            candidate = self._register(run, of_retrieval(found.retrieval))
-            made = _shows(found.retrieval) | {"left_out": found.left_out, "because": objective.reason}
-            self._judged(run, snapshot, candidate, {"retrieval": made}, None)
+            self._judged(run, snapshot, candidate, about, None)
 
     def _train(self, run: Run, snapshot: Snapshot, settings: ModelSettings) -> None:
-        self._state(run, "training")
+        self.runs.state(run, "training")
         job = self._job(run, snapshot, settings)
         began = self.clock()
-        trained = self.trainer.run(job, self._progress(run, "training"))
+        trained = self.trainer.run(job, self.runs.steps(run, "training"))
         took = (self.clock() - began).total_seconds()
         checked = preflight(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
         candidate = self._register(run, of_adapter(checked))
-        self._judged(run, snapshot, candidate, {"training": _told(job)}, took)
+        self._judged(run, snapshot, candidate, {"training": training_told(job)}, took)
 
     def _judged(self, run: Run, snapshot: Snapshot, candidate: Version, made: dict[str, Any],
                 training_s: float | None) -> None:  # fmt: skip
@@ -194,7 +182,7 @@ class Cycle:
         result = self._evaluate(run, settings, snapshot, champion, candidate)
         evaluation_s = (self.clock() - began).total_seconds()
         cost = {"training_s": training_s, "trials": 1, "evaluation_s": evaluation_s}
-        lineage = self._lineage(snapshot, candidate) | made | {"cost": cost}
+        lineage = lineage_of(self.base, settings, snapshot, candidate) | made | {"cost": cost}
         judgement = decide(result.evidence, settings.promotion)
         self._decide(run, settings, (candidate, champion), judgement, result, lineage)
 
@@ -219,13 +207,15 @@ class Cycle:
 
     def _evaluate(self, run: Run, settings: ModelSettings, snapshot: Snapshot, champion: Version,
                   candidate: Version) -> Result:  # fmt: skip
-        tell = self.progress(run, "evaluating")
-        result = self.with_engine((candidate, champion), lambda client: evaluate(
-            self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
-            champion=champion, candidate=candidate, run_id=run.id, judge=self._judge(settings), progress=tell,
-            context_tokens=self.settings.engine.max_model_len,
-        ))  # fmt: skip
-        self.store.run("run_detail", id=run.id, detail=json.dumps({"base_prompt": result.base_prompt}))
+        tell = self.runs.progress(run, "evaluating")
+        judge = self._judge(settings)
+        with closing(judge) if judge else nullcontext():
+            result = self.holders.lend((candidate, champion), lambda client: evaluate(
+                self.store, client, base=self.base, model=run.model, settings=settings, snapshot=snapshot,
+                champion=champion, candidate=candidate, run_id=run.id, judge=judge, engine=self.settings.engine,
+                progress=tell,
+            ))  # fmt: skip
+        self.runs.detail(run, base_prompt=result.base_prompt)
         return result
 
     def _judge(self, settings: ModelSettings) -> Judge | None:
@@ -234,44 +224,6 @@ class Cycle:
         if asked is None:
             return None
         return Judge(asked, key.get_secret_value() if key else None, store=self.store, clock=self.clock)
-
-    def with_engine(self, versions: Sequence[Version], work: Callable[[VllmClient], Found]) -> Found:
-        """Work that keeps what it has when an engine goes away, and goes on once that is back."""
-        for _ in range(MOST_CUTS):
-            client = self._awaited(versions)
-            try:
-                return work(client)
-            except EngineDown as error:
-                log.warning("an evaluation was cut short: %s", error)
-        return work(self._awaited(versions))
-
-    def _awaited(self, versions: Sequence[Version]) -> VllmClient:
-        """An engine that holds the versions, once one does. Raises EngineDown when that takes too long."""
-        deadline = time.monotonic() + self.settings.engine.start_timeout_s
-        while True:
-            try:
-                return self._engine_with(versions)
-            except EngineDown:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(ENGINE_PAUSE_SECONDS)
-
-    def _engine_with(self, versions: Sequence[Version]) -> VllmClient:
-        """An engine that holds the versions: one suffices here, for a promotion asks every engine by itself.
-
-        Raises EngineDown while one that may come to hold them does not answer, and EngineFailed where none can.
-        """
-        names = {version.engine_name for version in versions}
-        states = self.reconciler.reconcile(self.promotion.wanted, may_unload=lambda _: False)
-        found = list(zip(self.reconciler.clients, states, strict=True))
-        able = [(state.error, client) for client, state in found if state.healthy and names.isdisjoint(state.missing)]
-        if able:
-            return min(able, key=lambda one: bool(one[0]))[1]  # one without a fault, if there is
-        faults = " ".join(f"{client.url}: {state.error}" for client, state in found)
-        wanted = " and ".join(version.public_name for version in versions)
-        if all(state.healthy for state in states):
-            raise EngineFailed(f"No engine could take {wanted}: {faults}")
-        raise EngineDown(f"No engine that answers holds {wanted}: {faults}", hint="See the engines' logs.")
 
     def _decide(self, run: Run, settings: ModelSettings, versions: tuple[Version, Version], judgement: Judgement,
                 result: Result, lineage: dict[str, Any]) -> None:  # fmt: skip
@@ -290,58 +242,5 @@ class Cycle:
         else:
             self.steps.passed_offline(run.model, candidate.version, champion.version, why)
 
-    def _lineage(self, snapshot: Snapshot, candidate: Version) -> dict[str, Any]:
-        return {
-            "base_model": self.base.name,
-            "base_sha256": weights_sha256(self.base.path),
-            f"{candidate.kind}_sha256": candidate.sha256,
-            # Every candidate is made anew from the base model and the whole snapshot.
-            "parent": f"{candidate.model}@0",
-            "config_sha256": settings_sha256(self.settings.models[candidate.model]),
-            "snapshot": snapshot.hash,
-            "rows": snapshot.report.rows,
-            "users": snapshot.report.users,
-            "signals": snapshot.report.signals,
-            "by_signal": snapshot.report.by_signal,
-            "left_out": snapshot.report.left_out,
-        }
-
-    def progress(self, run: Run, phase: str) -> Callable[[int, int], None]:
-        """Writes down how far a phase is, now and then."""
-        keep = self._progress(run, phase)
-
-        def tell(done: int, total: int) -> None:
-            if done == total or done % 50 == 0:
-                keep(Step(done, total, {}))
-
-        return tell
-
-    def _progress(self, run: Run, phase: str) -> Callable[[Step], None]:
-        def keep(step: Step) -> None:
-            self.store.run("run_metric_add", run_id=run.id, time=self.clock(), phase=phase, done=step.done,
-                           total=step.total, metrics=json.dumps(step.metrics))  # fmt: skip
-
-        return keep
-
-    def _state(self, run: Run, state: str) -> None:
-        self.store.run("run_state", id=run.id, state=state, time=self.clock(), reason=None)
-
-    def _closing(self, run: Run, state: str, reason: str | None) -> Callable[[Transaction], None]:
-        return lambda transaction: transaction.run(
-            "run_state", id=run.id, state=state, time=self.clock(), reason=reason
-        )
-
     def _end(self, run: Run, state: str, verdict: Verdict, why: Why, candidate: int | None = None) -> None:
-        self.promotion.note(run.model, candidate, verdict, why, self._closing(run, state, why.reason))
-
-
-def _told(job: Job) -> dict[str, Any]:
-    """What of a training the ledger keeps."""
-    return {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
-
-
-def _shows(retrieval: Retrieval) -> dict[str, Any]:
-    """What of a retrieval the ledger keeps: how much it shows, and none of the texts."""
-    kinds = Counter(entry.shape for entry in retrieval.entries)
-    return {"k": retrieval.k, "budget_tokens": retrieval.budget_tokens, "context_tokens": retrieval.context_tokens,
-            "entries": dict(kinds)}  # fmt: skip
+        self.promotion.note(run.model, candidate, verdict, why, self.runs.closing(run, state, why.reason))

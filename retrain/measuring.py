@@ -4,7 +4,6 @@ It owns such a run from its first row to its last; nothing is decided by it and 
 holdout is not asked: each look at one is counted, and only a candidate is worth one.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from eval.probing import probe
 from eval.suites.files import named
 from eval.suites.shipped import BUILDERS
 from eval.suites.suite import Suite
-from retrain.cycle import Cycle, Run
+from retrain.cycle import Cycle
+from retrain.runs import Run
 from serve.vllm import VllmClient
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def prepare(cycle: Cycle, model: str, version: int | None, names: Sequence[str] 
     suites = chosen(cycle.settings.models[model], names)
     asked = cycle.promotion.version(model, champion if version is None else version)
     run = Run(new_id("run"), model, "asked to measure", actor, comment)
-    cycle.add(run, "measuring", NO_FEEDBACK_SEEN, asked.version)
+    cycle.runs.add(run, "measuring", NO_FEEDBACK_SEEN, asked.version)
     return Wanted(run, asked, tuple(suites))
 
 
@@ -67,8 +67,8 @@ def measure(cycle: Cycle, wanted: Wanted) -> None:
     run = wanted.run
     try:
         champion = cycle.promotion.version(run.model, cycle.promotion.route(run.model).champion)
-        found = cycle.with_engine((wanted.version, champion), lambda client: _ask(cycle, wanted, champion, client))
-        cycle.store.run("run_detail", id=run.id, detail=json.dumps({"suites": found}))
+        found = cycle.holders.lend((wanted.version, champion), lambda client: _ask(cycle, wanted, champion, client))
+        cycle.runs.detail(run, suites=found)
         state, reason = "measured", f"{len(found)} suites were asked of {wanted.version.public_name}."
     except LoraLoopError as error:
         state, reason = "failed", str(error)
@@ -86,9 +86,9 @@ def _ask(cycle: Cycle, wanted: Wanted, champion: Version, client: VllmClient) ->
         for name, version in (("champion", champion), ("candidate", wanted.version))
     }
     versions = {"base": 0, "champion": champion.version, "candidate": wanted.version.version}
-    asked, found = asker(client, cycle.store, cycle.base, settings), {}
+    asked, found = asker(client, cycle.store, cycle.base, settings, cycle.settings.engine), {}
     for suite in wanted.suites:
-        tell = cycle.progress(wanted.run, f"suite {suite.name}")
+        tell = cycle.runs.progress(wanted.run, f"suite {suite.name}")
         evidence = suite_evidence(probe(asked, cycle.base.name, arms, suite, tell, rewrites), settings)
         keep_suite(cycle.store, wanted.run.id, model, suite.name, evidence, versions)
         found[suite.name] = {"kpi": suite.kpi, "versions": versions} | plain_suite(evidence)

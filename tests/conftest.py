@@ -9,6 +9,7 @@ from tests.running import Running
 from tests.tiny import LABELS, make_base
 
 WAVE = 500
+NOISE = 300
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +38,8 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                     "promotion": gate | {"canary": canary, "holdback": holdback},
                 },
                 "noise": common
-                | {"retrain": retrain | {"min_new_feedback": 300}, "promotion": gate | {"canary": None}},
+                | {"split": {"train": 0.4, "dev": 0.1}, "retrain": retrain | {"min_new_feedback": 2 * NOISE},
+                   "promotion": gate | {"canary": None}},
                 "helped": common
                 | {
                     "retrain": retrain | {"min_new_feedback": 1_000_000, "min_labels": 100_000, "fallback": "rag"},

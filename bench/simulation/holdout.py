@@ -6,6 +6,7 @@ triple is judged once, by `eval.offline.decide`, however many runs meet it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,55 @@ class Items:
         return won, lost
 
 
+@dataclass(frozen=True, slots=True)
+class Crowded:
+    """A holdout of few users with several items each, on which a candidate differs by user, and is no better."""
+
+    users: int
+    items_each: float = 5.0
+    approval: float = 0.7
+    # How far users are alike in themselves: their shares of right answers are beta, with this intraclass correlation.
+    icc: float = 0.33
+    # The share of items on which a candidate answers for itself; on the others as the champion does.
+    own: float = 0.5
+
+    def ask(self, candidates: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Items by user (users,), and how many more of them each candidate has right (candidates, users)."""
+        items = rng.geometric(1 / self.items_each, self.users)
+        shape = (candidates, self.users)
+        right = rng.binomial(items, self._shares(rng, self.users))
+        differing = rng.binomial(items, self.own, shape)
+        ours = rng.binomial(differing, self._shares(rng, shape))
+        theirs = rng.hypergeometric(right, items - right, differing)
+        return items, ours - theirs
+
+    def _shares(self, rng: np.random.Generator, shape: Any) -> npt.NDArray[np.float64]:
+        weight = 1 / self.icc - 1
+        return rng.beta(self.approval * weight, (1 - self.approval) * weight, shape)
+
+
+class CrowdedGate:
+    """`decide` on the user bootstrap of `kpis`, a candidate at a time; beside it the bootstrap's plain percentiles."""
+
+    def __init__(self, users: int, seed: int = 0) -> None:
+        self.users = users
+        self._weights = kpis.user_weights(np.arange(users), RESAMPLES, seed)
+
+    def outcomes(self, items: Ints, gained: Ints, use: int) -> tuple[bool, bool]:
+        """Whether the gate passes a candidate, and whether plain percentiles would."""
+        level, n = spent_level(SETTINGS.alpha, use), int(items.sum())
+        samples = self._weights @ gained / (self._weights @ items)
+        gain = Difference(float(gained.sum() / n), *kpis.bounds(samples, self.users, level), level)
+        judged = decide(_evidence(n, self.users, use, gain), SETTINGS)
+        return judged.outcome is Outcome.PASS, float(np.quantile(samples, level)) > 0
+
+
+def _evidence(n: int, users: int, use: int, gain: Difference) -> Evidence:
+    arm = {"accuracy": Measure(0.7, 0.66, 0.74)}
+    differences = {"accuracy": {"champion": gain}}
+    return Evidence(n, users, {"candidate": arm, "champion": arm}, differences, {}, "h1", use)
+
+
 class OfflineGate:
     """`decide`, with the user bootstrap of `kpis` beneath it, once for each triple."""
 
@@ -67,7 +117,5 @@ class OfflineGate:
         """What `eval.evidence.measure` would find of the same answers."""
         level = spent_level(SETTINGS.alpha, use)
         samples = (2 * self._first[:, won] - self._first[:, won + lost]) / self.items.n
-        gain = Difference((won - lost) / self.items.n, *kpis.bounds(samples, level), level)
-        arm = {"accuracy": Measure(0.7, 0.66, 0.74)}
-        return Evidence(self.items.n, self.items.n, {"candidate": arm, "champion": arm},
-                        {"accuracy": {"champion": gain}}, {}, "h1", use)  # fmt: skip
+        gain = Difference((won - lost) / self.items.n, *kpis.bounds(samples, self.items.n, level), level)
+        return _evidence(self.items.n, self.items.n, use, gain)

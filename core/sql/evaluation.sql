@@ -7,6 +7,12 @@ INSERT INTO holdout_uses VALUES ($model, $bucket, $run_id, $use)
 -- name: holdout_use_of
 SELECT bucket, use FROM holdout_uses WHERE run_id = $run_id
 
+-- name: holdout_users_of
+SELECT holdout, "user" FROM holdout_users WHERE model = $model
+
+-- name: holdout_users_add
+INSERT INTO holdout_users SELECT $model, $holdout, unnest($users::VARCHAR[]) ON CONFLICT DO NOTHING
+
 -- name: evaluation_add
 INSERT INTO evaluations SELECT * FROM (SELECT
     unnest($run_id::VARCHAR[]), unnest($model::VARCHAR[]), unnest($suite::VARCHAR[]), unnest($arm::VARCHAR[]),

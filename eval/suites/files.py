@@ -14,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from core.errors import InputError
 from core.prompts import Chat, Prompt
+from eval.kpis import Better, better
 from eval.suites.shipped import BUILDERS, suite
-from eval.suites.suite import Better, Choice, Item, Measure, Suite, Writing
+from eval.suites.suite import Choice, Item, Measure, Suite, Writing
 
 HEADER = "suite.json"
+WORDS: dict[Better, str] = {"higher": "better when higher", "lower": "better when lower", "same": "best when the same"}
 ELSEWHERE = re.compile(r'"\$(dynamicRef|ref)": "[^#]')
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -102,6 +104,10 @@ def named(names: Sequence[str]) -> list[Suite]:
 def read(folder: Path) -> Suite:
     """A user's suite. Raises InputError with the file, the line and what is wrong there."""
     header = _checked(Header, _text(folder / HEADER), str(folder / HEADER))
+    known = better(header.kpi)
+    if known not in (None, header.better):
+        raise InputError(f"{folder / HEADER}: better: {header.kpi} is {WORDS[known]}, not {WORDS[header.better]}.",
+                         hint="Mend it, or give what you measure a kpi of its own.")  # fmt: skip
     files = sorted(folder.glob("*.jsonl"))
     items = [_item(line, header, where) for file in files for where, line in _lines(file, Line)]
     if not items:

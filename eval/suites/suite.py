@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jsonschema
 
 from core.prompts import Chat, Prompt
+from eval.kpis import Better
 from eval.texts import exact_match
 
 Measure = Literal["share", "every", "agreement", "length"]
@@ -19,7 +20,6 @@ Measure = Literal["share", "every", "agreement", "length"]
 share: 1 for an item whose answer counts. every: 1 for a group all of whose answers count. agreement: the share
 of a group's pairs that have the same answer. length: an answer's length in tokens.
 """
-Better = Literal["higher", "lower", "same"]
 WRITTEN = "written for LoraLoop"
 LICENCE = "Apache-2.0"
 

@@ -28,8 +28,6 @@ from ops.cli.output import (
 if TYPE_CHECKING:
     from eval.suites.suite import Suite
 
-# How often two versions of a model differ on an item, where nothing is known of them.
-DISCORDANCE = 0.15
 POLL_SECONDS = 0.5
 ARMS = ("base", "champion", "candidate")
 
@@ -47,6 +45,7 @@ def suites(
 ) -> None:
     """List suites: what each measures, its size, source and licence, and the difference that it can resolve."""
     from eval.evaluation import suites_of
+    from eval.intervals import USUAL_DISCORDANCE
     from eval.suites.files import named
     from eval.suites.shipped import BUILDERS
 
@@ -65,11 +64,11 @@ def suites(
     show(rows, json, columns, "No suites.")
     if not json:
         tell(f"resolves: the difference that its units show with 80 % power where versions differ on "
-             f"{DISCORDANCE:.0%} of them.")  # fmt: skip
+             f"{USUAL_DISCORDANCE:.0%} of them.")  # fmt: skip
 
 
 def _row(suite: "Suite", settings: ModelSettings | None) -> dict[str, Any]:
-    from eval.intervals import resolvable_difference
+    from eval.intervals import USUAL_DISCORDANCE, resolvable_difference
 
     guardrails = {guardrail.kpi: guardrail for guardrail in DEFAULT_GUARDRAILS}
     guardrails |= {guardrail.kpi: guardrail for guardrail in settings.promotion.guardrails} if settings else {}
@@ -78,7 +77,7 @@ def _row(suite: "Suite", settings: ModelSettings | None) -> dict[str, Any]:
     return {
         "suite": suite.name, "kpi": suite.kpi, "better": suite.better, "items": len(suite.items), "units": units,
         "accepted": guardrail.margin if guardrail else None,
-        "resolves": None if suite.measure == "length" else round(resolvable_difference(units, DISCORDANCE), 4),
+        "resolves": None if suite.measure == "length" else round(resolvable_difference(units, USUAL_DISCORDANCE), 4),
         "source": suite.source, "licence": suite.licence, "about": suite.about,
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.conftest import WAVE
+from tests.conftest import NOISE, WAVE
 from tests.running import Running, texts
 from tests.tiny import LABELS
 
@@ -19,7 +19,7 @@ RUN_SECONDS = 400
 
 
 def test_feedback_alone_brings_a_better_adapter_into_service(running: Running):
-    before = running.crowd("notes", texts(WAVE, 1), labels=True)
+    before = running.crowd("notes", texts(WAVE, 1, users=400), labels=True)
     assert {answer.version for answer in before} == {0}
 
     def begun() -> bool:
@@ -86,7 +86,7 @@ def test_control_counts_it_for_prometheus(running: Running):
 
 def test_feedback_that_teaches_nothing_promotes_nothing(running: Running):
     rng = random.Random(5)
-    shuffled = [(user, text, rng.choice(LABELS)) for user, text, _ in texts(160, 50)]
+    shuffled = [(user, text, rng.choice(LABELS)) for user, text, _ in texts(NOISE, 50, users=NOISE)]
     running.crowd("noise", shuffled, labels=True)
 
     def judged() -> list:

@@ -62,7 +62,7 @@ def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathF
         stack = Running(tmp_path_factory.mktemp("browser"), content, engines=[url])
         try:
             stack.await_ready()
-            stack.crowd("notes", texts(WAVE, 1), labels=True)
+            stack.crowd("notes", texts(WAVE, 1, users=300), labels=True)
             stack.wait(lambda: awaiting(stack), DECISION_SECONDS, "a candidate that waits for approval")
             yield stack
         finally:

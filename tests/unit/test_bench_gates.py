@@ -8,7 +8,7 @@ import pytest
 
 from bench import gates
 from bench.simulation import picture
-from bench.simulation.holdout import SETTINGS, Items, OfflineGate
+from bench.simulation.holdout import SETTINGS, Crowded, Items, OfflineGate
 from bench.simulation.live import FIRST, Crowd, HoldbackGate, proved
 from bench.simulation.people import People, brigaded, harmed, once, several
 from eval import kpis
@@ -74,7 +74,7 @@ def test_the_offline_short_cut_is_what_measure_and_decide_say():
     found = whole.differences["accuracy"]["champion"]
     assert (short.value, short.lower, short.upper) == pytest.approx((found.value, found.lower, found.upper))
     assert gate.outcome(won, lost, use) is decide(whole, SETTINGS).outcome
-    assert kpis.bounds(np.full(10, np.nan), 0.05) == pytest.approx((math.nan, math.nan), nan_ok=True)
+    assert kpis.bounds(np.full(10, np.nan), 50, 0.05) == pytest.approx((math.nan, math.nan), nan_ok=True)
 
 
 def test_ours_holds_where_peeking_does_not():
@@ -96,6 +96,23 @@ def test_twenty_candidates_and_cycles_are_judged():
     assert twenty["ours"] < 0.2 < twenty["McNemar .05 each"] < twenty["point estimate"]
     ours, *_ = gates.scenario(gates.CYCLES, 10, 35)
     assert ours["share_wrong"] < 0.5
+
+
+def test_a_crowded_holdout_is_of_whole_items_and_its_candidates_are_no_better():
+    rng = np.random.default_rng(1)
+    asked = [Crowded(20).ask(1, rng) for _ in range(4000)]
+    items, gained = np.stack([items for items, _ in asked]), np.concatenate([gained for _, gained in asked])
+    assert items.min() >= 1 and (np.abs(gained) <= items).all()
+    means = gained.sum(1) / items.sum(1)
+    assert abs(means.mean()) < 4 * means.std() / math.sqrt(len(means))
+    # Users differ from each other by more than the luck of single items would have them.
+    assert gained.var() > 1.5 * (2 * 0.5 * 0.7 * 0.3 * items.mean())
+
+
+def test_the_least_holdout_holds_its_level():
+    ours, plain = gates.scenario(gates.LEAST, 10, 1200)
+    assert ours["promote"] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
+    assert ours["runs"] == 300 and ours["promote"] <= plain["promote"]
 
 
 def test_the_picture_is_whole():

@@ -131,6 +131,14 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "unknown key under null": (model(promotion={"canary": {"shaer": 1}}), ["canary.shaer", "Did you mean share?"]),
     "unknown and unlike any": ({"zzzzzz": 1}, ["zzzzzz is not a setting"]),
+    "a guardrail of no KPI": (
+        model(promotion={"guardrails": [{"kpi": "halucination", "margin": 0.1}]}),
+        ["halucination is no KPI", "did you mean hallucination."],
+    ),
+    "a guardrail of no KPI beside shipped suites": (
+        model(promotion={"guardrails": [{"kpi": "invoices", "max": 0.1}]}, evaluation={"suites": ["format"]}),
+        ["promotion.guardrails: invoices is no KPI"],
+    ),
     "a key that is no text": ({1: 2}, ["1 is not a setting", "names"]),
     "wrong kind": ({"engine": {"max_loras": "many"}}, ["engine.max_loras", "integer"]),
     "out of range": ({"engine": {"max_loras": 0}}, ["engine.max_loras", "greater than or equal to 1"]),

@@ -21,6 +21,7 @@ from core.errors import StoreError, StoreNewer
 from core.records import Decision, Verdict
 from core.settings import build
 from core.store import Store
+from feedback.split import split_key
 from ops.control_app import assemble
 
 MIGRATIONS = [int(file.name[:4]) for file in (Path(core.__file__).parent / "migrations").glob("*.sql")]
@@ -99,6 +100,35 @@ def test_what_the_console_counts_is_counted_of_old_rows_too(tmp_path: Path) -> N
         found = connection.execute("SELECT id, model, version FROM feedback ORDER BY id").fetchall()
         assert found == [("f1", "m", 2), ("f2", None, None), ("f3", None, None)]
         assert connection.execute("SELECT * FROM feedback_waiting").fetchall() == [("nowhere", "f2")]
+
+
+def test_whom_earlier_evaluations_asked_is_known_of_old_stores_too(tmp_path: Path) -> None:
+    path, folder = tmp_path / "loraloop.duckdb", Path(core.__file__).parent / "migrations"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+        connection.execute("INSERT INTO schema_version VALUES (9)")
+        for file in sorted(folder.glob("000*.sql")):
+            connection.execute(file.read_text())
+        asked = (("i1", "ann", "c1"), ("i2", "", "c2"), ("i3", None, None), ("i4", "bob", None))
+        for identity, user, conversation in asked:
+            connection.execute(
+                "INSERT INTO interactions (id, time, model, version, arm, share, endpoint, status, latency_ms, "
+                "streamed, user_id, conversation_id) "
+                "VALUES (?, '2026-03-01', 'm', 0, 'champion', 0, 'chat', 200, 1, FALSE, ?, ?)",
+                [identity, user, conversation],
+            )
+            bucket = "h2" if identity == "i4" else "h1"
+            connection.execute("INSERT INTO snapshot_rows VALUES ('s', ?, ?, ?)", [identity, f"f-{identity}", bucket])
+        for run in ("r1", "r2"):
+            connection.execute(
+                "INSERT INTO runs (id, model, trigger, state, started, feedback_until, snapshot, detail) "
+                "VALUES (?, 'm', 't', 'finished', '2026-03-01', '2026-03-01', 's', '{}')", [run],
+            )  # fmt: skip
+            connection.execute("INSERT INTO holdout_uses VALUES ('m', 'h1', ?, ?)", [run, int(run[1])])
+    opened = Store(path)
+    found = {(row["holdout"], row["user"]) for row in opened.rows("holdout_users_of", model="m")}
+    assert found == {("h1", split_key(*key)) for key in (("ann", "c1", "i1"), ("", "c2", "i2"), (None, None, "i3"))}
+    opened.close()
 
 
 def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:

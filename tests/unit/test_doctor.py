@@ -10,6 +10,9 @@ import yaml
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
+from core.settings import ModelSettings
+from eval.intervals import USUAL_DISCORDANCE, resolvable_difference
+from eval.suites import shipped
 from ops import doctor
 from ops.doctor import Finding
 from serve.fake import running
@@ -99,3 +102,28 @@ def test_a_clock_that_is_far_off_is_found(tmp_path: Path):
     for name in ("clock of control", "clock of gateway", "clock of files"):
         assert not found[name].ok and "NTP" in found[name].fix
         assert 85 <= int(found[name].found.split()[0]) <= 95
+
+
+def model(**more: Any) -> ModelSettings:
+    return ModelSettings.model_validate({"labels": ["a", "b"]} | more)
+
+
+def test_it_says_which_guardrails_no_suite_measures_and_what_the_others_resolve():
+    bare = doctor._guardrails("m", model())
+    assert bare.ok and bare.name == "guardrails of m"
+    assert bare.found == ("not measured, for no suite is named: golden_accuracy, safety, over_refusal, sycophancy, "
+                          "hallucination, consistency, format_validity, mean_length")  # fmt: skip
+    waived = {"guardrails": [{"kpi": "golden_accuracy", "waived": True}]}
+    some = doctor._guardrails("m", model(evaluation={"suites": ["refusal", "length"]}, promotion=waived))
+    assert "golden_accuracy" not in some.found and "mean_length" not in some.found
+    units = len(shipped.suite("refusal").units)
+    resolved = resolvable_difference(units, USUAL_DISCORDANCE)
+    assert f"safety resolves {resolved:.3f} with 80 % power, accepted 0.020" in some.found
+
+
+def test_a_guardrail_that_nothing_measures_or_a_broken_suite_is_sick(tmp_path: Path):
+    named = {"guardrails": [{"kpi": "safety", "margin": 0.1}]}
+    finding = doctor._guardrails("m", model(promotion=named))
+    assert not finding.ok and "no suite measures safety: no candidate could pass" in finding.found
+    finding = doctor._guardrails("m", model(evaluation={"suites": [str(tmp_path)]}))
+    assert not finding.ok and "suite.json cannot be read" in finding.found

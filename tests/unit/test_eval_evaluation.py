@@ -13,9 +13,9 @@ from core.basemodel import BaseModel, fingerprint
 from core.errors import EngineDown, InputError
 from core.prompts import Chat
 from core.records import Version
-from core.settings import JudgeSettings, ModelSettings
+from core.settings import EngineSettings, JudgeSettings, ModelSettings
 from core.store import Store
-from eval.evaluation import Result, choose_holdout, evaluate
+from eval.evaluation import Result, evaluate
 from eval.judge import Judge
 from eval.offline import decide
 from feedback.snapshot import Report, Row, Snapshot
@@ -112,6 +112,38 @@ def test_other_weights_under_the_same_name_are_asked_anew(store: Store, base: Ba
     assert asked(fake) == 2 * 60 * 4
 
 
+@pytest.mark.parametrize("changed", [{"dtype": "float32"}, {"extra_args": ["--quantization", "fp8"]}])
+def test_an_engine_that_counts_otherwise_is_asked_anew(store: Store, base: BaseModel, changed: dict[str, Any]):
+    fake = engine()
+    for name, started in (("one", EngineSettings()), ("two", EngineSettings()), ("three", EngineSettings(**changed))):
+        client = VllmClient("http://engine", transport=fake.transport())
+        fake.requests.clear()
+        evaluate(store, client, base=base, model="m", settings=settings(latency_items=0), champion=CHAMPION,
+                 candidate=CANDIDATE, snapshot=snapshot(lambda n: TRUTH[n % 2]), run_id=name,
+                 engine=started)  # fmt: skip
+        assert asked(fake) == (0 if name == "two" else 60 * 4)
+
+
+def test_a_guardrail_of_no_suite_is_refused_before_anything_is_asked(store: Store, base: BaseModel, tmp_path: Path):
+    header = {"name": "paper", "kpi": "invoices", "about": "a", "better": "lower", "source": "me", "licence": "mine"}
+    (tmp_path / "suite.json").write_text(json.dumps(header))
+    lines = [json.dumps({"prompt": f"q {n}", "pattern": ".*y.*"}) for n in range(40)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    guarded = {"promotion": {"guardrails": [{"kpi": "invoice", "max": 0.1}]}}
+    how = ModelSettings.model_validate(settings(suites=[str(tmp_path)]).model_dump() | guarded)
+    fake = engine()
+    with pytest.raises(InputError, match=r"no suite gives invoice\. Did you mean invoices\?"):
+        run(store, fake, base, how)
+    assert asked(fake) == 0
+    guarded = {"promotion": {"guardrails": [{"kpi": "invoices", "margin": 0.1}]}}
+    how = ModelSettings.model_validate(settings(suites=[str(tmp_path)]).model_dump() | guarded)
+    found = run(store, fake, base, how).evidence
+    assert found.suites["invoices"].better == "lower"
+    (check,) = [one for one in decide(found, how.promotion).checks if one.name == "guardrail invoices"]
+    # The fake's candidate answers with a y where its champion does not, and here that is worse.
+    assert check.outcome == "fail"
+
+
 def test_a_fingerprint_follows_small_files_and_the_size_of_weights(tmp_path: Path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"12")
@@ -139,12 +171,6 @@ def test_an_evaluation_that_was_cut_short_goes_on_with_its_own_holdout(store: St
     found = run(store, fake, base, settings(latency_items=0))
     assert found.evidence.holdout_use == 1
     assert asked(fake) < 60 * 4 - 130
-
-
-def test_a_holdout_belongs_to_its_run_and_counts_once_for_it(store: Store):
-    assert choose_holdout(store, "m", "one") == ("h1", 1)
-    assert choose_holdout(store, "m", "one") == ("h1", 1)
-    assert choose_holdout(store, "m", "two") == ("h1", 2)
 
 
 def test_suites_and_golden_answers_reach_the_gate_and_the_store(store: Store, base: BaseModel, tmp_path: Path):

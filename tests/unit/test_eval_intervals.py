@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from scipy.stats import norm
+from scipy.stats import binom, norm, t
+from statsmodels.stats.power import NormalIndPower, normal_power_het
 from statsmodels.stats.proportion import proportion_confint
 
-from eval.intervals import paired_items, resolvable_difference, resolvable_mean, tango, wilson
+from eval.intervals import expanded_tail, paired_items, quantile, resolvable_difference, resolvable_mean, tango, wilson
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (8, 10), (10, 10), (350, 500)])
@@ -86,6 +87,24 @@ def test_the_power_is_as_said():
     assert d == 0.05
 
 
+@pytest.mark.parametrize("n", [40, 500])
+def test_what_a_mean_resolves_is_what_statsmodels_has(n: int):
+    found = resolvable_mean(0.4, n, 0.05, 0.8)
+    power = NormalIndPower().power(found / 0.4, n, 0.05, ratio=0, alternative="larger")
+    assert power == pytest.approx(0.8, abs=1e-9)
+
+
+@pytest.mark.parametrize(("difference", "discordance"), [(0.02, 0.15), (0.05, 0.25), (0.10, 0.15)])
+def test_paired_items_have_the_power_that_statsmodels_gives_the_two_variances(difference: float, discordance: float):
+    """Connor's n: the variance is the discordance without a difference, and less the difference's square with it."""
+    n = paired_items(difference, discordance)
+    power = normal_power_het(
+        difference, n, 0.05, std_null=math.sqrt(discordance), std_alternative=math.sqrt(discordance - difference**2),
+        alternative="larger",
+    )  # fmt: skip
+    assert 0.8 <= power < 0.8 + 1 / n
+
+
 def test_no_items_resolve_nothing():
     assert resolvable_difference(0, 0.15) == math.inf
     assert resolvable_mean(1.0, 0) == math.inf
@@ -96,3 +115,27 @@ def test_no_items_resolve_nothing():
 def test_impossible_differences_are_refused(difference: float, discordance: float):
     with pytest.raises(ValueError, match="paired difference"):
         paired_items(difference, discordance)
+
+
+def test_expanded_tails_are_those_of_hesterberg():
+    """α′ for one-sided 2.5 %, from the t distribution of scipy, and back to α where there are many."""
+    for n in (5, 10, 20, 40):
+        expected = norm.cdf(-math.sqrt(n / (n - 1)) * t.isf(0.025, n - 1))
+        assert expanded_tail(0.025, n) == pytest.approx(expected, rel=1e-9)
+    assert expanded_tail(0.025, 10**6) == pytest.approx(0.025, rel=1e-4)
+    assert math.isnan(expanded_tail(0.025, 1))
+
+
+@pytest.mark.parametrize("n", [16, 71, 72, 200])
+def test_bounds_of_a_quantile_are_order_statistics_that_cover(n: int):
+    low, high = quantile(np.arange(1.0, n + 1)[::-1], 0.95)
+    assert math.isnan(high) is (n < 72)
+    assert binom.cdf(int(low) - 1, n, 0.95) <= 0.025 < binom.cdf(int(low), n, 0.95)
+    if n >= 72:
+        assert binom.sf(int(high) - 1, n, 0.95) <= 0.025 < binom.sf(int(high) - 2, n, 0.95)
+    rng = np.random.default_rng(2)
+    found = [quantile(rng.exponential(size=n), 0.95) for _ in range(1000)]
+    at = -math.log(0.05)
+    error = 3 * math.sqrt(0.025 * 0.975 / 1000)
+    assert np.mean([low > at for low, _ in found]) <= 0.025 + error
+    assert np.mean([high < at for _, high in found]) <= 0.025 + error

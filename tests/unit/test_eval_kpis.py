@@ -1,6 +1,9 @@
 """Facts about KPIs: the resampled forms agree with scikit-learn on the very resample."""
 
+import math
+import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from core.errors import NotReady
 from eval import kpis
 from eval.evidence import ArmScores, measure
+from eval.offline import LAST_USE, LEAST_USERS, spent_level
 
 ITEMS, LABELS = 40, 3
 
@@ -52,6 +56,48 @@ def test_items_of_one_user_are_always_drawn_together():
     for user in range(users.max() + 1):
         own = weights[:, users == user]
         assert (own == own[:, :1]).all()
+
+
+def test_resamples_are_the_same_however_many_are_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    truth, probabilities, users = scores(4)
+    auc = {"roc_auc": partial(kpis.resampled, "roc_auc", truth, probabilities)}
+    whole = kpis.bootstrap(auc, users, 50, 3)["roc_auc"]
+    monkeypatch.setattr(kpis, "CELLS", 7 * ITEMS)
+    assert [len(part) for part in kpis.draws(users, 50, 3)] == [7] * 7 + [1]
+    assert np.array_equal(kpis.bootstrap(auc, users, 50, 3)["roc_auc"], whole)
+
+
+def test_a_large_holdout_does_not_need_memory_for_all_resamples():
+    users = np.arange(10_000)
+    tracemalloc.start()
+    kpis.bootstrap({"mean": kpis.mean_of(np.ones(len(users)))}, users, 1000, 0)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 * 5 * kpis.CELLS
+
+
+def test_bounds_are_those_of_hesterberg_and_cover_where_percentiles_do_not():
+    """Means of ten normal values, as in his table: percentile bounds miss too often, expanded ones as they should."""
+    rng = np.random.default_rng(8)
+    values = rng.normal(size=(2000, 10))
+    weights = kpis.user_weights(np.arange(10), 2000, 0)
+    missed, plain = 0, 0
+    for sample in values:
+        means = kpis.mean_of(sample)(weights)
+        missed += kpis.bounds(means, 10, 0.05)[0] > 0
+        plain += float(np.quantile(means, 0.05)) > 0
+    error = 3 * math.sqrt(0.05 * 0.95 / 2000)
+    assert plain / 2000 > 0.05 + error
+    assert missed / 2000 <= 0.05 + error
+
+
+def test_a_tail_that_no_resample_reaches_has_no_bound():
+    samples = np.random.default_rng(0).normal(size=10_000)
+    last = spent_level(0.05, LAST_USE)
+    assert np.isfinite(kpis.bounds(samples, LEAST_USERS, last)).all()
+    assert np.isnan(kpis.bounds(samples, LEAST_USERS // 2, last)).all()
+    assert np.isnan(kpis.bounds(samples[:2000], LEAST_USERS, last)).all()
+    assert np.isnan(kpis.bounds(samples, 1, 0.05)).all()
 
 
 def test_a_single_class_has_no_roc_auc():

@@ -51,15 +51,15 @@ def test_ties_count_half_and_what_is_no_number_makes_none() -> None:
 
 def test_the_interval_is_over_users_and_not_over_their_votes() -> None:
     rng = np.random.default_rng(0)
-    likes = rng.random(12) < 0.5
+    likes = rng.random(24) < 0.5
     found = [
         Preference(f"user:{user}", Chat((("user", f"text {user} {n}"),)), *(("kind", "dull") if likes[user]
                                                                           else ("dull", "kind")))
-        for user in range(12) for n in range(10)
+        for user in range(24) for n in range(10)
     ]  # fmt: skip
     measure = accuracy(asker({"m@2.y": 1.0}), "base", ARMS, found, {}, HOW).suite.arms["candidate"]
-    # Of 120 independent votes it would be some 0.18 wide.
-    assert measure.value == pytest.approx(likes.mean()) and measure.high - measure.low > 0.4
+    # Of 240 independent votes it would be some 0.13 wide.
+    assert measure.value == pytest.approx(likes.mean()) and measure.high - measure.low > 0.35
 
 
 @pytest.mark.parametrize(("count", "users"), [(0, 1), (LEAST_PAIRS - 1, 20), (60, LEAST_USERS - 1)])
@@ -67,7 +67,7 @@ def test_too_few_pairs_or_users_are_no_measurement_and_nothing_is_asked(count: i
     asked = asker({"m@2.y": 1.0})
     found = accuracy(asked, "base", ARMS, pairs(count, users=users), {"another bucket": 90, "both are odd": 2}, HOW)
     assert not found.suite.arms and not found.differences
-    assert f"{count} preferences of {min(count, users)} users; it wants 30 of 10" in found.suite.missing
+    assert f"{count} preferences of {min(count, users)} users; it wants 30 of 20" in found.suite.missing
     assert "(left out: 2 both are odd)" in found.suite.missing
 
 

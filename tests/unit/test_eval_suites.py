@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from core.errors import InputError
 from core.prompts import Chat, subject
-from core.settings import ModelSettings
+from core.settings import ModelSettings, ShippedSuite
 from eval.asking import Asker
 from eval.evaluation import suite_evidence
+from eval.kpis import better
 from eval.probing import probe
 from eval.suites import files, shipped
 from eval.suites.drawing import spread
@@ -178,6 +179,9 @@ def test_a_users_suite_is_read_as_it_stands(tmp_path: Path):
         ([], {}, "holds no items"),
         ([], {"name": "No Name"}, "suite.json: name"),
         ([], {"measure": "vibes"}, "suite.json: measure"),
+        ([], {"kpi": "safety", "better": "lower"}, "better: safety is better when higher, not better when lower"),
+        ([], {"kpi": "hallucination"}, "better: hallucination is better when lower, not better when higher"),
+        ([], {"kpi": "mean_length"}, "better: mean_length is best when the same"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_users_suite_is_said_with_its_line(
@@ -231,3 +235,8 @@ def test_what_is_wrong_with_a_golden_file_is_said_with_its_line(
     with pytest.raises(InputError) as caught:
         files.golden(file, labels, 9)
     assert words in str(caught.value)
+
+
+def test_the_settings_know_the_shipped_suites_and_none_contradicts_its_kpi():
+    assert get_args(ShippedSuite) == tuple(shipped.BUILDERS)
+    assert all(better(shipped.suite(name).kpi) == shipped.suite(name).better for name in shipped.BUILDERS)

@@ -14,11 +14,13 @@ import pytest
 
 from core.basemodel import BaseModel
 from core.errors import Conflict, EngineDown, EngineFailed, NotReady, SettingsError, TrainingFailed
+from core.prompts import Text
 from core.records import Feedback, Interaction, Version
-from core.settings import RetrainSettings, Settings, build, settings_sha256
+from core.settings import JudgeSettings, RetrainSettings, Settings, build, settings_sha256
 from core.spool import frame
 from core.store import Store, Transaction
 from core.wire import encode
+from eval import holdouts
 from eval import promotion as promotions
 from eval.evaluation import Result
 from eval.evidence import Difference, Evidence, Measure
@@ -27,9 +29,12 @@ from eval.steps import Steps
 from feedback.ingest import ingest
 from ops.actions import Actions, By
 from retrain import cycle as cycles
-from retrain.cycle import Cycle, Run
+from retrain import holders, measuring
+from retrain.cycle import Cycle
+from retrain.holders import Holders
 from retrain.job import Job, Step
 from retrain.objective import choose
+from retrain.runs import Run
 from retrain.scheduler import Scheduler
 from retrain.trainer import Trainer
 from retrain.triggers import due
@@ -139,6 +144,9 @@ def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., C
 
     monkeypatch.setattr(cycles, "preflight", checked)
 
+    # Evaluations are planned here and ask no holdout, so that a few votes are enough.
+    monkeypatch.setattr(cycles, "unaskable", lambda *_: None)
+
     def made(trainer: Any = None, gain: float = 0.1, changed: Settings = settings) -> Cycle:
         monkeypatch.setattr(cycles, "evaluate", lambda *_, **__: result(gain))
         reconciler: Any = StubReconciler()
@@ -241,6 +249,41 @@ def test_too_little_data_ends_the_run_as_skipped(make: Callable[..., Cycle]):
     assert decisions(cycle)[0][0] == "skipped"
 
 
+def test_a_run_that_no_holdout_could_judge_is_skipped_before_it_trains(
+    make: Callable[..., Cycle], monkeypatch: pytest.MonkeyPatch
+):
+    cycle = make(StubTrainer("must not train"))
+    monkeypatch.setattr(cycles, "unaskable", holdouts.unaskable)
+    vote(cycle.store, 60)
+    run = cycle.run("reviews", "test")
+    ((verdict, reason),) = decisions(cycle)
+    assert (state(cycle, run), verdict) == ("skipped", "skipped")
+    assert "new users there, about" in reason
+
+
+def test_a_judge_is_closed_and_the_engines_arguments_are_handed_on(
+    make: Callable[..., Cycle], settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    model = settings.models["reviews"]
+    judge = JudgeSettings(url="http://judge/v1", model="j")
+    model = model.model_copy(update={"evaluation": model.evaluation.model_copy(update={"judge": judge})})
+    engine = settings.engine.model_copy(update={"dtype": "float32"})
+    cycle = make(changed=settings.model_copy(update={"models": {"reviews": model}, "engine": engine}))
+    seen: list[Any] = []
+
+    def evaluate(*_: Any, **given: Any) -> Result:
+        seen.append((given["judge"], given["engine"]))
+        raise EngineFailed("It ends badly.")
+
+    monkeypatch.setattr(cycles, "evaluate", evaluate)
+    vote(cycle.store, 60)
+    cycle.run("reviews", "test")
+    ((asked, started),) = seen
+    assert started is engine
+    with pytest.raises(RuntimeError, match="closed"):
+        asked.prefer(Text("x"), "a", "b")
+
+
 def test_a_training_that_fails_is_in_the_ledger_and_changes_nothing(make: Callable[..., Cycle]):
     cycle = make(StubTrainer("The trainer was killed."))
     vote(cycle.store, 60)
@@ -306,7 +349,7 @@ def test_an_evaluation_that_ends_control_again_and_again_is_given_up(make: Calla
     cycle = make()
     vote(cycle.store, 60)
     run = cut_short(cycle)
-    for _ in range(cycles.MOST_CUTS):
+    for _ in range(holders.MOST_CUTS):
         assert [left.id for left in cycle.recover()] == [run]
     assert cycle.recover() == []
     assert state(cycle, run) == "failed"
@@ -327,7 +370,7 @@ def test_a_run_whose_snapshot_is_gone_fails_with_that_reason(make: Callable[...,
 def test_an_evaluation_waits_for_an_engine_that_restarts(make: Callable[..., Cycle], monkeypatch: pytest.MonkeyPatch):
     cycle, calls = make(), []
     vote(cycle.store, 60)
-    monkeypatch.setattr(cycles, "ENGINE_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(holders, "PAUSE_SECONDS", 0.0)
 
     def evaluate(*_: Any, **__: Any) -> Result:
         calls.append(1)
@@ -397,12 +440,17 @@ def test_people_and_triggers_that_ask_at_once_start_one_run(make: Callable[..., 
         except NotReady as error:
             refused.append(str(error))
 
+    # Nobody's run may end before everybody has asked.
+    asked_all, run, measure = threading.Event(), cycle.run, measuring.measure
+    monkeypatch.setattr(cycle, "run", lambda *about: (asked_all.wait(20), run(*about))[1])
+    monkeypatch.setattr(measuring, "measure", lambda *about: (asked_all.wait(20), measure(*about))[1])
     monkeypatch.setattr(cycle.store, "row", slow)
     asking = [threading.Thread(target=ask, args=(place,)) for place in range(5)]
     for thread in asking:
         thread.start()
     for thread in asking:
         thread.join(20)
+    asked_all.set()
     settled(scheduler)
     scheduler.cycle.trainer.stop()
     assert len(refused) == 4 and all("A run of reviews is under way." in reason for reason in refused)
@@ -453,13 +501,22 @@ def test_who_asked_for_a_run_and_why_stands_in_the_ledger_after_a_restart_too(ma
 
 def test_a_run_that_a_restart_fails_names_who_asked_for_it(make: Callable[..., Cycle]):
     cycle = make()
-    cycle.add(Run("run-a", "reviews", "asked for", "key:ada", "for the demo"), "training", NOW)
+    cycle.runs.add(Run("run-a", "reviews", "asked for", "key:ada", "for the demo"), "training", NOW)
     cycle.recover()
     sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
     assert (sealed["trigger"], sealed["actor"], sealed["comment"]) == ("restart", "key:ada", "for the demo")
 
 
 WELL = EngineState("http://well", True, ("reviews@1.x",), ())
+CANDIDATE = Version("reviews", 1, "reviews@1.x", "/x", "x", 8, None)
+BASE_VERSION = Version("reviews", 0, "base", None, None, 0, None)
+
+
+def holders_of(states: list[EngineState]) -> Holders:
+    reconciler: Any = SimpleNamespace(
+        clients=[SimpleNamespace(url=state.url) for state in states], reconcile=lambda *_, **__: states
+    )
+    return Holders(reconciler, list, timeout_s=1)
 
 
 @pytest.mark.parametrize(
@@ -472,27 +529,18 @@ WELL = EngineState("http://well", True, ("reviews@1.x",), ())
     ],
 )
 def test_one_engine_that_holds_candidate_and_champion_suffices_for_an_evaluation(
-    make: Callable[..., Cycle], others: list[EngineState], chosen: int
+    others: list[EngineState], chosen: int
 ):
-    cycle, asked = make(), []
+    asked: list[str] = []
     states = [*others, WELL]
-    cycle.reconciler = SimpleNamespace(  # type: ignore[assignment]
-        clients=[SimpleNamespace(url=state.url) for state in states], reconcile=lambda *_, **__: states
-    )
-    candidate = Version("reviews", 1, "reviews@1.x", "/x", "x", 8, None)
-    cycle.with_engine((candidate, cycle.promotion.version("reviews", 0)), lambda client: asked.append(client.url))
+    holders_of(states).lend((CANDIDATE, BASE_VERSION), lambda client: asked.append(client.url))
     assert asked == [states[chosen].url] == ["http://well"]
 
 
-def test_an_adapter_that_no_engine_takes_fails_the_run_at_once_with_each_engines_reason(make: Callable[..., Cycle]):
-    cycle = make()
+def test_an_adapter_that_no_engine_takes_fails_the_run_at_once_with_each_engines_reason():
     states = [EngineState(f"http://e{n}", True, (), ("reviews@1.x",), f"fault {n}") for n in range(2)]
-    cycle.reconciler = SimpleNamespace(  # type: ignore[assignment]
-        clients=[SimpleNamespace(url=state.url) for state in states], reconcile=lambda *_, **__: states
-    )
-    candidate = Version("reviews", 1, "reviews@1.x", "/x", "x", 8, None)
     with pytest.raises(EngineFailed, match=r"take reviews@1: http://e0: fault 0 http://e1: fault 1"):
-        cycle.with_engine((candidate,), lambda _: None)
+        holders_of(states).lend((CANDIDATE,), lambda _: None)
 
 
 def test_a_wrong_cron_line_names_its_key(make: Callable[..., Cycle], settings: Settings):

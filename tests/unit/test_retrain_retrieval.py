@@ -15,6 +15,7 @@ from core.settings import RetrainSettings, Settings, build
 from core.spool import frame
 from core.store import Store
 from core.wire import encode
+from eval import holdouts
 from eval import promotion as promotions
 from eval.evaluation import Result
 from eval.evidence import Difference, Evidence, Measure
@@ -61,6 +62,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return result(itself=True)
 
     monkeypatch.setattr(cycles, "evaluate", evaluated)
+    # Evaluations are planned here and ask no holdout, so that a few votes are enough.
+    monkeypatch.setattr(cycles, "unaskable", lambda *_: None)
     store = Store(":memory:")
     engine = FakeEngine()
     clients = [VllmClient("http://engine", transport=engine.transport())]
@@ -148,7 +151,8 @@ def test_engines_are_asked_to_load_nothing_for_it_and_unload_nothing(make: Calla
     cycle = make(fallback="rag")
     vote(cycle.store, 60)
     cycle.run("reviews", "test")
-    look = Engines(cycle.reconciler, cycle.promotion, cycle.promotion.board)
+    reconciler: Any = cycle.promotion.engines
+    look = Engines(reconciler, cycle.promotion, cycle.promotion.board)
     look.look()
     assert [(state.ready, state.adapters) for state in look.states] == [(True, ())]
 
@@ -158,10 +162,28 @@ def test_the_same_examples_are_not_judged_twice_and_new_ones_are(make: Callable[
     vote(cycle.store, 60)
     cycle.run("reviews", "test")
     cycle.run("reviews", "test")
-    assert newest(cycle, "skipped")["reason"].startswith("reviews@1 serves and shows the same ")
+    assert newest(cycle, "skipped")["reason"].startswith("reviews@1 shows the same ")
     vote(cycle.store, 30, "more")
     cycle.run("reviews", "test")
     assert cycle.promotion.route("reviews").champion == 2
+
+
+def test_where_no_holdout_can_judge_it_yet_it_is_made_once_for_a_person_to_promote(
+    make: Callable[..., Cycle], monkeypatch: pytest.MonkeyPatch
+):
+    cycle = make(fallback="rag")
+    monkeypatch.setattr(cycles, "unaskable", holdouts.unaskable)
+    vote(cycle.store, 60)
+    run = cycle.run("reviews", "test")
+    body = newest(cycle, "inconclusive")
+    assert body["reason"].startswith("reviews@1 waits for a person to promote it: No holdout can judge")
+    assert body["lineage"]["retrieval"]["k"] == 4
+    row = cycle.store.row("run_get", id=run)
+    assert row and row["state"] == "finished" and cycle.promotion.route("reviews").champion == 0
+    cycle.run("reviews", "test")
+    assert "shows the same" in newest(cycle, "skipped")["reason"]
+    cycle.steps.promote_by_hand("reviews", 1, "ada", "better than nothing")
+    assert cycle.promotion.route("reviews").champion == 1
 
 
 def test_without_enough_examples_the_run_is_skipped(make: Callable[..., Cycle]):

@@ -1,0 +1,45 @@
+"""Lineage: what the ledger keeps of where a candidate came from.
+
+It owns its fields; none of them holds what a user wrote.
+"""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from core.basemodel import BaseModel, weights_sha256
+from core.records import Version
+from core.settings import ModelSettings, settings_sha256
+from feedback.snapshot import Snapshot
+from retrain.job import Job
+from serve.retrieval import Retrieval
+
+
+def lineage_of(base: BaseModel, settings: ModelSettings, snapshot: Snapshot, candidate: Version) -> dict[str, Any]:
+    """Base model, settings and data of a candidate."""
+    return {
+        "base_model": base.name,
+        "base_sha256": weights_sha256(base.path),
+        f"{candidate.kind}_sha256": candidate.sha256,
+        # Every candidate is made anew from the base model and the whole snapshot.
+        "parent": f"{candidate.model}@0",
+        "config_sha256": settings_sha256(settings),
+        "snapshot": snapshot.hash,
+        "rows": snapshot.report.rows,
+        "users": snapshot.report.users,
+        "signals": snapshot.report.signals,
+        "by_signal": snapshot.report.by_signal,
+        "left_out": snapshot.report.left_out,
+    }
+
+
+def training_told(job: Job) -> dict[str, Any]:
+    """What of a training the ledger keeps."""
+    return {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
+
+
+def retrieval_told(retrieval: Retrieval) -> dict[str, Any]:
+    """What of a retrieval the ledger keeps: how much it shows, and none of the texts."""
+    kinds = Counter(entry.shape for entry in retrieval.entries)
+    return {"k": retrieval.k, "budget_tokens": retrieval.budget_tokens, "context_tokens": retrieval.context_tokens,
+            "entries": dict(kinds)}  # fmt: skip

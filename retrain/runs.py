@@ -1,0 +1,85 @@
+"""Runs: what is written down of a cycle while it is under way.
+
+It owns a run's rows: who asked for it and why, its state, how far each phase is. It must not know what a phase does.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core.clock import Clock
+from core.store import Store, Transaction
+from eval.promotion import Why
+from retrain.job import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A cycle under way."""
+
+    id: str
+    model: str
+    trigger: str
+    actor: str
+    comment: str = ""
+
+    def why(self, reason: str, **more: Any) -> Why:
+        """What the ledger keeps of a decision on this run: who asked for it, and what they said."""
+        return Why(reason, self.trigger, self.actor, self.comment, self.id, **more)
+
+
+class Runs:
+    """The store's rows of runs."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def add(self, run: Run, state: str, feedback_until: datetime, version: int | None = None) -> None:
+        """Writes a run down, with the version that it is about if there is one already."""
+        with self._store.transaction() as transaction:
+            transaction.run("run_add", id=run.id, model=run.model, trigger=run.trigger, state=state,
+                            started=self._clock(), feedback_until=feedback_until)  # fmt: skip
+            transaction.run("run_asked", id=run.id, actor=run.actor, comment=run.comment)
+            if version is not None:
+                transaction.run("run_measures", id=run.id, candidate=version)
+
+    def open(self) -> list[tuple[Run, dict[str, Any]]]:
+        """Each run that has not ended, with its row."""
+        rows = self._store.rows("runs_open")
+        return [(Run(row["id"], row["model"], row["trigger"], row["actor"], row["comment"]), row) for row in rows]
+
+    def detail(self, run: Run, **found: Any) -> None:
+        """Keeps beside a run what was found out in it."""
+        self._store.run("run_detail", id=run.id, detail=json.dumps(found))
+
+    def state(self, run: Run, state: str) -> None:
+        """The step that begins."""
+        self._store.run("run_state", id=run.id, state=state, time=self._clock(), reason=None)
+
+    def closing(self, run: Run, state: str, reason: str | None) -> Callable[[Transaction], None]:
+        """Its end, for the transaction of its decision."""
+        return lambda transaction: transaction.run(
+            "run_state", id=run.id, state=state, time=self._clock(), reason=reason
+        )
+
+    def progress(self, run: Run, phase: str) -> Callable[[int, int], None]:
+        """Writes down how far a phase is, now and then."""
+        keep = self.steps(run, phase)
+
+        def tell(done: int, total: int) -> None:
+            if done == total or done % 50 == 0:
+                keep(Step(done, total, {}))
+
+        return tell
+
+    def steps(self, run: Run, phase: str) -> Callable[[Step], None]:
+        """Writes down each step of a phase with what was measured in it."""
+
+        def keep(step: Step) -> None:
+            self._store.run("run_metric_add", run_id=run.id, time=self._clock(), phase=phase, done=step.done,
+                           total=step.total, metrics=json.dumps(step.metrics))  # fmt: skip
+
+        return keep

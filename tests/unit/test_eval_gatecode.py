@@ -1,0 +1,35 @@
+"""Facts about the gate's code in the ledger: whatever decides is in it."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import eval.evaluation
+import eval.watch  # noqa: F401
+from eval import gatecode
+from eval.gatecode import gate_code, rules
+
+
+def test_every_room_of_eval_that_is_imported_is_in_it():
+    imported = {Path(str(room.__file__)) for name, room in sys.modules.items() if name.partition(".")[0] == "eval"}
+    hashed = {Path(str(file)) for _, file in rules()}
+    assert len(imported) > 20 and imported <= hashed
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["core/settings.py", "core/prompts.py", "core/sql/canary.sql", "core/sql/snapshots.sql", "feedback/snapshot.py",
+     "eval/offline.py", "eval/holdouts.py", "eval/texts.py", "eval/judge.py", "eval/suites/refusal.py"],
+)  # fmt: skip
+def test_a_rule_that_changes_changes_it(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    before, whole = gate_code(), dict(rules())
+    changed: Any = tmp_path / "changed"
+    changed.write_bytes(whole[name].read_bytes() + b"\n")
+    monkeypatch.setattr(gatecode, "rules", (whole | {name: changed}).items)
+    gate_code.cache_clear()
+    assert gate_code() != before
+    monkeypatch.undo()
+    gate_code.cache_clear()
+    assert gate_code() == before
