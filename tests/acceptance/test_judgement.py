@@ -117,7 +117,8 @@ class Town:
         """A whole cycle of the product's own, with an adapter of this skill; returns its run."""
         self.skills[model] = skill
         split = self.control.settings.models[model].split
-        wanted, number = {"h1": 12, "train": 8}, 0
+        wanted, number = {"h1": 24, "train": 8}, 0
+        votes = 4 * sum(wanted.values())
         while any(wanted.values()):
             user, number = f"teacher-{number}", number + 1
             bucket = bucket_of(split_key(user, None, ""), train=split.train, dev=split.dev)
@@ -126,7 +127,7 @@ class Town:
                 for question in range(4):
                     identity, _, _ = self.ask(model, user, question)
                     self.say(identity, "label", truth(str(question)))
-        self.until(lambda: (self.control.store.row("feedback_since", model=model) or {})["n"] == 4 * 20)
+        self.until(lambda: (self.control.store.row("feedback_since", model=model) or {})["n"] == votes)
         return self.control.scheduler.cycle.run(model, "planted")
 
     def plant(self, model: str, skill: str = "") -> None:
