@@ -20,6 +20,7 @@ LoraLoopError
     Conflict               somebody else changed the same thing first
   SpoolFull                the spool's disk takes no more bytes
   EngineError              an engine answered with an error
+    PromptRefused          an engine does not take this one prompt, being too long or the like
     EngineDown             an engine does not answer
     EngineSlow             an engine did not answer in time
     EngineFailed           an engine's process ended or never became ready
@@ -161,6 +162,10 @@ class EngineError(LoraLoopError):
     """An engine answered with an error."""
 
     status = 502
+
+
+class PromptRefused(EngineError):
+    """An engine does not take this one prompt, being too long or the like; it is well and takes others."""
 
 
 class EngineDown(EngineError):

@@ -6,6 +6,8 @@ was cut short finds when it goes on; it must not know arms, labels or why someth
 
 import hashlib
 import json
+import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from core.clock import Clock, utc_now
-from core.errors import EngineError
+from core.errors import EngineError, PromptRefused
 from core.prompts import Prompt, to_json
 from core.store import Store
 from serve.vllm import VllmClient
@@ -25,6 +27,10 @@ Progress = Callable[[int, int], None]
 BATCH = 64
 LOOK_SECONDS = 0.5
 KEEP = timedelta(days=30)
+# Of the questions of one asker. Some prompts are too long for any context; more of them is a fault of the settings.
+MOST_REFUSED = 0.05
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,8 @@ class Question:
 class Answer:
     """What came: scores in the order of the tokens asked for, or a text with its length in tokens.
 
-    `ids` are the tokens of an answer that was drawn.
+    `ids` are the tokens of an answer that was drawn. One that was `refused` is none: its scores are NaN, its text is
+    empty, and what its prompt cost is not known.
     """
 
     prompt_tokens: int
@@ -64,6 +71,7 @@ class Answer:
     text: str = ""
     tokens: int = 0
     ids: tuple[int, ...] = ()
+    refused: bool = False
 
 
 class Answers:
@@ -169,6 +177,9 @@ class Asker:
         self._concurrency = concurrency
         self._answers = answers
         self._tokens: dict[str, tuple[int, ...]] = {}
+        self._asked = 0
+        self._refused = 0
+        self._lock = threading.Lock()
 
     def tokens(self, base_name: str, text: str) -> tuple[int, ...]:
         """A text's tokens; adapters share the base model's."""
@@ -179,9 +190,12 @@ class Asker:
     def ask(self, questions: Sequence[Question], progress: Progress = lambda done, total: None) -> list[Answer]:
         """An answer to each question. What the store knows, and what is asked twice here, is not asked again.
 
-        Raises EngineError; what was answered until then is kept.
+        A prompt that the engine refuses has an answer that is none. Raises EngineError, also where more than
+        `MOST_REFUSED` of all that was asked so far is refused; what was answered until then is kept.
         """
         distinct = list(dict.fromkeys(questions))
+        self._asked += len(distinct)
+        before = self._refused
         found = self._answers.known(distinct) if self._answers else {}
         left = [question for question in distinct if question not in found]
         done = len(distinct) - len(left)
@@ -189,6 +203,9 @@ class Asker:
             found[question] = answer
             done += 1
             progress(done, len(distinct))
+        if self._refused > before:
+            log.warning("the engine refused %d of %d prompts of an evaluation; each counts as no answer",
+                        self._refused - before, len(distinct))  # fmt: skip
         return [found[question] for question in questions]
 
     def _fresh(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Answer]]:
@@ -200,7 +217,10 @@ class Asker:
 
         def one(question: Question) -> Answer:
             with valve.turn():
-                return put(self.client, question)
+                try:
+                    return put(self.client, question)
+                except PromptRefused as error:
+                    return self._none(question, error)
 
         waiting = iter(questions)
         with valve.watching(), ThreadPoolExecutor(self._concurrency) as pool:
@@ -215,7 +235,8 @@ class Asker:
                         break
                     for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                         pair = (under_way.pop(future), future.result())
-                        batch.append(pair)
+                        if not pair[1].refused:
+                            batch.append(pair)
                         yield pair
                     if len(batch) >= BATCH:
                         self._keep(batch)
@@ -223,6 +244,16 @@ class Asker:
                 for future in under_way:
                     future.cancel()
                 self._keep(batch)
+
+    def _none(self, question: Question, error: PromptRefused) -> Answer:
+        with self._lock:
+            self._refused += 1
+            if self._refused > MOST_REFUSED * self._asked:
+                raise EngineError(
+                    f"An engine refused more than {MOST_REFUSED:.0%} of an evaluation's prompts. The last: {error}",
+                    hint="Where they are too long, raise engine.max_model_len.",
+                ) from error
+        return Answer(0, (math.nan,) * len(question.tokens), refused=True)
 
     def _keep(self, batch: list[tuple[Question, Answer]]) -> None:
         if self._answers and batch:

@@ -10,7 +10,7 @@ import numpy as np
 from core.prompts import Prompt, answer_text
 from eval import kpis
 from eval.arms import Arm
-from eval.asking import Asker, Progress, Question
+from eval.asking import Answer, Asker, Progress, Question
 from eval.evidence import Measure, SuiteEvidence
 from eval.kpis import Floats, Ints
 
@@ -22,7 +22,7 @@ NOT_ALL = "some answers have no likelihood"
 
 def likelihoods(asker: Asker, base_name: str, arms: Sequence[Arm], answered: Sequence[tuple[Prompt, str]],
                 progress: Progress = lambda done, total: None) -> dict[str, Floats]:  # fmt: skip
-    """log p(answer | prompt) divided by the answer's tokens, (n,) by arm; NaN for an answer without a token.
+    """log p(answer | prompt) divided by the answer's tokens, (n,) by arm; NaN for one without a token, or refused.
 
     An answer's end is no token of it: what users saw says nothing of where the model would have gone on.
     """
@@ -45,7 +45,8 @@ def drift(asker: Asker, base_name: str, candidate: Arm, prompts: Sequence[Prompt
           progress: Progress = lambda done, total: None) -> tuple[Floats, Ints]:  # fmt: skip
     """Σ log p_candidate − log p_base over an answer that the candidate draws, (n,), and its tokens, (n,).
 
-    Both read the same tokens after the same prompt, the end of the answer with them.
+    Both read the same tokens after the same prompt, the end of the answer with them. A prompt that the engine refuses
+    has no tokens.
     """
     rewritten = [candidate.rewrite(prompt) for prompt in prompts]
     drawn = asker.ask(
@@ -57,9 +58,15 @@ def drift(asker: Asker, base_name: str, candidate: Arm, prompts: Sequence[Prompt
         for name in (candidate.engine_name, base_name)
         if answer.ids
     ]
-    scores = (np.array(answer.scores) for answer in asker.ask(asked, progress))
-    ratios = [next(scores) - next(scores) if answer.ids else np.zeros(0) for answer in drawn]
+    scored = iter(asker.ask(asked, progress))
+    ratios = [_ratio(next(scored), next(scored)) if answer.ids else np.zeros(0) for answer in drawn]
     return np.array([ratio.sum() for ratio in ratios]), np.array([len(ratio) for ratio in ratios], dtype=np.int64)
+
+
+def _ratio(ours: Answer, theirs: Answer) -> Floats:
+    if ours.refused or theirs.refused:
+        return np.zeros(0)
+    return np.array(ours.scores) - np.array(theirs.scores)
 
 
 def kl_to_base(sums: Floats, tokens: Ints, users: Ints, *, resamples: int, seed: int) -> SuiteEvidence:

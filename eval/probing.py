@@ -41,7 +41,8 @@ class Probed:
 def probe(asker: Asker, base_name: str, arms: Mapping[str, str], suite: Suite,
           progress: Progress = lambda done, total: None, rewrites: Mapping[str, Rewrite] = NO_REWRITES,
           ) -> Probed:  # fmt: skip
-    """Asks a suite of all arms (name: name in the engine) in one batch. An answer without scores is worth NaN.
+    """Asks a suite of all arms (name: name in the engine) in one batch. An answer without scores, or none, is
+    worth NaN.
 
     `rewrites` says how an arm rewrites what it is asked, where it does.
     """
@@ -94,6 +95,8 @@ def _questions(asker: Asker, base_name: str, labels: dict[tuple[object, ...], La
 
 
 def _worth(suite: Suite, labels: Mapping[tuple[object, ...], Labels], item: Item, answers: Sequence[Answer]) -> _Said:
+    if any(answer.refused for answer in answers):
+        return _Said(None, math.nan)
     if isinstance(item, Choice):
         likely = [math.exp(value) for value in labels[item.choices, item.kinds].log_probabilities(item.prompt, answers)]
         by_kind = dict.fromkeys(item.kinds, 0.0)

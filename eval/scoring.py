@@ -49,7 +49,7 @@ def score(asker: Asker, arms: Sequence[Arm], items: Sequence[Item], labels: Labe
     """Scores all arms in one mixed batch, then times some items one at a time, arms in turn.
 
     A label's probability is renormalised over the labels; what the labels do not hold is 1 − mass. An item for
-    which no label has a score is answered wrong.
+    which no label has a score, or whose prompt the engine refuses, is answered wrong.
     """
     prompts = [(arm.engine_name, arm.rewrite(item.prompt)) for item in items for arm in arms]
     asked = [labels.questions(*pair) for pair in prompts]

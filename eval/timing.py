@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from core.errors import PromptRefused
 from eval.asking import Question, put
 from eval.kpis import Floats
 from serve.vllm import VllmClient
@@ -19,14 +20,23 @@ def times(client: VllmClient, asked: Mapping[str, Sequence[Sequence[Question]]])
 
     The items were scored a moment ago, some arms' from kept answers: were their prompts still in the engine's
     prefix cache, the longest would cost least and the arm that was not asked anew most. A salt of this pass alone
-    keeps them out, and leaves what the items share, their instruction, as warm as in service.
+    keeps them out, and leaves what the items share, their instruction, as warm as in service. An item that the engine
+    refuses to any arm is timed for none.
     """
     salt = secrets.token_hex(16)
     found: dict[str, list[float]] = {arm: [] for arm in asked}
     for turn in zip(*asked.values(), strict=True):
-        for arm, questions in zip(asked, turn, strict=True):
-            started = time.perf_counter()
-            for question in questions:
-                put(client, question, salt)
-            found[arm].append((time.perf_counter() - started) * 1000)
+        try:
+            taken = [_taken(client, questions, salt) for questions in turn]
+        except PromptRefused:
+            continue
+        for arm, one in zip(asked, taken, strict=True):
+            found[arm].append(one)
     return {arm: np.array(values, dtype=np.float64) for arm, values in found.items()}
+
+
+def _taken(client: VllmClient, questions: Sequence[Question], salt: str) -> float:
+    started = time.perf_counter()
+    for question in questions:
+        put(client, question, salt)
+    return (time.perf_counter() - started) * 1000

@@ -108,6 +108,9 @@ class FakeEngine:
         if model != self.base_name and model not in self.adapters:
             return _refuse(404, f"The model `{model}` does not exist.")
         prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        length = len(prompt if isinstance(prompt, list) else str(prompt).split())
+        if length >= CONTEXT:
+            return _refuse(400, f"This model's maximum context length is {CONTEXT} tokens, yours has {length}.")
         if "prompt_logprobs" in body:
             return self._follow(model, prompt)
         words = self.answer(model, str(prompt)).split(" ")

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from core.errors import EngineDown, EngineError
+from core.errors import EngineDown, EngineError, PromptRefused
 from core.prompts import Chat, Prompt, Text
 
 # Turns a plain prompt into a "chat" that renders to exactly that prompt: only the chat route of vLLM 0.32
@@ -22,6 +22,9 @@ WHOLE = {"temperature": 1, "top_p": 1, "top_k": 0, "min_p": 0, "repetition_penal
 # What vLLM gives for a token that it has no score of; no real log-probability comes near it.
 UNSCORED = -1000.0
 UNSUPPORTED = "This version of vLLM is not supported; install the one in requirements.lock."
+# Paths that carry a prompt, and what vLLM answers there to one that it does not take. A model that it lacks is a 404.
+PROMPTED = ("/v1/chat/completions", "/v1/completions", "/tokenize")
+REFUSED = (400, 413)
 IN_FLIGHT = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
 
@@ -196,7 +199,8 @@ class VllmClient:
                 hint="See its log, engine.log in the data folder.",
             ) from error
         if response.status_code >= 400:
-            raise EngineError(f"The engine at {self.url} refused {path}: {_reason(response)}")
+            kind = PromptRefused if path in PROMPTED and response.status_code in REFUSED else EngineError
+            raise kind(f"The engine at {self.url} refused {path}: {_reason(response)}")
         return response
 
 

@@ -1,5 +1,7 @@
 """Facts about asking: nothing is asked twice, nothing that came is lost, and others go first."""
 
+import logging
+import math
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,7 @@ from core.prompts import Chat, Text
 from core.store import Store
 from eval import asking
 from eval.asking import Answers, Asker, Question, Valve, allowed
-from serve.fake import FakeEngine
+from serve.fake import CONTEXT, FakeEngine
 from serve.vllm import VllmClient
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -92,6 +94,30 @@ def test_what_came_before_a_crash_is_not_asked_again(store: Store):
     found = asker(engine, store).ask(asked)
     assert len(engine.requests) <= 15
     assert found == asker(FakeEngine()).ask(asked)
+
+
+LONG = Question("base", Chat((("user", "word " * CONTEXT),)), (3, 7))
+
+
+def test_a_refused_prompt_is_an_answer_that_is_none_and_is_not_kept(store: Store, caplog: pytest.LogCaptureFixture):
+    engine = FakeEngine()
+    caplog.set_level(logging.WARNING)
+    words = Question("base", LONG.prompt, max_tokens=5)
+    found = asker(engine, store).ask([*questions(40), LONG, words])
+    assert [answer.refused for answer in found] == [False] * 40 + [True] * 2
+    assert all(math.isnan(score) for score in found[40].scores) and len(found[40].scores) == 2
+    assert (found[41].text, found[41].tokens) == ("", 0)
+    assert "refused 2 of 42 prompts" in caplog.text and "word word" not in caplog.text
+    assert Answers(store, "weights").known([*questions(40), LONG]).keys() == set(questions(40))
+
+
+def test_many_refused_prompts_are_a_fault_that_says_why():
+    longer = [Question("base", Chat((("user", f"{n} " * CONTEXT),)), (3, 7)) for n in range(3)]
+    one = asker(FakeEngine())
+    one.ask([*questions(40), *longer[:2]])
+    with pytest.raises(EngineError, match="more than 5% .* maximum context length") as raised:
+        one.ask(longer[2:])
+    assert "engine.max_model_len" in raised.value.hint
 
 
 def test_progress_counts_what_was_known_too(store: Store):

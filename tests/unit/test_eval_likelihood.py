@@ -137,3 +137,12 @@ def test_answers_of_nothing_and_tokens_that_the_base_never_says_are_no_measureme
     assert nothing.missing == "the candidate answers with nothing"
     never = kl_to_base(np.array([1.0, np.inf]), np.array([3, 3]), np.arange(2), resamples=200, seed=0)
     assert never.missing == "some answers have no likelihood"
+
+
+def test_a_refused_prompt_has_no_drift_and_its_answer_no_likelihood() -> None:
+    engine, longest = fake(lambda model, word: -1.0), Chat((("user", "word " * CONTEXT),))
+    prompts = [Chat((("user", f"how are {n}"),)) for n in range(30)]
+    _, tokens = drift(asker(engine), "base", ARMS[1], [longest, *prompts], max_tokens=5, seed=0)
+    assert tokens[0] == 0 and (tokens[1:] > 0).all()
+    found = likelihoods(asker(engine), "base", ARMS, [(longest, "fine"), *((one, "fine") for one in prompts)])
+    assert [np.isnan(values).tolist() for values in found.values()] == [[True] + [False] * 30] * 2

@@ -12,7 +12,7 @@ from core.prompts import Chat, Text
 from eval.arms import Arm, Item
 from eval.asking import Asker
 from eval.scoring import Labels, score
-from serve.fake import FakeEngine
+from serve.fake import CONTEXT, FakeEngine
 from serve.vllm import VllmClient
 
 ARMS = [Arm("base", "base"), Arm("candidate", "m-1")]
@@ -100,3 +100,16 @@ def test_an_item_without_any_score_is_answered_wrong_and_not_dropped():
     assert (found.probabilities.argmax(1) != [item.truth for item in items(4)]).all()
     assert found.probabilities.sum(1) == pytest.approx(1)
     assert found.mass.tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("labels", [["yes", "no"], ["very good", "very"]])
+def test_an_item_whose_prompt_is_refused_is_answered_wrong_and_timed_for_no_arm(labels: list[str]):
+    engine = FakeEngine(adapters={"m-1": "/m"})
+    asked = asker(engine)
+    shown = Arm("rag", "base", lambda prompt: Chat((("user", f"{'example ' * CONTEXT}{prompt.messages[0][1]}"),)))
+    longer = Arm("rag", "base", lambda prompt: shown.rewrite(prompt) if "text 1" in str(prompt)[-20:] else prompt)
+    some = items(10) + items(40)[20:]
+    found = score(asked, [*ARMS, longer], some, Labels(asked, "base", labels), latency_items=4)
+    assert found["rag"].mass[1] == 0 and found["rag"].probabilities[1].argmax() != some[1].truth
+    assert (found["base"].mass > 0).all() and (np.delete(found["rag"].mass, 1) > 0).all()
+    assert [len(arm.latency_ms) for arm in found.values()] == [3, 3, 3]

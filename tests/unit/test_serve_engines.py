@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core.errors import AdapterRefused, EngineDown, EngineError, EngineFailed
+from core.errors import AdapterRefused, EngineDown, EngineError, EngineFailed, PromptRefused
 from core.prompts import Chat, Text
 from core.records import Version
 from core.settings import EngineSettings
@@ -145,6 +145,18 @@ def test_a_fault_of_the_engine_is_one_error_with_its_reason(fault: Any, error: t
     with pytest.raises(error) as caught:
         client.models()
     assert isinstance(caught.value, EngineDown) is (error is EngineDown)
+
+
+@pytest.mark.parametrize(("status", "refused"), [(400, True), (413, True), (404, False), (401, False), (500, False)])
+def test_a_prompt_that_is_refused_is_told_from_a_fault(status: int, refused: bool) -> None:
+    client = VllmClient("http://e", transport=httpx.MockTransport(lambda _: httpx.Response(status, text="too long")))
+    for ask in (lambda: client.write("m", Text("x"), max_tokens=1), lambda: client.follow("m", Text("x"), [1])):
+        with pytest.raises(EngineError, match="too long") as caught:
+            ask()
+        assert isinstance(caught.value, PromptRefused) is refused
+    with pytest.raises(EngineError) as caught:
+        client.load("m", "/m")
+    assert not isinstance(caught.value, PromptRefused)
 
 
 def test_an_answer_that_is_no_json_is_an_engine_error() -> None:
