@@ -42,6 +42,7 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                    "promotion": gate | {"canary": None}},
                 "helped": common
                 | {
+                    "split": {"train": 0.4, "dev": 0.1},
                     "retrain": retrain | {"min_new_feedback": 1_000_000, "min_labels": 100_000, "fallback": "rag"},
                     "promotion": gate | {"canary": None, "holdback": None},
                 },

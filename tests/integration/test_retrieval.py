@@ -11,7 +11,7 @@ from tests.running import Running, texts
 
 pytestmark = pytest.mark.integration
 
-MODEL, VOTES, RUN_SECONDS = "helped", 200, 120
+MODEL, VOTES, RUN_SECONDS = "helped", 300, 120
 
 
 def ask(running: Running, text: str) -> tuple[dict[str, Any], str]:
@@ -25,7 +25,7 @@ def ask(running: Running, text: str) -> tuple[dict[str, Any], str]:
 def test_a_retrieval_is_made_served_and_rolled_back_without_a_failed_request(running: Running):
     own, version = ask(running, "the phone was lovely")
     assert version == f"{MODEL}@0"
-    running.crowd(MODEL, texts(VOTES, 31), labels=True)
+    running.crowd(MODEL, texts(VOTES, 31, users=VOTES), labels=True)
 
     def voted() -> bool:
         rows = running.control.get("/api/feedback", model=MODEL)
