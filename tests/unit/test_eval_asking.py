@@ -115,7 +115,7 @@ def test_many_refused_prompts_are_a_fault_that_says_why():
     longer = [Question("base", Chat((("user", f"{n} " * CONTEXT),)), (3, 7)) for n in range(3)]
     one = asker(FakeEngine())
     one.ask([*questions(40), *longer[:2]])
-    with pytest.raises(EngineError, match="more than 5% .* maximum context length") as raised:
+    with pytest.raises(EngineError, match=r"more than 5% .* maximum context length") as raised:
         one.ask(longer[2:])
     assert "engine.max_model_len" in raised.value.hint
 
