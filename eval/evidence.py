@@ -248,6 +248,13 @@ def latencies(times: Floats) -> dict[str, Measure]:
     }
 
 
+def first_token(times: Floats) -> dict[str, Measure]:
+    """p50 of the times to an answer's first token, one at a time; nothing of none."""
+    if not len(times):
+        return {}
+    return {"p50_first_token_ms": Measure(float(np.median(times)), *intervals.quantile(times, 0.5))}
+
+
 def _confusion(truth: Ints, probabilities: Floats, size: int) -> list[list[int]]:
     table = np.zeros((size, size), dtype=int)
     np.add.at(table, (truth, probabilities.argmax(1)), 1)

@@ -4,7 +4,7 @@ It owns how they are asked for and measured; what a KPI of two texts is stands i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from core.prompts import Prompt
 from eval import kpis
 from eval.arms import Arm
 from eval.asking import Asker, Progress, Question
-from eval.evidence import Difference, Evidence, Measure, difference, latencies, latency
+from eval.evidence import Difference, Evidence, Measure, difference, first_token, latencies, latency
 from eval.kpis import Floats, Ints
 from eval.texts import REFERENCE
 from eval.timing import times
@@ -22,7 +22,7 @@ from eval.timing import times
 class Written:
     """What one arm wrote to n prompts, with what each answer is worth by KPI, (n,) floats in 0..1.
 
-    `latency_ms` are one-at-a-time times of some prompts.
+    `latency_ms` are one-at-a-time times of some prompts, `first_ms` those of the first token of their answers.
     """
 
     texts: tuple[str, ...]
@@ -30,6 +30,7 @@ class Written:
     tokens: Ints
     prompt_tokens: Ints
     latency_ms: Floats
+    first_ms: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 def write(asker: Asker, arms: Sequence[Arm], items: Sequence[tuple[Prompt, str]], *, max_tokens: int,
@@ -40,10 +41,8 @@ def write(asker: Asker, arms: Sequence[Arm], items: Sequence[tuple[Prompt, str]]
     ]
     answers = asker.ask(asked, progress)
     timed = asked[: latency_items * len(arms)]
-    taken = times(
-        asker.client,
-        {arm.name: [[question] for question in timed[place :: len(arms)]] for place, arm in enumerate(arms)},
-    )
+    taken = _timed(asker, arms, timed)
+    first = _timed(asker, arms, [replace(question, max_tokens=1) for question in timed])
     found = {}
     for place, arm in enumerate(arms):
         own = answers[place :: len(arms)]
@@ -54,8 +53,15 @@ def write(asker: Asker, arms: Sequence[Arm], items: Sequence[tuple[Prompt, str]]
             tokens=np.array([answer.tokens for answer in own], dtype=np.int64),
             prompt_tokens=np.array([answer.prompt_tokens for answer in own], dtype=np.int64),
             latency_ms=taken[arm.name],
+            first_ms=first[arm.name],
         )
     return found
+
+
+def _timed(asker: Asker, arms: Sequence[Arm], asked: Sequence[Question]) -> dict[str, Floats]:
+    """Milliseconds by arm, of questions that the arms are asked in turn."""
+    own = {arm.name: [[question] for question in asked[place :: len(arms)]] for place, arm in enumerate(arms)}
+    return times(asker.client, own)
 
 
 def measure(users: Ints, arms: Mapping[str, Written], *, primary: str, primary_level: float, level: float,
@@ -83,6 +89,7 @@ def measure(users: Ints, arms: Mapping[str, Written], *, primary: str, primary_l
                 for kpi, values in _means(found).items()
             }
             | latencies(found.latency_ms)
+            | first_token(found.first_ms)
             for arm, found in arms.items()
         },
         differences=differences,

@@ -9,7 +9,7 @@ memory does not grow with their number.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Literal, TypeVar
@@ -75,6 +75,13 @@ def calibration_error(truth: Ints, probabilities: Floats, bins: int = 10) -> flo
     gaps = [abs(confidence[place == b].mean() - correct[place == b].mean()) * (place == b).mean()
             for b in range(bins) if (place == b).any()]  # fmt: skip
     return float(np.sum(gaps))
+
+
+def f1_by_class(confusion: Sequence[Sequence[int]]) -> list[float]:
+    """F1 of each label, (k,), from truth by answer (k, k); NaN for one that is neither true nor answered."""
+    table = np.array(confusion, dtype=np.float64)
+    both = table.sum(0) + table.sum(1)
+    return [float(2 * table[c, c] / both[c]) if both[c] else math.nan for c in range(len(table))]
 
 
 POINT: dict[str, Callable[[Ints, Floats], float]] = {

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from eval import kpis
 from eval.evidence import Difference, Evidence, Measure, SuiteEvidence
 
 
@@ -25,6 +26,9 @@ def plain_evidence(evidence: Evidence) -> dict[str, Any]:
             for kpi, by_arm in evidence.differences.items()
         },
         "confusion": json.loads(json.dumps(evidence.confusion)),
+        "class_f1": {
+            arm: [_finite(value) for value in kpis.f1_by_class(table)] for arm, table in evidence.confusion.items()
+        },
         "suites": {kpi: plain_suite(found) for kpi, found in evidence.suites.items()},
     }
 

@@ -23,8 +23,8 @@ from ops.cli.output import (
 )
 from ops.views import WORDS
 
-SHOWN = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "exact_match", "token_f1", "chrf", "p50_latency_ms",
-         "p95_latency_ms", "prompt_tokens")  # fmt: skip
+SHOWN = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "exact_match", "token_f1", "chrf", "p50_first_token_ms",
+         "p50_latency_ms", "p95_latency_ms", "prompt_tokens")  # fmt: skip
 ModelArgument = Annotated[str | None, typer.Argument(help="Only this model.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")]
 
@@ -137,6 +137,7 @@ def promotion(
     _headline(found)
     _checks(found["evidence"].get("gate", ()))
     _arms(found["evidence"])
+    _classes(found["evidence"])
     _suites(found["evidence"])
     for name in ("live", "lineage"):
         if found[name]:
@@ -193,6 +194,17 @@ def _arms(evidence: dict[str, Any]) -> None:
         rows.append({"arm": "tfidf_logreg"} | {n: evidence["tfidf_logreg"].get(n, {}).get("value") for n in names})
     out.print(f"\narms, on {evidence['n']} held-out labels of {evidence['users']} users", style="bold", markup=False)
     show(rows, False, {"arm": "arm", **{n: n for n in names}}, "")
+
+
+def _classes(evidence: dict[str, Any]) -> None:
+    """F1 of each label by arm."""
+    found = evidence.get("class_f1")
+    if not found:
+        return
+    rows = [{"label": label} | {arm: values[place] for arm, values in found.items()}
+            for place, label in enumerate(evidence["labels"])]  # fmt: skip
+    out.print("\nF1 by label", style="bold")
+    show(rows, False, {"label": "label", **{arm: arm for arm in found}}, "")
 
 
 def _suites(evidence: dict[str, Any]) -> None:

@@ -51,11 +51,12 @@ KPIS = {
     "prompt_tokens": "prompt tokens",
     "p50_latency_ms": "latency p50, ms",
     "p95_latency_ms": "latency p95, ms",
+    "p50_first_token_ms": "first token p50, ms",
     "latency_p50_ms": "latency p50, ms",
     "latency_p95_ms": "latency p95, ms",
 }
 # Measures that no gate judges by themselves, of which less is better too.
-COSTS = ("prompt_tokens", "answer_tokens", "p50_latency_ms", "latency_p50_ms", "latency_p95_ms")
+COSTS = ("prompt_tokens", "answer_tokens", "p50_first_token_ms", "p50_latency_ms", "latency_p50_ms", "latency_p95_ms")
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

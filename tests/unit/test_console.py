@@ -386,3 +386,12 @@ def test_the_demo_page_escapes_what_it_is_given() -> None:
     }  # fmt: skip
     html = render(report(**changes))
     assert "<script" not in html and "&lt;script&gt;" in html
+
+
+def test_a_decision_shows_the_f1_of_each_label(console: Console) -> None:
+    by_arm = {"candidate": [0.8125, None, 0.75], "champion": [0.7, None, 0.6]}
+    console.seal("promoted", evidence=full_evidence() | {"class_f1": by_arm})
+    html = console.page("/promotions/dec-1")
+    rows = html.split("F1 by label</h2>")[1].split("</table>")[0]
+    assert "neutral" in rows and "0.812" in rows and "–" in rows
+    assert rows.index("candidate") < rows.index("champion")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from core.errors import NotReady
 from eval import kpis
 from eval.evidence import ArmScores, measure
 from eval.offline import LAST_USE, LEAST_USERS, spent_level
+from eval.plain import plain_evidence
 
 ITEMS, LABELS = 40, 3
 
@@ -126,6 +128,15 @@ def test_the_confusion_counts_truth_by_answer():
     evidence = measure(truth, users, {"base": arm}, primary="accuracy", primary_level=0.05, level=0.05, resamples=200,
                        seed=0)  # fmt: skip
     assert evidence.confusion["base"] == [[1, 1], [0, 1]]
+    assert plain_evidence(evidence)["class_f1"] == {"base": [0.666667, 0.666667]}
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_f1_by_class_is_that_of_scikit_learn_and_none_for_a_class_that_is_not_there(pairs: list[tuple[int, int]]):
+    truth, answers = zip(*pairs, strict=True)
+    table = sklearn.metrics.confusion_matrix(truth, answers, labels=range(4))
+    theirs = sklearn.metrics.f1_score(truth, answers, labels=range(4), average=None, zero_division=np.nan)
+    assert kpis.f1_by_class(table.tolist()) == pytest.approx(theirs.tolist(), nan_ok=True)
 
 
 class Plugged:
