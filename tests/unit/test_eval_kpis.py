@@ -135,7 +135,8 @@ def test_the_confusion_counts_truth_by_answer():
 def test_f1_by_class_is_that_of_scikit_learn_and_none_for_a_class_that_is_not_there(pairs: list[tuple[int, int]]):
     truth, answers = zip(*pairs, strict=True)
     table = sklearn.metrics.confusion_matrix(truth, answers, labels=range(4))
-    theirs = sklearn.metrics.f1_score(truth, answers, labels=range(4), average=None, zero_division=np.nan)
+    how: dict[str, Any] = {"average": None, "zero_division": np.nan}
+    theirs: Any = sklearn.metrics.f1_score(truth, answers, labels=range(4), **how)
     assert kpis.f1_by_class(table.tolist()) == pytest.approx(theirs.tolist(), nan_ok=True)
 
 

@@ -106,9 +106,9 @@ def test_an_item_without_any_score_is_answered_wrong_and_not_dropped():
 def test_an_item_whose_prompt_is_refused_is_answered_wrong_and_timed_for_no_arm(labels: list[str]):
     engine = FakeEngine(adapters={"m-1": "/m"})
     asked = asker(engine)
-    shown = Arm("rag", "base", lambda prompt: Chat((("user", f"{'example ' * CONTEXT}{prompt.messages[0][1]}"),)))
-    longer = Arm("rag", "base", lambda prompt: shown.rewrite(prompt) if "text 1" in str(prompt)[-20:] else prompt)
     some = items(10) + items(40)[20:]
+    long = Chat((("user", "example " * CONTEXT),))
+    longer = Arm("rag", "base", lambda prompt: long if prompt == some[1].prompt else prompt)
     found = score(asked, [*ARMS, longer], some, Labels(asked, "base", labels), latency_items=4)
     assert found["rag"].mass[1] == 0 and found["rag"].probabilities[1].argmax() != some[1].truth
     assert (found["base"].mass > 0).all() and (np.delete(found["rag"].mass, 1) > 0).all()
