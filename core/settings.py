@@ -86,6 +86,9 @@ class EngineSettings(Section):
     max_num_seqs: int = Field(default=32, ge=1, description="Requests in one batch.")
     kv_cache_gib: int = Field(default=2, ge=1, description="Memory for the KV cache on a CPU, in GiB.")
     dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="Number format of the weights.")
+    price_per_hour: FiniteFloat | None = Field(
+        default=None, gt=0, description="What the machine costs, in a currency of yours; null: no costs are told."
+    )
     start_timeout_s: float = Field(default=300, gt=0, description="Longest time that a start may take.")
     extra_args: list[str] = Field(default=[], description="Further arguments of vLLM's API server, as they are.")
 

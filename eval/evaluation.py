@@ -33,7 +33,7 @@ from eval.retrieval import gather
 from eval.scoring import Labels, score
 from eval.suites.files import golden, named
 from eval.suites.suite import Suite
-from eval.worth import Worth, worth
+from eval.worth import Worth, priced, worth
 from feedback.snapshot import Row, Snapshot
 from serve.retrieval import Retriever
 from serve.vllm import VllmClient
@@ -134,9 +134,10 @@ def evaluate(store: Store, client: VllmClient, *, base: BaseModel, model: str, s
         evidence = replace(evidence, arms=evidence.arms | {"candidate": ours})
     evidence = replace(evidence, holdout=holdout.name, champion_is_base=not champion.is_adapter,
                        candidate_is_rag=itself, suites=found)  # fmt: skip
-    whole = more.joined(evidence)
+    whole = priced(more.joined(evidence), engine.price_per_hour)
     result = Result(whole, _classic(snapshot, rows, settings), against.base_prompt,
-                    worth(whole, settings.promotion.primary.kpi, _training_seconds(store, run_id)))  # fmt: skip
+                    worth(whole, settings.promotion.primary.kpi, _training_seconds(store, run_id),
+                          engine.price_per_hour))  # fmt: skip
     versions = {"base": 0, "rag": 0, "champion": champion.version, "candidate": candidate.version}
     keep(store, run_id, model, f"holdout {holdout.name}", evidence.n, evidence.users,
          evidence.arms | {"tfidf_logreg": result.classic}, versions)  # fmt: skip

@@ -24,7 +24,7 @@ from ops.cli.output import (
 from ops.views import WORDS
 
 SHOWN = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "exact_match", "token_f1", "chrf", "p50_first_token_ms",
-         "p50_latency_ms", "p95_latency_ms", "prompt_tokens")  # fmt: skip
+         "p50_latency_ms", "p95_latency_ms", "prompt_tokens", "cost_per_1000")  # fmt: skip
 ModelArgument = Annotated[str | None, typer.Argument(help="Only this model.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")]
 

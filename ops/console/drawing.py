@@ -52,11 +52,13 @@ KPIS = {
     "p50_latency_ms": "latency p50, ms",
     "p95_latency_ms": "latency p95, ms",
     "p50_first_token_ms": "first token p50, ms",
+    "cost_per_1000": "cost of 1,000 answers, at most",
     "latency_p50_ms": "latency p50, ms",
     "latency_p95_ms": "latency p95, ms",
 }
 # Measures that no gate judges by themselves, of which less is better too.
-COSTS = ("prompt_tokens", "answer_tokens", "p50_first_token_ms", "p50_latency_ms", "latency_p50_ms", "latency_p95_ms")
+COSTS = ("prompt_tokens", "answer_tokens", "p50_first_token_ms", "p50_latency_ms", "latency_p50_ms", "latency_p95_ms",
+         "cost_per_1000")  # fmt: skip
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from eval.evidence import Difference, Evidence, Measure
-from eval.worth import worth
+from eval.worth import priced, worth
 
 
 def evidence(gain: float, lower: float, rag_ms: float = 120, ours_ms: float = 20) -> Evidence:
@@ -41,3 +41,17 @@ def test_without_gain_or_saved_time_retrieval_is_enough(ours_ms: float, seconds:
 def test_what_was_not_measured_is_not_judged():
     assert worth(evidence(math.nan, math.nan), "macro_f1", 60) is None
     assert worth(evidence(0.1, 0.0), "accuracy", 60) is None
+
+
+def test_a_price_makes_costs_of_latencies_and_of_the_training():
+    found = priced(evidence(0.1, 0.02), 1.8)
+    costs = {arm: measures["cost_per_1000"].value for arm, measures in found.arms.items()}
+    assert costs == pytest.approx({"rag": 0.06, "candidate": 0.01})
+    told = worth(found, "macro_f1", 60, 1.8)
+    assert told and told.training_cost == pytest.approx(0.03) and "the training (cost 0.03) has paid" in told.reason
+
+
+def test_without_a_price_or_a_latency_there_is_no_cost():
+    assert priced(evidence(0.1, 0.02), None) == evidence(0.1, 0.02)
+    bare = Evidence(100, 30, {"base": {}}, {}, {})
+    assert priced(bare, 1.8) == bare
