@@ -148,10 +148,8 @@ def _alpha(name: str, value: Any) -> float:
 
 
 def _patterns(config: dict[str, Any], name: str) -> dict[str, Any]:
-    found = config.get(name)
-    if found is None:
-        return {}
-    if not isinstance(found, dict) or len(found) > MAX_PATTERNS:
+    found = config.get(name, {})
+    if not isinstance(found, dict) or len(found) > MAX_PATTERNS:  # nor null, with which PEFT cannot load it
         raise _wrong(name, found, f"It maps at most {MAX_PATTERNS} module names to numbers.")
     for key in found:
         if not PATTERN.fullmatch(key):

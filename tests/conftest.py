@@ -1,15 +1,22 @@
 """What several suites share: one tiny base model and one running stack a session."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.running import Running
 from tests.tiny import LABELS, make_base
 
 WAVE = 500
 NOISE = 300
+
+# A change stands or falls by itself, not by what chance drew: HYPOTHESIS_PROFILE=search draws anew each time.
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("search")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 @pytest.fixture(scope="session")

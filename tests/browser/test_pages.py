@@ -71,9 +71,11 @@ def test_feedback_is_filtered_and_searched(visit: Visit) -> None:
     page.get_by_role("link", name="Feedback", exact=True).click()
     page.get_by_label("Kind").select_option("label")
     page.get_by_role("button", name="Search").click()
+    page.wait_for_url("**kind=label**", wait_until="load")
     rows = page.locator("tbody tr")
     assert rows.count() == 25 and all("label: " in text for text in rows.all_inner_texts())
     page.get_by_role("link", name="Older feedback").click()
+    page.wait_for_url("**before**", wait_until="load")
     assert rows.count() == 25 and "kind=label" in page.url
     page.get_by_label("Words").fill("no such words")
     page.keyboard.press("Enter")
@@ -196,6 +198,7 @@ def test_a_roll_back_works_without_a_script_and_by_keyboard(chromium: Any, loop:
     page.goto("/promotions")
     page.get_by_label("Verdict").select_option("rolled_back")
     page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**verdict=rolled_back**", wait_until="load")
     listed = page.locator("ol.log > li")
     assert listed.count() == 1 and "Rolled back" in listed.first.inner_text()
     assert loop.control.get("/api/ledger")["ok"]
