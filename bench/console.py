@@ -120,7 +120,7 @@ def decision(transaction: Any, number: int, start: datetime) -> None:
                     sha256=f"{number:064x}", rank=16, run_id=run_id, time=moment, kind="adapter")  # fmt: skip
     if promoted:
         transaction.run("route_add", model=model, rev=number + 2, time=moment, champion=version, canary=None, share=0.0,
-                        previous=version - 1, salt="s", decision_id=row.id)  # fmt: skip
+                        previous=version - 1, salt="s", decision_id=row.id, holdback=0.0)  # fmt: skip
 
 
 def evidence(number: int) -> dict[str, Any]:

@@ -323,7 +323,7 @@ def scenario(name: str, runs: int, null_runs: int) -> Rows:
     other: dict[str, Callable[[], Rows]] = {
         RETURNING: lambda: returning(name, null_runs),
         TWENTY: lambda: twenty(name, null_runs),
-        LEAST: lambda: least(name, max(1, null_runs // 4)),
+        LEAST: lambda: least(name, null_runs),
         CYCLES: lambda: cycles(name, max(1, null_runs // 35)),
     }
     if name in other:

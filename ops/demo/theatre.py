@@ -22,8 +22,8 @@ MAIN = {"learn": 2600, "live": 560, "after": 240, "test": 560}
 SMALL = {"learn": 800, "live": 200, "after": 120, "test": 0}
 SMALL_LABEL_SHARE = 0.9
 # For a look at the moving parts in a few minutes; too little data for any claim.
-QUICK = {"learn": 600, "live": 160, "after": 60, "test": 100}
-QUICK_SMALL = {"learn": 200, "live": 40, "after": 40, "test": 0}
+QUICK = {"learn": 800, "live": 160, "after": 60, "test": 100}
+QUICK_SMALL = {"learn": 300, "live": 40, "after": 40, "test": 0}
 
 
 def perform(models: list[str], *, label_share: float, quick: bool, keep: bool, tell: Tell) -> None:

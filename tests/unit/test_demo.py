@@ -4,11 +4,12 @@ from collections import Counter
 
 import pytest
 
-from feedback.split import bucket_of, split_key
+from eval.offline import LEAST_ITEMS, LEAST_USERS
+from feedback.split import HOLDOUTS, bucket_of, split_key
 from ops.demo import plan, ratings, report
 from ops.demo.plan import Part
 from ops.demo.ratings import Rated
-from ops.demo.theatre import MAIN
+from ops.demo.theatre import COMPANION, MAIN, QUICK, QUICK_SMALL, SMALL, SMALL_LABEL_SHARE
 from ops.demo.traffic import mixed
 
 
@@ -43,6 +44,30 @@ def test_train_dev_and_holdout_share_no_document(part: Part):
     for bucket, own in documents.items():
         others = set().union(*(docs for name, docs in documents.items() if name != bucket))
         assert not own & others
+
+
+@pytest.mark.parametrize("sizes", [MAIN, QUICK])
+@pytest.mark.parametrize("name", ratings.FILES)
+def test_a_holdout_has_as_many_users_and_labels_as_a_judgement_wants(name: str, sizes: dict[str, int]):
+    part = plan.make(name, ratings.load(name, print), label_share=0.5, **sizes)
+    assert judged(part, canary=True)
+
+
+@pytest.mark.parametrize("sizes", [SMALL, QUICK_SMALL])
+def test_so_has_the_companions(sizes: dict[str, int]):
+    part = plan.make(COMPANION, ratings.load(COMPANION, print), label_share=SMALL_LABEL_SHARE, **sizes)
+    assert judged(part, canary=False)
+
+
+def judged(part: Part, *, canary: bool) -> bool:
+    """Whether a holdout could judge, with a few votes to spare."""
+    models = frozenset({part.model} if canary else ())
+    split = plan.configuration([part], canaries=models, ports=(1, 2, 3))["models"][part.model]["split"]
+    users: dict[str, list[str]] = {}
+    for act in part.learn:
+        if act.labels:
+            users.setdefault(bucket_of(split_key(act.user, None, "x"), **split), []).append(act.user)
+    return any(len(set(users[bucket])) >= LEAST_USERS and len(users[bucket]) >= LEAST_ITEMS + 2 for bucket in HOLDOUTS)
 
 
 def test_a_vote_is_one_raters_sign_and_never_the_mean(texts: list[Rated]):
