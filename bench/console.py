@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ from ops import control_app
 
 MODELS = ("reviews", "notes", "movies")
 LABELS = ("negative", "neutral", "positive")
-DECISIONS, VOTES, ANSWERS = 10_000, 1_000_000, 10_000_000
 DAYS = 120
 ROUNDS = 20
 # Whole batches, so that DuckDB's index on ids grows within its memory.
@@ -68,6 +68,15 @@ SELECT model, version, arm, CAST(time AS DATE), count(*), count(*) FILTER (WHERE
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much stands in the store; each tenth answer may have a vote."""
+
+    decisions: int = 10_000
+    votes: int = 1_000_000
+    answers: int = 10_000_000
+
+
 def settings_at(data: Path) -> Settings:
     """Three models and no engine that answers."""
     models = {name: {"labels": list(LABELS), "retrain": {"schedule": "0 3 1 1 *", "min_new_feedback": 10**9}}
@@ -75,33 +84,34 @@ def settings_at(data: Path) -> Settings:
     return build({"data": str(data), "access": "open", "models": models, "engine": {"urls": ["http://127.0.0.1:9"]}})
 
 
-def fill(data: Path) -> None:
+def fill(data: Path, size: Size) -> None:
     """Makes the store."""
     store = Store(settings_at(data).store_path)
     start = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=DAYS)
-    common = {"start": start, "step": DAYS * 86_400_000_000 // ANSWERS, "labels": list(LABELS), "models": list(MODELS)}
+    step = DAYS * 86_400_000_000 // size.answers
+    common = {"start": start, "step": step, "labels": list(LABELS), "models": list(MODELS)}
     connection = store._connection
-    for first in range(0, ANSWERS, BATCH):
-        connection.execute(FILL_ANSWERS, common | {"first": first, "last": first + BATCH})
+    for first in range(0, size.answers, BATCH):
+        last = min(first + BATCH, size.answers)
+        connection.execute(FILL_ANSWERS, common | {"first": first, "last": last})
         connection.execute("CHECKPOINT")
-        say(f"{first + BATCH:,} answers")
-    connection.execute(FILL_VOTES, common | {"last": VOTES})
+        say(f"{last:,} answers")
+    connection.execute(FILL_VOTES, common | {"last": size.votes})
     connection.execute(FILL_TRAFFIC)
-    say(f"{VOTES:,} votes")
+    say(f"{size.votes:,} votes")
     with store.transaction() as transaction:
-        for number in range(DECISIONS):
-            decision(transaction, number, start.replace(tzinfo=UTC))
+        for number in range(size.decisions):
+            decision(transaction, number, start.replace(tzinfo=UTC) + timedelta(days=DAYS) * (number / size.decisions))
     connection.execute(FILL_STEPS)
     connection.execute(FILL_LOOKS, {"body": json.dumps(LOOK)})
     connection.execute("CHECKPOINT")
-    say(f"{DECISIONS:,} decisions")
+    say(f"{size.decisions:,} decisions")
     store.close()
 
 
-def decision(transaction: Any, number: int, start: datetime) -> None:
+def decision(transaction: Any, number: int, moment: datetime) -> None:
     """One run with its version and decision, and a change of the route where it was promoted."""
     model, version = MODELS[number % 3], 1 + number // 3
-    moment = start + timedelta(days=DAYS) * (number / DECISIONS)
     promoted = number % 2 == 0
     run_id = f"run-{number:06d}"
     row = Decision(
@@ -142,14 +152,15 @@ def evidence(number: int) -> dict[str, Any]:
             "confusion": {arm: [[90, 12, 8], [14, 80, 16], [5, 11, 94]] for arm in arms}}  # fmt: skip
 
 
-def pages() -> Iterator[str]:
+def pages(size: Size) -> Iterator[str]:
     """Every page, with filters, far down the lists, and the twins of some."""
-    middle = f"dec-{DECISIONS // 2:06d}"
-    yield from ("/promotions", "/promotions?verdict=kept&model=notes", f"/promotions?before={DECISIONS // 2}",
+    middle = f"dec-{size.decisions // 2:06d}"
+    yield from ("/promotions", "/promotions?verdict=kept&model=notes", f"/promotions?before={size.decisions // 2}",
                 "/promotions.json", f"/promotions/{middle}", f"/promotions/{middle}.json", "/models/reviews",
                 "/models/movies.json", "/feedback", "/feedback?model=reviews&kind=label", "/feedback?words=number+777",
-                "/feedback/queue?model=reviews", f"/feedback/chatcmpl-{ANSWERS // 2:012d}", "/runs",
-                f"/runs/run-{DECISIONS // 2:06d}", "/system")  # fmt: skip
+                "/feedback/queue?model=reviews", "/quarantine", "/metrics",
+                f"/feedback/chatcmpl-{size.answers // 2:012d}", "/runs", f"/runs/run-{size.decisions // 2:06d}",
+                "/system")  # fmt: skip
 
 
 @asynccontextmanager
@@ -167,12 +178,12 @@ async def visited(data: Path) -> Any:
     control.store.close()
 
 
-async def measure(data: Path) -> dict[str, Any]:
+async def measure(data: Path, size: Size, rounds: int = ROUNDS) -> dict[str, Any]:
     """The 95th percentile of each page's server time in ms, and the bytes of the largest."""
-    times: dict[str, list[float]] = {path: [] for path in pages()}
+    times: dict[str, list[float]] = {path: [] for path in pages(size)}
     sizes = dict.fromkeys(times, 0)
     async with visited(data) as client:
-        for number in range(ROUNDS + 1):
+        for number in range(rounds + 1):
             for path, own in times.items():
                 begun = time.perf_counter()
                 answer = await client.get(path)
@@ -182,10 +193,9 @@ async def measure(data: Path) -> dict[str, Any]:
                     own.append(took)
                 sizes[path] = len(answer.content)
             if number % 5 == 0:
-                say(f"round {number} of {ROUNDS}")
+                say(f"round {number} of {rounds}")
     p95 = {path: round(sorted(own)[math.ceil(0.95 * len(own)) - 1], 1) for path, own in times.items()}
-    return {"pages": p95, "worst_ms": max(p95.values()), "bytes": max(sizes.values()), "answers": ANSWERS,
-            "votes": VOTES, "decisions": DECISIONS}  # fmt: skip
+    return {"pages": p95, "worst_ms": max(p95.values()), "bytes": max(sizes.values()), **asdict(size)}
 
 
 def main() -> None:
@@ -198,8 +208,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="console-") as scratch:
         data = keep or Path(scratch)
         if not settings_at(data).store_path.exists():
-            fill(data)
-        print(json.dumps(asyncio.run(measure(data))))
+            fill(data, Size())
+        print(json.dumps(asyncio.run(measure(data, Size()))))
 
 
 if __name__ == "__main__":
