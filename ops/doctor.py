@@ -23,7 +23,7 @@ from eval.documents import passages
 from ops.up import check_ports
 
 LEAST_DISK_GIB = 2
-LEAST_MEMORY_GIB = 6
+LEAST_MEMORY_GIB = 12
 GIB = 1024**3
 # Bytes on the way to control that are still no sign of a stall.
 MOST_UNSHIPPED = 64 * 1024 * 1024
