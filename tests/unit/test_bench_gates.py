@@ -110,7 +110,7 @@ def test_a_crowded_holdout_is_of_whole_items_and_its_candidates_are_no_better():
 
 
 def test_the_least_holdout_holds_its_level():
-    ours, plain = gates.scenario(gates.LEAST, 10, 1200)
+    ours, plain = gates.scenario(gates.LEAST, 10, 300)
     assert ours["promote"] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
     assert ours["runs"] == 300 and ours["promote"] <= plain["promote"]
 
