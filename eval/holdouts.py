@@ -32,7 +32,7 @@ class Holdout:
     @property
     def bucket(self) -> str:
         """The bucket of users that it is a generation of."""
-        return self.name.partition(".")[0]
+        return _bucket(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +93,17 @@ def _past(uses: Sequence[Mapping[str, int]], users: Sequence[Mapping[str, str]])
                 {name: frozenset(found) for name, found in asked.items()})  # fmt: skip
 
 
+def _bucket(name: str) -> str:
+    return name.partition(".")[0]
+
+
 def _generation(name: str) -> int:
     return int(name.partition(".")[2] or 1)
 
 
 def _next(bucket: str, snapshot: Snapshot, past: Past, settings: ModelSettings) -> Holdout:
     """The bucket as it would be asked now: its newest generation once more, or a new one where that is spent."""
-    newest = max((_generation(name) for name in past.uses if name.partition(".")[0] == bucket), default=1)
+    newest = max((_generation(name) for name in past.uses if _bucket(name) == bucket), default=1)
     uses = past.uses.get(_named(bucket, newest), 0)
     if uses < LAST_USE:
         return _rows_of(_named(bucket, newest), uses + 1, snapshot, past, settings)
@@ -112,7 +116,7 @@ def _named(bucket: str, generation: int) -> str:
 
 def _rows_of(name: str, use: int, snapshot: Snapshot, past: Past, settings: ModelSettings) -> Holdout:
     """Rows of users whom no earlier generation asked; later ones leave it as it is, so that a run can go on."""
-    bucket = name.partition(".")[0]
+    bucket = _bucket(name)
     before = frozenset[str]().union(*(past.users.get(_named(bucket, g), ()) for g in range(1, _generation(name))))
     rows = [row for row in snapshot.of(bucket) if row.user not in before]
     return Holdout(name, use, tuple(_at_most(settings.evaluation.items, rows, name)), before)

@@ -75,7 +75,7 @@ def measure(cycle: Cycle, wanted: Wanted) -> None:
     except Exception as error:
         log.exception("run %s", run.id)
         state, reason = "failed", f"An unexpected error: {error}"
-    cycle.store.run("run_state", id=run.id, state=state, time=cycle.clock(), reason=reason)
+    cycle.runs.state(run, state, reason)
 
 
 def _ask(cycle: Cycle, wanted: Wanted, champion: Version, client: VllmClient) -> dict[str, Any]:

@@ -55,9 +55,9 @@ class Runs:
         """Keeps beside a run what was found out in it."""
         self._store.run("run_detail", id=run.id, detail=json.dumps(found))
 
-    def state(self, run: Run, state: str) -> None:
-        """The step that begins."""
-        self._store.run("run_state", id=run.id, state=state, time=self._clock(), reason=None)
+    def state(self, run: Run, state: str, reason: str | None = None) -> None:
+        """The step that begins, or the end of a run that decides nothing."""
+        self._store.run("run_state", id=run.id, state=state, time=self._clock(), reason=reason)
 
     def closing(self, run: Run, state: str, reason: str | None) -> Callable[[Transaction], None]:
         """Its end, for the transaction of its decision."""

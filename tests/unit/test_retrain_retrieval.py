@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,15 @@ import pytest
 
 from core.basemodel import BaseModel
 from core.errors import NotReady
-from core.records import Feedback, Interaction, Version
+from core.records import Version
 from core.settings import RetrainSettings, Settings, build
-from core.spool import frame
 from core.store import Store
-from core.wire import encode
 from eval import holdouts
 from eval import promotion as promotions
 from eval.evaluation import Result
 from eval.evidence import Difference, Evidence, Measure
 from eval.promotion import Promotion, Why
 from eval.steps import Steps
-from feedback.ingest import ingest
 from ops.control import Engines
 from retrain import cycle as cycles
 from retrain.cycle import Cycle
@@ -31,8 +27,8 @@ from serve.reconciler import Reconciler
 from serve.retrieval import FILE, read
 from serve.switchboard import Switchboard
 from serve.vllm import VllmClient
+from tests.unit.test_retrain import NOW, vote
 
-NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WHY = Why("because", "test")
 
 
@@ -85,20 +81,6 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     yield made
     store.close()
-
-
-def vote(store: Store, count: int, spool: str = "g") -> None:
-    data = b""
-    for n in range(count):
-        asked = Interaction(
-            id=f"{spool}-c{n}", time=NOW, model="reviews", version=0, arm="champion", share=0.0, bucket=0.5,
-            user=f"{spool}-u{n}", conversation=None, endpoint="chat", answer="a", finish_reason="stop", status=200,
-            request={"messages": [{"role": "user", "content": f"text {spool} {n}"}]}, latency_ms=1, ttft_ms=None,
-            prompt_tokens=1, completion_tokens=1, streamed=False,
-        )  # fmt: skip
-        label = Feedback(f"{spool}-f{n}", NOW + timedelta(seconds=n), asked.id, None, "label", "ab"[n % 2])
-        data += frame(encode(asked)) + frame(encode(label))
-    ingest(store, spool, 1, 0, data)
 
 
 def newest(cycle: Cycle, verdict: str) -> dict[str, Any]:
