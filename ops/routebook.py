@@ -22,7 +22,7 @@ HEAD = """\
 # HTTP API
 
 Two servers: the gateway, which apps call, and control, for operations. Both take a key as
-`Authorization: Bearer llk_…` ([keys.md](keys.md)); the scope that opens a route stands beside it, and `admin`
+`Authorization: Bearer llk_…` ([keys.md](how-to/keys.md)); the scope that opens a route stands beside it, and `admin`
 opens all. Bodies and answers are JSON; an error is `{"error": {"message", "type", "param", "code"}}`, with its fix in
 the message. Made from the code by `make docs`.
 

@@ -51,7 +51,7 @@ SHOWN = list(dict.fromkeys(commands()))
 
 def test_commands_are_found():
     found = {(page, line.split("#")[0].strip()) for page, line, whole in SHOWN if whole}
-    assert len(found) > 40 and {("docs/guide.md", "loraloop init"), ("README.md", "loraloop up")} <= found
+    assert len(found) > 40 and {("docs/quickstart.md", "loraloop init"), ("README.md", "loraloop up")} <= found
 
 
 @pytest.mark.parametrize(("page", "line", "whole"), SHOWN)
