@@ -29,7 +29,7 @@ def configuration() -> str:
         "over the file (`LORALOOP_GATEWAY__LISTEN`), secrets come from the environment alone. An unknown key is an",
         "error that names the nearest right one. Made from `core/settings.py` by `make docs`.",
         "",
-        "Keys are made with `loraloop keys create` and kept as hashes ([keys.md](how-to/keys.md)). These stand beside them:",
+        "`loraloop keys create` makes [keys](how-to/keys.md), which are kept as hashes. These stand beside them:",
         "",
         "| secret | what it is |",
         "|---|---|",
