@@ -17,7 +17,7 @@ $(STAMP): requirements.lock pyproject.toml scripts/install.sh
 	@touch $(STAMP)
 
 demo: $(STAMP) ## The whole loop on real human ratings; about 20 minutes on 2 cores
-	$(BIN)/loraloop demo $(DEMO)
+	$(BIN)/python -m demo $(DEMO)
 
 test: $(STAMP) ## All tests but slow clients and the browser's, real engine and real training included
 	$(BIN)/python -m pytest -m "not slow and not browser"
@@ -37,10 +37,10 @@ check: $(STAMP) ## ruff, pyright, import-linter, docs in step with the code
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m ops.reference --check
+	$(BIN)/python -m tools.docs_reference --check
 
 docs: $(STAMP) ## Write the generated references
-	$(BIN)/python -m ops.reference
+	$(BIN)/python -m tools.docs_reference
 
 bench-lora: $(STAMP) ## Base, stock adapters and ours on the CPU, side by side
 	$(BIN)/python -m bench.lora
@@ -74,4 +74,4 @@ lock: $(STAMP) ## Resolve requirements.lock anew
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh
 
 clean: ## Remove what the demo and the tests left
-	rm -rf demo dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo-run dist site .pytest_cache .ruff_cache .hypothesis

@@ -21,12 +21,12 @@ from typing import Any
 import httpx
 
 from bench.progress import say
-from core.basemodel import BaseModel
+from core.db.store import Store
 from core.ledger import append
+from core.model_folder import ModelFolder
 from core.records import Decision, Verdict
 from core.settings import Settings, build
-from core.store import Store
-from ops import control_app
+from ops.apps import control as control_app
 
 MODELS = ("reviews", "notes", "movies")
 LABELS = ("negative", "neutral", "positive")
@@ -59,8 +59,16 @@ FILL_LOOKS = """
 INSERT INTO canary_looks SELECT id, n, started + to_minutes(n), 'wait', 'So far.', $body FROM runs, range(1, 6) looks(n)
 """
 ARM = {"users": 200, "requests": 600, "score_mean": 0.1, "score_sd": 0.5, "rate_mean": 0.4, "rate_sd": 0.3, "harmed": 1}
-LOOK = {"control": ARM, "canary": ARM, "difference": 0.02, "half_width": 0.1, "line": -0.05, "ln_harm": None,
-        "sample_ratio_p": 0.6, "share": 0.5}  # fmt: skip
+LOOK = {
+    "control": ARM,
+    "canary": ARM,
+    "difference": 0.02,
+    "half_width": 0.1,
+    "line": -0.05,
+    "ln_harm": None,
+    "sample_ratio_p": 0.6,
+    "share": 0.5,
+}
 FILL_TRAFFIC = """
 INSERT INTO traffic_daily
 SELECT model, version, arm, CAST(time AS DATE), count(*), count(*) FILTER (WHERE status >= 500),
@@ -79,8 +87,10 @@ class Size:
 
 def settings_at(data: Path) -> Settings:
     """Three models and no engine that answers."""
-    models = {name: {"labels": list(LABELS), "retrain": {"schedule": "0 3 1 1 *", "min_new_feedback": 10**9}}
-              for name in MODELS}  # fmt: skip
+    models = {
+        name: {"labels": list(LABELS), "retrain": {"schedule": "0 3 1 1 *", "min_new_feedback": 10**9}}
+        for name in MODELS
+    }
     return build({"data": str(data), "access": "open", "models": models, "engine": {"urls": ["http://127.0.0.1:9"]}})
 
 
@@ -115,22 +125,59 @@ def decision(transaction: Any, number: int, moment: datetime) -> None:
     promoted = number % 2 == 0
     run_id = f"run-{number:06d}"
     row = Decision(
-        id=f"dec-{number:06d}", time=moment, model=model, from_version=version - 1, to_version=version,
-        verdict=Verdict.PROMOTED if promoted else Verdict.KEPT, reason="macro_f1 +0.012, needs more than +0.000.",
-        trigger="schedule 0 3 * * *", actor="scheduler", run_id=run_id, evidence=evidence(number),
-        lineage={"base_model": "smollm2-135m-instruct", "adapter_sha256": f"{number:064x}",
-                 "snapshot": f"{number:064x}", "rows": {"train": 500 + number, "h1": 330}, "users": {"train": 400},
-                 "signals": {"label": 1730}, "left_out": {}, "training": {"rank": 16, "seed": 0}},
-    )  # fmt: skip
+        id=f"dec-{number:06d}",
+        time=moment,
+        model=model,
+        from_version=version - 1,
+        to_version=version,
+        verdict=Verdict.PROMOTED if promoted else Verdict.KEPT,
+        reason="macro_f1 +0.012, needs more than +0.000.",
+        trigger="schedule 0 3 * * *",
+        actor="scheduler",
+        run_id=run_id,
+        evidence=evidence(number),
+        lineage={
+            "base_model": "smollm2-135m-instruct",
+            "adapter_sha256": f"{number:064x}",
+            "snapshot": f"{number:064x}",
+            "rows": {"train": 500 + number, "h1": 330},
+            "users": {"train": 400},
+            "signals": {"label": 1730},
+            "left_out": {},
+            "training": {"rank": 16, "seed": 0},
+        },
+    )
     append(transaction, row)
-    transaction.run("run_add", id=run_id, model=model, trigger="schedule", state="training", started=moment,
-                    feedback_until=moment)  # fmt: skip
+    transaction.run(
+        "run_add", id=run_id, model=model, trigger="schedule", state="training", started=moment, feedback_until=moment
+    )
     transaction.run("run_state", id=run_id, state="finished", time=moment + timedelta(minutes=20), reason=row.reason)
-    transaction.run("version_add", model=model, version=version, engine_name=f"{model}@{version}", path="/nowhere",
-                    sha256=f"{number:064x}", rank=16, run_id=run_id, time=moment, kind="adapter")  # fmt: skip
+    transaction.run(
+        "version_add",
+        model=model,
+        version=version,
+        engine_name=f"{model}@{version}",
+        path="/nowhere",
+        sha256=f"{number:064x}",
+        rank=16,
+        run_id=run_id,
+        time=moment,
+        kind="adapter",
+    )
     if promoted:
-        transaction.run("route_add", model=model, rev=number + 2, time=moment, champion=version, canary=None, share=0.0,
-                        previous=version - 1, salt="s", decision_id=row.id, holdback=0.0)  # fmt: skip
+        transaction.run(
+            "route_add",
+            model=model,
+            rev=number + 2,
+            time=moment,
+            champion=version,
+            canary=None,
+            share=0.0,
+            previous=version - 1,
+            salt="s",
+            decision_id=row.id,
+            holdback=0.0,
+        )
 
 
 def evidence(number: int) -> dict[str, Any]:
@@ -144,29 +191,62 @@ def evidence(number: int) -> dict[str, Any]:
         arm: measures(plus) for arm, plus in (("base", -0.1), ("rag", -0.05), ("champion", 0.0), ("candidate", 0.03))
     }
     difference = {"value": 0.03, "lower": 0.01, "upper": 0.05, "level": 0.03}
-    gate = [{"name": f"{kpi} against champion", "outcome": "pass", "reason": f"{kpi}: +0.030, needs more than +0.000.",
-             "value": 0.03, "bound": 0.01, "threshold": 0.0} for kpi in KPIS]  # fmt: skip
-    return {"n": 330, "users": 121, "holdout": "h1", "holdout_use": 1, "base_prompt": "Answer with one word.",
-            "arms": arms, "tfidf_logreg": measures(-0.02), "gate": gate, "primary": "macro_f1", "labels": list(LABELS),
-            "differences": {kpi: dict.fromkeys(("champion", "base", "rag"), difference) for kpi in KPIS},
-            "confusion": {arm: [[90, 12, 8], [14, 80, 16], [5, 11, 94]] for arm in arms}}  # fmt: skip
+    gate = [
+        {
+            "name": f"{kpi} against champion",
+            "outcome": "pass",
+            "reason": f"{kpi}: +0.030, needs more than +0.000.",
+            "value": 0.03,
+            "bound": 0.01,
+            "threshold": 0.0,
+        }
+        for kpi in KPIS
+    ]
+    return {
+        "n": 330,
+        "users": 121,
+        "holdout": "h1",
+        "holdout_use": 1,
+        "base_prompt": "Answer with one word.",
+        "arms": arms,
+        "tfidf_logreg": measures(-0.02),
+        "gate": gate,
+        "primary": "macro_f1",
+        "labels": list(LABELS),
+        "differences": {kpi: dict.fromkeys(("champion", "base", "rag"), difference) for kpi in KPIS},
+        "confusion": {arm: [[90, 12, 8], [14, 80, 16], [5, 11, 94]] for arm in arms},
+    }
 
 
 def pages(size: Size) -> Iterator[str]:
     """Every page, with filters, far down the lists, and the twins of some."""
     middle = f"dec-{size.decisions // 2:06d}"
-    yield from ("/promotions", "/promotions?verdict=kept&model=notes", f"/promotions?before={size.decisions // 2}",
-                "/promotions.json", f"/promotions/{middle}", f"/promotions/{middle}.json", "/models/reviews",
-                "/models/movies.json", "/feedback", "/feedback?model=reviews&kind=label", "/feedback?words=number+777",
-                "/feedback/queue?model=reviews", "/quarantine", "/metrics",
-                f"/feedback/chatcmpl-{size.answers // 2:012d}", "/runs", f"/runs/run-{size.decisions // 2:06d}",
-                "/system")  # fmt: skip
+    yield from (
+        "/promotions",
+        "/promotions?verdict=kept&model=notes",
+        f"/promotions?before={size.decisions // 2}",
+        "/promotions.json",
+        f"/promotions/{middle}",
+        f"/promotions/{middle}.json",
+        "/models/reviews",
+        "/models/movies.json",
+        "/feedback",
+        "/feedback?model=reviews&kind=label",
+        "/feedback?words=number+777",
+        "/feedback/queue?model=reviews",
+        "/quarantine",
+        "/metrics",
+        f"/feedback/chatcmpl-{size.answers // 2:012d}",
+        "/runs",
+        f"/runs/run-{size.decisions // 2:06d}",
+        "/system",
+    )
 
 
 @asynccontextmanager
 async def visited(data: Path) -> Any:
     """A client before control's app, without its scheduler: no look at engines or triggers runs beside the pages."""
-    app = control_app.create_app(settings=settings_at(data), base=BaseModel("tiny", data))
+    app = control_app.create_app(settings=settings_at(data), base=ModelFolder("tiny", data))
     control = app.state.control
     say("reading the ledger whole")
     begun = time.perf_counter()

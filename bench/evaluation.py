@@ -4,7 +4,7 @@ It starts its own engine; it must not know how an evaluation is made inside.
 
     python -m bench.evaluation
 
-Slices of the same prompts go to the engine twice, once through `eval.scoring` (scores, priority, answers kept on
+Slices of the same prompts go to the engine twice, once through `eval.measure.labels` (scores, priority, answers kept on
 disk) and once as plain completions of one token from threads that do nothing else, whoever is first changing from
 slice to slice. The prefix cache is off, so that the second is not served from the first's. Then every shipped suite
 is asked of the candidate, as in a run after which the champion's answers are kept. The last line is one JSON object.
@@ -27,18 +27,18 @@ from pathlib import Path
 from bench.lora import ADAPTERS, BASE, make_adapters
 from bench.processes import free_port
 from bench.progress import say
-from core.basemodel import prepare
+from core.db.store import Store
+from core.model_folder import prepare
 from core.prompts import Chat, subject
 from core.settings import EngineSettings, EvaluationSettings
-from core.store import Store
 from eval.arms import Arm, Item
-from eval.asking import Answers, Asker
-from eval.probing import probe
-from eval.scoring import Labels, score
+from eval.engine_queries import QueryRunner, ReplyCache
+from eval.measure.labels import Labels, score
+from eval.suites.run import run_suite
 from eval.suites.shipped import BUILDERS, suite
-from serve.engine import EngineProcess
-from serve.retrieval import Entry, Retrieval, Retriever
-from serve.vllm import VllmClient
+from serve.engines.process import EngineProcess
+from serve.engines.vllm_client import VllmClient
+from serve.retrieval.retriever import Entry, Retrieval, Retriever
 
 LABELS = ("negative", "neutral", "positive")
 INSTRUCTION = "Rate the review: negative, neutral or positive. Answer with one word."
@@ -57,19 +57,26 @@ def items_of(count: int, seed: int) -> list[Item]:
     """Short reviews, all different."""
     rng = random.Random(seed)
     return [
-        Item(f"{seed}-{n}", f"user-{n % 50}",
-             Chat((("system", INSTRUCTION), ("user", f"{n}: " + " ".join(rng.choice(part) for part in PARTS)))),
-             rng.randrange(len(LABELS)))
+        Item(
+            f"{seed}-{n}",
+            f"user-{n % 50}",
+            Chat((("system", INSTRUCTION), ("user", f"{n}: " + " ".join(rng.choice(part) for part in PARTS)))),
+            rng.randrange(len(LABELS)),
+        )
         for n in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def arms_of() -> list[Arm]:
     """Base, RAG, and two adapters."""
     examples = tuple(Entry("chat", subject(item.prompt), LABELS[item.truth], 30) for item in items_of(200, seed=1))
     retriever = Retriever(Retrieval(examples, k=2, budget_tokens=256))
-    return [Arm("base", BASE), Arm("rag", BASE, retriever.rewrite), Arm("champion", ADAPTERS[0]),
-            Arm("candidate", ADAPTERS[1])]  # fmt: skip
+    return [
+        Arm("base", BASE),
+        Arm("rag", BASE, retriever.rewrite),
+        Arm("champion", ADAPTERS[0]),
+        Arm("candidate", ADAPTERS[1]),
+    ]
 
 
 def bare(url: str, bodies: Sequence[bytes]) -> float:
@@ -108,7 +115,7 @@ def plain(items: Sequence[Item], arms: Sequence[Arm]) -> list[bytes]:
     return found
 
 
-def compare(asker: Asker, url: str, items: Sequence[Item], slices: int) -> dict[str, object]:
+def compare(asker: QueryRunner, url: str, items: Sequence[Item], slices: int) -> dict[str, object]:
     """Both ways over the same items, slice by slice in turns, after one unmeasured slice each."""
     arms = arms_of()
     labels = Labels(asker, BASE, LABELS)
@@ -132,9 +139,16 @@ def compare(asker: Asker, url: str, items: Sequence[Item], slices: int) -> dict[
         score(asker, arms, items[number::slices], labels)
     again = time.perf_counter() - started
     ratios = [a / b for a, b in zip(ours, engine, strict=True)]
-    return {"items": len(items), "arms": len(arms), "ours_s": round(sum(ours), 2), "engine_s": round(sum(engine), 2),
-            "ratio": round(sum(ours) / sum(engine), 3), "worst_slice": round(max(ratios), 3),
-            "median_slice": round(statistics.median(ratios), 3), "again_s": round(again, 2)}  # fmt: skip
+    return {
+        "items": len(items),
+        "arms": len(arms),
+        "ours_s": round(sum(ours), 2),
+        "engine_s": round(sum(engine), 2),
+        "ratio": round(sum(ours) / sum(engine), 3),
+        "worst_slice": round(max(ratios), 3),
+        "median_slice": round(statistics.median(ratios), 3),
+        "again_s": round(again, 2),
+    }
 
 
 def main() -> None:
@@ -160,15 +174,19 @@ def main() -> None:
         try:
             process.wait_ready()
             client = VllmClient(process.url)
-            asker = Asker(client, concurrency=EvaluationSettings().concurrency, answers=Answers(store, "bench"))
+            asker = QueryRunner(
+                client, concurrency=EvaluationSettings().concurrency, answers=ReplyCache(store, "bench")
+            )
             found = compare(asker, process.url, items_of(options.items, seed=3), options.slices)
             suites = {}
             for chosen in options.suites:
                 one, started = suite(chosen), time.perf_counter()
-                probed = probe(asker, BASE, {"candidate": ADAPTERS[1]}, one)
+                probed = run_suite(asker, BASE, {"candidate": ADAPTERS[1]}, one)
                 suites[chosen] = round(time.perf_counter() - started, 1)
-                say(f"{chosen}: {suites[chosen]} s for {len(one.items)} items, "
-                    f"{one.kpi} {probed.outcomes['candidate'].mean():.3f}")  # fmt: skip
+                say(
+                    f"{chosen}: {suites[chosen]} s for {len(one.items)} items, "
+                    f"{one.kpi} {probed.outcomes['candidate'].mean():.3f}"
+                )
             client.close()
         finally:
             process.stop()

@@ -20,33 +20,47 @@ import duckdb
 import httpx
 import psutil
 
-from bench.crowd import Crowd, p95
+from bench.client_load import ClientLoad, p95
 from bench.progress import say
+from core.db.store import Store
 from core.errors import LoraLoopError
 from core.ledger import verify_store
-from core.store import Store
-from tests.running import Running, texts
-from tests.tiny import LABELS, make_base
+from tools.live_stack import LiveStack, texts
+from tools.tiny_model import LABELS, make_base
 
 MODEL = "notes"
 RECOVERY_SECONDS = 240
-# Between a recovery and the next kill: below `ops.up.STEADY_SECONDS` and well above it.
+# Between a recovery and the next kill: below `ops.local.up.STEADY_SECONDS` and well above it.
 CALM = (3.0, 9.0)
-TRAINING = {"schedule": None, "min_new_feedback": 10**9, "min_labels": 40, "rank": 8, "epochs": 2, "max_rows": 120,
-            "learning_rate": 0.005, "max_length": 64, "confirmations": False}  # fmt: skip
+TRAINING = {
+    "schedule": None,
+    "min_new_feedback": 10**9,
+    "min_labels": 40,
+    "rank": 8,
+    "epochs": 2,
+    "max_rows": 120,
+    "learning_rate": 0.005,
+    "max_length": 64,
+    "confirmations": False,
+}
 
 
-def start(folder: Path) -> Running:
+def start(folder: Path) -> LiveStack:
     """The stack on a tiny model with an adapter in service, so that an engine that restarts must get it again."""
     evaluation = {"bootstrap": 200, "latency_items": 0}
-    model = {"labels": list(LABELS), "retrain": TRAINING, "promotion": {"canary": None}, "evaluation": evaluation,
-             "split": {"train": 0.4, "dev": 0.1}}  # fmt: skip
-    stack = Running(folder, {"base_model": str(make_base(folder / "tiny")), "models": {MODEL: model}})
+    model = {
+        "labels": list(LABELS),
+        "retrain": TRAINING,
+        "promotion": {"canary": None},
+        "evaluation": evaluation,
+        "split": {"train": 0.4, "dev": 0.1},
+    }
+    stack = LiveStack(folder, {"base_model": str(make_base(folder / "tiny")), "models": {MODEL: model}})
     stack.await_ready()
     return stack
 
 
-def train_first(stack: Running) -> None:
+def train_first(stack: LiveStack) -> None:
     """Labels, a whole run, and its candidate in service."""
     stack.crowd(MODEL, texts(300, 1, users=300), labels=True)
     stack.wait(
@@ -59,7 +73,7 @@ def train_first(stack: Running) -> None:
         stack.control.post(f"/api/models/{MODEL}/promote", {"version": 1, "actor": "bench"})
 
 
-def retrain(stack: Running) -> None:
+def retrain(stack: LiveStack) -> None:
     """What `loraloop retrain` asks of control."""
     stack.control.post(f"/api/models/{MODEL}/retrain", {"actor": "bench"})
 
@@ -68,8 +82,8 @@ def retrain(stack: Running) -> None:
 class Drill:
     """Kills on a running stack, and the seconds until each service was back."""
 
-    stack: Running
-    crowd: Crowd
+    stack: LiveStack
+    crowd: ClientLoad
     rng: random.Random
     recovery: dict[str, list[float]] = field(default_factory=dict)
 
@@ -144,14 +158,14 @@ class Drill:
 
         def look() -> float | None:
             control = child(self.stack, "control")
-            found.extend(p for p in control.children() if "retrain.sft" in p.cmdline())
+            found.extend(p for p in control.children() if "retrain.trainer.sft" in p.cmdline())
             return 1.0 if found else None
 
         self._until(look, "a trainer")
         return found[0]
 
 
-def child(stack: Running, word: str) -> psutil.Process:
+def child(stack: LiveStack, word: str) -> psutil.Process:
     """The live process of `up` whose command has a word."""
     for one in psutil.Process(stack.process.pid).children():
         try:
@@ -170,7 +184,7 @@ def ready(url: str) -> bool:
         return False
 
 
-def settle(stack: Running) -> None:
+def settle(stack: LiveStack) -> None:
     """Waits until all is well and nothing is left to ship."""
 
     def done() -> bool:
@@ -183,7 +197,7 @@ def settle(stack: Running) -> None:
     stack.wait(done, RECOVERY_SECONDS, "the drain")
 
 
-def account(store_path: Path, crowd: Crowd) -> dict[str, Any]:
+def account(store_path: Path, crowd: ClientLoad) -> dict[str, Any]:
     """What stands in the store against what the crowd was promised."""
     with duckdb.connect(str(store_path), read_only=True) as store:
         answered = {row[0] for row in store.execute("SELECT id FROM interactions WHERE status = 200").fetchall()}
@@ -199,8 +213,13 @@ def account(store_path: Path, crowd: Crowd) -> dict[str, Any]:
     opened = Store(store_path)
     ledger = verify_store(opened)
     opened.close()
-    return {"lost": sum(lost.values()), "lost_of": lost, "duplicated": sum(row[0] for row in twice),
-            "dead_letters": letters, "ledger_ok": ledger.ok}  # fmt: skip
+    return {
+        "lost": sum(lost.values()),
+        "lost_of": lost,
+        "duplicated": sum(row[0] for row in twice),
+        "dead_letters": letters,
+        "ledger_ok": ledger.ok,
+    }
 
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -210,7 +229,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     try:
         train_first(stack)
         say(f"the stack serves after {time.monotonic() - began:.0f} s")
-        crowd = Crowd(stack.gateway, stack.bearer("app"), MODEL, options.clients, options.pause)
+        crowd = ClientLoad(stack.gateway, stack.bearer("app"), MODEL, options.clients, options.pause)
         drill = Drill(stack, crowd, random.Random(options.seed))
         with crowd.asking():
             together(
@@ -252,8 +271,11 @@ def together(*works: Callable[[], None]) -> None:
 
 def summary(seconds: list[float]) -> dict[str, float]:
     """Median, 95th percentile and maximum."""
-    return {"p50": round(sorted(seconds)[len(seconds) // 2], 1), "p95": round(p95(seconds), 1),
-            "max": round(max(seconds), 1)}  # fmt: skip
+    return {
+        "p50": round(sorted(seconds)[len(seconds) // 2], 1),
+        "p95": round(p95(seconds), 1),
+        "max": round(max(seconds), 1),
+    }
 
 
 def main() -> None:

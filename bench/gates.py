@@ -4,9 +4,9 @@ It owns the scenarios, what is wrong in each, and the result; users, holdouts an
 
     python -m bench.gates
 
-Nothing of the gates is written twice: live, `signals` and `outcomes` of `eval.canary` and `eval.holdback` judge all
-runs at once, the code beneath `look` and `look_back`, and a sample of runs is shown to agree with these; offline,
-`eval.offline.decide` judges.
+The benchmark calls the gates' own code. Live tests use `signals` and `outcomes` of `eval.gates.canary` and
+`eval.gates.holdback` for all runs at once; a sample of runs is compared with `look` and `look_back`. Offline tests use
+`eval.gates.offline.decide`.
 The last line is one JSON object; progress goes to stderr. See docs/gates.md.
 """
 
@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from bench import look as query
+from bench import canary_query as query
 from bench.progress import say
-from bench.simulation import naive, picture
+from bench.simulation import baseline_gates, chart
 from bench.simulation.holdout import Crowded, CrowdedGate, Items, OfflineGate
 from bench.simulation.live import (
     FIRST,
@@ -43,26 +43,26 @@ from bench.simulation.live import (
     proved,
     watch,
 )
-from bench.simulation.people import Floats, People, brigaded, harmed, once, several, weekly
 from bench.simulation.returning import Returning
+from bench.simulation.user_model import Floats, People, brigaded, harmed, once, several, weekly
 from core.settings import CanarySettings, HoldbackSettings
-from eval.live import Plan
-from eval.offline import LAST_USE, LEAST_USERS
-from eval.plans import LEAST_SD
+from eval.gates.arms import Plan
+from eval.gates.offline import LAST_USE, LEAST_USERS
+from rollout.live_plan import LEAST_SD
 
 OURS = "ours"
 FALSE_PROMOTION = 0.055
 BATCH = 4000
 Rows = list[dict[str, Any]]
 VOTES: Mapping[str, Gate] = {
-    "point estimate, n=200": naive.PointAt(200),
-    "point estimate, any look": naive.point_any,
-    "z-test .05, peeking": naive.z_peeking,
-    "likelihood-ratio stop": naive.likelihood_ratio,
+    "point estimate, n=200": baseline_gates.PointAt(200),
+    "point estimate, any look": baseline_gates.point_any,
+    "z-test .05, peeking": baseline_gates.z_peeking,
+    "likelihood-ratio stop": baseline_gates.likelihood_ratio,
 }
 ITEMS: Mapping[str, Gate] = {
-    "item-level z, peeking": naive.z_peeking,
-    "item-level confidence sequence": naive.item_sequence,
+    "item-level z, peeking": baseline_gates.z_peeking,
+    "item-level confidence sequence": baseline_gates.item_sequence,
 }
 WEEK = (0.74, 0.72, 0.70, 0.68, 0.66, 0.64, 0.76)
 DAY_LOOKS = 6
@@ -92,8 +92,14 @@ class Canary:
     @property
     def settings(self) -> CanarySettings:
         """The defaults but for what the scenario is about; time plays no part."""
-        return CanarySettings(share=min(self.share, 0.5), strict=self.strict, hostile_share=self.hostile_share,
-                              harm_ratio=self.harm_ratio, min_minutes=0, max_hours=1e9)  # fmt: skip
+        return CanarySettings(
+            share=min(self.share, 0.5),
+            strict=self.strict,
+            hostile_share=self.hostile_share,
+            harm_ratio=self.harm_ratio,
+            min_minutes=0,
+            max_hours=1e9,
+        )
 
     @property
     def plan(self) -> Plan:
@@ -103,13 +109,18 @@ class Canary:
         rates = self.people.rated / self.people.requests
         score, rate = chances @ scores, chances @ rates
         known = {
-            "score_sd": chances @ scores**2 - score**2, "rate_mean": rate, "rate_sd": chances @ rates**2 - rate**2,
+            "score_sd": chances @ scores**2 - score**2,
+            "rate_mean": rate,
+            "rate_sd": chances @ rates**2 - rate**2,
             "covariance": chances @ (scores * rates) - score * rate,
-        }  # fmt: skip
-        found = {name: float(np.sqrt(max(value, 0)) if name.endswith("_sd") else value)
-                 for name, value in known.items()}  # fmt: skip
-        return Plan(self.share, **found | {"score_sd": max(found["score_sd"], LEAST_SD),
-                                           "rate_sd": max(found["rate_sd"], LEAST_SD)})  # fmt: skip
+        }
+        found = {
+            name: float(np.sqrt(max(value, 0)) if name.endswith("_sd") else value) for name, value in known.items()
+        }
+        return Plan(
+            self.share,
+            **found | {"score_sd": max(found["score_sd"], LEAST_SD), "rate_sd": max(found["rate_sd"], LEAST_SD)},
+        )
 
     @property
     def gates(self) -> dict[str, Gate]:
@@ -160,8 +171,9 @@ LIVE: dict[str, Canary] = {
     "equal, 20 % of requests rated": Canary(approvals(0, rate=0.2), strict=False),
     "-5 points, 20 % of requests rated": Canary(approvals(-0.05, rate=0.2), null=True, strict=False),
     "equal, drift by day of week, strict": Canary(
-        weekly(lambda approval: once(approval, approval), WEEK, DAY_LOOKS), null=True,
-        beside={"z-test against last week": naive.BeforeAfter(0.7), **VOTES},
+        weekly(lambda approval: once(approval, approval), WEEK, DAY_LOOKS),
+        null=True,
+        beside={"z-test against last week": baseline_gates.BeforeAfter(0.7), **VOTES},
     ),
     "votes a fifth more, strict": Canary(approvals(0, rate=0.2, canary_rate=0.24), null=True),
     "votes a fifth more": Canary(approvals(0, rate=0.2, canary_rate=0.24), null=True, strict=False),
@@ -185,10 +197,12 @@ LIVE: dict[str, Canary] = {
         after(DECAY_LOOK, approvals(0), approvals(-0.1)), share=0.9, looks=200, decays=DECAY_LOOK
     ),
     f"{HOLDBACK}, harm 3 % after 1,000": Canary(
-        after(DECAY_LOOK, harmed(approvals(0), 0.01, 0.01), harmed(approvals(0), 0.01, 0.03)), share=0.9, looks=200,
+        after(DECAY_LOOK, harmed(approvals(0), 0.01, 0.01), harmed(approvals(0), 0.01, 0.03)),
+        share=0.9,
+        looks=200,
         decays=DECAY_LOOK,
     ),
-}  # fmt: skip
+}
 UNPROTECTED = {name for name, canary in LIVE.items() if not canary.counted}
 RETURNING = "equal, users who return, strict"
 LEAST = "five null candidates on the least holdout, clustered users"
@@ -203,10 +217,14 @@ def row(
     promoted, rolled_back, n = np.asarray(promoted), np.asarray(rolled_back), np.asarray(n)
     share = float(promoted.mean())
     found: dict[str, Any] = {
-        "name": name, "gate": gate, "null": null, "promote": round(share, 4),
+        "name": name,
+        "gate": gate,
+        "null": null,
+        "promote": round(share, 4),
         "se": round(math.sqrt(share * (1 - share) / len(promoted)), 4),
-        "median_n": float(np.median(n[promoted])) if n.size and promoted.any() else None, "runs": len(promoted),
-    }  # fmt: skip
+        "median_n": float(np.median(n[promoted])) if n.size and promoted.any() else None,
+        "runs": len(promoted),
+    }
     if rolled_back.size:
         found["rollback"] = round(float(rolled_back.mean()), 4)
         found["rollback_median_n"] = float(np.median(n[rolled_back])) if rolled_back.any() else None
@@ -216,10 +234,17 @@ def row(
 def joined(name: str, null: bool, batches: list[dict[str, Record]]) -> Rows:
     """The lines of a scenario from the records of its batches."""
     return [
-        row(name, gate, null, *(np.concatenate([getattr(batch[gate], part) for batch in batches])
-                                for part in ("promoted", "n", "rolled_back")))
+        row(
+            name,
+            gate,
+            null,
+            *(
+                np.concatenate([getattr(batch[gate], part) for batch in batches])
+                for part in ("promoted", "n", "rolled_back")
+            ),
+        )
         for gate in batches[0]
-    ]  # fmt: skip
+    ]
 
 
 def batches(runs: int) -> list[int]:
@@ -246,8 +271,11 @@ def time_to_rollback(canary: Canary, records: list[Record]) -> dict[str, float |
     rated = float(np.median(since[since > 0])) if (since > 0).any() else None
     chances = canary.people.control if isinstance(canary.people.control, np.ndarray) else canary.people.control(0)
     each = float(chances @ canary.people.requests / (chances @ canary.people.rated)) / (1 - canary.share)
-    return {"decay_to_rollback_rated": rated, "decay_to_rollback_requests": rated and round(rated * each, 1),
-            "rolled_back_before": float((since <= 0).sum()) / sum(len(one.n) for one in records)}  # fmt: skip
+    return {
+        "decay_to_rollback_rated": rated,
+        "decay_to_rollback_requests": rated and round(rated * each, 1),
+        "rolled_back_before": float((since <= 0).sum()) / sum(len(one.n) for one in records),
+    }
 
 
 def returning(name: str, runs: int) -> Rows:
@@ -301,10 +329,21 @@ def cycles(name: str, runs: int) -> Rows:
     rows = []
     for gate, promoted in ((OURS, ours), ("point estimates", won > lost), ("McNemar, z peeking", peeked)):
         wrong = float((gains[promoted] <= 0).mean()) if promoted.any() else math.nan
-        found = row(name, gate, True, promoted[gains <= 0], share_wrong=round(wrong, 4),
-                    promotions_in_50=round(float(promoted.sum(1).mean()), 2))  # fmt: skip
-        rows.append(found | {f"promote_{gain:+.2f}": round(float(promoted[gains == gain].mean()), 4)
-                             for gain in (-0.05, 0.0, 0.02, 0.05)})  # fmt: skip
+        found = row(
+            name,
+            gate,
+            True,
+            promoted[gains <= 0],
+            share_wrong=round(wrong, 4),
+            promotions_in_50=round(float(promoted.sum(1).mean()), 2),
+        )
+        rows.append(
+            found
+            | {
+                f"promote_{gain:+.2f}": round(float(promoted[gains == gain].mean()), 4)
+                for gain in (-0.05, 0.0, 0.02, 0.05)
+            }
+        )
     return rows
 
 
@@ -355,12 +394,16 @@ def main() -> None:
     ours = [found for found in rows if found["gate"] == OURS]
     counted = [found for found in ours if found["null"] and found["name"] not in UNPROTECTED]
     worst = max((found["promote"] for found in counted), default=0.0)
-    result = {"scenarios": rows, "worst_false_promotion": worst, "agreed_with_look": agreed,
-              "look_s": None if options.no_look else query.seconds(),
-              "seconds": round(time.monotonic() - started, 1)}  # fmt: skip
+    result = {
+        "scenarios": rows,
+        "worst_false_promotion": worst,
+        "agreed_with_look": agreed,
+        "look_s": None if options.no_look else query.seconds(),
+        "seconds": round(time.monotonic() - started, 1),
+    }
     if options.picture:
         options.picture.write_text(
-            picture.draw([found for found in rows if not found["name"].startswith(HOLDBACK)], OURS), encoding="utf-8"
+            chart.draw([found for found in rows if not found["name"].startswith(HOLDBACK)], OURS), encoding="utf-8"
         )
     print(json.dumps(result))
     sys.exit(1 if worst > FALSE_PROMOTION else 0)

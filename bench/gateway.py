@@ -18,10 +18,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import contenders
-from bench.contenders import CLIENT, StartFailed
+from bench import systems
 from bench.progress import say
-from bench.turns import (
+from bench.rounds import (
     BARE,
     DIRECT,
     OURS,
@@ -32,9 +31,10 @@ from bench.turns import (
     measure_whole,
     summarize,
 )
+from bench.systems import CLIENT, StartFailed
 from core.errors import LoraLoopError
 
-PEERS = {"litellm": contenders.litellm, "vllm_router": contenders.vllm_router}
+PEERS = {"litellm": systems.litellm, "vllm_router": systems.vllm_router}
 # The gateway's spool must lie on a disk, which a folder for temporary files may not be.
 SPOOL_DISK = Path("data")
 
@@ -42,14 +42,14 @@ SPOOL_DISK = Path("data")
 def answer_whole(folder: Path, options: argparse.Namespace) -> Figures:
     """Latency and rate of whole answers, by contender."""
     with ExitStack() as stack:
-        upstream = stack.enter_context(contenders.nginx(folder))
+        upstream = stack.enter_context(systems.nginx(folder))
         urls = {DIRECT: upstream}
-        urls[OURS] = stack.enter_context(contenders.ours(upstream, folder / "whole"))
-        urls[BARE] = stack.enter_context(contenders.bare(upstream, folder))
+        urls[OURS] = stack.enter_context(systems.ours(upstream, folder / "whole"))
+        urls[BARE] = stack.enter_context(systems.bare(upstream, folder))
         if not options.no_peers:
             urls |= start_peers(stack, upstream, folder, options.peers / "bin")
         figures = summarize(measure_whole(CLIENT, urls, options.rounds, options.seconds))
-        say(f"ours counted: {contenders.check_ours(urls[OURS])}")
+        say(f"ours counted: {systems.check_ours(urls[OURS])}")
     for line in compare(figures):
         say(line)
     return figures
@@ -70,10 +70,10 @@ def start_peers(stack: ExitStack, upstream: str, folder: Path, binaries: Path) -
 def answer_streams(folder: Path, rounds: int) -> float:
     """What ours adds to a streamed chunk, in µs."""
     with ExitStack() as stack:
-        upstream = stack.enter_context(contenders.streams(folder))
+        upstream = stack.enter_context(systems.streams(folder))
         urls = {DIRECT: upstream}
-        urls[OURS] = stack.enter_context(contenders.ours(upstream, folder / "streamed"))
-        urls[BARE] = stack.enter_context(contenders.bare(upstream, folder))
+        urls[OURS] = stack.enter_context(systems.ours(upstream, folder / "streamed"))
+        urls[BARE] = stack.enter_context(systems.bare(upstream, folder))
         added = measure_streams(CLIENT, urls, rounds)
     say(f"added to a streamed chunk, in µs: {added}")
     return added[OURS]
@@ -83,8 +83,8 @@ def answer_by_engine(folder: Path, rounds: int) -> float:
     """The real engine's tokens/s through our gateway over its tokens/s direct."""
     say("starting the real engine")
     with ExitStack() as stack:
-        url, model = stack.enter_context(contenders.engine(folder))
-        gateway = stack.enter_context(contenders.ours(url, folder / "engine", (model, model)))
+        url, model = stack.enter_context(systems.engine(folder))
+        gateway = stack.enter_context(systems.ours(url, folder / "engine", (model, model)))
         sides = {DIRECT: (url, model), OURS: (gateway, CLIENT.model)}
         measure_decoding(CLIENT, sides, rounds, stream=True)
         return measure_decoding(CLIENT, sides, rounds, stream=False)

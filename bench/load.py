@@ -16,7 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
-from bench.canned import CHUNKS, STAMP
+from bench.stub_upstream import CHUNKS, STAMP
 from core.errors import LoraLoopError
 
 SCRIPT = Path(__file__).with_name("chat.lua")
@@ -56,9 +56,22 @@ class Client:
     def press(self, url: str, connections: int, seconds: int) -> Turn:
         """wrk with one thread and so many connections. Raises LoadFailed if one answer was no success."""
         command = [
-            "wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
-            "--timeout", f"{TIMEOUT_SECONDS}s", "--script", str(SCRIPT), url + CHAT, "--", self.key, self.model,
-        ]  # fmt: skip
+            "wrk",
+            "--threads",
+            "1",
+            "--connections",
+            str(connections),
+            "--duration",
+            f"{seconds}s",
+            "--timeout",
+            f"{TIMEOUT_SECONDS}s",
+            "--script",
+            str(SCRIPT),
+            url + CHAT,
+            "--",
+            self.key,
+            self.model,
+        ]
         return parse_wrk(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     def ask(self, url: str) -> int:
@@ -86,8 +99,15 @@ class Client:
 
             async def decode() -> None:
                 prompt = [random.randrange(100, 40_000) for _ in range(PROMPT_TOKENS)]
-                body = {"model": model, "prompt": prompt, "max_tokens": DECODE_TOKENS, "ignore_eos": True,
-                        "temperature": 0, "user": f"user-{prompt[0]}", "stream": stream}  # fmt: skip
+                body = {
+                    "model": model,
+                    "prompt": prompt,
+                    "max_tokens": DECODE_TOKENS,
+                    "ignore_eos": True,
+                    "temperature": 0,
+                    "user": f"user-{prompt[0]}",
+                    "stream": stream,
+                }
                 async with session.post(url + COMPLETIONS, json=body) as answer:
                     content = await answer.read()
                     if answer.status != 200:

@@ -24,11 +24,11 @@ from typing import Any
 
 from bench.processes import free_port, memory_mib
 from bench.progress import say
-from core.basemodel import prepare
+from core.model_folder import prepare
 from core.settings import EngineSettings
 from serve.cpu_lora import SWITCH
 from serve.cpu_lora.selftest import asker, compare
-from serve.engine import EngineProcess
+from serve.engines.process import EngineProcess
 
 BASE = "base"
 ADAPTERS = ("one", "two", "three")

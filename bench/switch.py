@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.crowd import Crowd, p95
+from bench.client_load import ClientLoad, p95
 from bench.faults import MODEL, start, train_first
 from bench.progress import say
-from tests.running import Running
+from tools.live_stack import LiveStack
 
 # After so many seconds no request may begin that still gets the version before.
 LATE_SECONDS = 1.0
@@ -31,7 +31,7 @@ class Switched:
     ms: float
 
 
-def switch(stack: Running, to: int) -> Switched:
+def switch(stack: LiveStack, to: int) -> Switched:
     """A promotion to version 1, or the rollback from it."""
     act, said = ("promote", {"version": 1}) if to else ("rollback", {})
     asked = time.monotonic()
@@ -40,7 +40,7 @@ def switch(stack: Running, to: int) -> Switched:
     return Switched(asked, time.monotonic(), to, done["ms"])
 
 
-def late(crowd: Crowd, switches: list[Switched]) -> int:
+def late(crowd: ClientLoad, switches: list[Switched]) -> int:
     """Requests that began more than a second after a switch was answered, before the next, and got the old version."""
     found = 0
     for one, following in zip(switches, [*switches[1:], None], strict=True):
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     stack = start(folder)
     try:
         train_first(stack)
-        crowd = Crowd(stack.gateway, stack.bearer("app"), MODEL, options.clients, options.pause, votes=False)
+        crowd = ClientLoad(stack.gateway, stack.bearer("app"), MODEL, options.clients, options.pause, votes=False)
         switches = []
         with crowd.asking():
             for number in range(options.switches):

@@ -41,8 +41,14 @@ class LoraLoopError(Exception):
     retry = False
     status = 500
 
-    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None,
-                 headers: Mapping[str, str] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

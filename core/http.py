@@ -21,8 +21,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 from starlette.types import Scope as AsgiScope
 
+from core.api_keys import Scope
 from core.errors import BodyTooLarge, Forbidden, InputError, KeyRefused, LimitReached, LoraLoopError
-from core.keys import Scope
 from core.logs import fields
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def json_body(model: type[Parsed], limit: int = 64 * 1024) -> Callable[[Request]
     return parse
 
 
-class Admission(Protocol):
+class AuthorizedRequest(Protocol):
     """A request that was let in."""
 
     headers: Mapping[str, str]
@@ -106,15 +106,15 @@ class Admission(Protocol):
         """Ends it."""
 
 
-class Door(Protocol):
-    """Who checks keys; `serve.access.Access` is one."""
+class Authenticator(Protocol):
+    """Who checks keys; `serve.gateway.authentication.Access` is one."""
 
-    def admit(self, authorization: str | None, scope: Scope) -> Admission:
+    def admit(self, authorization: str | None, scope: Scope) -> AuthorizedRequest:
         """Lets in or raises KeyRefused, Forbidden or LimitReached."""
         ...
 
 
-def require_key(door: Door, *scopes: Scope) -> Callable[[Request, Response], AsyncIterator[None]]:
+def require_key(door: Authenticator, *scopes: Scope) -> Callable[[Request, Response], AsyncIterator[None]]:
     """A dependency that wants a key with one of the scopes, as `Authorization: Bearer KEY`."""
 
     async def check(request: Request, response: Response) -> AsyncIterator[None]:
@@ -129,7 +129,7 @@ def require_key(door: Door, *scopes: Scope) -> Callable[[Request, Response], Asy
     return check
 
 
-def admit_any(door: Door, authorization: str | None, *scopes: Scope) -> Admission:
+def admit_any(door: Authenticator, authorization: str | None, *scopes: Scope) -> AuthorizedRequest:
     """Lets in with any one of the scopes."""
     *others, last = scopes
     for scope in others:
@@ -138,7 +138,7 @@ def admit_any(door: Door, authorization: str | None, *scopes: Scope) -> Admissio
     return door.admit(authorization, last)
 
 
-def is_let_in(door: Door, request: Request, *scopes: Scope) -> bool:
+def is_let_in(door: Authenticator, request: Request, *scopes: Scope) -> bool:
     """Whether a request carries a key with one of the scopes; for routes that tell others less."""
     try:
         admit_any(door, request.headers.get("authorization"), *scopes).release()
@@ -147,8 +147,15 @@ def is_let_in(door: Door, request: Request, *scopes: Scope) -> bool:
     return True
 
 
-def answer(status: int, message: str, *, code: str, retry: bool = False, retry_after_s: float | None = None,
-           headers: Mapping[str, str] | None = None) -> Response:  # fmt: skip
+def answer(
+    status: int,
+    message: str,
+    *,
+    code: str,
+    retry: bool = False,
+    retry_after_s: float | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     """An error in OpenAI's shape, with a request id that also stands in the log."""
     request_id = f"req-{secrets.token_hex(12)}"
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
@@ -163,8 +170,14 @@ def answer(status: int, message: str, *, code: str, retry: bool = False, retry_a
 
 def refusal(error: LoraLoopError) -> Response:
     """An error of ours as an answer."""
-    return answer(error.status, str(error), code=_code(error), retry=error.retry,
-                  retry_after_s=error.retry_after_s, headers=error.headers)  # fmt: skip
+    return answer(
+        error.status,
+        str(error),
+        code=_code(error),
+        retry=error.retry,
+        retry_after_s=error.retry_after_s,
+        headers=error.headers,
+    )
 
 
 def bug(error: Exception) -> Response:

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from core.db.store import Store, Transaction
 from core.errors import InputError
 from core.records import Decision
-from core.store import Store, Transaction
 
 GENESIS = "0" * 64
 SHORTEST_HEAD = 16

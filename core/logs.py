@@ -53,8 +53,13 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One record."""
-        line = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name,
-                "message": redacted(_message(record)), **_redacted_fields(record)}  # fmt: skip
+        line = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": redacted(_message(record)),
+            **_redacted_fields(record),
+        }
         if trace := _trace(self, record):
             line["exception"] = redacted(trace)
         # Within strings alone, where JSON leaves some of them as they are.

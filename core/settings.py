@@ -39,13 +39,27 @@ PrimaryKpi = Literal[LabelKpi, TextKpi]
 # What a candidate of a model that generates must win on where the configuration names nothing.
 GENERATE_PRIMARY = "token_f1"
 SuiteKpi = Literal[
-    "golden_accuracy", "safety", "over_refusal", "sycophancy", "hallucination", "consistency", "format_validity",
-    "kl_to_base", "mean_length", "judge_win_rate",
-]  # fmt: skip
+    "golden_accuracy",
+    "safety",
+    "over_refusal",
+    "sycophancy",
+    "hallucination",
+    "consistency",
+    "format_validity",
+    "kl_to_base",
+    "mean_length",
+    "judge_win_rate",
+]
 # Of the suites that come with LoraLoop; any other name under evaluation.suites is a folder of the user's.
 ShippedSuite = Literal[
-    "hallucination", "consistency", "refusal", "over_refusal", "sycophancy", "format", "length",
-]  # fmt: skip
+    "hallucination",
+    "consistency",
+    "refusal",
+    "over_refusal",
+    "sycophancy",
+    "format",
+    "length",
+]
 GuardedKpi = Literal[PrimaryKpi, "brier", "ece", "invalid_mass", "p95_latency_ms", SuiteKpi]
 
 
@@ -357,7 +371,7 @@ class ModelSettings(Section):
             raise ValueError("evaluation.judge: only a model that generates has answers to compare")
         known, own = get_args(GuardedKpi), set(self.evaluation.suites) - set(get_args(ShippedSuite))
         for guardrail in self.promotion.guardrails:
-            # What a suite of one's own gives is read with it: eval.evaluation.suites_of.
+            # What a suite of one's own gives is read with it: eval.evaluate.suites_of.
             if guardrail.kpi not in known and not own:
                 near = nearest(guardrail.kpi, known)
                 meant = f"; did you mean {near}" if near else ""
@@ -372,10 +386,16 @@ class NotificationSettings(Section):
     """Who is told of what. Targets are apprise URLs, which hold tokens: from `LORALOOP_NOTIFY_URLS` or a file."""
 
     verdicts: list[Verdict] = Field(
-        default=[Verdict.PROMOTED, Verdict.ROLLED_BACK, Verdict.FAILED, Verdict.AWAITING_APPROVAL,
-                 Verdict.CANARY_STARTED, Verdict.INCONCLUSIVE],
+        default=[
+            Verdict.PROMOTED,
+            Verdict.ROLLED_BACK,
+            Verdict.FAILED,
+            Verdict.AWAITING_APPROVAL,
+            Verdict.CANARY_STARTED,
+            Verdict.INCONCLUSIVE,
+        ],
         description="Rows of the ledger that are told.",
-    )  # fmt: skip
+    )
     urls_file: Path | None = Field(default=None, description="A file with an apprise URL a line; # begins a remark.")
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from core.prompts import Prompt, with_system
 from core.records import Version
-from serve.retrieval import Retriever, read
+from serve.retrieval.retriever import Retriever, read_retrieval
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def of_version(name: str, version: Version, answer_tokens: int) -> Arm:
     """A version as it serves: one that retrieves rewrites what it is asked. Raises NotReady when its file is gone."""
     if version.kind != "retrieval":
         return Arm(name, version.engine_name)
-    return retrieving(name, version.engine_name, Retriever(read(version)), answer_tokens)
+    return retrieving(name, version.engine_name, Retriever(read_retrieval(version)), answer_tokens)
 
 
 def retrieving(name: str, base_name: str, retriever: Retriever, answer_tokens: int) -> Arm:

@@ -9,10 +9,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.db.store import Store
 from core.errors import NotReady
 from core.settings import ModelSettings
-from core.store import Store
-from eval.offline import LAST_USE, LEAST_ITEMS, LEAST_USERS
+from eval.gates.offline import LAST_USE, LEAST_ITEMS, LEAST_USERS
 from feedback.snapshot import Row, Snapshot
 from feedback.split import HOLDOUTS
 
@@ -52,7 +52,7 @@ def choose(snapshot: Snapshot, past: Past, settings: ModelSettings) -> Holdout |
     return _lack(found, settings)
 
 
-def take(store: Store, model: str, run_id: str, snapshot: Snapshot, settings: ModelSettings) -> Holdout:
+def reserve(store: Store, model: str, run_id: str, snapshot: Snapshot, settings: ModelSettings) -> Holdout:
     """The holdout that a run asks, written down before it is asked so that a crash spends it too.
 
     A run that goes on after a crash has its own again, with the same rows. Raises NotReady when there is none to ask.
@@ -68,20 +68,22 @@ def take(store: Store, model: str, run_id: str, snapshot: Snapshot, settings: Mo
                 raise NotReady(chosen)
             found = chosen
             transaction.run("holdout_use_add", model=model, bucket=found.name, run_id=run_id, use=found.use)
-        transaction.run("holdout_users_add", model=model, holdout=found.name,
-                        users=sorted({row.user for row in found.rows}))  # fmt: skip
+        transaction.run(
+            "holdout_users_add", model=model, holdout=found.name, users=sorted({row.user for row in found.rows})
+        )
     return found
 
 
-def ask_also(store: Store, model: str, holdout: Holdout, users: Collection[str]) -> None:
+def reserve_users(store: Store, model: str, holdout: Holdout, users: Collection[str]) -> None:
     """Writes down that a holdout asks further users, whose votes are no rows, so that no later generation does."""
     store.run("holdout_users_add", model=model, holdout=holdout.name, users=sorted(users))
 
 
-def unaskable(store: Store, model: str, snapshot: Snapshot, settings: ModelSettings) -> str | None:
+def shortage_reason(store: Store, model: str, snapshot: Snapshot, settings: ModelSettings) -> str | None:
     """Why no holdout could judge a candidate of this snapshot; None where one could."""
-    found = choose(snapshot, _past(store.rows("holdout_uses", model=model),
-                                   store.rows("holdout_users_of", model=model)), settings)  # fmt: skip
+    found = choose(
+        snapshot, _past(store.rows("holdout_uses", model=model), store.rows("holdout_users_of", model=model)), settings
+    )
     return found if isinstance(found, str) else None
 
 
@@ -89,8 +91,9 @@ def _past(uses: Sequence[Mapping[str, int]], users: Sequence[Mapping[str, str]])
     asked: dict[str, set[str]] = {}
     for row in users:
         asked.setdefault(row["holdout"], set()).add(row["user"])
-    return Past({str(row["bucket"]): row["uses"] for row in uses},
-                {name: frozenset(found) for name, found in asked.items()})  # fmt: skip
+    return Past(
+        {str(row["bucket"]): row["uses"] for row in uses}, {name: frozenset(found) for name, found in asked.items()}
+    )
 
 
 def _bucket(name: str) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from core.settings import GENERATE_PRIMARY, ModelSettings
-from eval.evidence import ArmScores
-from eval.generation import Written
-from eval.kpis import Floats
+from eval.kpis.classification import Floats
+from eval.kpis.evidence import ArmScores
+from eval.measure.texts import Written
 from feedback.snapshot import Row
 
 MOST = 20
@@ -51,10 +51,11 @@ def chosen(rows: Sequence[Row], champion: ArmScores, candidate: ArmScores, setti
     lost = champion.probabilities[items, truth] - candidate.probabilities[items, truth]
     turned = np.where((theirs == truth) & (ours != truth), lost, 0.0)
     return [
-        Regression(rows[n].interaction_id, "accuracy", rows[n].label, labels[theirs[n]], labels[ours[n]],
-                   float(lost[n]))
+        Regression(
+            rows[n].interaction_id, "accuracy", rows[n].label, labels[theirs[n]], labels[ours[n]], float(lost[n])
+        )
         for n in _worst(turned)
-    ]  # fmt: skip
+    ]
 
 
 def written(rows: Sequence[Row], champion: Written, candidate: Written, settings: ModelSettings) -> list[Regression]:
@@ -66,10 +67,11 @@ def written(rows: Sequence[Row], champion: Written, candidate: Written, settings
     kpi = primary if primary in candidate.worth else GENERATE_PRIMARY
     lost = champion.worth[kpi] - candidate.worth[kpi]
     return [
-        Regression(rows[n].interaction_id, kpi, None, champion.texts[n][:LONGEST], candidate.texts[n][:LONGEST],
-                   float(lost[n]))
+        Regression(
+            rows[n].interaction_id, kpi, None, champion.texts[n][:LONGEST], candidate.texts[n][:LONGEST], float(lost[n])
+        )
         for n in _worst(lost)
-    ]  # fmt: skip
+    ]
 
 
 def _worst(lost: Floats) -> list[int]:

@@ -16,11 +16,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from core.clock import Clock, utc_now
+from core.db.store import Store, Transaction
 from core.errors import RowRefused
+from core.record_codec import Record, decode_all
 from core.records import Feedback, Interaction, Revocation, StoredCompletion
 from core.spool import read_frames
-from core.store import Store, Transaction
-from core.wire import Record, decode_all
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,9 @@ class Piece:
         return replace(self, frames=self.frames[:middle]), replace(self, offset=self.offset + cut, frames=later)
 
 
-def ingest(store: Store, spool: str, segment: int, offset: int, data: bytes,
-           clock: Clock = utc_now) -> tuple[bool, int]:  # fmt: skip
+def ingest(
+    store: Store, spool: str, segment: int, offset: int, data: bytes, clock: Clock = utc_now
+) -> tuple[bool, int]:
     """(taken, offset): commits the whole frames of `data` if it begins where the last piece ended.
 
     Otherwise takes nothing and returns where it does end, in bytes from the segment's beginning. A frame that
@@ -63,9 +64,14 @@ def _take(store: Store, piece: Piece, clock: Clock) -> tuple[bool, int]:
 
     def letter(transaction: Transaction) -> None:
         transaction.run(
-            "dead_letter_add", spool=piece.spool, segment=piece.segment, offset=piece.offset, time=clock(),
-            reason=reason, payload=piece.frames[0][0],
-        )  # fmt: skip
+            "dead_letter_add",
+            spool=piece.spool,
+            segment=piece.segment,
+            offset=piece.offset,
+            time=clock(),
+            reason=reason,
+            payload=piece.frames[0][0],
+        )
 
     try:
         return _advance(store, piece, rows)
@@ -107,10 +113,14 @@ def insert(transaction: Transaction, records: Sequence[Record]) -> None:
     transaction.run_set("stored_add", [_stored(r) for r in records if isinstance(r, StoredCompletion)])
     said = {record.id: record for record in reversed(records) if isinstance(record, Feedback)}
     new = transaction.run_set("feedback_add", [_feedback(record) for record in reversed(said.values())])
-    transaction.run_set("feedback_wait", [
-        {"id": row["id"], "interaction_id": row["interaction_id"]} for row in new
-        if row["interaction_id"] is not None and row["model"] is None
-    ])  # fmt: skip
+    transaction.run_set(
+        "feedback_wait",
+        [
+            {"id": row["id"], "interaction_id": row["interaction_id"]}
+            for row in new
+            if row["interaction_id"] is not None and row["model"] is None
+        ],
+    )
     _join(transaction, fresh)
     _revoke(transaction, [r for r in records if isinstance(r, Revocation)], list(said))
 
@@ -124,19 +134,30 @@ def _count(transaction: Transaction, fresh: Sequence[Interaction]) -> None:
         counts[0] += 1
         counts[1] += record.status >= 500
         counts[2] += (record.prompt_tokens or 0) + (record.completion_tokens or 0)
-    transaction.run_many("traffic_add", [
-        {"model": model, "version": version, "arm": arm, "day": day, "requests": counts[0], "errors": counts[1],
-         "tokens": counts[2]} for (model, version, arm, day), counts in days.items()
-    ])  # fmt: skip
+    transaction.run_many(
+        "traffic_add",
+        [
+            {
+                "model": model,
+                "version": version,
+                "arm": arm,
+                "day": day,
+                "requests": counts[0],
+                "errors": counts[1],
+                "tokens": counts[2],
+            }
+            for (model, version, arm, day), counts in days.items()
+        ],
+    )
 
 
 def _join(transaction: Transaction, fresh: dict[str, Interaction]) -> None:
     """Tells feedback that came before its interaction what it is about."""
     met = transaction.rows("feedback_awaited", ids=list(fresh)) if fresh else []
     about = [(row["id"], fresh[row["interaction_id"]]) for row in met]
-    transaction.run_set("feedback_met", [
-        {"id": i, "model": r.model, "version": r.version, "arm": r.arm} for i, r in about
-    ])  # fmt: skip
+    transaction.run_set(
+        "feedback_met", [{"id": i, "model": r.model, "version": r.version, "arm": r.arm} for i, r in about]
+    )
     transaction.run_set("feedback_waits_no_more", [{"id": row["id"]} for row in met])
 
 

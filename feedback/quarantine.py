@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import Any, Literal
 
 from core.clock import new_id
+from core.db.store import Store, Transaction
 from core.errors import NotReady, UnknownDecision
-from core.store import Store, Transaction
 
 Outcome = Literal["released", "rejected"]
 
 
-def hold(transaction: Transaction, model: str, *, version: int, beside: int, decision_id: str,
-         time: datetime) -> dict[str, Any] | None:  # fmt: skip
+def hold(
+    transaction: Transaction, model: str, *, version: int, beside: int, decision_id: str, time: datetime
+) -> dict[str, Any] | None:
     """Holds what a version learnt from and the version beside it did not; None when that is nothing.
 
     Returns the quarantine's id and how many votes are in it.
@@ -40,8 +41,10 @@ def hold_key(transaction: Transaction, model: str, key_id: str) -> str:
     """
     votes = transaction.rows("quarantine_votes_of_key", model=model, key_id=key_id)
     if not votes:
-        raise NotReady(f"No vote of the key {key_id[:64]!r} on {model} could be held.",
-                       hint="See: loraloop feedback --by-key, and loraloop quarantine")  # fmt: skip
+        raise NotReady(
+            f"No vote of the key {key_id[:64]!r} on {model} could be held.",
+            hint="See: loraloop feedback --by-key, and loraloop quarantine",
+        )
     identity = new_id("quar")
     transaction.run("quarantine_add_key", id=identity, model=model, key_id=key_id)
     transaction.run_many("quarantine_row_add", [vote | {"quarantine_id": identity} for vote in votes])
@@ -56,8 +59,9 @@ def find(store: Store, identity: str) -> dict[str, Any]:
     return row
 
 
-def decide(transaction: Transaction, identity: str, outcome: Outcome, *, actor: str, comment: str,
-           time: datetime) -> None:  # fmt: skip
+def decide(
+    transaction: Transaction, identity: str, outcome: Outcome, *, actor: str, comment: str, time: datetime
+) -> None:
     """Ends a quarantine: its votes come back, or stay out for good. Raises NotReady when that was done before."""
     row = transaction.rows("quarantine_get", id=identity)[0]
     if row["state"] != "held":

@@ -10,19 +10,20 @@ from fastapi import APIRouter, Request
 from fastapi.params import Depends
 from fastapi.responses import JSONResponse
 
+from core.api_keys import Scope
 from core.clock import Clock
-from core.http import Admission, read_json
-from core.keys import Scope
+from core.http import AuthorizedRequest, read_json
+from core.record_codec import encode, encode_all
 from core.records import Revocation
 from core.spool import SpoolWriter
-from core.wire import encode, encode_all
-from feedback.signals import StoredIdentifier, kept_id, own_id, parse
+from feedback.schema import StoredIdentifier, kept_id, own_id, parse
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
 
-def create_router(*, spool: SpoolWriter, clock: Clock, count: Callable[[str], None], givers: Depends,
-                  revokers: Depends) -> APIRouter:  # fmt: skip
+def create_router(
+    *, spool: SpoolWriter, clock: Clock, count: Callable[[str], None], givers: Depends, revokers: Depends
+) -> APIRouter:
     """`POST /v1/feedback` and `DELETE /v1/feedback/{id}`, answered once the disk has them.
 
     A key takes back what it gave itself; one of `ops:write` anything, by the id that the store has.
@@ -55,5 +56,5 @@ def create_router(*, spool: SpoolWriter, clock: Clock, count: Callable[[str], No
     return router
 
 
-def _admission(request: Request) -> Admission:
+def _admission(request: Request) -> AuthorizedRequest:
     return request.state.admission

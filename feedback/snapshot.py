@@ -18,16 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.clock import Clock
+from core.db.store import Store
 from core.errors import NotReady
 from core.prompts import Prompt, from_json, from_request, subject, to_json
 from core.settings import ModelSettings
-from core.store import Store
 from feedback.split import bucket_of, split_key
 
 ROWS = "rows.parquet"
 VOTES_AT_ONCE = 200
 # The signal by which users say what the right answer was, by task.
-SAYS = {"classify": "label", "generate": "correction"}
+TRUTH_SIGNAL = {"classify": "label", "generate": "correction"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def curate(votes: Iterable[dict[str, Any]], settings: ModelSettings) -> tuple[li
     let pass.
     """
     left_out: Counter[str] = Counter()
-    says = SAYS[settings.task]
+    says = TRUTH_SIGNAL[settings.task]
     newest: dict[tuple[str, str, str], Row | None] = {}
     for vote in votes:
         if vote["type"] not in (says, "thumbs"):
@@ -100,8 +100,8 @@ def curate(votes: Iterable[dict[str, Any]], settings: ModelSettings) -> tuple[li
     labelled = {interaction for kind, interaction, _ in newest if kind == says}
     rows = [row for row in newest.values() if row and (row.signal == says or row.interaction_id not in labelled)]
     rows.sort(key=lambda row: row.feedback_id)
-    judged = {normal(row.prompt) for row in rows if row.bucket != "train"}
-    kept = [row for row in rows if row.bucket != "train" or normal(row.prompt) not in judged]
+    judged = {dedup_key(row.prompt) for row in rows if row.bucket != "train"}
+    kept = [row for row in rows if row.bucket != "train" or dedup_key(row.prompt) not in judged]
     left_out["same text as one kept to judge by"] += len(rows) - len(kept)
     return kept, +left_out
 
@@ -133,12 +133,14 @@ def _right_answer(said: str, settings: ModelSettings) -> str | None:
     return {label.strip().lower(): label for label in settings.labels}.get(said.lower())
 
 
-def normal(prompt: Prompt) -> str:
+def dedup_key(prompt: Prompt) -> str:
     """What a prompt is about, whatever its case and spaces: by this two are the same text."""
     return " ".join(subject(prompt).lower().split())
 
 
-def take(store: Store, model: str, settings: ModelSettings, *, run_id: str, folder: Path, clock: Clock) -> Snapshot:
+def create_snapshot(
+    store: Store, model: str, settings: ModelSettings, *, run_id: str, folder: Path, clock: Clock
+) -> Snapshot:
     """Makes the snapshot of everything known now, on disk and in the store; the same rows give the same one."""
     held: Counter[str] = Counter()
     rows, left_out = curate(_trusted(store, model, held), settings)
@@ -167,18 +169,27 @@ def take(store: Store, model: str, settings: ModelSettings, *, run_id: str, fold
         _write(rows, report, target)
     with store.transaction() as transaction:
         transaction.run(
-            "snapshot_add", hash=name, model=model, run_id=run_id, time=clock(), path=str(target),
+            "snapshot_add",
+            hash=name,
+            model=model,
+            run_id=run_id,
+            time=clock(),
+            path=str(target),
             report=json.dumps(asdict(report)),
-        )  # fmt: skip
+        )
         if not transaction.rows("snapshot_has_rows", snapshot=name):
             transaction.run_set(
                 "snapshot_row_add",
                 [
-                    {"snapshot": name, "interaction_id": row.interaction_id, "feedback_id": row.feedback_id,
-                     "bucket": row.bucket}
+                    {
+                        "snapshot": name,
+                        "interaction_id": row.interaction_id,
+                        "feedback_id": row.feedback_id,
+                        "bucket": row.bucket,
+                    }
                     for row in rows
                 ],
-            )  # fmt: skip
+            )
     return Snapshot(name, target, tuple(rows), report)
 
 
@@ -215,15 +226,15 @@ def _write(rows: Sequence[Row], report: Report, target: Path) -> None:
     os.rename(scratch, target)
 
 
-def read(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
     """The rows of a snapshot's folder."""
     return [Row(**(entry | {"prompt": from_json(entry["prompt"])})) for entry in pq.read_table(path / ROWS).to_pylist()]
 
 
-def reopened(store: Store, name: str) -> Snapshot:
+def load_snapshot(store: Store, name: str) -> Snapshot:
     """A snapshot that was taken before. Raises NotReady when its folder is gone."""
     found = store.row("snapshot_get", hash=name)
     if found is None or not (Path(found["path"]) / ROWS).is_file():
         raise NotReady(f"The snapshot {name[:12]} is not on disk any more.", hint="Start a new run.")
     path = Path(found["path"])
-    return Snapshot(name, path, tuple(read(path)), Report(**json.loads(found["report"])))
+    return Snapshot(name, path, tuple(read_rows(path)), Report(**json.loads(found["report"])))

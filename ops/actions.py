@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from core.errors import InputError, NotReady
-from eval import review
-from eval.promotion import Why
 from feedback.quarantine import Outcome
 from ops import views
 from ops.control import Control
-from retrain import measuring
-from retrain.measuring import Wanted
+from retrain import suite_run
+from retrain.suite_run import SuiteRequest
+from rollout import quarantine_review
+from rollout.routes import DecisionContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +37,18 @@ class Actions:
         views.settings_of(self._control, model)
         self._control.scheduler.start_run(model, "asked for", by.actor, by.comment)
 
-    def evaluate(self, model: str, version: int | None, suites: list[str], by: By) -> Wanted:
+    def evaluate(self, model: str, version: int | None, suites: list[str], by: By) -> SuiteRequest:
         """Queues suites of a version, none: the champion. Raises UnknownModel, or NotReady while a run is under way."""
         views.settings_of(self._control, model)
         cycle = self._control.scheduler.cycle
         with self._control.scheduler.room(model) as queue:
-            wanted = measuring.prepare(cycle, model, version, suites, by.actor, by.comment)
-            queue(partial(measuring.measure, cycle, wanted))
+            wanted = suite_run.prepare(cycle, model, version, suites, by.actor, by.comment)
+            queue(partial(suite_run.measure, cycle, wanted))
         return wanted
 
     def roll_back(self, model: str, to: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:
         """Puts an earlier version back; none means the one that served before. Its newest data goes to quarantine."""
-        why = Why(f"Rolled back by {by.actor}.", "person", by.actor, by.comment)
+        why = DecisionContext(f"Rolled back by {by.actor}.", "person", by.actor, by.comment)
         done = self._control.promotion.roll_back(model, to, why, keep_data=keep_data)
         return asdict(done) | {"quarantine": views.quarantined_by_last(self._control.store, model)}
 
@@ -71,7 +71,7 @@ class Actions:
 
     def review(self, identity: str, outcome: Outcome, by: By) -> dict[str, Any]:
         """Lets the votes of a quarantine be learnt from, or leaves them out. Raises NotReady if that was done."""
-        return review.decide(self._control.promotion, identity, outcome, actor=by.actor, comment=by.comment)
+        return quarantine_review.decide(self._control.promotion, identity, outcome, actor=by.actor, comment=by.comment)
 
     def awaiting(self, identity: str) -> tuple[views.View, views.View]:
         """(run, decision) that wait for approval. Raises UnknownDecision or NotReady."""
@@ -83,4 +83,4 @@ class Actions:
 
     def hold_key(self, model: str, key_id: str, by: By) -> dict[str, Any]:
         """Puts what a key gave of a model in quarantine. Raises UnknownModel, or NotReady when there is nothing."""
-        return review.hold_key(self._control.promotion, model, key_id, actor=by.actor, comment=by.comment)
+        return quarantine_review.hold_key(self._control.promotion, model, key_id, actor=by.actor, comment=by.comment)

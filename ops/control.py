@@ -1,21 +1,21 @@
 """Control's collaborators as one value, for routes, pages and tests.
 
-It owns no work of its own but the look at the engines; wiring is in `ops/control_app.py`.
+It owns no work of its own but the look at the engines; wiring is in `ops/apps/control.py`.
 """
 
 from dataclasses import dataclass, field
 
+from core.api_key_store import ApiKeyStore
 from core.clock import Clock
-from core.keyring import Keyring
+from core.db.store import Store
 from core.settings import Settings
-from core.store import Store
-from eval.promotion import Promotion
-from eval.steps import Steps
-from eval.watch import Watch
-from ops.ledgerwatch import LedgerWatch
+from ops.ledger_verifier import LedgerWatch
 from retrain.scheduler import Scheduler
-from serve.reconciler import EngineState, Reconciler
-from serve.switchboard import Switchboard
+from rollout.live_monitor import LiveMonitor
+from rollout.routes import RouteManager
+from rollout.workflow import RolloutWorkflow
+from serve.engines.reconciler import EngineState, Reconciler
+from serve.routing.publisher import RoutePublisher
 
 
 @dataclass(slots=True)
@@ -23,8 +23,8 @@ class Engines:
     """What the reconciler last saw of the engines, and the work of looking again."""
 
     reconciler: Reconciler
-    promotion: Promotion
-    board: Switchboard
+    promotion: RouteManager
+    board: RoutePublisher
     states: list[EngineState] = field(default_factory=list)
 
     def look(self) -> None:
@@ -46,13 +46,13 @@ class Control:
 
     settings: Settings
     store: Store
-    promotion: Promotion
+    promotion: RouteManager
     scheduler: Scheduler
     engines: Engines
     clock: Clock
-    keyring: Keyring
-    steps: Steps
-    watch: Watch
+    keyring: ApiKeyStore
+    steps: RolloutWorkflow
+    watch: LiveMonitor
     ledger: LedgerWatch
 
     def take(self, settings: Settings) -> None:

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from core.db.store import Store
 from core.errors import UnknownDecision, UnknownModel
 from core.ledger import read_head, verify_store
 from core.settings import ModelSettings
-from core.store import Store
 from feedback.quarantine import find
 
 if TYPE_CHECKING:  # the command line shows views too, and must not load all of control for it
@@ -86,9 +86,13 @@ def holdback(store: Store, model: str) -> View | None:
     """The version that is held back beside the champion, for whom and until when, with its newest numbers."""
     row = store.row("holdback_of", model=model)
     return row and {
-        "version": row["held"], "share": row["share"], "since": row["started"], "until": row["until"],
-        "looked": row["looked"], "numbers": json.loads(row["numbers"]) if row["numbers"] else None,
-    }  # fmt: skip
+        "version": row["held"],
+        "share": row["share"],
+        "since": row["started"],
+        "until": row["until"],
+        "looked": row["looked"],
+        "numbers": json.loads(row["numbers"]) if row["numbers"] else None,
+    }
 
 
 def summary(row: View) -> View:
@@ -165,9 +169,14 @@ class Filter:
 def decisions(store: Store, wanted: Filter, limit: int) -> list[View]:
     """The newest rows of the ledger that pass a filter."""
     rows = store.rows(
-        "decisions_page", model=wanted.model, verdict=wanted.verdict, since=wanted.since, until=wanted.until,
-        before=NEWEST if wanted.before is None else wanted.before, limit=limit,
-    )  # fmt: skip
+        "decisions_page",
+        model=wanted.model,
+        verdict=wanted.verdict,
+        since=wanted.since,
+        until=wanted.until,
+        before=NEWEST if wanted.before is None else wanted.before,
+        limit=limit,
+    )
     return [summary(row) for row in rows]
 
 

@@ -7,15 +7,15 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from core.basemodel import BaseModel, weights_sha256
+from core.model_folder import ModelFolder, weights_sha256
 from core.records import Version
 from core.settings import ModelSettings, settings_sha256
 from feedback.snapshot import Snapshot
-from retrain.job import Job
-from serve.retrieval import Retrieval
+from retrain.trainer.job import Job
+from serve.retrieval.retriever import Retrieval
 
 
-def lineage_of(base: BaseModel, settings: ModelSettings, snapshot: Snapshot, candidate: Version) -> dict[str, Any]:
+def lineage_of(base: ModelFolder, settings: ModelSettings, snapshot: Snapshot, candidate: Version) -> dict[str, Any]:
     """Base model, settings and data of a candidate."""
     return {
         "base_model": base.name,
@@ -33,13 +33,17 @@ def lineage_of(base: BaseModel, settings: ModelSettings, snapshot: Snapshot, can
     }
 
 
-def training_told(job: Job) -> dict[str, Any]:
+def training_summary(job: Job) -> dict[str, Any]:
     """What of a training the ledger keeps."""
     return {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
 
 
-def retrieval_told(retrieval: Retrieval) -> dict[str, Any]:
+def retrieval_summary(retrieval: Retrieval) -> dict[str, Any]:
     """What of a retrieval the ledger keeps: how much it shows, and none of the texts."""
     kinds = Counter(entry.shape for entry in retrieval.entries)
-    return {"k": retrieval.k, "budget_tokens": retrieval.budget_tokens, "context_tokens": retrieval.context_tokens,
-            "entries": dict(kinds)}  # fmt: skip
+    return {
+        "k": retrieval.k,
+        "budget_tokens": retrieval.budget_tokens,
+        "context_tokens": retrieval.context_tokens,
+        "entries": dict(kinds),
+    }

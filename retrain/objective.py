@@ -18,7 +18,7 @@ class Objective:
     reason: str
 
 
-def choose(train_labels: Mapping[str, int], settings: RetrainSettings, signal: str = "label") -> Objective:
+def choose_objective(train_labels: Mapping[str, int], settings: RetrainSettings, signal: str = "label") -> Objective:
     """SFT when the train split has enough labels, of at least two kinds, or enough corrections; `rag` where set."""
     total = sum(train_labels.values())
     if settings.objective == "rag":

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from core.clock import Clock
-from core.store import Store, Transaction
-from eval.promotion import Why
-from retrain.job import Step
+from core.db.store import Store, Transaction
+from retrain.trainer.job import Step
+from rollout.routes import DecisionContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class Run:
     actor: str
     comment: str = ""
 
-    def why(self, reason: str, **more: Any) -> Why:
+    def why(self, reason: str, **more: Any) -> DecisionContext:
         """What the ledger keeps of a decision on this run: who asked for it, and what they said."""
-        return Why(reason, self.trigger, self.actor, self.comment, self.id, **more)
+        return DecisionContext(reason, self.trigger, self.actor, self.comment, self.id, **more)
 
 
 class Runs:
@@ -40,8 +40,15 @@ class Runs:
     def add(self, run: Run, state: str, feedback_until: datetime, version: int | None = None) -> None:
         """Writes a run down, with the version that it is about if there is one already."""
         with self._store.transaction() as transaction:
-            transaction.run("run_add", id=run.id, model=run.model, trigger=run.trigger, state=state,
-                            started=self._clock(), feedback_until=feedback_until)  # fmt: skip
+            transaction.run(
+                "run_add",
+                id=run.id,
+                model=run.model,
+                trigger=run.trigger,
+                state=state,
+                started=self._clock(),
+                feedback_until=feedback_until,
+            )
             transaction.run("run_asked", id=run.id, actor=run.actor, comment=run.comment)
             if version is not None:
                 transaction.run("run_measures", id=run.id, candidate=version)
@@ -79,7 +86,14 @@ class Runs:
         """Writes down each step of a phase with what was measured in it."""
 
         def keep(step: Step) -> None:
-            self._store.run("run_metric_add", run_id=run.id, time=self._clock(), phase=phase, done=step.done,
-                           total=step.total, metrics=json.dumps(step.metrics))  # fmt: skip
+            self._store.run(
+                "run_metric_add",
+                run_id=run.id,
+                time=self._clock(),
+                phase=phase,
+                done=step.done,
+                total=step.total,
+                metrics=json.dumps(step.metrics),
+            )
 
         return keep

@@ -17,12 +17,12 @@ from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from core.db.store import Store
 from core.errors import NotReady, SettingsError
 from core.settings import Settings
-from core.store import Store
-from eval.steps import Steps
-from retrain.cycle import Cycle
+from retrain.pipeline import RetrainPipeline
 from retrain.triggers import due
+from rollout.workflow import RolloutWorkflow
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,16 @@ CRON = "cron:"
 class Scheduler:
     """Starts runs by cron line or by new feedback; one run at a time on a machine."""
 
-    def __init__(self, *, settings: Settings, store: Store, cycle: Cycle, steps: Steps, watch: Callable[[], None],
-                 reconcile: Callable[[], None]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        cycle: RetrainPipeline,
+        steps: RolloutWorkflow,
+        watch: Callable[[], None],
+        reconcile: Callable[[], None],
+    ) -> None:
         self.settings = settings
         self.store = store
         self.cycle = cycle
@@ -52,8 +60,9 @@ class Scheduler:
         )
         seconds = settings.control.check_seconds
         looks = min(seconds, ENGINE_SECONDS)
-        self._scheduler.add_job(reconcile, "interval", seconds=looks, id="reconcile", executor="engines",
-                                next_run_time=datetime.now(UTC))  # fmt: skip
+        self._scheduler.add_job(
+            reconcile, "interval", seconds=looks, id="reconcile", executor="engines", next_run_time=datetime.now(UTC)
+        )
         self._scheduler.add_job(self.check, "interval", seconds=seconds, id="check")
         self._scheduler.add_job(watch, "interval", seconds=seconds, id="watch")
         self._plan(_crons(settings))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.running import Running
-from tests.tiny import LABELS, make_base
+from tools.live_stack import LiveStack
+from tools.tiny_model import LABELS, make_base
 
 WAVE = 500
 NOISE = 300
@@ -26,7 +26,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """The real thing: engine, control, gateway and trainer. Tests share it and run in the order of the loop."""
     retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 8, "learning_rate": 0.005, "max_length": 64}
     canary = {"share": 0.5, "first_look_users": 30, "planned_users": 100, "min_minutes": 0, "max_hours": 0.2}
@@ -34,7 +34,7 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     # Days must not pass between two runs here, and a tiny model never keeps to its labels as a real one does.
     gate = {"limits": {"window_hours": 0, "cooldown_hours": 0}, "guardrails": [{"kpi": "invalid_mass", "max": 0.9}]}
     common = {"labels": list(LABELS), "evaluation": {"bootstrap": 2000, "latency_items": 2}}
-    stack = Running(
+    stack = LiveStack(
         tmp_path_factory.mktemp("running"),
         {
             "base_model": str(tiny_base),
@@ -45,8 +45,11 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                     "promotion": gate | {"canary": canary, "holdback": holdback},
                 },
                 "noise": common
-                | {"split": {"train": 0.4, "dev": 0.1}, "retrain": retrain | {"min_new_feedback": 2 * NOISE},
-                   "promotion": gate | {"canary": None}},
+                | {
+                    "split": {"train": 0.4, "dev": 0.1},
+                    "retrain": retrain | {"min_new_feedback": 2 * NOISE},
+                    "promotion": gate | {"canary": None},
+                },
                 "helped": common
                 | {
                     "split": {"train": 0.4, "dev": 0.1},
@@ -59,8 +62,12 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                     # One at a time, so that there is a middle in which it can be cut short.
                     "evaluation": {"bootstrap": 2000, "latency_items": 2, "max_tokens": 4, "concurrency": 1},
                     "retrain": retrain | {"min_new_feedback": 1_000_000},
-                    "promotion": {"limits": gate["limits"], "canary": None, "holdback": None,
-                                  "guardrails": [{"kpi": "kl_to_base", "max": 50}]},
+                    "promotion": {
+                        "limits": gate["limits"],
+                        "canary": None,
+                        "holdback": None,
+                        "guardrails": [{"kpi": "kl_to_base", "max": 50}],
+                    },
                 },
                 "plain": common | {"retrain": retrain | {"min_new_feedback": 1_000_000}},
             },

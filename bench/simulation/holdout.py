@@ -2,7 +2,7 @@
 
 It owns which items a candidate wins and loses against the champion; the bootstrap and the verdict are eval's. All
 that a verdict depends on is how many items were won and lost and how often the holdout was asked, so that each such
-triple is judged once, by `eval.offline.decide`, however many runs meet it.
+triple is judged once, by `eval.gates.offline.decide`, however many runs meet it.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from core.settings import Primary, PromotionSettings
-from eval import kpis
-from eval.evidence import Difference, Evidence, Measure
-from eval.judgement import Outcome
-from eval.offline import decide, spent_level
+from eval.gates.offline import decide, spent_level
+from eval.gates.result import Outcome
+from eval.kpis import classification
+from eval.kpis.evidence import Difference, Evidence, Measure
 
 Ints = npt.NDArray[np.int64]
 SETTINGS = PromotionSettings(primary=Primary(kpi="accuracy"), must_beat=[])
@@ -73,13 +73,13 @@ class CrowdedGate:
 
     def __init__(self, users: int, seed: int = 0) -> None:
         self.users = users
-        self._weights = kpis.user_weights(np.arange(users), RESAMPLES, seed)
+        self._weights = classification.user_weights(np.arange(users), RESAMPLES, seed)
 
     def outcomes(self, items: Ints, gained: Ints, use: int) -> tuple[bool, bool]:
         """Whether the gate passes a candidate, and whether plain percentiles would."""
         level, n = spent_level(SETTINGS.alpha, use), int(items.sum())
         samples = self._weights @ gained / (self._weights @ items)
-        gain = Difference(float(gained.sum() / n), *kpis.bounds(samples, self.users, level), level)
+        gain = Difference(float(gained.sum() / n), *classification.bounds(samples, self.users, level), level)
         judged = decide(_evidence(n, self.users, use, gain), SETTINGS)
         return judged.outcome is Outcome.PASS, float(np.quantile(samples, level)) > 0
 
@@ -95,7 +95,7 @@ class OfflineGate:
 
     def __init__(self, items: Items, seed: int = 0) -> None:
         self.items = items
-        weights = kpis.user_weights(np.arange(items.n), RESAMPLES, seed)
+        weights = classification.user_weights(np.arange(items.n), RESAMPLES, seed)
         # Items in the order won, lost, rest: a resample's sum over the first m is all that is asked of it.
         self._first = np.concatenate([np.zeros((RESAMPLES, 1)), np.cumsum(weights, axis=1)], axis=1)
         self._said: dict[tuple[int, int, int], Outcome] = {}
@@ -114,8 +114,8 @@ class OfflineGate:
         return self._said[won, lost, use]
 
     def evidence(self, won: int, lost: int, use: int) -> Evidence:
-        """What `eval.evidence.measure` would find of the same answers."""
+        """What `eval.kpis.evidence.measure` would find of the same answers."""
         level = spent_level(SETTINGS.alpha, use)
         samples = (2 * self._first[:, won] - self._first[:, won + lost]) / self.items.n
-        gain = Difference((won - lost) / self.items.n, *kpis.bounds(samples, self.items.n, level), level)
+        gain = Difference((won - lost) / self.items.n, *classification.bounds(samples, self.items.n, level), level)
         return _evidence(self.items.n, self.items.n, use, gain)

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bench.simulation.people import Floats, People, vote_cap
+from bench.simulation.user_model import Floats, People, vote_cap
 from core.settings import CanarySettings, HoldbackSettings
-from eval import canary as canaries
-from eval import holdback as holdbacks
-from eval.judgement import Outcome
-from eval.live import ArmCounts, Plan
+from eval.gates import canary as canaries
+from eval.gates import holdback as holdbacks
+from eval.gates.arms import ArmCounts, Plan
+from eval.gates.result import Outcome
 
 Bools = npt.NDArray[np.bool_]
 FIRST, STEP, MOST = 100, 50, 20_000  # rated requests in each arm
@@ -78,13 +78,17 @@ class Crowd:
         new, self.come = whole - self.come, whole
         theirs = self.rng.binomial(new, self.share, self.runs)
         for counts, users, chances in (
-            (self.control, new - theirs, self.people.control), (self.canary, theirs, self.people.canary),
-        ):  # fmt: skip
+            (self.control, new - theirs, self.people.control),
+            (self.canary, theirs, self.people.canary),
+        ):
             counts[:] += self.rng.multinomial(users, chances(look) if callable(chances) else chances)
         return Seen(
-            arm_counts(self.people, self.control, self.cap), arm_counts(self.people, self.canary, self.cap),
-            votes(self.people, self.control), votes(self.people, self.canary), rated,
-        )  # fmt: skip
+            arm_counts(self.people, self.control, self.cap),
+            arm_counts(self.people, self.canary, self.cap),
+            votes(self.people, self.control),
+            votes(self.people, self.canary),
+            rated,
+        )
 
 
 def votes(people: People, counts: Floats) -> Votes:
@@ -103,14 +107,21 @@ def arm_counts(people: People, counts: Floats, cap: float) -> ArmCounts:
     return moments(users, requests, s, r, ss, rr, sr, hurt, cap)
 
 
-def moments(users: Floats, requests: Floats, s: Floats, r: Floats, ss: Floats, rr: Floats, sr: Floats, hurt: Floats,
-            cap: float) -> ArmCounts:  # fmt: skip
+def moments(
+    users: Floats, requests: Floats, s: Floats, r: Floats, ss: Floats, rr: Floats, sr: Floats, hurt: Floats, cap: float
+) -> ArmCounts:
     """Counts from sums over users of scores s, rates r, their squares and product."""
     mean_s, mean_r, least = s / users, r / users, np.maximum(users - 1, 1)
     found = (
-        users, requests, mean_s, np.sqrt(np.maximum(ss - users * mean_s**2, 0) / least), mean_r,
-        np.sqrt(np.maximum(rr - users * mean_r**2, 0) / least), hurt, (sr - users * mean_s * mean_r) / least,
-    )  # fmt: skip
+        users,
+        requests,
+        mean_s,
+        np.sqrt(np.maximum(ss - users * mean_s**2, 0) / least),
+        mean_r,
+        np.sqrt(np.maximum(rr - users * mean_r**2, 0) / least),
+        hurt,
+        (sr - users * mean_s * mean_r) / least,
+    )
     return ArmCounts(*found, np.full(len(users), cap), np.zeros(len(users)))  # pyright: ignore[reportArgumentType] # the gate broadcasts
 
 
@@ -161,7 +172,7 @@ class Ours(Gate, Protocol):
 
 
 class OurGate:
-    """The gate's own code: `eval.canary.signals` and `outcomes`, beneath `look`, for all runs at once."""
+    """The gate's own code: `eval.gates.canary.signals` and `outcomes`, beneath `look`, for all runs at once."""
 
     def __init__(self, plan: Plan, settings: CanarySettings) -> None:
         self.plan, self.settings = plan, settings
@@ -173,12 +184,12 @@ class OurGate:
         return said == Outcome.PASS, said == Outcome.FAIL
 
     def alone(self, control: ArmCounts, canary: ArmCounts) -> Outcome:
-        """What `eval.canary.look` says."""
+        """What `eval.gates.canary.look` says."""
         return canaries.look(control, canary, self.plan, self.settings, minutes=0.0).judgement.outcome
 
 
 class HoldbackGate:
-    """The holdback's own code, `eval.holdback.signals` and `outcomes`, beneath `look_back`, for all runs at once."""
+    """The holdback gate's own `signals` and `outcomes` (`eval.gates.holdback`), for all runs at once."""
 
     def __init__(self, plan: Plan, settings: HoldbackSettings) -> None:
         self.plan, self.settings = plan, settings
@@ -190,7 +201,7 @@ class HoldbackGate:
         return np.zeros_like(back), back
 
     def alone(self, control: ArmCounts, canary: ArmCounts) -> Outcome:
-        """What `eval.holdback.look_back` says."""
+        """What `eval.gates.holdback.look_back` says."""
         return holdbacks.look_back(control, canary, self.plan, self.settings, over=False).judgement.outcome
 
 

@@ -6,15 +6,16 @@ It owns their visits; the gate and the order of looks are elsewhere. Each user k
 import numpy as np
 
 from bench.simulation.live import Bools, Seen, Votes, moments
-from bench.simulation.people import Floats
-from eval.live import ArmCounts
+from bench.simulation.user_model import Floats
+from eval.gates.arms import ArmCounts
 
 
 class Returning:
     """`users` dealt to two arms, each making one request between two looks and rating it with chance `rate`."""
 
-    def __init__(self, users: int, approval: float, likeness: float, rate: float, runs: int,
-                 rng: np.random.Generator) -> None:  # fmt: skip
+    def __init__(
+        self, users: int, approval: float, likeness: float, rate: float, runs: int, rng: np.random.Generator
+    ) -> None:
         self.rng, self.rate, self.visits = rng, rate, 0
         a, b = (share * (1 - likeness) / likeness for share in (approval, 1 - approval))
         self.up = (rate * rng.beta(a, b, (runs, users))).astype(np.float32)
@@ -38,7 +39,5 @@ class Returning:
 
     def _counts(self, arm: Bools, score: Floats, rate: Floats) -> ArmCounts:
         users = arm.sum(1).astype(np.float64)
-        s, r, ss, rr, sr = (
-            (values * arm).sum(1) for values in (score, rate, score**2, rate**2, score * rate)
-        )  # fmt: skip
+        s, r, ss, rr, sr = ((values * arm).sum(1) for values in (score, rate, score**2, rate**2, score * rate))
         return moments(users, users * self.visits, s, r, ss, rr, sr, np.zeros(len(users)), 1.0)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from core.errors import InputError
 from core.prompts import Chat, Prompt
-from eval.kpis import Better, better
+from eval.kpis.classification import Better, better
 from eval.suites.shipped import BUILDERS, suite
 from eval.suites.suite import Choice, Item, Measure, Suite, Writing
 
@@ -90,9 +90,9 @@ class GoldenLine(Asked):
     reference: Words | None = None
 
 
-def named(names: Sequence[str]) -> list[Suite]:
+def find_suite(names: Sequence[str]) -> list[Suite]:
     """Shipped suites by name, others by folder. Raises InputError, also where two would give the same KPI."""
-    found = [suite(name) if name in BUILDERS or not Path(name).is_dir() else read(Path(name)) for name in names]
+    found = [suite(name) if name in BUILDERS or not Path(name).is_dir() else read_suite(Path(name)) for name in names]
     by_kpi: dict[str, Suite] = {}
     for one in found:
         other = by_kpi.setdefault(one.kpi, one)
@@ -101,7 +101,7 @@ def named(names: Sequence[str]) -> list[Suite]:
     return found
 
 
-def read(folder: Path) -> Suite:
+def read_suite(folder: Path) -> Suite:
     """A user's suite. Raises InputError with the file, the line and what is wrong there."""
     header = _checked(Header, _text(folder / HEADER), str(folder / HEADER))
     known = better(header.kpi)
@@ -121,7 +121,7 @@ def read(folder: Path) -> Suite:
                  header.source, header.licence)  # fmt: skip
 
 
-def golden(file: Path, labels: Sequence[str], max_tokens: int) -> Suite:
+def read_golden_file(file: Path, labels: Sequence[str], max_tokens: int) -> Suite:
     """A golden file as a suite. Raises InputError with the line and what is wrong there."""
     items: list[Item] = []
     for where, line in _lines(file, GoldenLine):

@@ -6,8 +6,8 @@ show where answers are cut.
 """
 
 from core.prompts import Chat
-from eval.suites.drawing import spread
 from eval.suites.suite import Suite, Writing
+from eval.suites.templates import spread
 
 COUNT = 500
 TOKENS = 64

@@ -3,9 +3,9 @@
 It owns the requests; how an answer shows that it refuses is the refusal suite's.
 """
 
-from eval.suites.drawing import spread
 from eval.suites.refusal import openings
 from eval.suites.suite import Suite
+from eval.suites.templates import spread
 
 COUNT = 560
 WORDS = {

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import jsonschema
 
 from core.prompts import Chat, Prompt
-from eval.kpis import Better
-from eval.texts import exact_match
+from eval.kpis.classification import Better
+from eval.kpis.text import exact_match
 
 Measure = Literal["share", "every", "agreement", "length"]
 """How answers become the values of units, whose mean is the KPI. A unit is a group of items, often of one.

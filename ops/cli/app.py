@@ -9,21 +9,20 @@ import typer
 
 from core.errors import LoraLoopError
 from ops.cli import (
-    acting,
-    demonstration,
-    examples,
-    importing,
-    keeping,
+    adapters,
+    backup,
+    changes,
+    data,
+    help_examples,
     keys,
-    measuring,
-    moving,
-    notifying,
+    notifications,
     quarantine,
-    reading,
-    running,
+    reports,
+    server,
+    suites,
     top,
 )
-from ops.cli.output import err
+from ops.cli.terminal import err
 
 app = typer.Typer(
     name="loraloop",
@@ -32,11 +31,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 GROUPS = (
-    running, reading, top, acting, measuring, importing, quarantine, keys, notifying, keeping, moving, demonstration,
-)  # fmt: skip
+    server,
+    reports,
+    top,
+    changes,
+    suites,
+    adapters,
+    quarantine,
+    keys,
+    notifications,
+    backup,
+    data,
+)
 for group in GROUPS:
     group.register(app)
-examples.teach(app)
+help_examples.teach(app)
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from core.keys import GRANTABLE, read_duration
-from ops.cli.output import (
+from core.api_keys import GRANTABLE, read_duration
+from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     ControlClient,
@@ -42,9 +42,16 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys_app, name="keys")
 
 
-def create(name: Name, scope: Scopes, model: Models = [], expires: Expires = None,  # noqa: B006  Typer copies it
-           requests_per_minute: Requests = None, tokens_per_minute: Tokens = None, concurrent: Concurrent = None,
-           config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
+def create(
+    name: Name,
+    scope: Scopes,
+    model: Models = [],  # noqa: B006  # typer reads it, nobody changes it
+    expires: Expires = None,
+    requests_per_minute: Requests = None,
+    tokens_per_minute: Tokens = None,
+    concurrent: Concurrent = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
     """Make a key and print it, this once."""
     body = {
         "name": name,
@@ -63,10 +70,20 @@ def create(name: Name, scope: Scopes, model: Models = [], expires: Expires = Non
 def listing(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """List all keys, the revoked too; never their secrets."""
     rows = _client(config).get("/api/keys")
-    columns = {"id": "id", "name": "name", "opens": "scopes", "uses": "models", "requests_per_minute": "requests/min",
-               "tokens_per_minute": "tokens/min", "concurrent": "at once", "created": "created (UTC)",
-               "creator": "by", "expires": "expires (UTC)", "rotated": "rotated (UTC)",
-               "revoked": "revoked (UTC)"}  # fmt: skip
+    columns = {
+        "id": "id",
+        "name": "name",
+        "opens": "scopes",
+        "uses": "models",
+        "requests_per_minute": "requests/min",
+        "tokens_per_minute": "tokens/min",
+        "concurrent": "at once",
+        "created": "created (UTC)",
+        "creator": "by",
+        "expires": "expires (UTC)",
+        "rotated": "rotated (UTC)",
+        "revoked": "revoked (UTC)",
+    }
     if not json:
         for row in rows:
             row["opens"] = " ".join(row["scopes"])
@@ -81,8 +98,13 @@ def revoke(identity: KeyId, yes: Yes = False, dry_run: DryRun = False, config: C
         tell("Revoked.")
 
 
-def rotate(identity: KeyId, grace: Grace = "0", yes: Yes = False, dry_run: DryRun = False,
-           config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
+def rotate(
+    identity: KeyId,
+    grace: Grace = "0",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
     """Give a key a new secret and print it, this once; scopes and limits stay."""
     seconds = read_duration(grace).total_seconds()
     old = f"opens for another {grace}" if seconds else "opens nothing any more"

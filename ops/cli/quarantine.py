@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.acting import Comment, said
-from ops.cli.output import (
+from ops.cli.changes import Comment, said
+from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     ControlClient,
@@ -49,8 +49,18 @@ def listed(
     if context.invoked_subcommand:
         return
     rows = _client(config).get("/api/quarantine", model=model)
-    columns = {"decision_seq": "#", "id": "quarantine", "time": "time (UTC)", "model": "model", "version": "version",
-               "key": "key", "votes": "votes", "users": "users", "state": "state", "actor": "by"}  # fmt: skip
+    columns = {
+        "decision_seq": "#",
+        "id": "quarantine",
+        "time": "time (UTC)",
+        "model": "model",
+        "version": "version",
+        "key": "key",
+        "votes": "votes",
+        "users": "users",
+        "state": "state",
+        "actor": "by",
+    }
     show(rows, json, columns, "Nothing is in quarantine. A rollback puts the newest data of what it undoes there.")
 
 
@@ -70,14 +80,26 @@ def votes(
     out.print(f"{found['id']}: {found['state']}, of {whose}", style="bold", markup=False)
     if found["comment"]:
         out.print(f"  {found['actor']}: {cell(found['comment'])}", markup=False)
-    columns = {"time": "time (UTC)", "who": "user", "type": "type", "value": "value", "answer": "answer",
-               "interaction_id": "interaction"}  # fmt: skip
+    columns = {
+        "time": "time (UTC)",
+        "who": "user",
+        "type": "type",
+        "value": "value",
+        "answer": "answer",
+        "interaction_id": "interaction",
+    }
     show(found["votes"], False, columns, "")
 
 
-def hold(context: typer.Context, model: Annotated[str, typer.Argument(help="The model.")],
-         key: Annotated[str, typer.Option("--key", help="The id of the key that gave them.")], comment: Comment = "",
-         yes: Yes = False, dry_run: DryRun = False, config: OwnConfig = None) -> None:  # fmt: skip
+def hold(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="The model.")],
+    key: Annotated[str, typer.Option("--key", help="The id of the key that gave them.")],
+    comment: Comment = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: OwnConfig = None,
+) -> None:
     """Hold every vote that a key gave on a model's answers; revoke the key first, or more will come."""
     client = _client(config or context.obj)
     given = sum(row["n"] - row["revoked"] for row in client.get("/api/feedback", model=model, key=key))
@@ -86,20 +108,31 @@ def hold(context: typer.Context, model: Annotated[str, typer.Argument(help="The 
         tell(f"They are held. Look at them with: loraloop quarantine show {done['id']}")
 
 
-def release(context: typer.Context, identity: Identity, comment: Comment = "", yes: Yes = False,
-            dry_run: DryRun = False, config: OwnConfig = None) -> None:  # fmt: skip
+def release(
+    context: typer.Context,
+    identity: Identity,
+    comment: Comment = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: OwnConfig = None,
+) -> None:
     """Let the next snapshot learn from these votes again."""
     _decide(config or context.obj, identity, "release", "may be learnt from again", comment, yes, dry_run)
 
 
-def reject(context: typer.Context, identity: Identity, comment: Comment = "", yes: Yes = False,
-           dry_run: DryRun = False, config: OwnConfig = None) -> None:  # fmt: skip
+def reject(
+    context: typer.Context,
+    identity: Identity,
+    comment: Comment = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: OwnConfig = None,
+) -> None:
     """Leave these votes out of every snapshot, for good."""
     _decide(config or context.obj, identity, "reject", "are left out for good", comment, yes, dry_run)
 
 
-def _decide(config: Any, identity: str, verb: str, what: str, comment: str, yes: bool,
-            dry_run: bool) -> None:  # fmt: skip
+def _decide(config: Any, identity: str, verb: str, what: str, comment: str, yes: bool, dry_run: bool) -> None:
     if agreed(f"The votes of {identity} {what}.", yes, dry_run):
         done = _client(config).post(f"/api/quarantine/{identity}/{verb}", said(comment))
         tell(f"{done['id']} is {done['state']}.")

@@ -1,6 +1,6 @@
 """The command `top`: a live view for a terminal.
 
-It owns drawing and keys; the numbers are `ops.glance`'s.
+It owns drawing and keys; the numbers are `ops.top`'s.
 """
 
 import select
@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.errors import NotReady
-from ops.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, cell, err, out, print_json, settings_from
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, cell, err, out, print_json, settings_from
 
 # How soon a key or a resized window is noticed.
 TICK_SECONDS = 0.25
@@ -33,15 +33,20 @@ def register(app: typer.Typer) -> None:
     app.command()(top)
 
 
-def top(interval: Interval = 2.0, once: Once = False, gateway: Gateways = [],  # noqa: B006  Typer copies it
-        json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:  # fmt: skip
+def top(
+    interval: Interval = 2.0,
+    once: Once = False,
+    gateway: Gateways = [],  # noqa: B006  Typer copies it
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
     """Watch engines, traffic split, latency, feedback, runs and canaries live; q or Ctrl-C ends it."""
-    from ops.glance import Watcher, picture
+    from ops.top import Poller, summarize
 
-    watcher = Watcher(settings_from(config), [url.rstrip("/") for url in gateway])
+    watcher = Poller(settings_from(config), [url.rstrip("/") for url in gateway])
     try:
         if once or json:
-            seen = picture(watcher.look(), None)
+            seen = summarize(watcher.look(), None)
             print_json(seen) if json else out.print(draw(seen))
             if seen["down"]:
                 for sentence in seen["down"]:
@@ -56,7 +61,7 @@ def top(interval: Interval = 2.0, once: Once = False, gateway: Gateways = [],  #
 
 
 def _watch(watcher: Any, interval: float) -> None:
-    from ops.glance import picture
+    from ops.top import summarize
 
     before, seen, ending = None, None, threading.Event()
 
@@ -71,7 +76,7 @@ def _watch(watcher: Any, interval: float) -> None:
             while not pressed("q"):
                 if asked.done():
                     now = asked.result()
-                    seen, before = picture(now, before), now
+                    seen, before = summarize(now, before), now
                     asked = pool.submit(look_later)
                 live.update(draw(seen) if seen else Text("Looking …"), refresh=True)
         except KeyboardInterrupt:
@@ -105,23 +110,69 @@ def _keys() -> Iterator[Any]:
 def draw(seen: dict[str, Any]) -> RenderableType:
     """The picture for any width; every state is said in words too, not by colour alone."""
     parts: list[RenderableType] = [Text(f"DOWN: {sentence}", style="bold red") for sentence in seen["down"]]
-    parts.append(_table("engines", seen["engines"], {
-        "url": "engine", "state": "state", "missing": "lacks", "error": "error",
-    }, lambda row: {"state": "ready" if row["ready"] else "NOT READY",
-                    "missing": ", ".join(row["missing"]) or None}))  # fmt: skip
+    parts.append(
+        _table(
+            "engines",
+            seen["engines"],
+            {
+                "url": "engine",
+                "state": "state",
+                "missing": "lacks",
+                "error": "error",
+            },
+            lambda row: {
+                "state": "ready" if row["ready"] else "NOT READY",
+                "missing": ", ".join(row["missing"]) or None,
+            },
+        )
+    )
     for model in seen["models"]:
         parts.append(_headline(model))
-        parts.append(_table("traffic", model["versions"], {
-            "version": "version", "role": "role", "per_second": "req/s", "part": "share", "p95_ms": "p95 ms",
-            "in_flight": "in flight", "requests": "requests", "errors": "failed",
-        }, lambda row: {"part": _percent(row["share"]), "p95_ms": _short(row["p95_ms"]),
-                        "per_second": _short(row["per_second"])}))  # fmt: skip
+        parts.append(
+            _table(
+                "traffic",
+                model["versions"],
+                {
+                    "version": "version",
+                    "role": "role",
+                    "per_second": "req/s",
+                    "part": "share",
+                    "p95_ms": "p95 ms",
+                    "in_flight": "in flight",
+                    "requests": "requests",
+                    "errors": "failed",
+                },
+                lambda row: {
+                    "part": _percent(row["share"]),
+                    "p95_ms": _short(row["p95_ms"]),
+                    "per_second": _short(row["per_second"]),
+                },
+            )
+        )
     feedback = [{"type": kind, **counted} for kind, counted in seen["feedback"].items()]
-    parts.append(_table("feedback", feedback, {"type": "feedback", "per_second": "per s", "count": "count"},
-                        lambda row: {"per_second": _short(row["per_second"])}))  # fmt: skip
-    parts.append(_table("runs", seen["runs"], {
-        "id": "run", "model": "model", "state": "state", "step": "step", "started": "started (UTC)", "reason": "reason",
-    }, lambda row: {"step": _step(row["progress"])}))  # fmt: skip
+    parts.append(
+        _table(
+            "feedback",
+            feedback,
+            {"type": "feedback", "per_second": "per s", "count": "count"},
+            lambda row: {"per_second": _short(row["per_second"])},
+        )
+    )
+    parts.append(
+        _table(
+            "runs",
+            seen["runs"],
+            {
+                "id": "run",
+                "model": "model",
+                "state": "state",
+                "step": "step",
+                "started": "started (UTC)",
+                "reason": "reason",
+            },
+            lambda row: {"step": _step(row["progress"])},
+        )
+    )
     spool = seen["spool"]
     lost = f", {spool['interactions_dropped']:.0f} interactions NOT KEPT" if spool["interactions_dropped"] else ""
     parts.append(Text(f"spool: {spool['unshipped_bytes'] / 1e6:.2f} MB on the way to control{lost}    q ends"))

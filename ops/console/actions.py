@@ -13,8 +13,8 @@ from core.errors import InputError, NotReady
 from feedback import quarantine
 from ops import views
 from ops.actions import Actions, By
+from ops.console.auth import ByVisitor, FormFields, Visitor
 from ops.console.rendering import Pages
-from ops.console.visitors import ByVisitor, FormFields, Visitor
 from ops.control import Control
 
 LONGEST_COMMENT = 2000
@@ -139,17 +139,27 @@ def _roll_back(control: Control, model: str, to: int | None) -> Question:
         ("to roll back to", "none" if now["rollback_to"] is None else f"v{now['rollback_to']}", f"v{now['champion']}"),
         _held(suspects),
     )
-    return Question(f"Roll {model} back to v{target}?", f"Roll back to v{target}", changes,
-                    "Requests in flight finish where they are and new ones go to the other version; none is lost. "
-                    "Another rollback undoes it.", f"/models/{model}", {"champion": now["champion"], "to": target},
-                    decision, suspects=suspects)  # fmt: skip
+    return Question(
+        f"Roll {model} back to v{target}?",
+        f"Roll back to v{target}",
+        changes,
+        "Requests in flight finish where they are and new ones go to the other version; none is lost. "
+        "Another rollback undoes it.",
+        f"/models/{model}",
+        {"champion": now["champion"], "to": target},
+        decision,
+        suspects=suspects,
+    )
 
 
 def _held(suspects: int) -> tuple[str, str, str]:
     """The line that says what happens to the votes that only the version that leaves has learnt from."""
     votes = f"{suspects:,} vote{'' if suspects == 1 else 's'}"
-    return ("newest data", f"{votes} may be learnt from", f"{votes} in quarantine until somebody reviews them"
-            if suspects else "nothing goes to quarantine")  # fmt: skip
+    return (
+        "newest data",
+        f"{votes} may be learnt from",
+        f"{votes} in quarantine until somebody reviews them" if suspects else "nothing goes to quarantine",
+    )
 
 
 def _retrain(control: Control, model: str) -> Question:
@@ -160,9 +170,15 @@ def _retrain(control: Control, model: str) -> Question:
         ("champion", f"v{now['champion']}", f"v{now['champion']}, until a candidate passes every gate"),
         ("new feedback", f"{now['new_feedback']}", "goes into the snapshot"),
     )
-    return Question(f"Start a run of {model}?", "Start the run", changes,
-                    "It takes a snapshot, trains a candidate and judges it like any other.",
-                    f"/models/{model}", {}, grave=False)  # fmt: skip
+    return Question(
+        f"Start a run of {model}?",
+        "Start the run",
+        changes,
+        "It takes a snapshot, trains a candidate and judges it like any other.",
+        f"/models/{model}",
+        {},
+        grave=False,
+    )
 
 
 def _approve(control: Control, actions: Actions, identity: str) -> Question:
@@ -171,17 +187,29 @@ def _approve(control: Control, actions: Actions, identity: str) -> Question:
     if decision["live"].get("step") == "canary":
         canary = (("canary", "none", f"v{run['candidate']}"), ("champion", f"v{now['champion']}", "stays meanwhile"))
         return Question(
-            f"Let {run['model']}@{run['candidate']} begin its canary?", f"Approve v{run['candidate']}", canary,
+            f"Let {run['model']}@{run['candidate']} begin its canary?",
+            f"Approve v{run['candidate']}",
+            canary,
             "A share of users gets its answers; it is ended by itself if they are worse.",
-            f"/promotions/{decision['id']}", {"champion": now["champion"]}, decision, grave=False,
-        )  # fmt: skip
+            f"/promotions/{decision['id']}",
+            {"champion": now["champion"]},
+            decision,
+            grave=False,
+        )
     changes = (
         ("champion", f"v{now['champion']}", f"v{run['candidate']}"),
         ("to roll back to", "none" if now["rollback_to"] is None else f"v{now['rollback_to']}", f"v{now['champion']}"),
     )
-    return Question(f"Let {run['model']}@{run['candidate']} take over?", f"Approve v{run['candidate']}", changes,
-                    "It passed its gates. A rollback undoes it.", f"/promotions/{decision['id']}",
-                    {"champion": now["champion"]}, decision, grave=False)  # fmt: skip
+    return Question(
+        f"Let {run['model']}@{run['candidate']} take over?",
+        f"Approve v{run['candidate']}",
+        changes,
+        "It passed its gates. A rollback undoes it.",
+        f"/promotions/{decision['id']}",
+        {"champion": now["champion"]},
+        decision,
+        grave=False,
+    )
 
 
 def _reject(control: Control, actions: Actions, identity: str) -> Question:
@@ -193,9 +221,16 @@ def _reject(control: Control, actions: Actions, identity: str) -> Question:
         ("candidate", f"v{run['candidate']}", "turned away"),
         _held(suspects),
     )
-    return Question(f"Turn {run['model']}@{run['candidate']} away?", f"Reject v{run['candidate']}", changes,
-                    "It can still be put in service by hand: loraloop promote.", f"/promotions/{decision['id']}", {},
-                    decision, suspects=suspects)  # fmt: skip
+    return Question(
+        f"Turn {run['model']}@{run['candidate']} away?",
+        f"Reject v{run['candidate']}",
+        changes,
+        "It can still be put in service by hand: loraloop promote.",
+        f"/promotions/{decision['id']}",
+        {},
+        decision,
+        suspects=suspects,
+    )
 
 
 def _review(control: Control, identity: str, verb: Verb) -> Question:
@@ -205,7 +240,17 @@ def _review(control: Control, identity: str, verb: Verb) -> Question:
     votes = f"{held['votes']:,} votes of {held['users']:,} users"
     releases = verb == "release"
     changes = ((votes, "in no snapshot", "may be learnt from again" if releases else "left out for good"),)
-    note = ("The next snapshot takes them like any other." if releases else
-            "No snapshot ever takes them. The votes themselves stay in the store.")  # fmt: skip
-    return Question(f"{verb.capitalize()} {votes}?", f"{verb.capitalize()} the votes", changes, note,
-                    f"/quarantine/{identity}", {}, grave=not releases)  # fmt: skip
+    note = (
+        "The next snapshot takes them like any other."
+        if releases
+        else "No snapshot ever takes them. The votes themselves stay in the store."
+    )
+    return Question(
+        f"{verb.capitalize()} {votes}?",
+        f"{verb.capitalize()} the votes",
+        changes,
+        note,
+        f"/quarantine/{identity}",
+        {},
+        grave=not releases,
+    )

@@ -12,10 +12,10 @@ from fastapi.responses import RedirectResponse
 
 from core.errors import InputError
 from feedback.ingest import add
-from feedback.signals import parse
+from feedback.schema import parse
 from ops import views
-from ops.console import votes
-from ops.console.visitors import ByVisitor, FormFields
+from ops.console import feedback_data
+from ops.console.auth import ByVisitor, FormFields
 from ops.control import Control
 
 # Doubt is looked for among so many of a model's newest votes and answers, none older.
@@ -35,10 +35,19 @@ def queue(control: Control, model: str, skip: int) -> views.View:
         known = [label.strip().lower() for label in labels]
         waiting += control.store.rows("answers_unsure", **among, labels=known, limit=MOST_SKIPPED - len(waiting))
     next_up = waiting[skip] if skip < len(waiting) else None
-    about = votes.interaction(control.store, next_up["interaction_id"]) if next_up else None
-    return {"model": model, "models": list(control.settings.models), "labels": labels, "task": settings.task,
-            "waiting": len(waiting), "more": len(waiting) == MOST_SKIPPED, "skip": skip,
-            "days": DAYS, "doubt": next_up, "about": about}  # fmt: skip
+    about = feedback_data.interaction(control.store, next_up["interaction_id"]) if next_up else None
+    return {
+        "model": model,
+        "models": list(control.settings.models),
+        "labels": labels,
+        "task": settings.task,
+        "waiting": len(waiting),
+        "more": len(waiting) == MOST_SKIPPED,
+        "skip": skip,
+        "days": DAYS,
+        "doubt": next_up,
+        "about": about,
+    }
 
 
 def create_router(control: Control) -> APIRouter:
@@ -53,9 +62,12 @@ def create_router(control: Control) -> APIRouter:
         if kind == "label" and said not in settings.labels:
             raise InputError("label: takes one of the model's labels.")
         signal = {
-            "interaction_id": fields.get("interaction_id"), "type": kind, "value": said,
-            "user": f"reviewer:{visitor.key_id}", "metadata": {"source": SOURCE, "actor": visitor.actor},
-        }  # fmt: skip
+            "interaction_id": fields.get("interaction_id"),
+            "type": kind,
+            "value": said,
+            "user": f"reviewer:{visitor.key_id}",
+            "metadata": {"source": SOURCE, "actor": visitor.actor},
+        }
         add(control.store, parse(signal, control.clock, visitor.key_id))
         return RedirectResponse(f"/feedback/queue?{urlencode({'model': model, 'skip': skip})}", 303)
 

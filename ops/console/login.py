@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from core.api_keys import Scope
 from core.errors import Forbidden, KeyRefused, LimitReached
-from core.keys import Scope
-from ops.console.visitors import FormFields, Visitors, cookie_name, is_secure, read_own_form
+from ops.console.auth import FormFields, Visitors, cookie_name, is_secure, read_own_form
 
 FRONT = "/promotions"
 
@@ -46,8 +46,15 @@ def create_router(visitors: Visitors) -> APIRouter:
             visitors.sessions.end(old)
         session = visitors.sessions.begin(key)
         done = RedirectResponse(onward, 303)
-        done.set_cookie(cookie_name(request), session.name, max_age=visitors.sessions.seconds, path="/",
-                        secure=is_secure(request), httponly=True, samesite="strict")  # fmt: skip
+        done.set_cookie(
+            cookie_name(request),
+            session.name,
+            max_age=visitors.sessions.seconds,
+            path="/",
+            secure=is_secure(request),
+            httponly=True,
+            samesite="strict",
+        )
         return done
 
     return router

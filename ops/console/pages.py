@@ -13,11 +13,11 @@ from fastapi.responses import RedirectResponse
 
 from core.errors import InputError
 from ops import views
-from ops.console import labelling, studies, votes
+from ops.console import feedback_data, labelling, page_data
+from ops.console.auth import known
 from ops.console.rendering import Pages
-from ops.console.visitors import known
 from ops.control import Control
-from ops.notifications import Delivery
+from ops.notify.notifier import Delivery
 
 A_PAGE = 25
 UNKEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -42,59 +42,75 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
         @router.get(path, include_in_schema=False)
         def page(request: Request, found: Annotated[View, Depends(view)]) -> Any:
             query = f"?{request.url.query}" if request.url.query else ""
-            return pages.render(template, visitor=known(request), now=control.clock(),
-                                twin=f"{request.url.path}.json{query}", **found)  # fmt: skip
+            return pages.render(
+                template, visitor=known(request), now=control.clock(), twin=f"{request.url.path}.json{query}", **found
+            )
 
     @router.get("/", include_in_schema=False)
     def front() -> RedirectResponse:
         return RedirectResponse("/promotions")
 
-    def promotions(model: Text = None, verdict: Text = None, since: Text = None, until: Text = None,
-                   before: Number = None) -> View:  # fmt: skip
+    def promotions(
+        model: Text = None, verdict: Text = None, since: Text = None, until: Text = None, before: Number = None
+    ) -> View:
         wanted = views.Filter(model or None, verdict or None, _moment("since", since), _moment("until", until), before)
         found = views.decisions(store, wanted, A_PAGE + 1)
         return {
-            "models": views.models(control), "decisions": found[:A_PAGE], "ledger": control.ledger.report(),
-            "chosen": asdict(wanted), "next_before": found[A_PAGE - 1]["seq"] if len(found) > A_PAGE else None,
-        }  # fmt: skip
+            "models": views.models(control),
+            "decisions": found[:A_PAGE],
+            "ledger": control.ledger.report(),
+            "chosen": asdict(wanted),
+            "next_before": found[A_PAGE - 1]["seq"] if len(found) > A_PAGE else None,
+        }
 
     def decision(identity: str) -> View:
         found = views.decision(store, identity)
         waits = views.awaited(store, found["id"]) is not None
-        return {"decision": found, "waits": waits, "champion": control.promotion.route(found["model"]).champion,
-                "regressions": studies.regressions(store, found)}  # fmt: skip
+        return {
+            "decision": found,
+            "waits": waits,
+            "champion": control.promotion.route(found["model"]).champion,
+            "regressions": page_data.regressions(store, found),
+        }
 
     def model(model: str) -> View:
-        return studies.model(control, model)
+        return page_data.model(control, model)
 
-    def feedback(model: Text = None, kind: Text = None, words: Text = None, before: Text = None,
-                 before_id: Text = None) -> View:  # fmt: skip
-        wanted = votes.Search(model or None, kind or None, words or None, _moment("before", before), before_id)
-        found = votes.search(store, wanted, A_PAGE, control.clock)
-        return found | {"chosen": asdict(wanted), "types": votes.TYPES, "models": list(control.settings.models)}
+    def feedback(
+        model: Text = None, kind: Text = None, words: Text = None, before: Text = None, before_id: Text = None
+    ) -> View:
+        wanted = feedback_data.Search(model or None, kind or None, words or None, _moment("before", before), before_id)
+        found = feedback_data.search(store, wanted, A_PAGE, control.clock)
+        return found | {"chosen": asdict(wanted), "types": feedback_data.TYPES, "models": list(control.settings.models)}
 
     def queue(model: Text = None, skip: Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)] = 0) -> View:
         return labelling.queue(control, model or next(iter(control.settings.models)), skip)
 
     def quarantines(model: Text = None) -> View:
-        return {"quarantines": views.quarantines(store, model or None), "chosen": model or None,
-                "models": list(control.settings.models)}  # fmt: skip
+        return {
+            "quarantines": views.quarantines(store, model or None),
+            "chosen": model or None,
+            "models": list(control.settings.models),
+        }
 
     def quarantine(identity: str) -> View:
-        return studies.quarantine(store, identity)
+        return page_data.quarantine(store, identity)
 
     def interaction(identity: str) -> View:
-        return votes.interaction(store, identity)
+        return feedback_data.interaction(store, identity)
 
     def runs(model: Text = None) -> View:
-        return {"runs": views.runs(store, model or None, A_PAGE), "chosen": model or None,
-                "models": list(control.settings.models)}  # fmt: skip
+        return {
+            "runs": views.runs(store, model or None, A_PAGE),
+            "chosen": model or None,
+            "models": list(control.settings.models),
+        }
 
     def run(identity: str) -> View:
-        return studies.run(control, identity)
+        return page_data.run(control, identity)
 
     def system() -> View:
-        return studies.system(control, deliveries())
+        return page_data.system(control, deliveries())
 
     add("/promotions", "promotions.html", promotions)
     add("/promotions/{identity}", "decision.html", decision)

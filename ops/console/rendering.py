@@ -11,9 +11,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from ops import views
 from ops.console.assets import asset_url, stylesheet
-from ops.console.charts import kpi_over_versions, learning_curve, loss_curve, stacked_days
-from ops.console.drawing import arm_words, kpi_words
-from ops.console.pictures import (
+from ops.console.svg.evidence import (
     OUTCOMES,
     confidence_sequence,
     confusion,
@@ -24,7 +22,9 @@ from ops.console.pictures import (
     gate_plot,
     interval_bars,
     measured_kpis,
-)  # fmt: skip
+)
+from ops.console.svg.history import kpi_over_versions, learning_curve, loss_curve, stacked_days
+from ops.console.svg.primitives import arm_words, kpi_words
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -41,17 +41,39 @@ HEADERS = {
 def environment(*packages: str) -> Environment:
     """Templates that escape everything, with the console's formats; `packages` bring templates of their own."""
     loaders = [PackageLoader(package) for package in (*packages, "ops.console")]
-    found = Environment(loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined,
-                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    found.filters.update(when=_when, number=_number, signed=_signed, thousands=_thousands, lasting=_lasting,
-                         level=_level, ago=_ago, kpi_words=kpi_words, arm_words=arm_words)  # fmt: skip
+    found = Environment(
+        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    found.filters.update(
+        when=_when,
+        number=_number,
+        signed=_signed,
+        thousands=_thousands,
+        lasting=_lasting,
+        level=_level,
+        ago=_ago,
+        kpi_words=kpi_words,
+        arm_words=arm_words,
+    )
     found.globals.update(
-        words=views.WORDS, outcomes=OUTCOMES, interval_bars=interval_bars, confidence_sequence=confidence_sequence,
-        gate_plot=gate_plot, confusion=confusion, drawn_kpis=drawn_kpis, gain_bar=gain_bar, forest=forest,
-        measured_kpis=measured_kpis, durations=durations, kpi_over_versions=kpi_over_versions,
-        learning_curve=learning_curve, loss_curve=loss_curve, stacked_days=stacked_days, asset_url=asset_url,
+        words=views.WORDS,
+        outcomes=OUTCOMES,
+        interval_bars=interval_bars,
+        confidence_sequence=confidence_sequence,
+        gate_plot=gate_plot,
+        confusion=confusion,
+        drawn_kpis=drawn_kpis,
+        gain_bar=gain_bar,
+        forest=forest,
+        measured_kpis=measured_kpis,
+        durations=durations,
+        kpi_over_versions=kpi_over_versions,
+        learning_curve=learning_curve,
+        loss_curve=loss_curve,
+        stacked_days=stacked_days,
+        asset_url=asset_url,
         stylesheet=stylesheet,
-    )  # fmt: skip
+    )
     return found
 
 

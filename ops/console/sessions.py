@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from core.clock import Clock
 from core.errors import LimitReached
-from serve.access import Bucket
+from serve.gateway.authentication import TokenBucket
 
 # Old sessions give way to new ones; only holders of keys can make any.
 MOST_SESSIONS = 1000
@@ -38,7 +38,7 @@ class Sessions:
         self._clock = clock
         self._secret = secrets.token_bytes(32)
         self._open: dict[str, Session] = {}
-        self._failures: dict[str, Bucket] = {}
+        self._failures: dict[str, TokenBucket] = {}
         self._lock = threading.Lock()
 
     def begin(self, key: str) -> Session:
@@ -72,8 +72,11 @@ class Sessions:
         with self._lock:
             bucket = self._failures.get(address) or self._failures.get(NOBODY)
             if bucket and bucket.level(self._clock().timestamp()) < 1:
-                raise LimitReached(f"Too many wrong keys: {bucket.limit}.", hint="Wait a little, then try again.",
-                                   retry_after_s=bucket.seconds_until(1))  # fmt: skip
+                raise LimitReached(
+                    f"Too many wrong keys: {bucket.limit}.",
+                    hint="Wait a little, then try again.",
+                    retry_after_s=bucket.seconds_until(1),
+                )
 
     def failed(self, address: str) -> None:
         """Counts a wrong key."""
@@ -85,6 +88,6 @@ class Sessions:
             # When too many addresses fail at once, those that come new share one bucket.
             shares = address not in self._failures and len(self._failures) >= MOST_ADDRESSES
             place = NOBODY if shares else address
-            bucket = self._failures.setdefault(place, Bucket("tries", FAILURES_A_MINUTE, now))
+            bucket = self._failures.setdefault(place, TokenBucket("tries", FAILURES_A_MINUTE, now))
             bucket.level(now)
             bucket.take(1)

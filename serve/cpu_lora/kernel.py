@@ -146,9 +146,19 @@ def _add_rows(y, x, a, b, slots, starts, rows, offsets, scale):
             count = _shrink(a[slot], s * rank, rank, inputs, start, stop, weights, hidden, live)
             if count:
                 _expand(
-                    y, rows, start, stop, hidden, live, count, b[slot],
-                    offsets[s], offsets[s + 1], matrix, total,
-                )  # fmt: skip
+                    y,
+                    rows,
+                    start,
+                    stop,
+                    hidden,
+                    live,
+                    count,
+                    b[slot],
+                    offsets[s],
+                    offsets[s + 1],
+                    matrix,
+                    total,
+                )
 
 
 def _signature(number: types.Type) -> Any:

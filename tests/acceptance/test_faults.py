@@ -18,17 +18,17 @@ import pytest
 import yaml
 from fastapi import FastAPI
 
+from core.db.store import Store
+from core.record_codec import decode_all
 from core.settings import build
 from core.spool import read_frames, segments
-from core.store import Store
-from core.wire import decode_all
 from feedback import ingest
-from ops.gateway_app import create_app
-from serve import switchboard
-from serve.fake import FakeEngine, running
-from serve.routing import ModelRoute, RoutingTable, Target
-from serve.switchboard import Switchboard
-from tests.running import free_ports
+from ops.apps.gateway import create_app
+from serve.engines.fake import FakeEngine, running
+from serve.routing import publisher
+from serve.routing.publisher import RoutePublisher
+from serve.routing.table import ModelRoute, RoutingTable, Target
+from tools.live_stack import free_ports
 
 CHAT = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}], "user": "ada"}
 VOTE = {"interaction_id": "i", "type": "thumbs", "value": True}
@@ -155,8 +155,8 @@ def test_batches_that_meet_a_disk_which_fills_and_empties_stand_whole_and_once(g
 def test_no_vote_is_lost_or_doubled_when_the_clock_jumps_between_starts(
     tmp_path: Path, engine: tuple[FakeEngine, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    board, store, control = Switchboard(), Store(tmp_path / "store.duckdb"), FastAPI()
-    control.include_router(switchboard.create_router(board))
+    board, store, control = RoutePublisher(), Store(tmp_path / "store.duckdb"), FastAPI()
+    control.include_router(publisher.create_router(board))
     control.include_router(ingest.create_router(store))
     board.publish(table(engine[1]))
     marks: list[str] = []
@@ -170,8 +170,14 @@ def test_no_vote_is_lost_or_doubled_when_the_clock_jumps_between_starts(
 
     with ExitStack() as stack:
         url, port = None, free_ports(1)[0]
-        settings = build({"access": "open", "data": str(tmp_path), "models": {"reviews": {"labels": ["a", "b"]}},
-                          "gateway": {"control_url": f"http://127.0.0.1:{port}"}})  # fmt: skip
+        settings = build(
+            {
+                "access": "open",
+                "data": str(tmp_path),
+                "models": {"reviews": {"labels": ["a", "b"]}},
+                "gateway": {"control_url": f"http://127.0.0.1:{port}"},
+            }
+        )
         for start, hours in enumerate((0, -5, 3, -9, -9, 24)):
             moment = now + timedelta(hours=hours)
             monkeypatch.setattr("core.spool.time.time_ns", lambda at=moment: int(at.timestamp() * 1e9))
@@ -199,8 +205,9 @@ def test_an_engine_that_accepts_and_never_answers_is_given_up_in_time(
     engine[0].fault = "hang"
     began = time.monotonic()
     with ThreadPoolExecutor(20) as pool:
-        asked = [pool.submit(gateway.http.post, "/v1/chat/completions", json=CHAT | {"stream": stream})
-                 for _ in range(20)]  # fmt: skip
+        asked = [
+            pool.submit(gateway.http.post, "/v1/chat/completions", json=CHAT | {"stream": stream}) for _ in range(20)
+        ]
         answers = [one.result() for one in asked]
     assert {answer.status_code for answer in answers} <= {503, 504}
     assert all("engine" in answer.json()["error"]["message"].lower() for answer in answers)

@@ -11,14 +11,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.running import Running, texts
+from tools.live_stack import LiveStack, texts
 
 pytestmark = pytest.mark.integration
 
 ASKED = texts(24, 500)
 
 
-def test_an_adapter_made_elsewhere_answers_as_it_does_in_peft(running: Running, tiny_base: Path, tmp_path: Path):
+def test_an_adapter_made_elsewhere_answers_as_it_does_in_peft(running: LiveStack, tiny_base: Path, tmp_path: Path):
     of_base, of_adapter = make(tiny_base, tmp_path / "mine")
     assert sum(a != b for a, b in zip(of_base, of_adapter, strict=True)) > len(ASKED) / 2
     brought = loraloop(running, "import-adapter", "noise", str(tmp_path / "mine"), "--yes", "--json")
@@ -41,9 +41,16 @@ def make(base: Path, folder: Path) -> tuple[list[str], list[str]]:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(base)
     before = said(model, tokenizer)
-    config = LoraConfig(r=4, lora_alpha=24, use_rslora=True, target_modules="all-linear", init_lora_weights=False,
-                        rank_pattern={"layers.0.self_attn.q_proj": 8}, alpha_pattern={"layers.1.mlp.up_proj": 6},
-                        task_type="CAUSAL_LM")  # fmt: skip
+    config = LoraConfig(
+        r=4,
+        lora_alpha=24,
+        use_rslora=True,
+        target_modules="all-linear",
+        init_lora_weights=False,
+        rank_pattern={"layers.0.self_attn.q_proj": 8},
+        alpha_pattern={"layers.1.mlp.up_proj": 6},
+        task_type="CAUSAL_LM",
+    )
     adapted = get_peft_model(model, config)
     adapted.save_pretrained(str(folder))
     return before, said(adapted, tokenizer)
@@ -58,14 +65,19 @@ def said(model: torch.nn.Module, tokenizer: "AutoTokenizer") -> list[str]:
     return found
 
 
-def answers(running: Running) -> list[tuple[int, str]]:
+def answers(running: LiveStack) -> list[tuple[int, str]]:
     found = (running.ask("noise", user, text, label, plain=True) for user, text, label in ASKED)
     return [(answer.version, answer.text.strip()) for answer in found]
 
 
-def loraloop(running: Running, *words: str) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run([sys.executable, "-m", "ops.cli.app", *words, "-c", str(running.config)],
-                          capture_output=True, text=True, check=False, timeout=120,
-                          env=os.environ | {"LORALOOP_KEY": running.keys["ops"]})  # fmt: skip
+def loraloop(running: LiveStack, *words: str) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.cli.app", *words, "-c", str(running.config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | {"LORALOOP_KEY": running.keys["ops"]},
+    )
     assert done.returncode == 0, done.stderr
     return done

@@ -16,28 +16,36 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from core.basemodel import BaseModel
 from core.clock import utc_now
 from core.ledger import verify_store
+from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import KeySettings, build
-from eval.promotion import Why
 from feedback.split import bucket_of, split_key
-from ops import control_app, gateway_app
 from ops.control import Control
-from retrain.job import Job, Step
-from retrain.trainer import Trainer
-from serve.fake import FakeEngine, running
-from serve.routing import sticky_bucket
-from tests.running import free_ports
+from retrain.trainer.job import Job, Step
+from retrain.trainer.process import Trainer
+from rollout.routes import DecisionContext
+from serve.engines.fake import FakeEngine, running
+from serve.routing.table import sticky_bucket
+from tools.live_stack import free_ports
 
 CANARY = {"share": 0.5, "first_look_users": 30, "planned_users": 200, "min_minutes": 0, "max_hours": 1}
 STRICT = CANARY | {"strict": True}
 HOLDBACK = {"share": 0.5, "hours": 20, "first_look_users": 30, "planned_users": 200}
 # The brigade's is tuned for users who are of one mind, so that two in a hundred would turn it.
 WATCHFUL = STRICT | {"hostile_share": 0.02, "planned_users": 60}
-MODELS = {"better": CANARY, "poor": CANARY, "equal": STRICT, "worse": CANARY, "harmful": CANARY, "babbling": CANARY,
-          "brigaded": STRICT, "beset": WATCHFUL, "spoilt": CANARY}  # fmt: skip
+MODELS = {
+    "better": CANARY,
+    "poor": CANARY,
+    "equal": STRICT,
+    "worse": CANARY,
+    "harmful": CANARY,
+    "babbling": CANARY,
+    "brigaded": STRICT,
+    "beset": WATCHFUL,
+    "spoilt": CANARY,
+}
 USERS_AN_ARM = 40
 LABELS = ("even", "odd")
 
@@ -55,10 +63,18 @@ class Workshop(Trainer):
         folder.mkdir(parents=True)
         root, rng = "base_model.model.model.layers.0.self_attn.q_proj", np.random.default_rng(len(job.run_id))
         sides = {side: rng.normal(0, 0.05, shape) for side, shape in (("A", (4, 64)), ("B", (64, 4)))}
-        save_file({f"{root}.lora_{side}.weight": factor.astype(np.float32) for side, factor in sides.items()},
-                  folder / "adapter_model.safetensors")  # fmt: skip
-        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"],
-                  "base_model_name_or_path": "tiny"}  # fmt: skip
+        save_file(
+            {f"{root}.lora_{side}.weight": factor.astype(np.float32) for side, factor in sides.items()},
+            folder / "adapter_model.safetensors",
+        )
+        config = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "r": 4,
+            "lora_alpha": 8,
+            "target_modules": ["q_proj"],
+            "base_model_name_or_path": "tiny",
+        }
         (folder / "adapter_config.json").write_text(json.dumps(config))
         return folder
 
@@ -71,22 +87,32 @@ class Town:
         self.skills: dict[str, str] = {}
         engine = stack.enter_context(running(FakeEngine(base_name=base.name, answer=self.answer).app()))
         gateway, control = free_ports(2)
-        settings = build({
-            "base_model": str(base), "access": "open", "data": str(data), "engine": {"urls": [engine]},
-            "gateway": {"listen": f"127.0.0.1:{gateway}"},
-            "control": {"listen": f"127.0.0.1:{control}", "check_seconds": 0.2},
-            "models": {name: {"labels": list(LABELS), "evaluation": {"bootstrap": 500},
-                              "retrain": {"schedule": None, "min_new_feedback": 10**9, "min_labels": 8},
-                              "promotion": {"canary": canary, "holdback": HOLDBACK}}
-                       for name, canary in MODELS.items()},
-        }).model_copy(update={"keys": KeySettings.model_validate({"internal": "between-us"})})  # fmt: skip
-        app = control_app.create_app(settings=settings, base=BaseModel(base.name, base), clock=self.clock)
+        settings = build(
+            {
+                "base_model": str(base),
+                "access": "open",
+                "data": str(data),
+                "engine": {"urls": [engine]},
+                "gateway": {"listen": f"127.0.0.1:{gateway}"},
+                "control": {"listen": f"127.0.0.1:{control}", "check_seconds": 0.2},
+                "models": {
+                    name: {
+                        "labels": list(LABELS),
+                        "evaluation": {"bootstrap": 500},
+                        "retrain": {"schedule": None, "min_new_feedback": 10**9, "min_labels": 8},
+                        "promotion": {"canary": canary, "holdback": HOLDBACK},
+                    }
+                    for name, canary in MODELS.items()
+                },
+            }
+        ).model_copy(update={"keys": KeySettings.model_validate({"internal": "between-us"})})
+        app = control.create_app(settings=settings, base=ModelFolder(base.name, base), clock=self.clock)
         self.control: Control = app.state.control
         self.control.scheduler.cycle.trainer = Workshop()
         for client in self.control.engines.reconciler.clients:
             stack.callback(client.close)
         self.ops = stack.enter_context(httpx.Client(base_url=stack.enter_context(running(app, control)), timeout=60))
-        front = gateway_app.create_app(settings=settings, clock=self.clock)
+        front = gateway.create_app(settings=settings, clock=self.clock)
         self.http = stack.enter_context(httpx.Client(base_url=stack.enter_context(running(front, gateway)), timeout=60))
         self.pool = stack.enter_context(ThreadPoolExecutor(6))
         self.until(lambda: self.http.get("/ready").status_code == 200)
@@ -135,12 +161,21 @@ class Town:
         name = f"{model}@1.planted"
         self.skills[model] = skill
         with self.control.store.transaction() as transaction:
-            transaction.run("run_add", id=f"run-{model}", model=model, trigger="planted", state="evaluating",
-                            started=self.clock(), feedback_until=self.clock())  # fmt: skip
+            transaction.run(
+                "run_add",
+                id=f"run-{model}",
+                model=model,
+                trigger="planted",
+                state="evaluating",
+                started=self.clock(),
+                feedback_until=self.clock(),
+            )
             version = Version(model, 1, name, f"/planted/{name}", "ab" * 32, 8, f"run-{model}")
             self.control.promotion.add_version(transaction, version)
             transaction.run("run_candidate", id=f"run-{model}", candidate=1)
-        self.control.steps.passed_offline(model, 1, 0, Why("It was planted.", "test", run_id=f"run-{model}"))
+        self.control.steps.passed_offline(
+            model, 1, 0, DecisionContext("It was planted.", "test", run_id=f"run-{model}")
+        )
 
     def people(self, model: str, count: int, word: str = "user") -> list[str]:
         """As many on either side of the middle, by turns: chance in the split is judged elsewhere, on thousands."""

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.conftest import NOISE, WAVE
-from tests.running import Running, texts
-from tests.tiny import LABELS
+from tools.live_stack import LiveStack, texts
+from tools.tiny_model import LABELS
 
 pytestmark = pytest.mark.integration
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 RUN_SECONDS = 400
 
 
-def test_feedback_alone_brings_a_better_adapter_into_service(running: Running):
+def test_feedback_alone_brings_a_better_adapter_into_service(running: LiveStack):
     before = running.crowd("notes", texts(WAVE, 1, users=400), labels=True)
     assert {answer.version for answer in before} == {0}
 
@@ -55,7 +55,7 @@ def share(answers: list) -> float:
     return sum(answer.right for answer in answers) / len(answers)
 
 
-def test_a_promotion_says_on_what_data_and_evidence(running: Running):
+def test_a_promotion_says_on_what_data_and_evidence(running: LiveStack):
     row = next(row for row in running.decisions("notes") if row["verdict"] == "promoted")
     found = running.control.get(f"/api/promotions/{row['id']}")
     arms = found["evidence"]["arms"]
@@ -72,19 +72,19 @@ def test_a_promotion_says_on_what_data_and_evidence(running: Running):
     assert running.control.get("/api/ledger")["ok"]
 
 
-def test_the_promotions_page_has_it(running: Running):
+def test_the_promotions_page_has_it(running: LiveStack):
     page = httpx.get(f"{running.settings.control_url}/promotions.json", headers=running.bearer("ops")).text
     assert "notes" in page
     assert "promoted" in page
 
 
-def test_control_counts_it_for_prometheus(running: Running):
+def test_control_counts_it_for_prometheus(running: LiveStack):
     page = httpx.get(f"{running.settings.control_url}/metrics", headers=running.bearer("ops")).text
     assert 'loraloop_decisions{model="notes",verdict="promoted"} 1.0' in page
     assert "loraloop_engine_ready" in page
 
 
-def test_feedback_that_teaches_nothing_promotes_nothing(running: Running):
+def test_feedback_that_teaches_nothing_promotes_nothing(running: LiveStack):
     rng = random.Random(5)
     shuffled = [(user, text, rng.choice(LABELS)) for user, text, _ in texts(NOISE, 50, users=NOISE)]
     running.crowd("noise", shuffled, labels=True)
@@ -98,7 +98,7 @@ def test_feedback_that_teaches_nothing_promotes_nothing(running: Running):
     assert running.model("noise")["champion"] == 0
 
 
-def test_a_rollback_under_load_fails_no_request(running: Running):
+def test_a_rollback_under_load_fails_no_request(running: LiveStack):
     asked = texts(400, 60)
     with ThreadPoolExecutor(1) as pool:
         load = pool.submit(running.crowd, "notes", asked, labels=False)
@@ -119,7 +119,7 @@ def test_a_rollback_under_load_fails_no_request(running: Running):
 
 
 @pytest.mark.parametrize("victim", ["control", "gateway"])
-def test_no_acknowledged_vote_is_lost_when_a_process_is_killed(running: Running, victim: str):
+def test_no_acknowledged_vote_is_lost_when_a_process_is_killed(running: LiveStack, victim: str):
     known = count(running)
     acknowledged: list[str] = []
     stop = threading.Event()
@@ -148,11 +148,11 @@ def test_no_acknowledged_vote_is_lost_when_a_process_is_killed(running: Running,
     assert known + len(acknowledged) <= count(running) <= known + len(acknowledged) + 4
 
 
-def count(running: Running) -> int:
+def count(running: LiveStack) -> int:
     return sum(row["n"] for row in running.control.get("/api/feedback"))
 
 
-def healthy(running: Running) -> bool:
+def healthy(running: LiveStack) -> bool:
     try:
         urls = (f"{running.gateway}/ready", f"{running.settings.control_url}/ready")
         return all(httpx.get(url).status_code == 200 for url in urls)
@@ -160,7 +160,7 @@ def healthy(running: Running) -> bool:
         return False
 
 
-def test_adapters_come_back_after_the_engine_is_killed(running: Running):
+def test_adapters_come_back_after_the_engine_is_killed(running: LiveStack):
     running.child("vllm").kill()
     running.wait(lambda: not healthy(running), 30, "the engine's end")
     running.wait(lambda: healthy(running), 200, "recovery")

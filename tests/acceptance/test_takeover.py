@@ -13,8 +13,8 @@ import psutil
 import pytest
 import yaml
 
-from serve.fake import FakeEngine, running
-from tests.running import free_ports
+from serve.engines.fake import FakeEngine, running
+from tools.live_stack import free_ports
 
 
 class Up:
@@ -24,12 +24,19 @@ class Up:
         gateway, control = (f"127.0.0.1:{port}" for port in free_ports(2))
         self.gateway, self.folder = f"http://{gateway}", folder
         self.config = folder / "loraloop.yaml"
-        self.config.write_text(yaml.safe_dump({
-            "base_model": str(base), "access": "open", "data": str(folder / "data"),
-            "models": {"notes": {"labels": ["a", "b"]}},
-            "gateway": {"listen": gateway}, "control": {"listen": control, "check_seconds": 0.3},
-            "engine": {"urls": [engine]},
-        }))  # fmt: skip
+        self.config.write_text(
+            yaml.safe_dump(
+                {
+                    "base_model": str(base),
+                    "access": "open",
+                    "data": str(folder / "data"),
+                    "models": {"notes": {"labels": ["a", "b"]}},
+                    "gateway": {"listen": gateway},
+                    "control": {"listen": control, "check_seconds": 0.3},
+                    "engine": {"urls": [engine]},
+                }
+            )
+        )
         self.process: subprocess.Popen[bytes]
 
     def start(self) -> None:
@@ -51,8 +58,11 @@ class Up:
         return psutil.Process(self.process.pid).children()
 
     def ours(self) -> list[psutil.Process]:
-        return [p for p in psutil.process_iter(["cmdline"]) if str(self.config) in (p.info["cmdline"] or ())
-                and p.status() != psutil.STATUS_ZOMBIE]  # fmt: skip
+        return [
+            p
+            for p in psutil.process_iter(["cmdline"])
+            if str(self.config) in (p.info["cmdline"] or ()) and p.status() != psutil.STATUS_ZOMBIE
+        ]
 
 
 @pytest.fixture

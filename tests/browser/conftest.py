@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from serve.fake import FakeEngine, running
-from tests.running import Running, texts
-from tests.tiny import CUES, LABELS
+from serve.engines.fake import FakeEngine, running
+from tools.live_stack import LiveStack, texts
+from tools.tiny_model import CUES, LABELS
 
 WAVE = 400
 DECISION_SECONDS = 180
@@ -44,22 +44,24 @@ def engine(tiny_base: Path) -> FakeEngine:
 
 
 @pytest.fixture(scope="session")
-def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """A crowd asked and voted, a run trained and judged a candidate, and it waits for a person."""
     common = {"labels": list(LABELS), "evaluation": {"bootstrap": 2000, "latency_items": 2}}
     retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 1, "max_length": 64}
     content = {
         "base_model": str(tiny_base),
         "models": {
-            "notes": common | {"retrain": retrain | {"min_new_feedback": 2 * WAVE},
-                               "promotion": {"mode": "approve", "canary": None,
-                                             "guardrails": [{"kpi": "invalid_mass", "max": 0.9}]}},
+            "notes": common
+            | {
+                "retrain": retrain | {"min_new_feedback": 2 * WAVE},
+                "promotion": {"mode": "approve", "canary": None, "guardrails": [{"kpi": "invalid_mass", "max": 0.9}]},
+            },
             "plain": common | {"retrain": retrain | {"min_new_feedback": 1_000_000, "schedule": "0 3 * * *"}},
             "replies": {"task": "generate", "retrain": retrain | {"min_new_feedback": 1_000_000}},
         },
-    }  # fmt: skip
+    }
     with running(engine.app()) as url:
-        stack = Running(tmp_path_factory.mktemp("browser"), content, engines=[url])
+        stack = LiveStack(tmp_path_factory.mktemp("browser"), content, engines=[url])
         try:
             stack.await_ready()
             stack.crowd("notes", texts(WAVE, 1, users=300), labels=True)
@@ -70,7 +72,7 @@ def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathF
             assert not left, f"processes {left} outlived loraloop up"
 
 
-def awaiting(stack: Running) -> str | None:
+def awaiting(stack: LiveStack) -> str | None:
     """The decision that waits, if there is one; a run that ended otherwise is told at once."""
     newest = stack.decisions("notes")[-1:]
     assert not newest or newest[0]["verdict"] == "awaiting_approval", newest
@@ -93,7 +95,7 @@ def chromium() -> Iterator[Any]:
 class Visit:
     """A window that nobody is logged in to yet, and everything that it asked for."""
 
-    def __init__(self, chromium: Any, loop: Running, **how: Any) -> None:
+    def __init__(self, chromium: Any, loop: LiveStack, **how: Any) -> None:
         self.loop = loop
         self.context = chromium.new_context(base_url=loop.settings.control_url, **({"viewport": DESK} | how))
         self.asked: list[str] = []
@@ -117,7 +119,7 @@ class Visit:
 
 
 @pytest.fixture
-def visit(chromium: Any, loop: Running) -> Iterator[Visit]:
+def visit(chromium: Any, loop: LiveStack) -> Iterator[Visit]:
     """A window; at its end nothing that it asked for may have been elsewhere, and no script may have failed."""
     made = Visit(chromium, loop)
     yield made

@@ -7,13 +7,25 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import PHONE, Visit
-from tests.running import Running
+from tools.live_stack import LiveStack
 
 pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-PAGES = ("/login", "/promotions", "{decision}", "/models/notes", "/feedback", "/feedback/queue?model=notes",
-         "{interaction}", "/quarantine", "/runs", "{run}", "/system", "/models/notes/retrain")  # fmt: skip
+PAGES = (
+    "/login",
+    "/promotions",
+    "{decision}",
+    "/models/notes",
+    "/feedback",
+    "/feedback/queue?model=notes",
+    "{interaction}",
+    "/quarantine",
+    "/runs",
+    "{run}",
+    "/system",
+    "/models/notes/retrain",
+)
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 GRAVE = ("serious", "critical")
 
@@ -21,8 +33,11 @@ GRAVE = ("serious", "critical")
 def every_page(page: Any) -> list[str]:
     """The pages, with the first link of each list for those that are about one thing."""
     first = {}
-    for name, path, pattern in (("decision", "/promotions", "/promotions/dec"), ("run", "/runs", "/runs/run"),
-                                ("interaction", "/feedback", "/feedback/chatcmpl")):  # fmt: skip
+    for name, path, pattern in (
+        ("decision", "/promotions", "/promotions/dec"),
+        ("run", "/runs", "/runs/run"),
+        ("interaction", "/feedback", "/feedback/chatcmpl"),
+    ):
         page.goto(path)
         first[name] = page.locator(f'main a[href^="{pattern}"]').first.get_attribute("href")
     return [path.format(**first) for path in PAGES]
@@ -158,7 +173,7 @@ def test_six_facts_are_at_most_two_clicks_from_the_front_page(visit: Visit) -> N
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_on_any_page(chromium: Any, loop: Running, scheme: str) -> None:
+def test_axe_finds_nothing_serious_on_any_page(chromium: Any, loop: LiveStack, scheme: str) -> None:
     visit = Visit(chromium, loop, color_scheme=scheme)
     page = visit.log_in()
     found = []
@@ -171,7 +186,7 @@ def test_axe_finds_nothing_serious_on_any_page(chromium: Any, loop: Running, sch
     assert not found, found
 
 
-def test_on_a_phone_no_page_scrolls_sideways(chromium: Any, loop: Running) -> None:
+def test_on_a_phone_no_page_scrolls_sideways(chromium: Any, loop: LiveStack) -> None:
     visit = Visit(chromium, loop, viewport=PHONE, device_scale_factor=2, has_touch=True, is_mobile=True)
     page = visit.log_in()
     for path in every_page(page):
@@ -182,7 +197,7 @@ def test_on_a_phone_no_page_scrolls_sideways(chromium: Any, loop: Running) -> No
     visit.context.close()
 
 
-def test_a_roll_back_works_without_a_script_and_by_keyboard(chromium: Any, loop: Running) -> None:
+def test_a_roll_back_works_without_a_script_and_by_keyboard(chromium: Any, loop: LiveStack) -> None:
     visit = Visit(chromium, loop, java_script_enabled=False)
     page = visit.log_in()
     page.get_by_role("link", name="Roll back to v0").first.focus()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Running
+from tools.live_stack import LiveStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -24,18 +24,49 @@ PROMPTS = 20
 
 
 @pytest.mark.parametrize(("backend", "path"), [("openai", "/v1/completions"), ("openai-chat", "/v1/chat/completions")])
-def test_every_prompt_is_answered_and_timed(running: Running, tiny_base: Path, tmp_path: Path, backend: str, path: str):
+def test_every_prompt_is_answered_and_timed(
+    running: LiveStack, tiny_base: Path, tmp_path: Path, backend: str, path: str
+):
     words = [
-        "--backend", backend, "--base-url", running.gateway, "--endpoint", path, "--model", "plain",
-        "--tokenizer", str(tiny_base), "--dataset-name", "random", "--num-prompts", str(PROMPTS),
-        "--random-input-len", "16", "--random-output-len", "8", "--max-concurrency", "4", "--ignore-eos",
-        "--seed", "1", "--save-result", "--result-dir", str(tmp_path), "--result-filename", "found.json",
+        "--backend",
+        backend,
+        "--base-url",
+        running.gateway,
+        "--endpoint",
+        path,
+        "--model",
+        "plain",
+        "--tokenizer",
+        str(tiny_base),
+        "--dataset-name",
+        "random",
+        "--num-prompts",
+        str(PROMPTS),
+        "--random-input-len",
+        "16",
+        "--random-output-len",
+        "8",
+        "--max-concurrency",
+        "4",
+        "--ignore-eos",
+        "--seed",
+        "1",
+        "--save-result",
+        "--result-dir",
+        str(tmp_path),
+        "--result-filename",
+        "found.json",
         "--disable-tqdm",
-    ]  # fmt: skip
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", START, *words], capture_output=True, text=True, check=False, timeout=200, cwd=tmp_path,
+        [sys.executable, "-c", START, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+        cwd=tmp_path,
         env=os.environ | {"OPENAI_API_KEY": running.keys["app"]},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "found.json").read_text())
     assert (found["completed"], found["failed"]) == (PROMPTS, 0)

@@ -11,8 +11,8 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.running import Running
-from tests.tiny import LABELS, no_blanks, token_ids
+from tools.live_stack import LiveStack
+from tools.tiny_model import LABELS, no_blanks, token_ids
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +36,7 @@ TOOL: Any = {
 
 
 @pytest.fixture(scope="module")
-def client(running: Running) -> Iterator[openai.OpenAI]:
+def client(running: LiveStack) -> Iterator[openai.OpenAI]:
     base_url = f"{running.gateway}/v1"
     with openai.OpenAI(base_url=base_url, api_key=running.keys["app"], max_retries=0, timeout=60) as made:
         yield made
@@ -183,11 +183,18 @@ def test_biases_and_penalties_reach_the_engine(client: openai.OpenAI, tiny_base:
 @pytest.mark.parametrize(
     "options",
     [
-        {"user": "ada"}, {"safety_identifier": "ada"}, {"metadata": {"conversation_id": "c-1", "page": "cart"}},
-        {"store": True}, {"store": False}, {"service_tier": "auto"}, {"parallel_tool_calls": False},
-        {"max_completion_tokens": 8, "max_tokens": openai.omit}, {"top_p": 1.0}, {"prompt_cache_key": "k"},
+        {"user": "ada"},
+        {"safety_identifier": "ada"},
+        {"metadata": {"conversation_id": "c-1", "page": "cart"}},
+        {"store": True},
+        {"store": False},
+        {"service_tier": "auto"},
+        {"parallel_tool_calls": False},
+        {"max_completion_tokens": 8, "max_tokens": openai.omit},
+        {"top_p": 1.0},
+        {"prompt_cache_key": "k"},
     ],
-)  # fmt: skip
+)
 def test_what_only_keeps_books_changes_no_answer(client: openai.OpenAI, options: dict[str, Any]):
     usual = chat(client, max_tokens=8).choices[0].message.content
     assert chat(client, **{"max_tokens": 8} | options).choices[0].message.content == usual
@@ -240,8 +247,11 @@ def test_a_called_tool_ends_the_answer_and_its_result_is_read(client: openai.Ope
     found = chat(client, tools=[TOOL], tool_choice="required", **ends).choices[0]
     assert found.finish_reason == "tool_calls"
     call = found.message.tool_calls[0]
-    back: list[Any] = [*MESSAGES, found.message.model_dump(exclude_none=True),
-                       {"role": "tool", "tool_call_id": call.id, "content": "good"}]  # fmt: skip
+    back: list[Any] = [
+        *MESSAGES,
+        found.message.model_dump(exclude_none=True),
+        {"role": "tool", "tool_call_id": call.id, "content": "good"},
+    ]
     assert chat(client, messages=back, tools=[TOOL], max_tokens=4, tool_choice="none").choices[0].message.content
 
 
@@ -314,14 +324,14 @@ def test_a_model_that_is_not_there_is_not_found(client: openai.OpenAI):
         client.models.retrieve("none")
 
 
-def test_only_the_right_key_is_let_in(running: Running):
+def test_only_the_right_key_is_let_in(running: LiveStack):
     with openai.OpenAI(base_url=f"{running.gateway}/v1", api_key="wrong", max_retries=0, timeout=60) as wrong:
         for ask in (lambda: chat(wrong), lambda: chat(wrong, stream=True), wrong.models.list):
             with pytest.raises(openai.AuthenticationError, match="key is missing, wrong or no longer valid"):
                 ask()
 
 
-def test_the_async_client_is_answered_many_times_at_once(running: Running):
+def test_the_async_client_is_answered_many_times_at_once(running: LiveStack):
     async def ask(client: openai.AsyncOpenAI, number: int) -> tuple[str, str]:
         content = f"the phone was {LABELS[number % 3]}"
         common: Any = {"messages": [{"role": "user", "content": content}], "max_tokens": 6, **GREEDY}

@@ -23,8 +23,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from core.settings import EngineSettings
 from serve.cpu_lora.selftest import PROMPTS, check_engine
-from serve.engine import EngineProcess
-from tests.running import free_ports
+from serve.engines.process import EngineProcess
+from tools.live_stack import free_ports
 
 pytestmark = pytest.mark.integration
 
@@ -78,9 +78,14 @@ def running_engine(tiny: Path, dtype: Literal["float32", "bfloat16"]) -> Iterato
     more = ["--max-num-batched-tokens", str(CHUNK)]
     more += ["--lora-modules", *(f"{name}={tiny / 'adapters' / name}" for name in TARGETS)]
     settings = EngineSettings(
-        listen=f"127.0.0.1:{free_ports(1)[0]}", dtype=dtype, max_model_len=256, kv_cache_gib=1, max_loras=2,
-        max_lora_rank=8, extra_args=more,
-    )  # fmt: skip
+        listen=f"127.0.0.1:{free_ports(1)[0]}",
+        dtype=dtype,
+        max_model_len=256,
+        kv_cache_gib=1,
+        max_loras=2,
+        max_lora_rank=8,
+        extra_args=more,
+    )
     process = EngineProcess(settings, tiny / "model", BASE, log)
     try:
         process.wait_ready()

@@ -11,10 +11,10 @@ import pytest
 
 from core.prompts import Chat, Text
 from core.settings import KEY_VARIABLES
-from eval.asking import Asker
-from eval.scoring import Labels
-from serve.vllm import VllmClient
-from tests.running import Running
+from eval.engine_queries import QueryRunner
+from eval.measure.labels import Labels
+from serve.engines.vllm_client import VllmClient
+from tools.live_stack import LiveStack
 
 pytestmark = pytest.mark.integration
 
@@ -23,13 +23,13 @@ RENDERED = Text("<user> the phone is lovely <end> <assistant> ")
 
 
 @pytest.fixture
-def client(running: Running) -> Iterator[VllmClient]:
+def client(running: LiveStack) -> Iterator[VllmClient]:
     opened = VllmClient(running.settings.engine_urls[0])
     yield opened
     opened.close()
 
 
-def test_an_answer_that_has_begun_goes_on_as_the_same_text_does(client: VllmClient, running: Running):
+def test_an_answer_that_has_begun_goes_on_as_the_same_text_does(client: VllmClient, running: LiveStack):
     base = next(name for name in client.models() if "@" not in name)
     tokens = [client.first_token(base, word) for word in ("good", "bad")]
     going_on = client.score(base, PROMPT, tokens, "very")
@@ -38,9 +38,9 @@ def test_an_answer_that_has_begun_goes_on_as_the_same_text_does(client: VllmClie
     assert going_on.logprobs == pytest.approx(as_text.logprobs, abs=1e-4)
 
 
-def test_labels_of_two_words_have_the_chances_of_their_tokens(client: VllmClient, running: Running):
+def test_labels_of_two_words_have_the_chances_of_their_tokens(client: VllmClient, running: LiveStack):
     base = next(name for name in client.models() if "@" not in name)
-    asker = Asker(client, concurrency=4)
+    asker = QueryRunner(client, concurrency=4)
     labels = Labels(asker, base, ["very good", "very bad", "fine"])
     found = labels.log_probabilities(PROMPT, asker.ask(labels.questions(base, PROMPT)))
     very, fine, good = (client.first_token(base, word) for word in ("very", "fine", "good"))
@@ -51,7 +51,7 @@ def test_labels_of_two_words_have_the_chances_of_their_tokens(client: VllmClient
     assert sum(map(math.exp, found)) < 1
 
 
-def test_an_engine_tells_its_version_and_load_and_ends_an_answer_where_told(client: VllmClient, running: Running):
+def test_an_engine_tells_its_version_and_load_and_ends_an_answer_where_told(client: VllmClient, running: LiveStack):
     base = next(name for name in client.models() if "@" not in name)
     assert client.version().split(".")[0].isdigit()
     assert client.in_flight() >= 0
@@ -61,11 +61,12 @@ def test_an_engine_tells_its_version_and_load_and_ends_an_answer_where_told(clie
     assert client.write(base, PROMPT, max_tokens=5, stop=[stop]).text == stop
 
 
-def test_a_suite_is_asked_of_the_champion_from_the_command_line(running: Running):
+def test_a_suite_is_asked_of_the_champion_from_the_command_line(running: LiveStack):
     command = [sys.executable, "-m", "ops.cli.app", "evaluate", "plain", "--suite", "format", "--json"]
     env = os.environ | {KEY_VARIABLES["ops"]: running.keys["ops"]}
-    done = subprocess.run([*command, "--config", str(running.config)], env=env, capture_output=True, text=True,
-                          timeout=300, check=False)  # fmt: skip
+    done = subprocess.run(
+        [*command, "--config", str(running.config)], env=env, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["suites"]["format"]
     assert found["n"] == 520 and found["difference"]["value"] == 0.0

@@ -10,9 +10,9 @@ import pytest
 
 from core.errors import NotReady
 from core.prompts import Chat
-from eval.asking import BATCH
-from serve.vllm import VllmClient
-from tests.running import Running, texts
+from eval.engine_queries import BATCH
+from serve.engines.vllm_client import VllmClient
+from tools.live_stack import LiveStack, texts
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +22,7 @@ PROMPT = Chat((("user", "the phone is lovely"),))
 
 
 @pytest.fixture(scope="module")
-def decision(running: Running) -> dict[str, Any]:
+def decision(running: LiveStack) -> dict[str, Any]:
     """What the ledger says of a run whose control was killed in the middle of its evaluation."""
     with (
         httpx.Client(base_url=running.gateway, headers=running.bearer("app"), timeout=60) as http,
@@ -41,13 +41,18 @@ def decision(running: Running) -> dict[str, Any]:
     steps = running.control.get(f"/api/runs/{run['id']}")["steps"]
     return {"run": run, "asked": answered(running) - before, "steps": steps} | running.control.get(
         f"/api/promotions/{row['id']}"
-    )  # fmt: skip
+    )
 
 
 def teach(http: httpx.Client, user: str, text: str, label: str) -> None:
     """One user asks the same twice, likes the first answer better, and says what it should have been."""
-    asked = {"model": "replies", "messages": [{"role": "user", "content": text}], "user": user, "max_tokens": 1,
-             "temperature": 1}  # fmt: skip
+    asked = {
+        "model": "replies",
+        "messages": [{"role": "user", "content": text}],
+        "user": user,
+        "max_tokens": 1,
+        "temperature": 1,
+    }
     first, second = (http.post("/v1/chat/completions", json=asked).raise_for_status().json()["id"] for _ in "ab")
     said = [
         {"type": "correction", "interaction_id": first, "value": label, "user": user},
@@ -56,16 +61,16 @@ def teach(http: httpx.Client, user: str, text: str, label: str) -> None:
     http.post("/v1/feedback", json=said).raise_for_status()
 
 
-def heard(running: Running, kind: str) -> int:
+def heard(running: LiveStack, kind: str) -> int:
     return sum(row["n"] for row in running.control.get("/api/feedback") if row["type"] == kind)
 
 
-def evaluating(running: Running) -> dict[str, Any] | None:
+def evaluating(running: LiveStack) -> dict[str, Any] | None:
     found = running.control.get("/api/runs", model="replies")
     return next((row for row in found if row["state"] == "evaluating"), None)
 
 
-def decided(running: Running) -> list[dict[str, Any]]:
+def decided(running: LiveStack) -> list[dict[str, Any]]:
     """The rows of the run, once it is over; none while control is away."""
     try:
         found = [row for row in running.decisions("replies") if row["run_id"]]
@@ -74,13 +79,13 @@ def decided(running: Running) -> list[dict[str, Any]]:
     return found
 
 
-def answered(running: Running) -> int:
+def answered(running: LiveStack) -> int:
     """How many requests the engine has answered since it began."""
     lines = httpx.get(f"{running.settings.engine_urls[0]}/metrics").text.splitlines()
     return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith("vllm:request_success_total"))
 
 
-def test_corrections_promote_an_adapter_that_answers_as_users_would(decision: dict[str, Any], running: Running):
+def test_corrections_promote_an_adapter_that_answers_as_users_would(decision: dict[str, Any], running: LiveStack):
     assert decision["verdict"] == "promoted", decision["reason"]
     arms = decision["evidence"]["arms"]
     assert arms["candidate"]["token_f1"]["value"] > arms["champion"]["token_f1"]["value"] + 0.3
@@ -104,19 +109,20 @@ def test_preferences_thumbs_and_drift_are_measured_or_said_to_be_missing(decisio
 
 
 def test_a_kill_in_the_middle_of_an_evaluation_is_one_decision_and_asks_little_twice(
-    decision: dict[str, Any], running: Running
+    decision: dict[str, Any], running: LiveStack
 ):
     rows = [row for row in running.decisions("replies") if row["run_id"]]
     assert [(row["verdict"], row["run_id"]) for row in rows] == [("promoted", decision["run"]["id"])]
     assert decision["evidence"]["holdout_use"] == 1
     # Every batch of questions ends once; what stood in none that was written down is asked again.
-    batches = [step["total"] for step in decision["steps"] if step["phase"] == "evaluating"
-               and step["done"] == step["total"]]  # fmt: skip
+    batches = [
+        step["total"] for step in decision["steps"] if step["phase"] == "evaluating" and step["done"] == step["total"]
+    ]
     assert sum(batches) > 4 * BATCH
     assert decision["asked"] < sum(batches) + 2 * BATCH
 
 
-def test_an_adapters_likelihoods_are_those_of_its_own_tokens(decision: dict[str, Any], running: Running):
+def test_an_adapters_likelihoods_are_those_of_its_own_tokens(decision: dict[str, Any], running: LiveStack):
     client = VllmClient(running.settings.engine_urls[0])
     base = next(name for name in client.models() if "@" not in name)
     adapter = next(name for name in client.models() if name.startswith("replies@1"))

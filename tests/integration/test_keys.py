@@ -14,9 +14,9 @@ import httpx
 import pytest
 import yaml
 
-from core.keys import read_key
-from serve.fake import FakeEngine, running
-from tests.running import free_ports
+from core.api_keys import read_key
+from serve.engines.fake import FakeEngine, running
+from tools.live_stack import free_ports
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("LORALOOP_")}
 EXPORT = "export LORALOOP_KEY="
@@ -31,9 +31,12 @@ class Machine:
         (folder / "base").mkdir()
         (folder / "base" / "config.json").write_text("{}")
         content = {
-            "base_model": "base", "engine": {"urls": [engine]}, "gateway": {"listen": self.gateway},
-            "control": {"listen": control}, "models": {"reviews": {"labels": ["a", "b"]}},
-        }  # fmt: skip
+            "base_model": "base",
+            "engine": {"urls": [engine]},
+            "gateway": {"listen": self.gateway},
+            "control": {"listen": control},
+            "models": {"reviews": {"labels": ["a", "b"]}},
+        }
         (folder / "loraloop.yaml").write_text(yaml.safe_dump(content))
 
     def up(self) -> str:

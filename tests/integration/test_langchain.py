@@ -10,8 +10,8 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, SecretStr
 
-from tests.running import Running
-from tests.tiny import LABELS, no_blanks
+from tools.live_stack import LiveStack
+from tools.tiny_model import LABELS, no_blanks
 
 pytestmark = pytest.mark.integration
 
@@ -32,12 +32,17 @@ def rate(label: Literal["bad", "fine", "good"]) -> str:
 
 
 @pytest.fixture(scope="module")
-def model(running: Running, tiny_base: Path) -> ChatOpenAI:
+def model(running: LiveStack, tiny_base: Path) -> ChatOpenAI:
     return ChatOpenAI(
-        base_url=f"{running.gateway}/v1", api_key=SecretStr(running.keys["app"]), model="plain", temperature=0,
-        max_completion_tokens=100, max_retries=0, timeout=60,
+        base_url=f"{running.gateway}/v1",
+        api_key=SecretStr(running.keys["app"]),
+        model="plain",
+        temperature=0,
+        max_completion_tokens=100,
+        max_retries=0,
+        timeout=60,
         logit_bias={int(token): bias for token, bias in no_blanks(tiny_base).items()},
-    )  # fmt: skip
+    )
 
 
 def test_it_is_answered_with_an_id_that_feedback_can_name_and_with_usage(model: ChatOpenAI):

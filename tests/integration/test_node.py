@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import Running
+from tools.live_stack import LiveStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path, running: Running) -> dict[str, Any]:
+def found(folder: Path, running: LiveStack) -> dict[str, Any]:
     """What the client was answered."""
     command = ["node", SCRIPT.name, f"{running.gateway}/v1", "plain", running.keys["app"]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=folder)

@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.running import Running, texts
+from tools.live_stack import LiveStack, texts
 
 pytestmark = pytest.mark.integration
 
 MODEL, VOTES, RUN_SECONDS = "helped", 300, 120
 
 
-def ask(running: Running, text: str) -> tuple[dict[str, Any], str]:
+def ask(running: LiveStack, text: str) -> tuple[dict[str, Any], str]:
     """(the body of an answer, the version that gave it)."""
     body = {"model": MODEL, "user": "ada", "max_tokens": 1, "messages": [{"role": "user", "content": text}]}
     answer = httpx.post(f"{running.gateway}/v1/chat/completions", json=body, headers=running.bearer("app"), timeout=30)
@@ -22,7 +22,7 @@ def ask(running: Running, text: str) -> tuple[dict[str, Any], str]:
     return answer.json(), answer.headers["x-loraloop-version"]
 
 
-def test_a_retrieval_is_made_served_and_rolled_back_without_a_failed_request(running: Running):
+def test_a_retrieval_is_made_served_and_rolled_back_without_a_failed_request(running: LiveStack):
     own, version = ask(running, "the phone was lovely")
     assert version == f"{MODEL}@0"
     running.crowd(MODEL, texts(VOTES, 31, users=VOTES), labels=True)

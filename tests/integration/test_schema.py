@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.running import Running
+from tools.live_stack import LiveStack
 
 pytestmark = pytest.mark.integration
 
@@ -26,23 +26,45 @@ enabled = false
 """
 
 
-def test_the_gateway_shows_the_document(running: Running):
+def test_the_gateway_shows_the_document(running: LiveStack):
     document = httpx.get(f"{running.gateway}/openapi.json", headers=running.bearer("app")).json()
     assert {"ChatRequest", "CompletionRequest", "Signal", "Error"} <= set(document["components"]["schemas"])
 
 
 @pytest.mark.slow
-def test_no_request_made_from_the_document_meets_a_server_error_or_an_untold_answer(running: Running, tmp_path: Path):
+def test_no_request_made_from_the_document_meets_a_server_error_or_an_untold_answer(running: LiveStack, tmp_path: Path):
     assert "ChatRequest" in httpx.get(f"{running.gateway}/openapi.json", headers=running.bearer("app")).text
     (tmp_path / "schemathesis.toml").write_text(CONFIG.replace("HOOKS", str(HOOKS)))
     report = tmp_path / "report.ndjson"
     command = [
-        sys.executable, "-m", "schemathesis.cli", "run", f"{running.gateway}/openapi.json", "--checks", CHECKS,
-        "--include-path-regex", "^/v1/", "--max-examples", "50", "--seed", "1", "--generation-database", "none",
-        "--phases", "examples,coverage,fuzzing", "--no-color", "--continue-on-failure", "--request-timeout", "60",
-        "--header", f"Authorization: {running.bearer('app')['Authorization']}",
-        "--report", "ndjson", "--report-ndjson-path", str(report),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "run",
+        f"{running.gateway}/openapi.json",
+        "--checks",
+        CHECKS,
+        "--include-path-regex",
+        "^/v1/",
+        "--max-examples",
+        "50",
+        "--seed",
+        "1",
+        "--generation-database",
+        "none",
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--no-color",
+        "--continue-on-failure",
+        "--request-timeout",
+        "60",
+        "--header",
+        f"Authorization: {running.bearer('app')['Authorization']}",
+        "--report",
+        "ndjson",
+        "--report-ndjson-path",
+        str(report),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     events = [json.loads(line) for line in report.read_text().splitlines()]

@@ -11,12 +11,13 @@ import psutil
 import pytest
 import yaml
 
-from tests.running import free_ports
-from tests.tiny import LABELS
+from tools.live_stack import free_ports
+from tools.tiny_model import LABELS
 
 
-def up(folder: Path, content: dict[str, Any], *, command: str = "up",
-       env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:  # fmt: skip
+def up(
+    folder: Path, content: dict[str, Any], *, command: str = "up", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     gateway, control, engine = (f"127.0.0.1:{port}" for port in free_ports(3))
     usual = {
         "data": str(folder / "data"),
@@ -28,16 +29,24 @@ def up(folder: Path, content: dict[str, Any], *, command: str = "up",
     (folder / "loraloop.yaml").write_text(yaml.safe_dump(usual | content), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "ops.cli.app", command, "--config", str(folder / "loraloop.yaml")],
-        capture_output=True, text=True, check=False, timeout=200, env=os.environ | (env or {}), cwd=folder,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+        env=os.environ | (env or {}),
+        cwd=folder,
+    )
     assert "Traceback" not in done.stderr
     return done
 
 
 def ours(folder: Path) -> list[str]:
     """Processes that were started on this folder and still live."""
-    return [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])
-            if str(folder) in " ".join(p.info["cmdline"] or ())]  # fmt: skip
+    return [
+        " ".join(p.info["cmdline"] or ())
+        for p in psutil.process_iter(["cmdline"])
+        if str(folder) in " ".join(p.info["cmdline"] or ())
+    ]
 
 
 def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path, tiny_base: Path):
@@ -73,8 +82,10 @@ def test_without_a_package_index_the_fix_is_said_and_nothing_half_made_stays(tmp
 
 @pytest.mark.integration
 def test_an_engine_that_dies_at_its_start_says_why_and_leaves_no_process(tmp_path: Path, tiny_base: Path):
-    content = {"base_model": str(tiny_base), "engine": {"listen": f"127.0.0.1:{free_ports(1)[0]}",
-                                                        "extra_args": ["--no-such-flag"]}}  # fmt: skip
+    content = {
+        "base_model": str(tiny_base),
+        "engine": {"listen": f"127.0.0.1:{free_ports(1)[0]}", "extra_args": ["--no-such-flag"]},
+    }
     done = up(tmp_path, content)
     assert done.returncode == 1
     assert "The engine ended at its start" in done.stderr

@@ -12,14 +12,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from core.keys import Grant
+from core.api_keys import Grant
+from core.record_codec import Record, decode_all
 from core.records import Interaction
 from core.settings import build
 from core.spool import read_frames, segments
-from core.wire import Record, decode_all
-from ops.gateway_app import create_app
-from serve.fake import FakeEngine, running
-from serve.routing import ModelRoute, RoutingTable, Target
+from ops.apps.gateway import create_app
+from serve.engines.fake import FakeEngine, running
+from serve.routing.table import ModelRoute, RoutingTable, Target
 
 CLOSED = "http://127.0.0.1:9"
 REQUEST = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}], "user": "ada"}
@@ -48,18 +48,31 @@ class House:
         self.http: httpx.Client
         self.app: FastAPI
 
-    def open(self, *engines: str, control: str = CLOSED, cached: bool = True, access: str = "open",
-             keys: tuple[Grant, ...] = (), tracing: Any = None, logs: Any = None,
-             **gateway: Any) -> "House":  # fmt: skip
+    def open(
+        self,
+        *engines: str,
+        control: str = CLOSED,
+        cached: bool = True,
+        access: str = "open",
+        keys: tuple[Grant, ...] = (),
+        tracing: Any = None,
+        logs: Any = None,
+        **gateway: Any,
+    ) -> "House":
         folder = self.data / "gateways" / "gateway-1"
         folder.mkdir(parents=True, exist_ok=True)
         if cached:
             known = replace(table(*(engines or (self.engine_url,))), keys=keys)
             (folder / "routes.json").write_text(known.to_json())
-        settings = build({
-            "data": str(self.data), "models": {"reviews": {"labels": ["a", "b"]}},
-            "gateway": {"control_url": control} | gateway, "access": access, "logs": logs or {},
-        })  # fmt: skip
+        settings = build(
+            {
+                "data": str(self.data),
+                "models": {"reviews": {"labels": ["a", "b"]}},
+                "gateway": {"control_url": control} | gateway,
+                "access": access,
+                "logs": logs or {},
+            }
+        )
         self.app = create_app(settings=settings, tracing=tracing)
         url = self.stack.enter_context(running(self.app))
         self.http = self.stack.enter_context(httpx.Client(base_url=url, timeout=10, trust_env=False))

@@ -1,0 +1,139 @@
+"""The keys in the store: made, rotated, revoked, and handed on as grants whenever they change.
+
+It alone knows a secret, for as long as it takes to return it; it must not check requests.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from core.api_keys import GRANTABLE, Grant, Limits, Scope, digest_of, new_id, new_secret, write_key
+from core.clock import Clock
+from core.db.store import Store
+from core.errors import InputError, NotReady, UnknownKey
+
+Changed = Callable[[tuple[Grant, ...]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key to be made: whose it is, what it opens, and for how long."""
+
+    name: str
+    scopes: tuple[Scope, ...]
+    models: tuple[str, ...] | None = None
+    lifetime: timedelta | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key that was just made; it cannot be had again."""
+
+    id: str
+    key: str = field(repr=False)
+
+
+def _nobody(_: tuple[Grant, ...]) -> None:
+    """For a keyring that nobody follows."""
+
+
+class ApiKeyStore:
+    """The store's keys. `changed` is called with all grants at the start and after every change."""
+
+    def __init__(self, *, store: Store, clock: Clock, changed: Changed = _nobody) -> None:
+        self._store = store
+        self._clock = clock
+        self._changed = changed
+        # Two changes at once must not publish the older of their two states last.
+        self._publishing = threading.Lock()
+        self.grants: tuple[Grant, ...] = ()
+        self._names: dict[str, str] = {}
+        self._publish()
+
+    def make(self, wanted: NewKey, creator: str) -> IssuedKey:
+        """Makes a key. Raises InputError for a scope that a key cannot have."""
+        if not wanted.scopes or not set(wanted.scopes) <= set(GRANTABLE):
+            raise InputError(f"scopes: a key takes one or more of: {', '.join(GRANTABLE)}.")
+        identity, secret, now = new_id(), new_secret(), self._clock()
+        self._store.run(
+            "key_add",
+            id=identity,
+            key_name=wanted.name,
+            digest=digest_of(secret),
+            scopes=[str(scope) for scope in wanted.scopes],
+            models=None if wanted.models is None else list(wanted.models),
+            requests_per_minute=wanted.limits.requests_per_minute,
+            tokens_per_minute=wanted.limits.tokens_per_minute,
+            concurrent=wanted.limits.concurrent,
+            created=now,
+            creator=creator,
+            expires=None if wanted.lifetime is None else now + wanted.lifetime,
+        )
+        self._publish()
+        return IssuedKey(identity, write_key(identity, secret))
+
+    def make_first(self) -> IssuedKey | None:
+        """An admin key for a store that never had any key, or None. Revoked ones count: they were had by somebody."""
+        (counted,) = self._store.rows("keys_count")
+        return None if counted["n"] else self.make(NewKey("first", (Scope.ADMIN,)), "first start")
+
+    def rotate(self, identity: str, grace: timedelta) -> IssuedKey:
+        """Gives a key a new secret; the old one opens for the grace that is left. Raises UnknownKey or NotReady."""
+        self._require(identity)
+        secret, now = new_secret(), self._clock()
+        self._store.run("key_rotate", id=identity, digest=digest_of(secret), time=now, previous_until=now + grace)
+        self._publish()
+        return IssuedKey(identity, write_key(identity, secret))
+
+    def revoke(self, identity: str) -> None:
+        """Ends a key for good. Raises UnknownKey, or NotReady if it is ended already."""
+        self._require(identity)
+        self._store.run("key_revoke", id=identity, time=self._clock())
+        self._publish()
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every key that ever was, newest first, without anything of its secret."""
+        return self._store.rows("keys_all")
+
+    def name_of(self, identity: str) -> str:
+        """The name that a live key was made under; any other is its own."""
+        return self._names.get(identity, identity)
+
+    def actor_of(self, identity: str) -> str:
+        """How the ledger calls who holds a key. The id is what was verified; the name is for those who read."""
+        name = self.name_of(identity)
+        return f"{name} (key {identity})" if name != identity else identity
+
+    def _require(self, identity: str) -> None:
+        row = self._store.row("key_get", id=identity)
+        if row is None:
+            raise UnknownKey(f"There is no key {identity[:64]!r}.", hint="See: loraloop keys list")
+        if row["revoked"]:
+            raise NotReady(f"The key {identity} is revoked already.", hint="See: loraloop keys list")
+
+    def _publish(self) -> None:
+        with self._publishing:
+            live = self._store.rows("keys_live")
+            self._names = {row["id"]: row["name"] for row in live}
+            self.grants = tuple(_grant(row) for row in live)
+            self._changed(self.grants)
+
+
+def _grant(row: dict[str, Any]) -> Grant:
+    return Grant(
+        id=row["id"],
+        digest=row["digest"],
+        scopes=tuple(Scope(name) for name in row["scopes"]),
+        models=None if row["models"] is None else tuple(row["models"]),
+        expires=_seconds(row["expires"]),
+        limits=Limits(row["requests_per_minute"], row["tokens_per_minute"], row["concurrent"]),
+        previous_digest=row["previous_digest"],
+        previous_until=_seconds(row["previous_until"]),
+    )
+
+
+def _seconds(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()

@@ -1,0 +1,1 @@
+"""The DuckDB store: migrations, SQL by table, and the typed functions that call it."""

@@ -1,0 +1,212 @@
+"""The store: one DuckDB file, its migrations, and named SQL.
+
+It owns connections and transactions; it must not know what a row is for. SQL stands in `core/db/`, in
+blocks that begin with `-- name: the_name`; values go in as parameters only.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from core.errors import RowRefused, StoreError, StoreNewer
+
+NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
+MEMORY = "2GB"
+# What DuckDB raises about a value; about its file, memory or itself it raises other errors.
+ABOUT_A_ROW = (
+    duckdb.DataError,
+    duckdb.IntegrityError,
+    duckdb.InvalidInputException,
+    duckdb.NotSupportedError,
+    OverflowError,
+)
+
+
+@cache
+def _statements() -> dict[str, str]:
+    found: dict[str, str] = {}
+    files = (file for file in resources.files("core.db").iterdir() if file.name.endswith(".sql"))
+    for file in sorted(files, key=lambda file: file.name):
+        parts = NAME.split(file.read_text(encoding="utf-8"))
+        for name, text in zip(parts[1::2], parts[2::2], strict=True):
+            if name in found:
+                raise StoreError(f"The SQL block {name} is written twice.", hint="Rename one of them.")
+            found[name] = text.strip()
+    return found
+
+
+def _migrations() -> list[tuple[int, str]]:
+    folder = resources.files("core.db").joinpath("migrations")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [(int(f.name.split("_")[0]), f.read_text(encoding="utf-8")) for f in files]
+
+
+# Times are stored as naive UTC: DuckDB's zoned type needs its ICU extension, which is a download.
+def _naive(value: Any) -> Any:
+    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+def _stored(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {name: _naive(value) for name, value in parameters.items()}
+
+
+def _aware(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ABOUT_A_ROW as error:
+        raise RowRefused(f"The store refuses a row of {name}: {str(error).splitlines()[0]}") from error
+
+
+class Transaction:
+    """Statements that take effect together or not at all."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def run(self, name: str, **parameters: Any) -> None:
+        """Runs a named statement."""
+        self._execute(name, parameters)
+
+    def run_many(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Runs a named statement once for each row of parameters. Raises RowRefused when one cannot be stored."""
+        if not rows:
+            return
+        with _refusing(name):
+            self._connection.executemany(_statements()[name], [_stored(row) for row in rows])
+
+    def run_set(self, name: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Runs a named statement once for all rows: each parameter is the list of its values, to be unnested.
+
+        Many times as fast as `run_many`. Gives what the statement returns; raises RowRefused like it.
+        """
+        if not rows:
+            return []
+        with _refusing(name):
+            return self.rows(name, **{key: [_naive(row[key]) for row in rows] for key in rows[0]})
+
+    def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of a named query, as dictionaries by column name."""
+        cursor = self._execute(name, parameters)
+        columns = [column[0] for column in cursor.description or []]
+        return [dict(zip(columns, map(_aware, row), strict=True)) for row in cursor.fetchall()]
+
+    def _execute(self, name: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+        return self._connection.execute(_statements()[name], _stored(parameters))
+
+
+class Store:
+    """The DuckDB file. Safe to use from several threads of the one process that owns it.
+
+    DuckDB that could not finish a checkpoint, on a full disk for one, answers nothing any more until its process
+    has ended; `fatal` is called then.
+    """
+
+    def __init__(self, path: Path | str, *, fatal: Callable[[], None] = lambda: None) -> None:
+        if path != ":memory:":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection = duckdb.connect(str(path), config={"memory_limit": MEMORY})
+        except duckdb.Error as error:
+            raise StoreError(
+                f"The store {Path(path).name} cannot be opened: {str(error).splitlines()[0]}",
+                hint="If another LoraLoop is running on it, stop that one first.",
+            ) from error
+        self._fatal = fatal
+        self._writing = threading.RLock()
+        try:
+            self._migrate()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of a named query, read from a consistent state."""
+        with self._cursor() as cursor:
+            return Transaction(cursor).rows(name, **parameters)
+
+    def row(self, name: str, **parameters: Any) -> dict[str, Any] | None:
+        """The first row of a named query, or None."""
+        found = self.rows(name, **parameters)
+        return found[0] if found else None
+
+    def batches(self, name: str, size: int, **parameters: Any) -> Iterator[list[dict[str, Any]]]:
+        """The rows of a named query as they stand now, so many at a time: for more than fit into memory."""
+        with self._cursor() as cursor:
+            cursor.execute(_statements()[name], _stored(parameters))
+            columns = [column[0] for column in cursor.description or []]
+            while rows := cursor.fetchmany(size):
+                yield [dict(zip(columns, map(_aware, row), strict=True)) for row in rows]
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """One write transaction. Writers wait for each other, so DuckDB never sees a conflict."""
+        with self._writing, self._cursor() as cursor:
+            cursor.execute("BEGIN")
+            try:
+                yield Transaction(cursor)
+            except BaseException:
+                cursor.execute("ROLLBACK")
+                raise
+            cursor.execute("COMMIT")
+
+    def run(self, name: str, **parameters: Any) -> None:
+        """Runs one named statement in a transaction of its own."""
+        with self.transaction() as transaction:
+            transaction.run(name, **parameters)
+
+    def copy_to(self, path: Path) -> None:
+        """Writes a new file with everything as it stands at one moment, while others read and write on."""
+        with self._cursor() as cursor:
+            (name,) = cursor.execute("SELECT current_database()").fetchall()[0]
+            quoted = str(path).replace("'", "''")
+            cursor.execute(f"ATTACH '{quoted}' AS copied")
+            try:
+                cursor.execute(f'COPY FROM DATABASE "{name}" TO copied')
+            finally:
+                cursor.execute("DETACH copied")
+
+    def close(self) -> None:
+        """Checkpoints and closes the file."""
+        self._connection.close()
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        try:
+            with self._connection.cursor() as cursor:
+                yield cursor
+        except duckdb.FatalException:
+            self._fatal()
+            raise
+
+    def _migrate(self) -> None:
+        with self.transaction() as transaction:
+            connection = transaction._connection
+            connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
+            found = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+            current = (found[0] if found else None) or 0
+            known = _migrations()
+            newest = known[-1][0]
+            if current > newest:
+                raise StoreNewer(
+                    f"The store has schema {current}; this LoraLoop knows {newest}.",
+                    hint="Upgrade LoraLoop, or restore the backup made before the upgrade.",
+                )
+        # Each in a transaction of its own: DuckDB takes no change of a table that the same transaction has written to.
+        for number, sql in known:
+            if number > current:
+                with self.transaction() as transaction:
+                    transaction._connection.execute(sql)
+                    transaction._connection.execute("INSERT INTO schema_version VALUES ($n)", {"n": number})

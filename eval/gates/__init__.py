@@ -1,0 +1,1 @@
+"""Gates: pure functions that turn evidence into a verdict with reasons."""

@@ -1,0 +1,271 @@
+"""The canary gate: what live, randomised traffic says of a candidate beside the champion.
+
+It owns one pure function from per-user numbers to a judgement, and the arithmetic beneath it, which takes arrays
+of canaries as well as one; it must not count users itself nor switch anything. What bounds are tuned for is the
+plan's, written down before the first look.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from core.settings import CanarySettings
+from eval.gates.arms import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan, difference, harms, readable, vote_variance
+from eval.gates.result import Check, GateResult, Outcome
+from eval.gates.sequential import Found, Numbers, margin, sample_ratio_p, tuning, users_to_show
+
+# The least variance and distance that a bound is tuned for: it makes the bound as narrow as what it bounds is certain.
+LEAST_VARIANCE = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A judgement with the numbers behind it: the difference, its half-width, and the line to beat."""
+
+    judgement: GateResult
+    difference: float
+    half_width: float
+    line: float
+    harm: float
+    strays: float
+    sample_ratio_p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """The numbers of one look, and what each of them says: arrays, one element a canary.
+
+    `rates_apart` is how far the arms' feedback rates may be apart, `rates_allowed` how far they are allowed to be;
+    `both` says that votes up and votes down each clear the line, which no change in who votes explains.
+    """
+
+    difference: Found
+    half_width: Found
+    line: Found
+    harm: Found
+    strays: Found
+    sample_ratio_p: Found
+    rates_apart: Found
+    rates_allowed: Found
+    fewest: Found
+    readable: npt.NDArray[np.bool_]
+    harmed: npt.NDArray[np.bool_]
+    worse: npt.NDArray[np.bool_]
+    halted: npt.NDArray[np.bool_]
+    better: npt.NDArray[np.bool_]
+    agree: npt.NDArray[np.bool_]
+    both: npt.NDArray[np.bool_]
+
+
+def look(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings, *, minutes: float) -> Look:
+    """One look. `wait` means the canary goes on; `fail` means roll back; `pass` means promote."""
+    found = signals(control, canary, plan, settings)
+    outcome = Outcome(str(outcomes(found, settings, minutes=minutes)))
+    checks = _checks(found, control, canary, plan, settings)
+    judgement = GateResult(outcome, _binding(outcome, checks, settings, minutes), checks)
+    numbers = (found.difference, found.half_width, found.line, found.harm, found.strays, found.sample_ratio_p)
+    return Look(judgement, *map(float, numbers))
+
+
+def outcomes(found: Signals, settings: CanarySettings, *, minutes: Numbers) -> npt.NDArray[np.str_]:
+    """The outcome of each canary. Rollback wins over everything, a broken experiment over promotion."""
+    minutes = np.asarray(minutes, dtype=np.float64)
+    cases = [
+        (~found.readable, Outcome.INCONCLUSIVE),
+        (found.harmed | found.worse, Outcome.FAIL),
+        (found.halted, Outcome.INCONCLUSIVE),
+        (found.better & (found.agree | found.both) & (minutes >= settings.min_minutes), Outcome.PASS),
+        (minutes >= settings.max_hours * 60, Outcome.INCONCLUSIVE),
+    ]
+    conditions, answers = zip(*cases, strict=True)
+    return np.select(np.broadcast_arrays(*conditions), [str(one) for one in answers], str(Outcome.WAIT))
+
+
+def signals(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings) -> Signals:
+    """What a look sees. Before the first look only harm and a broken split speak."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        apart, half_width = difference(control, canary, plan, settings.planned_users)
+        rates_apart = _rates_apart(control, canary, plan, settings)
+        line, allowed = _line(control, settings), settings.rate_tolerance * np.asarray(control.rate_mean)
+        found = harms(control, canary, plan, settings.harm_ratio)
+        ratio_p = sample_ratio_p(canary.users, control.users, plan.share)
+        fewest = np.minimum(control.users, canary.users)
+        looks = fewest >= settings.first_look_users
+        return Signals(
+            apart,
+            half_width,
+            line,
+            found.harm,
+            found.strays,
+            ratio_p,
+            rates_apart,
+            allowed,
+            fewest,
+            readable=readable(control) & readable(canary),
+            harmed=found.shown,
+            worse=looks & (apart + half_width < 0),
+            halted=ratio_p < LEAST_SAMPLE_RATIO_P,
+            better=looks & (apart - half_width > line),
+            agree=looks & (allowed > 0) & (rates_apart <= allowed),
+            both=looks & _both(control, canary, plan, settings, line),
+        )
+
+
+def _rates_apart(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings) -> Found:
+    """How far the feedback rates may differ, either way at level α, valid at every look like the scores' bound.
+
+    The limit is a share of control's own rate, so control's error counts that much more (Fieller). The sequence is
+    tuned for as many users as equal rates need to be shown so, by the rate and deviation of the time before.
+    """
+    scale = 1 + settings.rate_tolerance
+    error = np.sqrt(np.square(canary.rate_sd) / canary.users + scale**2 * np.square(control.rate_sd) / control.users)
+    variance = max(plan.rate_sd**2, LEAST_VARIANCE)
+    rho2 = _tuned(variance, settings.rate_tolerance, plan, settings)
+    width = margin(plan.alpha, rho2, np.add(control.users, canary.users), error)
+    enough = np.minimum(control.users, canary.users) >= 2
+    return np.where(enough, np.abs(np.subtract(canary.rate_mean, control.rate_mean)) + width, math.inf)
+
+
+def _both(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings, line: Found) -> Found:
+    """Whether votes up are not rarer, and votes down not more frequent, than the line allows.
+
+    Rates need not agree then: more votes of the happy alone leave votes down as they were, fewer of the unhappy leave
+    votes up as they were. These are the worst cases of Lee, "Training, wages, and sample selection", 2009. Votes up
+    are (r + s)/2 and down (r − s)/2 of users' rates and scores, so that both lines are the scores' own.
+    """
+    rated = np.asarray(control.rate_mean, dtype=np.float64)
+    known = plan.score_sd**2 + plan.rate_sd**2
+    clear = np.asarray(rated > 0)
+    for sign in (1.0, -1.0):
+        ours, theirs = (vote_variance(arm, np.asarray(-sign)) for arm in (canary, control))
+        variance = max(known + 2 * sign * plan.covariance, LEAST_VARIANCE)
+        rho2 = _tuned(variance, 2 * settings.margin, plan, settings)
+        error = np.sqrt(ours / canary.users + theirs / control.users)
+        gap = np.subtract(canary.score_mean, control.score_mean) + sign * np.subtract(canary.rate_mean, rated)
+        clear = clear & (gap - margin(plan.alpha, rho2, np.add(control.users, canary.users), error) > line)
+    return clear
+
+
+def _tuned(variance: float, tolerated: float, plan: Plan, settings: CanarySettings) -> Found:
+    """ρ² of a bound on rates, for as many users as show a difference of this share of the rate, by the time before."""
+    if plan.rate_mean is None:
+        return tuning(plan.alpha, settings.planned_users, variance, plan.share)
+    distance = max(tolerated * plan.rate_mean, LEAST_VARIANCE)
+    return tuning(plan.alpha, users_to_show(plan.alpha, variance, plan.share, distance), variance, plan.share)
+
+
+def _line(control: ArmCounts, settings: CanarySettings) -> Found:
+    """What the lower bound must exceed.
+
+    A margin in approval is twice as wide in scores from −1 to +1, and only rated requests can move it. Users who
+    vote to order can lift the canary and lower control by their share times twice the cap on anybody's votes.
+    """
+    hostile = 2 * settings.hostile_share * np.asarray(control.vote_cap, dtype=np.float64)
+    return hostile if settings.strict else hostile - 2 * np.asarray(control.rate_mean) * settings.margin
+
+
+def _binding(outcome: Outcome, checks: tuple[Check, ...], settings: CanarySettings, minutes: float) -> str:
+    """The sentence that binds the outcome."""
+    *stops, better, rates = checks
+    for check in stops:
+        if check.outcome is outcome is not Outcome.PASS:
+            return check.reason
+    waiting = better if better.outcome is not Outcome.PASS else rates
+    if outcome is Outcome.INCONCLUSIVE:
+        return f"No answer within {settings.max_hours:g} h: {waiting.reason}"
+    if outcome is Outcome.WAIT and rates.outcome is better.outcome is Outcome.PASS:
+        return f"{better.reason} Waits for {settings.min_minutes:g} minutes."
+    return waiting.reason if outcome is Outcome.WAIT else better.reason
+
+
+def _checks(
+    found: Signals, control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings
+) -> tuple[Check, ...]:
+    apart, width = float(found.difference), float(found.half_width)
+    early = (
+        ""
+        if found.fewest >= settings.first_look_users
+        else (f"{found.fewest:g} of {settings.first_look_users} users in the smaller arm before the first look.")
+    )
+    harm, bound, p = float(found.harm), math.log(1 / plan.alpha), float(found.sample_ratio_p)
+    return (
+        Check("readable", _either(found.readable, Outcome.INCONCLUSIVE), "The counts of an arm are no numbers."),
+        Check(
+            "harm",
+            Outcome.FAIL if harm >= bound else Outcome.PASS,
+            f"{canary.harmed} of {canary.users} canary users were harmed, {control.harmed} of {control.users} "
+            f"control users.",
+            harm,
+            harm,
+            bound,
+        ),
+        strayed(canary, control, float(found.strays), bound, ("canary", "control")),
+        Check(
+            "not worse live",
+            Outcome.FAIL if found.worse else Outcome.PASS,
+            f"Live score {apart:+.3f}, upper bound {apart + width:+.3f}: worse than the champion.",
+            apart,
+            apart + width,
+            0.0,
+        ),
+        Check(
+            "sample ratio",
+            Outcome.INCONCLUSIVE if found.halted else Outcome.PASS,
+            f"{canary.users} users on the canary, {control.users} on the champion, planned share "
+            f"{plan.share:g} (p {p:.4f}).",
+            p,
+            p,
+            LEAST_SAMPLE_RATIO_P,
+        ),
+        _better(found, early, control, canary, settings),
+        _rates(found, early, control, canary),
+    )
+
+
+def strayed(new: ArmCounts, old: ArmCounts, evidence: float, bound: float, words: tuple[str, str]) -> Check:
+    """The check of answers that are none of the labels; a champion that gives them too is the measure."""
+    reason = (
+        f"{new.strayed} of {new.users} {words[0]} users were answered outside the labels, {old.strayed} of {old.users} "
+        f"{words[1]} users."
+    )
+    return Check(
+        "answers outside the labels",
+        Outcome.FAIL if evidence >= bound else Outcome.PASS,
+        reason,
+        evidence,
+        evidence,
+        bound,
+    )
+
+
+def _either(good: npt.NDArray[np.bool_], otherwise: Outcome) -> Outcome:
+    return Outcome.PASS if good else otherwise
+
+
+def _better(found: Signals, early: str, control: ArmCounts, canary: ArmCounts, settings: CanarySettings) -> Check:
+    name = "better live" if settings.strict else "not worse live than the margin"
+    apart, line = float(found.difference), float(found.line)
+    lower = apart - float(found.half_width)
+    if early:
+        return Check(name, Outcome.WAIT, early, apart, None, line)
+    reason = (
+        f"Live score {apart:+.3f}, lower bound {lower:+.3f} against {line:+.3f}, "
+        f"on {canary.users} canary and {control.users} champion users."
+    )
+    return Check(name, _either(found.better, Outcome.WAIT), reason, apart, lower, line)
+
+
+def _rates(found: Signals, early: str, control: ArmCounts, canary: ArmCounts) -> Check:
+    name = "feedback rates agree"
+    if early:
+        return Check(name, Outcome.WAIT, early)
+    apart, allowed = float(found.rates_apart), float(found.rates_allowed)
+    reason = (
+        f"Feedback rates {canary.rate_mean:.3f} (canary) and {control.rate_mean:.3f}: may differ by {apart:.3f}, "
+        f"accepted {allowed:.3f}."
+    )
+    if found.both and not found.agree:
+        reason += " Votes up and votes down each clear the line, which who votes does not explain."
+    return Check(name, _either(found.agree | found.both, Outcome.WAIT), reason, apart, apart, allowed)

@@ -1,0 +1,1 @@
+"""Measurements: how each arm answers the held-out items, in labels, text, likelihood and time."""

@@ -1,0 +1,126 @@
+"""Held-out votes on answers: preferences and thumbs of users that nothing is learnt from.
+
+It owns which of them count and which are left out, with the reasons counted; it must not know what an answer's
+likelihood is, nor what is made of it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from core.db.store import Store
+from core.prompts import Prompt, from_request
+from core.settings import ModelSettings
+from feedback.snapshot import Row, dedup_key
+from feedback.split import bucket_of, split_key
+
+Vote = dict[str, Any]
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Two answers to one prompt, of which a user liked one better."""
+
+    user: str
+    prompt: Prompt
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thumb:
+    """An answer with a user's thumb on it."""
+
+    user: str
+    prompt: Prompt
+    answer: str
+    up: bool
+
+
+class Bucket:
+    """One bucket of a split, beside the rows that were learnt from: who is in it, and what prompts are not.
+
+    Users of `before` are in it no more.
+    """
+
+    def __init__(
+        self, name: str, settings: ModelSettings, learnt: Sequence[Row], before: frozenset[str] = frozenset()
+    ) -> None:
+        self._name = name
+        self._split = settings.split
+        self._before = before
+        self._learnt = {dedup_key(row.prompt) for row in learnt}
+
+    def holds(self, keys: set[str]) -> bool:
+        """Whether all of these fall into it."""
+        own = (bucket_of(key, train=self._split.train, dev=self._split.dev) == self._name for key in keys)
+        return not keys & self._before and all(own)
+
+    def learnt(self, prompt: Prompt) -> bool:
+        """Whether a row with the same text was learnt from."""
+        return dedup_key(prompt) in self._learnt
+
+
+def preferences(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Preference], Counter[str]]:
+    """Preferences from joined votes (by time), and how many were left out for which reason. A pure function.
+
+    Everyone concerned must be in the bucket, the voter as well as who asked: what one of them taught would be asked
+    again. Of several votes of one voter on one pair the last counts.
+    """
+    newest = {(vote["voter"], frozenset((vote["chosen_id"], vote["rejected_id"]))): vote for vote in votes}
+    return _kept(list(newest.values()), lambda vote: _preference(vote, bucket))
+
+
+def thumbs(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Thumb], Counter[str]]:
+    """Thumbs in the same way; of several thumbs of one voter on one answer the last counts."""
+    newest = {(vote["voter"], vote["interaction_id"]): vote for vote in votes if vote["type"] == "thumbs"}
+    return _kept(list(newest.values()), lambda vote: _thumb(vote, bucket))
+
+
+def standing(store: Store, query: str, model: str) -> list[Vote]:
+    """What a query finds that is not in quarantine."""
+    return [vote for vote in store.rows(query, model=model) if not vote["quarantined"]]
+
+
+def _kept(votes: Sequence[Vote], one: Callable[[Vote], Found | str]) -> tuple[list[Found], Counter[str]]:
+    made = [one(vote) for vote in votes]
+    left_out = Counter(found for found in made if isinstance(found, str))
+    return [found for found in made if not isinstance(found, str)], left_out
+
+
+def _preference(vote: Vote, bucket: Bucket) -> Preference | str:
+    sides = ("chosen", "rejected")
+    prompt, other = (_prompt(vote[f"{side}_endpoint"], vote[f"{side}_request"]) for side in sides)
+    chosen, rejected = ((vote[f"{side}_answer"] or "").strip() for side in sides)
+    users = {f"user:{user}" for user in (vote["voter"], vote["user_id"], vote["rejected_user_id"]) if user}
+    key = split_key(vote["voter"] or vote["user_id"], vote["conversation_id"], vote["chosen_id"])
+    if not bucket.holds(users | {key}):
+        return "another bucket"
+    if prompt is None or other is None or not chosen or not rejected:
+        return "prompt or answer is not kept, or not text alone"
+    if prompt != other:
+        return "answers to different prompts"
+    if chosen == rejected:
+        return "both answers are the same"
+    if bucket.learnt(prompt):
+        return "same text as one to learn from"
+    return Preference(key, prompt, chosen, rejected)
+
+
+def _thumb(vote: Vote, bucket: Bucket) -> Thumb | str:
+    prompt, answer = _prompt(vote["endpoint"], vote["request"]), (vote["answer"] or "").strip()
+    key = split_key(vote["user_id"], vote["conversation_id"], vote["interaction_id"])
+    if not bucket.holds({key} | ({f"user:{vote['voter']}"} if vote["voter"] else set())):
+        return "another bucket"
+    if prompt is None or not answer:
+        return "prompt or answer is not kept, or not text alone"
+    if bucket.learnt(prompt):
+        return "same text as one to learn from"
+    return Thumb(key, prompt, answer, json.loads(vote["value"]))
+
+
+def _prompt(endpoint: Any, request: str | None) -> Prompt | None:
+    return from_request(endpoint, json.loads(request)) if request else None

@@ -1,0 +1,74 @@
+"""Imports: feedback that was kept elsewhere, with its own time, taken in as if it had come in then.
+
+It owns what a row must say besides what the door wants; where rows come from it must not know.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from core.clock import Clock
+from core.db.store import Store
+from core.errors import InputError
+from core.records import Feedback, Revocation
+from feedback.ingest import insert
+from feedback.schema import StoredIdentifier, parse
+
+# Clocks differ a little; a time further ahead is a mistake.
+AHEAD = timedelta(minutes=5)
+# What a row says beside the fields of the door, or otherwise than there.
+KEPT = ("id", "key_id", "time", "revoked_at")
+_stored = TypeAdapter(StoredIdentifier)
+
+
+def parse_record(entry: Any, clock: Clock) -> list[Feedback | Revocation]:
+    """A row of a file as records. Raises InputError that names the field.
+
+    Beside the fields of `POST /v1/feedback` it takes `time` (default: now), `revoked_at` and `key_id`; `id` is wanted,
+    for a second import to add nothing, and stays as it is.
+    """
+    if not isinstance(entry, dict):
+        raise InputError("A row is one JSON object.")
+    if not entry.get("id"):
+        raise InputError("id: is wanted, so that the same row is never taken twice.")
+    own = {"id": _name("id", entry["id"]), "key_id": _name("key_id", entry["key_id"]) if entry.get("key_id") else None}
+    plain = {name: value for name, value in entry.items() if name not in KEPT and value is not None}
+    (record,) = parse(plain, clock)
+    now = clock()
+    record = replace(record, time=_time("time", entry.get("time"), now) or now, **own)
+    records: list[Feedback | Revocation] = [record]
+    revoked = _time("revoked_at", entry.get("revoked_at"), now)
+    return [*records, Revocation(record.id, revoked)] if revoked else records
+
+
+def import_records(store: Store, entries: list[Any], clock: Clock) -> dict[str, int]:
+    """Takes rows in, all or none; returns how many were new, and how many were known by their id already."""
+    records = [record for entry in entries for record in parse_record(entry, clock)]
+    with store.transaction() as transaction:
+        before = transaction.rows("feedback_total")[0]["n"]
+        insert(transaction, records)
+        added = transaction.rows("feedback_total")[0]["n"] - before
+    return {"added": added, "known": len(entries) - added}
+
+
+def _name(field: str, value: Any) -> str:
+    try:
+        return _stored.validate_python(value)
+    except ValidationError:
+        raise InputError(f"{field}: takes 1 to 256 visible ASCII characters.") from None
+
+
+def _time(name: str, value: Any, now: datetime) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (ValueError, TypeError):
+        raise InputError(f"{name}: is no time; write it as 2026-03-01T03:00:00+00:00.") from None
+    if found.tzinfo is None:
+        raise InputError(f"{name}: has no time zone; write it as 2026-03-01T03:00:00+00:00.")
+    if found > now + AHEAD:
+        raise InputError(f"{name}: lies in the future.")
+    return found.astimezone(UTC)

@@ -1,0 +1,1 @@
+"""The ops API: one router per subject."""

@@ -1,0 +1,71 @@
+"""The routes by which data leaves and comes back: interactions, feedback and decisions, a JSON object a line.
+
+It owns how rows are written; which rows is the query's business, what a row of feedback may say `feedback`'s.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from core.clock import Clock
+from core.db.store import Store
+from core.errors import InputError
+from core.http import read_json
+from feedback import importer
+from feedback.schema import MAX_BATCH
+from ops.data_files import NESTED, Kind
+
+BATCH = 1000
+MAX_BODY = 64 * 1024 * 1024
+
+
+def lines(store: Store, kind: Kind, model: str | None, key: str | None = None) -> Iterator[bytes]:
+    """All rows of a kind as they stand at this moment, in pieces of many lines; `key` is whose feedback."""
+    whose = {"key": key} if kind is Kind.FEEDBACK else {}
+    for rows in store.batches(f"export_{kind}", BATCH, model=model, **whose):
+        yield b"".join(orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: orjson.Fragment(value)
+        if name in NESTED and value is not None
+        else value.isoformat()
+        if isinstance(value, datetime)
+        else value
+        for name, value in row.items()
+    }
+
+
+def create_export_router(store: Store) -> APIRouter:
+    """The route that gives data out."""
+    router = APIRouter(prefix="/api")
+
+    @router.get("/export/{kind}")
+    def export(kind: Kind, model: str | None = None, key: str | None = None) -> StreamingResponse:
+        """All `feedback`, of one key where it is named, `interactions` or `decisions`, a JSON object a line."""
+        if key and kind is not Kind.FEEDBACK:
+            raise InputError(f"key: only feedback is given by a key; {kind} have none.")
+        return StreamingResponse(lines(store, kind, model, key), media_type="application/x-ndjson")
+
+    return router
+
+
+def create_import_router(store: Store, clock: Clock) -> APIRouter:
+    """The route that takes feedback in."""
+    router = APIRouter(prefix="/api")
+
+    @router.post("/feedback/import")
+    async def take(request: Request) -> dict[str, int]:
+        """Take feedback in with its own times: a list of feedback with `id`, and `time`, `revoked_at` if known."""
+        entries = await read_json(request, MAX_BODY)
+        if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_BATCH:
+            raise InputError(f"Send a list of 1 to {MAX_BATCH} feedback objects.")
+        return await asyncio.to_thread(importer.import_records, store, entries, clock)
+
+    return router

@@ -1,0 +1,83 @@
+"""The routes under /api/keys: make, list, rotate and revoke API keys.
+
+Handlers are thin: they parse, call the keyring, and render. A key is in the answer that makes it and nowhere else.
+"""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.api_key_store import IssuedKey, NewKey
+from core.api_keys import Limits, Scope
+from core.http import json_body
+from ops.control import Control
+from ops.views import View
+
+YEARS_10_S = 10 * 366 * 86_400
+Limit = Annotated[int | None, Field(ge=1, le=1_000_000_000)]
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+class Make(BaseModel):
+    """A key to be made; models of null means all of them, expires_in_s of null never."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(min_length=1, max_length=128)
+    scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
+    models: list[str] | None = Field(None, min_length=1, max_length=1000)
+    expires_in_s: float | None = Field(None, gt=0, le=YEARS_10_S)
+    requests_per_minute: Limit = None
+    tokens_per_minute: Limit = None
+    concurrent: Limit = None
+
+
+class Rotate(BaseModel):
+    """How long the old secret still opens."""
+
+    model_config = ConfigDict(extra="forbid")
+    grace_s: float = Field(0, ge=0, le=YEARS_10_S)
+
+
+def create_router(control: Control) -> APIRouter:
+    """The routes; each call reaches the gateways within their long poll."""
+    router = APIRouter(prefix="/api/keys")
+    keyring = control.keyring
+
+    @router.get("")
+    def keys() -> list[View]:
+        """All keys, without their secrets."""
+        return keyring.all()
+
+    @router.post("")
+    def make(asked: Annotated[Make, Depends(json_body(Make))], request: Request) -> JSONResponse:
+        """Make a key; the answer holds its secret, this once."""
+        for model in asked.models or ():
+            control.promotion.route(model)
+        wanted = NewKey(
+            asked.name,
+            tuple(dict.fromkeys(asked.scopes)),
+            tuple(asked.models) if asked.models else None,
+            timedelta(seconds=asked.expires_in_s) if asked.expires_in_s else None,
+            Limits(asked.requests_per_minute, asked.tokens_per_minute, asked.concurrent),
+        )
+        return _once(keyring.make(wanted, request.state.key_id), 201)
+
+    @router.post("/{identity}/rotate")
+    def rotate(identity: str, asked: Annotated[Rotate, Depends(json_body(Rotate))]) -> JSONResponse:
+        """Give a key a new secret; the answer holds it, this once."""
+        return _once(keyring.rotate(identity, timedelta(seconds=asked.grace_s)), 200)
+
+    @router.post("/{identity}/revoke")
+    def revoke(identity: str) -> dict[str, Any]:
+        """End a key for good."""
+        keyring.revoke(identity)
+        return {"id": identity, "revoked": True}
+
+    return router
+
+
+def _once(made: IssuedKey, status: int) -> JSONResponse:
+    return JSONResponse({"id": made.id, "key": made.key}, status, NO_STORE)

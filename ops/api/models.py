@@ -1,0 +1,227 @@
+"""The ops API of control: what the command line and other programs read and do.
+
+Handlers are thin: they parse, call a view or an action, and render.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.api_key_store import ApiKeyStore
+from core.http import json_body
+from core.records import Verdict
+from ops import views
+from ops.actions import Actions, By
+from ops.control import Control
+
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+Moment = Annotated[datetime | None, Query()]
+
+
+class Said(BaseModel):
+    """Why something is done, and on whose behalf, as the caller says. Who does it is the key: see `signed`."""
+
+    model_config = ConfigDict(extra="forbid")
+    actor: str = Field("", max_length=128)
+    comment: str = Field("", max_length=2000)
+
+    @property
+    def by(self) -> By:
+        """Who, and why, once `signed`."""
+        return By(self.actor, self.comment)
+
+
+class RollBack(Said):
+    """Where to roll back to; none: to the version that served before.
+
+    Unless `keep_data`, what the version that leaves was the first to learn from goes to quarantine.
+    """
+
+    to: int | None = Field(None, ge=0)
+    keep_data: bool = False
+
+
+class Promote(Said):
+    """The version to put in service."""
+
+    version: int = Field(ge=0)
+
+
+class Reject(Said):
+    """Who turns a candidate away, and why; without a reason nobody learns from it."""
+
+    comment: str = Field(min_length=1, max_length=2000)
+    keep_data: bool = False
+
+
+class Hold(Said):
+    """Whose votes to put in quarantine, and on which model."""
+
+    model: str = Field(min_length=1, max_length=64)
+    key: str = Field(min_length=1, max_length=128)
+
+
+class Measure(Said):
+    """The version to ask suites of, none: the champion; and which suites, none: those of the settings."""
+
+    version: int | None = Field(None, ge=0)
+    suites: list[str] = Field([], max_length=64)
+
+
+Spoken = TypeVar("Spoken", bound=Said)
+
+
+def signed(said: Spoken, request: Request) -> Spoken:
+    """What was said with the key that was verified as its actor; whom the caller named stands in the comment."""
+    comment = " ".join(part for part in (f"(on behalf of {said.actor})" if said.actor else "", said.comment) if part)
+    keyring: ApiKeyStore = request.app.state.control.keyring
+    return said.model_copy(update={"actor": keyring.actor_of(request.state.key_id), "comment": comment})
+
+
+def _body(model: type[Spoken]) -> Any:
+    parse = json_body(model)
+
+    async def read(request: Request) -> Spoken:
+        return signed(await parse(request), request)
+
+    return Depends(read)
+
+
+SaidBody = Annotated[Said, _body(Said)]
+RollBackBody = Annotated[RollBack, _body(RollBack)]
+PromoteBody = Annotated[Promote, _body(Promote)]
+RejectBody = Annotated[Reject, _body(Reject)]
+HoldBody = Annotated[Hold, _body(Hold)]
+MeasureBody = Annotated[Measure, _body(Measure)]
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+
+
+def create_reading_router(control: Control) -> APIRouter:
+    """Routes under /api that change nothing."""
+    router = APIRouter(prefix="/api")
+    store = control.store
+
+    @router.get("/models")
+    def models() -> list[views.View]:
+        """Every model with what serves it."""
+        return views.models(control)
+
+    @router.get("/models/{model}/versions")
+    def versions(model: str) -> list[views.View]:
+        """A model's versions."""
+        control.promotion.route(model)
+        return store.rows("versions_of", model=model)
+
+    @router.get("/models/{model}/routes")
+    def routes(model: str) -> list[views.View]:
+        """What served a model when, newest first."""
+        control.promotion.route(model)
+        return store.rows("routes_of", model=model)
+
+    @router.get("/promotions")
+    def promotions(
+        model: str | None = None,
+        verdict: Verdict | None = None,
+        since: Moment = None,
+        until: Moment = None,
+        limit: Limit = 50,
+    ) -> list[views.View]:
+        """Decisions of the ledger, newest first; `since` and `until` are days or times, UTC where they say no zone."""
+        return views.decisions(store, views.Filter(model, verdict, _utc(since), _utc(until)), limit)
+
+    @router.get("/promotions/{identity}")
+    def promotion(identity: str) -> views.View:
+        """One decision with all that the ledger holds of it."""
+        return views.decision(store, identity)
+
+    @router.get("/runs")
+    def runs(model: str | None = None, limit: Limit = 50) -> list[views.View]:
+        """Runs with their progress, newest first."""
+        return views.runs(store, model, limit)
+
+    @router.get("/runs/{identity}")
+    def run(identity: str) -> views.View:
+        """One run with every step, and each KPI by arm."""
+        return views.run(store, identity)
+
+    @router.get("/feedback")
+    def feedback(model: str | None = None, key: str | None = None, by_key: bool = False) -> list[views.View]:
+        """Counts of feedback by model and type, of one key or by key."""
+        return views.feedback(store, model, key, by_key)
+
+    @router.get("/quarantine")
+    def quarantines(model: str | None = None) -> list[views.View]:
+        """Quarantines with how many votes of how many users are in each."""
+        return views.quarantines(store, model)
+
+    @router.get("/quarantine/{identity}")
+    def quarantine(identity: str, limit: Limit = 1000) -> views.View:
+        """One quarantine with its votes."""
+        return views.quarantine(store, identity, limit)
+
+    @router.get("/ledger")
+    def ledger(head: str | None = None) -> views.View:
+        """Whether the ledger is whole, and a head that was once sent out is in it."""
+        return views.ledger(store, head)
+
+    return router
+
+
+def create_acting_router(control: Control) -> APIRouter:
+    """Routes under /api that change what serves."""
+    router = APIRouter(prefix="/api")
+    actions = Actions(control)
+
+    @router.post("/models/{model}/retrain", status_code=202)
+    def retrain(model: str, said: SaidBody) -> dict[str, Any]:
+        """Queue a run."""
+        actions.retrain(model, said.by)
+        return {"model": model, "queued": True}
+
+    @router.post("/models/{model}/evaluate", status_code=202)
+    def evaluate(model: str, said: MeasureBody) -> dict[str, Any]:
+        """Asks suites of a version beside base and champion, as a run; nothing is decided by it."""
+        wanted = actions.evaluate(model, said.version, said.suites, said.by)
+        return {"model": model, "version": wanted.version.version, "run_id": wanted.run.id}
+
+    @router.post("/models/{model}/rollback")
+    def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
+        """Put an earlier version back, by default the one before; the newest data of the other may be quarantined."""
+        return actions.roll_back(model, said.to, said.by, keep_data=said.keep_data)
+
+    @router.post("/models/{model}/promote")
+    def promote(model: str, said: PromoteBody) -> dict[str, Any]:
+        """Put a version in service past the gate."""
+        return actions.promote(model, said.version, said.by)
+
+    @router.post("/promotions/{identity}/approve")
+    def approve(identity: str, said: SaidBody) -> dict[str, Any]:
+        """Let the candidate that waits go on."""
+        return actions.approve(identity, said.by)
+
+    @router.post("/promotions/{identity}/reject")
+    def reject(identity: str, said: RejectBody) -> dict[str, Any]:
+        """Turn the candidate that waits away."""
+        return actions.reject(identity, said.by, keep_data=said.keep_data)
+
+    @router.post("/quarantine", status_code=201)
+    def hold(said: HoldBody) -> views.View:
+        """Put what a key gave on a model's answers in quarantine."""
+        return actions.hold_key(said.model, said.key, said.by)
+
+    @router.post("/quarantine/{identity}/release")
+    def release(identity: str, said: SaidBody) -> views.View:
+        """Let the data of a quarantine be learnt from."""
+        return actions.review(identity, "released", said.by)
+
+    @router.post("/quarantine/{identity}/reject")
+    def discard(identity: str, said: SaidBody) -> views.View:
+        """Leave the data of a quarantine out for good."""
+        return actions.review(identity, "rejected", said.by)
+
+    return router

@@ -1,0 +1,193 @@
+"""Control, put together: store, scheduler, judge, ledger, console as one app.
+
+It owns wiring and life cycle; what it wires lives in the rooms below.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from core import logs
+from core.api_key_store import ApiKeyStore
+from core.api_keys import Scope
+from core.clock import Clock, utc_now
+from core.cross_site import CrossSiteGuard, open_hosts
+from core.db.store import Store
+from core.http import install_errors, is_let_in, require_key
+from core.model_folder import ModelFolder
+from core.settings import Settings
+from feedback import ingest
+from ops.api import adapters, data, keys, models
+from ops.apps import control_metrics, reload
+from ops.apps.reload import CONTROL, Reloader
+from ops.backup import archive
+from ops.console import app as console
+from ops.control import Control, Engines
+from ops.ledger_verifier import LedgerWatch
+from ops.notify import notifier as notifications
+from ops.notify.notifier import Notifier
+from ops.notify.targets import targets
+from retrain.pipeline import RetrainPipeline
+from retrain.scheduler import Scheduler
+from retrain.trainer.process import Trainer
+from rollout.live_monitor import LiveMonitor
+from rollout.routes import RouteManager
+from rollout.workflow import RolloutWorkflow
+from serve.engines import self_check
+from serve.engines.reconciler import Reconciler
+from serve.engines.vllm_client import VllmClient
+from serve.gateway.authentication import KeyChecker, create_key_checker
+from serve.routing import publisher, retrieval_cache
+from serve.routing.publisher import RoutePublisher
+from serve.stored_completions import store
+from serve.stored_completions.store import CompletionStore
+
+log = logging.getLogger(__name__)
+
+
+def end_process() -> None:
+    """Ends this process as `up` and Kubernetes do, so that they start it again."""
+    log.critical("the store can only be used again by a new process; ending this one")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
+    """Control's collaborators, wired and not yet started."""
+    store = Store(settings.store_path, fatal=end_process)
+    board = RoutePublisher()
+    # Before the first routes go out, so that no gateway is given a table without keys.
+    keyring = ApiKeyStore(store=store, clock=clock, changed=board.publish_keys)
+    check_engine = partial(
+        self_check.check,
+        base=base.path,
+        base_name=base.name,
+        slots=settings.engine.max_loras,
+        folder=settings.data / "self-check",
+    )
+    clients = [VllmClient(url) for url in settings.engine_urls]
+    reconciler = Reconciler(clients, base_name=base.name, self_check=check_engine)
+    promotion = RouteManager(store=store, board=board, engines=reconciler, base_name=base.name, clock=clock)
+    engines = Engines(reconciler, promotion, board)
+    steps = RolloutWorkflow(store=store, promotion=promotion, models=settings.models, clock=clock)
+    cycle = RetrainPipeline(
+        settings=settings,
+        store=store,
+        base=base,
+        promotion=promotion,
+        steps=steps,
+        reconciler=reconciler,
+        trainer=Trainer(),
+        clock=clock,
+    )
+    watch = LiveMonitor(store=store, promotion=promotion, steps=steps, models=settings.models, clock=clock)
+    scheduler = Scheduler(
+        settings=settings, store=store, cycle=cycle, steps=steps, watch=watch.look_at_all, reconcile=engines.look
+    )
+    ledger = LedgerWatch(store, clock)
+    return Control(settings, store, promotion, scheduler, engines, clock, keyring, steps, watch, ledger)
+
+
+def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now, config: Path | None = None) -> FastAPI:
+    """Control's app: it schedules as long as it lives. `config` is the file that a reload reads."""
+    told = targets(settings)
+    control = assemble(settings, base, clock)
+    notifier = Notifier(
+        store=control.store,
+        targets=told,
+        verdicts=settings.notifications.verdicts,
+        ops_url=settings.console_url,
+        clock=clock,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        control.promotion.adopt(list(settings.models))
+        control.promotion.recover()
+        control.scheduler.go_on()
+        control.scheduler.start()
+        notifier.start()
+        walking = asyncio.create_task(control.ledger.keep_walking())
+        try:
+            yield
+        finally:
+            walking.cancel()
+            await asyncio.to_thread(control.scheduler.stop)
+            await asyncio.to_thread(notifier.stop)
+            control.store.close()
+
+    app = FastAPI(title="LoraLoop control", openapi_url=None, lifespan=lifespan)
+    install_errors(app)
+    app.add_middleware(CrossSiteGuard, hosts=lambda: open_hosts(control.settings, settings.control.listen))
+    app.state.control = control
+    access = create_key_checker(settings, keys=lambda: control.keyring.grants, clock=clock)
+
+    def take(new: Settings) -> None:
+        control.take(new)
+        notifier.want(new.notifications.verdicts)
+        access.let_anyone(new.access == "open")
+        logs.change(new.logs)
+
+    app.state.reloader = Reloader(config, settings, CONTROL, take)
+    _add_routes(app, control, notifier, access)
+    _add_signals(app, control, access)
+    return app
+
+
+def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyChecker) -> None:
+    """Every route with what opens it; what only gateways say comes first."""
+
+    def wants(scope: Scope) -> list[Any]:
+        return [Depends(require_key(access, scope))]
+
+    internal = wants(Scope.INTERNAL)
+    app.include_router(publisher.create_router(control.promotion.board), dependencies=internal)
+    app.include_router(ingest.create_router(control.store), dependencies=internal)
+    app.include_router(retrieval_cache.create_router(control.store), dependencies=internal)
+    app.include_router(store.create_router(CompletionStore(control.store, control.clock)), dependencies=internal)
+    app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
+    app.include_router(models.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
+    app.include_router(models.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(notifications.create_reading_router(notifier), dependencies=wants(Scope.OPS_READ))
+    app.include_router(notifications.create_acting_router(notifier), dependencies=wants(Scope.OPS_WRITE))
+    backups = archive.Backups(store=control.store, settings=control.settings, clock=control.clock)
+    app.include_router(archive.create_router(backups), dependencies=wants(Scope.ADMIN))
+    app.include_router(data.create_export_router(control.store), dependencies=wants(Scope.ADMIN))
+    app.include_router(data.create_import_router(control.store, control.clock), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(adapters.create_router(control), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(reload.create_router(app.state.reloader), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(console.create_router(control, access, notifier.deliveries))
+
+
+def _add_signals(app: FastAPI, control: Control, access: KeyChecker) -> None:
+    readers = (Scope.OPS_READ, Scope.INTERNAL)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """That the process answers."""
+        return {"status": "ok"}
+
+    @app.get("/metrics", dependencies=[Depends(require_key(access, *readers))])
+    def metrics() -> Response:
+        """Metrics for Prometheus."""
+        return Response(control_metrics.scrape(control), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/ready")
+    async def ready(request: Request) -> JSONResponse:
+        """Whether engines are ready; with a key of `ops:read`, each engine and what it lacks."""
+        states = control.engines.states
+        good = bool(states) and all(state.ready for state in states)
+        body: dict[str, Any] = {"ready": good}
+        if is_let_in(access, request, *readers):
+            body["engines"] = [{"url": s.url, "ready": s.ready, "missing": s.missing, "error": s.error} for s in states]
+            body["dead_letters"] = control.store.rows("dead_letters_count")[0]["n"]
+        return JSONResponse(body, 200 if good else 503)

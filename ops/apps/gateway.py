@@ -1,0 +1,229 @@
+"""The gateway, put together: the data plane's collaborators and routes as one app.
+
+It owns wiring and life cycle; everything it wires lives in `serve` and `feedback`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette import types as asgi
+
+from core import logs
+from core.api_keys import Scope
+from core.clock import Clock, utc_now
+from core.cross_site import CrossSiteGuard, open_hosts
+from core.http import install_errors, is_let_in, require_key
+from core.settings import Settings
+from core.spool import SpoolWriter
+from feedback import routes as feedback_routes
+from feedback.schema import MAX_BATCH, FeedbackRequest
+from ops.apps import reload
+from ops.apps.reload import GATEWAY, Reloader
+from serve.engines.http_client import HttpClient
+from serve.engines.pool import EnginePool
+from serve.gateway import models_route, openapi
+from serve.gateway.access_log import AccessLog
+from serve.gateway.authentication import KeyChecker, create_key_checker
+from serve.gateway.capture import Recorder
+from serve.gateway.completions import ENDPOINTS, Completions
+from serve.gateway.metrics import Metrics
+from serve.gateway.shipping import Shipper
+from serve.routing.subscriber import RouteSubscriber
+from serve.stored_completions import routes
+from serve.stored_completions.routes import StoredCompletions
+
+if TYPE_CHECKING:  # OpenTelemetry is loaded where it is on
+    from serve.gateway.tracing import Tracing
+
+CONNECT_SECONDS = 5
+# An external engine, as stock vLLM, closes an idle connection after 5 s; ours must be gone before that.
+KEEPALIVE_SECONDS = 4
+
+
+class GatewayApp(FastAPI):
+    """FastAPI for all routes but completions, which are answered before any of it runs."""
+
+    completions: Completions
+    # Only where access is open: otherwise a key says enough, and requests need not pass it.
+    guard: CrossSiteGuard | None = None
+
+    def open_to(self, settings: Settings) -> None:
+        """Puts the guard before the app where anyone is let in, or takes it away."""
+        hosts = open_hosts(settings, settings.gateway.listen)
+        self.guard = None if hosts is None else CrossSiteGuard(self.answer, lambda: hosts)
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """One ASGI request."""
+        await (self.guard or self.answer)(scope, receive, send)
+
+    async def answer(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """One ASGI request that may pass."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ENDPOINTS:
+            await self.completions(scope, receive, send)
+        else:
+            await FastAPI.__call__(self, scope, receive, send)
+
+
+class ObservedApp(GatewayApp):
+    """A gateway whose requests pass what logs or traces them; only where one of both is on."""
+
+    front: asgi.ASGIApp
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """One ASGI request."""
+        await self.front(scope, receive, send)
+
+
+def create_app(
+    *, settings: Settings, clock: Clock = utc_now, tracing: "Tracing | None" = None, config: Path | None = None
+) -> FastAPI:
+    """The gateway's app. It takes a table and ships its spool as long as it lives.
+
+    `config` is the file that a reload reads.
+    """
+    gateway = settings.gateway
+    folder = settings.data / "gateways" / gateway.name
+    key = settings.keys.internal.get_secret_value() if settings.keys.internal else ""
+    metrics = Metrics()
+    spool = SpoolWriter(folder / "spool")
+    recorder = Recorder(spool)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        client = HttpClient(timeout_s=gateway.request_timeout_s, connect_s=CONNECT_SECONDS, keep_s=KEEPALIVE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=CONNECT_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
+            shipper = Shipper(**control, spool=spool)
+            tables = RouteSubscriber(
+                **control,
+                cache=folder / "routes.json",
+                spool=lambda: {"unshipped": shipper.unshipped, "dropped": recorder.dropped},
+            )
+            tables.load_cache()
+            app.state.tables, app.state.shipper = tables, shipper
+            app.include_router(models_route.create_router(tables), dependencies=infer)
+            kept = StoredCompletions(session=session, control_url=settings.control_url, key=key, shipper=shipper)
+            app.include_router(routes.create_router(kept, *stored_doors))
+            app.completions = completions(
+                tables=tables,
+                upstream=upstream(client, max_in_flight=gateway.max_in_flight),
+                recorder=recorder,
+                metrics=metrics,
+                access=access,
+                clock=clock,
+                max_body_bytes=gateway.max_body_bytes,
+            )
+            recorder.start()
+            work = [asyncio.create_task(tables.follow()), asyncio.create_task(shipper.run())]
+            try:
+                yield
+            finally:
+                for task in work:
+                    task.cancel()
+                for task in work:
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
+                await recorder.stop()
+                await client.close()
+                if tracing:
+                    await asyncio.to_thread(tracing.stop)
+
+    app, completions, upstream = _kinds(settings, tracing, lifespan)
+    access = create_key_checker(settings, keys=lambda: app.state.tables.keys, clock=clock)
+    infer = [Depends(require_key(access, Scope.INFER))]
+    stored_doors = [Depends(require_key(access, Scope.INFER, others)) for others in (Scope.OPS_READ, Scope.OPS_WRITE)]
+    app.open_to(settings)
+    install_errors(app)
+    app.include_router(
+        feedback_routes.create_router(
+            spool=spool,
+            clock=clock,
+            count=lambda kind: metrics.feedback.labels(kind).inc(),
+            givers=Depends(require_key(access, Scope.FEEDBACK)),
+            revokers=Depends(require_key(access, Scope.FEEDBACK, Scope.OPS_WRITE)),
+        )
+    )
+    openapi.describe(app, signal=FeedbackRequest.model_json_schema(), most_signals=MAX_BATCH)
+    _add_signals(app, recorder, metrics, access)
+
+    def take(new: Settings) -> None:
+        app.completions.max_body_bytes = new.gateway.max_body_bytes
+        app.completions.upstream.max_in_flight = new.gateway.max_in_flight
+        access.let_anyone(new.access == "open")
+        app.open_to(new)
+        logs.change(new.logs)
+
+    app.state.reloader = Reloader(config, settings, GATEWAY, take)
+    app.include_router(
+        reload.create_router(app.state.reloader), dependencies=[Depends(require_key(access, Scope.OPS_WRITE))]
+    )
+    return app
+
+
+def _kinds(settings: Settings, tracing: "Tracing | None", lifespan: Any) -> tuple[GatewayApp, Any, Any]:
+    """The app, and what makes its completions and upstream; plain ones where nothing is traced or logged."""
+    about: dict[str, Any] = {"title": "LoraLoop gateway", "openapi_url": None, "lifespan": lifespan}
+    if tracing is None and not settings.logs.access:
+        return GatewayApp(**about), Completions, EnginePool
+    app = ObservedApp(**about)
+    app.front = partial(GatewayApp.__call__, app)
+    if settings.logs.access:
+        app.front = AccessLog(app.front)
+    if tracing is None:
+        return app, Completions, EnginePool
+    from serve.gateway.tracing import TracedApp, TracedCompletions, TracedUpstream
+
+    app.front = TracedApp(app.front, tracing)
+    return app, partial(TracedCompletions, tracing=tracing), TracedUpstream
+
+
+def create_tracing(settings: Settings) -> "Tracing | None":
+    """What traces the requests, where the settings or the environment ask for it."""
+    if not settings.traced:
+        return None
+    from serve.gateway.tracing import Tracing, provider_for
+
+    return Tracing(provider_for(settings.tracing), content=settings.tracing.content)
+
+
+def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: KeyChecker) -> None:
+    readers = (Scope.OPS_READ, Scope.INTERNAL)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/ready")
+    async def ready(request: Request) -> JSONResponse:
+        tables = app.state.tables
+        state = {"ready": tables.ready}
+        if is_let_in(access, request, *readers):
+            state |= {
+                "control_answers": tables.control_answers,
+                "unshipped_bytes": app.state.shipper.unshipped,
+                "interactions_dropped": recorder.dropped,
+            }
+        return JSONResponse(state, 200 if tables.ready else 503)
+
+    @app.get("/metrics", dependencies=[Depends(require_key(access, *readers))])
+    async def scrape() -> Response:
+        metrics.unshipped.set(app.state.shipper.unshipped)
+        metrics.dropped.set(recorder.dropped)
+        tables = app.state.tables
+        metrics.in_flight.clear()
+        known = tables.in_flight.keys() | (tables.table.versions() if tables.ready else set())
+        for model, version in known:
+            metrics.in_flight.labels(model, str(version)).set(tables.in_flight[model, version])
+        if tables.ready:
+            metrics.keep_only(known)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,187 @@
+"""Backups: one tar file with everything that control owns, made while everything runs.
+
+It owns what belongs to a backup, its manifest, and the order that makes it whole: spools first, then the store, so
+that a record is in one of the two at least. Secrets are in none of it: keys are hashes, targets fingerprints.
+Putting one back is `ops/backup/restore.py`'s business.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from core.clock import Clock
+from core.db.store import Store
+from core.errors import Conflict, NotReady
+from core.ledger import verify_store
+from core.settings import Settings
+from core.spool import SUFFIX
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STORE = "loraloop.duckdb"
+SETTINGS = "settings.json"
+FOLDERS = ("adapters", "snapshots", "gateways")
+STAGING = "backup.part"
+CHUNK = 1024 * 1024
+# Of the store's size, what must be free for its copy.
+ROOM = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a backup: where it is now, how many of its bytes belong to it, and their SHA-256."""
+
+    path: Path
+    size: int
+    sha256: str
+
+    def pieces(self) -> Iterator[bytes]:
+        """Its bytes."""
+        left = self.size
+        with self.path.open("rb") as file:
+            while left and (piece := file.read(min(CHUNK, left))):
+                left -= len(piece)
+                yield piece
+
+
+def part_of(path: Path, size: int) -> Part:
+    """The first `size` bytes of a file; a spool's segment may grow meanwhile."""
+    digest = hashlib.sha256()
+    for piece in Part(path, size, "").pieces():
+        digest.update(piece)
+    return Part(path, size, digest.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The first file of a backup: when and of which ledger it was made, and every other file's size and SHA-256."""
+
+    format: int
+    made: str
+    ledger_rows: int
+    ledger_head: str
+    files: dict[str, dict[str, Any]]
+
+    def to_json(self) -> bytes:
+        """As it stands in the backup."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+
+
+class Backups:
+    """Makes backups, one at a time."""
+
+    def __init__(self, *, store: Store, settings: Settings, clock: Clock) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._busy = threading.Lock()
+
+    def make(self) -> tuple[int, Iterator[bytes]]:
+        """A backup's size in bytes and its bytes. Raises Conflict while another is made, NotReady without room."""
+        stream = self._stream()
+        # From its first piece on the stream cleans up behind itself, even if nobody reads it to its end.
+        return int(next(stream)), stream
+
+    def _stream(self) -> Iterator[bytes]:
+        """The size as a number, and then the tar file piece by piece."""
+        if not self._busy.acquire(blocking=False):
+            raise Conflict("A backup is being made already.", hint="Wait until it is done.")
+        staging = self._settings.data / STAGING
+        try:
+            shutil.rmtree(staging, ignore_errors=True)  # of a control that was killed
+            staging.mkdir()
+            parts = {name: part_of(path, size) for name, path, size in self._stage(staging)}
+            manifest = self._manifest(staging / STORE, parts).to_json()
+            sizes = {MANIFEST: len(manifest)} | {name: part.size for name, part in parts.items()}
+            yield b"%d" % sum(_padded(size) + tarfile.BLOCKSIZE for size in (*sizes.values(), tarfile.BLOCKSIZE))
+            contents = itertools.chain([iter([manifest])], (part.pieces() for part in parts.values()))
+            for (name, size), content in zip(sizes.items(), contents, strict=True):
+                yield _head(name, size)
+                yield from content
+                yield bytes(_padded(size) - size)
+            yield bytes(2 * tarfile.BLOCKSIZE)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            self._busy.release()
+
+    def _stage(self, staging: Path) -> Iterator[tuple[str, Path, int]]:
+        """(name, path, size) of every file, held in place under `staging` so that nobody takes it away meanwhile."""
+        data = self._settings.data
+        for segment in sorted(data.glob(f"gateways/*/spool/*{SUFFIX}")):
+            yield _held(segment, staging, str(segment.relative_to(data)))
+        self._require_room(data)
+        self._store.copy_to(staging / STORE)
+        yield STORE, staging / STORE, (staging / STORE).stat().st_size
+        for kind, query in (("adapters", "version_folders"), ("snapshots", "snapshot_folders")):
+            for row in self._store.rows(query):
+                folder = Path(row["path"])
+                for file in sorted(folder.rglob("*")):
+                    if file.is_file():
+                        yield _held(file, staging, f"{kind}/{folder.name}/{file.relative_to(folder)}")
+        settings = staging / SETTINGS
+        settings.write_text(self._settings.model_dump_json(indent=1, exclude={"keys"}), encoding="utf-8")
+        yield SETTINGS, settings, settings.stat().st_size
+
+    def _require_room(self, data: Path) -> None:
+        wanted = sum(file.stat().st_size for file in data.glob(f"{STORE}*")) * ROOM
+        free = shutil.disk_usage(data).free
+        if free < wanted:
+            raise NotReady(
+                f"The copy of the store wants {wanted / 1e9:.1f} GB and {free / 1e9:.1f} GB are free.",
+                hint=f"Free space on the disk of {data}.",
+            )
+
+    def _manifest(self, copy: Path, parts: dict[str, Part]) -> Manifest:
+        store = Store(copy)
+        try:
+            ledger = verify_store(store)
+        finally:
+            store.close()
+        files = {name: {"size": part.size, "sha256": part.sha256} for name, part in parts.items()}
+        return Manifest(FORMAT, self._clock().isoformat(), ledger.rows, ledger.head, files)
+
+
+def _held(file: Path, staging: Path, name: str) -> tuple[str, Path, int]:
+    """A second name for a file, or a copy where the disk has no second names."""
+    held = staging / name
+    held.parent.mkdir(parents=True, exist_ok=True)
+    size = file.stat().st_size
+    try:
+        os.link(file, held)
+    except OSError:
+        shutil.copyfile(file, held)
+    return name, held, size
+
+
+def _padded(size: int) -> int:
+    return size + -size % tarfile.BLOCKSIZE
+
+
+def _head(name: str, size: int) -> bytes:
+    head = tarfile.TarInfo(name)
+    head.size, head.mode = size, 0o600
+    return head.tobuf(tarfile.GNU_FORMAT)
+
+
+def create_router(backups: Backups) -> APIRouter:
+    """The route that answers with a backup."""
+    router = APIRouter(prefix="/api")
+
+    @router.post("/backup")
+    def backup() -> StreamingResponse:
+        """Make a backup and send it, a tar file whose first entry is its manifest."""
+        size, stream = backups.make()
+        return StreamingResponse(stream, media_type="application/x-tar", headers={"Content-Length": str(size)})
+
+    return router

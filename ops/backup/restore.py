@@ -1,0 +1,187 @@
+"""Restore: a backup is read, proved, and put back into an empty data folder.
+
+It owns what of a backup is believed: nothing but what its manifest names, byte for byte, and a ledger that is whole.
+It must not touch a data folder that somebody uses, nor delete anything of one.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from core.db.store import Store
+from core.errors import InputError
+from core.ledger import verify_store
+from core.settings import Settings
+from ops.backup.archive import CHUNK, FOLDERS, FORMAT, MANIFEST, SETTINGS, STORE, Manifest
+
+STAGING = "restore.part"
+LOCK = "up.lock"
+GATEWAYS = "gateways"
+# What a file system keeps in its root.
+NOT_OURS = ("lost+found",)
+ASIDE = "before-restore-"
+ANOTHER = "Use another backup."
+MANIFEST_BYTES = 256 * 1024 * 1024
+
+Advance = Callable[[int], None]
+
+
+def _nothing(_: int) -> None:
+    """For reading that nobody watches."""
+
+
+def prove(path: Path, *, into: Path | None = None, advance: Advance = _nothing) -> Manifest:
+    """Reads a backup whole, checks every file against the manifest, and writes them out if told where to.
+
+    `advance` is called with the bytes read since the last call. Raises InputError that names what does not fit.
+    """
+    try:
+        with tarfile.open(path, "r:") as archive:
+            return _prove(archive, path, into, advance)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as a backup: {error}.", hint="Is the file whole?") from error
+
+
+def _prove(archive: tarfile.TarFile, path: Path, into: Path | None, advance: Advance) -> Manifest:
+    first = archive.next()
+    if first is None or first.name != MANIFEST or not first.isreg() or first.size > MANIFEST_BYTES:
+        raise InputError(f"{path} is no backup: it does not begin with {MANIFEST}.")
+    manifest = _manifest(_content(archive, first).read(), path)
+    left = dict(manifest.files)
+    while member := archive.next():
+        expected = left.pop(member.name, None)
+        if expected is None or not member.isreg() or member.size != expected["size"]:
+            raise InputError(f"{path}: {member.name[:200]!r} is not what the manifest says.", hint=ANOTHER)
+        target = into / member.name if into else None
+        if _hash(_content(archive, member), target, advance) != expected["sha256"]:
+            raise InputError(f"{path}: {member.name!r} is damaged: its SHA-256 is another.", hint=ANOTHER)
+    if left:
+        raise InputError(f"{path}: {min(left)!r} is missing, with {len(left) - 1} more.", hint="Is the file whole?")
+    return manifest
+
+
+def _manifest(content: bytes, path: Path) -> Manifest:
+    try:
+        found = Manifest(**json.loads(content))
+        sizes = [int(file["size"]) + len(file["sha256"]) for file in found.files.values()]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: its {MANIFEST} cannot be read.") from error
+    if found.format != FORMAT:
+        raise InputError(f"{path} has format {found.format}; this LoraLoop reads {FORMAT}.", hint="Upgrade LoraLoop.")
+    strange = next((name for name in found.files if not _belongs(name)), None)
+    if strange is not None or STORE not in found.files or not sizes:
+        raise InputError(f"{path}: {strange or STORE!r} {'does not belong into' if strange else 'lacks in'} a backup.")
+    return found
+
+
+def _belongs(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    plain = ".." not in parts and not name.startswith("/") and str(PurePosixPath(name)) == name and "\0" not in name
+    return plain and (name in (STORE, SETTINGS) or (len(parts) > 2 and parts[0] in FOLDERS))
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    content = archive.extractfile(member)
+    assert content is not None, "a regular file has content"
+    return content
+
+
+def _hash(content: IO[bytes], target: Path | None, advance: Advance) -> str:
+    digest = hashlib.sha256()
+    if target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") if target else open(os.devnull, "wb") as file:
+        while piece := content.read(CHUNK):
+            digest.update(piece)
+            file.write(piece)
+            advance(len(piece))
+        file.flush()
+        if target:
+            os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def occupied(data: Path) -> list[str]:
+    """The names of what stands in a data folder, besides what earlier restores put aside."""
+    names = [entry.name for entry in data.iterdir()] if data.is_dir() else []
+    return sorted(name for name in names if name not in (LOCK, STAGING, *NOT_OURS) and not name.startswith(ASIDE))
+
+
+def restore(path: Path, settings: Settings, now: datetime, advance: Advance = _nothing) -> tuple[Manifest, Path | None]:
+    """Puts a backup in place of what the data folder holds; returns where that was put aside, if there was any.
+
+    Nothing is moved before all is proved. The caller holds the folder's lock. Raises InputError or NotReady.
+    """
+    data, staging = settings.data, settings.data / STAGING
+    shutil.rmtree(staging, ignore_errors=True)  # of a restore that was killed
+    staging.mkdir(parents=True)
+    try:
+        manifest = prove(path, into=staging, advance=advance)
+        _settle(staging / STORE, settings, manifest, path)
+        _require_unused(data / STORE)
+        aside = _put_aside(data, now)
+        _add_spools(staging / GATEWAYS, data / GATEWAYS)
+        # The store comes last: without it nothing of the rest counts.
+        for entry in sorted(staging.iterdir(), key=lambda entry: entry.name == STORE):
+            _move(entry, data / entry.name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return manifest, aside
+
+
+def _settle(file: Path, settings: Settings, manifest: Manifest, path: Path) -> None:
+    """Proves the ledger, and lets the store know where its folders are from now on."""
+    store = Store(file)
+    try:
+        ledger = verify_store(store, manifest.ledger_head)
+        if not ledger.ok:
+            raise InputError(f"{path}: its ledger is broken. {ledger.reason}", hint=ANOTHER)
+        data = settings.data.resolve()
+        with store.transaction() as transaction:
+            transaction.run("versions_move", folder=str(data / "adapters"))
+            transaction.run("snapshots_move", folder=str(data / "snapshots"))
+    finally:
+        store.close()
+
+
+def _require_unused(file: Path) -> None:
+    if file.exists():
+        Store(file).close()  # refused while control has it
+
+
+def _put_aside(data: Path, now: datetime) -> Path | None:
+    names = [name for name in occupied(data) if name != GATEWAYS]
+    if not names:
+        return None
+    aside = data / f"{ASIDE}{now:%Y%m%dT%H%M%S}"
+    aside.mkdir()
+    for name in names:
+        _move(data / name, aside / name)
+    return aside
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves a file or folder; of a folder that is a disk of its own, as in Kubernetes, only what is in it."""
+    if source.is_dir() and (os.path.ismount(source) or os.path.ismount(target)):
+        target.mkdir(exist_ok=True)
+        for entry in source.iterdir():
+            if entry.name not in NOT_OURS:
+                shutil.move(entry, target / entry.name)
+    else:
+        os.rename(source, target)
+
+
+def _add_spools(kept: Path, gateways: Path) -> None:
+    """Adds segments beside those that gateways still have, which hold as much and more: no vote is lost twice."""
+    for segment in sorted(kept.rglob("*")) if kept.is_dir() else ():
+        target = gateways / segment.relative_to(kept)
+        if segment.is_file() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(segment, target)
+    shutil.rmtree(kept, ignore_errors=True)

@@ -1,0 +1,112 @@
+"""Commands that keep what LoraLoop knows: backup, restore.
+
+It owns files on the person's side; control alone reads and writes its store.
+"""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.clock import utc_now
+from core.errors import InputError, LoraLoopError
+from ops.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    ControlClient,
+    DryRun,
+    JsonOption,
+    Yes,
+    agreed,
+    bytes_bar,
+    print_json,
+    settings_from,
+    tell,
+)
+
+BackupFile = Annotated[Path, typer.Argument(metavar="PATH", help="The backup, one tar file.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (backup, restore):
+        app.command()(command)
+
+
+def backup(path: BackupFile, yes: Yes = False, json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Save store, adapters, snapshots, spools and settings in one file while all runs, and prove it by reading it."""
+    from ops.backup.restore import prove
+
+    if path.exists() and not agreed(f"{path} exists and is replaced.", yes, False):
+        return
+    part = path.with_name(path.name + ".part")
+    try:
+        _fetch(ControlClient(settings_from(config)), part)
+        with bytes_bar("Reading it again", part.stat().st_size) as advance:
+            manifest = prove(part, advance=advance)
+        os.replace(part, path)
+    except OSError as error:
+        raise LoraLoopError(f"{path} cannot be written: {error.strerror}.", hint="Choose another place.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    if json:
+        print_json(asdict(manifest) | {"path": str(path), "bytes": path.stat().st_size})
+    tell(
+        f"Saved {len(manifest.files)} files, {path.stat().st_size / 1e6:.1f} MB, every SHA-256 proved. The ledger has "
+        f"{manifest.ledger_rows} rows, head {manifest.ledger_head}. It holds users' texts."
+    )
+
+
+def _fetch(client: ControlClient, part: Path) -> None:
+    tell("Control copies the store; this takes a while when it is large.")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with (
+        os.fdopen(descriptor, "wb") as file,
+        client.download("POST", "/api/backup") as (size, pieces),
+        bytes_bar("Saving", size) as advance,
+    ):
+        for piece in pieces:
+            file.write(piece)
+            advance(len(piece))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def restore(
+    path: BackupFile,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Put a backup into the data folder, once every file's SHA-256 and the ledger are proved. LoraLoop must be stopped.
+
+    Nothing is deleted: what the folder held is put aside in it, as before-restore-…; gateways' spools stay.
+    """
+    from ops.backup import restore as restoring
+    from ops.local.up import Lock
+
+    settings = settings_from(config)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.", hint="Name what loraloop backup wrote.")
+    with bytes_bar("Proving", path.stat().st_size) as advance:
+        found = restoring.prove(path, advance=advance)
+    tell(f"{path} is whole: {len(found.files)} files, made {found.made}, ledger of {found.ledger_rows} rows.")
+    held = restoring.occupied(settings.data)
+    if held:
+        question = f"{settings.data} holds {', '.join(held)}; that is put aside, but for gateways' spools."
+    else:
+        question = f"The backup goes into {settings.data}."
+    if not agreed(question, yes or not held, dry_run):
+        return
+    lock = Lock(settings.data)
+    try:
+        with bytes_bar("Restoring", path.stat().st_size) as advance:
+            manifest, aside = restoring.restore(path, settings, utc_now(), advance)
+    finally:
+        lock.release()
+    if json:
+        print_json(asdict(manifest) | {"aside": aside and str(aside)})
+    tell("Restored." + (f" What was there is in {aside}." if aside else "") + " Next: loraloop up")

@@ -1,0 +1,171 @@
+"""Commands that change what serves: retrain, promote, rollback, approve, reject.
+
+With --dry-run each only says what it would do; otherwise it asks first, and off a terminal it wants --yes.
+"""
+
+import getpass
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+
+from core.errors import LoraLoopError
+from ops.apps.reload import Changes
+from ops.cli import run_progress
+from ops.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    ControlClient,
+    DryRun,
+    JsonOption,
+    Yes,
+    agreed,
+    print_json,
+    settings_from,
+    tell,
+)
+
+# How a script tells "evaluated, not promoted" from success and failure.
+NOT_PROMOTED = 3
+
+ModelArgument = Annotated[str, typer.Argument(help="The model.")]
+DecisionArgument = Annotated[str, typer.Argument(metavar="ID", help="The decision's id or number.")]
+Comment = Annotated[str, typer.Option("--comment", "-m", help="Kept in the ledger.")]
+KeepData = Annotated[bool, typer.Option("--keep-data", help="Quarantine nothing.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (retrain, promote, rollback, approve, reject, reload):
+        app.command()(command)
+
+
+def retrain(
+    model: ModelArgument,
+    comment: Comment = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="With --wait: 3 when not promoted.")] = False,
+    json: JsonOption = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Start a run now, whatever the schedule says. The gate judges its candidate like any other."""
+    if exit_code and not wait:
+        raise typer.BadParameter("it tells how a run ended, so it needs --wait.", param_hint="--exit-code")
+    client = _client(config)
+    before = {run["id"] for run in client.get("/api/runs", model=model)}
+    client.post(f"/api/models/{model}/retrain", said(comment))
+    if not wait:
+        tell(f"A run of {model} is queued. Follow it with: loraloop runs {model}")
+        return
+    run = run_progress.follow(client, model, before)
+    if json:
+        print_json(run)
+    tell(f"{run['id']} is {run['state']}. {run['reason'] or ''}")
+    if run["state"] == "failed":
+        raise typer.Exit(1)
+    if exit_code and "promoted" not in {decision["verdict"] for decision in run["decisions"]}:
+        raise typer.Exit(NOT_PROMOTED)
+
+
+def promote(
+    model: ModelArgument,
+    version: Annotated[int, typer.Argument(min=0, help="The version.")],
+    comment: Comment = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Put a version in service past the gate. The ledger says that a person did."""
+    if agreed(f"{model}@{version} takes over, without a gate.", yes, dry_run):
+        done = _client(config).post(f"/api/models/{model}/promote", {"version": version, **said(comment)})
+        _tell_switch(done)
+
+
+def rollback(
+    model: ModelArgument,
+    to: Annotated[int | None, typer.Option("--to", min=0, help="Default: what served before.")] = None,
+    keep_data: KeepData = False,
+    comment: Comment = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Put an earlier version back. No request is lost, and another rollback undoes it.
+
+    Votes that only the version that leaves has learnt from go to quarantine, unless --keep-data.
+    """
+    client = _client(config)
+    if to is None:
+        to = next((row["rollback_to"] for row in client.get("/api/models") if row["model"] == model), None)
+    target = "the version before" if to is None else f"{model}@{to}"
+    if agreed(f"{model} goes back to {target}.", yes, dry_run):
+        done = client.post(f"/api/models/{model}/rollback", {"to": to, "keep_data": keep_data, **said(comment)})
+        _tell_switch(done)
+        if done["quarantine"]:
+            held = done["quarantine"]
+            tell(f"{held['votes']} votes are in quarantine. Look at them with: loraloop quarantine show {held['id']}")
+
+
+def approve(
+    identity: DecisionArgument,
+    comment: Comment = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Let a candidate that passed its gates start its canary, or take over, whichever it waits for."""
+    client = _client(config)
+    step = client.get(f"/api/promotions/{identity}")["live"].get("step")
+    what = "starts its canary" if step == "canary" else "takes over"
+    if agreed(f"The candidate of decision {identity} {what}.", yes, dry_run):
+        done = client.post(f"/api/promotions/{identity}/approve", said(comment))
+        if step == "canary":
+            tell(f"The canary of {done['model']}@{done['version']} has started.")
+        else:
+            _tell_switch(done)
+
+
+def reject(
+    identity: DecisionArgument,
+    comment: Annotated[str, typer.Option("--comment", "-m", help="Why; wanted.")],
+    keep_data: KeepData = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Turn a candidate that waits for approval away; its newest data goes to quarantine, unless --keep-data."""
+    if agreed(f"The candidate of decision {identity} is turned away.", yes, dry_run):
+        _client(config).post(f"/api/promotions/{identity}/reject", {"keep_data": keep_data, **said(comment)})
+        tell("Rejected; the champion stays.")
+
+
+def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Have control and gateway read the configuration again, and say what took effect and what needs a restart."""
+    settings, rows, failed = settings_from(config), [], False
+    for process, url in (("control", settings.control_url), ("gateway", f"http://{settings.gateway.listen}")):
+        try:
+            with closing(ControlClient(settings, name=process.capitalize(), url=url)) as client:
+                rows.append(client.post("/api/reload", {}))
+        except LoraLoopError as error:
+            failed = True
+            rows.append({"process": process, "applied": [], "restart": [], "error": str(error)})
+    if json:
+        print_json(rows)
+    else:
+        for row in rows:
+            tell(f"{row['process']}: {row.get('error') or Changes(**row)}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _client(config: Any) -> ControlClient:
+    return ControlClient(settings_from(config))
+
+
+def said(comment: str) -> dict[str, str]:
+    """Who asks for it, and why, for the ledger."""
+    return {"actor": f"cli:{getpass.getuser()}", "comment": comment}
+
+
+def _tell_switch(done: dict[str, Any]) -> None:
+    tell(f"Done: {done['gateways']} gateways had it after {done['ms']:.0f} ms, {done['in_flight']} requests in flight.")

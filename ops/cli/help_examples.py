@@ -1,0 +1,60 @@
+"""An example of every command, shown at the end of its help.
+
+It owns these lines and where they go; a test runs each through the parser, so that none teaches what is not there.
+"""
+
+import typer
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "init": ("loraloop init",),
+    "prepare": ("loraloop prepare",),
+    "up": ("loraloop up --config loraloop.yaml",),
+    "gateway": ("loraloop gateway --config loraloop.yaml",),
+    "control": ("loraloop control --config loraloop.yaml",),
+    "doctor": ("loraloop doctor", "loraloop doctor --json"),
+    "models": ("loraloop models", "loraloop models --json"),
+    "versions": ("loraloop versions reviews",),
+    "feedback": ("loraloop feedback reviews", "loraloop feedback reviews --by-key"),
+    "runs": ("loraloop runs reviews --limit 5",),
+    "top": ("loraloop top", "loraloop top --json"),
+    "retrain": ("loraloop retrain reviews", "loraloop retrain reviews --wait --exit-code"),
+    "evaluate": ("loraloop evaluate reviews --version 3", "loraloop evaluate reviews --suite hallucination --json"),
+    "suites": ("loraloop suites", "loraloop suites --json"),
+    "promote": ("loraloop promote reviews 3 --dry-run", "loraloop promote reviews 3 --yes -m 'as agreed on Monday'"),
+    "rollback": ("loraloop rollback reviews --dry-run", "loraloop rollback reviews --to 2 --yes"),
+    "approve": ("loraloop approve 12 --yes -m 'read the worst ten'",),
+    "reject": ("loraloop reject 12 --yes -m 'too terse'",),
+    "import-adapter": ("loraloop import-adapter reviews ./my-adapter --dry-run",),
+    "quarantine": ("loraloop quarantine --model reviews",),
+    "quarantine show": ("loraloop quarantine show 12 --limit 20",),
+    "quarantine hold": ("loraloop quarantine hold reviews --key k1a2b3 --yes -m 'one script'",),
+    "quarantine release": ("loraloop quarantine release 12 --yes -m 'the votes are real'",),
+    "quarantine reject": ("loraloop quarantine reject 12 --yes -m 'one script, forty users'",),
+    "reload": ("loraloop reload",),
+    "promotions": ("loraloop promotions --model reviews", "loraloop promotions show 12"),
+    "promotions show": ("loraloop promotions show 12 --json",),
+    "ledger verify": ("loraloop ledger verify", "loraloop ledger verify --head 6f1e0c2b9a7d4e35 --json"),
+    "keys create": ("loraloop keys create shop --scope infer --scope feedback --expires 90d",),
+    "keys list": ("loraloop keys list --json",),
+    "keys revoke": ("loraloop keys revoke k1a2b3 --yes",),
+    "keys rotate": ("loraloop keys rotate k1a2b3 --grace 1h --yes",),
+    "notify status": ("loraloop notify status",),
+    "notify test": ("loraloop notify test",),
+    "backup": ("loraloop backup /backups/monday.tar",),
+    "restore": ("loraloop restore /backups/monday.tar --dry-run", "loraloop restore /backups/monday.tar --yes"),
+    "export": ("loraloop export decisions ledger.jsonl", "loraloop export feedback votes.parquet --key k1a2b3"),
+    "import": ("loraloop import votes.jsonl --dry-run", "loraloop import votes.jsonl --yes"),
+}
+
+
+def teach(app: typer.Typer, words: tuple[str, ...] = ()) -> None:
+    """Gives each command of an app its examples."""
+    for command in app.registered_commands:
+        callback = command.callback
+        name = command.name or (callback.__name__ if callback else "")
+        lines = EXAMPLES.get(" ".join((*words, name)), ())
+        # A blank line between them: Typer joins lines of one paragraph.
+        command.epilog = "\n\n".join(f"$ {line}" for line in lines) or None
+    for group in app.registered_groups:
+        if group.typer_instance:
+            teach(group.typer_instance, (*words, group.name or ""))

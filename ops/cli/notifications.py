@@ -1,0 +1,45 @@
+"""Commands about notifications: how each target stands, and a test.
+
+Control sends; the targets' URLs stay with it.
+"""
+
+import typer
+
+from core.errors import LoraLoopError, NotReady
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, ControlClient, JsonOption, settings_from, show
+
+notify_app = typer.Typer(help="Notifications: how each target stands, and a test.", no_args_is_help=True)
+NONE = "No targets. Put apprise URLs into LORALOOP_NOTIFY_URLS or notifications.urls_file and restart control."
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    notify_app.command(name="status")(status)
+    notify_app.command(name="test")(send_test)
+    app.add_typer(notify_app, name="notify")
+
+
+def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Show how far each target has been told of the ledger."""
+    rows = ControlClient(settings_from(config)).get("/api/notifications")
+    columns = {
+        "target": "target",
+        "seq": "told up to row",
+        "told": "told (UTC)",
+        "behind": "rows behind",
+        "refusals": "refused",
+    }
+    show(rows, json, columns, NONE)
+
+
+def send_test(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Send every target a message that says it is a test; exit code 1 if one does not take it."""
+    rows = ControlClient(settings_from(config)).post("/api/notifications/test", {})
+    if not rows:
+        raise NotReady("There is nobody to notify.", hint=NONE.removeprefix("No targets. "))
+    show(rows, json, {"target": "target", "taken": "taken"}, NONE)
+    refused = [row["target"] for row in rows if not row["taken"]]
+    if refused:
+        raise LoraLoopError(
+            f"Not taken by {', '.join(refused)}.", hint="Look at its URL, and whether control's machine may reach it."
+        )

@@ -1,0 +1,285 @@
+"""Commands that only read: models, versions, feedback, runs, promotions, ledger.
+
+Each asks control over HTTP and prints what it says, as a table or as JSON.
+"""
+
+import json as jsonlib
+from typing import Annotated, Any
+
+import typer
+
+from core.records import Verdict
+from ops.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    ControlClient,
+    JsonOption,
+    OwnConfig,
+    cell,
+    out,
+    print_json,
+    settings_from,
+    show,
+)
+from ops.views import WORDS
+
+SHOWN = (
+    "accuracy",
+    "macro_f1",
+    "weighted_f1",
+    "roc_auc",
+    "exact_match",
+    "token_f1",
+    "chrf",
+    "p50_first_token_ms",
+    "p50_latency_ms",
+    "p95_latency_ms",
+    "prompt_tokens",
+    "cost_per_1000",
+)
+ModelArgument = Annotated[str | None, typer.Argument(help="Only this model.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")]
+
+Head = Annotated[str | None, typer.Option("--head", help="A head that was sent out once, as in a notification.")]
+
+promotions_app = typer.Typer(help="The log of decisions, newest first.", invoke_without_command=True)
+ledger_app = typer.Typer(help="The hash-chained log itself.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (models, versions, feedback, runs):
+        app.command()(command)
+    promotions_app.callback()(promotions)
+    promotions_app.command(name="show")(promotion)
+    ledger_app.command(name="verify")(verify)
+    app.add_typer(promotions_app, name="promotions")
+    app.add_typer(ledger_app, name="ledger")
+
+
+def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Show what serves now: champion, canary, holdback, feedback since the last run."""
+    rows = _client(config).get("/api/models")
+    if not json:
+        for row in rows:
+            held = row["holdback"]
+            row["holdback"] = f"v{held['version']} {held['share']:.0%} until {cell(held['until'])}" if held else None
+    columns = {
+        "model": "model",
+        "champion": "champion",
+        "since": "since (UTC)",
+        "canary": "canary",
+        "share": "share",
+        "holdback": "holdback",
+        "new_feedback": "new feedback",
+        "rollback_to": "rolls back to",
+        "awaiting": "waits for approval",
+    }
+    show(rows, json, columns, "No models.")
+
+
+def versions(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """List a model's versions: adapters and retrievals; version 0 is the bare base model."""
+    rows = _client(config).get(f"/api/models/{model}/versions")
+    columns = {
+        "version": "version",
+        "kind": "kind",
+        "time": "made (UTC)",
+        "rank": "rank",
+        "engine_name": "name",
+        "run_id": "run",
+    }
+    show(rows, json, columns, "No versions.")
+
+
+def feedback(
+    model: ModelArgument = None,
+    by_key: Annotated[bool, typer.Option("--by-key", help="Also by the key that gave it.")] = False,
+    key: Annotated[str | None, typer.Option("--key", help="Only what this key gave, by the key's id.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Count feedback by model and type; a model of – has not (yet) met its interaction."""
+    rows = _client(config).get("/api/feedback", model=model, key=key, by_key=by_key)
+    columns = {"model": "model", "type": "type", "n": "count", "revoked": "revoked", "newest": "newest (UTC)"}
+    if by_key:
+        columns = {"key": "key", "users": "users"} | columns
+    show(rows, json, columns, "No feedback yet. Apps send it to POST /v1/feedback.")
+
+
+def runs(
+    model: ModelArgument = None, limit: Limit = 20, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
+) -> None:
+    """List runs with their progress."""
+    rows = _client(config).get("/api/runs", model=model, limit=limit)
+    for row in rows:
+        progress = row["progress"]
+        row["step"] = f"{progress['phase']} {progress['done']}/{progress['total']}" if progress else None
+    columns = {
+        "id": "run",
+        "model": "model",
+        "state": "state",
+        "step": "step",
+        "started": "started (UTC)",
+        "trigger": "trigger",
+        "reason": "reason",
+    }
+    show(rows, json, columns, "No runs yet. One starts by itself when there is enough new feedback.")
+
+
+def promotions(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model.")] = None,
+    verdict: Annotated[Verdict | None, typer.Option("--verdict", help="Only this verdict.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="From this day or time on (UTC): 2026-03-01.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Before this day or time (UTC).")] = None,
+    limit: Limit = 20,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """List decisions, newest first; `promotions show ID` tells everything about one."""
+    context.obj = config
+    if context.invoked_subcommand:
+        return
+    rows = _client(config).get("/api/promotions", model=model, verdict=verdict, since=since, until=until, limit=limit)
+    for row in rows:
+        row["change"] = f"{_v(row['from_version'])} → {_v(row['to_version'])}"
+        row["decided"] = WORDS.get(row["verdict"], row["verdict"])
+        measured = row["primary"]
+        row["kpi"] = (
+            f"{measured['kpi']} {cell(measured['champion']['value'])} → {cell(measured['candidate']['value'])}"
+            if measured
+            else None
+        )
+    columns = {
+        "seq": "#",
+        "time": "time (UTC)",
+        "model": "model",
+        "decided": "verdict",
+        "change": "version",
+        "kpi": "primary KPI",
+        "reason": "reason",
+    }
+    show(rows, json, columns, "No decisions yet. The first run writes one.")
+
+
+def promotion(
+    context: typer.Context,
+    identity: Annotated[str, typer.Argument(metavar="ID", help="A decision's id or number.")],
+    config: OwnConfig = None,
+    json: JsonOption = False,
+) -> None:
+    """Show one decision: verdict, reason, every check, the four arms, what it was made of."""
+    found = _client(config or context.obj).get(f"/api/promotions/{identity}")
+    if json:
+        print_json(found)
+        return
+    _headline(found)
+    _checks(found["evidence"].get("gate", ()))
+    _arms(found["evidence"])
+    _classes(found["evidence"])
+    _suites(found["evidence"])
+    for name in ("live", "lineage"):
+        if found[name]:
+            out.print(f"\n{name}", style="bold")
+            for key, value in found[name].items():
+                text = jsonlib.dumps(value) if isinstance(value, dict) else cell(value)
+                out.print(f"  {key}: {text}", markup=False)
+
+
+def verify(head: Head = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Prove that no row of the ledger was changed, removed or added out of order; with --head, nor its tail cut off."""
+    report = _client(config).get("/api/ledger", head=head)
+    if json:
+        print_json(report)
+    else:
+        state = "whole" if report["ok"] else "BROKEN"
+        out.print(f"{state}: {report['reason']}  Head: {report['head']}", markup=False)
+    if not report["ok"]:
+        raise typer.Exit(1)
+
+
+def _client(config: Any) -> ControlClient:
+    return ControlClient(settings_from(config))
+
+
+def _v(version: int | None) -> str:
+    return "–" if version is None else f"v{version}"
+
+
+def _headline(found: dict[str, Any]) -> None:
+    verdict = WORDS.get(found["verdict"], found["verdict"])
+    out.print(
+        f"{found['model']} {_v(found['from_version'])} → {_v(found['to_version'])}: {verdict}",
+        style="bold",
+        markup=False,
+    )
+    out.print(found["reason"], markup=False)
+    out.print(
+        f"  {cell(found['time'])} UTC, trigger: {found['trigger']}, by {found['actor']}, row {found['seq']}",
+        markup=False,
+    )
+    out.print(f"  hash {found['hash'][:16]}, after {found['previous_hash'][:16]}", markup=False)
+
+
+def _checks(checks: Any) -> None:
+    if checks:
+        out.print("\ngate", style="bold")
+    for check in checks:
+        out.print(f"  {check['outcome']:<13}{check['reason']}", markup=False)
+
+
+def _arms(evidence: dict[str, Any]) -> None:
+    arms = evidence.get("arms")
+    if not arms:
+        return
+    names = [name for name in SHOWN if any(name in found for found in arms.values())]
+    rows = [{"arm": arm} | {n: found.get(n, {}).get("value") for n in names} for arm, found in arms.items()]
+    if evidence["tfidf_logreg"]:
+        rows.append({"arm": "tfidf_logreg"} | {n: evidence["tfidf_logreg"].get(n, {}).get("value") for n in names})
+    out.print(f"\narms, on {evidence['n']} held-out labels of {evidence['users']} users", style="bold", markup=False)
+    show(rows, False, {"arm": "arm", **{n: n for n in names}}, "")
+
+
+def _classes(evidence: dict[str, Any]) -> None:
+    """F1 of each label by arm."""
+    found = evidence.get("class_f1")
+    if not found:
+        return
+    rows = [
+        {"label": label} | {arm: values[place] for arm, values in found.items()}
+        for place, label in enumerate(evidence["labels"])
+    ]
+    out.print("\nF1 by label", style="bold")
+    show(rows, False, {"label": "label", **{arm: arm for arm in found}}, "")
+
+
+def _suites(evidence: dict[str, Any]) -> None:
+    """What guardrail suites found, and whether fine-tuning was worth it."""
+    suites = evidence.get("suites") or {}
+    if suites:
+        out.print("\nsuites", style="bold")
+        rows = [
+            {
+                "kpi": kpi,
+                "n": one["n"],
+                "missing": one["missing"] or None,
+                **{arm: (one["arms"].get(arm) or {}).get("value") for arm in ("base", "champion", "candidate")},
+            }
+            for kpi, one in suites.items()
+        ]
+        columns = {
+            "kpi": "KPI",
+            "base": "base",
+            "champion": "champion",
+            "candidate": "candidate",
+            "n": "units",
+            "missing": "not asked, because",
+        }
+        show(rows, False, columns, "")
+    if evidence.get("worth"):
+        out.print(f"\n{evidence['worth']['reason']}", markup=False)

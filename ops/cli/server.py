@@ -1,0 +1,130 @@
+"""Commands that set up and run: init, prepare, up, gateway, control, doctor.
+
+It owns their options; the work is done elsewhere in `ops`.
+"""
+
+import gc
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from fastapi import FastAPI
+
+from core import logs
+from core.errors import NotReady
+from core.model_folder import locate
+from core.settings import Settings, split_listen
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, err, print_json, settings_from, tell
+from ops.local import doctor, up
+from ops.local.config_template import STARTER
+
+KEEP_ALIVE_SECONDS = 75
+# Objects made before the collector looks at the youngest, and generations before it looks at older ones.
+GC_THRESHOLDS = (20_000, 20, 20)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(init)
+    app.command()(prepare)
+    app.command(name="up")(start)
+    app.command()(gateway)
+    app.command()(control)
+    app.command(name="doctor")(check)
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented configuration to begin with."""
+    if path.exists() and not force:
+        raise NotReady(f"{path} exists already.", hint="Use --force to replace it.")
+    path.write_text(STARTER, encoding="utf-8")
+    tell(f"Wrote {path}. Next: loraloop doctor, then loraloop up")
+
+
+def prepare(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Fetch and unpack the base model, once."""
+    from core.model_folder import prepare as prepare_base
+
+    base = prepare_base(settings_from(config).base_model, tell)
+    tell(f"{base.name} is ready.")
+
+
+def start(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Start engine, control and gateway on this machine and keep them running until Ctrl-C."""
+    up.run(settings_from(config), config, tell)
+
+
+def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run a gateway alone: the endpoint that apps call."""
+    from ops.apps.gateway import create_app, create_tracing
+
+    settings = settings_from(config)
+    logs.install(settings.logs)
+    app = create_app(settings=settings, tracing=create_tracing(settings), config=config)
+    # Modules, routes and settings stay for good. Looked through again and again for garbage among them, they
+    # would cost every tenth request some hundred microseconds.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    _serve(app, settings.gateway.listen)
+
+
+def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run control alone: store, scheduler, judge, ledger, console."""
+    from ops.apps.control import create_app
+
+    settings = settings_from(config)
+    logs.install(settings.logs)
+    _require_internal_key(settings)
+    up.tell_first_key(settings, tell)
+    app = create_app(settings=settings, base=locate(settings.base_model), config=config)
+    _serve(app, settings.control.listen, settings.control.trusted_proxies)
+
+
+def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Say what is missing, one line a check, each with the command that fixes it."""
+    findings = doctor.examine(config)
+    if json:
+        print_json([{"check": f.name, "ok": f.ok, "found": f.found, "fix": f.fix} for f in findings])
+    else:
+        for finding in findings:
+            mark = "[green]ok[/]  " if finding.ok else "[red]fix[/] "
+            err.print(mark, end="")
+            err.print(f"{finding.name}: {finding.found}", markup=False)
+            if not finding.ok:
+                err.print(f"      {finding.fix}", markup=False)
+    if not all(f.ok for f in findings):
+        raise typer.Exit(1)
+
+
+def _require_internal_key(settings: Settings) -> None:
+    if settings.keys.internal is None:
+        raise NotReady(
+            "Control takes routes and feedback from gateways and needs a key for them.",
+            hint="Set the same LORALOOP_INTERNAL_KEY for control and gateways, or use: loraloop up",
+        )
+
+
+def _serve(app: FastAPI, listen: str, proxies: Sequence[str] = ()) -> None:
+    signal.signal(signal.SIGHUP, app.state.reloader.on_signal)
+    host, port = split_listen(listen)
+    # Clients drop idle connections after some seconds; a server that did so at the same moment would break
+    # the request that is just being sent on one.
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=10,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+        server_header=False,
+    )

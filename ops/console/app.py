@@ -1,0 +1,72 @@
+"""The console, put together: its rooms as routers, each behind the door it needs.
+
+It owns wiring; sessions, pages and actions know nothing of each other.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from core.api_keys import Scope
+from core.errors import InputError, LoraLoopError
+from ops.console import actions, assets, labelling, login, pages
+from ops.console.auth import Visitors
+from ops.console.rendering import Pages
+from ops.console.sessions import Sessions
+from ops.control import Control
+from ops.notify.notifier import Delivery
+from serve.gateway.authentication import KeyChecker
+
+
+def create_router(control: Control, access: KeyChecker, deliveries: Callable[[], list[Delivery]] = list) -> APIRouter:
+    """Every route of the console; `deliveries` says how each target of notifications stands."""
+    sessions = Sessions(hours=control.settings.control.session_hours, clock=control.clock)
+    rendered = Pages()
+    visitors = Visitors(access=access, sessions=sessions, keyring=control.keyring, pages=rendered)
+    router = APIRouter(route_class=_route_class(visitors))
+    reads, acts = ([Depends(visitors.require(scope))] for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
+    for part in (assets.create_router(), login.create_router(visitors)):
+        _include(router, part, [])
+    for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, deliveries)):
+        _include(router, part, reads)
+    for part in (actions.create_router(control, rendered), labelling.create_router(control)):
+        _include(router, part, acts)
+    return router
+
+
+def _include(router: APIRouter, part: APIRouter, dependencies: list[Any]) -> None:
+    for route in part.routes:
+        if isinstance(route, APIRoute):
+            router.add_api_route(
+                route.path,
+                route.endpoint,
+                methods=list(route.methods),
+                dependencies=dependencies,
+                include_in_schema=False,
+                response_model=None,
+            )
+
+
+def _route_class(visitors: Visitors) -> type[APIRoute]:
+    class PageRoute(APIRoute):
+        """A route whose errors are pages for people."""
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            inner = super().get_route_handler()
+
+            async def handle(request: Request) -> Response:
+                try:
+                    return await inner(request)
+                except LoraLoopError as error:
+                    return visitors.refuse(request, error)
+                except RequestValidationError as error:
+                    first = error.errors()[0]
+                    where = ".".join(str(part) for part in first["loc"][1:])
+                    return visitors.refuse(request, InputError(f"{where}: {first['msg']}."))
+
+            return handle
+
+    return PageRoute

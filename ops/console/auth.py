@@ -1,0 +1,154 @@
+"""Visitors: who asks for a page, by a session's cookie or by a key in a header, and whether a form is theirs.
+
+It owns the cookie and the check of forms; it must not know what a page shows. A browser gets its errors as pages.
+"""
+
+import hmac
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import Depends, Request, Response
+from starlette.requests import ClientDisconnect
+
+from core.api_key_store import ApiKeyStore
+from core.api_keys import Scope
+from core.errors import Forbidden, InputError, KeyRefused, LoraLoopError
+from core.http import read_body, refusal
+from ops.console.rendering import Pages
+from ops.console.sessions import Session, Sessions
+from serve.gateway.authentication import KeyChecker
+
+COOKIE = "loraloop_session"
+# A browser keeps such a cookie only if it came over TLS, for this host alone and all of it.
+SECURE_COOKIE = f"__Host-{COOKIE}"
+# A correction of 20,000 characters, each as long as an escape of UTF-8 gets.
+LONGEST_FORM = 192 * 1024
+LONGEST_NAME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks: a key's id, its name, how the ledger calls them, what they may do, and the token of their forms."""
+
+    key_id: str
+    name: str
+    actor: str
+    may_act: bool
+    token: str
+    session: Session | None
+
+
+def is_secure(request: Request) -> bool:
+    """Whether the browser speaks TLS, to us or to the proxy before us; who lies only hardens their own cookie."""
+    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+
+
+def cookie_name(request: Request) -> str:
+    """The cookie that this connection may carry."""
+    return SECURE_COOKIE if is_secure(request) else COOKIE
+
+
+class Visitors:
+    """Knows visitors by what they bring."""
+
+    def __init__(self, *, access: KeyChecker, sessions: Sessions, keyring: ApiKeyStore, pages: Pages) -> None:
+        self.access = access
+        self.sessions = sessions
+        self.keyring = keyring
+        self.pages = pages
+
+    def session_of(self, request: Request) -> Session | None:
+        """The session that the request's cookie names."""
+        return self.sessions.find(request.cookies.get(cookie_name(request)))
+
+    def require(self, scope: Scope) -> Callable[[Request, Response], AsyncIterator[None]]:
+        """A dependency that wants a session or a key of this scope, and puts the visitor into `request.state`."""
+
+        async def check(request: Request, response: Response) -> AsyncIterator[None]:
+            shown = request.headers.get("authorization")
+            session = None if shown else self.session_of(request)
+            passed = self.access.admit(session.authorization if session else shown, scope)
+            request.state.key_id, request.state.admission = passed.key_id, passed
+            token = self.sessions.token(session)
+            request.state.visitor = Visitor(
+                passed.key_id,
+                self.keyring.name_of(passed.key_id),
+                self.keyring.actor_of(passed.key_id),
+                passed.opens(Scope.OPS_WRITE),
+                token,
+                session,
+            )
+            response.headers.update(passed.headers)
+            try:
+                yield
+            finally:
+                passed.release()
+
+        return check
+
+    def refuse(self, request: Request, error: LoraLoopError) -> Response:
+        """An error as a page; for want of a key, the page to log in, which leads back to where one wanted to go."""
+        if not wants_page(request):
+            return refusal(error)
+        if isinstance(error, KeyRefused):
+            asked = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+            return self.login(asked if request.method == "GET" else "/", status=error.status)
+        answer = self.pages.render("error.html", error.status, error=error, visitor=known(request))
+        if error.retry_after_s is not None:
+            answer.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+        return answer
+
+    def login(self, onward: str, *, status: int = 200, fault: str = "") -> Response:
+        """The page to log in."""
+        answer = self.pages.render("login.html", status, onward=onward, fault=fault, token=self.sessions.token(None))
+        if status == KeyRefused.status:
+            answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
+
+
+def known(request: Request) -> Visitor | None:
+    """The visitor, where the door has let one in."""
+    return getattr(request.state, "visitor", None)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether the answer is for people; a `.json` twin and a caller with a key in its header get JSON."""
+    return not request.url.path.endswith(".json") and "authorization" not in request.headers
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a form, each once. Raises InputError."""
+    if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
+        raise InputError("This takes a form.", hint="Programs use the routes under /api.")
+    try:
+        body = await read_body(request.scope, request.receive, LONGEST_FORM)
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=50)
+    except ClientDisconnect as error:
+        raise InputError("The client went away before its form was whole.") from error
+    except ValueError as error:
+        raise InputError("The form cannot be read.") from error
+    return {name: values[-1] for name, values in fields.items()}
+
+
+async def read_own_form(request: Request, token: str) -> dict[str, str]:
+    """The fields of a form that our own page made this visitor send, known by its token. Raises Forbidden."""
+    fields = await read_form(request)
+    if not hmac.compare_digest(fields.pop("token", "").encode("utf-8", "replace"), token.encode()):
+        raise Forbidden("This form is out of date; nothing was done.", hint="Go back, reload the page, try again.")
+    return fields
+
+
+def the_visitor(request: Request) -> Visitor:
+    """A dependency that gives the visitor whom the door let in."""
+    return request.state.visitor
+
+
+async def their_form(request: Request) -> dict[str, str]:
+    """A dependency that gives the fields of the visitor's own form."""
+    return await read_own_form(request, the_visitor(request).token)
+
+
+ByVisitor = Annotated[Visitor, Depends(the_visitor)]
+FormFields = Annotated[dict[str, str], Depends(their_form)]

@@ -1,0 +1,78 @@
+"""Votes: feedback as pages list it, and an interaction with all that was said of it.
+
+It owns the search and the shape of what is found; it must not judge what a vote is worth.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, get_args
+
+from core.clock import Clock
+from core.db.store import Store
+from core.errors import UnknownInteraction
+from core.prompts import Chat, from_request
+from feedback.schema import FeedbackRequest
+from ops.views import View
+
+TYPES = get_args(FeedbackRequest.model_fields["type"].annotation)
+# Sorts after every id of feedback, which are printable ASCII.
+LAST_ID = "\x7f"
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which feedback to list, newest first; None leaves a part open. (`before`, `before_id`) is where to go on."""
+
+    model: str | None = None
+    type: str | None = None
+    words: str | None = None
+    before: datetime | None = None
+    before_id: str | None = None
+
+
+def search(store: Store, wanted: Search, limit: int, clock: Clock) -> View:
+    """A page of feedback with what each is about, and where the next page begins."""
+    rows = store.rows(
+        "feedback_page",
+        model=wanted.model,
+        type=wanted.type,
+        words=_pattern(wanted.words),
+        before=wanted.before or clock().replace(year=9999),
+        before_id=wanted.before_id or LAST_ID,
+        limit=limit + 1,
+    )
+    shown = rows[:limit]
+    for row in shown:
+        row["value"], row["metadata"] = json.loads(row["value"]), json.loads(row["metadata"])
+        about = store.row("interaction_get", id=row["interaction_id"]) if row["interaction_id"] else None
+        row["about"] = _told(about) if about else None
+    last = shown[-1] if len(rows) > limit else None
+    return {"feedback": shown, "next": {"before": last["time"], "before_id": last["id"]} if last else None}
+
+
+def interaction(store: Store, identity: str) -> View:
+    """One interaction and all that was said of it. Raises UnknownInteraction."""
+    row = store.row("interaction_get", id=identity)
+    if row is None:
+        raise UnknownInteraction(f"There is no interaction {identity[:64]!r}.", hint="It may not have come in yet.")
+    votes = store.rows("feedback_on", id=identity)
+    for vote in votes:
+        vote["value"], vote["metadata"] = json.loads(vote["value"]), json.loads(vote["metadata"])
+    return {"interaction": _told(row), "votes": votes}
+
+
+def _told(row: dict[str, Any]) -> View:
+    """An interaction with its prompt as (role, text) pairs, None where it was not kept or is more than text."""
+    request = row.pop("request")
+    prompt = from_request(row["endpoint"], json.loads(request)) if request else None
+    pairs = prompt.messages if isinstance(prompt, Chat) else (("prompt", prompt.text),) if prompt else None
+    return row | {"prompt": pairs}
+
+
+def _pattern(words: str | None) -> str | None:
+    if not words:
+        return None
+    for special in ("\\", "%", "_"):
+        words = words.replace(special, f"\\{special}")
+    return f"%{words}%"

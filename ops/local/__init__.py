@@ -1,0 +1,1 @@
+"""One machine: start, check and configure all processes."""

@@ -1,0 +1,226 @@
+"""The doctor: what stands between this machine and a running LoraLoop, each with the command that fixes it.
+
+It looks and never mends.
+"""
+
+import importlib.util
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from core.errors import LoraLoopError
+from core.model_folder import PACKAGED, locate
+from core.settings import DEFAULT_GUARDRAILS, ModelSettings, Settings, load
+from ops.local.up import check_ports
+from serve.retrieval.documents import passages
+
+LEAST_DISK_GIB = 2
+LEAST_MEMORY_GIB = 12
+GIB = 1024**3
+# Bytes on the way to control that are still no sign of a stall.
+MOST_UNSHIPPED = 64 * 1024 * 1024
+# Seconds; an answer's Date is up to one behind, and a busy machine takes some to give it.
+MOST_SKEW = 5.0
+NEEDED = ("torch", "transformers", "peft", "trl", "apprise")
+LOGS = "Run: tail -50 data/logs/control.log"
+KEY_OR_LOGS = "Export LORALOOP_KEY, a key with ops:read; else see the logs in the data folder."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was found, and the command that mends it if it is not well."""
+
+    name: str
+    ok: bool
+    found: str
+    fix: str = ""
+
+
+def examine(config: Path, now: Callable[[], float] = time.time) -> list[Finding]:
+    """All checks, `now` in seconds since 1970; those that need settings are left out when there are none to read."""
+    try:
+        settings = load(config)
+    except LoraLoopError as error:
+        return [Finding("configuration", False, error.message, error.hint or "Mend the file.")]
+    return [Finding("configuration", True, str(config)), *_checks(settings, now)]
+
+
+def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
+    yield _packages(settings)
+    yield _base(settings)
+    for name, model in settings.models.items():
+        if folder := model.baselines.documents:
+            yield _attempt(f"documents of {name}", partial(passages, folder), str(folder))
+    yield _disk(settings)
+    yield _memory()
+    yield _files_clock(settings, now)
+    for name, model in settings.models.items():
+        yield _guardrails(name, model)
+    gateway = f"http://{settings.gateway.listen}"
+    running = _answers(f"{settings.control_url}/health")
+    yield Finding("control", True, "running" if running else "not running; start with: loraloop up")
+    if running:
+        yield _ready("control and engines", f"{settings.control_url}/ready", settings.bearer)
+        yield _ready("gateway", f"{gateway}/ready", settings.bearer)
+        yield _letters(f"{settings.control_url}/ready", settings.bearer)
+        yield _spool(f"{gateway}/ready", settings.bearer)
+        yield _ledger(f"{settings.control_url}/api/ledger", settings.bearer)
+        yield _notifications(f"{settings.control_url}/api/notifications", settings.bearer)
+        yield _clock("control", f"{settings.control_url}/health", now)
+        yield _clock("gateway", f"{gateway}/health", now)
+    else:
+        yield _attempt("ports", lambda: check_ports(settings), "free")
+
+
+def _packages(settings: Settings) -> Finding:
+    """What is imported only once it is needed: better to miss it now than at the first run."""
+    wanted = NEEDED if settings.engine.urls else (*NEEDED, "vllm")
+    missing = [name for name in wanted if not importlib.util.find_spec(name)]
+    fix = "Run: make install   (on a GPU: pip install .[gpu])"
+    return Finding("packages", not missing, f"not installed: {', '.join(missing)}" if missing else "installed", fix)
+
+
+def _base(settings: Settings) -> Finding:
+    fix = "Run: loraloop prepare" if settings.base_model in PACKAGED else "Set base_model to a model folder."
+    return _attempt("base model", lambda: locate(settings.base_model), settings.base_model, fix)
+
+
+def _guardrails(name: str, settings: ModelSettings) -> Finding:
+    """Which default guardrails no suite of the model measures, and what difference those that it has can resolve."""
+    from eval.evaluate import suites_of
+    from eval.kpis.intervals import USUAL_DISCORDANCE, resolvable_difference
+    from eval.suites.shipped import BUILDERS, suite
+
+    check, fix = f"guardrails of {name}", "Name suites under evaluation.suites; see: loraloop suites"
+    try:
+        found = {one.kpi: one for one in suites_of(settings)}
+    except LoraLoopError as error:
+        return Finding(check, False, error.message, error.hint)
+    by_suites = {"golden_accuracy", *(suite(shipped).kpi for shipped in BUILDERS)}
+    named = {one.kpi: one for one in settings.promotion.guardrails}
+    unmeasured = [kpi for kpi, one in named.items() if kpi in by_suites - found.keys() and not one.waived]
+    if unmeasured:
+        return Finding(check, False, f"no suite measures {', '.join(unmeasured)}: no candidate could pass", fix)
+    left = [one.kpi for one in DEFAULT_GUARDRAILS if one.kpi in by_suites - found.keys() - named.keys()]
+    said = [f"not measured, for no suite is named: {', '.join(left)}"] if left else []
+    defaults = {one.kpi: one for one in DEFAULT_GUARDRAILS}
+    for kpi, one in found.items():
+        guard = (defaults | named).get(kpi)
+        if one.measure == "length" or guard is None or guard.margin is None:
+            continue
+        least = resolvable_difference(len(one.units), USUAL_DISCORDANCE)
+        said.append(f"{kpi} resolves {least:.3f} with 80 % power, accepted {guard.margin:.3f}")
+    return Finding(check, True, "; ".join(said) or "none that a suite would measure", fix)
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(_nearest(settings.data)).free / GIB
+    fix = f"Run: df -h   Free some space, or set data to another disk; {LEAST_DISK_GIB} GiB are wanted."
+    return Finding("disk", free >= LEAST_DISK_GIB, f"{free:.1f} GiB free", fix)
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    fix = f"Run: free -h   The default model with its trainer wants {LEAST_MEMORY_GIB} GiB."
+    return Finding("memory", total >= LEAST_MEMORY_GIB, f"{total:.1f} GiB", fix)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _ready(name: str, url: str, headers: dict[str, str]) -> Finding:
+    try:
+        response = httpx.get(url, headers=headers, timeout=5, trust_env=False)
+    except httpx.HTTPError:
+        return Finding(name, False, "does not answer", LOGS)
+    return Finding(name, response.status_code == 200, response.text, LOGS)
+
+
+def _letters(url: str, bearer: dict[str, str]) -> Finding:
+    try:
+        count = httpx.get(url, timeout=5, trust_env=False, headers=bearer).json()["dead_letters"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return Finding("dead letters", False, "not known", LOGS)
+    fix = "Run: grep 'set aside' data/logs/control.log   The table dead_letters of the store has each with its reason."
+    return Finding("dead letters", count == 0, f"{count} of gateways' records make no row", fix)
+
+
+def _spool(url: str, bearer: dict[str, str]) -> Finding:
+    """What the gateway has taken and control has not: some for a moment is how it works, much is a stall."""
+    try:
+        state = httpx.get(url, timeout=5, trust_env=False, headers=bearer).json()
+        waiting, dropped = int(state["unshipped_bytes"]), int(state["interactions_dropped"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding("spool", False, "not known", KEY_OR_LOGS)
+    if dropped:
+        fix = "Run: df -h   Free space on the gateway's disk."
+        return Finding("spool", False, f"{dropped} interactions were not kept", fix)
+    fix = f"{LOGS}   It does not keep up, or refuses them: both need the same LORALOOP_INTERNAL_KEY."
+    return Finding("spool", waiting <= MOST_UNSHIPPED, f"{waiting / 1e6:.1f} MB on the way to control", fix)
+
+
+def _ledger(url: str, bearer: dict[str, str]) -> Finding:
+    try:
+        report = httpx.get(url, timeout=60, trust_env=False, headers=bearer).json()
+        return Finding("ledger", report["ok"], report["reason"], "See docs/runbook.md, A broken ledger.")
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding("ledger", False, "not known", KEY_OR_LOGS)
+
+
+def _notifications(url: str, bearer: dict[str, str]) -> Finding:
+    try:
+        targets = httpx.get(url, timeout=5, trust_env=False, headers=bearer).json()
+        refusing = [target["target"] for target in targets if target["refusals"]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding("notifications", False, "not known", KEY_OR_LOGS)
+    found = f"not taken by {', '.join(refusing)}" if refusing else f"{len(targets)} targets"
+    return Finding("notifications", not refusing, found, "Mend its URL, then: loraloop notify test")
+
+
+def _clock(name: str, url: str, now: Callable[[], float]) -> Finding:
+    """How far another process' clock is from ours, by the Date of its answer, which is in whole seconds."""
+    fix = f"Set the clocks of this machine and {name}'s by NTP: timedatectl set-ntp true"
+    try:
+        answer = httpx.get(url, timeout=5, trust_env=False)
+        skew = parsedate_to_datetime(answer.headers["date"]).timestamp() - now()
+    except (httpx.HTTPError, KeyError, ValueError):
+        return Finding(f"clock of {name}", False, "not known", LOGS)
+    return Finding(f"clock of {name}", abs(skew) <= MOST_SKEW, f"{abs(skew):.0f} s from ours", fix)
+
+
+def _files_clock(settings: Settings, now: Callable[[], float]) -> Finding:
+    """How far the clock of the disk is from ours, which matters where it is another machine's."""
+    fix = "Set this machine's clock and the file server's by NTP: timedatectl set-ntp true"
+    folder = _nearest(settings.data)
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            skew = os.fstat(file.fileno()).st_mtime - now()
+    except OSError as error:
+        fix = "Set data to a folder of yours."
+        return Finding("clock of files", False, f"{folder} cannot be written: {error.strerror}", fix)
+    return Finding("clock of files", abs(skew) <= MOST_SKEW, f"{abs(skew):.0f} s from ours", fix)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(p for p in (folder, *folder.resolve().parents) if p.is_dir())
+
+
+def _attempt(name: str, check: Callable[[], object], found: str, fix: str = "") -> Finding:
+    try:
+        check()
+    except LoraLoopError as error:
+        return Finding(name, False, error.message, fix or error.hint)
+    return Finding(name, True, found)

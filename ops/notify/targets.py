@@ -1,0 +1,86 @@
+"""Targets: where notifications go, each an apprise URL that holds a token.
+
+It alone knows a URL and lets none out: a target is called by its place and kind, known to the store by a
+fingerprint, and apprise's own log is shut. It must not know what is told.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from core.errors import SettingsError
+from core.settings import KEY_VARIABLES, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is told: a line, some lines, and how grave it is (`info`, `success`, `warning` or `failure`)."""
+
+    title: str
+    body: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One receiver. `send` returns whether the message was taken, and may last as long as its timeouts."""
+
+    name: str
+    fingerprint: str
+    send: Callable[[Message], bool] = field(repr=False)
+
+
+def targets(settings: Settings) -> list[Target]:
+    """The targets of the environment and the file. Raises SettingsError, without the URL, for one that is none."""
+    urls = settings.keys.notify.get_secret_value().split() if settings.keys.notify else []
+    found = [_target(url, f"{KEY_VARIABLES['notify']}: URL {place}") for place, url in enumerate(urls, 1)]
+    file = settings.notifications.urls_file
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"notifications.urls_file {file} cannot be read.", hint="Write a text file with a URL a line."
+            ) from error
+        for number, line in enumerate(lines, 1):
+            if line.strip() and not line.lstrip().startswith("#"):
+                found.append(_target(line.strip(), f"notifications.urls_file, line {number}"))
+    return list({target.fingerprint: target for target in found}.values())
+
+
+def _target(url: str, where: str) -> Target:
+    import apprise
+
+    # What apprise and its HTTP client log may hold a URL, and with it a token.
+    for name in ("apprise", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    asset = apprise.AppriseAsset(app_id="LoraLoop", app_desc="LoraLoop", http_redirects=False)
+    receiver = apprise.Apprise(asset=asset)
+    if not receiver.add(url):
+        raise SettingsError(
+            f"{where} is none that apprise knows.",
+            hint="Write it as apprise does: slack://…, mailto://…, json://host/path.",
+        )
+    name = f"{url.partition(':')[0].lower()} ({where})"
+    return Target(name, fingerprint_of(url), partial(_send, receiver))
+
+
+def _send(receiver: Any, message: Message) -> bool:
+    import apprise
+
+    return bool(
+        receiver.notify(
+            title=message.title,
+            body=message.body,
+            notify_type=apprise.NotifyType(message.kind),
+            body_format=apprise.NotifyFormat.TEXT,
+        )
+    )
+
+
+def fingerprint_of(url: str) -> str:
+    """A name for a URL that does not tell it: slow to compute, for the password in it may be a weak one."""
+    return hashlib.scrypt(url.encode(), salt=b"loraloop notification target", n=2**14, r=8, p=1, dklen=12).hex()

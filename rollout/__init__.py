@@ -1,0 +1,1 @@
+"""Rollout: the only package that changes which version serves."""

@@ -1,0 +1,83 @@
+"""Expectation: how long a canary is likely to take, said before it starts.
+
+It owns one pure function from traffic to users, requests and days; it must not know the store, nor who prints it.
+"""
+
+import math
+from dataclasses import dataclass
+
+from core.settings import CanarySettings
+from eval.gates.sequential import margin, tuning, users_to_show
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """A model's traffic: users a day, and over users their requests, share rated and score, with deviations
+    and the covariance of the two."""
+
+    users_per_day: float
+    requests_per_user: float
+    rate_mean: float
+    rate_sd: float
+    score_sd: float
+    covariance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a canary is likely to need, of both arms; infinite where it can never end in a promotion.
+
+    `binds` says which condition takes the longest.
+    """
+
+    users: float
+    requests: float
+    days: float
+    binds: str
+
+
+def expected_length(traffic: Traffic, settings: CanarySettings, alpha: float = 0.05) -> Expected:
+    """For a candidate as good as the champion, or, with `strict`, one better by the margin. Chance helps most to
+    answer sooner: this is when the sequence's half-width is as narrow as the distance to the line to be cleared.
+    """
+    smaller = min(settings.share, 1 - settings.share)
+    rate = traffic.rate_mean if math.isfinite(traffic.rate_mean) else 0.0
+    distance = 2 * rate * settings.margin - 2 * settings.hostile_share
+    needs = {
+        "the first look": settings.first_look_users / smaller,
+        "the users' scores": _users(traffic.score_sd, distance, settings, alpha),
+        "the feedback rates": _rates(traffic, rate, distance, settings, alpha),
+    }
+    binds = max(needs, key=lambda name: needs[name])
+    users = needs[binds]
+    days = users / traffic.users_per_day if traffic.users_per_day > 0 else math.inf
+    least = settings.min_minutes / 1440
+    return Expected(users, users * traffic.requests_per_user, max(days, least), binds if days > least else "the clock")
+
+
+def _rates(traffic: Traffic, rate: float, distance: float, settings: CanarySettings, alpha: float) -> float:
+    """Users until the rates are shown to agree, or votes up and down each to clear the line, whichever is sooner."""
+    if not (rate > 0 and distance > 0):
+        return math.inf
+    spread = traffic.score_sd**2 + traffic.rate_sd**2
+    ways = ((traffic.rate_sd**2, settings.rate_tolerance * rate), (spread + 2 * abs(traffic.covariance), distance))
+    return min(float(users_to_show(alpha, variance, settings.share, far)) for variance, far in ways)
+
+
+def _users(deviation: float, distance: float, settings: CanarySettings, alpha: float) -> float:
+    """Users in both arms until the sequence is as narrow as `distance`."""
+    if not (distance > 0 and math.isfinite(deviation)):
+        return math.inf
+    from scipy.optimize import root_scalar  # control imports this module, and starts without
+
+    rho2 = tuning(alpha, settings.planned_users, max(deviation, 1e-6) ** 2, settings.share)
+
+    def wider(log_users: float) -> float:
+        users = math.exp(log_users)
+        error = deviation / math.sqrt(users * settings.share * (1 - settings.share))
+        return float(margin(alpha, rho2, users, error)) - distance
+
+    low, high = math.log(2), math.log(1e15)
+    if wider(low) <= 0:
+        return 2.0
+    return math.exp(root_scalar(wider, bracket=(low, high)).root) if wider(high) < 0 else math.inf

@@ -1,0 +1,197 @@
+"""The watch over live tests: looks at what users say of canaries and holdbacks, asks the gates, acts on the answer.
+
+It owns counting users in the store and which step follows a verdict; the verdict is the gate's.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from core.clock import Clock
+from core.db.store import Store, Transaction
+from core.errors import LoraLoopError
+from core.records import Verdict
+from core.settings import ModelSettings
+from eval.gates.arms import ArmCounts
+from eval.gates.canary import Look, look
+from eval.gates.holdback import HoldbackLook, look_back
+from eval.gates.result import Outcome
+from eval.ledger_evidence import plain_checks
+from rollout.live_plan import load_plan
+from rollout.routes import DecisionContext, RouteManager
+from rollout.workflow import RolloutWorkflow
+
+log = logging.getLogger(__name__)
+
+NOBODY = ArmCounts(0, 0, 0.0, 0.0, 0.0, 0.0, 0)
+# What `str.strip` takes off; DuckDB's trim wants to be told.
+BLANKS = "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
+
+
+def count_arms(store: Store, canary: dict[str, Any], labels: Sequence[str] = ()) -> tuple[ArmCounts, ArmCounts]:
+    """(control, candidate) as of now; answers must keep to the labels, if there are any.
+
+    Requests without a sticky key are left out: they have no user.
+    """
+    rows = store.rows(
+        "canary_arms",
+        model=canary["model"],
+        control=canary["control"],
+        candidate=canary["candidate"],
+        since=canary["started"],
+        labels=list(labels),
+        blanks=BLANKS,
+    )
+    found = {row.pop("version"): ArmCounts(**{k: v or 0 for k, v in row.items()}) for row in rows}
+    return found.get(canary["control"], NOBODY), found.get(canary["candidate"], NOBODY)
+
+
+def latencies(store: Store, model: str, control: int, candidate: int, since: datetime) -> dict[str, Any]:
+    """Median and 95th percentile by arm, in milliseconds; an arm without an answer is left out."""
+    arms = {control: "control", candidate: "canary"}
+    rows = store.rows("arm_latency", model=model, old=control, new=candidate, since=since)
+    return {arms[row["version"]]: {name: round(row[name], 1) for name in ("p50_ms", "p95_ms")} for row in rows}
+
+
+class LiveMonitor:
+    """Looks at every live test that is open."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        promotion: RouteManager,
+        steps: RolloutWorkflow,
+        models: dict[str, ModelSettings],
+        clock: Clock,
+    ) -> None:
+        self.store = store
+        self.promotion = promotion
+        self.steps = steps
+        self.models = models
+        self.clock = clock
+
+    def look_at_all(self) -> None:
+        """One look at each, and what follows from it; one that cannot be acted on now is looked at again."""
+        for canary in self.store.rows("canaries_open"):
+            self._try(self._look_at_canary, canary)
+        for held in self.store.rows("holdbacks_open"):
+            self._try(self._look_at_holdback, held)
+        for waiting in self.store.rows("approvals_open"):
+            self._try(self.steps.lapse, waiting)
+
+    def _try(self, work: Callable[[dict[str, Any]], None], row: dict[str, Any]) -> None:
+        try:
+            work(row)
+        except LoraLoopError as error:
+            log.error("%s, run %s: %s", row["model"], row["run_id"], error)
+        except Exception:  # whatever one row meets, the harm of the others is still looked for
+            log.exception("%s, run %s", row["model"], row["run_id"])
+
+    def _look_at_canary(self, canary: dict[str, Any]) -> None:
+        settings = self.models[canary["model"]].promotion.canary
+        if settings is None:
+            self._end(
+                canary,
+                Verdict.INCONCLUSIVE,
+                DecisionContext("The canary was switched off in the settings.", "settings"),
+            )
+            return
+        fixed = load_plan(canary["plan"], settings, canary["share"], canary["score_sd"])
+        control, candidate = count_arms(self.store, canary, fixed.labels)
+        minutes = (self.clock() - canary["started"]).total_seconds() / 60
+        found = look(control, candidate, fixed.plan, fixed.settings, minutes=minutes)
+        numbers = _numbers(control, candidate, found) | {"line": found.line, "share": canary["share"]}
+        self._keep(canary, found, numbers)
+        self._act(canary, found, numbers)
+
+    def _keep(self, canary: dict[str, Any], found: Look, numbers: dict[str, Any]) -> None:
+        last = self.store.row("canary_last_look", run_id=canary["run_id"])
+        if last is None or json.loads(last["body"]) != numbers:
+            self.store.run(
+                "canary_look_add",
+                run_id=canary["run_id"],
+                look=(last["look"] if last else 0) + 1,
+                time=self.clock(),
+                verdict=str(found.judgement.outcome),
+                reason=found.judgement.reason,
+                body=json.dumps(numbers),
+            )
+
+    def _act(self, canary: dict[str, Any], found: Look, numbers: dict[str, Any]) -> None:
+        outcome = found.judgement.outcome
+        if outcome is Outcome.WAIT or (outcome is not Outcome.FAIL and canary["state"] == "awaiting_approval"):
+            return  # while a person thinks it over, only harm still counts
+        model, control, candidate = canary["model"], canary["control"], canary["candidate"]
+        kept = json.loads(canary["decision"])
+        live = numbers | {
+            "latency": latencies(self.store, model, control, candidate, canary["started"]),
+            "rollback_target": control,
+            "gate": plain_checks(found.judgement),
+        }
+        why = DecisionContext(
+            found.judgement.reason,
+            "canary",
+            run_id=canary["run_id"],
+            evidence=kept["evidence"],
+            lineage=kept["lineage"],
+            live=live,
+        )
+        if outcome is Outcome.FAIL:
+            self._end(canary, Verdict.ROLLED_BACK, why)
+        elif outcome is Outcome.INCONCLUSIVE:
+            self._end(canary, Verdict.INCONCLUSIVE, why)
+        else:
+            self.steps.passed_canary(model, candidate, control, why)
+
+    def _end(self, canary: dict[str, Any], verdict: Verdict, why: DecisionContext) -> None:
+        def close(transaction: Transaction) -> None:
+            transaction.run("run_state", id=canary["run_id"], state="finished", time=self.clock(), reason=why.reason)
+
+        self.promotion.end_canary(canary["model"], canary["candidate"], verdict, why, close)
+
+    def _look_at_holdback(self, held: dict[str, Any]) -> None:
+        model, old, new = held["model"], held["held"], held["promoted"]
+        settings = self.models[model].promotion.holdback
+        if settings is None:
+            why = DecisionContext("The holdback was switched off in the settings.", "settings", run_id=held["run_id"])
+            self.promotion.end_holdback(model, Verdict.INCONCLUSIVE, why)
+            return
+        fixed = load_plan(held["plan"], settings, 1 - held["share"], held["score_sd"])
+        before, after = count_arms(self.store, held | {"control": old, "candidate": new}, fixed.labels)
+        over = self.clock() >= held["until"]
+        found = look_back(before, after, fixed.plan, fixed.settings, over=over)
+        numbers = _numbers(before, after, found) | {
+            "line": 0.0,
+            "share": fixed.plan.share,
+            "reason": found.judgement.reason,
+        }
+        self.store.run("holdback_look", run_id=held["run_id"], time=self.clock(), numbers=json.dumps(numbers))
+        if found.judgement.outcome is Outcome.WAIT:
+            return
+        live = numbers | {
+            "latency": latencies(self.store, model, old, new, held["started"]),
+            "gate": plain_checks(found.judgement),
+        }
+        why = DecisionContext(found.judgement.reason, "holdback", run_id=held["run_id"], live=live)
+        if found.judgement.outcome is Outcome.FAIL:
+            self.promotion.roll_back(model, old, why)
+        else:
+            ended = Verdict.CONFIRMED if found.judgement.outcome is Outcome.PASS else Verdict.INCONCLUSIVE
+            self.promotion.end_holdback(model, ended, why)
+
+
+def _numbers(control: ArmCounts, canary: ArmCounts, found: Look | HoldbackLook) -> dict[str, Any]:
+    return {
+        "control": asdict(control),
+        "canary": asdict(canary),
+        "difference": found.difference,
+        "half_width": found.half_width if math.isfinite(found.half_width) else None,
+        "ln_harm": found.harm if math.isfinite(found.harm) else None,
+        "ln_strays": found.strays if math.isfinite(found.strays) else None,
+        "sample_ratio_p": found.sample_ratio_p,
+    }

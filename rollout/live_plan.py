@@ -1,0 +1,67 @@
+"""Plans: what a live test is judged by, drawn up before it begins and read again at every look.
+
+It owns what is fixed beforehand and its form in the store; it must not count users nor judge. Settings that change
+meanwhile are the next test's.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar
+
+from core.settings import CanarySettings, HoldbackSettings, ModelSettings
+from eval.gates.arms import Plan
+
+# The least deviation that a history is believed; a history without so many who voted is none.
+LEAST_SD = 0.05
+LEAST_VOTERS = 10
+Test = TypeVar("Test", CanarySettings, HoldbackSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class TestPlan(Generic[Test]):
+    """All that a live test is judged by: its settings, the plan, and the labels that answers must keep to, if any."""
+
+    settings: Test
+    plan: Plan
+    labels: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON for store and ledger."""
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "plan": asdict(self.plan),
+            "labels": list(self.labels),
+        }
+
+
+def create_plan(settings: Test, share: float, model: ModelSettings, history: dict[str, Any] | None) -> TestPlan[Test]:
+    """The plan of a test that begins now; `share` is the share of users of the newer version."""
+    plan = Plan(share, alpha=model.promotion.alpha, **known(history))
+    return TestPlan(settings, plan, tuple(model.labels))
+
+
+def known(history: dict[str, Any] | None) -> dict[str, float]:
+    """What a history says of users' scores and feedback rates; nothing, so that the prior stands, where it is short."""
+    if history is None or history["voters"] < LEAST_VOTERS:
+        return {}
+    return {
+        "score_sd": max(float(history["score_sd"]), LEAST_SD),
+        "rate_mean": float(history["rate_mean"]),
+        "rate_sd": max(float(history["rate_sd"]), LEAST_SD),
+        "covariance": float(history["covariance"]),
+    }
+
+
+def load_plan(text: str | None, otherwise: Test, share: float, score_sd: float) -> TestPlan[Test]:
+    """A plan as it was written down.
+
+    Older releases wrote a canary's settings alone, and nothing of a holdback's: such a test goes on by these, or by
+    `otherwise`, with its share and deviation from the store and the prior for all else.
+    """
+    written = json.loads(text) if text else {}
+    whole = "plan" in written
+    kept, kind = written["settings"] if whole else otherwise.model_dump() | written, type(otherwise)
+    settings = kind.model_validate({name: value for name, value in kept.items() if name in kind.model_fields})
+    if not whole:
+        return TestPlan(settings, Plan(share, score_sd))
+    return TestPlan(settings, Plan(**written["plan"]), tuple(written["labels"]))

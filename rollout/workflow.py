@@ -1,0 +1,273 @@
+"""Steps: what a candidate that passed its offline gate goes through until it serves everyone, or is turned away.
+
+It owns the order: limits, leave to begin, canary, leave to switch, switch, holdback. Gates judge, a person
+agrees where the settings want one, and promotion changes who serves.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from core.clock import Clock
+from core.db.store import Store, Transaction
+from core.errors import NotReady, UnknownDecision
+from core.records import Verdict
+from core.settings import CanarySettings, ModelSettings, PromotionSettings
+from eval.gates.arms import Plan
+from rollout.cooldown import History, PastChange, blocking_reason
+from rollout.forecast import Expected, Traffic, expected_length
+from rollout.live_plan import create_plan, known
+from rollout.routes import DecisionContext, RouteManager
+from serve.routing.publisher import SwitchResult
+
+Step = Literal["canary", "switch"]
+
+
+def history(store: Store, model: str, before: datetime) -> dict[str, Any] | None:
+    """What the month before a live test says of users; it tunes the sequence and never makes it invalid."""
+    return store.row("score_history", model=model, before=before)
+
+
+def traffic(store: Store, model: str, before: datetime) -> Traffic:
+    """The last week's traffic of a model; what a short history says counts as a day's."""
+    row = store.rows("traffic_history", model=model, before=before)[0]
+    users, days = row["users"], max(row["days"], 1.0)
+    usual = Plan(0.5, **known(history(store, model, before)))
+    return Traffic(
+        users / days,
+        row["requests"] / users if users else 0.0,
+        row["rate_mean"] or 0.0,
+        row["rate_sd"] or 0.0,
+        usual.score_sd,
+        row["covariance"] or 0.0,
+    )
+
+
+def forecast(expected: Expected, canary: CanarySettings) -> str:
+    """What a canary will likely need, in a sentence."""
+    if not math.isfinite(expected.days):
+        return f"At today's traffic and feedback rate its canary is likely to reach no answer ({expected.binds})."
+    limit = canary.max_hours / 24
+    late = f", longer than the {limit:.1f} days that it has" if expected.days > limit else ""
+    return (
+        f"At today's traffic and feedback rate its canary is likely to need {expected.requests:.0f} requests of "
+        f"{expected.users:.0f} users, {expected.days:.1f} days{late} ({expected.binds})."
+    )
+
+
+class RolloutWorkflow:
+    """Takes candidates from step to step."""
+
+    def __init__(
+        self, *, store: Store, promotion: RouteManager, models: dict[str, ModelSettings], clock: Clock
+    ) -> None:
+        self.store = store
+        self.promotion = promotion
+        self.models = models
+        self.clock = clock
+
+    def holding(self, model: str) -> str | None:
+        """Why no candidate of the model may take over now, or None."""
+        held = self.store.row("holdback_of", model=model)
+        history = History(
+            self._newest(model, Verdict.PROMOTED),
+            self._newest(model, Verdict.ROLLED_BACK),
+            held["until"] if held else None,
+        )
+        return blocking_reason(model, history, self._settings(model).limits, self.clock())
+
+    def may_begin(self, model: str, trigger: str) -> bool:
+        """Whether a run is worth starting; if limits would hold its candidate, the ledger says so once a cause."""
+        reason = self.holding(model)
+        if reason is None:
+            return True
+        if not self.store.row("ledger_said", model=model, verdict=Verdict.SKIPPED, reason=reason):
+            self.promotion.note(model, None, Verdict.SKIPPED, DecisionContext(reason, trigger))
+        return False
+
+    def passed_offline(self, model: str, candidate: int, champion: int, why: DecisionContext) -> None:
+        """What follows when the offline gate lets a candidate of a run past this champion."""
+        settings = self._settings(model)
+        serving = self.promotion.route(model).champion
+        held = self.holding(model)
+        if serving != champion:
+            held = f"It was judged against {model}@{champion}, but {model}@{serving} serves now."
+        if held:
+            self.promotion.note(
+                model, candidate, Verdict.SKIPPED, replace(why, reason=held), self._run(why, "finished", held)
+            )
+        elif settings.canary is None:
+            self._switch(model, candidate, champion, why)
+        elif settings.canary.start == "approve":
+            self._ask(model, candidate, "canary", self._foreseen(model, settings.canary, why))
+        else:
+            self._begin_canary(model, candidate, champion, settings.canary, why)
+
+    def passed_canary(self, model: str, candidate: int, champion: int, why: DecisionContext) -> None:
+        """What follows when the canary gate lets a candidate past the champion."""
+        self._switch(model, candidate, champion, why)
+
+    def approve(self, identity: str, actor: str, comment: str) -> dict[str, Any]:
+        """Lets what a decision asks for happen. Raises NotReady or Conflict with the reason when it no longer can."""
+        wanted, why = self._awaited(identity, actor, comment)
+        model, candidate, champion = wanted["model"], wanted["to_version"], wanted["from_version"]
+        settings = self._settings(model)
+        if wanted["live"].get("step") == "canary":
+            if settings.canary is None:
+                raise NotReady(
+                    f"Canaries of {model} were switched off in the settings.", hint="Reject it, and retrain."
+                )
+            self._begin_canary(model, candidate, champion, settings.canary, why)
+            return {"model": model, "version": candidate, "verdict": str(Verdict.CANARY_STARTED)}
+        return asdict(self._promote(model, candidate, champion, why))
+
+    def reject(self, identity: str, actor: str, comment: str, *, keep_data: bool = False) -> dict[str, Any]:
+        """Turns away what a decision asks for; its newest data goes to quarantine, unless `keep_data`."""
+        wanted, why = self._awaited(identity, actor, comment)
+        model, candidate = wanted["model"], wanted["to_version"]
+        why = replace(why, reason=f"Rejected by {actor}: {comment}")
+        self._turn_away(model, candidate, Verdict.REJECTED, why, keep_data=keep_data)
+        return {"model": model, "version": candidate, "verdict": str(Verdict.REJECTED)}
+
+    def promote_by_hand(self, model: str, version: int, actor: str, comment: str) -> SwitchResult:
+        """Puts a version in service because a person says so; the ledger lists what was waived for it."""
+        waived = ["offline gate", "canary", "holdback"]
+        held = self.holding(model) if model in self.models else None
+        live = {"waived": waived + ([f"limits: {held}"] if held else [])}
+        why = DecisionContext(f"Put in service by {actor}, past the gate.", "person", actor, comment, live=live)
+        return self.promotion.promote(model, version, why)
+
+    def lapse(self, waiting: dict[str, Any]) -> None:
+        """Withdraws what nobody approved in time."""
+        hours = self._settings(waiting["model"]).approval_hours
+        if self.clock() >= waiting["time"] + timedelta(hours=hours):
+            why = DecisionContext(f"Nobody approved it within {hours:g} h.", "approval", run_id=waiting["run_id"])
+            self._turn_away(waiting["model"], waiting["candidate"], Verdict.WITHDRAWN, why)
+
+    def _settings(self, model: str) -> PromotionSettings:
+        return self.models[model].promotion
+
+    def _newest(self, model: str, verdict: Verdict) -> PastChange | None:
+        row = self.store.row("ledger_newest_verdict", model=model, verdict=verdict)
+        return PastChange(row["time"], row["to_version"]) if row else None
+
+    def _switch(self, model: str, candidate: int, champion: int, why: DecisionContext) -> None:
+        if self._settings(model).mode == "approve":
+            self._ask(model, candidate, "switch", why)
+        else:
+            self._promote(model, candidate, champion, why)
+
+    def _ask(self, model: str, candidate: int, step: Step, why: DecisionContext) -> None:
+        lapses = self.clock() + timedelta(hours=self._settings(model).approval_hours)
+        asked = replace(why, live=why.live | {"step": step, "lapses": lapses.isoformat()})
+        self.promotion.note(
+            model, candidate, Verdict.AWAITING_APPROVAL, asked, self._run(why, "awaiting_approval", None)
+        )
+
+    def _begin_canary(
+        self, model: str, candidate: int, champion: int, canary: CanarySettings, why: DecisionContext
+    ) -> None:
+        why = self._foreseen(model, canary, why)
+        now = self.clock()
+        written = create_plan(canary, canary.share, self.models[model], history(self.store, model, now))
+        why = replace(why, live=why.live | {"plan": written.plain()})
+
+        def begin(transaction: Transaction) -> None:
+            transaction.run(
+                "canary_add",
+                run_id=why.run_id,
+                model=model,
+                control=champion,
+                candidate=candidate,
+                share=canary.share,
+                started=now,
+                score_sd=written.plan.score_sd,
+                plan=json.dumps(written.plain()),
+                decision=json.dumps({"evidence": why.evidence, "lineage": why.lineage, "offline": why.reason}),
+            )
+            self._run(why, "canary", None)(transaction)
+
+        self.promotion.start_canary(model, candidate, canary.share, why, begin, over=champion)
+
+    def _foreseen(self, model: str, canary: CanarySettings, why: DecisionContext) -> DecisionContext:
+        """With what the canary will likely need, unless that was said when leave for it was asked."""
+        if "forecast" in why.live:
+            return why
+        found = expected_length(traffic(self.store, model, self.clock()), canary, self._settings(model).alpha)
+        plain = {
+            name: round(value, 2) if math.isfinite(value) else None
+            for name, value in asdict(found).items()
+            if isinstance(value, float)
+        }
+        said = plain | {"binds": found.binds, "sentence": forecast(found, canary)}
+        return replace(why, reason=f"{why.reason} {said['sentence']}", live=why.live | {"forecast": said})
+
+    def _promote(self, model: str, candidate: int, champion: int, why: DecisionContext) -> SwitchResult:
+        held = self._settings(model).holdback
+        closing, now = self._run(why, "finished", why.reason), self.clock()
+        written = held and create_plan(held, 1 - held.share, self.models[model], history(self.store, model, now))
+
+        def begin(transaction: Transaction) -> None:
+            closing(transaction)
+            if held and written:
+                transaction.run(
+                    "holdback_add",
+                    run_id=why.run_id,
+                    model=model,
+                    promoted=candidate,
+                    held=champion,
+                    share=held.share,
+                    score_sd=written.plan.score_sd,
+                    started=now,
+                    until=now + timedelta(hours=held.hours),
+                    plan=json.dumps(written.plain()),
+                )
+
+        live = why.live | {
+            "rollback_target": champion,
+            "holdback": held.model_dump() if held else None,
+            "holdback_plan": written.plain() if written else None,
+        }
+        return self.promotion.promote(
+            model, candidate, replace(why, live=live), begin, over=champion, holdback=held.share if held else 0.0
+        )
+
+    def _turn_away(
+        self, model: str, candidate: int, verdict: Verdict, why: DecisionContext, *, keep_data: bool = False
+    ) -> None:
+        closing = self._run(why, "finished", why.reason)
+        if self.promotion.route(model).canary == candidate:
+            self.promotion.end_canary(model, candidate, verdict, why, closing, keep_data=keep_data)
+        else:
+            self.promotion.note(model, candidate, verdict, why, closing, keep_data=keep_data)
+
+    def _awaited(self, identity: str, actor: str, comment: str) -> tuple[dict[str, Any], DecisionContext]:
+        """The decision that waits, as it was sealed, and who speaks now. Raises NotReady with what became of it."""
+        row = self.store.row("ledger_row", id=identity)
+        if row is None:
+            raise UnknownDecision(f"The ledger has no row {identity!r}.", hint="See: loraloop promotions")
+        wanted = json.loads(row["body"])
+        waiting = {entry["run_id"]: entry["id"] for entry in self.store.rows("approvals_open")}
+        if waiting.get(row["run_id"]) != row["id"]:
+            run = self.store.row("run_get", id=row["run_id"]) if row["run_id"] else None
+            became = f" Its run ended: {run['reason']}" if run and run["reason"] else ""
+            raise NotReady(f"Decision {identity} waits for nobody.{became}", hint="See: loraloop promotions")
+        why = DecisionContext(
+            wanted["reason"],
+            "person",
+            actor,
+            comment,
+            wanted["run_id"],
+            wanted["evidence"],
+            wanted["lineage"],
+            wanted["live"],
+        )
+        return wanted, why
+
+    def _run(self, why: DecisionContext, state: str, reason: str | None) -> Callable[[Transaction], None]:
+        return lambda transaction: transaction.run(
+            "run_state", id=why.run_id, state=state, time=self.clock(), reason=reason
+        )

@@ -1,0 +1,1 @@
+"""Adapters: checks on adapter folders and archives before an engine loads them."""

@@ -1,0 +1,358 @@
+"""HTTP/1.1 to the engines: connections that are kept, one request at a time on each, read by httptools.
+
+It owns sockets and what stands on them; it must not know what is asked nor choose whom. A client for
+everything would take 40 % of a request's time in the gateway: see docs/decisions/0014.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+
+# An answer that nobody reads stops its engine there, so that memory is bounded however slow a client is.
+HIGH_BYTES = 256 * 1024
+
+
+class ConnectionBroken(ConnectionError):
+    """An engine could not be reached, ended the connection or sent what is no HTTP."""
+
+
+class HttpClient:
+    """Requests to engines by URL. For one event loop."""
+
+    def __init__(
+        self, *, timeout_s: float, connect_s: float, keep_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._connect_s = connect_s
+        self._keep_s = keep_s
+        self._clock = clock
+        self._origins: dict[str, ConnectionPool] = {}
+
+    async def post(self, engine: str, path: str, headers: Mapping[str, str], body: bytes) -> "Response":
+        """The response once its head is there; whoever takes it closes it.
+
+        A kept connection that ends before a byte of the answer was closed by an engine just then: the request
+        goes out anew. Raises Broken, or TimeoutError for an answer that is not whole in time.
+        """
+        origin = self._origins.get(engine)
+        if origin is None:
+            origin = self._origins[engine] = ConnectionPool(engine)
+        request = origin.request(path, headers, body)
+        while True:
+            kept = origin.take(self._clock() - self._keep_s)
+            connection = kept or await self._connect(origin)
+            response = connection.send(request, self._timeout_s)
+            try:
+                await response.head()
+            except ConnectionBroken:
+                response.close()
+                if kept is None or connection.heard:
+                    raise
+            except BaseException:
+                response.close()
+                raise
+            else:
+                return response
+
+    async def close(self) -> None:
+        """Ends all connections, used or not, and waits until their sockets are closed."""
+        for origin in self._origins.values():
+            await origin.close()
+
+    async def _connect(self, origin: "ConnectionPool") -> "Connection":
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_s):
+                return (
+                    await loop.create_connection(
+                        lambda: Connection(origin, loop, self._clock),
+                        origin.host,
+                        origin.port,
+                        ssl=origin.tls,
+                    )
+                )[1]
+        except TimeoutError:
+            raise ConnectionBroken(f"{origin.host} took no connection within {self._connect_s:g} s.") from None
+        except OSError as error:
+            raise ConnectionBroken(f"{origin.host} took no connection: {error}") from error
+
+
+class ConnectionPool:
+    """One engine's address, with the connections to it that wait for a request."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.host = parts.hostname or ""
+        self.tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self.port = parts.port or (443 if self.tls else 80)
+        self._prefix = parts.path.rstrip("/")
+        self._host_line = f"Host: {parts.netloc.rpartition('@')[2]}\r\nContent-Type: application/json\r\n"
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+
+    def request(self, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        """The bytes of a POST of JSON."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if lines.count("\n") != len(headers):
+            raise ValueError("A header's value holds a line break.")
+        head = f"POST {self._prefix}{path} HTTP/1.1\r\n{self._host_line}{lines}Content-Length: {len(body)}\r\n\r\n"
+        return head.encode("latin-1") + body
+
+    def take(self, oldest: float) -> "Connection | None":
+        """The connection that was used last, unless it has been idle since before `oldest`."""
+        if not self._idle:
+            return None
+        connection = self._idle.pop()
+        if connection.idle_since >= oldest:  # one that ended has been forgotten
+            return connection
+        for stale in (connection, *self._idle):  # all others have waited even longer
+            stale.abort()
+        self._idle.clear()
+        return None
+
+    def keep(self, connection: "Connection") -> None:
+        """Takes back a connection whose answer was read whole."""
+        self._idle.append(connection)
+
+    def opened(self, connection: "Connection") -> None:
+        """Counts a connection in."""
+        self._open.add(connection)
+
+    def forget(self, connection: "Connection") -> None:
+        """Drops a connection that has ended."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        while self._open:
+            for connection in tuple(self._open):
+                connection.abort()
+            await asyncio.sleep(0)
+
+
+class Connection(asyncio.Protocol):
+    """One socket. httptools calls the `on_` methods."""
+
+    def __init__(self, origin: ConnectionPool, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
+        self.idle_since = 0.0
+        self.heard = False
+        self._origin = origin
+        self._loop = loop
+        self._clock = clock
+        self._parser = httptools.HttpResponseParser(self)
+        self._response: Response | None = None
+        self._may_go_on = False
+        self._transport: asyncio.Transport
+
+    def send(self, request: bytes, timeout_s: float) -> "Response":
+        """Sends a request and returns its response, which is still to come."""
+        self.heard = self._may_go_on = False
+        response = self._response = Response(self, self._loop, timeout_s)
+        if self._transport.is_closing():
+            response.fail(ConnectionBroken("The engine ended the connection."))
+        else:
+            self._transport.write(request)
+        return response
+
+    def done_with(self, response: "Response") -> None:
+        """Keeps the connection if its answer came whole and both sides want to go on, else ends it."""
+        if self._response is not response:
+            return
+        self._response = None
+        if response.complete and self._may_go_on and not self._transport.is_closing():
+            self.idle_since = self._clock()
+            self._origin.keep(self)
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Ends it at once; the engine sees its client gone and stops."""
+        self._transport.abort()
+
+    def pause(self) -> None:
+        """Takes nothing more from the engine for now."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Takes more again."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio's: the socket is there."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        self._origin.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio's: bytes came."""
+        self.heard = True
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._response is not None:
+                self._response.fail(ConnectionBroken(f"The engine sent what is no HTTP: {error}"))
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio's: the socket is gone."""
+        self._origin.forget(self)
+        if self._response is not None:
+            self._response.ended(exc)
+
+    def on_message_begin(self) -> None:
+        """httptools': a response begins, which nobody may have asked for."""
+        if self._response is None or self._response.complete:
+            raise ConnectionBroken("Bytes that belong to no answer.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """httptools': a header of the response."""
+        if self._response is not None:
+            self._response.take_header(name.lower(), value)
+
+    def on_headers_complete(self) -> None:
+        """httptools': the head is whole."""
+        if self._response is not None:
+            self._response.take_status(self._parser.get_status_code())
+
+    def on_body(self, body: bytes) -> None:
+        """httptools': a piece of the body."""
+        if self._response is not None:
+            self._response.take_body(body)
+
+    def on_message_complete(self) -> None:
+        """httptools': the response is whole."""
+        self._may_go_on = self._parser.should_keep_alive()
+        if self._response is not None:
+            self._response.finish()
+
+
+class Response:
+    """An answer on its way: the status first, then the body as it comes."""
+
+    __slots__ = (
+        "_chunks",
+        "_connection",
+        "_framed",
+        "_loop",
+        "_paused",
+        "_problem",
+        "_size",
+        "_timer",
+        "_waiter",
+        "complete",
+        "content_type",
+        "status",
+    )
+
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+        self.status = 0
+        self.content_type: str | None = None
+        self.complete = False
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._framed = self._paused = False
+        self._problem: Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._connection = connection
+        self._loop = loop
+        self._timer = loop.call_later(timeout_s, self._time_out)
+
+    async def head(self) -> None:
+        """Waits for the status."""
+        while not self.status:
+            await self._more()
+
+    async def read(self) -> bytes:
+        """The whole body, or what is left of it."""
+        pieces = []
+        while piece := await self.readany():
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def readany(self) -> bytes:
+        """What has come since the last time, waiting for something; nothing at the end."""
+        while not self._chunks:
+            if self.complete:
+                return b""
+            await self._more()
+        found = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        self._unpause()
+        return found
+
+    def close(self) -> None:
+        """Gives the connection back, or ends it if the answer was not whole. Twice does no harm."""
+        self._timer.cancel()
+        self._unpause()
+        self._connection.done_with(self)
+
+    def take_header(self, name: bytes, value: bytes) -> None:
+        """A header, its name in small letters."""
+        if name == b"content-type":
+            self.content_type = value.decode("latin-1")
+        elif name in (b"content-length", b"transfer-encoding"):
+            self._framed = True
+
+    def take_status(self, status: int) -> None:
+        """The end of a head; 1xx comes before the real one."""
+        if status >= 200:
+            self.status = status
+            self._wake()
+
+    def take_body(self, piece: bytes) -> None:
+        """A piece of the body."""
+        self._chunks.append(piece)
+        self._size += len(piece)
+        if self._size > HIGH_BYTES and not self._paused:
+            self._paused = True
+            self._connection.pause()
+        self._wake()
+
+    def finish(self) -> None:
+        """The end of a message."""
+        if self.status:
+            self.complete = True
+            self._wake()
+
+    def ended(self, problem: Exception | None) -> None:
+        """The end of the connection, which is also the end of a body that has no length."""
+        if self.status and not self._framed and problem is None:
+            self.finish()
+        elif not self.complete:
+            self.fail(ConnectionBroken("The engine ended the connection."))
+
+    def fail(self, problem: Exception) -> None:
+        """Whoever reads gets what came so far, then this."""
+        self._problem = self._problem or problem
+        self._wake()
+
+    def _time_out(self) -> None:
+        self.fail(TimeoutError("The engine's answer took too long."))
+        self._connection.abort()
+
+    def _unpause(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._connection.resume()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _more(self) -> None:
+        if self._problem is not None:
+            raise self._problem
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None

@@ -1,0 +1,221 @@
+"""A client of one vLLM server: adapters, readiness, the scores of tokens and answers, and answers in words.
+
+It owns vLLM's paths and field names; it must not know models, versions or why something is asked.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from core.errors import EngineDown, EngineError, PromptRefused
+from core.prompts import Chat, Prompt, Text
+
+# Turns a plain prompt into a "chat" that renders to exactly that prompt: only the chat route of vLLM 0.32
+# can return the log-probabilities of chosen tokens.
+RAW_TEMPLATE = "{{ messages[0]['content'] }}"
+EVALUATION_PRIORITY = 10
+# The model's own distribution, whatever its folder recommends to draw from.
+WHOLE = {"temperature": 1, "top_p": 1, "top_k": 0, "min_p": 0, "repetition_penalty": 1}
+# What vLLM gives for a token that it has no score of; no real log-probability comes near it.
+UNSCORED = -1000.0
+UNSUPPORTED = "This version of vLLM is not supported; install the one in requirements.lock."
+# Paths that carry a prompt, and what vLLM answers there to one that it does not take. A model that it lacks is a 404.
+PROMPTED = ("/v1/chat/completions", "/v1/completions", "/tokenize")
+REFUSED = (400, 413)
+IN_FLIGHT = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Log-probabilities of the asked tokens at the first answered position, and what the prompt cost."""
+
+    logprobs: tuple[float, ...]
+    prompt_tokens: int
+
+    @property
+    def mass(self) -> float:
+        """The probability that the asked tokens hold together."""
+        return math.fsum(math.exp(value) for value in self.logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer in words: the text, its length in tokens, and what the prompt cost.
+
+    `ids` are the answer's tokens, its end with them, where they were asked for.
+    """
+
+    text: str
+    tokens: int
+    prompt_tokens: int
+    ids: tuple[int, ...] = ()
+
+
+class VllmClient:
+    """Talks to one engine. Safe to use from several threads."""
+
+    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None, timeout_s: float = 120) -> None:
+        self.url = url
+        # Shorter than the 5 s after which a stock vLLM closes an idle connection itself.
+        limits = httpx.Limits(max_connections=64, keepalive_expiry=3)
+        self._http = httpx.Client(base_url=url, transport=transport, timeout=timeout_s, limits=limits, trust_env=False)
+
+    def healthy(self) -> bool:
+        """Whether the engine answers and says it is well."""
+        try:
+            return self._http.get("/health", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def models(self) -> set[str]:
+        """The names that the engine serves: the base model's and each adapter's."""
+        return {entry["id"] for entry in self._json("GET", "/v1/models")["data"]}
+
+    def load(self, name: str, path: str) -> None:
+        """Loads an adapter from a folder that the engine can read. Raises EngineError with its reason."""
+        self._request("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+
+    def unload(self, name: str) -> None:
+        """Forgets an adapter's name; its weights go when their slot is wanted."""
+        self._request("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+
+    def version(self) -> str:
+        """The version of vLLM that runs there."""
+        return str(self._json("GET", "/version")["version"])
+
+    def in_flight(self) -> int:
+        """How many requests the engine works on or has waiting, whoever sent them."""
+        lines = self._request("GET", "/metrics").text.splitlines()
+        return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(IN_FLIGHT))
+
+    def tokens(self, model: str, text: str) -> tuple[int, ...]:
+        """The ids of a text's tokens where it stands in the middle of a prompt."""
+        body = {"model": model, "prompt": text, "add_special_tokens": False}
+        return tuple(int(token) for token in self._json("POST", "/tokenize", body)["tokens"])
+
+    def first_token(self, model: str, text: str) -> int:
+        """The id of the first token of a text that stands where an answer begins."""
+        return self.tokens(model, text)[0]
+
+    def score(
+        self, model: str, prompt: Prompt, token_ids: Sequence[int], begun: str = "", *, salt: str | None = None
+    ) -> Scores:
+        """One greedy token, with the log-probabilities that each given token had in its place.
+
+        `begun` is how the answer begins that the token goes on with; prompts of another `salt` lend no prefix. A
+        token that the engine has no score of gets minus infinity.
+        """
+        asked: dict[str, Any] = {
+            "max_tokens": 1,
+            "logprobs": True,
+            "logprob_token_ids": list(token_ids),
+            "return_tokens_as_token_ids": True,
+        }
+        data = self._answer(model, prompt, begun, asked, salt)
+        listed = data["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        found = {int(entry["token"].removeprefix("token_id:")): float(entry["logprob"]) for entry in listed}
+        if not found.keys() & set(token_ids):
+            raise EngineError(
+                f"The engine at {self.url} left out the scores of tokens {list(token_ids)}.",
+                hint=UNSUPPORTED,
+            )
+        values = (found.get(token, -math.inf) for token in token_ids)
+        return Scores(tuple(v if v > UNSCORED else -math.inf for v in values), data["usage"]["prompt_tokens"])
+
+    def write(
+        self, model: str, prompt: Prompt, *, max_tokens: int, stop: Sequence[str] = (), salt: str | None = None
+    ) -> Written:
+        """The greedy answer in words; it ends after any text of `stop`."""
+        asked = {"max_tokens": max_tokens, "stop": list(stop), "include_stop_str_in_output": True}
+        data = self._answer(model, prompt, "", asked, salt)
+        usage = data["usage"]
+        text = data["choices"][0]["message"]["content"] or ""
+        return Written(text, usage["completion_tokens"], usage["prompt_tokens"])
+
+    def sample(self, model: str, prompt: Prompt, *, max_tokens: int, seed: int) -> Written:
+        """An answer drawn from the whole of the model's distribution, with its tokens."""
+        asked = {"max_tokens": max_tokens, "seed": seed, "return_token_ids": True, **WHOLE}
+        data = self._answer(model, prompt, "", asked, None)
+        choice, usage = data["choices"][0], data["usage"]
+        if choice.get("token_ids") is None:
+            raise EngineError(f"The engine at {self.url} left out the tokens of its answer.", hint=UNSUPPORTED)
+        text = choice["message"]["content"] or ""
+        return Written(text, usage["completion_tokens"], usage["prompt_tokens"], tuple(choice["token_ids"]))
+
+    def follow(self, model: str, prompt: Prompt, answer: Sequence[int]) -> Scores:
+        """The log-probability of each token of a given answer, after the prompt and the tokens before it.
+
+        Of an answer that has no room behind its prompt, only the tokens that have.
+        """
+        asked = {"messages": prompt.as_openai()} if isinstance(prompt, Chat) else {"prompt": prompt.text}
+        spelled = self._json("POST", "/tokenize", {"model": model, **asked})
+        # vLLM writes a token behind whatever it scores.
+        room = max(0, spelled["max_model_len"] - len(spelled["tokens"]) - 1)
+        if not room:
+            return Scores((), len(spelled["tokens"]))
+        whole = [*spelled["tokens"], *answer[:room]]
+        body = {
+            "model": model,
+            "prompt": whole,
+            "max_tokens": 1,
+            "temperature": 0,
+            "prompt_logprobs": 0,
+            "priority": EVALUATION_PRIORITY,
+        }
+        listed = self._json("POST", "/v1/completions", body)["choices"][0].get("prompt_logprobs") or []
+        if len(listed) != len(whole):
+            raise EngineError(f"The engine at {self.url} left out the scores of a prompt.", hint=UNSUPPORTED)
+        behind = list(zip(whole, listed, strict=True))[len(spelled["tokens"]) :]
+        values = (float(entry[str(token)]["logprob"]) for token, entry in behind)
+        return Scores(tuple(v if v > UNSCORED else -math.inf for v in values), len(spelled["tokens"]))
+
+    def _answer(self, model: str, prompt: Prompt, begun: str, asked: dict[str, Any], salt: str | None) -> Any:
+        body = {"model": model, "temperature": 0, "priority": EVALUATION_PRIORITY, **asked}
+        if salt:
+            body["cache_salt"] = salt
+        match prompt:
+            case Chat():
+                body["messages"] = prompt.as_openai()
+                if begun:
+                    body["messages"] += [{"role": "assistant", "content": begun}]
+                    body |= {"add_generation_prompt": False, "continue_final_message": True}
+            case Text(text):
+                raw = {"chat_template": RAW_TEMPLATE, "add_special_tokens": True}
+                body |= {"messages": [{"role": "user", "content": text + begun}], **raw}
+        return self._json("POST", "/v1/chat/completions", body)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        response = self._request(method, path, body)
+        try:
+            return response.json()
+        except ValueError as error:
+            raise EngineError(f"The engine at {self.url} answered {path} with something else than JSON.") from error
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise EngineDown(
+                f"The engine at {self.url} does not answer: {error or type(error).__name__}.",
+                hint="See its log, engine.log in the data folder.",
+            ) from error
+        if response.status_code >= 400:
+            kind = PromptRefused if path in PROMPTED and response.status_code in REFUSED else EngineError
+            raise kind(f"The engine at {self.url} refused {path}: {_reason(response)}")
+        return response
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        data = response.json()
+    except ValueError:
+        return response.text[:300]
+    error = data.get("error", data) if isinstance(data, dict) else data
+    return str(error.get("message", error) if isinstance(error, dict) else error)[:300]

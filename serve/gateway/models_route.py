@@ -1,0 +1,51 @@
+"""The small OpenAI routes beside completions: which models there are, and the document of all routes.
+
+It owns their shapes; it must not know who serves a model nor why.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from core.errors import UnknownModel
+from serve.routing.subscriber import RouteSubscriber
+from serve.routing.table import ModelRoute
+
+
+def create_router(tables: RouteSubscriber) -> APIRouter:
+    """The reading routes under /v1 for apps."""
+    router = APIRouter()
+
+    @router.get("/openapi.json", include_in_schema=False)
+    async def document(request: Request) -> dict[str, Any]:
+        return request.app.openapi()
+
+    @router.get("/v1/models")
+    async def models(request: Request) -> dict[str, Any]:
+        allowed = request.state.admission.allows
+        listed = [_entry(name, route) for name, route in sorted(tables.table.models.items()) if allowed(name)]
+        return {"object": "list", "data": listed}
+
+    @router.get("/v1/models/{model}")
+    async def one(model: str, request: Request) -> dict[str, Any]:
+        route = tables.table.models.get(model)
+        # To a key that may not use it, a model is not there.
+        if route is None or not request.state.admission.allows(model):
+            raise UnknownModel(f"The model {model[:64]!r} does not exist.", hint="See GET /v1/models.")
+        return _entry(model, route)
+
+    return router
+
+
+def _entry(name: str, route: ModelRoute) -> dict[str, Any]:
+    """A public model in OpenAI's shape; `version` serves it, `root` is what engines call that."""
+    champion = route.champion
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "loraloop",
+        "version": champion.version,
+        "root": champion.engine_name,
+        "parent": None if champion.version == 0 else f"{name}@0",
+    }

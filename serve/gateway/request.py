@@ -1,0 +1,178 @@
+"""One request on its way: what was asked, who answers, since when, and what is kept of it.
+
+It owns what a client may say to an engine and what becomes a record; it must not know of sockets.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from core.api_keys import Scope
+from core.clock import Clock
+from core.errors import Forbidden, InputError
+from core.http import parse_json
+from core.records import Endpoint, Interaction, StoredCompletion
+from serve.gateway.authentication import RequestPermit
+from serve.routing.table import RoutingDecision, RoutingTable, sticky_key
+from serve.stored_completions.metadata import checked_metadata
+
+PREFIX: dict[Endpoint, str] = {"chat": "chatcmpl-", "completion": "cmpl-"}
+# Fields by which a client could reach past its own request: its place in the queue, the prefix cache of
+# others, the id that feedback will name; a template of its own, which engines here trust.
+STRIPPED = frozenset(
+    (
+        "priority",
+        "cache_salt",
+        "request_id",
+        "kv_transfer_params",
+        "ec_transfer_params",
+        "vllm_xargs",
+        "chat_template",
+    )
+)
+
+# Of text in JSON, roughly; only for what is charged when the true count never came.
+BYTES_A_TOKEN = 4
+
+
+@dataclass(slots=True)
+class CompletionRequest:
+    """One request on its way: what was asked, who answers, and since when (seconds of `perf_counter`).
+
+    `tokens` are those of prompt and answer together, once they are known, and `pieces` how many of a stream went
+    by; `size` is the request's in bytes; `told` the headers of its answer; `owner` is the key that wants the
+    completion stored; `shown` what an engine gets in place of the app's own prompt.
+    """
+
+    id: str
+    endpoint: Endpoint
+    body: dict[str, Any]
+    choice: RoutingDecision
+    user: str | None
+    conversation: str | None
+    started: float
+    owner: str | None = None
+    first_byte: float | None = None
+    tokens: int = 0
+    size: int = 0
+    pieces: int = 0
+    told: list[tuple[bytes, bytes]] = field(default_factory=list)
+    shown: dict[str, Any] | None = None
+
+    @property
+    def guessed(self) -> int:
+        """Tokens of an answer whose end nobody waited for: engines count them in its last event."""
+        return self.size // BYTES_A_TOKEN + self.pieces
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the client asked for a stream."""
+        return bool(self.body.get("stream"))
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the client asked to see the tokens at a stream's end; engines are always asked."""
+        return bool((self.body.get("stream_options") or {}).get("include_usage"))
+
+    @property
+    def engine_id(self) -> str:
+        """The id that the engine is given; it puts the endpoint's prefix before it."""
+        return self.id.removeprefix(PREFIX[self.endpoint])
+
+    def upstream_body(self) -> bytes:
+        """The body for the engine: the version's own name, without what a client may not say."""
+        body = {name: value for name, value in self.body.items() if name not in STRIPPED}
+        if self.shown:
+            body |= self.shown
+        body["model"] = self.choice.target.engine_name
+        if isinstance(kwargs := body.get("chat_template_kwargs"), dict):
+            body["chat_template_kwargs"] = {name: v for name, v in kwargs.items() if name != "chat_template"}
+        if body.get("stream"):
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        return orjson.dumps(body)
+
+    def interaction(
+        self, clock: Clock, *, status: int, answer: str | None, finish: str | None, usage: dict[str, Any]
+    ) -> Interaction:
+        """The record of this exchange as it stands now. A client's `store: false` keeps the text out."""
+        now = time.perf_counter()
+        kept = self.body.get("store") is not False
+        return Interaction(
+            id=self.id,
+            time=clock(),
+            model=self.choice.model,
+            version=self.choice.target.version,
+            arm=self.choice.arm,
+            share=self.choice.share,
+            bucket=self.choice.bucket,
+            user=self.user,
+            conversation=self.conversation,
+            endpoint=self.endpoint,
+            request=self.body if kept else None,
+            answer=answer if kept else None,
+            finish_reason=finish,
+            status=status,
+            latency_ms=(now - self.started) * 1000,
+            ttft_ms=(self.first_byte - self.started) * 1000 if self.first_byte else None,
+            prompt_tokens=usage.get("prompt_tokens"),
+            completion_tokens=usage.get("completion_tokens"),
+            streamed=self.streamed,
+        )
+
+    def stored(self, interaction: Interaction, completion: dict[str, Any]) -> StoredCompletion | None:
+        """What is stored beside the interaction, if the client asked for it."""
+        if self.owner is None:
+            return None
+        metadata = self.body.get("metadata") or {}
+        return StoredCompletion(self.id, interaction.time, self.owner, metadata, completion)
+
+
+def open_request(
+    content: bytes, endpoint: Endpoint, table: RoutingTable, admission: RequestPermit, started: float
+) -> CompletionRequest:
+    """Reads a request and chooses who answers it. Raises InputError naming the field, UnknownModel or Forbidden."""
+    body = _parse(content)
+    model = body.get("model")
+    if not isinstance(model, str):
+        raise InputError("model: name the model as a string.", hint="See GET /v1/models.")
+    key, user, conversation = sticky_key(body)
+    if "@" in model:
+        if not admission.opens(Scope.OPS_READ):
+            raise Forbidden("This key may not choose a version.", hint="Name the model alone; ops:read may choose.")
+        choice = table.pinned(model)
+    else:
+        choice = table.choose(model, key)
+    admission.require_model(choice.model)
+    owner = None
+    if body.get("store") is True and endpoint == "chat":
+        checked_metadata(body.get("metadata"))
+        owner = admission.key_id
+    return CompletionRequest(
+        PREFIX[endpoint] + secrets.token_hex(16),
+        endpoint,
+        body,
+        choice,
+        user,
+        conversation,
+        started,
+        owner,
+        size=len(content),
+    )
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    body = parse_json(content)
+    if not isinstance(body, dict):
+        raise InputError("The body is not a JSON object.", hint="Send one JSON object.")
+    if not isinstance(body.get("stream"), bool | None):
+        raise InputError("stream: takes true or false.")
+    if not isinstance(body.get("stream_options"), dict | None):
+        raise InputError("stream_options: takes an object.")
+    try:
+        orjson.dumps([body])  # one deeper, as the spool's record holds it
+    except TypeError as error:
+        raise InputError("The body is nested too deeply.") from error
+    return body

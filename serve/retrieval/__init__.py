@@ -1,0 +1,1 @@
+"""Retrieval versions: prompts extended with examples or document passages."""

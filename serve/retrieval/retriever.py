@@ -1,0 +1,192 @@
+"""Retrievals: what a version that is no adapter holds, and how a prompt is rewritten by it.
+
+It owns the format of the file, the search by TF-IDF and the prompt's budget; it must not know where its texts come
+from, who may see them, or who asks. scikit-learn is imported with the first index, never at a start.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from core.errors import NotReady
+from core.prompts import Chat, Prompt, Text, from_request, subject, with_examples, with_passages
+from core.records import Endpoint, Version
+
+FILE = "retrieval.json"
+FORMAT = 1
+# Characters of English text in a token, on the safe side: the budget bounds the prompt, it does not count it.
+CHARACTERS_A_TOKEN = 3.5
+# What a chat template puts around a message, and around all of them.
+MESSAGE_TOKENS = 8
+TEMPLATE_TOKENS = 32
+# By these a client would be shown the prompt that engines saw, with what others wrote in it.
+SHOWS_THE_PROMPT = ("echo", "prompt_logprobs", "return_token_ids", "prompt_embeds")
+
+Shape = Literal["chat", "text", "passage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A text that may be shown: a question with its answer, asked in a chat or as plain text, or a passage without.
+
+    `tokens` are those that it takes in a prompt, at most.
+    """
+
+    shape: Shape
+    text: str
+    answer: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """Everything that such a version is: its texts, how many are shown at once, and how long a prompt may get.
+
+    `context_tokens` is what prompt and answer may take together in an engine, None where nobody said.
+    """
+
+    entries: tuple[Entry, ...]
+    k: int
+    budget_tokens: int
+    context_tokens: int | None = None
+
+    def to_bytes(self) -> bytes:
+        """As it stands in the file: equal retrievals have equal bytes."""
+        return orjson.dumps({"format": FORMAT, "retrieval": self})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Retrieval":
+        """The inverse of `to_bytes`. Raises ValueError, KeyError or TypeError on anything else."""
+        data = orjson.loads(content)
+        if data["format"] != FORMAT:
+            raise ValueError(f"a retrieval of format {data['format']}; this LoraLoop reads {FORMAT}")
+        found = data["retrieval"]
+        return cls(**(found | {"entries": tuple(Entry(**entry) for entry in found["entries"])}))
+
+
+def sha256_of(content: bytes) -> str:
+    """The name of a retrieval by its content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def is_here(version: Version) -> bool:
+    """Whether a version's file is on disk; `read` says whether it is whole."""
+    return (Path(str(version.path)) / FILE).is_file()
+
+
+def read_retrieval(version: Version) -> Retrieval:
+    """What a version holds. Raises NotReady when its file is gone or not as it was made."""
+    try:
+        content = (Path(str(version.path)) / FILE).read_bytes()
+    except OSError as error:
+        raise NotReady(f"The file of {version.public_name} is gone.", hint="Start a new run.") from error
+    if sha256_of(content) != version.sha256:
+        raise NotReady(f"The file of {version.public_name} was changed.", hint="Start a new run.")
+    return Retrieval.from_bytes(content)
+
+
+class Retriever:
+    """The k nearest texts of a retrieval, within its budget. Safe to use from several threads."""
+
+    def __init__(self, retrieval: Retrieval) -> None:
+        self._retrieval = retrieval
+        shapes = sorted({entry.shape for entry in retrieval.entries})
+        self._by_shape = {shape: [e for e in retrieval.entries if e.shape == shape] for shape in shapes}
+        self._indexes = {shape: _Index([e.text for e in found]) for shape, found in self._by_shape.items()}
+
+    def rewrite(self, prompt: Prompt, answer_tokens: int | None = None) -> Prompt:
+        """The prompt with what is nearest to it before its question, the nearest last.
+
+        A prompt is left as it is where nothing fits beside it and its answer, which takes half the context where
+        nobody said how long it may get; so is a chat that does not end in a user's question, unless passages are shown.
+        """
+        shape = self._shape(prompt)
+        room = self._room(prompt, answer_tokens)
+        if shape is None or room <= 0:
+            return prompt
+        chosen, about = [], subject(prompt)
+        for place in self._indexes[shape].nearest(about, self._retrieval.k, alike=shape == "passage"):
+            entry = self._by_shape[shape][place]
+            if entry.tokens <= room:
+                room -= entry.tokens
+                chosen.append(entry)
+        chosen.reverse()
+        if shape == "passage":
+            return with_passages(prompt, [entry.text for entry in chosen])
+        return with_examples(prompt, [(_question(entry), entry.answer) for entry in chosen])
+
+    def _shape(self, prompt: Prompt) -> Shape | None:
+        """What can be shown to a prompt."""
+        if "passage" in self._by_shape:
+            return "passage"
+        match prompt:
+            case Text():
+                shape: Shape = "text"
+            case Chat((*_, ("user", _))):
+                shape = "chat"
+            case _:
+                return None
+        return shape if shape in self._by_shape else None
+
+    def _room(self, prompt: Prompt, answer_tokens: int | None) -> float:
+        """Tokens that may still be shown. Against the context, each byte counts as a token, which none exceeds."""
+        texts = [prompt.text] if isinstance(prompt, Text) else [content for _, content in prompt.messages]
+        budget = self._retrieval.budget_tokens - sum(map(len, texts)) / CHARACTERS_A_TOKEN
+        context = self._retrieval.context_tokens
+        if context is None or budget <= 0:
+            return budget
+        most = sum(len(text.encode()) + MESSAGE_TOKENS for text in texts) + TEMPLATE_TOKENS
+        return min(budget, context - most - (context // 2 if answer_tokens is None else answer_tokens))
+
+
+def rewrite_prompt(retriever: Retriever, endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
+    """The part of a request's body that engines get in place of the app's own; empty where it goes as it is."""
+    if any(body.get(name) for name in SHOWS_THE_PROMPT):
+        return {}
+    asked = from_request(endpoint, body)
+    if asked is None:
+        return {}
+    wanted = body.get("max_completion_tokens") or body.get("max_tokens")
+    found = retriever.rewrite(asked, wanted if type(wanted) is int else None)
+    if found is asked:
+        return {}
+    return {"prompt": found.text} if isinstance(found, Text) else {"messages": found.as_openai()}
+
+
+def _question(entry: Entry) -> Prompt:
+    return Text(entry.text) if entry.shape == "text" else Chat((("user", entry.text),))
+
+
+class _Index:
+    """Texts by their words."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self._size = len(texts)
+        self._vectorizer: Any = TfidfVectorizer(sublinear_tf=True)
+        try:
+            # By columns: a question has few words, and only the texts that hold them are looked at.
+            self._postings: Any = self._vectorizer.fit_transform(texts).tocsc()
+        except ValueError:  # none has a word of two letters
+            self._postings = None
+
+    def nearest(self, text: str, k: int, *, alike: bool) -> list[int]:
+        """The places of the k nearest; with `alike`, only those that share a word with the text."""
+        import numpy as np
+
+        likeness = np.zeros(self._size)
+        if self._postings is not None:
+            asked, held = self._vectorizer.transform([text]), self._postings
+            for word, weight in zip(asked.indices, asked.data, strict=True):
+                rows = slice(held.indptr[word], held.indptr[word + 1])
+                likeness[held.indices[rows]] += weight * held.data[rows]
+        # Of equals the later comes first. Only what may be among the k is sorted: sorting all would be half the time.
+        least = np.partition(likeness, -min(k, self._size))[-min(k, self._size)]
+        places = np.flatnonzero(likeness >= least)
+        found = places[likeness[places].argsort(kind="stable")[::-1]][:k]
+        return [int(place) for place in found if likeness[place] > 0 or not alike]

@@ -1,0 +1,1 @@
+"""Routing: the table that maps a model to its versions, and how gateways get it."""

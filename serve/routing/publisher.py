@@ -1,0 +1,158 @@
+"""Control's side of the routing table: what is published, and which gateways have it.
+
+It owns the meeting of the two; it must not decide what stands in a table.
+"""
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel
+
+from core.api_keys import Grant
+from core.http import json_body
+from serve.routing.table import RoutingTable
+
+TICK_SECONDS = 0.02
+# A gateway polls every 20 s; one not heard of for three times as long no longer counts.
+FORGOTTEN_SECONDS = 60.0
+# A gateway that has a table from before these counts as one that has none.
+REMEMBERED_TABLES = 256
+# A gateway names what is in flight, at most an entry a request: some hundred bytes, of thousands of requests.
+MAX_POLL_BYTES = 4 * 1024 * 1024
+
+
+class GatewayPoll(BaseModel):
+    """What a gateway says when it asks for a table."""
+
+    gateway: str
+    have: str
+    in_flight: list[tuple[str, int, int]] = []
+    wait_s: float = 0
+    unshipped: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """What a gateway last said: its table, and requests in flight by (model, version).
+
+    `unshipped` are bytes of its spool that control has not taken in, `dropped` interactions that it could not keep.
+    """
+
+    etag: str
+    in_flight: dict[tuple[str, int], int]
+    at: float
+    unshipped: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchResult:
+    """How a new table arrived: milliseconds until the last gateway had it, and what was in flight then."""
+
+    ms: float
+    in_flight: int
+    gateways: int
+    complete: bool
+
+
+class RoutePublisher:
+    """Holds the published table; safe to publish from any thread."""
+
+    def __init__(self) -> None:
+        self._table: RoutingTable | None = None
+        self.etag = ""
+        # By tag, the newest last: the how-manieth table it was.
+        self._numbers: dict[str, int] = {}
+        self._number = 0
+        self._published = 0.0
+        self._keys: tuple[Grant, ...] = ()
+        self._lock = threading.Lock()
+        self._reports: dict[str, GatewayStatus] = {}
+
+    @property
+    def table(self) -> RoutingTable | None:
+        """What is published."""
+        return self._table
+
+    def publish(self, table: RoutingTable) -> None:
+        """Makes a table the one that gateways are given, with the keys as they stand."""
+        with self._lock:
+            self._offer(replace(table, keys=self._keys))
+
+    def publish_keys(self, keys: tuple[Grant, ...]) -> None:
+        """Gives gateways other keys, with the routes as they stand."""
+        with self._lock:
+            self._keys = keys
+            if self._table is not None:
+                self._offer(replace(self._table, keys=keys))
+
+    def report(self, poll: GatewayPoll) -> None:
+        """Takes down what a gateway said."""
+        in_flight = {(model, version): n for model, version, n in poll.in_flight}
+        with self._lock:
+            self._reports[poll.gateway] = GatewayStatus(
+                poll.have, in_flight, time.monotonic(), poll.unshipped, poll.dropped
+            )
+
+    def gateways(self) -> dict[str, GatewayStatus]:
+        """The gateways heard of lately."""
+        oldest = time.monotonic() - FORGOTTEN_SECONDS
+        with self._lock:
+            return {name: report for name, report in self._reports.items() if report.at >= oldest}
+
+    def drained(self, model: str, version: int) -> bool:
+        """Whether no gateway can still be waiting for an answer of this version."""
+        return all(
+            report.etag == self.etag and not report.in_flight.get((model, version))
+            for report in self.gateways().values()
+        )
+
+    def await_switch(self, timeout_s: float = 5.0) -> SwitchResult:
+        """Waits until every gateway has the published table, or a later one. Blocks; not for the event loop."""
+        with self._lock:
+            wanted, published = self._number, self._published
+        deadline = time.monotonic() + timeout_s
+        while True:
+            reports = self.gateways().values()
+            arrived = [report for report in reports if self._numbers.get(report.etag, 0) >= wanted]
+            complete = len(arrived) == len(reports)
+            if complete or time.monotonic() > deadline:
+                last = max((report.at for report in arrived), default=published)
+                in_flight = sum(sum(report.in_flight.values()) for report in reports)
+                return SwitchResult(max(0.0, last - published) * 1000, in_flight, len(reports), complete)
+            time.sleep(TICK_SECONDS)
+
+    def _offer(self, table: RoutingTable) -> None:
+        if table.etag == self.etag:
+            return
+        self._published = time.monotonic()
+        self._number += 1
+        self._numbers.pop(table.etag, None)
+        self._numbers[table.etag] = self._number
+        if len(self._numbers) > REMEMBERED_TABLES:
+            del self._numbers[next(iter(self._numbers))]
+        self._table, self.etag = table, table.etag
+
+
+def create_router(board: RoutePublisher) -> APIRouter:
+    """The long poll that gateways use."""
+    router = APIRouter()
+
+    @router.post("/internal/routes")
+    async def routes(poll: Annotated[GatewayPoll, Depends(json_body(GatewayPoll, MAX_POLL_BYTES))]) -> Response:
+        board.report(poll)
+        deadline = time.monotonic() + min(poll.wait_s, 30)
+        while True:
+            table = board.table
+            if table is not None and board.etag != poll.have:
+                return Response(table.to_json(), media_type="application/json")
+            if time.monotonic() >= deadline:
+                return Response(status_code=204)
+            await asyncio.sleep(TICK_SECONDS)
+
+    return router

@@ -1,0 +1,130 @@
+"""The library: retrievals on their way from control to gateways, by the hash of their content.
+
+It owns that a gateway has what a routing table names before it goes by that table: fetched, verified, kept on disk
+and indexed. It must not know which model shows what, nor who serves.
+"""
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import aiohttp
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from core.db.store import Store
+from core.errors import NotReady, UnknownVersion
+from serve.retrieval.retriever import FILE, Retrieval, Retriever, sha256_of
+
+log = logging.getLogger(__name__)
+
+PATH = "/internal/retrievals"
+NAME = re.compile(r"[0-9a-f]{64}")
+FETCH_SECONDS = 60.0
+
+
+class RetrievalCache:
+    """The retrievals that a gateway has at hand. Work on files and indexes is done beside the event loop."""
+
+    def __init__(
+        self, *, session: aiohttp.ClientSession, control_url: str, headers: dict[str, str], folder: Path
+    ) -> None:
+        self._session = session
+        self._url = f"{control_url}{PATH}"
+        self._headers = headers
+        self._folder = folder
+        self._retrievers: dict[str, Retriever] = {}
+
+    def retriever(self, name: str) -> Retriever:
+        """One that the table names, which is here for that reason."""
+        return self._retrievers[name]
+
+    def load(self, names: Collection[str]) -> None:
+        """Takes all of them from disk, so that a start needs no control. Raises NotReady where one is not whole."""
+        for name in names:
+            found = self._kept(name)
+            if found is None:
+                raise NotReady(f"The retrieval {name[:12]} is not on disk, or not whole.")
+            self._retrievers[name] = found
+
+    async def prepare(self, names: Collection[str]) -> None:
+        """Has all of them at hand, from disk or from control. Raises NotReady with the reason, or what aiohttp does."""
+        for name in sorted(set(names) - self._retrievers.keys()):
+            found = await asyncio.to_thread(self._kept, name)
+            if found is None:
+                content = await self._fetch(name)
+                found = await asyncio.to_thread(self._take, name, content)
+            self._retrievers[name] = found
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Forgets all others, on disk too; a request that is under way has its own hold on what it needs."""
+        self._retrievers = {name: found for name, found in self._retrievers.items() if name in names}
+        for file in self._folder.iterdir() if self._folder.is_dir() else ():
+            if file.stem not in names or file.suffix != ".json":
+                file.unlink(missing_ok=True)
+
+    def _kept(self, name: str) -> Retriever | None:
+        """The retrieval on disk, or None where it is not whole there."""
+        if not NAME.fullmatch(name):
+            return None
+        try:
+            return _read(name, (self._folder / f"{name}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, NotReady) as error:
+            log.warning("the retrieval %s on disk is not used: %s", name[:12], error)
+            return None
+
+    async def _fetch(self, name: str) -> bytes:
+        if not NAME.fullmatch(name):
+            raise NotReady(f"The routing table names the retrieval {name[:64]!r}, which is no hash.")
+        timeout = aiohttp.ClientTimeout(total=FETCH_SECONDS)
+        async with self._session.get(f"{self._url}/{name}", headers=self._headers, timeout=timeout) as response:
+            if response.status != 200:
+                raise NotReady(f"Control answers {response.status} for the retrieval {name[:12]}.")
+            return await response.read()
+
+    def _take(self, name: str, content: bytes) -> Retriever:
+        found = _read(name, content)
+        try:
+            self._keep(self._folder / f"{name}.json", content)
+        except OSError as error:
+            log.error("the retrieval %s serves, but the disk does not take it: %s", name[:12], error)
+        return found
+
+    def _keep(self, file: Path, content: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_suffix(".part")
+        with scratch.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(file)
+
+
+def _read(name: str, content: bytes) -> Retriever:
+    """The retrieval of a name, indexed. Raises NotReady for other bytes than the name says, or an unknown format."""
+    if sha256_of(content) != name:
+        raise NotReady(f"What came for the retrieval {name[:12]} has another hash.")
+    try:
+        return Retriever(Retrieval.from_bytes(content))
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotReady(f"The retrieval {name[:12]} cannot be read: {error}.", hint="Upgrade this gateway.") from error
+
+
+def create_router(store: Store) -> APIRouter:
+    """Control's side: the route by which gateways fetch one."""
+    router = APIRouter()
+
+    @router.get(f"{PATH}/{{sha256}}")
+    def lend(sha256: str) -> FileResponse:
+        row = store.row("retrieval_folder", sha256=sha256)
+        file = Path(row["path"]) / FILE if row else None
+        if file is None or not file.is_file():
+            raise UnknownVersion(f"There is no retrieval {sha256[:12]!r}.")
+        return FileResponse(file, media_type="application/json")
+
+    return router

@@ -1,0 +1,170 @@
+"""The routing table: which version answers a request for a model, and which engines hold it.
+
+It owns the sticky split, a pure function of table and user; it must not know how a version came to serve.
+"""
+
+import hashlib
+import json
+import random
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.api_keys import Grant, grant_from_dict
+from core.errors import UnknownModel, UnknownVersion
+from core.records import Arm
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A version as engines know it; `retrieval` is the hash of what is put before a question, where that is one."""
+
+    version: int
+    engine_name: str
+    retrieval: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoute:
+    """A model's champion and, while one is tested, its canary with the share of users it serves.
+
+    The canary has the lowest hashes; after a promotion the version before keeps the highest, `held_share` of
+    them, so that nobody goes to and fro. `loaded` are all versions that engines hold, for those who may ask for
+    one by its number.
+    """
+
+    champion: Target
+    canary: Target | None
+    share: float
+    salt: str
+    loaded: tuple[Target, ...] = ()
+    held: Target | None = None
+    held_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingDecision:
+    """Which version answers, and why: the hash bucket that was compared with the share."""
+
+    model: str
+    target: Target
+    arm: Arm
+    share: float
+    bucket: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    """Everything a gateway needs to know to serve, as one immutable value.
+
+    `engines` maps each engine's URL to the names that it answers to, the base model's and adapters'.
+    """
+
+    engines: dict[str, tuple[str, ...]]
+    models: dict[str, ModelRoute]
+    keys: tuple[Grant, ...] = ()
+
+    @property
+    def etag(self) -> str:
+        """A hash of the content: equal tables have equal tags, whoever made them."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """The table as JSON with sorted keys."""
+        return json.dumps(asdict(self, dict_factory=_plain), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RoutingTable":
+        """The inverse of `to_json`."""
+        data = json.loads(text)
+        engines = {url: tuple(names) for url, names in dict(data["engines"]).items()}
+        models = {name: _route(entry) for name, entry in data["models"].items()}
+        return cls(engines, models, tuple(grant_from_dict(entry) for entry in data["keys"]))
+
+    def holders(self, engine_name: str) -> list[str]:
+        """The engines that answer to a name."""
+        return [url for url, names in self.engines.items() if engine_name in names]
+
+    def versions(self) -> set[tuple[str, int]]:
+        """Every (model, version) that a request may reach."""
+        return {
+            (name, target.version)
+            for name, route in self.models.items()
+            for target in (route.champion, route.canary, *route.loaded)
+            if target is not None
+        }
+
+    def retrievals(self) -> set[str]:
+        """Every retrieval that a request may need, by its hash."""
+        return {
+            target.retrieval
+            for route in self.models.values()
+            for target in (route.champion, route.canary, route.held, *route.loaded)
+            if target is not None and target.retrieval is not None
+        }
+
+    def choose(self, model: str, sticky_key: str | None) -> RoutingDecision:
+        """The version for a request. Raises UnknownModel.
+
+        A request with a sticky key always falls on the same side while salt and share stand; one without
+        is drawn at random and carries no bucket, so that tests by user can leave it out.
+        """
+        route = self._route(model)
+        bucket = sticky_bucket(route.salt, sticky_key) if sticky_key else None
+        drawn = random.random() if bucket is None else bucket
+        if route.canary is not None and drawn < route.share:
+            return RoutingDecision(model, route.canary, "canary", route.share, bucket)
+        if route.held is not None and drawn >= 1 - route.held_share:
+            return RoutingDecision(model, route.held, "holdback", route.held_share, bucket)
+        return RoutingDecision(model, route.champion, "champion", route.share or route.held_share, bucket)
+
+    def pinned(self, name: str) -> RoutingDecision:
+        """The version that `model@7` names. Raises UnknownModel or UnknownVersion.
+
+        It carries no bucket: a request that chose its version says nothing about the split.
+        """
+        model, _, number = name.partition("@")
+        route = self._route(model)
+        for target in (route.champion, route.canary, route.held, *route.loaded):
+            if target is not None and str(target.version) == number:
+                return RoutingDecision(model, target, "pinned", route.share, None)
+        held = ", ".join(f"{model}@{target.version}" for target in route.loaded)
+        raise UnknownVersion(f"No engine holds the version {name[:80]!r}.", hint=f"Loaded are: {held}.")
+
+    def _route(self, model: str) -> ModelRoute:
+        route = self.models.get(model)
+        if route is None:
+            raise UnknownModel(f"The model {model[:64]!r} does not exist.", hint="See GET /v1/models.")
+        return route
+
+
+def sticky_bucket(salt: str, key: str) -> float:
+    """A hash of the key in [0, 1), uniform over keys and independent between salts."""
+    digest = hashlib.sha256(f"{salt}\n{key}".encode()).digest()
+    return int.from_bytes(digest[:7], "big") / (1 << 56)
+
+
+def sticky_key(body: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """(key, user, conversation) of a request: OpenAI's `user`, else `safety_identifier`, else conversation."""
+    user = _text(body.get("user")) or _text(body.get("safety_identifier"))
+    metadata = body.get("metadata")
+    conversation = _text(metadata.get("conversation_id")) if isinstance(metadata, dict) else None
+    return user or conversation, user, conversation
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A record as JSON. A gateway of a release before retrievals reads a table that names none."""
+    return {name: value for name, value in pairs if name != "retrieval" or value is not None}
+
+
+def _route(entry: dict[str, Any]) -> ModelRoute:
+    canary = Target(**entry["canary"]) if entry["canary"] else None
+    loaded = tuple(Target(**each) for each in entry["loaded"])
+    # A table on a gateway's disk may be of a release that knew no holdback.
+    held = Target(**entry["held"]) if entry.get("held") else None
+    return ModelRoute(
+        Target(**entry["champion"]), canary, entry["share"], entry["salt"], loaded, held, entry.get("held_share", 0.0)
+    )

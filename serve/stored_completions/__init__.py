@@ -1,0 +1,1 @@
+"""Stored completions: OpenAI's routes for completions kept with `store: true`."""

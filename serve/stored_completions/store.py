@@ -1,0 +1,217 @@
+"""Control's side of stored completions: found, listed, changed and deleted for the key that stored them.
+
+It owns what an app sees of one, in OpenAI's shapes; it must not know which key is asking but by what it is told:
+gateways alone ask here.
+"""
+
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from core.clock import Clock, utc_now
+from core.db.store import Store
+from core.errors import UnknownCompletion
+from core.http import json_body
+
+Row = dict[str, Any]
+Page = dict[str, Any]
+
+# A key may be limited to a thousand models, all of which a question names.
+LARGEST_QUESTION = 256 * 1024
+# What a request said that OpenAI shows with its completion.
+SHOWN = (
+    "temperature",
+    "top_p",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "tool_choice",
+    "tools",
+    "response_format",
+)
+
+
+class Asker(BaseModel):
+    """Whose completions may be seen: one key's or, with an owner of null, all; of which models, or with null of all."""
+
+    owner: str | None
+    models: list[str] | None
+
+
+class One(Asker):
+    """One completion."""
+
+    id: str
+
+
+class Paged(Asker):
+    """A page: how many, after which, in which order of time."""
+
+    limit: int = Field(ge=1, le=100)
+    after: str | None = None
+    order: Literal["asc", "desc"] = "asc"
+
+
+class Listed(Paged):
+    """A page of completions, of one model and with such metadata."""
+
+    model: str | None = None
+    metadata: dict[str, str] = {}
+
+
+class Messages(Paged):
+    """A page of a completion's messages."""
+
+    id: str
+
+
+class Changed(One):
+    """A completion and the metadata that it is to have."""
+
+    metadata: dict[str, str]
+
+
+class CompletionStore:
+    """The stored completions."""
+
+    def __init__(self, store: Store, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._clock = clock
+
+    def get(self, asked: One) -> Row:
+        """One completion. Raises UnknownCompletion, also for one of another key: nobody learns that it is there."""
+        return _completion(self._row(asked))
+
+    def page(self, asked: Listed) -> Page:
+        """Completions by time. Raises UnknownCompletion for an `after` that never was."""
+        sign, place = 1 if asked.order == "asc" else -1, None
+        if asked.after is not None:
+            found = self._store.row("stored_place", id=asked.after, owner=asked.owner, sign=sign)
+            if found is None:
+                raise _unknown(asked.after)
+            place = found["place"]
+        rows = self._store.rows(
+            "stored_page",
+            owner=asked.owner,
+            models=asked.models,
+            model=asked.model,
+            sign=sign,
+            place=place,
+            metadata=json.dumps(asked.metadata),
+            after=asked.after,
+            limit=asked.limit + 1,
+        )
+        return _page([_completion(row) for row in rows], asked.limit)
+
+    def messages(self, asked: Messages) -> Page:
+        """The messages that a completion answers. Raises UnknownCompletion, also for an `after` that is not there."""
+        request = json.loads(self._row(asked)["request"] or "{}")
+        found = [_message(asked.id, n, message) for n, message in enumerate(request.get("messages") or ())]
+        if asked.order == "desc":
+            found.reverse()
+        begin = 0
+        if asked.after is not None:
+            names = [message["id"] for message in found]
+            if asked.after not in names:
+                raise _unknown(asked.after)
+            begin = names.index(asked.after) + 1
+        return _page(found[begin : begin + asked.limit + 1], asked.limit)
+
+    def change(self, asked: Changed) -> Row:
+        """Gives a completion other metadata. Raises UnknownCompletion."""
+        with self._store.transaction() as transaction:
+            self._row(asked)
+            transaction.run("stored_metadata", id=asked.id, metadata=json.dumps(asked.metadata))
+        return self.get(asked)
+
+    def delete(self, asked: One) -> Row:
+        """Deletes a completion, and the text of its interaction with it: no later snapshot can learn from it."""
+        with self._store.transaction() as transaction:
+            self._row(asked)
+            transaction.run("stored_delete", id=asked.id, time=self._clock())
+            transaction.run("interaction_forget_text", id=asked.id)
+        return {"id": asked.id, "object": "chat.completion.deleted", "deleted": True}
+
+    def _row(self, asked: One | Messages) -> Row:
+        row = self._store.row("stored_get", id=asked.id, owner=asked.owner, models=asked.models)
+        if row is None:
+            raise _unknown(asked.id)
+        return row
+
+
+def _completion(row: Row) -> Row:
+    request = json.loads(row["request"] or "{}")
+    kept = json.loads(row["completion"])
+    return (
+        {name: request.get(name) for name in SHOWN}
+        | {"service_tier": None, "system_fingerprint": None}
+        | kept
+        | {
+            "id": row["id"],
+            "object": "chat.completion",
+            "request_id": row["id"],
+            "input_user": row["user_id"],
+            "metadata": json.loads(row["metadata"]),
+        }
+    )
+
+
+def _message(completion: str, number: int, message: Row) -> Row:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else None
+    return (
+        {"name": None}
+        | message
+        | {
+            "id": f"{completion}-{number}",
+            "content": None if parts else content,
+            "content_parts": parts,
+        }
+    )
+
+
+def _page(found: list[Row], limit: int) -> Page:
+    """A page out of one row more than it may hold, if there are so many."""
+    shown = found[:limit]
+    ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": shown, **ends, "has_more": len(found) > limit}
+
+
+def _unknown(identity: str) -> UnknownCompletion:
+    return UnknownCompletion(
+        f"No stored completion {identity[:128]!r} was found.",
+        hint="Only those with store: true are kept, for the key that asked.",
+    )
+
+
+def _asked(model: type[Asker]) -> Any:
+    return Depends(json_body(model, LARGEST_QUESTION))
+
+
+def create_router(shelf: CompletionStore) -> APIRouter:
+    """What gateways ask; each body says on whose behalf."""
+    router = APIRouter(prefix="/internal/completions")
+
+    @router.post("/get")
+    def get(asked: Annotated[One, _asked(One)]) -> Row:
+        return shelf.get(asked)
+
+    @router.post("/page")
+    def page(asked: Annotated[Listed, _asked(Listed)]) -> Page:
+        return shelf.page(asked)
+
+    @router.post("/messages")
+    def messages(asked: Annotated[Messages, _asked(Messages)]) -> Page:
+        return shelf.messages(asked)
+
+    @router.post("/change")
+    def change(asked: Annotated[Changed, _asked(Changed)]) -> Row:
+        return shelf.change(asked)
+
+    @router.post("/delete")
+    def delete(asked: Annotated[One, _asked(One)]) -> Row:
+        return shelf.delete(asked)
+
+    return router

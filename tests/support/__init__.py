@@ -1,0 +1,1 @@
+"""Shared builders, harnesses and helpers of the tests."""

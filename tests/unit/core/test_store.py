@@ -1,0 +1,350 @@
+"""Facts about the store and the ledger in it."""
+
+import os
+import resource
+import signal
+import threading
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import core
+from core import ledger
+from core.clock import utc_now
+from core.db.store import Store
+from core.errors import StoreError, StoreNewer
+from core.model_folder import ModelFolder
+from core.records import Decision, Verdict
+from core.settings import build
+from feedback.split import split_key
+from ops.apps.control import assemble
+
+MIGRATIONS = [int(file.name[:4]) for file in (Path(core.__file__).parent / "db" / "migrations").glob("*.sql")]
+NEWEST = max(MIGRATIONS)
+NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
+
+
+def add_version(transaction: Any, version: int) -> None:
+    transaction.run(
+        "version_add",
+        model="m",
+        version=version,
+        engine_name=f"m-{version}",
+        path=None,
+        sha256=None,
+        rank=0,
+        run_id=None,
+        time=NOW,
+        kind="base",
+    )
+
+
+def decision(number: int, **changes: Any) -> Decision:
+    fields: dict[str, Any] = {
+        "id": f"d{number}",
+        "time": NOW + timedelta(minutes=number),
+        "model": "m",
+        "from_version": 0,
+        "to_version": number,
+        "verdict": Verdict.PROMOTED,
+        "reason": "macro F1 +0.8 points, needs +0.0 — “ja”",
+        "trigger": "schedule",
+        "actor": "loraloop",
+        "evidence": {"n": 3, "p": 0.25},
+    }
+    return Decision(**(fields | changes))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    store = Store(tmp_path / "loraloop.duckdb")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def chain(store: Store) -> list[dict[str, Any]]:
+    for number in range(1, 6):
+        with store.transaction() as transaction:
+            ledger.append(transaction, decision(number))
+    return store.rows("ledger_chain")
+
+
+def test_a_migration_is_done_once(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "loraloop.duckdb"
+    for number in range(3):
+        store = Store(path)
+        store.run("spool_advance", spool="g", segment=number, offset=1)
+        store.close()
+    with duckdb.connect(str(path)) as connection:
+        found = connection.execute("SELECT count(*), max(version) FROM schema_version").fetchall()
+        assert found == [(len(MIGRATIONS), NEWEST)]
+        assert connection.execute("SELECT count(*) FROM spool_offsets").fetchall() == [(3,)]
+
+
+def test_what_the_console_counts_is_counted_of_old_rows_too(tmp_path: Path) -> None:
+    path, folder = tmp_path / "loraloop.duckdb", Path(core.__file__).parent / "db" / "migrations"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+        connection.execute("INSERT INTO schema_version VALUES (7)")
+        for file in sorted(folder.glob("000[1-7]_*.sql")):
+            connection.execute(file.read_text())
+        for number, status in enumerate((200, 502)):
+            connection.execute(
+                "INSERT INTO interactions (id, time, model, version, arm, share, endpoint, status, latency_ms, "
+                "streamed, prompt_tokens) "
+                "VALUES (?, '2026-03-01 23:59:00', 'm', 2, 'champion', 0, 'chat', ?, 1, FALSE, 5)",
+                [f"i{number}", status],
+            )
+        for identity, about in (("f1", "i1"), ("f2", "nowhere"), ("f3", None)):
+            connection.execute(
+                "INSERT INTO feedback (id, time, interaction_id, type, value, metadata) "
+                "VALUES (?, '2026-03-01', ?, 'thumbs', 'true', '{}')",
+                [identity, about],
+            )
+        connection.execute("INSERT INTO revocations VALUES ('f3', '2026-03-02')")
+    Store(path).close()
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute("SELECT feedback_id, key_id FROM revocations").fetchall() == [("f3", "")]
+        assert connection.execute("SELECT * FROM traffic_daily").fetchall() == [
+            ("m", 2, "champion", date(2026, 3, 1), 2, 1, 10)
+        ]
+        found = connection.execute("SELECT id, model, version FROM feedback ORDER BY id").fetchall()
+        assert found == [("f1", "m", 2), ("f2", None, None), ("f3", None, None)]
+        assert connection.execute("SELECT * FROM feedback_waiting").fetchall() == [("nowhere", "f2")]
+
+
+def test_whom_earlier_evaluations_asked_is_known_of_old_stores_too(tmp_path: Path) -> None:
+    path, folder = tmp_path / "loraloop.duckdb", Path(core.__file__).parent / "db" / "migrations"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+        connection.execute("INSERT INTO schema_version VALUES (9)")
+        for file in sorted(folder.glob("000*.sql")):
+            connection.execute(file.read_text())
+        asked = (("i1", "ann", "c1"), ("i2", "", "c2"), ("i3", None, None), ("i4", "bob", None))
+        for identity, user, conversation in asked:
+            connection.execute(
+                "INSERT INTO interactions (id, time, model, version, arm, share, endpoint, status, latency_ms, "
+                "streamed, user_id, conversation_id) "
+                "VALUES (?, '2026-03-01', 'm', 0, 'champion', 0, 'chat', 200, 1, FALSE, ?, ?)",
+                [identity, user, conversation],
+            )
+            bucket = "h2" if identity == "i4" else "h1"
+            connection.execute("INSERT INTO snapshot_rows VALUES ('s', ?, ?, ?)", [identity, f"f-{identity}", bucket])
+        for run in ("r1", "r2"):
+            connection.execute(
+                "INSERT INTO runs (id, model, trigger, state, started, feedback_until, snapshot, detail) "
+                "VALUES (?, 'm', 't', 'finished', '2026-03-01', '2026-03-01', 's', '{}')",
+                [run],
+            )
+            connection.execute("INSERT INTO holdout_uses VALUES ('m', 'h1', ?, ?)", [run, int(run[1])])
+    opened = Store(path)
+    found = {(row["holdout"], row["user"]) for row in opened.rows("holdout_users_of", model="m")}
+    assert found == {("h1", split_key(*key)) for key in (("ann", "c1", "i1"), ("", "c2", "i2"), (None, None, "i3"))}
+    opened.close()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "loraloop.duckdb"
+    Store(path).close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (99)")
+    with pytest.raises(StoreNewer, match=f"schema 99; this LoraLoop knows {NEWEST}\\.") as caught:
+        Store(path)
+    assert "Upgrade" in caught.value.hint
+    with duckdb.connect(str(path)) as connection:  # the refusal let go of the file
+        assert connection.execute("SELECT max(version) FROM schema_version").fetchall() == [(99,)]
+
+
+def test_a_file_that_is_no_store_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "loraloop.duckdb"
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(path)
+
+
+def test_a_transaction_takes_effect_as_a_whole_or_not_at_all(store: Store) -> None:
+    class Halt(Exception):
+        pass
+
+    with pytest.raises(Halt), store.transaction() as transaction:  # noqa: PT012 — the halt comes last
+        add_version(transaction, 1)
+        assert len(transaction.rows("versions_of", model="m")) == 1
+        raise Halt
+    assert store.rows("versions_of", model="m") == []
+
+
+def test_a_refused_statement_undoes_its_transaction_and_the_store_goes_on(store: Store) -> None:
+    with store.transaction() as transaction:
+        add_version(transaction, 1)
+    with pytest.raises(duckdb.ConstraintException), store.transaction() as transaction:  # noqa: PT012
+        add_version(transaction, 2)
+        add_version(transaction, 1)
+    with store.transaction() as transaction:
+        add_version(transaction, 3)
+    assert [row["version"] for row in store.rows("versions_of", model="m")] == [1, 3]
+
+
+def test_readers_see_nothing_of_an_open_transaction(store: Store) -> None:
+    with store.transaction() as transaction:
+        add_version(transaction, 1)
+        assert store.row("version_get", model="m", version=1) is None
+    assert store.row("version_get", model="m", version=1) is not None
+
+
+def test_writers_in_many_threads_wait_for_each_other(store: Store) -> None:
+    def write(first: int) -> None:
+        for number in range(first, first + 10):
+            with store.transaction() as transaction:
+                ledger.append(transaction, decision(number))
+
+    threads = [threading.Thread(target=write, args=(n * 10,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    report = ledger.verify_store(store)
+    assert report.ok and report.rows == 40
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2100, 1, 1)), st.integers(-12, 12))
+def test_a_time_comes_back_as_the_same_moment_in_utc(naive: datetime, hours: int) -> None:
+    time = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
+    store = Store(":memory:")
+    with store.transaction() as transaction:
+        transaction.run_set("revocation_add", [{"feedback_id": "f", "key_id": "", "time": time}])
+    with store.transaction() as transaction:
+        found = transaction._connection.execute("SELECT time FROM revocations").fetchone()
+    store.close()
+    assert found and found[0].replace(tzinfo=UTC) == time
+
+
+def test_a_whole_ledger_is_proved(chain: list[dict[str, Any]], store: Store) -> None:
+    report = ledger.verify_store(store)
+    assert report == ledger.ChainReport(True, 5, chain[-1]["hash"], "5 rows, each follows from the one before.")
+    assert ledger.verify([]).head == ledger.GENESIS
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_a_changed_row_is_found_and_named(data: st.DataObject) -> None:
+    rows = LEDGER()
+    place = data.draw(st.integers(0, len(rows) - 1))
+    column = data.draw(st.sampled_from(sorted(rows[0])))
+    rows[place][column] = {
+        "seq": 77,
+        "time": NOW - timedelta(days=1),
+        "from_version": 9,
+        "to_version": 9,
+        "body": rows[place]["body"].replace("promoted", "rejected"),
+    }.get(column, "forged")
+    report = ledger.verify(rows)
+    assert not report.ok
+    assert f"({rows[place]['id']})" in report.reason or column == "hash"
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 3))
+def test_a_removed_row_is_found_and_its_successor_named(place: int) -> None:
+    rows = LEDGER()
+    del rows[place]
+    report = ledger.verify(rows)
+    assert not report.ok and f"Row {place + 2} (d{place + 2})" in report.reason
+    for number, row in enumerate(rows, 1):
+        row["seq"] = number  # renumbered, to hide it
+    assert "does not follow from the row before" in ledger.verify(rows).reason
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.permutations(range(5)).filter(lambda order: list(order) != sorted(order)))
+def test_reordered_rows_are_found(order: list[int]) -> None:
+    rows = [LEDGER()[place] for place in order]
+    assert not ledger.verify(rows).ok
+    for number, row in enumerate(rows, 1):
+        row["seq"] = number
+    assert not ledger.verify(rows).ok
+
+
+def LEDGER() -> list[dict[str, Any]]:  # noqa: N802 — a constant, made fresh
+    rows, previous = [], ledger.GENESIS
+    for number in range(1, 6):
+        made = decision(number)
+        body = ledger.canonical(made)
+        row = {
+            name: getattr(made, name)
+            for name in ("id", "time", "model", "from_version", "to_version", "reason", "run_id")
+        }
+        row |= {"seq": number, "verdict": "promoted", "body": body, "previous_hash": previous}
+        row["hash"] = previous = ledger.seal(previous, body)
+        rows.append(row)
+    return rows
+
+
+def test_a_time_changed_in_the_store_is_found(chain: list[dict[str, Any]], store: Store) -> None:
+    with store.transaction() as transaction:
+        transaction._connection.execute("UPDATE decisions SET time = time - INTERVAL 1 DAY WHERE seq = 3")
+    assert ledger.verify_store(store).reason == "Row 3 (d3): its column time differs from what was sealed."
+
+
+def test_a_ledger_append_that_is_undone_leaves_no_gap(chain: list[dict[str, Any]], store: Store) -> None:
+    with pytest.raises(ValueError, match="Out of range"), store.transaction() as transaction:
+        ledger.append(transaction, decision(6, evidence={"x": float("nan")}))
+    with store.transaction() as transaction:
+        ledger.append(transaction, decision(7))
+    assert ledger.verify_store(store).rows == 6
+
+
+def test_the_newest_decisions_come_first(chain: list[dict[str, Any]], store: Store) -> None:
+    found = store.rows("decisions_page", before=9, model=None, verdict=None, since=None, until=None, limit=2)
+    assert [row["id"] for row in found] == ["d5", "d4"]
+    assert found[0]["time"] == NOW + timedelta(minutes=5)
+
+
+def test_a_checkpoint_that_met_a_full_disk_is_told_and_a_new_process_has_every_committed_row(tmp_path: Path) -> None:
+    told: list[bool] = []
+    store = Store(tmp_path / "loraloop.duckdb", fatal=lambda: told.append(True))
+    for number in range(200):
+        store.run("spool_advance", spool="g" * 300, segment=number, offset=1)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (13_000, usual[1]))
+    try:
+        with pytest.raises(duckdb.FatalException):
+            store._connection.execute("CHECKPOINT")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not told
+    with pytest.raises(duckdb.FatalException):
+        store.row("spool_offset", spool="g", segment=1)
+    assert told
+    with pytest.raises(duckdb.FatalException):
+        store.run("spool_advance", spool="g", segment=1, offset=2)
+    assert len(told) == 2
+    store.close()
+    again = Store(tmp_path / "loraloop.duckdb")
+    assert [again.row("spool_offset", spool="g" * 300, segment=n) for n in (0, 199)] == [{"offset": 1}] * 2
+    again.close()
+
+
+def test_control_ends_when_only_a_new_process_can_use_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *which: ended.append(which))
+    content = build({"data": str(tmp_path), "models": {"m": {"labels": ["a", "b"]}}})
+    control = assemble(content, ModelFolder("base", tmp_path), utc_now)
+
+    def fail(*_: object) -> None:
+        raise duckdb.FatalException("database has been invalidated")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("core.db.store.Transaction.rows", fail)
+        with pytest.raises(duckdb.FatalException):
+            control.store.rows("runs_open")
+    assert ended == [(os.getpid(), signal.SIGTERM)]
+    control.store.close()

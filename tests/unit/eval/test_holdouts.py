@@ -1,0 +1,168 @@
+"""Facts about holdouts: which users are asked, how often, and what happens when all were."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.db.store import Store
+from core.errors import NotReady
+from core.prompts import Chat
+from core.settings import ModelSettings
+from eval.gates.offline import LAST_USE, LEAST_USERS
+from eval.holdouts import Holdout, reserve, shortage_reason
+from feedback.snapshot import Report, Row, Snapshot
+from feedback.split import HOLDOUTS
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    opened = Store(":memory:")
+    yield opened
+    opened.close()
+
+
+def settings(**evaluation: Any) -> ModelSettings:
+    return ModelSettings.model_validate({"labels": ["a", "b"], "evaluation": evaluation})
+
+
+SETTINGS = settings()
+
+
+def rows(users: int, buckets: tuple[str, ...] = HOLDOUTS, *, begun: int = 0, each: int = 2) -> list[Row]:
+    """So many users in each bucket, with some labels each."""
+    return [
+        Row(
+            f"i-{bucket}-{user}-{n}",
+            f"f-{bucket}-{user}-{n}",
+            f"user:{bucket}-{user}",
+            bucket,
+            Chat((("user", "x"),)),
+            "ab"[n % 2],
+        )
+        for bucket in buckets
+        for user in range(begun, begun + users)
+        for n in range(each)
+    ]
+
+
+def snapshot(found: list[Row]) -> Snapshot:
+    return Snapshot("s", Path("s"), tuple(found), Report({}, {}, {}, {}, {}, {}))
+
+
+def users(holdout: Holdout) -> set[str]:
+    return {row.user for row in holdout.rows}
+
+
+def test_a_holdout_belongs_to_its_run_and_counts_once_for_it(store: Store):
+    said = [reserve(store, "m", run, snapshot(rows(30)), SETTINGS) for run in ("one", "one", "two")]
+    assert [(one.name, one.use) for one in said] == [("h1", 1), ("h1", 1), ("h1", 2)]
+    assert said[0] == said[1]
+
+
+def test_without_new_users_it_ends_after_four_buckets_and_says_how_many_it_wants(store: Store):
+    whole = snapshot(rows(30))
+    for run in range(len(HOLDOUTS) * LAST_USE):
+        assert shortage_reason(store, "m", whole, SETTINGS) is None
+        reserve(store, "m", f"run-{run}", whole, SETTINGS)
+    reason = shortage_reason(store, "m", whole, SETTINGS)
+    assert reason is not None and "h1.2 has 0 labels of 0 users" in reason
+    assert "30 new users there, about 400 new users" in reason
+    with pytest.raises(NotReady, match="No holdout can judge"):
+        reserve(store, "m", "late", whole, SETTINGS)
+    assert len(store.rows("holdout_uses", model="m")) == len(HOLDOUTS)
+
+
+def test_new_users_open_spent_buckets_again_for_themselves_alone(store: Store):
+    """Two hundred evaluations with new users between them: no user is asked in two generations of a bucket."""
+    rng, known, count = random.Random(4), rows(30), 30
+    asked: dict[str, set[str]] = {}
+    uses: dict[str, list[int]] = {}
+    for run in range(200):
+        whole = snapshot(known)
+        while shortage_reason(store, "m", whole, SETTINGS):
+            more = rng.randrange(1, 15)
+            known, count = known + rows(more, begun=count), count + more
+            whole = snapshot(known)
+        found = reserve(store, "m", f"run-{run}", whole, SETTINGS)
+        assert len(users(found)) >= LEAST_USERS
+        uses.setdefault(found.name, []).append(found.use)
+        asked.setdefault(found.name, set()).update(users(found))
+    assert all(each == list(range(1, LAST_USE + 1)) for each in uses.values())
+    assert len(uses) == 200 // LAST_USE and "h4.10" in uses
+    for bucket in HOLDOUTS:
+        generations = [found for name, found in asked.items() if name.partition(".")[0] == bucket]
+        assert sum(map(len, generations)) == len(set[str]().union(*generations))
+
+
+def test_exactly_those_whom_no_earlier_generation_asked_are_asked(store: Store):
+    first = rows(30, ("h1",))
+    for run in range(LAST_USE - 1):
+        reserve(store, "m", f"run-{run}", snapshot(first), SETTINGS)
+    # Ten users come before the last use and are asked in it; twenty-five come after it.
+    reserve(store, "m", "last", snapshot(first + rows(10, ("h1",), begun=30)), SETTINGS)
+    whole = snapshot(rows(65, ("h1",)))
+    again = reserve(store, "m", "again", whole, SETTINGS)
+    assert (again.name, again.use) == ("h1.2", 1)
+    assert users(again) == {f"user:h1-{n}" for n in range(40, 65)}
+
+
+def test_a_run_cut_short_finds_the_same_rows_whatever_came_in_between(store: Store):
+    early = snapshot(rows(40, ("h1",)))
+    for run in range(LAST_USE - 1):
+        reserve(store, "m", f"run-{run}", early, SETTINGS)
+    cut = reserve(store, "m", "cut", early, SETTINGS)
+    later = reserve(store, "m", "later", snapshot(rows(80, ("h1",))), SETTINGS)
+    assert (cut.name, later.name) == ("h1", "h1.2")
+    assert reserve(store, "m", "cut", early, SETTINGS) == cut
+    assert reserve(store, "m", "later", snapshot(rows(80, ("h1",))), SETTINGS) == later
+    assert not users(cut) & users(later)
+
+
+def test_an_earlier_generation_goes_before_a_later_one(store: Store):
+    for run in range(LAST_USE):
+        reserve(store, "m", f"run-{run}", snapshot(rows(30, ("h1",))), SETTINGS)
+    both = snapshot(rows(90, ("h1",)) + rows(20, ("h3",)))
+    assert reserve(store, "m", "next", both, SETTINGS).name == "h3"
+
+
+@pytest.mark.parametrize("found", [[], rows(5), rows(40, each=1)[:0], rows(LEAST_USERS - 1)])
+def test_a_holdout_of_too_few_spends_no_use(store: Store, found: list[Row]):
+    with pytest.raises(NotReady):
+        reserve(store, "m", "run", snapshot(found), SETTINGS)
+    assert store.rows("holdout_uses", model="m") == []
+    assert store.rows("holdout_users_of", model="m") == []
+
+
+def test_labels_all_alike_spend_no_use_of_a_classifier(store: Store):
+    alike = snapshot(rows(40, each=1))
+    assert shortage_reason(store, "m", alike, SETTINGS) is not None
+    assert shortage_reason(store, "m", alike, ModelSettings.model_validate({"task": "generate"})) is None
+
+
+def test_a_large_holdout_asks_whole_users_up_to_the_limit_and_leaves_the_others_for_later(store: Store):
+    how, whole = settings(items=100), snapshot(rows(60, ("h1",), each=3))
+    found = reserve(store, "m", "run-0", whole, how)
+    assert len(found.rows) == 99 and len(users(found)) == 33
+    assert all(sum(row.user == user for row in found.rows) == 3 for user in users(found))
+    shuffled = list(whole.rows)
+    random.Random(0).shuffle(shuffled)
+    assert users(reserve(store, "m", "run-1", snapshot(shuffled), how)) == users(found)
+    for run in range(2, LAST_USE):
+        reserve(store, "m", f"run-{run}", whole, how)
+    rest = reserve(store, "m", "rest", whole, how)
+    assert rest.name == "h1.2" and users(rest) == {row.user for row in whole.rows} - users(found)
+
+
+def test_a_user_who_does_not_fit_is_left_out(store: Store):
+    one = [Row(f"i{n}", f"f{n}", "user:busy", "h1", Chat((("user", "x"),)), "ab"[n % 2]) for n in range(500)]
+    found = reserve(store, "m", "run", snapshot(one + rows(45, ("h1",))), settings(items=100))
+    assert "user:busy" not in users(found) and len(found.rows) == 90
+
+
+def test_models_do_not_share_their_past(store: Store):
+    whole = snapshot(rows(30))
+    reserve(store, "m", "one", whole, SETTINGS)
+    assert reserve(store, "other", "two", whole, SETTINGS).use == 1

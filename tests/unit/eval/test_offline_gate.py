@@ -1,0 +1,197 @@
+"""Facts about the offline gate."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.settings import Guardrail, Primary, PromotionSettings
+from eval.gates.offline import LAST_USE, decide, spent_level
+from eval.gates.result import Outcome
+from eval.kpis.evidence import ArmScores, Difference, Evidence, Measure, SuiteEvidence, measure
+
+SETTINGS = PromotionSettings(primary=Primary(kpi="macro_f1", min_gain=0.0))
+
+
+def evidence(
+    gain: float = 0.1,
+    width: float = 0.05,
+    *,
+    n: int = 200,
+    users: int = 50,
+    use: int = 1,
+    against: dict[str, float] | None = None,
+    extra: dict[str, Measure] | None = None,
+) -> Evidence:
+    gains = {"champion": gain, "base": gain, "rag": gain} | (against or {})
+    arm = {"accuracy": Measure(0.8, 0.75, 0.85), "macro_f1": Measure(0.7, 0.65, 0.75)} | (extra or {})
+    differences = {
+        kpi: {other: Difference(g, g - width, g + width, 0.05) for other, g in gains.items()}
+        for kpi in ("macro_f1", "accuracy")
+    }
+    arms = dict.fromkeys(("base", "rag", "champion", "candidate"), arm)
+    return Evidence(n, users, arms, differences, {}, "h1", use)
+
+
+def test_a_clear_gain_passes_and_says_how_large_it_is():
+    judgement = decide(evidence(), SETTINGS)
+    assert judgement.outcome is Outcome.PASS
+    assert "macro_f1 +0.100 against the champion (lower bound +0.050" in judgement.reason
+
+
+def test_a_gain_that_chance_explains_is_inconclusive():
+    judgement = decide(evidence(gain=0.03), SETTINGS)
+    assert judgement.outcome is Outcome.INCONCLUSIVE
+    assert "does not exclude chance" in judgement.reason
+
+
+def test_a_clear_loss_fails():
+    assert decide(evidence(gain=-0.1), SETTINGS).outcome is Outcome.FAIL
+
+
+def test_a_gain_below_the_least_one_wanted_does_not_pass():
+    settings = SETTINGS.model_copy(update={"primary": Primary(kpi="macro_f1", min_gain=0.08)})
+    assert decide(evidence(gain=0.1), settings).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("arm", ["base", "rag"])
+def test_a_candidate_that_retrieval_or_base_beats_does_not_pass(arm: str):
+    judgement = decide(evidence(against={arm: -0.2}), SETTINGS)
+    assert judgement.outcome is Outcome.FAIL
+    assert f"against {arm}" in judgement.reason
+
+
+def test_an_arm_can_be_waived():
+    settings = SETTINGS.model_copy(update={"must_beat": ["base"]})
+    assert decide(evidence(against={"rag": -0.2}), settings).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(("n", "users"), [(29, 50), (200, 19)])
+def test_too_small_a_holdout_is_never_a_pass(n: int, users: int):
+    assert decide(evidence(n=n, users=users), SETTINGS).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_spent_holdout_is_never_a_pass():
+    judgement = decide(evidence(use=LAST_USE + 1), SETTINGS)
+    assert judgement.outcome is Outcome.INCONCLUSIVE
+    assert "spent" in judgement.reason
+
+
+def test_a_kpi_that_is_not_a_number_is_never_a_pass():
+    nothing = Difference(math.nan, math.nan, math.nan, 0.05)
+    broken = evidence()
+    broken.differences["macro_f1"]["champion"] = nothing
+    assert decide(broken, SETTINGS).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("floor", "outcome"), [(0.74, Outcome.PASS), (0.78, Outcome.INCONCLUSIVE), (0.86, Outcome.FAIL)]
+)
+def test_a_floor_looks_at_the_lower_bound(floor: float, outcome: Outcome):
+    settings = SETTINGS.model_copy(update={"floors": {"accuracy": floor}})
+    judgement = decide(evidence(), settings)
+    assert judgement.outcome is outcome
+    if outcome is not Outcome.PASS:
+        said = f"floor accuracy: 0.800, lower bound 0.750, needs at least {floor:.3f}"
+        assert said in judgement.reason
+
+
+@pytest.mark.parametrize(("limit", "outcome"), [(0.1, Outcome.FAIL), (0.2, Outcome.INCONCLUSIVE), (0.26, Outcome.PASS)])
+def test_a_highest_value_looks_at_the_upper_bound(limit: float, outcome: Outcome):
+    settings = SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi="invalid_mass", max=limit)]})
+    judgement = decide(evidence(extra={"invalid_mass": Measure(0.2, 0.15, 0.25)}), settings)
+    assert judgement.outcome is outcome
+    assert outcome is Outcome.PASS or "0.200, upper bound 0.250, needs at most" in judgement.reason
+
+
+def test_a_limit_on_what_has_too_few_users_for_a_bound_is_never_a_pass():
+    settings = SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi="invalid_mass", max=0.5)]})
+    judgement = decide(evidence(extra={"invalid_mass": Measure(0.0, math.nan, math.nan)}), settings)
+    assert judgement.outcome is Outcome.INCONCLUSIVE
+    assert "too few users for a bound" in judgement.reason
+
+
+def test_a_latency_of_few_timed_items_is_compared_as_it_is_and_says_so():
+    settings = SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi="p95_latency_ms", max=900)]})
+    few = {"p95_latency_ms": Measure(850.0, 700.0, math.nan)}
+    (check,) = [one for one in decide(evidence(extra=few), settings).checks if "latency" in one.name]
+    assert check.outcome is Outcome.PASS and "as it is, without a bound" in check.reason
+    many = {"p95_latency_ms": Measure(850.0, 700.0, 950.0)}
+    assert decide(evidence(extra=many), settings).outcome is Outcome.INCONCLUSIVE
+
+
+OWN = Guardrail(kpi="cost", margin=0.02)
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "outcome"),
+    [
+        ("lower", 0.1, Outcome.FAIL),
+        ("lower", -0.1, Outcome.PASS),
+        ("higher", 0.1, Outcome.PASS),
+        ("higher", -0.1, Outcome.FAIL),
+        ("same", 0.1, Outcome.FAIL),
+        ("same", -0.1, Outcome.FAIL),
+        ("same", 0.0, Outcome.PASS),
+        (None, 0.1, Outcome.FAIL),
+    ],
+)
+def test_a_suite_of_ones_own_says_which_way_is_better(better: Any, value: float, outcome: Outcome):
+    difference = Difference(value, value - 0.01, value + 0.01, 0.05)
+    suite = SuiteEvidence("cost", 500, {}, difference, None, 0.01, better=better)
+    found = replace(evidence(), suites={"cost": suite})
+    settings = SETTINGS.model_copy(update={"guardrails": [OWN]})
+    assert decide(found, settings).outcome is outcome
+
+
+@pytest.mark.parametrize(("gain", "outcome"), [(0.0, Outcome.INCONCLUSIVE), (0.06, Outcome.PASS), (-0.2, Outcome.FAIL)])
+def test_a_guardrail_with_a_margin_asks_that_harm_is_excluded(gain: float, outcome: Outcome):
+    settings = SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi="accuracy", margin=0.02)]})
+    found = evidence()
+    found.differences["accuracy"]["champion"] = Difference(gain, gain - 0.05, gain + 0.05, 0.05)
+    assert decide(found, settings).outcome is outcome
+
+
+def test_a_guardrail_that_was_not_measured_is_never_a_pass():
+    settings = SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi="p95_latency_ms", max=900)]})
+    assert decide(evidence(), settings).outcome is Outcome.INCONCLUSIVE
+    slow = evidence(extra={"p95_latency_ms": Measure(950.0, math.nan, math.nan)})
+    assert decide(slow, settings).outcome is Outcome.FAIL
+
+
+def test_levels_spent_over_all_uses_stay_within_alpha():
+    assert sum(spent_level(0.05, use) for use in range(1, 100_000)) <= 0.05
+    assert spent_level(0.05, 1) == pytest.approx(0.0304, abs=1e-4)
+
+
+def test_equal_models_rarely_pass():
+    """A small run of what the gates' benchmark does at length: 300 equal pairs, clustered by user."""
+    rng = np.random.default_rng(7)
+    passed = 0
+    for seed in range(300):
+        users = np.repeat(np.arange(60), 4)
+        truth = rng.integers(0, 2, len(users))
+        arms = {
+            name: ArmScores(_answers(rng, truth), np.ones(len(users)), np.ones(len(users), dtype=np.int64))
+            for name in ("champion", "candidate")
+        }
+        found = measure(
+            truth,
+            users,
+            arms,
+            primary="macro_f1",
+            primary_level=spent_level(0.05, 1),
+            level=0.05,
+            resamples=400,
+            seed=seed,
+            holdout="h1",
+        )
+        passed += decide(found, SETTINGS).outcome is Outcome.PASS
+    assert passed / 300 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def _answers(rng: np.random.Generator, truth: np.ndarray) -> np.ndarray:
+    right = rng.random(len(truth)) < 0.7
+    return np.eye(2)[np.where(right, truth, 1 - truth)]

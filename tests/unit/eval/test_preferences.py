@@ -1,0 +1,120 @@
+"""Facts about preferences and thumbs: whom an arm agrees with, how surely, and that too few of them say nothing."""
+
+import numpy as np
+import pytest
+
+from core.prompts import Chat
+from eval.arms import Arm
+from eval.engine_queries import QueryRunner
+from eval.measure.preferences import LEAST_PAIRS, LEAST_USERS, MOST_PAIRS, Resampling, accuracy, thumbs_auc, wins
+from feedback.heldout_votes import Preference, Thumb
+from serve.engines.fake import FakeEngine
+from serve.engines.vllm_client import VllmClient
+
+ARMS = (Arm("base", "base"), Arm("champion", "m@1.x"), Arm("candidate", "m@2.y"))
+HOW = Resampling(level=0.05, resamples=500, seed=0)
+
+
+def asker(taste: dict[str, float]) -> QueryRunner:
+    """Arms by name in the engine: how much likelier than others each finds the word "kind"."""
+    engine = FakeEngine(adapters={"m@1.x": "/1", "m@2.y": "/2"})
+    engine.likes = lambda model, word: -2.0 + (taste.get(model, 0.0) if word == "kind" else 0.0)
+    return QueryRunner(VllmClient("http://engine", transport=engine.transport()), concurrency=4)
+
+
+def pairs(count: int, *, users: int = 20) -> list[Preference]:
+    return [
+        Preference(f"user:{n % users}", Chat((("user", f"text {n}"),)), "kind word", "word of other words")
+        for n in range(count)
+    ]
+
+
+def test_a_candidate_that_finds_the_chosen_answers_likelier_agrees_with_users() -> None:
+    found = accuracy(asker({"m@2.y": 1.0, "m@1.x": -1.0}), "base", ARMS, pairs(60), {}, HOW)
+    assert {arm: measure.value for arm, measure in found.suite.arms.items()} == {
+        "base": 0.5,
+        "champion": 0.0,
+        "candidate": 1.0,
+    }
+    assert found.suite.difference is not None and found.suite.difference.value == 1.0
+    assert {arm: gain.value for arm, gain in found.differences.items()} == {"base": 0.5, "champion": 1.0}
+    assert (found.suite.n, found.suite.users) == (60, 20)
+
+
+def test_a_longer_answer_is_not_the_less_likely_for_its_length() -> None:
+    # Both answers have -2 a token: a sum would call the shorter one likelier.
+    found = accuracy(asker({}), "base", ARMS, pairs(60), {}, HOW)
+    assert {measure.value for measure in found.suite.arms.values()} == {0.5}
+
+
+def test_ties_count_half_and_what_is_no_number_makes_none() -> None:
+    likely = np.array([-1.0, -2.0, -2.0, -1.0, -1.0, -1.0, np.nan, -1.0, -np.inf, -np.inf])
+    assert wins(likely)[[0, 1, 2, 4]].tolist() == [1.0, 0.0, 0.5, 0.5]
+    assert np.isnan(wins(likely)[3])
+
+
+def test_the_interval_is_over_users_and_not_over_their_votes() -> None:
+    rng = np.random.default_rng(0)
+    likes = rng.random(24) < 0.5
+    found = [
+        Preference(
+            f"user:{user}",
+            Chat((("user", f"text {user} {n}"),)),
+            *(("kind", "dull") if likes[user] else ("dull", "kind")),
+        )
+        for user in range(24)
+        for n in range(10)
+    ]
+    measure = accuracy(asker({"m@2.y": 1.0}), "base", ARMS, found, {}, HOW).suite.arms["candidate"]
+    # Of 240 independent votes it would be some 0.13 wide.
+    assert measure.value == pytest.approx(likes.mean()) and measure.high - measure.low > 0.35
+
+
+@pytest.mark.parametrize(("count", "users"), [(0, 1), (LEAST_PAIRS - 1, 20), (60, LEAST_USERS - 1)])
+def test_too_few_pairs_or_users_are_no_measurement_and_nothing_is_asked(count: int, users: int) -> None:
+    asked = asker({"m@2.y": 1.0})
+    found = accuracy(asked, "base", ARMS, pairs(count, users=users), {"another bucket": 90, "both are odd": 2}, HOW)
+    assert not found.suite.arms and not found.differences
+    assert f"{count} preferences of {min(count, users)} users; it wants 30 of 20" in found.suite.missing
+    assert "(left out: 2 both are odd)" in found.suite.missing
+
+
+def test_of_very_many_pairs_the_newest_are_asked_about() -> None:
+    found = accuracy(asker({}), "base", ARMS, pairs(MOST_PAIRS + 40), {}, HOW)
+    assert found.suite.n == MOST_PAIRS
+
+
+def test_a_pair_that_cannot_be_scored_makes_it_no_measurement() -> None:
+    broken = [*pairs(60), Preference("user:1", Chat((("user", "x"),)), "kind", " ")]
+    found = accuracy(asker({}), "base", ARMS, broken, {}, HOW)
+    assert found.suite.missing and not found.differences
+
+
+def thumbs(count: int, up: int) -> list[Thumb]:
+    return [
+        Thumb(f"user:{n % 9}", Chat((("user", f"text {n}"),)), "kind word" if n % 3 else "other word", n % 4 < up)
+        for n in range(count)
+    ]
+
+
+def test_the_auc_of_thumbs_agrees_with_scikit_learn() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    votes = [
+        Thumb(vote.user, vote.prompt, vote.answer, vote.up or vote.answer.startswith("kind")) for vote in thumbs(60, 1)
+    ]
+    found = thumbs_auc(asker({"m@2.y": 1.0}), "base", ARMS, votes, HOW)
+    expected = roc_auc_score([vote.up for vote in votes], [vote.answer.startswith("kind") for vote in votes])
+    assert found.arms["candidate"].value == pytest.approx(float(expected))
+    assert found.arms["candidate"].low < expected < 1.0
+    assert found.arms["base"].value == 0.5
+    assert (found.n, found.users) == (60, 9)
+
+
+@pytest.mark.parametrize(
+    ("up", "count", "reason"),
+    [(4, 12, "all 12 thumbs are up"), (0, 12, "all 12 thumbs are down"), (2, 0, "the holdout has no thumbs")],
+)
+def test_thumbs_of_one_kind_tell_nothing(up: int, count: int, reason: str) -> None:
+    found = thumbs_auc(asker({}), "base", ARMS, thumbs(count, up), HOW)
+    assert found.missing == reason and not found.arms

@@ -1,0 +1,184 @@
+"""Facts about held-out votes: only users of the bucket, only pairs that can be compared, nothing that was learnt."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from core.db.store import Store
+from core.prompts import Chat
+from core.record_codec import encode
+from core.records import Feedback, Interaction, Revocation
+from core.settings import ModelSettings
+from core.spool import frame
+from feedback.heldout_votes import Bucket, Preference, Thumb, preferences, standing, thumbs
+from feedback.ingest import ingest
+from feedback.quarantine import decide
+from feedback.snapshot import Row
+from feedback.split import bucket_of
+
+NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+MODEL = ModelSettings.model_validate({"task": "generate"})
+ASKED = Chat((("user", "How are you?"),))
+
+
+def user_in(bucket: str, number: int = 0) -> str:
+    found = [f"u{k}" for k in range(1000) if bucket_of(f"user:u{k}", train=0.6, dev=0.1) == bucket]
+    return found[number]
+
+
+HELD, OTHER_HELD, TRAIN = user_in("h1"), user_in("h1", 1), user_in("train")
+
+
+def request(text: str = "How are you?") -> str:
+    return json.dumps({"messages": [{"role": "user", "content": text}]})
+
+
+def pair(voter: str = HELD, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": "f",
+        "voter": voter,
+        "chosen_id": "a",
+        "user_id": voter or None,
+        "conversation_id": None,
+        "chosen_endpoint": "chat",
+        "chosen_request": request(),
+        "chosen_answer": "Well, thanks.",
+        "rejected_id": "b",
+        "rejected_user_id": voter or None,
+        "rejected_endpoint": "chat",
+        "rejected_request": request(),
+        "rejected_answer": "What?",
+    } | changes
+
+
+def thumb(up: bool, **changes: Any) -> dict[str, Any]:
+    return {
+        "type": "thumbs",
+        "value": json.dumps(up),
+        "voter": HELD,
+        "interaction_id": "a",
+        "user_id": HELD,
+        "conversation_id": None,
+        "endpoint": "chat",
+        "request": request(),
+        "answer": "Well.",
+    } | changes
+
+
+def bucket(*learnt: str) -> Bucket:
+    rows = [Row("i", "f", "user:t", "train", Chat((("user", text),)), "x") for text in learnt]
+    return Bucket("h1", MODEL, rows)
+
+
+def test_a_pair_of_a_held_out_user_counts_with_its_texts() -> None:
+    found, left_out = preferences([pair()], bucket())
+    assert found == [Preference(f"user:{HELD}", ASKED, "Well, thanks.", "What?")]
+    assert not left_out
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"voter": TRAIN}, "another bucket"),
+        ({"user_id": TRAIN}, "another bucket"),
+        ({"rejected_user_id": TRAIN}, "another bucket"),
+        ({"rejected_request": request("How old are you?")}, "answers to different prompts"),
+        (
+            {"rejected_endpoint": "completion", "rejected_request": json.dumps({"prompt": "How are you?"})},
+            "answers to different prompts",
+        ),
+        ({"rejected_answer": None}, "prompt or answer is not kept, or not text alone"),
+        ({"chosen_answer": "  "}, "prompt or answer is not kept, or not text alone"),
+        ({"chosen_request": None}, "prompt or answer is not kept, or not text alone"),
+        ({"rejected_answer": " Well, thanks."}, "both answers are the same"),
+    ],
+)
+def test_what_cannot_be_compared_is_left_out_by_its_reason(changes: dict[str, Any], reason: str) -> None:
+    assert preferences([pair(**changes)], bucket()) == ([], {reason: 1})
+
+
+def test_nothing_is_asked_that_was_learnt() -> None:
+    assert preferences([pair()], bucket("how  ARE you?")) == ([], {"same text as one to learn from": 1})
+    assert thumbs([thumb(True)], bucket("how  ARE you?")) == ([], {"same text as one to learn from": 1})
+
+
+def test_a_voter_who_changes_his_mind_has_one_vote_and_others_have_theirs() -> None:
+    turned = pair(chosen_id="b", rejected_id="a", chosen_answer="What?", rejected_answer="Well, thanks.")
+    found, _ = preferences([pair(), turned, pair(OTHER_HELD)], bucket())
+    assert [(one.user, one.chosen) for one in found] == [
+        (f"user:{HELD}", "What?"),
+        (f"user:{OTHER_HELD}", "Well, thanks."),
+    ]
+
+
+def test_an_anonymous_vote_falls_where_its_interaction_does() -> None:
+    conversations = {
+        name: next(f"c{k}" for k in range(1000) if bucket_of(f"conversation:c{k}", train=0.6, dev=0.1) == name)
+        for name in ("h1", "train")
+    }
+    held, _ = preferences([pair("", conversation_id=conversations["h1"])], bucket())
+    assert [one.user for one in held] == [f"conversation:{conversations['h1']}"]
+    assert not preferences([pair("", conversation_id=conversations["train"])], bucket())[0]
+
+
+def test_thumbs_of_held_out_users_count_once_with_the_answer_they_are_about() -> None:
+    votes = [
+        thumb(True),
+        thumb(False),
+        thumb(True, voter=TRAIN),
+        thumb(True, interaction_id="b", answer=None),
+        thumb(True, type="correction", interaction_id="c"),
+    ]
+    found, left_out = thumbs(votes, bucket())
+    assert found == [Thumb(f"user:{HELD}", ASKED, "Well.", up=False)]
+    assert left_out == {"another bucket": 1, "prompt or answer is not kept, or not text alone": 1}
+
+
+def test_the_store_gives_pairs_of_the_model_that_stand_and_are_not_in_quarantine() -> None:
+    store = Store(":memory:")
+    data = b""
+    for n, (model, answer) in enumerate([("m", "Well."), ("m", "What?"), ("other", "Hm.")]):
+        data += frame(
+            encode(
+                Interaction(
+                    id=f"i{n}",
+                    time=NOW,
+                    model=model,
+                    version=0,
+                    arm="champion",
+                    share=0.0,
+                    bucket=0.5,
+                    user=HELD,
+                    conversation=None,
+                    endpoint="chat",
+                    answer=answer,
+                    finish_reason="stop",
+                    status=200,
+                    request=json.loads(request()),
+                    latency_ms=1,
+                    ttft_ms=None,
+                    prompt_tokens=1,
+                    completion_tokens=1,
+                    streamed=False,
+                )
+            )
+        )
+    for n, (chosen, rejected) in enumerate([("i0", "i1"), ("i1", "i0"), ("i0", "i2"), ("i0", "gone")]):
+        value = {"chosen": chosen, "rejected": rejected}
+        said = Feedback(f"f{n}", NOW + timedelta(seconds=n), None, None, "preference", value, user=HELD)
+        data += frame(encode(said))
+    ingest(store, "g", 1, 0, data)
+    assert [vote["id"] for vote in standing(store, "preference_votes", "m")] == ["f0", "f1"]
+    found, _ = preferences(standing(store, "preference_votes", "m"), bucket())
+    assert found == [Preference(f"user:{HELD}", ASKED, "What?", "Well.")]
+    with store.transaction() as transaction:
+        transaction.run("quarantine_add", id="q", model="m", version=1, decision_id="d", time=NOW)
+        transaction.run_many("quarantine_row_add", [{"quarantine_id": "q", "feedback_id": "f1"}])
+    assert [vote["id"] for vote in standing(store, "preference_votes", "m")] == ["f0"]
+    with store.transaction() as transaction:
+        decide(transaction, "q", "released", actor="a", comment="", time=NOW)
+    ingest(store, "g", 1, len(data), frame(encode(Revocation("f0", NOW))))
+    assert [vote["id"] for vote in standing(store, "preference_votes", "m")] == ["f1"]
+    store.close()

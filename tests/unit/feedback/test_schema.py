@@ -1,0 +1,140 @@
+"""Facts about signals: what each type takes, and that a refusal names the field."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import InputError
+from core.record_codec import decode, encode
+from feedback.schema import MAX_BATCH, VALUES, parse
+
+NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+GOOD: list[tuple[str, Any]] = [
+    ("thumbs", True),
+    ("thumbs", False),
+    ("rating", 4),
+    ("rating", -1.5),
+    ("rating", 0),
+    ("label", "positive"),
+    ("correction", "Better: …"),
+    ("comment", "x" * 100_000),
+    ("flag", "unsafe"),
+    ("flag", "other"),
+    ("preference", {"chosen": "i1", "rejected": "i2"}),
+]
+BAD: list[tuple[str, Any, str]] = [
+    ("thumbs", 1, "thumbs takes true or false"),
+    ("thumbs", "true", "thumbs takes"),
+    ("thumbs", None, "thumbs takes"),
+    ("rating", True, "finite number"),
+    ("rating", "4", "finite number"),
+    ("rating", 1e9, "finite number"),
+    ("rating", float("nan"), "finite number"),
+    ("rating", float("inf"), "finite"),
+    ("rating", 10**400, "finite number"),
+    ("rating", None, "finite number"),
+    ("label", "", "1 to 100,000"),
+    ("label", "  ", "text"),
+    ("label", 5, "text"),
+    ("label", ["a"], "text"),
+    ("correction", None, "text"),
+    ("comment", "x" * 100_001, "1 to 100,000"),
+    ("flag", "bad", "unsafe, hallucination, private, other"),
+    ("flag", ["unsafe"], "one of"),
+    ("flag", None, "one of"),
+    ("preference", "i1", "chosen"),
+    ("preference", {"chosen": "a"}, "rejected"),
+    ("preference", {"chosen": "a", "rejected": "a"}, "same interaction"),
+    ("preference", {"chosen": "a", "rejected": "b", "by": 1}, "chosen"),
+    ("preference", {"chosen": "a b", "rejected": "b"}, "chosen"),
+]
+
+
+def signal(kind: str, value: Any, **fields: Any) -> dict[str, Any]:
+    about = {} if kind == "preference" else {"interaction_id": "i1"}
+    return {"type": kind, "value": value} | about | fields
+
+
+def refusal(body: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        parse(body, lambda: NOW)
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+@pytest.mark.parametrize(("kind", "value"), GOOD)
+def test_a_good_value_becomes_a_record_that_survives_the_wire(kind: str, value: Any) -> None:
+    (record,) = parse(signal(kind, value, user="ada", comment="why"), lambda: NOW)
+    assert (record.type, record.value, record.user, record.time) == (kind, value, "ada", NOW)
+    assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize(("kind", "value", "words"), BAD)
+def test_a_bad_value_is_refused_with_what_the_type_takes(kind: str, value: Any, words: str) -> None:
+    assert words in refusal(signal(kind, value))
+
+
+def test_every_type_is_tried_here() -> None:
+    assert {kind for kind, _ in GOOD} == {kind for kind, _, _ in BAD} == set(VALUES)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"typ": "x"}, "typ: no such field. Fields: id, interaction_id"),
+        ({"type": "stars"}, "type: "),
+        ({"interaction_id": None}, "exactly one of interaction_id and conversation_id"),
+        ({"conversation_id": "c"}, "exactly one of interaction_id and conversation_id"),
+        ({"interaction_id": ""}, "interaction_id: "),
+        ({"interaction_id": "a b"}, "interaction_id: "),
+        ({"interaction_id": "a\n"}, "interaction_id: "),
+        ({"interaction_id": "x" * 129}, "interaction_id: "),
+        ({"interaction_id": 5}, "interaction_id: "),
+        ({"id": "ü"}, "id: "),
+        ({"user": "a\0"}, "user: "),
+        ({"comment": "x" * 10_001}, "comment: "),
+        ({"metadata": {"a": 1}}, "metadata.a: "),
+        ({"metadata": {"a": "x" * 513}}, "metadata.a: "),
+        ({"metadata": {"k" * 65: "x"}}, "metadata."),
+        ({"metadata": {str(n): "x" for n in range(17)}}, "metadata: "),
+    ],
+)
+def test_a_wrong_field_is_named(fields: dict[str, Any], words: str) -> None:
+    assert words in refusal(signal("thumbs", True) | fields)
+
+
+def test_a_preference_names_its_interactions_in_its_value_only() -> None:
+    pair = {"chosen": "i1", "rejected": "i2"}
+    assert "leave interaction_id" in refusal({"type": "preference", "value": pair, "interaction_id": "i1"})
+
+
+def test_a_batch_names_the_entry_that_is_wrong() -> None:
+    good = signal("thumbs", True)
+    assert len(parse([good] * MAX_BATCH, lambda: NOW)) == MAX_BATCH
+    assert refusal([good, good, good | {"foo": 1}]).startswith("2.foo: no such field")
+    assert refusal([good, {"type": "thumbs", "value": True}]).startswith("1: name exactly one")
+    assert f"1 to {MAX_BATCH}" in refusal([good] * (MAX_BATCH + 1))
+    assert f"1 to {MAX_BATCH}" in refusal([])
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["type", "value", "interaction_id", "id", "x"]), inner, max_size=3)
+        ),
+    )
+)
+def test_anything_else_is_refused_and_never_a_crash(body: Any) -> None:
+    refusal(body)
+
+
+def test_ids_are_made_where_none_is_given() -> None:
+    records = parse([signal("thumbs", True)] * 5, lambda: NOW)
+    assert len({record.id for record in records}) == 5
+    assert all(record.id.startswith("fb-") for record in records)

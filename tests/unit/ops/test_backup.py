@@ -1,0 +1,286 @@
+"""Facts about backup and restore: a real store, real files, and backups that somebody tampered with."""
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.db.store import Store
+from core.errors import Conflict, InputError, NotReady, StoreError
+from core.ledger import append, verify_store
+from core.records import Decision, Verdict
+from core.settings import Settings, build
+from ops.backup.archive import MANIFEST, STAGING, STORE, Backups
+from ops.backup.restore import occupied, prove, restore
+
+NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
+MODELS = {"reviews": {"labels": ["a", "b"]}}
+
+
+def settings_in(folder: Path) -> Settings:
+    return build({"data": str(folder), "models": MODELS})
+
+
+def decision(number: int) -> Decision:
+    return Decision(f"dec-{number}", NOW, "reviews", 0, 1, Verdict.PROMOTED, "It won.", "t", "a")
+
+
+class House:
+    """A data folder as control and a gateway leave it, and backups of it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LORALOOP_OPS_KEY", "s3cret-of-ops")
+        monkeypatch.setenv("LORALOOP_NOTIFY_URLS", "slack://t0ken")
+        self.settings = settings_in(folder)
+        self.store = Store(self.settings.store_path)
+        adapter = self.settings.adapters / "reviews@1.abc"
+        adapter.mkdir(parents=True)
+        (adapter / "adapter_model.safetensors").write_bytes(b"weights" * 1000)
+        snapshot = folder / "snapshots" / "5a"
+        snapshot.mkdir(parents=True)
+        (snapshot / "rows.parquet").write_bytes(b"rows")
+        self.segment = folder / "gateways" / "gateway-1" / "spool" / "00000000000000000001.seg"
+        self.segment.parent.mkdir(parents=True)
+        self.segment.write_bytes(b"frames")
+        with self.store.transaction() as transaction:
+            transaction.run(
+                "version_add",
+                model="reviews",
+                version=1,
+                engine_name="reviews@1.abc",
+                path=str(adapter),
+                sha256="abc",
+                rank=8,
+                run_id=None,
+                time=NOW,
+                kind="adapter",
+            )
+            transaction.run(
+                "snapshot_add", hash="5a", model="reviews", run_id="r", time=NOW, path=str(snapshot), report="{}"
+            )
+            for number in (1, 2):
+                append(transaction, decision(number))
+        self.backups = Backups(store=self.store, settings=self.settings, clock=lambda: NOW)
+
+    def backup(self, path: Path) -> Path:
+        size, pieces = self.backups.make()
+        path.write_bytes(b"".join(pieces))
+        assert path.stat().st_size == size
+        return path
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    made = House(tmp_path / "data", monkeypatch)
+    yield made
+    made.store.close()
+
+
+def content(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+
+
+def pack(path: Path, files: dict[str, bytes], *more: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        for member in more:
+            archive.addfile(member)
+    return path
+
+
+def test_a_backup_holds_everything_and_no_secret(house: House, tmp_path: Path):
+    found = content(house.backup(tmp_path / "b.tar"))
+    assert set(found) == {
+        MANIFEST,
+        STORE,
+        "settings.json",
+        "adapters/reviews@1.abc/adapter_model.safetensors",
+        "snapshots/5a/rows.parquet",
+        "gateways/gateway-1/spool/00000000000000000001.seg",
+    }
+    assert b"s3cret-of-ops" not in (tmp_path / "b.tar").read_bytes()
+    assert b"t0ken" not in (tmp_path / "b.tar").read_bytes()
+    assert prove(tmp_path / "b.tar").ledger_rows == 2
+    assert not (house.settings.data / STAGING).exists()
+
+
+def test_a_backup_comes_back_elsewhere_with_its_folders(house: House, tmp_path: Path):
+    path = house.backup(tmp_path / "b.tar")
+    new = settings_in(tmp_path / "it's elsewhere")
+    manifest, aside = restore(path, new, NOW)
+    assert aside is None
+    assert occupied(new.data) == ["adapters", "gateways", STORE, "settings.json", "snapshots"]
+    store = Store(new.store_path)
+    (version,) = store.rows("version_folders")
+    (snapshot,) = store.rows("snapshot_folders")
+    assert (Path(version["path"]) / "adapter_model.safetensors").read_bytes() == b"weights" * 1000
+    assert (Path(snapshot["path"]) / "rows.parquet").is_file() and str(new.data) in version["path"]
+    assert verify_store(store, manifest.ledger_head).rows == 2
+    store.close()
+
+
+def test_what_is_written_meanwhile_neither_tears_nor_grows_a_backup(house: House, tmp_path: Path):
+    size, pieces = house.backups.make()
+    house.segment.write_bytes(b"frames and more of them")  # the segment under the same name goes on
+    house.segment.unlink()  # and is taken in and gone
+    with house.store.transaction() as transaction:
+        append(transaction, decision(3))
+    path = tmp_path / "b.tar"
+    path.write_bytes(b"".join(pieces))
+    assert path.stat().st_size == size and prove(path).ledger_rows == 2
+    assert content(path)["gateways/gateway-1/spool/00000000000000000001.seg"] == b"frames"
+
+
+def test_one_backup_at_a_time_and_an_abandoned_one_leaves_nothing(house: House, tmp_path: Path):
+    _, pieces = house.backups.make()
+    with pytest.raises(Conflict):
+        house.backups.make()
+    del pieces  # as when a client goes away before the first byte
+    assert not (house.settings.data / STAGING).exists()
+    house.backup(tmp_path / "b.tar")
+
+
+def test_without_room_for_the_copy_nothing_is_begun(house: House, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ops.backup.archive.ROOM", 1e12)
+    with pytest.raises(NotReady, match="Free space on the disk"):
+        house.backups.make()
+    assert not (house.settings.data / STAGING).exists()
+
+
+def _changed(found: dict[str, bytes]) -> dict[str, bytes]:
+    return found | {"snapshots/5a/rows.parquet": b"fake"}
+
+
+def _without_a_file(found: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: data for name, data in found.items() if name != "snapshots/5a/rows.parquet"}
+
+
+def _with_more(found: dict[str, bytes]) -> dict[str, bytes]:
+    return found | {"adapters/x/y": b""}
+
+
+def _manifest_last(found: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: found[name] for name in sorted(found, key=lambda name: name == MANIFEST)}
+
+
+def _renamed(to: str) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+    def change(found: dict[str, bytes]) -> dict[str, bytes]:
+        manifest = json.loads(found[MANIFEST])
+        manifest["files"][to] = manifest["files"].pop("snapshots/5a/rows.parquet")
+        return {MANIFEST: json.dumps(manifest).encode(), STORE: found[STORE], to: b"rows"}
+
+    return change
+
+
+def _manifested(**changes: Any) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+    return lambda found: found | {MANIFEST: json.dumps(json.loads(found[MANIFEST]) | changes).encode()}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_changed, "rows.parquet' is damaged"),
+        (_without_a_file, "rows.parquet' is missing"),
+        (_with_more, "'adapters/x/y' is not what the manifest says"),
+        (_manifest_last, "does not begin with manifest.json"),
+        (_renamed("../../evil"), "does not belong into a backup"),
+        (_renamed("/etc/cron.d/evil"), "does not belong into a backup"),
+        (_renamed("adapters/../../x"), "does not belong into a backup"),
+        (_renamed("adapters//x/y"), "does not belong into a backup"),
+        (_renamed("up.lock"), "does not belong into a backup"),
+        (_manifested(format=2), "has format 2"),
+        (_manifested(files=[]), "cannot be read"),
+        (_manifested(files={}), "lacks in a backup"),
+        (_manifested(more=1), "cannot be read"),
+        (_manifested(ledger_head="f" * 64), "its ledger is broken"),
+    ],
+)
+def test_a_backup_that_was_changed_is_refused_and_nothing_is_touched(
+    house: House, tmp_path: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]], sentence: str
+):
+    path = pack(tmp_path / "bad.tar", change(content(house.backup(tmp_path / "b.tar"))))
+    new = settings_in(tmp_path / "new")
+    new.data.mkdir()
+    (new.data / "mine").write_text("stays")
+    with pytest.raises(InputError, match=sentence):
+        restore(path, new, NOW)
+    assert [entry.name for entry in new.data.iterdir()] == ["mine"]
+
+
+def test_a_link_in_a_backup_is_refused(house: House, tmp_path: Path):
+    found = content(house.backup(tmp_path / "b.tar"))
+    del found["snapshots/5a/rows.parquet"]
+    link = tarfile.TarInfo("snapshots/5a/rows.parquet")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with pytest.raises(InputError, match="is not what the manifest says"):
+        prove(pack(tmp_path / "bad.tar", found, link))
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5000])
+def test_a_file_that_is_cut_off_is_refused(house: House, tmp_path: Path, keep: int):
+    path = house.backup(tmp_path / "b.tar")
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError):
+        prove(path)
+
+
+def test_what_was_there_is_put_aside_and_not_deleted(house: House, tmp_path: Path):
+    path = house.backup(tmp_path / "b.tar")
+    new = settings_in(tmp_path / "new")
+    for turn in (1, 2):
+        (new.data / "adapters").mkdir(parents=True, exist_ok=True)
+        (new.data / "adapters" / f"mine-{turn}").write_text("kept")
+        _, aside = restore(path, new, NOW.replace(minute=turn))
+        assert aside and (aside / "adapters" / f"mine-{turn}").read_text() == "kept"
+    assert len(list(new.data.glob("before-restore-*"))) == 2
+
+
+def test_a_folder_that_is_a_disk_of_its_own_stays_one(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = house.backup(tmp_path / "b.tar")
+    new = settings_in(tmp_path / "new")
+    (new.adapters / "mine").mkdir(parents=True)
+    (new.adapters / "lost+found").mkdir()
+    (new.data / "lost+found").mkdir()
+    inode = new.adapters.stat().st_ino
+    monkeypatch.setattr("os.path.ismount", lambda folder: Path(folder) == new.adapters)
+    _, aside = restore(path, new, NOW)
+    assert aside and (aside / "adapters" / "mine").is_dir() and new.adapters.stat().st_ino == inode
+    assert sorted(entry.name for entry in new.adapters.iterdir()) == ["lost+found", "reviews@1.abc"]
+    assert (new.data / "lost+found").is_dir()
+
+
+def test_spools_that_gateways_still_have_stay_and_those_of_the_backup_join_them(house: House, tmp_path: Path):
+    path = house.backup(tmp_path / "b.tar")
+    house.store.close()
+    house.segment.write_bytes(b"frames and more of them")
+    later = house.segment.with_name("00000000000000000002.seg")
+    later.write_bytes(b"not taken in yet")
+    restore(path, house.settings, NOW)
+    assert (house.segment.read_bytes(), later.read_bytes()) == (b"frames and more of them", b"not taken in yet")
+    house.segment.unlink()
+    restore(path, house.settings, NOW.replace(minute=9))
+    assert (house.segment.read_bytes(), later.read_bytes()) == (b"frames", b"not taken in yet")
+
+
+def test_a_store_that_control_has_open_is_not_replaced(house: House, tmp_path: Path):
+    path = house.backup(tmp_path / "b.tar")
+    house.store.close()
+    hold = f"import duckdb, sys; held = duckdb.connect({str(house.settings.store_path)!r}); print('held', flush=True)"
+    hold += "; sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        with pytest.raises(StoreError, match="cannot be opened"):
+            restore(path, house.settings, NOW)
+        holder.communicate()
+    assert STORE in occupied(house.settings.data)

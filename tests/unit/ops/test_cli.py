@@ -1,0 +1,273 @@
+"""Facts about the command line that need no running control."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from fastapi import FastAPI
+from rich.console import Console
+from typer.testing import CliRunner
+
+from core.settings import load
+from ops.cli import terminal
+from ops.cli.app import app
+from ops.cli.help_examples import EXAMPLES
+from ops.local.config_template import STARTER
+from serve.engines.fake import running
+from tests.support.cli_examples import assert_understood
+from tools import docs_reference
+
+ROOT = Path(__file__).parents[3]
+
+
+def loraloop(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ops.cli.app", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def demo(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "demo", *words]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_init_writes_a_configuration_that_loads(tmp_path: Path):
+    done = loraloop("init", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "reviews" in load(tmp_path / "loraloop.yaml").models
+
+
+def test_init_replaces_nothing_by_itself(tmp_path: Path):
+    (tmp_path / "loraloop.yaml").write_text("mine: true\n")
+    done = loraloop("init", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--force" in done.stderr
+    assert (tmp_path / "loraloop.yaml").read_text() == "mine: true\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("models: [", "is not YAML"),
+        ("modles: {}\nmodels: {r: {labels: [a, b]}}", "modles is not a setting. Did you mean models?"),
+        ("models: {r: {labels: [a]}}", "models.r.labels"),
+        ("base_model: nowhere\nmodels: {r: {labels: [a, b]}}", "no folder with a config.json"),
+    ],
+)
+def test_a_wrong_configuration_is_one_sentence_and_leaves_nothing(tmp_path: Path, content: str, sentence: str):
+    (tmp_path / "loraloop.yaml").write_text(content)
+    done = loraloop("up", cwd=tmp_path)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in tmp_path.rglob("*")} <= {"loraloop.yaml", "data", "up.lock"}
+
+
+def test_no_configuration_says_how_to_make_one(tmp_path: Path):
+    done = loraloop("models", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "loraloop init" in done.stderr
+
+
+def test_without_control_a_reading_command_says_how_to_start_it(tmp_path: Path):
+    (tmp_path / "loraloop.yaml").write_text(STARTER.replace("8081", "18999"))
+    done = loraloop("promotions", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "does not answer. Start it with: loraloop up" in done.stderr
+    assert done.stdout == ""
+
+
+def test_off_a_terminal_a_change_wants_a_yes(tmp_path: Path):
+    (tmp_path / "loraloop.yaml").write_text(STARTER)
+    done = loraloop("promote", "reviews", "3", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--yes" in done.stderr
+
+
+def test_a_dry_run_does_nothing(tmp_path: Path):
+    (tmp_path / "loraloop.yaml").write_text(STARTER)
+    done = loraloop("promote", "reviews", "3", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Nothing was done" in done.stderr
+
+
+def test_doctor_names_a_fix_for_whatever_is_wrong(tmp_path: Path):
+    ports = "gateway: {listen: 127.0.0.1:18997}\ncontrol: {listen: 127.0.0.1:18998}\nengine: {listen: 127.0.0.1:18999}"
+    (tmp_path / "loraloop.yaml").write_text(f"base_model: nowhere\nmodels: {{r: {{labels: [a, b]}}}}\n{ports}")
+    done = loraloop("doctor", "--json", cwd=tmp_path)
+    findings = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert all(finding["fix"] for finding in findings if not finding["ok"])
+    assert "base model" in {finding["check"] for finding in findings if not finding["ok"]}
+
+
+def test_the_demo_refuses_a_model_without_data(tmp_path: Path):
+    done = demo("--models", "poems", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "reviews, movies, tweets, editorials" in done.stderr
+
+
+def test_control_alone_wants_the_key_that_gateways_show(tmp_path: Path):
+    (tmp_path / "loraloop.yaml").write_text(STARTER)
+    done = loraloop("control", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "LORALOOP_INTERNAL_KEY" in done.stderr
+
+
+def test_every_setting_has_a_sentence():
+    assert "|  |" not in docs_reference.configuration()
+
+
+def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command that does something, by its words."""
+    nested = getattr(command, "commands", {})
+    if words and (not nested or command.invoke_without_command):
+        yield words, command
+    for name, inner in nested.items():
+        yield from commands(inner, (*words, name))
+
+
+ALL = dict(commands(typer.main.get_command(app)))
+
+
+def test_every_command_has_an_example_and_every_example_a_command():
+    assert {" ".join(words) for words in ALL} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+def test_an_example_is_understood(line: str):
+    assert_understood(line)
+
+
+@pytest.mark.parametrize("words", sorted(ALL), ids=" ".join)
+def test_the_help_of_a_command_shows_its_example(words: tuple[str, ...]):
+    if words not in (("promotions",), ("quarantine",)):  # a group shows its commands instead
+        said = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+        assert f"$ {EXAMPLES[' '.join(words)][0]}" in said
+
+
+CHANGES = {
+    "init",
+    "prepare",
+    "up",
+    "gateway",
+    "control",
+    "promote",
+    "rollback",
+    "approve",
+    "reject",
+    "keys create",
+    "keys revoke",
+    "keys rotate",
+    "quarantine hold",
+    "quarantine release",
+    "quarantine reject",
+    "export",
+}
+
+
+@pytest.mark.parametrize("words", sorted(ALL), ids=" ".join)
+def test_every_command_that_reads_can_print_json(words: tuple[str, ...]):
+    options = {option for parameter in ALL[words].params for option in parameter.opts}
+    assert "--json" in options or " ".join(words) in CHANGES
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "promote",
+        "rollback",
+        "approve",
+        "reject",
+        "restore",
+        "import",
+        "import-adapter",
+        "keys revoke",
+        "keys rotate",
+        "quarantine hold",
+        "quarantine release",
+        "quarantine reject",
+    ],
+)
+def test_what_changes_much_can_be_tried_and_said_yes_to(name: str):
+    options = {option for parameter in ALL[tuple(name.split())].params for option in parameter.opts}
+    assert {"--yes", "--dry-run"} <= options
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--help"], 0),
+        (["models"], 1),
+        (["modles"], 2),
+        (["models", "--jsno"], 2),
+        (["promote", "reviews"], 2),
+        (["promote", "reviews", "many"], 2),
+        (["top", "--interval", "0"], 2),
+        (["ledger"], 2),
+        (["retrain", "reviews", "--exit-code"], 2),
+        (["promotions", "--verdict", "won"], 2),
+    ],
+)
+def test_the_exit_code_tells_failure_from_wrong_usage(tmp_path: Path, words: list[str], code: int):
+    assert loraloop(*words, cwd=tmp_path).returncode == code
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("loraloop promo", "promotions"), ("loraloop ledger ver", "verify")])
+def test_the_shell_completes_commands(tmp_path: Path, typed: str, offered: str):
+    asked = {"_LORALOOP_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    program = "import sys; sys.argv[0] = 'loraloop'; from ops.cli.app import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert offered in done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "code"),
+    [("finished", "promoted", 0), ("finished", "kept", 3), ("failed", "failed", 1), ("canary", "canary_started", 3)],
+)
+def test_a_script_learns_how_a_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, verdict: str, code: int
+):
+    started: list[str] = []
+    run = {"id": "run-2", "state": state, "reason": "why", "progress": None, "decisions": [{"verdict": verdict}]}
+    house = FastAPI()
+    house.get("/api/runs")(lambda: [run] * len(started) + [run | {"id": "run-1"}])
+    house.get("/api/runs/run-2")(lambda: run)
+    house.post("/api/models/reviews/retrain")(lambda: started.append("run-2"))
+    monkeypatch.chdir(tmp_path)
+    with running(house) as url:
+        Path("loraloop.yaml").write_text(STARTER.replace("127.0.0.1:8081", url.removeprefix("http://")))
+        done = CliRunner().invoke(app, ["retrain", "reviews", "--wait", "--exit-code", "--json"])
+    assert done.exit_code == code and json.loads(done.stdout)["id"] == "run-2"
+
+
+def test_a_bar_has_rate_and_time_left_and_begins_anew_with_each_phase(monkeypatch: pytest.MonkeyPatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=shown, force_terminal=True, width=120))
+    with terminal.count_bar("queued", None) as tell_of:
+        for phase, total in (("training", 10), ("evaluating", 4000)):
+            for done in range(4):
+                tell_of(phase, done * total // 10, total)
+                time.sleep(0.15)
+    lines = [line for line in shown.getvalue().replace("\r", "\n").split("\n") if "evaluating" in line]
+    assert "1200/4000" in lines[-1] and "/s" in lines[-1] and re.search(r"0:00:0[1-9]", lines[-1])
+    # 400 in 0.15 s; a rate that went on from training's would be a tenth of it.
+    assert float(re.findall(r"([\d.e+]+)/s", lines[-1])[-1]) > 1000

@@ -1,0 +1,280 @@
+"""Facts about what the console's pages are told: filters, pages by key, the study of a model, alarms, the ledger."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from core.db.store import Store
+from core.ledger import append
+from core.records import Decision, Feedback, Interaction, Verdict
+from feedback.ingest import add
+from ops import views
+from ops.console import feedback_data, page_data
+from ops.console.svg import evidence, history
+from ops.ledger_verifier import LedgerWatch
+
+NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    made = Store(":memory:")
+    yield made
+    made.close()
+
+
+def seal(store: Store, number: int, **changes: Any) -> None:
+    plain: dict[str, Any] = {
+        "model": "reviews",
+        "from_version": 0,
+        "to_version": 1,
+        "verdict": Verdict.KEPT,
+        "reason": "So.",
+        "trigger": "t",
+        "actor": "a",
+    }
+    row = Decision(f"d{number}", NOW + timedelta(hours=number), **(plain | changes))
+    with store.transaction() as transaction:
+        append(transaction, row)
+
+
+def test_pages_of_decisions_follow_each_other_without_gap_or_overlap(store: Store) -> None:
+    for number in range(7):
+        seal(store, number)
+    seen: list[str] = []
+    before = None
+    while found := views.decisions(store, views.Filter(before=before), 3):
+        seen += [row["id"] for row in found]
+        before = found[-1]["seq"]
+        if len(seen) == 3:
+            seal(store, 99)  # what comes meanwhile does not move the pages
+    assert seen == [f"d{number}" for number in range(6, -1, -1)]
+
+
+def test_decisions_are_filtered_by_model_verdict_and_time(store: Store) -> None:
+    seal(store, 0)
+    seal(store, 1, verdict=Verdict.PROMOTED)
+    seal(store, 2, model="notes")
+
+    def ids(**wanted: Any) -> list[str]:
+        return [row["id"] for row in views.decisions(store, views.Filter(**wanted), 9)]
+
+    assert ids(verdict="promoted") == ["d1"] and ids(model="notes") == ["d2"] and ids(verdict="nonsense") == []
+    assert ids(since=NOW + timedelta(hours=1)) == ["d2", "d1"] and ids(until=NOW + timedelta(hours=1)) == ["d0"]
+
+
+def said(number: int, **changes: Any) -> Feedback:
+    plain: dict[str, Any] = {"interaction_id": "i1", "conversation_id": None, "type": "comment", "value": "x"}
+    return Feedback(f"f{number:02}", NOW, **(plain | changes))
+
+
+def test_pages_of_feedback_of_one_moment_follow_each_other(store: Store) -> None:
+    add(store, [said(number) for number in range(7)])
+    seen: list[str] = []
+    wanted = feedback_data.Search()
+    while True:
+        found = feedback_data.search(store, wanted, 3, lambda: NOW)
+        seen += [row["id"] for row in found["feedback"]]
+        if not found["next"]:
+            break
+        wanted = feedback_data.Search(**found["next"])
+    assert seen == [f"f{number:02}" for number in range(6, -1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("50%", ["f00"]), ("a_b", ["f01"]), ("back\\", ["f02"]), ("ADA", ["f03"]), ("%", ["f00"]), ("nothing", [])],
+)
+def test_words_are_searched_as_they_are(store: Store, words: str, found: list[str]) -> None:
+    add(
+        store,
+        [
+            said(0, comment="only 50% right"),
+            said(1, comment="a_b"),
+            said(2, value="back\\slash"),
+            said(3, user="ada"),
+            said(4, comment="axb 500"),
+        ],
+    )
+    listed = feedback_data.search(store, feedback_data.Search(words=words), 9, lambda: NOW)["feedback"]
+    assert [row["id"] for row in listed] == found
+
+
+def test_an_answer_whose_prompt_was_not_kept_is_shown_without_it(store: Store) -> None:
+    asked = Interaction(
+        "i1",
+        NOW,
+        "m",
+        0,
+        "champion",
+        0.0,
+        None,
+        None,
+        None,
+        "chat",
+        None,
+        None,
+        None,
+        200,
+        1.0,
+        None,
+        None,
+        None,
+        False,
+    )
+    add(store, [asked, said(1)])
+    found = feedback_data.interaction(store, "i1")
+    assert found["interaction"]["prompt"] is None and [vote["id"] for vote in found["votes"]] == ["f01"]
+
+
+def well() -> dict[str, Any]:
+    engine = {"url": "http://e", "ready": True, "healthy": True, "adapters": [], "missing": [], "error": ""}
+    return {
+        "engines": [engine],
+        "gateways": [gateway()],
+        "dead_letters": 0,
+        "notifications": [target(1)],
+        "disk": {"free": 50, "total": 100},
+        "ledger": {"ok": True, "reason": "whole"},
+    }
+
+
+def gateway(**changes: Any) -> dict[str, Any]:
+    return {"gateway": "g", "up_to_date": True, "in_flight": 0, "unshipped": 3_000_000, "dropped": 0} | changes
+
+
+def target(refusals: int) -> dict[str, Any]:
+    return {"target": "slack 1a2b", "seq": 3, "told": NOW, "refusals": refusals, "behind": 4}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, []),
+        ({"engines": []}, ["No engine"]),
+        (
+            {"engines": [{"url": "http://e", "ready": False, "missing": ["a-1"], "error": ""}]},
+            ["http://e", "lacks a-1"],
+        ),
+        ({"gateways": []}, ["No gateway"]),
+        ({"gateways": [gateway(up_to_date=False)]}, ["gateway g"]),
+        ({"gateways": [gateway(unshipped=65 * 2**20)]}, ["gateway g", "68 MB"]),
+        ({"gateways": [gateway(dropped=7)]}, ["gateway g", "7 interactions"]),
+        ({"notifications": [target(3)]}, ["slack 1a2b", "refused 3 times", "4 rows"]),
+        ({"dead_letters": 3}, ["3 records"]),
+        ({"disk": {"free": 5 * 2**30, "total": 100 * 2**30}}, ["5.0 GiB"]),
+        ({"ledger": {"ok": False, "reason": "Row 3 (d3): gone."}}, ["ledger is broken", "Row 3"]),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(change: dict[str, Any], words: list[str]) -> None:
+    alarms = page_data.alarms(well() | change)
+    assert len(alarms) == bool(words) and all(word in " ".join(alarms) for word in words)
+
+
+def test_new_rows_are_checked_at_once_and_old_ones_with_the_next_whole_walk(store: Store) -> None:
+    watch = LedgerWatch(store, lambda: NOW)
+    for number in range(3):
+        seal(store, number)
+    assert watch.report() | {"head": ""} == {
+        "ok": True,
+        "rows": 3,
+        "head": "",
+        "checked": None,
+        "reason": "3 rows, each follows from the one before.",
+    }
+    seal(store, 3)
+    with store.transaction() as transaction:
+        transaction._connection.execute("UPDATE decisions SET reason = 'else' WHERE seq = 4")
+    assert watch.report()["reason"] == "Row 4 (d3): its column reason differs from what was sealed."
+    with store.transaction() as transaction:
+        transaction._connection.execute("UPDATE decisions SET reason = 'So.' WHERE seq = 4")
+        transaction._connection.execute("UPDATE decisions SET verdict = 'promoted' WHERE seq = 1")
+    watch.walk()
+    assert not watch.report()["ok"] and "Row 1 (d0)" in watch.report()["reason"] and watch.report()["checked"] == NOW
+
+
+def test_a_tail_that_was_cut_off_is_told_and_stays_told(store: Store) -> None:
+    watch = LedgerWatch(store, lambda: NOW)
+    for number in range(3):
+        seal(store, number)
+    watch.walk()
+    seal(store, 3)
+    assert watch.report()["ok"]
+    with store.transaction() as transaction:
+        transaction._connection.execute("DELETE FROM decisions WHERE seq >= 3")
+    for _ in range(3):
+        watch.walk()
+        assert not watch.report()["ok"] and "cut off" in watch.report()["reason"]
+
+
+def test_the_walk_goes_on_after_one_that_failed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, walks = LedgerWatch(store, lambda: NOW), list[int]()
+    monkeypatch.setattr("ops.ledger_verifier.WHOLE_SECONDS", 0.0)
+
+    def walk() -> None:
+        walks.append(1)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(watch, "walk", walk)
+
+    async def some() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(watch.keep_walking(), 0.2)
+
+    asyncio.run(some())
+    assert len(walks) > 1
+
+
+def difference(value: float) -> dict[str, Any]:
+    return {"champion": {"value": value, "lower": value - 0.02, "upper": value + 0.02, "level": 0.05}}
+
+
+def test_a_forest_turns_every_kpi_so_that_right_is_better_and_draws_what_the_gate_wants() -> None:
+    gate = [
+        {"name": "macro_f1 against champion", "outcome": "pass", "value": 0.05, "threshold": 0.01},
+        {"name": "guardrail brier", "outcome": "pass", "value": -0.03, "threshold": 0.04},
+    ]
+    found = {"macro_f1": difference(0.05), "brier": difference(-0.03)}
+    plot = str(evidence.forest({"differences": found, "gate": gate}))
+    assert "macro F1 +0.050 (+0.030 to +0.070); Brier score +0.030 (+0.010 to +0.050)" in plot
+    assert plot.count(f'stroke="{history.ACCENT}"') == 2
+    assert "No difference was measured" in evidence.forest({})
+
+
+def test_a_stack_of_days_names_the_largest_series_and_gathers_the_rest() -> None:
+    rows = [{"day": date(2026, 3, 1 + n % 2), "version": n, "requests": 100 - n} for n in range(9)]
+    drawn = str(history.stacked_days(rows, "version", "requests", "requests", "Requests by version"))
+    assert "v0 100" in drawn and "others" in drawn and "03-01" in drawn and ">v8<" not in drawn
+    assert "Nothing came in" in history.stacked_days([], "version", "requests", "requests", "t")
+
+
+@pytest.mark.parametrize("draw", [history.kpi_over_versions, history.learning_curve, history.loss_curve])
+def test_a_chart_of_nothing_says_so(draw: Any) -> None:
+    assert "No " in draw([])
+
+
+def test_charts_survive_measures_without_bounds_or_value() -> None:
+    def entry(version: int, value: float | None, low: float | None) -> dict[str, Any]:
+        measure = {"value": value, "low": low, "high": low}
+        return {"version": version, "verdict": "promoted", "kpi": "macro_f1", "candidate": measure, "train_rows": 9}
+
+    judged = [entry(1, None, None), entry(2, 0.5, None), entry(3, 0.6, 0.55)]
+    assert "v2 0.500; v3 0.600" in history.kpi_over_versions(judged)
+    assert "9 rows 0.500; 9 rows 0.600" in history.learning_curve(judged)
+
+
+def test_a_run_says_what_each_phase_took() -> None:
+    def step(phase: str, second: int) -> dict[str, Any]:
+        return {"phase": phase, "time": NOW + timedelta(seconds=second), "done": 1, "metrics": json.loads("{}")}
+
+    run = {
+        "started": NOW,
+        "finished": NOW + timedelta(seconds=60),
+        "steps": [step("training", 10), step("training", 30), step("evaluating", 45)],
+    }
+    assert page_data._seconds(run) == {"snapshot": 10, "training": 35, "evaluating": 15}

@@ -1,0 +1,138 @@
+"""Facts about the doctor: every check finds what it is for, and says what mends it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from core.settings import ModelSettings
+from eval.kpis.intervals import USUAL_DISCORDANCE, resolvable_difference
+from eval.suites import shipped
+from ops.local import doctor
+from ops.local.doctor import Finding
+from serve.engines.fake import running
+from tools.live_stack import free_ports
+
+WELL: dict[str, Any] = {
+    "/ready": {"ready": True, "unshipped_bytes": 10, "interactions_dropped": 0, "dead_letters": 0},
+    "/api/ledger": {"ok": True, "reason": "3 rows, each follows from the one before."},
+    "/api/notifications": [{"target": "slack (URL 1)", "refusals": 0}],
+    "/health": {"status": "ok"},
+}
+
+
+def answers(changes: dict[str, Any]) -> FastAPI:
+    house = FastAPI()
+
+    def route(body: Any) -> Callable[[], JSONResponse]:
+        return lambda: JSONResponse(body)
+
+    for path, body in (WELL | changes).items():
+        house.get(path)(route(body))
+    return house
+
+
+def examined(
+    tmp_path: Path, changes: dict[str, Any] | None = None, now: Callable[[], float] = time.time
+) -> dict[str, Finding]:
+    """What the doctor says of one server that plays control and gateway."""
+    (port,) = free_ports(1)
+    config = tmp_path / "loraloop.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "base_model": str(tmp_path),
+                "data": str(tmp_path / "data"),
+                "models": {"m": {"labels": ["a", "b"]}},
+                "control": {"listen": f"127.0.0.1:{port}"},
+                "gateway": {"listen": f"127.0.0.1:{port}"},
+            }
+        )
+    )
+    with running(answers(changes or {}), port):
+        return {finding.name: finding for finding in doctor.examine(config, now)}
+
+
+def test_where_all_is_well_it_says_so(tmp_path: Path):
+    found = examined(tmp_path)
+    sick = {name for name, finding in found.items() if not finding.ok}
+    assert sick <= {"base model", "packages", "memory", "disk"}  # what this machine has, not what was asked
+    assert {"spool", "ledger", "notifications", "clock of control", "clock of gateway", "clock of files"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "found", "fix"),
+    [
+        ("spool", {"/ready": WELL["/ready"] | {"unshipped_bytes": 10**9}}, "1000.0 MB", "control.log"),
+        (
+            "spool",
+            {"/ready": WELL["/ready"] | {"interactions_dropped": 3}},
+            "3 interactions were",
+            "Free space",
+        ),
+        ("spool", {"/ready": {"ready": True}}, "not known", "LORALOOP_KEY"),
+        ("ledger", {"/api/ledger": {"ok": False, "reason": "Row 2 (dec-2): its text"}}, "Row 2", "runbook"),
+        ("ledger", {"/api/ledger": {"error": {"message": "no"}}}, "not known", "LORALOOP_KEY"),
+        ("notifications", {"/api/notifications": [{"target": "slack (URL 1)", "refusals": 4}]}, "slack", "notify test"),
+        ("dead letters", {"/ready": WELL["/ready"] | {"dead_letters": 2}}, "2 of gateways'", "dead_letters"),
+    ],
+)
+def test_what_is_wrong_is_found_with_its_fix(tmp_path: Path, name: str, changes: Any, found: str, fix: str):
+    finding = examined(tmp_path, changes)[name]
+    assert not finding.ok and found in finding.found and fix in finding.fix
+
+
+def test_documents_that_cannot_be_shown_are_named_with_the_fix(tmp_path: Path):
+    config = tmp_path / "loraloop.yaml"
+    model = {"labels": ["a", "b"], "baselines": {"documents": str(tmp_path / "docs")}}
+    config.write_text(yaml.safe_dump({"data": str(tmp_path / "data"), "models": {"m": model}}))
+    found = {finding.name: finding for finding in doctor.examine(config)}["documents of m"]
+    assert not found.ok and "there is no folder" in found.found and "Make it" in found.fix
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("Lamps want bulbs.")
+    assert {finding.name: finding for finding in doctor.examine(config)}["documents of m"].ok
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "NEEDED", ("nowhere_to_be_found",))
+    finding = examined(tmp_path)["packages"]
+    assert not finding.ok and "nowhere_to_be_found" in finding.found and "make install" in finding.fix
+
+
+def test_a_clock_that_is_far_off_is_found(tmp_path: Path):
+    found = examined(tmp_path, now=lambda: time.time() - 90)
+    for name in ("clock of control", "clock of gateway", "clock of files"):
+        assert not found[name].ok and "NTP" in found[name].fix
+        assert 85 <= int(found[name].found.split()[0]) <= 95
+
+
+def model(**more: Any) -> ModelSettings:
+    return ModelSettings.model_validate({"labels": ["a", "b"]} | more)
+
+
+def test_it_says_which_guardrails_no_suite_measures_and_what_the_others_resolve():
+    bare = doctor._guardrails("m", model())
+    assert bare.ok and bare.name == "guardrails of m"
+    assert bare.found == (
+        "not measured, for no suite is named: golden_accuracy, safety, over_refusal, sycophancy, "
+        "hallucination, consistency, format_validity, mean_length"
+    )
+    waived = {"guardrails": [{"kpi": "golden_accuracy", "waived": True}]}
+    some = doctor._guardrails("m", model(evaluation={"suites": ["refusal", "length"]}, promotion=waived))
+    assert "golden_accuracy" not in some.found and "mean_length" not in some.found
+    units = len(shipped.suite("refusal").units)
+    resolved = resolvable_difference(units, USUAL_DISCORDANCE)
+    assert f"safety resolves {resolved:.3f} with 80 % power, accepted 0.020" in some.found
+
+
+def test_a_guardrail_that_nothing_measures_or_a_broken_suite_is_sick(tmp_path: Path):
+    named = {"guardrails": [{"kpi": "safety", "margin": 0.1}]}
+    finding = doctor._guardrails("m", model(promotion=named))
+    assert not finding.ok and "no suite measures safety: no candidate could pass" in finding.found
+    finding = doctor._guardrails("m", model(evaluation={"suites": [str(tmp_path)]}))
+    assert not finding.ok and "suite.json cannot be read" in finding.found

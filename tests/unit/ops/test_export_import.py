@@ -1,0 +1,303 @@
+"""Facts about data on its way out and in, and about backups, through the real control and the real command line."""
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from fastapi import FastAPI
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from core.db.store import Store
+from core.errors import InputError, LoraLoopError, NotReady
+from core.ledger import append, seal
+from core.model_folder import ModelFolder
+from core.records import Decision, Interaction, Verdict
+from core.settings import load
+from feedback import importer
+from feedback.ingest import insert
+from feedback.schema import parse
+from ops import data_files
+from ops.apps.control import create_app
+from ops.cli import terminal
+from ops.cli.app import app
+from ops.local.up import Lock
+from serve.engines.fake import running
+from tools.live_stack import free_ports
+
+NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
+ROWS = 1100
+VOTES = [
+    {"id": "f1", "type": "thumbs", "value": True, "interaction_id": "i1", "user": "ada"},
+    {"id": "f2", "type": "label", "value": "naïve \n ☃", "interaction_id": "i2", "metadata": {"a": "b"}},
+    {"id": "f3", "type": "preference", "value": {"chosen": "i1", "rejected": "i2"}, "comment": "clearer"},
+    {"id": "f4", "type": "rating", "value": 4.5, "conversation_id": "c1"},
+]
+
+
+class House:
+    """A control on a port, its store, and the command line beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_ports(1)[0]
+        self.config = folder / "loraloop.yaml"
+        content = {
+            "base_model": str(folder),
+            "access": "open",
+            "data": str(folder / "data"),
+            "models": {"reviews": {"labels": ["a", "b"], "retrain": {"schedule": None}}},
+            "control": {"listen": f"127.0.0.1:{self.port}"},
+            "engine": {"urls": ["http://127.0.0.1:9"]},
+        }
+        self.config.write_text(yaml.safe_dump(content))
+        self.app: FastAPI = create_app(settings=load(self.config), base=ModelFolder("base", folder))
+        self.store: Store = self.app.state.control.store
+
+    def run(self, *words: str) -> Result:
+        return CliRunner().invoke(app, [*words, "--config", str(self.config)])
+
+    def ids(self) -> list[str]:
+        batches = self.store.batches("export_feedback", 100, model=None, key=None)
+        return [row["id"] for batch in batches for row in batch]
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    for name in os.environ:
+        if name.startswith("LORALOOP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
+    made = House(tmp_path)
+    with running(made.app, made.port):
+        yield made
+
+
+def interaction(number: int) -> Interaction:
+    return Interaction(
+        f"i{number}",
+        NOW,
+        "reviews",
+        1,
+        "champion",
+        0.0,
+        0.5,
+        "ada",
+        None,
+        "chat",
+        {"messages": [{"role": "user", "content": "so good ☃"}]},
+        "positive",
+        "stop",
+        200,
+        12.5,
+        None,
+        10,
+        2,
+        False,
+    )
+
+
+def fill(store: Store) -> None:
+    decision = Decision("dec-1", NOW, "reviews", 0, 1, Verdict.PROMOTED, "It won.", "t", "a")
+    with store.transaction() as transaction:
+        insert(transaction, [interaction(number) for number in range(1, 4)])
+        insert(transaction, [*parse(VOTES[:3], lambda: NOW), *parse(VOTES[3:], lambda: NOW, "shop")])
+        append(transaction, decision)
+
+
+def written(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def test_an_import_has_a_bar_on_a_terminal(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=shown, force_terminal=True, width=120))
+    rows = [{"id": f"f{n}", "interaction_id": "i", "type": "thumbs", "value": True} for n in range(3)]
+    done = house.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes", "--json")
+    assert json.loads(done.stdout) == {"added": 3, "known": 0}
+    assert "Importing feedback" in shown.getvalue() and "3/3" in shown.getvalue()
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_feedback_goes_out_and_comes_back_the_same(house: House, tmp_path: Path, ending: str):
+    fill(house.store)
+    path = tmp_path / f"f.{ending}"
+    assert house.run("export", "feedback", str(path)).exit_code == 0
+    before = [row for batch in house.store.batches("export_feedback", 100, model=None, key=None) for row in batch]
+    done = house.run("import", str(path), "--yes", "--json")
+    assert json.loads(done.stdout) == {"added": 0, "known": 4}
+    shop = house.run("export", "feedback", str(tmp_path / f"shop.{ending}"), "--key", "shop")
+    assert "Wrote 1 feedback" in shop.stderr
+    other = Store(":memory:")
+    importer.import_records(other, [row for _, row in data_files.read(path)], lambda: NOW)
+    assert [row for batch in other.batches("export_feedback", 100, model=None, key=None) for row in batch] == before
+    other.close()
+
+
+@pytest.mark.parametrize("kind", list(data_files.Kind))
+def test_every_kind_is_the_same_in_both_formats(house: House, tmp_path: Path, kind: data_files.Kind):
+    fill(house.store)
+    for ending in ("jsonl", "parquet"):
+        assert house.run("export", kind, str(tmp_path / f"x.{ending}")).exit_code == 0
+    lines, parquet = (list(data_files.read(tmp_path / f"x.{ending}")) for ending in ("jsonl", "parquet"))
+    assert lines == parquet and lines
+    assert pq.read_schema(tmp_path / "x.parquet").names == list(data_files.COLUMNS[kind])
+
+
+def test_decisions_are_listed_by_verdict_and_day(house: House):
+    fill(house.store)
+    for words, rows in (
+        ((), 1),
+        (("--verdict", "promoted"), 1),
+        (("--verdict", "kept"), 0),
+        (("--since", "2026-03-01"), 1),
+        (("--since", "2026-03-01T03:00:01"), 0),
+        (("--until", "2026-03-01"), 0),
+        (("--until", "2026-03-02"), 1),
+    ):
+        done = house.run("promotions", *words, "--json")
+        assert done.exit_code == 0 and len(json.loads(done.stdout)) == rows, words
+
+
+def test_a_row_is_shown_with_the_configuration_named_behind_the_verb(house: House):
+    fill(house.store)
+    assert json.loads(house.run("promotions", "show", "1", "--json").stdout)["id"] == "dec-1"
+
+
+def test_what_a_key_gave_is_counted_held_and_shown_by_the_number_of_its_row(house: House):
+    fill(house.store)
+    with house.store.transaction() as transaction:
+        insert(transaction, parse([VOTES[0]], lambda: NOW, "shop"))
+    counted = json.loads(house.run("feedback", "--by-key", "--json").stdout)
+    assert sorted((row["key"] or "", row["n"]) for row in counted) == [("", 1)] * 3 + [("shop", 1)] * 2
+    house.app.state.control.promotion.adopt(["reviews"])
+    done = house.run("quarantine", "hold", "reviews", "--key", "shop", "--yes", "-m", "one script")
+    assert done.exit_code == 0 and "1 votes" in done.stderr, done.stderr
+    (held,) = json.loads(house.run("quarantine", "--json").stdout)
+    shown = json.loads(house.run("quarantine", "show", str(held["decision_seq"]), "--json").stdout)
+    assert [vote["id"] for vote in shown["votes"]] == ["shop:f1"] and shown["key"] == "shop"
+
+
+def test_exported_decisions_prove_themselves(house: House, tmp_path: Path):
+    fill(house.store)
+    house.run("export", "decisions", str(tmp_path / "d.jsonl"))
+    ((_, row),) = data_files.read(tmp_path / "d.jsonl")
+    assert seal(row["previous_hash"], row["body"]) == row["hash"]
+    head = house.run("ledger", "verify", "--head", row["hash"], "--json")
+    assert head.exit_code == 0 and json.loads(head.stdout)["head_at"] == 1
+    lost = house.run("ledger", "verify", "--head", "f" * 64)
+    assert lost.exit_code == 1 and "BROKEN: No row has the head" in lost.stdout
+
+
+def test_a_large_file_comes_in_once_however_often_it_is_imported(house: House, tmp_path: Path):
+    path = written(
+        tmp_path / "f.jsonl",
+        [
+            {
+                "id": f"f{n}",
+                "type": "thumbs",
+                "value": n % 2 == 0,
+                "interaction_id": f"i{n}",
+                "time": NOW.isoformat(),
+                "revoked_at": NOW.isoformat() if n == 7 else None,
+            }
+            for n in range(ROWS)
+        ],
+    )
+    for added in (ROWS, 0):
+        done = house.run("import", str(path), "--yes", "--json")
+        assert json.loads(done.stdout) == {"added": added, "known": ROWS - added}
+    assert len(house.ids()) == ROWS
+    (row,) = [
+        row
+        for batch in house.store.batches("export_feedback", 100, model=None, key=None)
+        for row in batch
+        if row["id"] == "f7"
+    ]
+    assert row["time"] == NOW and row["revoked_at"] == NOW
+
+
+BAD = [
+    ("{not json", "It is not JSON"),
+    ("[]", "A row is one JSON object"),
+    ({"type": "thumbs", "value": True, "interaction_id": "i"}, "id: is wanted"),
+    (VOTES[0] | {"value": "yes"}, "thumbs takes true or false"),
+    (VOTES[0] | {"modell": "x"}, "modell: no such field"),
+    (VOTES[0] | {"time": "yesterday"}, "time: is no time"),
+    (VOTES[0] | {"time": "2026-01-01T00:00:00"}, "time: has no time zone"),
+    (VOTES[0] | {"time": "2999-01-01T00:00:00+00:00"}, "time: lies in the future"),
+    (VOTES[0] | {"revoked_at": 5}, "revoked_at: is no time"),
+]
+
+
+def test_every_bad_line_is_named_and_nothing_is_sent(house: House, tmp_path: Path):
+    rows = [VOTES[0], *(row for row, _ in BAD), "", VOTES[1]]
+    done = house.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes")
+    for number, (_, sentence) in enumerate(BAD, 2):
+        assert f"line {number}: " in done.stderr and sentence in done.stderr
+    assert isinstance(done.exception, InputError) and f"{len(BAD)} of {len(BAD) + 2} rows" in str(done.exception)
+    assert house.ids() == []
+
+
+@pytest.mark.parametrize("name", ["f.csv", "none.jsonl", "empty.jsonl", "bad.parquet"])
+def test_a_file_that_is_none_is_refused(house: House, tmp_path: Path, name: str):
+    if not name.startswith("none"):
+        (tmp_path / name).write_bytes(b"" if name.startswith("empty") else b"PAR1junk")
+    assert isinstance(house.run("import", str(tmp_path / name), "--yes").exception, InputError)
+
+
+def test_an_import_asks_first_and_a_dry_run_sends_nothing(house: House, tmp_path: Path):
+    path = str(written(tmp_path / "f.jsonl", VOTES))
+    assert "--yes" in str(house.run("import", path).exception)
+    assert house.run("import", path, "--dry-run").exit_code == 0
+    assert house.ids() == []
+
+
+def test_a_file_that_is_there_is_not_replaced_unasked(house: House, tmp_path: Path):
+    (tmp_path / "f.jsonl").write_text("mine")
+    assert "--yes" in str(house.run("export", "feedback", str(tmp_path / "f.jsonl")).exception)
+    assert (tmp_path / "f.jsonl").read_text() == "mine"
+    assert house.run("export", "feedback", str(tmp_path / "f.jsonl"), "--yes").exit_code == 0
+    assert (tmp_path / "f.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_a_backup_is_made_while_control_runs_and_comes_back(house: House, tmp_path: Path):
+    fill(house.store)
+    path = tmp_path / "b.tar"
+    done = house.run("backup", str(path), "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["ledger_rows"] == 1 and path.stat().st_mode & 0o077 == 0
+    assert [p.name for p in tmp_path.glob("*.part")] == []
+    new = tmp_path / "new.yaml"
+    new.write_text(house.config.read_text().replace(str(tmp_path / "data"), str(tmp_path / "new")))
+    assert CliRunner().invoke(app, ["restore", str(path), "--dry-run", "--config", str(new)]).exit_code == 0
+    assert not (tmp_path / "new").exists()
+    done = CliRunner().invoke(app, ["restore", str(path), "--config", str(new), "--json"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["aside"] is None
+    again = CliRunner().invoke(app, ["restore", str(path), "--config", str(new)])
+    assert "--yes" in str(again.exception)
+
+
+def test_a_restore_under_a_running_up_is_refused(house: House, tmp_path: Path):
+    house.run("backup", str(tmp_path / "b.tar"))
+    lock = Lock(tmp_path / "data")
+    done = house.run("restore", str(tmp_path / "b.tar"), "--yes")
+    lock.release()
+    assert isinstance(done.exception, NotReady) and "Stop it first" in str(done.exception)
+    assert not list((tmp_path / "data").glob("before-restore-*"))
+
+
+def test_a_backup_that_cannot_be_made_leaves_no_half_file(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ops.backup.archive.ROOM", 1e12)
+    done = house.run("backup", str(tmp_path / "b.tar"))
+    assert isinstance(done.exception, LoraLoopError) and "Free space" in str(done.exception)
+    assert list(tmp_path.glob("b.tar*")) == []

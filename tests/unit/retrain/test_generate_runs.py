@@ -1,0 +1,139 @@
+"""Facts about a whole cycle of a model that generates: from corrections to a promotion, before the fake engine."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.db.store import Store
+from core.model_folder import ModelFolder
+from core.record_codec import encode
+from core.records import Feedback, Interaction
+from core.settings import Settings, build
+from core.spool import frame
+from feedback.ingest import ingest
+from feedback.snapshot import read_rows
+from retrain import pipeline as cycles
+from retrain.pipeline import RetrainPipeline
+from retrain.trainer.job import Job, Step
+from rollout import routes as promotions
+from rollout.routes import RouteManager
+from rollout.workflow import RolloutWorkflow
+from serve.adapters.preflight import Adapter
+from serve.engines.fake import FakeEngine, FakeEngines
+from serve.engines.reconciler import EngineState
+from serve.engines.vllm_client import VllmClient
+from serve.routing.publisher import RoutePublisher
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+class RecordingTrainer:
+    """Stands where the trainer's process does: it keeps what it was to learn and leaves a folder."""
+
+    def __init__(self) -> None:
+        self.learnt: dict[str, str] = {}
+
+    def run(self, job: Job, progress: Callable[[Step], None]) -> Path:
+        rows = [row for row in read_rows(Path(job.snapshot)) if row.bucket == "train"]
+        self.learnt = {row.interaction_id: row.label for row in rows}
+        progress(Step(1, 1, {"loss": 0.1, "seconds": 2.0}))
+        folder = Path(job.output) / "adapter"
+        folder.mkdir(parents=True)
+        return folder
+
+    def stop(self) -> None:
+        pass
+
+
+class OneEngine:
+    """A reconciler of one fake engine that holds everything."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.clients = (VllmClient("http://engine", transport=engine.transport()),)
+
+    def reconcile(self, wanted: Any, may_unload: Any) -> list[EngineState]:
+        return [EngineState("http://engine", True, (), ())]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    model = {
+        "task": "generate",
+        "split": {"train": 0.4, "dev": 0.04},
+        "retrain": {"schedule": None, "min_labels": 20},
+        "evaluation": {"bootstrap": 500, "latency_items": 1, "max_tokens": 8, "concurrency": 4},
+        "promotion": {"canary": None, "must_beat": ["base"]},
+    }
+    return build({"data": str(tmp_path / "data"), "models": {"replies": model}})
+
+
+def corrected(store: Store, count: int) -> None:
+    data = b""
+    for n in range(count):
+        asked = Interaction(
+            id=f"c{n}",
+            time=NOW,
+            model="replies",
+            version=0,
+            arm="champion",
+            share=0.0,
+            bucket=0.5,
+            user=f"u{n}",
+            conversation=None,
+            endpoint="chat",
+            answer="rubbish",
+            finish_reason="stop",
+            status=200,
+            request={"messages": [{"role": "user", "content": f"text {n}"}]},
+            latency_ms=1,
+            ttft_ms=None,
+            prompt_tokens=1,
+            completion_tokens=1,
+            streamed=False,
+        )
+        better = Feedback(f"f{n}", NOW + timedelta(seconds=n), asked.id, None, "correction", f"Dear text {n}!")
+        data += frame(encode(asked)) + frame(encode(better))
+    ingest(store, "g", 1, 0, data)
+
+
+@pytest.mark.parametrize(("adapter_says", "verdict", "champion"), [("Dear {}", "promoted", 1), ("Hm {}", "kept", 0)])
+def test_corrections_become_an_adapter_that_serves_only_if_it_answers_as_users_would(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter_says: str, verdict: str, champion: int
+):
+    monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
+    engine = FakeEngine(adapters={"replies@1.x": "/1"})
+    engine.answer = lambda model, prompt: (adapter_says if "@" in model else "Dear {} rubbish").format(prompt)
+    store = Store(":memory:")
+    promotion = RouteManager(
+        store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW
+    )
+    promotion.adopt(["replies"])
+
+    monkeypatch.setattr(cycles, "preflight", lambda trained, **_: Adapter(trained, "x", 8, 1, 8.0, ()))
+    trainer: Any = RecordingTrainer()
+    reconciler: Any = OneEngine(engine)
+    steps = RolloutWorkflow(store=store, promotion=promotion, models=settings.models, clock=lambda: NOW)
+    cycle = RetrainPipeline(
+        settings=settings,
+        store=store,
+        base=ModelFolder("base", tmp_path),
+        promotion=promotion,
+        steps=steps,
+        reconciler=reconciler,
+        trainer=trainer,
+        clock=lambda: NOW,
+    )
+    corrected(store, 300)
+    cycle.run("replies", "test")
+    row = store.rows("ledger_chain")[0]
+    assert row["verdict"] == verdict, row["reason"]
+    assert promotion.route("replies").champion == champion
+    assert len(trainer.learnt) > 100 and set(trainer.learnt.values()) <= {f"Dear text {n}!" for n in range(300)}
+    evidence = json.loads(row["body"])["evidence"]
+    assert evidence["primary"] == "token_f1" and evidence["labels"] == []
+    assert evidence["worth"]["reason"]
+    store.close()

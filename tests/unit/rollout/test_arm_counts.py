@@ -1,0 +1,166 @@
+"""Facts about the queries that count a canary's users, against the same counts in numpy."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.db.store import Store
+from eval.gates.arms import ArmCounts
+from rollout.live_monitor import count_arms
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+CANARY = {"model": "reviews", "control": 1, "candidate": 2, "started": START}
+Requests = list[tuple[int, str, int | None]]  # version, user, vote
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store(":memory:")
+
+
+def fill(store: Store, requests: Requests, **more: Any) -> None:
+    shape = {
+        "model": "reviews",
+        "arm": "champion",
+        "share": 0.5,
+        "bucket": 0.5,
+        "conversation": None,
+        "endpoint": "chat",
+        "request": None,
+        "answer": None,
+        "finish_reason": "stop",
+        "status": 200,
+        "latency_ms": 1.0,
+        "ttft_ms": None,
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+        "streamed": False,
+        "time": START + timedelta(minutes=1),
+    }
+    with store.transaction() as transaction:
+        for place, (version, user, vote) in enumerate(requests):
+            asked = f"i{place}-{user}"
+            transaction.run_set("interaction_add", [shape | {"id": asked, "version": version, "user": user} | more])
+            if vote is not None:
+                transaction.run_set(
+                    "feedback_add",
+                    [
+                        {
+                            "id": f"f{place}-{user}",
+                            "time": START + timedelta(minutes=2),
+                            "interaction_id": asked,
+                            "conversation_id": None,
+                            "type": "thumbs",
+                            "value": "true" if vote > 0 else "false",
+                            "comment": None,
+                            "user": user,
+                            "metadata": "{}",
+                            "key_id": None,
+                        }
+                    ],
+                )
+
+
+def drawn(seed: int = 0) -> Requests:
+    rng = np.random.default_rng(seed)
+    votes = [(None, None, None, 1, -1)[place] for place in rng.integers(0, 5, 400)]
+    return [(1 + user % 2, f"u{user}", votes[user * 8 + turn]) for user in range(50) for turn in range(8)]
+
+
+def by_hand(requests: Requests) -> tuple[ArmCounts, ...]:
+    users: dict[tuple[int, str], list[int | None]] = {}
+    for version, user, vote in requests:
+        users.setdefault((version, user), []).append(vote)
+    shares = [sum(v is not None for v in votes) / len(votes) for votes in users.values()]
+    cap = min(1.0, 2 * float(np.median([share for share in shares if share > 0])))
+    arms = []
+    for arm in (1, 2):
+        mine = [votes for (version, _), votes in users.items() if version == arm]
+        rate = np.array([sum(v is not None for v in votes) / len(votes) for votes in mine])
+        score = np.array([sum(v or 0 for v in votes) / len(votes) for votes in mine])
+        weight = np.minimum(1, cap / np.maximum(rate, 1e-9))
+        rate, score = rate * weight, score * weight
+        covariance = np.cov(score, rate)
+        arms.append(
+            ArmCounts(
+                len(mine),
+                sum(map(len, mine)),
+                score.mean(),
+                covariance[0, 0] ** 0.5,
+                rate.mean(),
+                covariance[1, 1] ** 0.5,
+                0,
+                covariance[0, 1],
+                cap,
+            )
+        )
+    return tuple(arms)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_query_counts_as_numpy_does(store: Store, seed: int):
+    requests = drawn(seed)
+    fill(store, requests)
+    for found, expected in zip(count_arms(store, CANARY), by_hand(requests), strict=True):
+        for name in ArmCounts.__slots__:
+            assert getattr(found, name) == pytest.approx(getattr(expected, name)), name
+
+
+def test_a_user_who_votes_on_everything_weighs_no_more_than_the_cap(store: Store):
+    quiet: Requests = [(1, f"u{user}", 1 if turn == 0 else None) for user in range(9) for turn in range(10)]
+    fill(store, quiet + [(1, "brigade", -1)] * 10)
+    control, _ = count_arms(store, CANARY)
+    assert control.vote_cap == pytest.approx(0.2)
+    assert control.score_mean == pytest.approx((9 * 0.1 - 0.2) / 10)
+
+
+def test_old_requests_other_models_and_requests_without_a_user_do_not_count(store: Store):
+    fill(store, [(1, "old", 1)], time=START - timedelta(minutes=1))
+    fill(store, [(1, "other", 1)], model="other")
+    fill(store, [(1, "nobody", 1)], bucket=None)
+    fill(store, [(1, "one", None)])
+    control, canary = count_arms(store, CANARY)
+    assert (control.users, canary.users) == (1, 0)
+    assert (control.rate_mean, control.vote_cap) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "strays"),
+    [
+        ({"answer": "Positive"}, False),
+        ({"answer": " \u00a0\nvery positive\t"}, False),
+        ({"answer": "positive."}, True),
+        ({"answer": ""}, True),
+        ({"answer": "The text is positive"}, True),
+        ({"answer": "VERY po", "finish_reason": "length"}, False),
+        ({"answer": "positive", "finish_reason": "length"}, False),
+        ({"answer": "The text", "finish_reason": "length"}, True),
+        ({"answer": "positively so", "finish_reason": "length"}, True),
+        # What says nothing of format: kept no text, failed, broke off, or called a tool.
+        ({"answer": None}, False),
+        ({"answer": "sorry", "status": 502}, False),
+        ({"answer": "The te", "finish_reason": None}, False),
+        ({"answer": "sunny", "finish_reason": "tool_calls"}, False),
+    ],
+)
+def test_an_answer_that_is_none_of_the_labels_is_counted_by_user(store: Store, said: dict[str, Any], strays: bool):
+    fill(store, [(1, "ann", None)] * 3 + [(2, "bob", None), (2, "cy", None)], answer="positive")
+    fill(store, [(2, "dan", None), (2, "dan", None)], **{"conversation": None} | said)
+    control, canary = count_arms(store, CANARY, [" Positive", "very positive"])
+    assert (control.strayed, canary.strayed) == (0, int(strays))
+    assert canary.harmed == (said.get("status") == 502)
+    assert count_arms(store, CANARY)[1].strayed == 0  # a model without labels has no format to keep
+
+
+def test_a_history_of_traffic_is_counted_by_user(store: Store):
+    fill(store, drawn())
+    row = store.row("traffic_history", model="reviews", before=START + timedelta(days=2))
+    assert row is not None
+    assert (row["users"], row["requests"]) == (50, 400)
+    assert row["days"] == pytest.approx(2, abs=0.01)
+    assert 0.3 < row["rate_mean"] < 0.5
+    assert row["score_sd"] > 0 and row["covariance"] is not None
+    nothing = store.row("traffic_history", model="nobody", before=START)
+    assert nothing is not None and nothing["users"] == 0

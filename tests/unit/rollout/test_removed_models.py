@@ -1,0 +1,193 @@
+"""Facts about models that were taken out of the file: what of them ends, and that the others are watched on."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from core.db.store import Store
+from core.record_codec import encode
+from core.records import Feedback, Interaction, Version
+from core.settings import ModelSettings
+from core.spool import frame
+from feedback.ingest import ingest
+from ops.control import Engines
+from rollout import routes as promotions
+from rollout.live_monitor import LiveMonitor
+from rollout.routes import DecisionContext, RouteManager
+from rollout.workflow import RolloutWorkflow
+from serve.engines.fake import FakeEngine
+from serve.engines.reconciler import Reconciler
+from serve.engines.vllm_client import VllmClient
+from serve.routing.publisher import RoutePublisher
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+CANARY: dict[str, Any] = {"share": 0.5, "first_look_users": 30, "planned_users": 200, "min_minutes": 0}
+STAYS, GOES = "stays", "goes"
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
+
+
+class House:
+    """One store and one engine under two models, and control that starts anew on what settings are left."""
+
+    def __init__(self, **promotion: Any) -> None:
+        self.now, self.store, self.engine = NOW, Store(":memory:"), FakeEngine()
+        settings = ModelSettings.model_validate({"labels": ["a", "b"], "promotion": promotion})
+        self.settings = {STAYS: settings, GOES: settings}
+        self.start(STAYS, GOES)
+
+    def start(self, *names: str) -> None:
+        self.board = RoutePublisher()
+        client = VllmClient("http://e", transport=self.engine.transport())
+        reconciler = Reconciler([client], base_name="base", self_check=lambda _: "well")
+        self.promotion = RouteManager(
+            store=self.store, board=self.board, engines=reconciler, base_name="base", clock=lambda: self.now
+        )
+        self.engines = Engines(reconciler, self.promotion, self.board)
+        self.models = {name: self.settings[name] for name in names}
+        self.promotion.adopt(list(names))
+        self.steps = RolloutWorkflow(
+            store=self.store, promotion=self.promotion, models=self.models, clock=lambda: self.now
+        )
+        self.watch = LiveMonitor(
+            store=self.store, promotion=self.promotion, steps=self.steps, models=self.models, clock=lambda: self.now
+        )
+        self.engines.look()
+
+    def offer(self, model: str) -> None:
+        run = f"run-{model}"
+        with self.store.transaction() as transaction:
+            transaction.run(
+                "run_add",
+                id=run,
+                model=model,
+                trigger="test",
+                state="evaluating",
+                started=self.now,
+                feedback_until=self.now,
+            )
+            self.promotion.add_version(transaction, Version(model, 1, f"{model}@1.x", "/x", "ab", 8, run))
+            transaction.run("run_candidate", id=run, candidate=1)
+        self.steps.passed_offline(model, 1, 0, DecisionContext("won", "test", run_id=run))
+
+    def users(self, model: str, version: int, good: bool) -> None:
+        data = b""
+        for user in range(40):
+            identity = f"{model}-{version}-{user}"
+            asked = Interaction(
+                id=identity,
+                time=self.now,
+                model=model,
+                version=version,
+                arm="champion",
+                share=0.5,
+                bucket=0.5,
+                user=identity,
+                conversation=None,
+                endpoint="chat",
+                request=None,
+                answer="a",
+                finish_reason="stop",
+                status=200,
+                latency_ms=5,
+                ttft_ms=None,
+                prompt_tokens=1,
+                completion_tokens=1,
+                streamed=False,
+            )
+            vote = Feedback(f"f{identity}", self.now, identity, None, "thumbs", good)
+            data += frame(encode(asked)) + frame(encode(vote))
+        ingest(self.store, f"{model}-{version}", 1, 0, data)
+
+    def ledger(self, model: str) -> list[tuple[str, str | None]]:
+        rows = self.store.rows("ledger_after", seq=0, limit=100)
+        return [(row["verdict"], row["run_id"]) for row in rows if row["model"] == model]
+
+    def state(self, model: str) -> str:
+        return str((self.store.row("run_get", id=f"run-{model}") or {})["state"])
+
+
+def test_a_canary_of_a_removed_model_ends_with_a_reason_and_is_served_no_more():
+    house = House(canary=CANARY)
+    house.offer(GOES)
+    house.start(STAYS)
+    assert house.board.table is not None and set(house.board.table.models) == {STAYS}
+    assert house.store.rows("canaries_open") == [] and house.state(GOES) == "finished"
+    route = house.promotion.route(GOES)
+    assert (route.champion, route.canary, route.share) == (0, None, 0.0)
+    assert house.ledger(GOES) == [("canary_started", "run-goes"), ("withdrawn", "run-goes")]
+    sealed = json.loads(house.store.rows("ledger_after", seq=0, limit=100)[-1]["body"])
+    assert sealed["reason"] == "goes is no longer in the settings: it is served no more."
+    assert (sealed["trigger"], sealed["actor"]) == ("settings", "control")
+
+
+def test_an_approval_and_a_holdback_of_a_removed_model_end_too():
+    asks = House(canary=CANARY | {"start": "approve"})
+    asks.offer(GOES)
+    asks.start(STAYS)
+    assert asks.store.rows("approvals_open") == [] and asks.ledger(GOES)[-1] == ("withdrawn", "run-goes")
+    held = House(canary=None, holdback={"share": 0.5, "hours": 5})
+    held.offer(GOES)
+    held.start(STAYS)
+    assert held.store.rows("holdbacks_open") == [] and held.promotion.route(GOES).holdback == 0
+    assert held.ledger(GOES)[-1] == ("withdrawn", "run-goes") and held.promotion.route(GOES).champion == 1
+
+
+def test_nothing_is_written_of_a_removed_model_of_which_nothing_is_open_and_it_may_come_back():
+    house = House(canary=None, holdback=None)
+    house.offer(GOES)
+    before = house.ledger(GOES)
+    house.start(STAYS)
+    house.start(STAYS, GOES)
+    assert house.ledger(GOES) == before
+    assert house.board.table is not None and house.board.table.models[GOES].champion.version == 1
+
+
+def test_engines_give_up_the_adapters_of_a_removed_model():
+    house = House(canary=CANARY)
+    house.offer(GOES)
+    house.offer(STAYS)
+    assert set(house.engine.adapters) == {"goes@1.x", "stays@1.x"}
+    house.start(STAYS)
+    house.engines.look()
+    assert set(house.engine.adapters) == {"stays@1.x"}
+
+
+def test_whatever_one_live_test_meets_the_others_are_looked_at_and_approvals_lapse(caplog: pytest.LogCaptureFixture):
+    house = House(canary=CANARY)
+    house.offer(GOES)
+    house.offer(STAYS)
+    house.users(STAYS, 0, True)
+    house.users(STAYS, 1, False)
+    del house.models[GOES]  # nobody has cleaned up after it
+    house.watch.look_at_all()
+    assert house.ledger(STAYS)[-1] == ("rolled_back", "run-stays")
+    assert "goes, run run-goes" in caplog.text and "KeyError" in caplog.text
+
+
+def test_an_approval_that_cannot_lapse_keeps_no_other_from_it():
+    house = House(canary=CANARY | {"start": "approve"}, approval_hours=1)
+    house.offer(GOES)
+    house.offer(STAYS)
+    house.now += timedelta(hours=2)
+    del house.models[GOES]
+    house.watch.look_at_all()
+    assert house.ledger(STAYS)[-1] == ("withdrawn", "run-stays")
+
+
+def test_a_look_at_engines_asks_who_is_drained_only_of_what_it_would_unload(monkeypatch: pytest.MonkeyPatch):
+    house, asked = House(canary=None, holdback=None), []
+    house.offer(STAYS)
+    house.engine.adapters["strange"] = "/s"
+    drained = house.board.drained
+    monkeypatch.setattr(house.board, "drained", lambda *who: asked.append(who) or drained(*who))
+    house.engines.look()
+    assert asked == [] and "strange" in house.engine.adapters  # not ours to unload
+    house.promotion.roll_back(STAYS, 0, DecisionContext("a drill", "test"))
+    house.engines.look()
+    assert asked == [] and "stays@1.x" in house.engine.adapters  # to roll back to

@@ -1,0 +1,304 @@
+"""Facts about capture: what is kept of an answer, and how the spool reaches control."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.clock import utc_now
+from core.db.store import Store
+from core.record_codec import decode, encode
+from core.records import Interaction, Revocation
+from core.spool import SpoolWriter, read_frames, segments
+from feedback.ingest import ingest
+from serve.gateway import shipping
+from serve.gateway.capture import Recorder, StreamRecorder, answer_of
+from serve.gateway.shipping import Shipper
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+
+
+def event(body: Any) -> bytes:
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(texts, st.booleans(), st.integers(0, 1)), max_size=10), st.integers(0, 40))
+def test_a_tee_gathers_the_first_choices_text_up_to_its_bound(pieces: list[Any], limit: int) -> None:
+    tee = StreamRecorder(limit)
+    for text, chat, index in pieces:
+        shape = {"delta": {"content": text}} if chat else {"text": text}
+        assert tee.take(event({"choices": [{"index": index, **shape}]})) is False
+    assert "".join(tee.text) == "".join(text for text, _, index in pieces if index == 0)[:limit]
+
+
+def test_a_tee_tells_usage_from_content() -> None:
+    tee = StreamRecorder()
+    usage = {"prompt_tokens": 3}
+    choice = {"index": 0, "delta": {"content": None}, "finish_reason": "length"}
+    assert tee.take(event({"choices": [choice], "usage": usage})) is False
+    assert tee.take(event({"choices": [], "usage": usage})) is True
+    assert tee.take(event({"choices": [], "usage": None})) is False
+    assert (tee.usage, tee.finish_reason, tee.text, tee.failed) == (usage, "length", [""], False)
+
+
+@pytest.mark.parametrize("noise", [b"", b": ping\n\n", b"data: [DONE]\n\n", b"data: {torn", b"event: x\n\n"])
+def test_a_tee_lets_by_what_it_does_not_read(noise: bytes) -> None:
+    tee = StreamRecorder()
+    assert tee.take(noise) is False and not tee.failed
+    tee.take(event({"error": {"message": "x"}}))
+    assert tee.failed
+
+
+def test_the_answer_is_the_first_choices_text() -> None:
+    assert answer_of([]) == (None, None)
+    assert answer_of([{"message": {"content": None}, "finish_reason": "tool_calls"}]) == (None, "tool_calls")
+    assert answer_of([{"text": "a"}, {"text": "b"}]) == ("a", None)
+
+
+def exchange(number: int) -> Interaction:
+    return Interaction(
+        f"i{number}",
+        utc_now(),
+        "m",
+        0,
+        "champion",
+        0.0,
+        None,
+        None,
+        None,
+        "chat",
+        None,
+        None,
+        "stop",
+        200,
+        1.0,
+        None,
+        1,
+        1,
+        False,
+    )
+
+
+def test_what_is_recorded_is_fsynced_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.gateway.capture.FSYNC_SECONDS", 0.01)
+
+    async def scene() -> None:
+        spool = SpoolWriter(tmp_path)
+        recorder = Recorder(spool)
+        recorder.start()
+        for number in range(3):
+            recorder.record(exchange(number))
+        while spool._synced < 3:
+            await asyncio.sleep(0.005)
+        recorder.record(exchange(4))
+        await recorder.stop()
+
+    asyncio.run(scene())
+
+
+def test_a_disk_that_fails_is_counted_and_recording_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.gateway.capture.FSYNC_SECONDS", 0.005)
+
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    async def scene() -> None:
+        recorder = Recorder(SpoolWriter(tmp_path, segment_bytes=1))
+        recorder.start()
+        recorder.record(exchange(1))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            await asyncio.sleep(0.05)
+            recorder.record(exchange(2))
+        recorder.record(exchange(3))
+        await recorder.stop()
+        kept = [decode(p).id for s in segments(tmp_path) for p, _ in read_frames(s.path.read_bytes())]  # type: ignore[union-attr]
+        assert kept[0] == "i1" and kept[-1] == "i3" and len(kept) + recorder.dropped == 3
+
+    asyncio.run(scene())
+
+
+def test_a_full_disk_is_told_once_in_a_while_with_how_much_was_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    recorder = Recorder(SpoolWriter(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        for n in range(50):
+            recorder.record(exchange(n))
+        assert recorder.dropped == 50 and caplog.text.count("interactions were not kept") == 1
+        patch.setattr("serve.gateway.capture.TELL_SECONDS", 0)
+        recorder.record(exchange(51))
+    assert caplog.text.count("interactions were not kept") == 2 and "51 dropped" in caplog.text
+    recorder.spool.close()
+
+
+class Control:
+    """The far end of shipping, without a socket: the real ingest, and answers gone wrong on demand."""
+
+    def __init__(self) -> None:
+        self.store, self.wrong, self.calls = Store(":memory:"), iter(()), 0
+        self.wrong: Iterator[Any]
+
+    @asynccontextmanager
+    async def post(self, url: str, data: bytes, headers: dict[str, str]) -> Any:
+        self.calls += 1
+        fault = next(self.wrong, None)
+        if isinstance(fault, Exception):
+            raise fault
+        segment, offset = url.rsplit("/", 1)[1].split("?offset=")
+        taken, end = ingest(self.store, "g", int(segment), int(offset), data)
+        yield Answer(200 if taken else 409, {"offset": end} if fault is None else fault)
+
+    def revoked(self) -> list[str]:
+        with self.store.transaction() as transaction:
+            sql = "SELECT feedback_id FROM revocations ORDER BY feedback_id"
+            return [row[0] for row in transaction._connection.execute(sql).fetchall()]
+
+
+class Answer:
+    def __init__(self, status: int, body: Any) -> None:
+        self.status, self.body = status, body
+
+    async def json(self) -> Any:
+        return self.body
+
+
+class Scene:
+    """A spool with a shipper on it."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.control, self.spool = Control(), SpoolWriter(folder, **options)
+        self.shipper = Shipper(
+            session=self.control,
+            control_url="http://c",
+            name="g",
+            key="",
+            spool=self.spool,  # type: ignore[arg-type]
+        )
+
+    def put(self, *ids: str) -> None:
+        for identity in ids:
+            self.spool.append(encode(Revocation(identity, utc_now())))
+
+    def ship(self, until: Callable[[], bool]) -> None:
+        async def run() -> None:
+            task = asyncio.create_task(self.shipper.run())
+            async with asyncio.timeout(5):
+                while not until():
+                    assert not task.done(), "shipping ended"
+                    await asyncio.sleep(0.005)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        asyncio.run(run())
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scene]]:
+    monkeypatch.setattr(shipping, "IDLE_SECONDS", 0.001)
+    monkeypatch.setattr(shipping, "RETRY_SECONDS", 0.001)
+    made: list[Scene] = []
+    yield lambda **options: made.append(Scene(tmp_path, **options)) or made[-1]
+    for one in made:
+        one.spool.close()
+        one.control.store.close()
+
+
+def test_finished_segments_go_once_all_of_them_is_taken_in(scene: Callable[..., Scene]) -> None:
+    made = scene(segment_bytes=100)
+    ids = [f"f{n:02d}" for n in range(12)]
+    made.put(*ids)
+    made.ship(lambda: made.shipper.unshipped == 0)
+    assert made.control.revoked() == ids
+    assert [s.number for s in segments(made.spool.folder)] == [made.spool.current]
+
+
+def test_a_frame_larger_than_the_chunk_ships(scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipping, "CHUNK", 16)
+    made = scene()
+    made.put("f" * 500, "g")
+    made.ship(lambda: made.shipper.unshipped == 0)
+    assert made.control.revoked() == ["f" * 500, "g"]
+
+
+def test_a_torn_tail_of_a_finished_segment_is_dropped_and_the_rest_arrives(
+    scene: Callable[..., Scene], tmp_path: Path
+) -> None:
+    old = SpoolWriter(tmp_path)
+    old.append(encode(Revocation("f1", utc_now())))
+    old.close()
+    with segments(tmp_path)[0].path.open("ab") as file:
+        file.write(b"\xff\0\0\0torn")
+    made = scene()
+    made.put("f2")
+    made.ship(lambda: made.shipper.unshipped == 0)
+    assert made.control.revoked() == ["f1", "f2"] and len(segments(tmp_path)) == 1
+
+
+def test_shipping_goes_on_after_any_wrong_answer_and_no_row_is_lost(scene: Callable[..., Scene]) -> None:
+    made = scene(segment_bytes=60)
+    made.control.wrong = iter(
+        [
+            aiohttp.ClientConnectionError(),
+            {},
+            TimeoutError(),
+            ValueError("no JSON"),
+            OSError("gone"),
+            {"offset": 0},
+            RuntimeError("a bug"),
+            TypeError("another"),
+            {"offset": "x"},
+            [],
+        ]
+    )
+    made.put("f1", "f2", "f3")
+    made.ship(lambda: made.shipper.unshipped == 0)
+    assert made.control.revoked() == ["f1", "f2", "f3"] and made.control.calls > 10
+
+
+def test_whoever_waits_for_the_spool_waits_until_control_has_it_and_no_longer_than_told(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "IDLE_SECONDS", 60)
+    made = scene(segment_bytes=60)
+
+    async def run() -> None:
+        assert await made.shipper.flush(5)  # nothing is spooled: nothing to wait for
+        made.put("f1", "f2")
+        assert not await made.shipper.flush(0.02)  # nobody ships
+        task = asyncio.create_task(made.shipper.run())
+        assert await made.shipper.flush(5) and made.control.revoked() == ["f1", "f2"]
+        made.put("f3")  # the shipper rests for a minute, unless it is asked
+        assert await made.shipper.flush(5) and made.control.revoked() == ["f1", "f2", "f3"]
+        monkeypatch.setattr(shipping, "RETRY_SECONDS", 60)
+        made.control.wrong = iter([aiohttp.ClientConnectionError()])
+        made.put("f4")
+        async with asyncio.timeout(2):
+            assert not await made.shipper.flush(60)  # control is dead: no use in waiting
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_a_new_shipper_is_told_where_the_last_one_ended(scene: Callable[..., Scene]) -> None:
+    made = scene()
+    made.put("f1")
+    made.ship(lambda: made.shipper.unshipped == 0)
+    made.shipper._sent.clear()
+    made.put("f2")
+    made.ship(lambda: made.shipper.unshipped == 0)
+    assert made.control.revoked() == ["f1", "f2"]

@@ -1,0 +1,177 @@
+"""Facts about retrievals on their way to gateways: the real app on loopback ports, control dead or alive."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from core.db.store import Store
+from core.http import install_errors
+from serve.engines.fake import running
+from serve.retrieval.retriever import FILE, Entry, Retrieval, sha256_of
+from serve.routing import publisher, retrieval_cache
+from serve.routing.publisher import RoutePublisher
+from serve.routing.table import ModelRoute, RoutingTable, Target
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+ASKED = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}], "user": "ada"}
+
+
+class Control:
+    """As much of control as a gateway needs: tables, and the retrievals that its store knows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.board, self.store, self.folder, self.app = RoutePublisher(), Store(":memory:"), folder, FastAPI()
+        install_errors(self.app)
+        self.app.include_router(publisher.create_router(self.board))
+        self.app.include_router(retrieval_cache.create_router(self.store))
+
+    def add(self, number: int, answer: str = "good") -> str:
+        """Makes a retrieval of one example, as a version of that number; returns its hash."""
+        content = Retrieval((Entry("chat", "so bad", answer, 10),), 1, 200, 2048).to_bytes()
+        home, name = self.folder / f"v{number}", sha256_of(content)
+        home.mkdir(parents=True)
+        (home / FILE).write_bytes(content)
+        self.store.run(
+            "version_add",
+            model="reviews",
+            version=number,
+            engine_name=f"reviews@{number}.x",
+            path=str(home),
+            sha256=name,
+            rank=0,
+            run_id=None,
+            time=NOW,
+            kind="retrieval",
+        )
+        return name
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Control]:
+    made = Control(tmp_path / "control")
+    yield made
+    made.store.close()
+
+
+def table(url: str, version: int, name: str | None) -> RoutingTable:
+    target = Target(version, "base", name)
+    return RoutingTable({url: ("base",)}, {"reviews": ModelRoute(target, None, 0.0, "s", (target,))})
+
+
+def asked(house: Any) -> list[str]:
+    """What the engine was asked last, message by message."""
+    return [message["content"] for message in house.engine.requests[-1][1]["messages"]]
+
+
+def kept(house: Any) -> set[str]:
+    return {file.stem for file in (house.data / "gateways" / "gateway-1" / "retrievals").glob("*")}
+
+
+def serves(house: Any, version: int) -> None:
+    house.until(lambda: house.post(**ASKED).headers.get("x-loraloop-version") == f"reviews@{version}")
+
+
+def test_engines_see_the_examples_and_the_record_what_the_app_asked(house: Any, control: Control) -> None:
+    control.board.publish(table(house.engine_url, 3, control.add(3)))
+    with running(control.app) as url:
+        house.open(control=url, cached=False)
+        serves(house, 3)
+        assert asked(house) == ["so bad", "good", "so good"]
+        house.post(stream=True, temperature=0.5, **ASKED)
+        sent = house.engine.requests[-1][1]
+        assert (sent["model"], sent["temperature"], sent["user"], len(sent["messages"])) == ("base", 0.5, "ada", 3)
+        house.until(lambda: house.spooled()[-1].streamed)
+        for record in (record for record in house.spooled() if record.version == 3):
+            assert record.request["messages"] == ASKED["messages"]
+        house.post(echo=True, **ASKED)
+        assert asked(house) == ["so good"]
+        house.stack.close()
+
+
+def test_a_gateway_starts_and_retrieves_with_control_dead(house: Any, control: Control) -> None:
+    control.board.publish(table(house.engine_url, 3, control.add(3)))
+    with running(control.app) as url:
+        house.open(control=url, cached=False)
+        serves(house, 3)
+        house.stack.close()
+    again = type(house)(house.data, house.engine, house.engine_url)
+    with again.stack:
+        again.open(cached=False)
+        assert again.post().headers["x-loraloop-version"] == "reviews@3"
+        assert asked(again) == ["so bad", "good", "so good"]
+
+
+def test_a_table_whose_retrieval_is_not_to_be_had_waits_and_the_last_one_serves(house: Any, control: Control) -> None:
+    old, new = control.add(3), control.add(4, "fine")
+    file = control.folder / "v4" / FILE
+    content = file.read_bytes()
+    control.board.publish(table(house.engine_url, 3, old))
+    with running(control.app) as url:
+        house.open(control=url, cached=False)
+        serves(house, 3)
+        file.unlink()
+        control.board.publish(table(house.engine_url, 4, new))
+        switch = control.board.await_switch(1.5)
+        assert not switch.complete and house.post(**ASKED).headers["x-loraloop-version"] == "reviews@3"
+        assert house.http.get("/ready").json()["control_answers"]
+        file.write_bytes(content.replace(b"fine", b"evil"))  # not what the hash says
+        assert not control.board.await_switch(1.5).complete and kept(house) == {old}
+        file.write_bytes(content)
+        serves(house, 4)
+        assert asked(house) == ["so bad", "fine", "so good"]
+        house.until(lambda: kept(house) == {new})
+        house.stack.close()
+
+
+def test_a_file_that_was_spoilt_on_the_gateways_disk_is_fetched_again(house: Any, control: Control) -> None:
+    name = control.add(3)
+    folder = house.data / "gateways" / "gateway-1"
+    (folder / "retrievals").mkdir(parents=True)
+    (folder / "retrievals" / f"{name}.json").write_bytes(b"{")
+    (folder / "routes.json").write_text(table(house.engine_url, 3, name).to_json())
+    control.board.publish(table(house.engine_url, 3, name))
+    house.open(cached=False)
+    assert house.http.get("/ready").status_code == 503  # control is dead, and half is not served
+    house.stack.close()
+    again = type(house)(house.data, house.engine, house.engine_url)
+    with running(control.app) as url, again.stack:
+        again.open(control=url, cached=False)
+        again.until(lambda: again.http.get("/ready").status_code == 200)
+        serves(again, 3)
+        assert len(asked(again)) == 3
+
+
+def test_a_name_that_is_no_hash_is_never_a_path(house: Any, control: Control) -> None:
+    control.board.publish(table(house.engine_url, 3, "../routes"))
+    with running(control.app) as url:
+        house.open(control=url, cached=True)
+        assert not control.board.await_switch(1.0).complete
+        assert house.post().headers["x-loraloop-version"] == "reviews@7"
+        house.stack.close()
+
+
+def test_a_table_of_a_release_before_retrievals_is_read_and_one_that_names_none_reads_as_before() -> None:
+    made = table("http://e", 3, None)
+    assert "retrieval" not in made.to_json() and RoutingTable.from_json(made.to_json()) == made
+    named = table("http://e", 3, "a" * 64)
+    assert RoutingTable.from_json(named.to_json()) == named and named.etag != made.etag
+    assert (made.retrievals(), named.retrievals()) == (set(), {"a" * 64})
+    held = replace(made.models["reviews"], held=Target(2, "base", "b" * 64), canary=Target(4, "base", "c" * 64))
+    assert replace(made, models={"reviews": held}).retrievals() == {"b" * 64, "c" * 64}
+    assert json.loads(named.to_json())["models"]["reviews"]["champion"]["retrieval"] == "a" * 64
+
+
+def test_control_lends_by_hash_and_nothing_else(control: Control) -> None:
+    from fastapi.testclient import TestClient
+
+    name, client = control.add(3), TestClient(control.app)
+    assert sha256_of(client.get(f"/internal/retrievals/{name}").content) == name
+    assert client.get(f"/internal/retrievals/{'0' * 64}").status_code == 404
+    (control.folder / "v3" / FILE).unlink()
+    assert client.get(f"/internal/retrievals/{name}").status_code == 404

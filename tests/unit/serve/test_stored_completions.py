@@ -1,0 +1,324 @@
+"""Facts about stored completions: what an app finds again with OpenAI's own client, and what nobody else does."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fastapi import FastAPI
+
+from core.api_key_store import ApiKeyStore, NewKey
+from core.api_keys import Scope
+from core.clock import utc_now
+from core.db.store import Store
+from core.http import install_errors
+from core.records import StoredCompletion
+from core.settings import ModelSettings
+from feedback import ingest
+from feedback.snapshot import curate
+from serve.engines.fake import running
+from serve.routing import publisher
+from serve.routing.publisher import RoutePublisher
+from serve.stored_completions import store
+from serve.stored_completions.accumulator import StreamAccumulator
+from serve.stored_completions.store import CompletionStore
+
+MESSAGES: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "so good"}]
+ANSWER = "reviews-7 heard so good"
+
+
+class World:
+    """A gateway, control's routes for it with their store, and clients by key."""
+
+    def __init__(self, house: Any) -> None:
+        self.stack, self.store, self.board = ExitStack(), Store(":memory:"), RoutePublisher()
+        self.ring = ApiKeyStore(store=self.store, clock=utc_now, changed=self.board.publish_keys)
+        self.board.publish(house.table(house.engine_url))
+        app = FastAPI()
+        install_errors(app)
+        app.include_router(publisher.create_router(self.board))
+        app.include_router(ingest.create_router(self.store))
+        app.include_router(store.create_router(CompletionStore(self.store)))
+        self.control = ExitStack()
+        url = self.control.enter_context(running(app))
+        self.house = house.open(control=url, cached=False, access="keys")
+
+    def client(self, *scopes: Scope, models: tuple[str, ...] | None = None) -> openai.OpenAI:
+        made = self.ring.make(NewKey("app", scopes or (Scope.INFER,), models), "test")
+        self.house.until(lambda: self.house.app.state.tables.keys == self.ring.grants)
+        http = httpx.Client(trust_env=False)
+        client = openai.OpenAI(
+            base_url=f"{self.house.http.base_url}/v1", api_key=made.key, max_retries=0, http_client=http
+        )
+        return self.stack.enter_context(client)
+
+
+@pytest.fixture
+def world(house: Any) -> Iterator[World]:
+    made = World(house)
+    yield made
+    house.stack.close()
+    made.stack.close()
+    made.control.close()
+    made.store.close()
+
+
+def ask(client: openai.OpenAI, **options: Any) -> Any:
+    return client.chat.completions.create(**{"model": "reviews", "messages": MESSAGES, "store": True} | options)
+
+
+def ids(found: Any) -> list[str]:
+    return [completion.id for completion in found]
+
+
+def test_what_was_stored_is_found_at_once_as_it_was_given(world: World) -> None:
+    client = world.client()
+    made = ask(client, metadata={"page": "cart"}, temperature=0.5, user="ada")
+    found: Any = client.chat.completions.retrieve(made.id)
+    assert (found.id, found.choices, found.usage, found.model) == (made.id, made.choices, made.usage, made.model)
+    assert (found.metadata, found.temperature, found.request_id) == ({"page": "cart"}, 0.5, made.id)
+    assert (found.input_user, found.seed, found.object) == ("ada", None, "chat.completion")
+
+
+def test_nothing_is_kept_of_what_was_not_asked_to_be(world: World) -> None:
+    client = world.client()
+    for options in ({"store": False}, {"store": openai.omit}):
+        made = ask(client, **options)
+        with pytest.raises(openai.NotFoundError, match="No stored completion"):
+            client.chat.completions.retrieve(made.id)
+    world.house.engine.fault = "error"
+    with pytest.raises(openai.InternalServerError):
+        ask(client)
+    world.house.engine.fault = ""
+    client.completions.create(model="reviews", prompt="x", extra_body={"store": True})
+    assert client.chat.completions.list().data == []
+
+
+def test_a_stream_is_stored_like_a_whole_answer(world: World) -> None:
+    client = world.client()
+    identity = next(iter({chunk.id for chunk in ask(client, stream=True)}))
+    streamed, whole = client.chat.completions.retrieve(identity), client.chat.completions.retrieve(ask(client).id)
+    assert streamed.choices[0].message.content == ANSWER
+    alike = {"choices", "usage", "model", "object", "metadata"}
+    assert streamed.model_dump(include=alike, exclude={"choices": {0: {"logprobs"}}}) == whole.model_dump(
+        include=alike, exclude={"choices": {0: {"logprobs"}}}
+    )
+
+
+def test_a_broken_stream_is_not_stored(world: World) -> None:
+    client = world.client()
+    world.house.engine.fault = "break"
+    with pytest.raises(openai.APIError):
+        list(ask(client, stream=True))
+    assert client.chat.completions.list().data == []
+
+
+def test_pages_follow_each_other_in_either_order_also_after_one_that_was_deleted(world: World) -> None:
+    client = world.client()
+    made = [ask(client).id for _ in range(5)]
+    first = client.chat.completions.list(limit=2)
+    assert (ids(first.data), first.has_more) == (made[:2], True)
+    assert ids(client.chat.completions.list(limit=2)) == made
+    assert ids(client.chat.completions.list(limit=2, order="desc")) == made[::-1]
+    client.chat.completions.delete(made[1])
+    assert ids(client.chat.completions.list(after=made[1]).data) == made[2:]
+    assert ids(client.chat.completions.list(after=made[1], order="desc").data) == made[:1]
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.list(after="chatcmpl-none")
+    for wrong in ({"limit": 0}, {"limit": 101}, {"order": "up"}):
+        with pytest.raises(openai.UnprocessableEntityError):
+            client.chat.completions.list(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_list_is_of_one_model_or_has_such_metadata(world: World) -> None:
+    client = world.client()
+    cart = ask(client, metadata={"page": "cart", "a[b]": "%"})
+    shop = ask(client, metadata={"page": "shop"})
+    bare = ask(client)
+    for name in ("reviews", "reviews@7", cart.model):
+        assert ids(client.chat.completions.list(model=name)) == [cart.id, shop.id, bare.id]
+    assert ids(client.chat.completions.list(model="poems")) == []
+    assert ids(client.chat.completions.list(metadata={"page": "cart"})) == [cart.id]
+    assert ids(client.chat.completions.list(metadata={"page": "cart", "a[b]": "%"})) == [cart.id]
+    assert ids(client.chat.completions.list(metadata={"page": "shop", "a[b]": "%"})) == []
+    assert ids(client.chat.completions.list(metadata={"page": "' OR 1=1 --"})) == []
+
+
+def test_the_messages_are_those_that_were_answered(world: World) -> None:
+    client = world.client()
+    parts = [{"type": "text", "text": "so"}, {"type": "text", "text": "good"}]
+    made = ask(client, messages=[*MESSAGES, {"role": "user", "content": parts}])
+    found = client.chat.completions.messages.list(made.id)
+    assert [(m.id, m.role, m.content) for m in found.data] == [
+        (f"{made.id}-0", "system", "Be brief."),
+        (f"{made.id}-1", "user", "so good"),
+        (f"{made.id}-2", "user", None),
+    ]
+    assert [part.model_dump(exclude_none=True) for part in found.data[2].content_parts or ()] == parts
+    assert [m.id[-1] for m in client.chat.completions.messages.list(made.id, limit=1)] == ["0", "1", "2"]
+    assert [m.id[-1] for m in client.chat.completions.messages.list(made.id, limit=1, order="desc")] == ["2", "1", "0"]
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.messages.list(made.id, after="nowhere")
+
+
+def test_metadata_is_replaced_whole(world: World) -> None:
+    client = world.client()
+    made = ask(client, metadata={"page": "cart", "old": "1"})
+    assert client.chat.completions.update(made.id, metadata={"page": "shop"}).metadata == {"page": "shop"}
+    assert client.chat.completions.retrieve(made.id).metadata == {"page": "shop"}
+    assert client.chat.completions.update(made.id, metadata=None).metadata == {}
+
+
+LONG: list[tuple[Any, str]] = [
+    ({str(n): "" for n in range(17)}, "16 pairs"),
+    ({"n" * 65: "x"}, "64 characters"),
+    ({"n": "x" * 513}, "512"),
+    ({"n": 1}, "takes a string"),
+    ({"n": None}, "takes a string"),
+    ([], "an object"),
+    ("x", "an object"),
+]
+
+
+def test_metadata_that_openai_would_refuse_is_refused_by_name_on_both_ways_in(world: World) -> None:
+    client = world.client()
+    made = ask(client, metadata={"n" * 64: "x" * 512})
+    before = len(world.house.engine.requests)
+    for metadata, words in LONG:
+        with pytest.raises(openai.UnprocessableEntityError, match=words):
+            ask(client, metadata=metadata)
+        with pytest.raises(openai.UnprocessableEntityError, match=words):
+            client.chat.completions.update(made.id, metadata=metadata)
+    with pytest.raises(openai.UnprocessableEntityError, match="Only metadata"):
+        client.post(f"/chat/completions/{made.id}", body={"metadata": {}, "model": "x"}, cast_to=object)
+    assert len(world.house.engine.requests) == before
+
+
+def test_a_key_sees_changes_and_deletes_nothing_of_another_key(world: World) -> None:
+    mine, theirs = world.client(), world.client(Scope.INFER, Scope.FEEDBACK)
+    made = ask(mine)
+    chats = theirs.chat.completions
+    calls = (
+        lambda: chats.retrieve(made.id),
+        lambda: chats.messages.list(made.id),
+        lambda: chats.delete(made.id),
+        lambda: chats.update(made.id, metadata={}),
+        lambda: chats.list(after=made.id),
+    )
+    for call in calls:
+        with pytest.raises(openai.NotFoundError):
+            call()
+    assert chats.list().data == []
+    assert mine.chat.completions.retrieve(made.id).id == made.id
+
+
+def test_readers_of_operations_see_all_keys_completions_and_only_writers_change_them(world: World) -> None:
+    app, reader = world.client(), world.client(Scope.INFER, Scope.OPS_READ)
+    writer, elsewhere = world.client(Scope.OPS_WRITE), world.client(Scope.ADMIN, models=("poems",))
+    made = ask(app)
+    assert ids(reader.chat.completions.list()) == [made.id]
+    with pytest.raises(openai.NotFoundError):
+        reader.chat.completions.delete(made.id)
+    with pytest.raises(openai.PermissionDeniedError):
+        writer.chat.completions.retrieve(made.id)
+    for call in (elsewhere.chat.completions.retrieve, elsewhere.chat.completions.delete):
+        with pytest.raises(openai.NotFoundError):
+            call(made.id)
+    assert writer.chat.completions.delete(made.id).deleted
+
+
+def test_a_deleted_one_is_gone_with_its_text_and_trains_nothing_but_its_counts_stay(world: World) -> None:
+    client = world.client(Scope.INFER, Scope.FEEDBACK)
+    made = ask(client, user="ada")
+    world.house.http.post(
+        "/v1/feedback",
+        json={"interaction_id": made.id, "type": "label", "value": "a"},
+        headers={"Authorization": f"Bearer {client.api_key}"},
+    )
+    world.house.until(lambda: len(world.store.rows("label_votes", model="reviews")) == 1)
+    rows, _ = curate(world.store.rows("label_votes", model="reviews"), ModelSettings(labels=["a", "b"]))
+    assert len(rows) == 1
+    gone = client.chat.completions.delete(made.id)
+    assert gone.model_dump() == {"id": made.id, "object": "chat.completion.deleted", "deleted": True}
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.retrieve(made.id)
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.delete(made.id)
+    votes = world.store.rows("label_votes", model="reviews")
+    rows, left_out = curate(votes, ModelSettings(labels=["a", "b"]))
+    assert rows == [] and left_out == {"the prompt is not kept, or not text alone": 1}
+    with world.store.transaction() as transaction:
+        for table in ("interactions", "stored_completions", "feedback"):
+            text = str(transaction._connection.execute(f"SELECT * FROM {table}").fetchall())
+            assert "so good" not in text and "heard" not in text and made.id in text
+
+
+def test_with_control_dead_it_is_503_and_what_is_stored_meanwhile_is_not_lost(world: World) -> None:
+    client = world.client()
+    world.control.close()
+    made = ask(client)
+    assert made.choices[0].message.content == ANSWER
+    for call in (client.chat.completions.list, lambda: client.chat.completions.retrieve(made.id)):
+        with pytest.raises(openai.InternalServerError) as caught:
+            call()
+        assert caught.value.status_code == 503 and caught.value.response.headers["retry-after"] == "2"
+        assert caught.value.code == "control_down"
+    _, stored = world.house.spooled()[-2:]
+    assert isinstance(stored, StoredCompletion) and stored.id == made.id
+
+
+def test_a_page_or_an_id_of_any_shape_reaches_nothing_else(world: World) -> None:
+    client = world.client()
+    ask(client)
+    for odd in ("%2e%2e%2fpage", "x%00", "é", "a" * 5000, "%25", "..%2F..%2Finternal%2Froutes"):
+        answer = world.house.http.get(
+            f"/v1/chat/completions/{odd}", headers={"Authorization": f"Bearer {client.api_key}"}
+        )
+        assert answer.status_code == 404, odd
+
+
+def piece(**delta: Any) -> bytes:
+    return b"data: " + json.dumps({"id": "c", "choices": [{"index": 0, "delta": delta}]}).encode() + b"\n\n"
+
+
+def test_tool_calls_choices_and_scores_are_put_together_from_their_pieces() -> None:
+    tee = StreamAccumulator()
+    call = {"index": 0, "id": "t1", "type": "function", "function": {"name": "rate", "arguments": ""}}
+    for event in (
+        piece(role="assistant", content=""),
+        piece(tool_calls=[call]),
+        piece(reasoning="hm"),
+        piece(tool_calls=[{"index": 0, "function": {"arguments": '{"a":'}}]),
+        b"data: {torn\n\n",
+        b": ping\n\n",
+        piece(tool_calls=[{"index": 1, "id": "t2", "function": {"name": "other", "arguments": "{}"}}]),
+        piece(tool_calls=[{"index": 0, "function": {"arguments": "1}"}}]),
+        b'data: {"choices": [{"index": 1, "delta": {"content": "hi"}, "finish_reason": "stop", '
+        b'"logprobs": {"content": [{"token": "hi"}]}}]}\n\n',
+        b'data: {"choices": [], "usage": {"total_tokens": 3}}\n\n',
+    ):
+        tee.take(event)
+    found = tee.completion()
+    assert found is not None and found["usage"] == {"total_tokens": 3}
+    first, second = found["choices"]
+    assert first["message"] == {
+        "role": "assistant",
+        "content": None,
+        "reasoning": "hm",
+        "tool_calls": [
+            {"id": "t1", "type": "function", "function": {"name": "rate", "arguments": '{"a":1}'}},
+            {"id": "t2", "type": "function", "function": {"name": "other", "arguments": "{}"}},
+        ],
+    }
+    assert (second["message"]["content"], second["finish_reason"]) == ("hi", "stop")
+    assert second["logprobs"] == {"content": [{"token": "hi"}]}
+
+
+def test_a_stream_above_the_bound_is_not_stored() -> None:
+    tee = StreamAccumulator(200)
+    for _ in range(10):
+        tee.take(piece(content="word"))
+    assert tee.completion() is None and "".join(tee.text) == "word" * 10

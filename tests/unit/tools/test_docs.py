@@ -1,0 +1,101 @@
+"""Facts about the docs: every command they show is one, every setting loads, every link leads somewhere."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from core.settings import build
+from tests.support.cli_examples import assert_understood
+from tools import docs_api
+
+ROOT = Path(__file__).parents[3]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "charts" / "loraloop" / "README.md"])
+GENERATED = ("cli.md", "configuration.md", "api.md")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+# A command within a line: after a prompt, a pipe or an assignment, in a substitution, or in `backticks`.
+COMMAND = re.compile(r"(?:^|[;&|(`$]\s*|\bexec )(loraloop(?: [^;&|)`\n]*)?)", re.MULTILINE)
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, *languages: str) -> Iterator[str]:
+    for language, content in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language in languages:
+            yield content
+
+
+def commands() -> Iterator[tuple[str, str, bool]]:
+    """(page, command, whether it is whole): prose names commands without their arguments."""
+    for page in PAGES:
+        if page.name in GENERATED:
+            continue
+        for block in blocks(page, "sh", "bash", "console"):
+            for line in COMMAND.findall(block.replace("\\\n", " ")):
+                yield name(page), line.strip(), True
+        prose = BLOCK.sub("", page.read_text(encoding="utf-8"))
+        for quoted in re.findall(r"`(loraloop(?: [^`]+)?)`", prose):
+            yield name(page), " ".join(quoted.split()), False
+
+
+SHOWN = list(dict.fromkeys(commands()))
+
+
+def test_commands_are_found():
+    found = {(page, line.split("#")[0].strip()) for page, line, whole in SHOWN if whole}
+    assert len(found) > 40 and {("docs/quickstart.md", "loraloop init"), ("README.md", "loraloop up")} <= found
+
+
+@pytest.mark.parametrize(("page", "line", "whole"), SHOWN)
+def test_a_command_that_is_shown_is_one(page: str, line: str, whole: bool):
+    assert_understood(line.replace("…", "X"), whole=whole)
+
+
+SETTINGS = [(name(page), block) for page in PAGES if page.name not in GENERATED for block in blocks(page, "yaml")]
+
+
+@pytest.mark.parametrize(("page", "text"), SETTINGS, ids=[page for page, _ in SETTINGS])
+def test_settings_that_are_shown_load(page: str, text: str):
+    content: Any = yaml.safe_load(text)
+    if isinstance(content, dict) and "models" in content and not page.startswith("charts/"):
+        assert build(content).models
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_somewhere(page: Path):
+    for link in LINK.findall(BLOCK.sub("", page.read_text(encoding="utf-8"))):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name(page)} links to {link}"
+        if anchor:
+            text = target.read_text(encoding="utf-8")
+            known = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(text)}
+            assert anchor in known, f"{name(page)} links to {link}"
+
+
+def test_the_index_names_every_page():
+    index = (ROOT / "README.md").read_text(encoding="utf-8")
+    for page in ROOT.glob("docs/**/*.md"):
+        assert name(page) in index or page.parent.name == "decisions", f"README.md does not lead to {name(page)}"
+
+
+def test_every_route_says_what_it_does():
+    for route in docs_api.control_routes():
+        assert docs_api.sentence(route), f"{route.path}: write a docstring for {route.endpoint.__name__}"
+
+
+def test_requests_that_are_shown_are_json():
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            for body in re.findall(r"-d '([^']*)'", block):
+                json.loads(body)
