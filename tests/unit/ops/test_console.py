@@ -17,6 +17,7 @@ from core.ledger import append
 from core.records import Decision, Verdict
 from core.settings import build
 from demo.html_report import outcome, render
+from ops.console import app as console_app
 from ops.control import Control, Engines
 from ops.ledger_verifier import LedgerWatch
 from ops.views import WORDS
