@@ -19,6 +19,7 @@ from core.errors import SettingsError
 from core.ledger import append
 from core.records import Decision, Verdict
 from core.settings import KeySettings, NotificationSettings, Settings, build
+from ops.notify import notifier as notifications
 from ops.notify.notifier import LONGEST_BACKOFF, Notifier, compose
 from ops.notify.targets import Message, Target, targets
 from tools.live_stack import free_ports
@@ -232,8 +233,8 @@ def test_the_environment_gives_the_urls(monkeypatch: pytest.MonkeyPatch):
 def test_the_routes_say_how_targets_stand_and_send_a_test(store: Store, webhook: Webhook):
     notifier = notifier_of(store, targets(settings(webhook.url)))
     app = FastAPI()
-    app.include_router(notifier.create_reading_router(notifier))
-    app.include_router(notifier.create_acting_router(notifier))
+    app.include_router(notifications.create_reading_router(notifier))
+    app.include_router(notifications.create_acting_router(notifier))
     with TestClient(app) as client:
         assert client.post("/api/notifications/test").json()[0]["taken"] is True
         assert webhook.got[0]["title"] == "LoraLoop: test"

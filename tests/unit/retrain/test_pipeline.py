@@ -147,7 +147,7 @@ def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
     monkeypatch.setattr(cycles, "preflight", checked)
 
     # Evaluations are planned here and ask no holdout, so that a few votes are enough.
-    monkeypatch.setattr(cycles, "unaskable", lambda *_: None)
+    monkeypatch.setattr(cycles, "shortage_reason", lambda *_: None)
 
     def made(trainer: Any = None, gain: float = 0.1, changed: Settings = settings) -> RetrainPipeline:
         monkeypatch.setattr(cycles, "evaluate", lambda *_, **__: result(gain))
@@ -280,7 +280,7 @@ def test_a_run_that_no_holdout_could_judge_is_skipped_before_it_trains(
     make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch
 ):
     cycle = make(StubTrainer("must not train"))
-    monkeypatch.setattr(cycles, "unaskable", holdouts.shortage_reason)
+    monkeypatch.setattr(cycles, "shortage_reason", holdouts.shortage_reason)
     vote(cycle.store, 60)
     run = cycle.run("reviews", "test")
     ((verdict, reason),) = decisions(cycle)

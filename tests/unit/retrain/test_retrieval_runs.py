@@ -59,7 +59,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(cycles, "evaluate", evaluated)
     # Evaluations are planned here and ask no holdout, so that a few votes are enough.
-    monkeypatch.setattr(cycles, "unaskable", lambda *_: None)
+    monkeypatch.setattr(cycles, "shortage_reason", lambda *_: None)
     store = Store(":memory:")
     engine = FakeEngine()
     clients = [VllmClient("http://engine", transport=engine.transport())]
@@ -177,7 +177,7 @@ def test_where_no_holdout_can_judge_it_yet_it_is_made_once_for_a_person_to_promo
     make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch
 ):
     cycle = make(fallback="rag")
-    monkeypatch.setattr(cycles, "unaskable", holdouts.shortage_reason)
+    monkeypatch.setattr(cycles, "shortage_reason", holdouts.shortage_reason)
     vote(cycle.store, 60)
     run = cycle.run("reviews", "test")
     body = newest(cycle, "inconclusive")
