@@ -22,6 +22,8 @@ from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import KeySettings, build
 from feedback.split import bucket_of, split_key
+from ops.apps import control as control_app
+from ops.apps import gateway as gateway_app
 from ops.control import Control
 from retrain.trainer.job import Job, Step
 from retrain.trainer.process import Trainer
@@ -106,13 +108,13 @@ class Town:
                 },
             }
         ).model_copy(update={"keys": KeySettings.model_validate({"internal": "between-us"})})
-        app = control.create_app(settings=settings, base=ModelFolder(base.name, base), clock=self.clock)
+        app = control_app.create_app(settings=settings, base=ModelFolder(base.name, base), clock=self.clock)
         self.control: Control = app.state.control
         self.control.scheduler.cycle.trainer = Workshop()
         for client in self.control.engines.reconciler.clients:
             stack.callback(client.close)
         self.ops = stack.enter_context(httpx.Client(base_url=stack.enter_context(running(app, control)), timeout=60))
-        front = gateway.create_app(settings=settings, clock=self.clock)
+        front = gateway_app.create_app(settings=settings, clock=self.clock)
         self.http = stack.enter_context(httpx.Client(base_url=stack.enter_context(running(front, gateway)), timeout=60))
         self.pool = stack.enter_context(ThreadPoolExecutor(6))
         self.until(lambda: self.http.get("/ready").status_code == 200)
