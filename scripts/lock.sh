@@ -14,6 +14,6 @@ torchaudio; sys_platform == "never"
 torchcodec; sys_platform == "never"
 torch==2.13.0+cpu
 END
-"$scratch/uv/bin/uv" pip compile pyproject.toml --extra cpu --extra demo --extra dev \
+"$scratch/uv/bin/uv" pip compile pyproject.toml --extra cpu --extra demo --extra dev --extra docs \
     --override "$scratch/overrides.txt" --find-links "$TORCH_LINKS" --python-version 3.11 \
     --generate-hashes --no-emit-package torch --no-header --no-emit-find-links --quiet --output-file requirements.lock

@@ -21,7 +21,7 @@ class Text:
     path: str
     line: int
     text: str
-    kind: str  # "page", "heading", "comment", "string", "name"
+    kind: str  # "page", "cell", "heading", "comment", "string", "name"
 
 
 Reader = Callable[[str, str], Iterator[Text]]
@@ -73,7 +73,7 @@ def markdown(path: str, content: str) -> Iterator[Text]:
         elif stripped.startswith("|"):
             for cell in re.split(r"(?<!\\)\|", CODE_SPAN.sub("CODE", stripped).strip("|")):
                 if cell.strip(" -:"):
-                    yield Text(path, number, plain(cell.strip()), "page")
+                    yield Text(path, number, plain(cell.strip()), "cell")
         elif alone:
             yield Text(path, number, " ".join(re.findall(r'"([^"]*)"', stripped)), "heading")
         else:

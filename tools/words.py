@@ -127,15 +127,15 @@ def count_words(sentence: str) -> int:
 
 
 def unreadable(text: Text) -> Iterator[Finding]:
-    """Yield sentences of a page that are too long or chained with semicolons."""
-    if text.kind != "page":
+    """Yield sentences of a page that are too long or chained with semicolons; a table cell may be a list."""
+    if text.kind not in ("page", "cell"):
         return
     for sentence in sentences(text.text):
         start = sentence if len(sentence) < 60 else sentence[:57] + "..."
         if (words := count_words(sentence)) > LONGEST_SENTENCE:
             use = f"two sentences ({words} words, limit {LONGEST_SENTENCE})"
             yield Finding(text.path, text.line, "long sentence", start, use)
-        if (marks := sentence.count(";")) > MOST_SEMICOLONS:
+        if text.kind == "page" and (marks := sentence.count(";")) > MOST_SEMICOLONS:
             yield Finding(text.path, text.line, "semicolons", start, f"a list or sentences ({marks} semicolons)")
 
 
