@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-bench
 STAMP := $(VENV)/.installed
+# The variable turns off an advertisement for another tool.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: install demo test test-unit test-clients test-browser check lock docs bench-lora bench-gateway bench-console bench-faults bench-switch bench-gates bench-eval clean help
+.PHONY: install demo test test-unit test-clients test-browser check lock docs docs-site bench-lora bench-gateway bench-console bench-faults bench-switch bench-gates bench-eval clean help
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -33,14 +35,22 @@ test-browser: $(STAMP) ## The console in Chromium, which is installed if there i
 	@sh scripts/chromium.sh
 	$(BIN)/python -m pytest -m browser tests/browser
 
-check: $(STAMP) ## ruff, pyright, import-linter, docs in step with the code
+check: $(STAMP) ## ruff, pyright, import rules, generated pages and pictures, words, links of the site
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.docs_reference --check
+	$(BIN)/python -m tools.diagrams --check
+	$(BIN)/python -m tools.words
+	$(MKDOCS) build --quiet --strict
 
-docs: $(STAMP) ## Write the generated references
+docs: $(STAMP) ## Write the generated references and draw the diagrams
 	$(BIN)/python -m tools.docs_reference
+	$(BIN)/python -m tools.diagrams
+
+docs-site: $(STAMP) ## Build the documentation site into site/, offline and without warnings
+	$(MKDOCS) build --strict
+	@echo "Now run: $(BIN)/python -m http.server --directory site"
 
 bench-lora: $(STAMP) ## Base, stock adapters and ours on the CPU, side by side
 	$(BIN)/python -m bench.lora

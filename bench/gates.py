@@ -7,7 +7,7 @@ It owns the scenarios, what is wrong in each, and the result; users, holdouts an
 The benchmark calls the gates' own code. Live tests use `signals` and `outcomes` of `eval.gates.canary` and
 `eval.gates.holdback` for all runs at once; a sample of runs is compared with `look` and `look_back`. Offline tests use
 `eval.gates.offline.decide`.
-The last line is one JSON object; progress goes to stderr. See docs/gates.md.
+The last line is one JSON object; progress goes to stderr. See docs/internals/gate-simulation.md.
 """
 
 import argparse

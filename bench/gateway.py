@@ -5,7 +5,7 @@ It owns the phases and the result; it must not know how a contender is started o
     python -m bench.gateway
 
 Every contender stands before the same canned upstream and all are measured in turns, so that a noisy minute
-falls on all alike. The last line is one JSON object; progress goes to stderr. See docs/bench-gateway.md.
+falls on all alike. The last line is one JSON object; progress goes to stderr. See docs/internals/gateway-benchmark.md.
 """
 
 import argparse

@@ -172,7 +172,7 @@ def check_peft(url: str, model: str, folder: Path) -> dict[str, float]:
     """How far the engine's bfloat16 is from PEFT's float32, beside how far PEFT's own bfloat16 is.
 
     Mean absolute distances of teacher-forced log-probabilities, adapters and base mixed in one batch. Two right
-    programs round differently in bfloat16, so the one says what the other may be; see docs/cpu-lora.md.
+    programs round differently in bfloat16, so the one says what the other may be; see docs/internals/cpu-lora.md.
     """
     import torch
     from peft import PeftModel

@@ -174,7 +174,7 @@ def _spool(url: str, bearer: dict[str, str]) -> Finding:
 def _ledger(url: str, bearer: dict[str, str]) -> Finding:
     try:
         report = httpx.get(url, timeout=60, trust_env=False, headers=bearer).json()
-        return Finding("ledger", report["ok"], report["reason"], "See docs/runbook.md, A broken ledger.")
+        return Finding("ledger", report["ok"], report["reason"], "See docs/runbook.md, Broken ledger.")
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return Finding("ledger", False, "not known", KEY_OR_LOGS)
 

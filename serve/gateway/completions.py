@@ -2,7 +2,7 @@
 
 It owns a request's way through the gateway: read, choose a version, forward, capture, answer. It must not
 know where the routing table comes from nor what is done with what it captured. FastAPI would cost more
-than all of it; see docs/bench-gateway.md.
+than all of it; see docs/internals/gateway-benchmark.md.
 """
 
 import asyncio
