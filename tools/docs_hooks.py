@@ -60,4 +60,5 @@ def rewrite(match: re.Match[str], source: str, here: str) -> str:
         return match.group(0) if not (ROOT / target).exists() else text
     elif target.endswith(".json"):
         return text
-    return f"{image}[{text}]({posixpath.relpath(target, posixpath.join('docs', posixpath.dirname(here)))}{hash_}{anchor})"
+    relative = posixpath.relpath(target, posixpath.join("docs", posixpath.dirname(here)))
+    return f"{image}[{text}]({relative}{hash_}{anchor})"
