@@ -21,11 +21,11 @@ $(STAMP): requirements.lock pyproject.toml scripts/install.sh
 demo: $(STAMP) ## The whole loop on real human ratings; about 20 minutes on 2 cores
 	$(BIN)/python -m demo $(DEMO)
 
-test: $(STAMP) ## All tests but slow clients and the browser's, real engine and real training included
-	$(BIN)/python -m pytest -m "not slow and not browser"
+test: test-unit ## All tests except slow clients and the browser's; a real engine and real training included
+	$(BIN)/python -m pytest -m "not slow and not browser" tests/integration tests/acceptance
 
-test-unit: $(STAMP) ## The quick tests alone
-	$(BIN)/python -m pytest tests/unit
+test-unit: $(STAMP) ## The unit tests alone, one process per core
+	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist loadfile
 
 test-clients: $(STAMP) ## The gateway before clients from outside: openai (Python, Node), LangChain, vllm bench, schemathesis
 	$(BIN)/python -m pytest -rs tests/integration/test_clients.py tests/integration/test_langchain.py \
