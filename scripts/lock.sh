@@ -1,5 +1,5 @@
 #!/bin/sh
-# Resolves requirements.lock anew from pyproject.toml, with the hashes of every file. torch is installed on its
+# Resolves requirements.lock again from pyproject.toml, with the hashes of every file. torch is installed on its
 # own (see install.sh); the CUDA-only companions that a plain resolve brings are overridden away.
 set -eu
 : "${PYTHON:=python3}" "${VENV:=.venv}"

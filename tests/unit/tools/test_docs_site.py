@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import diagrams
+from tools import diagrams, sizing
 
 pytest.importorskip("mkdocs", reason="the docs extra is not installed")
 ROOT = Path(__file__).parents[3]
@@ -71,3 +71,9 @@ def test_the_files_that_finding_your_way_names_exist():
     assert len(named) > 20
     for path in named:
         assert (ROOT / path).is_file(), path
+
+
+def test_the_sizing_table_is_what_the_forecast_says():
+    page = (ROOT / "docs" / "sizing.md").read_text(encoding="utf-8")
+    for row in sizing.rows():
+        assert row in page
