@@ -5,7 +5,7 @@ The user gives a thumbs-up or a thumbs-down, and picks the right label. To adapt
 your own traffic and keep `classify` and `send_feedback`.
 
     export APP_KEY=llk_...            # a key with the scopes infer and feedback
-    python examples/quickstart/app.py --users 200 --requests 2
+    python examples/quickstart/app.py --users 160 --requests 2
 """
 
 import argparse
@@ -22,7 +22,7 @@ MODEL = "reviews"
 # The instruction is the same in every request, because an adapter learns the prompt together with its answers.
 INSTRUCTION = "Sentiment of the review: negative, neutral or positive?"
 CONCURRENCY = 16
-PROGRESS_EVERY = 50  # requests
+PROGRESS_EVERY = 40  # requests
 
 
 async def classify(client: openai.AsyncOpenAI, text: str, user: str) -> tuple[str, str, str]:
@@ -93,7 +93,7 @@ def main() -> None:
     """Read the options and send the requests."""
     parser = argparse.ArgumentParser(description="An app with simulated users, for LoraLoop's quickstart.")
     parser.add_argument("--url", default="http://127.0.0.1:8080/v1", help="the gateway (default: %(default)s)")
-    parser.add_argument("--users", type=int, default=200, help="number of users (default: %(default)s)")
+    parser.add_argument("--users", type=int, default=160, help="number of users (default: %(default)s)")
     parser.add_argument("--requests", type=int, default=2, help="requests per user (default: %(default)s)")
     parser.add_argument("--first-review", type=int, default=0, help="where in each user's list of reviews to start")
     options = parser.parse_args()
