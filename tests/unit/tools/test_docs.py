@@ -1,7 +1,12 @@
 """Facts about the docs: every command they show is one, every setting loads, every link leads somewhere."""
 
+import ast
 import json
 import re
+import shutil
+import subprocess
+import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +14,17 @@ from typing import Any
 import pytest
 import yaml
 
-from core.settings import build
+from core.settings import build, load
+from eval.gates.offline import LEAST_ITEMS, LEAST_USERS
+from feedback.split import HOLDOUTS, bucket_of, split_key
 from tests.support.cli_examples import assert_understood
 from tools import docs_api
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "charts" / "loraloop" / "README.md"])
 GENERATED = ("cli.md", "configuration.md", "api.md")
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# A block of code; within a tab or a note it is indented.
+BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # A command within a line: after a prompt, a pipe or an assignment, in a substitution, or in `backticks`.
 COMMAND = re.compile(r"(?:^|[;&|(`$]\s*|\bexec )(loraloop(?: [^;&|)`\n]*)?)", re.MULTILINE)
@@ -28,9 +36,9 @@ def name(page: Path) -> str:
 
 
 def blocks(page: Path, *languages: str) -> Iterator[str]:
-    for language, content in BLOCK.findall(page.read_text(encoding="utf-8")):
+    for _, language, content in BLOCK.findall(page.read_text(encoding="utf-8")):
         if language in languages:
-            yield content
+            yield textwrap.dedent(content)
 
 
 def commands() -> Iterator[tuple[str, str, bool]]:
@@ -67,6 +75,45 @@ def test_settings_that_are_shown_load(page: str, text: str):
     content: Any = yaml.safe_load(text)
     if isinstance(content, dict) and "models" in content and not page.startswith("charts/"):
         assert build(content).models
+
+
+def test_the_settings_of_the_examples_load():
+    files = sorted(ROOT.glob("examples/**/*.yaml"))
+    assert files
+    for file in files:
+        assert load(file).models
+
+
+def test_python_that_is_shown_is_python():
+    found = [(page, block) for page in PAGES for block in blocks(page, "python")]
+    assert len(found) > 5
+    for _, block in found:
+        ast.parse(block)
+
+
+def test_javascript_that_is_shown_is_javascript(tmp_path: Path):
+    node = shutil.which("node")
+    if not node:
+        pytest.skip("node is not installed")
+    found = [block for page in PAGES for block in blocks(page, "js")]
+    assert len(found) > 3
+    # Each in a function of its own, so that one call of node checks all. Imports stand before.
+    imports = {line for block in found for line in block.splitlines() if line.startswith("import ")}
+    bodies = ["\n".join(line for line in block.splitlines() if not line.startswith("import ")) for block in found]
+    file = tmp_path / "shown.mjs"
+    file.write_text("\n".join([*imports, *(f"async () => {{\n{body}\n}};" for body in bodies)]), encoding="utf-8")
+    checked = subprocess.run([node, "--check", str(file)], capture_output=True, text=True, check=False, timeout=60)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_quickstart_sends_enough_labels_for_a_holdout():
+    options = (ROOT / "examples" / "quickstart" / "app.py").read_text(encoding="utf-8")
+    users, requests = (int(n) for n in re.findall(r'"--(?:users|requests)", type=int, default=(\d+)', options))
+    model = load(ROOT / "examples" / "quickstart" / "loraloop.yaml").models["reviews"]
+    keys = [split_key(f"user-{number}", None, "") for number in range(users)]
+    groups = Counter(bucket_of(key, train=model.split.train, dev=model.split.dev) for key in keys)
+    assert groups["train"] * requests >= model.retrain.min_labels
+    assert all(groups[h] >= LEAST_USERS and groups[h] * requests >= LEAST_ITEMS for h in HOLDOUTS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
