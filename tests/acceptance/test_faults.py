@@ -28,6 +28,7 @@ from serve.engines.fake import FakeEngine, running
 from serve.routing import publisher
 from serve.routing.publisher import RoutePublisher
 from serve.routing.table import ModelRoute, RoutingTable, Target
+from tests.support.wait import wait_until
 from tools.live_stack import free_ports
 
 CHAT = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}], "user": "ada"}
@@ -70,13 +71,9 @@ class Gateway:
         except httpx.HTTPError:
             return False
 
-    def until(self, fact: Callable[[], object], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not fact():
-            assert time.monotonic() < deadline and self.process.poll() is None, (self.folder / "log").read_text()[
-                -3000:
-            ]
-            time.sleep(0.02)
+    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+        alive, log = (lambda: self.process.poll() is None), (self.folder / "log").read_text
+        wait_until(condition, seconds, alive=alive, log=log)
 
     def vote(self, *marks: str) -> httpx.Response:
         return self.http.post("/v1/feedback", json=[VOTE | {"user": mark} for mark in marks])
@@ -162,12 +159,6 @@ def test_no_vote_is_lost_or_doubled_when_the_clock_jumps_between_starts(
     marks: list[str] = []
     now = datetime.now(UTC)
 
-    def wait(fact: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not fact():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
     with ExitStack() as stack:
         url, port = None, free_ports(1)[0]
         settings = build(
@@ -191,7 +182,7 @@ def test_no_vote_is_lost_or_doubled_when_the_clock_jumps_between_starts(
                     marks.append(f"{start}-{number}")
                     assert http.post("/v1/feedback", json=VOTE | {"id": marks[-1]}).status_code == 202
                 if url:
-                    wait(lambda http=http: http.get("/ready").json()["unshipped_bytes"] == 0)
+                    wait_until(lambda http=http: http.get("/ready").json()["unshipped_bytes"] == 0)
         found = store.rows("feedback_counts", model=None, key=None)
         assert [(row["type"], row["n"]) for row in found] == [("thumbs", len(marks))]
     store.close()

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from serve.engines.fake import FakeEngine, running
+from tests.support.wait import wait_until
 from tools.live_stack import free_ports
 
 
@@ -48,11 +49,8 @@ class Up:
     def said(self) -> str:
         return (self.folder / "up.log").read_text()
 
-    def wait(self, fact: Callable[[], object], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not fact():
-            assert time.monotonic() < deadline and self.process.poll() is None, self.said()
-            time.sleep(0.05)
+    def wait(self, condition: Callable[[], object], seconds: float = 60) -> None:
+        wait_until(condition, seconds, alive=lambda: self.process.poll() is None, log=self.said)
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children()

@@ -1,59 +1,18 @@
-"""Facts about the official OpenAI client, sync and async, before the real gateway and the real engine."""
+"""Facts about the official OpenAI client, sync and async, with the real gateway and the real engine."""
 
 import asyncio
-import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import openai
 import pytest
-from pydantic import BaseModel
 
+from tests.support.openai_client import GREEDY, MESSAGES, MODEL, chat, complete
 from tools.live_stack import LiveStack
-from tools.tiny_model import LABELS, no_blanks, token_ids
+from tools.tiny_model import LABELS, token_ids
 
 pytestmark = pytest.mark.integration
-
-MODEL = "plain"
-MESSAGES: list[Any] = [{"role": "user", "content": "the phone was great"}]
-GREEDY: dict[str, Any] = {"model": MODEL, "temperature": 0, "extra_body": {"ignore_eos": True}}
-
-
-class Verdict(BaseModel):
-    """What structured answers must look like."""
-
-    label: Literal["bad", "fine", "good"]
-    sure: bool
-
-
-SCHEMA = Verdict.model_json_schema() | {"additionalProperties": False}
-TOOL: Any = {
-    "type": "function",
-    "function": {"name": "rate", "description": "Rates a text.", "parameters": SCHEMA, "strict": True},
-}
-
-
-@pytest.fixture(scope="module")
-def client(running: LiveStack) -> Iterator[openai.OpenAI]:
-    base_url = f"{running.gateway}/v1"
-    with openai.OpenAI(base_url=base_url, api_key=running.keys["app"], max_retries=0, timeout=60) as made:
-        yield made
-
-
-@pytest.fixture
-def ends(tiny_base: Path) -> dict[str, Any]:
-    """For answers that follow a grammar, which end by themselves."""
-    return {"extra_body": None, "max_tokens": 120, "logit_bias": no_blanks(tiny_base)}
-
-
-def chat(client: openai.OpenAI, **options: Any) -> Any:
-    return client.chat.completions.create(**{"messages": MESSAGES, **GREEDY, **options})
-
-
-def complete(client: openai.OpenAI, prompt: Any, **options: Any) -> Any:
-    return client.completions.create(prompt=prompt, **GREEDY | options)
 
 
 def test_a_chat_is_answered_under_the_id_that_its_headers_name(client: openai.OpenAI):
@@ -207,63 +166,11 @@ def test_feedback_goes_through_the_same_client(client: openai.OpenAI):
     assert client.delete(f"/feedback/{taken['feedback_id']}", cast_to=dict[str, Any]) == taken
 
 
-def test_an_answer_follows_a_json_schema(client: openai.OpenAI, ends: dict[str, Any]):
-    wanted = {"type": "json_schema", "json_schema": {"name": "verdict", "schema": SCHEMA, "strict": True}}
-    choice = chat(client, response_format=wanted, temperature=1, **ends).choices[0]
-    assert Verdict.model_validate_json(choice.message.content).label in LABELS
-    assert choice.finish_reason == "stop"
-
-
-def test_an_answer_is_parsed_into_the_class_that_was_asked_for(client: openai.OpenAI, ends: dict[str, Any]):
-    common: Any = {"model": MODEL, "messages": MESSAGES, "response_format": Verdict, **ends}
-    assert isinstance(client.chat.completions.parse(**common).choices[0].message.parsed, Verdict)
-    with client.chat.completions.stream(**common) as stream:
-        assert isinstance(stream.get_final_completion().choices[0].message.parsed, Verdict)
-
-
-def test_an_answer_is_a_json_object_when_one_is_asked_for(client: openai.OpenAI, tiny_base: Path, ends: dict[str, Any]):
-    options: dict[str, Any] = ends | {"logit_bias": {str(token_ids(tiny_base)["}"]): 50}}
-    found = chat(client, response_format={"type": "json_object"}, **options)
-    assert json.loads(found.choices[0].message.content) == {}
-
-
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "rate"}}])
-def test_a_tool_that_must_be_called_is_called_as_its_schema_says(
-    client: openai.OpenAI, choice: Any, ends: dict[str, Any]
-):
-    options: dict[str, Any] = {"tools": [TOOL], "tool_choice": choice, **ends}
-    found = chat(client, **options).choices[0]
-    (call,) = found.message.tool_calls
-    assert call.function.name == "rate"
-    Verdict.model_validate_json(call.function.arguments)
-    pieces = [chunk.choices[0].delta.tool_calls for chunk in chat(client, stream=True, **options)]
-    functions = [piece[0].function for piece in pieces if piece]
-    assert functions[0].name == "rate"
-    streamed = "".join(function.arguments or "" for function in functions)
-    assert json.loads(streamed) == json.loads(call.function.arguments)
-
-
-def test_a_called_tool_ends_the_answer_and_its_result_is_read(client: openai.OpenAI, ends: dict[str, Any]):
-    found = chat(client, tools=[TOOL], tool_choice="required", **ends).choices[0]
-    assert found.finish_reason == "tool_calls"
-    call = found.message.tool_calls[0]
-    back: list[Any] = [
-        *MESSAGES,
-        found.message.model_dump(exclude_none=True),
-        {"role": "tool", "tool_call_id": call.id, "content": "good"},
-    ]
-    assert chat(client, messages=back, tools=[TOOL], max_tokens=4, tool_choice="none").choices[0].message.content
-
-
-@pytest.mark.parametrize("choice", ["auto", "none"])
-def test_a_tool_that_may_be_called_leaves_text_as_text(client: openai.OpenAI, choice: Any):
-    found = chat(client, tools=[TOOL], tool_choice=choice, max_tokens=8).choices[0]
-    assert found.message.content
-    assert not found.message.tool_calls
-
-
 def test_an_unknown_model_is_not_found_and_the_known_ones_are_named(client: openai.OpenAI):
-    for ask in (lambda: chat(client, model="none"), lambda: complete(client, "x", model="none", stream=True)):
+    for ask in (
+        lambda: chat(client, model="none"),
+        lambda: complete(client, "x", model="none", stream=True),
+    ):
         with pytest.raises(openai.NotFoundError, match="See GET /v1/models") as caught:
             ask()
         assert caught.value.code == "unknown_model"

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 
 from core.api_keys import read_key
 from serve.engines.fake import FakeEngine, running
+from tests.support.wait import wait_until
 from tools.live_stack import free_ports
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("LORALOOP_")}
@@ -99,7 +100,7 @@ def test_the_first_start_says_a_key_once_keeps_it_nowhere_and_it_makes_others(ma
         made = machine.run("keys", "create", "shop", "--scope", "infer", "--expires", "1d", key=admin)
         shop = made.stdout.strip()
         assert read_key(shop) and made.stdout.count("\n") == 1 and shop not in made.stderr
-        until(lambda: ask(machine, shop) == 200)
+        wait_until(lambda: ask(machine, shop) == 200)
         refused = machine.run("keys", "list", key=shop)
         assert refused.returncode == 1 and "lacks the scope admin" in refused.stderr and refused.stdout == ""
         assert "export LORALOOP_KEY" in machine.run("keys", "list").stderr
@@ -117,19 +118,12 @@ def test_the_first_start_says_a_key_once_keeps_it_nowhere_and_it_makes_others(ma
     def again(_: str) -> None:
         old, identity, admin = seen["shop"], seen["id"], seen["admin"]
         new = machine.run("keys", "rotate", identity, "--grace", "1h", "--yes", key=admin).stdout.strip()
-        until(lambda: ask(machine, new) == ask(machine, old) == 200)
+        wait_until(lambda: ask(machine, new) == ask(machine, old) == 200)
         for words, code in ((["--dry-run"], 0), ([], 1)):
             assert machine.run("keys", "revoke", identity, *words, key=admin).returncode == code
             assert ask(machine, new) == 200
         assert machine.run("keys", "revoke", identity, "--yes", key=admin).returncode == 0
-        until(lambda: ask(machine, new) == ask(machine, old) == 401)
+        wait_until(lambda: ask(machine, new) == ask(machine, old) == 401)
 
     machine.meanwhile = again
     assert EXPORT not in machine.up()
-
-
-def until(fact: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not fact():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -5,9 +5,19 @@ from collections.abc import Callable
 from typing import Any
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 120, what: str = "the condition") -> None:
-    """Poll until `condition` is true. Raises AssertionError after `seconds`, naming what did not happen."""
+def wait_until(
+    condition: Callable[[], Any],
+    seconds: float = 120,
+    *,
+    alive: Callable[[], bool] = lambda: True,
+    log: Callable[[], str] = lambda: "",
+) -> None:
+    """Poll until `condition` is true.
+
+    Raises AssertionError with the end of `log` after `seconds`, or as soon as `alive` is false.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true within {seconds:g} s"
-        time.sleep(0.05)
+        assert time.monotonic() < deadline, f"The condition did not come true within {seconds:g} s. {log()[-3000:]}"
+        assert alive(), f"The process ended. {log()[-3000:]}"
+        time.sleep(0.02)
