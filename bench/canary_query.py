@@ -1,6 +1,6 @@
-"""One look at a canary over 1,000,000 requests of 100,000 users: `python -m bench.canary_query`.
+"""Time the query of one canary analysis over 1,000,000 requests by 100,000 users: `python -m bench.canary_query`.
 
-It owns the rows; the query is the watch's own, `canary_arms`, on a store in a file.
+The query is the product's own, on a store in a file.
 """
 
 import argparse

@@ -1,7 +1,6 @@
-"""A crowd that asks and votes all the time, and remembers what it was promised.
+"""Simulated users who send requests and votes without pause, and record every acknowledgement.
 
-It owns what its users saw: completions that came whole, votes that were acknowledged, and when. It must not know
-what is done to the service meanwhile.
+A benchmark compares these records with the store: completions that arrived whole, and acknowledged votes.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ class Asked:
 
 @dataclass
 class ClientLoad:
-    """Users of one model. Each request and each vote carries a mark of its own, so that one that stands twice shows."""
+    """Users of one model. Each request and each vote carries its own mark, so that a doubled row is visible."""
 
     url: str
     headers: dict[str, str]
@@ -52,7 +51,7 @@ class ClientLoad:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Asks for the length of a with block."""
+        """Send requests for the duration of a `with` block."""
         self._ending.clear()
         thread = threading.Thread(target=lambda: asyncio.run(self._ask_all()))
         thread.start()

@@ -1,7 +1,7 @@
-"""How long the console's pages take over a store of years: 10,000 decisions, 1,000,000 votes, 10,000,000 answers.
+"""Time the console's pages over a store of several years: 10,000 decisions, 1,000,000 votes, 10,000,000 answers.
 
-It owns the store that is filled, by SQL through the real schema, and the measure of each page of the real control app;
-`--keep FOLDER` leaves the store there and finds it again.
+The store is filled by SQL through the real schema, and each page comes from the real control app.
+`--keep FOLDER` keeps the store and uses it again in the next run.
 """
 
 import argparse
@@ -78,7 +78,7 @@ SELECT model, version, arm, CAST(time AS DATE), count(*), count(*) FILTER (WHERE
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much stands in the store; each tenth answer may have a vote."""
+    """How many rows the store has; each tenth answer may have a vote."""
 
     decisions: int = 10_000
     votes: int = 1_000_000
@@ -245,13 +245,13 @@ def pages(size: Size) -> Iterator[str]:
 
 @asynccontextmanager
 async def visited(data: Path) -> Any:
-    """A client before control's app, without its scheduler: no look at engines or triggers runs beside the pages."""
+    """A client of control's app without its scheduler, so that no background work competes with the pages."""
     app = control_app.create_app(settings=settings_at(data), base=ModelFolder("tiny", data))
     control = app.state.control
     say("reading the ledger whole")
     begun = time.perf_counter()
     control.ledger.walk()
-    say(f"{control.ledger.report()['reason']} {time.perf_counter() - begun:.1f} s, once an hour beside the pages")
+    say(f"{control.ledger.report()['reason']} {time.perf_counter() - begun:.1f} s, once per hour in production")
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         yield client

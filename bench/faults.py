@@ -1,6 +1,6 @@
-"""Kills at random moments under load on the real stack: `python -m bench.faults`.
+"""Kill processes of the real stack at random moments under load: `python -m bench.faults`.
 
-It owns the kills and the count of what was lost, doubled or slow to come back; what users saw is the crowd's.
+The result counts what was lost or doubled, and how long each recovery took.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def start(folder: Path) -> LiveStack:
 
 def train_first(stack: LiveStack) -> None:
     """Labels, a whole run, and its candidate in service."""
-    stack.crowd(MODEL, texts(300, 1, users=300), labels=True)
+    stack.users(MODEL, texts(300, 1, users=300), labels=True)
     stack.wait(
         lambda: sum(row["n"] for row in stack.control.get("/api/feedback")) >= 600, 60, "the labels in the store"
     )
@@ -83,12 +83,12 @@ class Drill:
     """Kills on a running stack, and the seconds until each service was back."""
 
     stack: LiveStack
-    crowd: ClientLoad
+    users: ClientLoad
     rng: random.Random
     recovery: dict[str, list[float]] = field(default_factory=dict)
 
     def kill(self, service: str, word: str, back: Callable[[float], float | None], count: int) -> None:
-        """Kills a service so many times, each some random time after it was back."""
+        """Kill a service several times, each a random time after it recovered."""
         self.recovery[service] = []
         for number in range(count):
             time.sleep(self.rng.uniform(*CALM))
@@ -96,7 +96,7 @@ class Drill:
             child(self.stack, word).kill()
             seconds = self._until(lambda moment=moment: back(moment), service) - moment
             self.recovery[service].append(seconds)
-            say(f"{service} {number + 1}/{count}: back after {seconds:.1f} s; {self.crowd.statuses()}")
+            say(f"{service} {number + 1}/{count}: back after {seconds:.1f} s; {self.users.statuses()}")
 
     def _until(self, fact: Callable[[], float | None], what: str) -> float:
         deadline = time.monotonic() + RECOVERY_SECONDS
@@ -109,7 +109,7 @@ class Drill:
 
     def answered(self, moment: float) -> float | None:
         """When the first completion came whole that began after a moment."""
-        good = self.crowd.good_after(moment)
+        good = self.users.good_after(moment)
         return good.ended if good else None
 
     def control_ready(self, _: float) -> float | None:
@@ -197,8 +197,8 @@ def settle(stack: LiveStack) -> None:
     stack.wait(done, RECOVERY_SECONDS, "the drain")
 
 
-def account(store_path: Path, crowd: ClientLoad) -> dict[str, Any]:
-    """What stands in the store against what the crowd was promised."""
+def account(store_path: Path, users: ClientLoad) -> dict[str, Any]:
+    """Compare the rows in the store with what the users were acknowledged."""
     with duckdb.connect(str(store_path), read_only=True) as store:
         answered = {row[0] for row in store.execute("SELECT id FROM interactions WHERE status = 200").fetchall()}
         votes = {row[0] for row in store.execute("SELECT id FROM feedback").fetchall()}
@@ -209,7 +209,7 @@ def account(store_path: Path, crowd: ClientLoad) -> dict[str, Any]:
             " GROUP BY 1 HAVING count(*) > 1)"
         ).fetchall()
         letters = store.execute("SELECT count(*) FROM dead_letters").fetchall()[0][0]
-    lost = {"interactions": len(crowd.completions - answered), "votes": len(crowd.feedback - votes)}
+    lost = {"interactions": len(users.completions - answered), "votes": len(users.feedback - votes)}
     opened = Store(store_path)
     ledger = verify_store(opened)
     opened.close()
@@ -229,9 +229,9 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     try:
         train_first(stack)
         say(f"the stack serves after {time.monotonic() - began:.0f} s")
-        crowd = ClientLoad(stack.gateway, stack.bearer("app"), MODEL, options.clients, options.pause)
-        drill = Drill(stack, crowd, random.Random(options.seed))
-        with crowd.asking():
+        users = ClientLoad(stack.gateway, stack.bearer("app"), MODEL, options.clients, options.pause)
+        drill = Drill(stack, users, random.Random(options.seed))
+        with users.asking():
             together(
                 lambda: drill.kill("gateway", "gateway", drill.answered, options.gateway),
                 lambda: drill.kill("control", "control", drill.control_ready, options.control),
@@ -244,7 +244,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         settle(stack)
     finally:
         left = stack.stop()
-    found = account(stack.settings.store_path, crowd)
+    found = account(stack.settings.store_path, users)
     recovery = {name: summary(seconds) for name, seconds in drill.recovery.items() if seconds}
     every = [second for seconds in drill.recovery.values() for second in seconds]
     return {
@@ -252,10 +252,10 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         **found,
         "recovery_s_p95": round(p95(every), 1),
         "recovery_s": recovery,
-        "completions": len(crowd.completions),
-        "votes": len(crowd.feedback),
-        "answers": crowd.statuses(),
-        "votes_refused": {str(status or "broken"): n for status, n in crowd.refused_votes.items()},
+        "completions": len(users.completions),
+        "votes": len(users.feedback),
+        "answers": users.statuses(),
+        "votes_refused": {str(status or "broken"): n for status, n in users.refused_votes.items()},
         "last_run": verdict,
         "processes_left": len(left),
         "seconds": round(time.monotonic() - began),

@@ -1,11 +1,9 @@
-"""What the gateway adds to a request, beside its peers, in one run on one machine.
-
-It owns the phases and the result; it must not know how a contender is started or a load made.
+"""Measure what the gateway adds to a request, compared with its peers, in one run on one machine.
 
     python -m bench.gateway
 
-Every contender stands before the same canned upstream and all are measured in turns, so that a noisy minute
-falls on all alike. The last line is one JSON object; progress goes to stderr. See docs/internals/gateway-benchmark.md.
+Every system has the same stub upstream, and rounds alternate between systems, so that a noisy minute affects all.
+The last line is one JSON object; progress goes to stderr. See docs/internals/gateway-benchmark.md.
 """
 
 import argparse
@@ -109,7 +107,7 @@ def parse() -> argparse.Namespace:
         epilog="Needs nginx and wrk (apt-get install -y nginx-light wrk). A full run takes some 7 minutes on 2 cores; "
         "--no-peers --no-engine some 90 seconds.",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="turns of which the median is taken; default 5")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; the result is their median; default 5")
     parser.add_argument("--seconds", type=int, default=3, help="length of one measurement with wrk; default 3")
     parser.add_argument("--no-peers", action="store_true", help="leave LiteLLM and vllm-router out")
     parser.add_argument("--no-engine", action="store_true", help="leave the real vLLM out")

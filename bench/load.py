@@ -1,7 +1,4 @@
-"""Load: what clients ask, and what they see of the answers.
-
-It owns how latency, rate and delay are measured over HTTP; it must not know who answers.
-"""
+"""Send load over HTTP and measure latency, rate and delay of the answers."""
 
 import asyncio
 import http.client
@@ -30,7 +27,7 @@ DECODE_TOKENS = 24
 
 
 class LoadFailed(LoraLoopError):
-    """Somebody did not answer everything that was asked, so that its figures mean nothing."""
+    """A system did not answer every request, so its figures mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class Client:
         return {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
 
     def press(self, url: str, connections: int, seconds: int) -> Turn:
-        """wrk with one thread and so many connections. Raises LoadFailed if one answer was no success."""
+        """Run wrk with one thread and this many connections. Raises LoadFailed if one answer was no success."""
         command = [
             "wrk",
             "--threads",
@@ -92,7 +89,7 @@ class Client:
         return statistics.median(delays)
 
     async def token_rate(self, url: str, model: str, *, stream: bool) -> float:
-        """Tokens a second of `DECODES` completions at once, their prompts drawn anew so that no cache serves them."""
+        """Tokens per second of `DECODES` concurrent completions, with new prompts so that no cache serves them."""
         timeout = aiohttp.ClientTimeout(total=ENGINE_SECONDS)
         connector = aiohttp.TCPConnector(limit=DECODES)
         async with aiohttp.ClientSession(headers=self.headers, timeout=timeout, connector=connector) as session:

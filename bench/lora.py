@@ -1,11 +1,9 @@
-"""What adapters cost on vLLM's CPU engine: base, stock adapters and ours, in one script.
-
-It starts its own engines and measures over HTTP; it must know nothing of the plugin's inside.
+"""Measure what adapters cost on vLLM's CPU engine: base, stock adapters and LoraLoop's, in one script.
 
     python -m bench.lora
 
-Every ratio compares adapters with the base model in the same engine, in turns. The last line is
-one JSON object; progress goes to stderr. Stock engines run with LORALOOP_CPU_LORA=off.
+Every ratio compares adapters with the base model in the same engine, in alternating rounds. The last line is one JSON
+object; progress goes to stderr. Stock engines run with LORALOOP_CPU_LORA=off.
 """
 
 import argparse
@@ -95,7 +93,7 @@ def complete(url: str, model: str, prompt: list[int], tokens: int) -> int:
 
 
 def fresh_prompt(tokens: int) -> list[int]:
-    """Token ids drawn anew each time, so that no prefix cache serves them."""
+    """Token ids drawn again on each call, so that no prefix cache serves them."""
     return [random.randrange(100, 40_000) for _ in range(tokens)]
 
 
@@ -119,7 +117,7 @@ def prefill_seconds(url: str, models: Sequence[str]) -> float:
 
 
 def ratio(measure: Callable[[Sequence[str]], float], rounds: int) -> tuple[float, float]:
-    """Medians of base and of adapters' ratio to the base beside it, after one unmeasured turn."""
+    """Medians of the base and of each adapter's ratio to the base in the same round, after one unmeasured round."""
     measure((BASE,))
     measure(ADAPTERS)
     bases, ratios = [], []
@@ -169,7 +167,7 @@ def score(url: str, model: str, tokens: list[int]) -> list[float]:
 
 
 def check_peft(url: str, model: str, folder: Path) -> dict[str, float]:
-    """How far the engine's bfloat16 is from PEFT's float32, beside how far PEFT's own bfloat16 is.
+    """How far the engine's bfloat16 is from PEFT's float32, compared with PEFT's own bfloat16.
 
     Mean absolute distances of teacher-forced log-probabilities, adapters and base mixed in one batch. Two right
     programs round differently in bfloat16, so the one says what the other may be; see docs/internals/cpu-lora.md.
@@ -212,7 +210,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", default="smollm2-135m-instruct", help="packaged base model, or a folder")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of which the median is taken")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; the result is their median")
     parser.add_argument("--prompts", type=int, default=200, help="base prompts to check")
     parser.add_argument("--ours-only", action="store_true", help="leave the stock engine out")
     options = parser.parse_args()

@@ -1,7 +1,4 @@
-"""What benchmarks need of the operating system: free ports, and how much memory a tree of processes took.
-
-It must not know what is measured.
-"""
+"""Free ports for benchmarks, and the memory that a tree of processes used."""
 
 import re
 import socket

@@ -1,7 +1,4 @@
-"""Progress of benchmarks: one line at a time on stderr, so that the last line of stdout stays the result.
-
-It must not know what is measured.
-"""
+"""Progress of benchmarks: lines on stderr, so that the last line of stdout is the result."""
 
 import sys
 import time

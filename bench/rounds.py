@@ -1,7 +1,4 @@
-"""Turns: all contenders measured one after the other, round by round, and the medians of it.
-
-It owns order, medians and differences within a round; it must not know how a contender is started.
-"""
+"""Measure all systems in alternating rounds, and compute medians and ratios within a round."""
 
 import asyncio
 import statistics

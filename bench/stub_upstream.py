@@ -1,8 +1,6 @@
-"""The canned upstream: nginx with one fixed completion, and a server of streams whose events say when they left.
+"""The stub upstream: nginx with one fixed completion, and a server of streams whose events carry their send time.
 
-It owns what an engine would have answered; it must not know who asks.
-
-    python -m bench.stub_upstream PORT        (the server of streams alone)
+python -m bench.stub_upstream PORT        (the server of streams alone)
 """
 
 import asyncio
@@ -94,7 +92,7 @@ def _event(content: dict[str, Any]) -> bytes:
 async def app(
     scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[..., Awaitable[None]]
 ) -> None:
-    """Streams to whoever asks for a stream, and answers everything else whole. ASGI."""
+    """Stream to requests with `stream: true` and answer all others whole. ASGI."""
     body, more = b"", True
     while more:
         message = await receive()

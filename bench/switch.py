@@ -1,6 +1,6 @@
-"""Promotions and rollbacks under load on the real stack: `python -m bench.switch`.
+"""Promote and roll back under load on the real stack: `python -m bench.switch`.
 
-It owns the switches and the question which version answered when; what users saw is the crowd's.
+The result says which version answered when, and how many requests failed.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from bench.faults import MODEL, start, train_first
 from bench.progress import say
 from tools.live_stack import LiveStack
 
-# After so many seconds no request may begin that still gets the version before.
+# This many seconds after a switch, no new request may get the previous version.
 LATE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """One switch: when it was asked for and answered (`time.monotonic`), what serves since, ms to the last gateway."""
+    """One switch: its start and end (`time.monotonic`), the version that serves after it, ms to the last gateway."""
 
     asked: float
     at: float
@@ -40,40 +40,40 @@ def switch(stack: LiveStack, to: int) -> Switched:
     return Switched(asked, time.monotonic(), to, done["ms"])
 
 
-def late(crowd: ClientLoad, switches: list[Switched]) -> int:
+def late(users: ClientLoad, switches: list[Switched]) -> int:
     """Requests that began more than a second after a switch was answered, before the next, and got the old version."""
     found = 0
     for one, following in zip(switches, [*switches[1:], None], strict=True):
         until = following.asked if following else float("inf")
         found += sum(
             one.at + LATE_SECONDS < seen.began < until and seen.version not in (None, one.version)
-            for seen in crowd.asked
+            for seen in users.asked
         )
     return found
 
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """All switches, and what the crowd saw of them."""
+    """All switches, and what the users saw of them."""
     stack = start(folder)
     try:
         train_first(stack)
-        crowd = ClientLoad(stack.gateway, stack.bearer("app"), MODEL, options.clients, options.pause, votes=False)
+        users = ClientLoad(stack.gateway, stack.bearer("app"), MODEL, options.clients, options.pause, votes=False)
         switches = []
-        with crowd.asking():
+        with users.asking():
             for number in range(options.switches):
                 time.sleep(options.seconds)
                 switches.append(switch(stack, number % 2))
-                say(f"switch {number + 1}: version {number % 2} after {switches[-1].ms:.0f} ms; {crowd.statuses()}")
+                say(f"switch {number + 1}: version {number % 2} after {switches[-1].ms:.0f} ms; {users.statuses()}")
             time.sleep(options.seconds)
     finally:
         stack.stop()
-    answered = {asked.version for asked in crowd.asked if asked.version is not None}
+    answered = {asked.version for asked in users.asked if asked.version is not None}
     assert answered == {0, 1}, answered
     return {
-        "failed": sum(asked.status != 200 for asked in crowd.asked),
+        "failed": sum(asked.status != 200 for asked in users.asked),
         "switch_ms": round(p95([one.ms for one in switches]), 1),
-        "requests": len(crowd.asked),
-        "late": late(crowd, switches),
+        "requests": len(users.asked),
+        "late": late(users, switches),
         "switches": len(switches),
         "clients": options.clients,
     }

@@ -1,6 +1,6 @@
-"""Who is measured, and how each is started: the upstreams, our gateway as it is run, and its peers.
+"""Start the systems that are measured: the stub upstreams, the gateway as in production, and its peers.
 
-It owns processes and their configuration; it must not know what is measured. What it starts ends with its block.
+Every process ends with its `with` block.
 """
 
 import http.client

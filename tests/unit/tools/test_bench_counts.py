@@ -46,7 +46,7 @@ def vote(identity: str, mark: str) -> Feedback:
     return Feedback(identity, NOW, "c1", None, "thumbs", True, metadata={"mark": mark})
 
 
-def crowd(**what: Any) -> ClientLoad:
+def users(**what: Any) -> ClientLoad:
     return ClientLoad("http://c", {}, "m", 1, 0.0, **what)
 
 
@@ -66,7 +66,7 @@ def test_what_is_lost_or_stands_twice_is_counted(
     store = Store(tmp_path / "s.duckdb")
     ingest(store, "g", 1, 0, b"".join(frame(encode(record)) for record in records))
     store.close()
-    found = account(tmp_path / "s.duckdb", crowd(completions={"c1"}, feedback={"f1", "f2"}))
+    found = account(tmp_path / "s.duckdb", users(completions={"c1"}, feedback={"f1", "f2"}))
     assert (found["lost"], found["duplicated"], found["dead_letters"], found["ledger_ok"]) == (
         lost,
         duplicated,
@@ -82,13 +82,13 @@ def test_only_an_old_version_more_than_a_second_after_the_switch_is_late() -> No
         for began, version in ((9.0, 0), (10.5, 0), (12.0, 1), (12.0, 0), (20.1, 0), (20.5, 1), (22.0, 1), (22.0, 0))
     ]
     seen.append(Asked(15.0, 15.1, 503, None))
-    assert late(crowd(asked=seen), switches) == 2
+    assert late(users(asked=seen), switches) == 2
 
 
 def test_a_service_is_back_with_the_first_whole_answer_to_a_request_that_began_after_the_kill() -> None:
     seen = [Asked(1.0, 6.0, 200, 0), Asked(5.5, 7.0, 503, None), Asked(5.6, 9.0, 200, 0), Asked(6.0, 9.5, 200, 0)]
-    assert crowd(asked=seen).good_after(5.0) == seen[2]
-    assert crowd(asked=seen[:2]).good_after(5.0) is None
+    assert users(asked=seen).good_after(5.0) == seen[2]
+    assert users(asked=seen[:2]).good_after(5.0) is None
 
 
 def test_p95_is_the_nearest_rank() -> None:
