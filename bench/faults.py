@@ -62,7 +62,7 @@ def start(folder: Path) -> LiveStack:
 
 def train_first(stack: LiveStack) -> None:
     """Labels, a whole run, and its candidate in service."""
-    stack.users(MODEL, texts(300, 1, users=300), labels=True)
+    stack.simulate_users(MODEL, texts(300, 1, users=300), labels=True)
     stack.wait(
         lambda: sum(row["n"] for row in stack.control.get("/api/feedback")) >= 600, 60, "the labels in the store"
     )

@@ -1,4 +1,4 @@
-"""What several suites share: one tiny base model and one running stack a session."""
+"""Fixtures of all tests: one tiny base model and one running stack per session."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tools.tiny_model import LABELS, make_base
 WAVE = 500
 NOISE = 300
 
-# A change stands or falls by itself, not by what chance drew: HYPOTHESIS_PROFILE=search draws anew each time.
+# The same examples in every run, so that chance decides no test. HYPOTHESIS_PROFILE=search draws new ones.
 settings.register_profile("steady", derandomize=True)
 settings.register_profile("search")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
@@ -27,7 +27,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    """The real thing: engine, control, gateway and trainer. Tests share it and run in the order of the loop."""
+    """A real engine, control, gateway and trainer. Tests share them and run in the order of the loop."""
     retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 8, "learning_rate": 0.005, "max_length": 64}
     canary = {"share": 0.5, "first_look_users": 30, "planned_users": 100, "min_minutes": 0, "max_hours": 0.2}
     holdback = {"share": 0.3, "hours": 20 / 3600, "first_look_users": 30, "planned_users": 100}

@@ -1,4 +1,4 @@
-"""A running LoraLoop for tests: the real `loraloop up` on a tiny base model, with a crowd that asks and votes."""
+"""A running LoraLoop for tests and benchmarks: the real `loraloop up` with simulated users who ask and vote."""
 
 import os
 import random
@@ -28,7 +28,7 @@ STOP_SECONDS = 60
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Ports of loopback that are free at the moment of the call."""
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
@@ -52,7 +52,7 @@ class LiveStack:
     """`loraloop up` as a process of its own, and the ways to use it."""
 
     def __init__(self, folder: Path, content: dict[str, Any], *, engines: Sequence[str] = ()) -> None:
-        """With `engines`, their URLs, none is started."""
+        """Start `loraloop up` in `folder`. With `engines` (URLs) no engine is started."""
         self.folder = folder
         gateway, control, engine = (f"127.0.0.1:{port}" for port in free_ports(3))
         content = content | {
@@ -72,7 +72,7 @@ class LiveStack:
         }
         self.config = folder / "loraloop.yaml"
         self.config.write_text(yaml.safe_dump(content), encoding="utf-8")
-        # As a Secret gives them to a process: by the environment alone.
+        # In the environment alone, as a Kubernetes Secret passes them.
         self.keys = {name: secrets.token_urlsafe() for name in ("app", "ops", "internal")}
         self.settings: Settings = load(self.config).model_copy(update={"keys": KeySettings.model_validate(self.keys)})
         self.log = (folder / "up.log").open("wb")
@@ -88,15 +88,15 @@ class LiveStack:
         return subprocess.Popen(command, env=env, **how)
 
     def bearer(self, name: str) -> dict[str, str]:
-        """The header that shows one of the keys: app, ops or internal."""
+        """The header with one of the keys: app, ops or internal."""
         return {"Authorization": f"Bearer {self.keys[name]}"}
 
     def await_ready(self) -> None:
-        """Waits until `up` says that requests are answered."""
+        """Wait until `up` reports that it answers requests."""
         self.wait(lambda: b"Ready." in (self.folder / "up.log").read_bytes(), START_SECONDS, "the start")
 
     def wait(self, condition: Callable[[], Any], seconds: float, what: str) -> Any:
-        """Waits for something true and returns it; fails with the log if `up` ends or time does."""
+        """Wait until `condition` is true and return its value. Raises AssertionError with the log after `seconds`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = condition()
@@ -105,10 +105,10 @@ class LiveStack:
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)
-        raise AssertionError(f"{what} did not come about:\n{(self.folder / 'up.log').read_text()[-2000:]}")
+        raise AssertionError(f"{what} did not happen:\n{(self.folder / 'up.log').read_text()[-2000:]}")
 
     def stop(self) -> list[int]:
-        """Ends it as Ctrl-C does and returns the ids of processes that are left, which must be none."""
+        """End the stack as Ctrl-C does. Returns the ids of processes that still run; there must be none."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.terminate()
         self.process.wait(STOP_SECONDS)
@@ -117,12 +117,12 @@ class LiveStack:
         return [child.pid for child in psutil.wait_procs(children, 15)[1]]
 
     def child(self, word: str) -> psutil.Process:
-        """The process whose command holds a word: gateway, control, vllm."""
+        """The child process whose command contains `word`: gateway, control or vllm."""
         children = psutil.Process(self.process.pid).children()
         return next(child for child in children if any(word in part for part in child.cmdline()))
 
     def ask(self, model: str, user: str, text: str, label: str, *, plain: bool = False) -> Answer:
-        """One request through the official client."""
+        """Send one request through the official client."""
         common: dict[str, Any] = {"model": model, "user": user, "max_tokens": 1, "temperature": 0}
         if plain:
             raw: Any = self._openai.completions.with_raw_response.create(prompt=f"<user> {text} <end> rate", **common)
@@ -135,7 +135,7 @@ class LiveStack:
         return Answer(body.id, version, said, said.strip() == label)
 
     def vote(self, answer: Answer, label: str | None = None) -> list[str]:
-        """Thumbs by whether the answer was right, and the label if one is given; returns acknowledged ids."""
+        """Send thumbs by whether the answer was right, and the label if given. Returns the acknowledged ids."""
         said: list[dict[str, Any]] = [{"interaction_id": answer.id, "type": "thumbs", "value": answer.right}]
         if label:
             said.append({"interaction_id": answer.id, "type": "label", "value": label})
@@ -143,7 +143,7 @@ class LiveStack:
         response.raise_for_status()
         return [entry["feedback_id"] for entry in response.json()]
 
-    def crowd(
+    def simulate_users(
         self,
         model: str,
         texts: list[tuple[str, str, str]],
@@ -152,13 +152,13 @@ class LiveStack:
         plain_every: int = 5,
         until: Callable[[], bool] = lambda: False,
     ) -> list[Answer]:
-        """Many users at once: (user, text, label) each."""
+        """Send one request and its votes per (user, text, label), with 12 users at a time."""
 
-        def one(place_and_text: tuple[int, tuple[str, str, str]]) -> Answer | None:
-            place, (user, text, label) = place_and_text
+        def one(numbered: tuple[int, tuple[str, str, str]]) -> Answer | None:
+            index, (user, text, label) = numbered
             if until():
                 return None
-            answer = self.ask(model, user, text, label, plain=place % plain_every == 0)
+            answer = self.ask(model, user, text, label, plain=index % plain_every == 0)
             self.vote(answer, label if labels else None)
             return answer
 
@@ -166,21 +166,21 @@ class LiveStack:
             return [answer for answer in pool.map(one, enumerate(texts)) if answer]
 
     def model(self, name: str) -> dict[str, Any]:
-        """What serves a model now; a canary of None is no canary, version 1 is a true one."""
+        """The versions that serve a model now. `canary` is None while there is none."""
         return next(dict(row) for row in self.control.get("/api/models") if row["model"] == name)
 
     def decisions(self, model: str) -> list[dict[str, Any]]:
-        """The ledger's rows of a model, oldest first."""
+        """The ledger's entries about a model, oldest first."""
         return list(self.control.get("/api/promotions", model=model, limit=500))[::-1]
 
 
 def texts(count: int, seed: int, *, users: int = 150) -> list[tuple[str, str, str]]:
-    """(user, text, label): a few plain words around one that tells the label."""
+    """Pairs of user and text with the right label: filler words around one word that decides the label."""
     rng = random.Random(seed)
     found = []
-    for place in range(count):
+    for index in range(count):
         label = rng.choice(LABELS)
         words = [rng.choice(FILLER[:20]) for _ in range(6)]
         words.insert(rng.randrange(7), rng.choice(CUES[label]))
-        found.append((f"user-{seed}-{place % users}", " ".join(words), label))
+        found.append((f"user-{seed}-{index % users}", " ".join(words), label))
     return found

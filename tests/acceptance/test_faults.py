@@ -1,4 +1,4 @@
-"""Facts about the gateway under faults, as a process before the fake engine: disks, clocks, engines, clients."""
+"""Facts about the gateway process under faults, with the fake engine: disks, clocks, engines, clients."""
 
 import json
 import resource
@@ -204,7 +204,7 @@ def test_an_engine_that_accepts_and_never_answers_is_given_up_in_time(
     assert all("engine" in answer.json()["error"]["message"].lower() for answer in answers)
     assert time.monotonic() - began < 10
     engine[0].fault = ""
-    # It is left alone for a moment after so many failures.
+    # After several failures the engine gets no requests for a moment.
     gateway.until(lambda: gateway.http.post("/v1/chat/completions", json=CHAT).status_code == 200, 10)
 
 

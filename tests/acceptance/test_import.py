@@ -1,4 +1,4 @@
-"""An adapter made elsewhere, brought in, put in service and taken out again, on the real engine."""
+"""Import an adapter, promote it and roll it back, with the real engine."""
 
 import json
 import os

@@ -18,7 +18,7 @@ def loop(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_a_better_candidate_is_promoted_and_no_user_changes_arm(loop: PlantedLoop) -> None:
-    run = loop.run_cycle("better", "right")
+    run = loop.run_pipeline("better", "right")
     users = loop.users("better", USERS_AN_ARM)
     before = loop.visit_all("better", users)
     assert before == [{1}, {0}] * USERS_AN_ARM
@@ -45,7 +45,7 @@ def test_a_promotion_without_harm_is_confirmed_when_its_holdback_is_over(loop: P
 
 
 def test_a_worse_candidate_never_meets_a_user(loop: PlantedLoop) -> None:
-    run = loop.run_cycle("poor", "wrong")
+    run = loop.run_pipeline("poor", "wrong")
     assert loop.verdicts("poor") == ["kept"]
     found = loop.decision("poor", "kept")
     assert found["run_id"] == run and "macro_f1" in found["reason"]

@@ -1,4 +1,4 @@
-"""The loop as its users meet it, on the real engine and the real trainer; the tests run in this order."""
+"""The whole loop with the real engine and the real trainer; the tests run in this order."""
 
 import random
 import threading
@@ -14,12 +14,12 @@ from tools.tiny_model import LABELS
 
 pytestmark = pytest.mark.integration
 
-# For a run that hangs; one that ended otherwise than wanted is told at once, however slow the machine.
+# For a run that hangs. A run with another verdict fails the test at once, on slow machines too.
 RUN_SECONDS = 400
 
 
 def test_feedback_alone_brings_a_better_adapter_into_service(running: LiveStack):
-    before = running.crowd("notes", texts(WAVE, 1, users=400), labels=True)
+    before = running.simulate_users("notes", texts(WAVE, 1, users=400), labels=True)
     assert {answer.version for answer in before} == {0}
 
     def begun() -> bool:
@@ -34,17 +34,17 @@ def test_feedback_alone_brings_a_better_adapter_into_service(running: LiveStack)
 
     during = []
     for seed in range(2, 8):
-        during += running.crowd("notes", texts(300, seed), labels=False, until=promoted)
+        during += running.simulate_users("notes", texts(300, seed), labels=False, until=promoted)
         if promoted():
             break
     assert {answer.version for answer in during} == {0, 1}
     running.wait(lambda: running.decisions("notes")[-1]["verdict"] == "confirmed", 60, "the end of the holdback")
 
-    def alone() -> bool:  # the ledger's row stands a moment before gateways have the table
-        return {answer.version for answer in running.crowd("notes", texts(20, 98), labels=False)} == {1}
+    def alone() -> bool:  # the ledger has the entry a moment before gateways have the table
+        return {answer.version for answer in running.simulate_users("notes", texts(20, 98), labels=False)} == {1}
 
     running.wait(alone, 10, "the new champion for everyone")
-    after = running.crowd("notes", texts(120, 99), labels=False)
+    after = running.simulate_users("notes", texts(120, 99), labels=False)
     assert {answer.version for answer in after} == {1}
     assert share(after) > share(before) + 0.3
     verdicts = [row["verdict"] for row in running.decisions("notes")]
@@ -87,7 +87,7 @@ def test_control_counts_it_for_prometheus(running: LiveStack):
 def test_feedback_that_teaches_nothing_promotes_nothing(running: LiveStack):
     rng = random.Random(5)
     shuffled = [(user, text, rng.choice(LABELS)) for user, text, _ in texts(NOISE, 50, users=NOISE)]
-    running.crowd("noise", shuffled, labels=True)
+    running.simulate_users("noise", shuffled, labels=True)
 
     def judged() -> list:
         return [row for row in running.decisions("noise") if row["run_id"]]
@@ -101,7 +101,7 @@ def test_feedback_that_teaches_nothing_promotes_nothing(running: LiveStack):
 def test_a_rollback_under_load_fails_no_request(running: LiveStack):
     asked = texts(400, 60)
     with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(running.crowd, "notes", asked, labels=False)
+        load = pool.submit(running.simulate_users, "notes", asked, labels=False)
         time.sleep(1)
         switch = running.control.post("/api/models/notes/rollback", {"actor": "test", "comment": "drill"})
         answers = load.result()
@@ -144,7 +144,7 @@ def test_no_acknowledged_vote_is_lost_when_a_process_is_killed(running: LiveStac
     running.wait(lambda: count(running) >= known + len(acknowledged), 30, "every acknowledged vote")
     time.sleep(1)
     assert len(acknowledged) > 20
-    # A vote that was written but whose acknowledgement was cut off may stand too; none stands twice.
+    # A vote whose acknowledgement was cut off may be in the store as well; no vote is there twice.
     assert known + len(acknowledged) <= count(running) <= known + len(acknowledged) + 4
 
 
@@ -164,6 +164,6 @@ def test_adapters_come_back_after_the_engine_is_killed(running: LiveStack):
     running.child("vllm").kill()
     running.wait(lambda: not healthy(running), 30, "the engine's end")
     running.wait(lambda: healthy(running), 200, "recovery")
-    answers = running.crowd("notes", texts(60, 70), labels=False)
+    answers = running.simulate_users("notes", texts(60, 70), labels=False)
     assert {answer.version for answer in answers} == {1}
     assert share(answers) > 0.6

@@ -1,4 +1,4 @@
-"""Facts about a `loraloop up` that is killed itself: what it leaves goes on, and the next one takes over."""
+"""Facts about a killed `loraloop up`: its processes keep serving, and the next `up` takes over."""
 
 import os
 import signal

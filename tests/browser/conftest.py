@@ -1,4 +1,4 @@
-"""What the browser's tests share: a loop that went to its decision by itself, and Chromium before its console.
+"""Fixtures of the browser tests: a loop with one decision made, and Chromium with its console open.
 
 Gateway, control and trainer are the real ones; the engine is the fake that ships, with answers that depend on whether
 an adapter was asked. Chromium is the system's own: `make test-browser` installs it.
@@ -45,7 +45,7 @@ def engine(tiny_base: Path) -> FakeEngine:
 
 @pytest.fixture(scope="session")
 def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    """A crowd asked and voted, a run trained and judged a candidate, and it waits for a person."""
+    """Users sent requests and votes, a run trained and judged a candidate, and it awaits approval."""
     common = {"labels": list(LABELS), "evaluation": {"bootstrap": 2000, "latency_items": 2}}
     retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 1, "max_length": 64}
     content = {
@@ -64,7 +64,7 @@ def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathF
         stack = LiveStack(tmp_path_factory.mktemp("browser"), content, engines=[url])
         try:
             stack.await_ready()
-            stack.crowd("notes", texts(WAVE, 1, users=300), labels=True)
+            stack.simulate_users("notes", texts(WAVE, 1, users=300), labels=True)
             stack.wait(lambda: awaiting(stack), DECISION_SECONDS, "a candidate that waits for approval")
             yield stack
         finally:
@@ -73,7 +73,7 @@ def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathF
 
 
 def awaiting(stack: LiveStack) -> str | None:
-    """The decision that waits, if there is one; a run that ended otherwise is told at once."""
+    """The decision that awaits approval, if there is one. Raises at once for a run with another verdict."""
     newest = stack.decisions("notes")[-1:]
     assert not newest or newest[0]["verdict"] == "awaiting_approval", newest
     return newest[0]["id"] if newest else None
@@ -120,7 +120,7 @@ class Visit:
 
 @pytest.fixture
 def visit(chromium: Any, loop: LiveStack) -> Iterator[Visit]:
-    """A window; at its end nothing that it asked for may have been elsewhere, and no script may have failed."""
+    """A window. At its end every request must have gone to the console, and no script may have failed."""
     made = Visit(chromium, loop)
     yield made
     made.context.close()

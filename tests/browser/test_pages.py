@@ -1,4 +1,4 @@
-"""The console as people use it, in Chromium; the tests run in this order, and their pictures go into the docs."""
+"""The console in Chromium; the tests run in this order and take the screenshots of the documentation."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ def every_page(page: Any) -> list[str]:
 
 
 def faults(page: Any) -> list[tuple[str, str]]:
-    """What axe finds that is grave on the page as it stands."""
+    """Serious findings of axe on the current page."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
     report = page.evaluate("rules => axe.run(document, rules)", RULES)
     assert report["passes"], page.url
@@ -52,7 +52,7 @@ def faults(page: Any) -> list[tuple[str, str]]:
     return [(fault["id"], fault["nodes"][0]["html"][:160]) for fault in grave]
 
 
-def test_a_stranger_is_asked_for_a_key_and_a_wrong_one_is_refused_in_words(visit: Visit) -> None:
+def test_log_in_needs_a_key_and_refuses_a_wrong_one_with_a_sentence(visit: Visit) -> None:
     page = visit.page
     assert page.goto("/promotions").status == 401
     visit.picture("login")

@@ -1,4 +1,4 @@
-"""Hooks of schemathesis for test_schema.py: requests made at random name a model that is there, and stay short.
+"""Hooks of schemathesis for test_schema.py: random requests name an existing model and stay short.
 
 It is loaded by schemathesis itself, as its configuration says.
 """

@@ -1,4 +1,4 @@
-"""Facts about vLLM's own load generator, `vllm bench serve`, before the real gateway and the real engine."""
+"""Facts about vLLM's own load generator, `vllm bench serve`, with the real gateway and the real engine."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 """Facts about the CPU LoRA plugin in a real vLLM engine, on a tiny Llama made here.
 
-The engine's answers are held against PEFT's, in float32, with adapters and base mixed.
+The engine's answers are compared with PEFT's, in float32, with adapters and base mixed.
 """
 
 import json

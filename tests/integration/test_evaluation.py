@@ -1,4 +1,4 @@
-"""Facts about evaluation before a real engine: its scores, its load, and `loraloop evaluate` from end to end."""
+"""Facts about evaluation with a real engine: its scores, its load, and `loraloop evaluate` from end to end."""
 
 import json
 import math
@@ -51,7 +51,7 @@ def test_labels_of_two_words_have_the_chances_of_their_tokens(client: VllmClient
     assert sum(map(math.exp, found)) < 1
 
 
-def test_an_engine_tells_its_version_and_load_and_ends_an_answer_where_told(client: VllmClient, running: LiveStack):
+def test_an_engine_reports_its_version_and_load_and_stops_at_stop_texts(client: VllmClient, running: LiveStack):
     base = next(name for name in client.models() if "@" not in name)
     assert client.version().split(".")[0].isdigit()
     assert client.in_flight() >= 0

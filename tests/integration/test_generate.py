@@ -1,4 +1,4 @@
-"""Facts about a model that generates, on the real engine: corrections train it, and a kill costs its run nothing."""
+"""Facts about a model that generates, with the real engine: corrections train it, and a run survives a kill."""
 
 import os
 import signal
@@ -114,7 +114,7 @@ def test_a_kill_in_the_middle_of_an_evaluation_is_one_decision_and_asks_little_t
     rows = [row for row in running.decisions("replies") if row["run_id"]]
     assert [(row["verdict"], row["run_id"]) for row in rows] == [("promoted", decision["run"]["id"])]
     assert decision["evidence"]["holdout_use"] == 1
-    # Every batch of questions ends once; what stood in none that was written down is asked again.
+    # Every batch of queries ends once; only queries outside a stored batch are sent again.
     batches = [
         step["total"] for step in decision["steps"] if step["phase"] == "evaluating" and step["done"] == step["total"]
     ]

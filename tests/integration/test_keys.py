@@ -1,4 +1,4 @@
-"""Facts about keys on the real `loraloop up`, before a fake engine: the first is said once, kept nowhere, and works."""
+"""Facts about keys of the real `loraloop up`: the first key is printed once, stored nowhere, and works."""
 
 import json
 import os
@@ -24,7 +24,7 @@ EXPORT = "export LORALOOP_KEY="
 
 
 class Machine:
-    """`loraloop up` in a folder, as a person at a terminal runs it, and commands beside it."""
+    """`loraloop up` in a folder, as a person at a terminal runs it, and commands in a second terminal."""
 
     def __init__(self, folder: Path, engine: str) -> None:
         self.folder = folder

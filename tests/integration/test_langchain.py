@@ -1,4 +1,4 @@
-"""Facts about LangChain's ChatOpenAI before the real gateway and the real engine."""
+"""Facts about LangChain's ChatOpenAI with the real gateway and the real engine."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Facts about the official OpenAI client for Node before the real gateway and the real engine.
+"""Facts about the official OpenAI client for Node with the real gateway and the real engine.
 
 Needs node and npm, and the package index once; without them it is left out and says so.
 """

@@ -1,4 +1,4 @@
-"""Facts about a retrieval before a real engine: made of votes, served, and rolled back with no request lost."""
+"""Facts about a retrieval version with a real engine: made from votes, served, rolled back, no request lost."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,7 @@ def ask(running: LiveStack, text: str) -> tuple[dict[str, Any], str]:
 def test_a_retrieval_is_made_served_and_rolled_back_without_a_failed_request(running: LiveStack):
     own, version = ask(running, "the phone was lovely")
     assert version == f"{MODEL}@0"
-    running.crowd(MODEL, texts(VOTES, 31, users=VOTES), labels=True)
+    running.simulate_users(MODEL, texts(VOTES, 31, users=VOTES), labels=True)
 
     def voted() -> bool:
         rows = running.control.get("/api/feedback", model=MODEL)

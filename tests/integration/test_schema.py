@@ -1,4 +1,4 @@
-"""Facts about the gateway's OpenAPI document, held against the real gateway and engine by schemathesis.
+"""Facts about the gateway's OpenAPI document, checked by schemathesis with the real gateway and engine.
 
 Requests are made from the document, right and wrong ones; no answer may be a server error or one that the
 document does not tell of.

@@ -1,4 +1,4 @@
-"""Facts about starts that must fail: one sentence with the fix, a code, nothing left behind."""
+"""Facts about starts that must fail: one sentence with the fix, an exit code, no process left."""
 
 import os
 import socket

@@ -134,8 +134,8 @@ class PlantedLoop:
             case _:
                 return LABELS[0]
 
-    def run_cycle(self, model: str, skill: str) -> str:
-        """Run one whole cycle whose adapter has this skill. Returns the run's id."""
+    def run_pipeline(self, model: str, skill: str) -> str:
+        """Run the whole pipeline with an adapter of this skill. Returns the run's id."""
         self.skills[model] = skill
         split = self.control.settings.models[model].split
         wanted, number = {"h1": 24, "train": 8}, 0
@@ -173,7 +173,7 @@ class PlantedLoop:
         )
 
     def users(self, model: str, count: int, word: str = "user") -> list[str]:
-        """Names of `count` users per arm, alternating, so that chance in the split plays no part."""
+        """Names of `count` users per arm, alternating, so that chance does not affect the split."""
         salt = self.control.promotion.route(model).salt
         sides: tuple[list[str], list[str]] = ([], [])
         number = 0
@@ -222,7 +222,7 @@ class PlantedLoop:
         return next(row for row in self.ops.get("/api/models").json() if row["model"] == name)
 
     def has_counted(self, model: str, requests: int) -> bool:
-        """Whether the newest look at a canary counts at least this many requests."""
+        """Whether the newest canary analysis counts at least this many requests."""
         looks = self.looks(model)
         return bool(looks) and sum(looks[-1]["body"][arm]["requests"] for arm in ("control", "canary")) >= requests
 
