@@ -77,3 +77,14 @@ def test_the_sizing_table_is_what_the_forecast_says():
     page = (ROOT / "docs" / "sizing.md").read_text(encoding="utf-8")
     for row in sizing.rows():
         assert row in page
+
+
+def test_the_messages_that_troubleshooting_quotes_are_in_the_code():
+    folders = ("core", "serve", "feedback", "eval", "rollout", "retrain", "ops", "scripts")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".sh")]
+    code = " ".join(path.read_text(encoding="utf-8") for path in files)
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # a message may be written in several pieces
+    quoted = re.findall(r'^\| [^|]*"([^"|]+)"', (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    assert len(quoted) > 5
+    for message in quoted:
+        assert all(part.strip() in code for part in message.split("…")), message
