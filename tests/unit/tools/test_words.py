@@ -124,6 +124,12 @@ short = "told"
     ])  # fmt: skip
 
 
+def test_questions_of_suites_are_data():
+    code = '"""Anew."""\nASKED = ("How many rooms does the house have?",)\n'
+    assert found(code, "eval/suites/hallucination.py") == [("word", "anew")]
+    assert len(found(code, "eval/suites/files.py")) == 3
+
+
 def test_a_template_is_read_as_text():
     html = '{# anew #}<p title="told">{{ house.door }} by itself</p>\n<script>let house</script>{{ "it is read anew" }}'
     assert sorted(word for _, word in found(html, "ops/x.html")) == ["anew", "anew", "by itself", "told"]
