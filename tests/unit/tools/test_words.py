@@ -37,7 +37,6 @@ def found(content: str, path: str = "docs/page.md") -> list[tuple[str, str]]:
         ("The first look came at 30 users an arm.", "30 users an arm"),
         ("It needs 30 labels of 20 users.", "30 labels of 20 users"),
         ("Whoever lost the key makes a new one.", "whoever"),
-        ("At every look the bound holds.", "every look"),
         ("A cycle starts at night.", "cycle"),
         ("Who hangs up before the end pays for the request and has to wait.", "hangs up"),
     ],
@@ -72,7 +71,7 @@ def test_a_clause_as_subject_is_found_and_a_question_is_not():
 
 def test_words_that_the_glossary_replaces_are_found_where_they_are_not_ambiguous():
     glossary = (words.ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
-    for word in ("stranger", "cycle", "floor", "look"):
+    for word in ("stranger", "cycle", "floor"):
         assert f" {word}" in glossary, word
         assert found(f"There is a {word} in it.") != []
 
