@@ -1,7 +1,7 @@
 """Fixtures of the browser tests: a loop with one decision made, and Chromium with its console open.
 
 Gateway, control and trainer are the real ones; the engine is the fake that ships, with answers that depend on whether
-an adapter was asked. Chromium is the system's own: `make test-browser` installs it.
+the request names an adapter. Chromium is the system's own: `make test-browser` installs it.
 """
 
 import shutil
