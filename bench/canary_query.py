@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.progress import say
+from core.db import live_tests
 from core.db.store import Store
 from rollout.live_monitor import BLANKS
 
@@ -44,8 +45,8 @@ def seconds(requests: int = 1_000_000, users: int = 100_000, looks: int = 5) -> 
         times, arms = [], []
         for _ in range(looks):
             started = time.perf_counter()
-            arms = store.rows(
-                "canary_arms",
+            arms = live_tests.count_arms(
+                store,
                 model="reviews",
                 control=7,
                 candidate=8,

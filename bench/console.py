@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 
 from bench.progress import say
+from core.db import routes, runs, versions
 from core.db.store import Store
 from core.ledger import append
 from core.model_folder import ModelFolder
@@ -148,12 +149,12 @@ def decision(transaction: Any, number: int, moment: datetime) -> None:
         },
     )
     append(transaction, row)
-    transaction.run(
-        "run_add", id=run_id, model=model, trigger="schedule", state="training", started=moment, feedback_until=moment
+    runs.add(
+        transaction, id=run_id, model=model, trigger="schedule", state="training", started=moment, feedback_until=moment
     )
-    transaction.run("run_state", id=run_id, state="finished", time=moment + timedelta(minutes=20), reason=row.reason)
-    transaction.run(
-        "version_add",
+    runs.set_state(transaction, id=run_id, state="finished", time=moment + timedelta(minutes=20), reason=row.reason)
+    versions.add(
+        transaction,
         model=model,
         version=version,
         engine_name=f"{model}@{version}",
@@ -165,8 +166,8 @@ def decision(transaction: Any, number: int, moment: datetime) -> None:
         kind="adapter",
     )
     if promoted:
-        transaction.run(
-            "route_add",
+        routes.add(
+            transaction,
             model=model,
             rev=number + 2,
             time=moment,

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.api_keys import GRANTABLE, Grant, Limits, Scope, digest_of, new_id, new_secret, write_key
 from core.clock import Clock
+from core.db import api_keys
 from core.db.store import Store
 from core.errors import InputError, NotReady, UnknownKey
 
@@ -58,8 +59,8 @@ class ApiKeyStore:
         if not wanted.scopes or not set(wanted.scopes) <= set(GRANTABLE):
             raise InputError(f"scopes: a key takes one or more of: {', '.join(GRANTABLE)}.")
         identity, secret, now = new_id(), new_secret(), self._clock()
-        self._store.run(
-            "key_add",
+        api_keys.add(
+            self._store,
             id=identity,
             key_name=wanted.name,
             digest=digest_of(secret),
@@ -77,26 +78,25 @@ class ApiKeyStore:
 
     def make_first(self) -> IssuedKey | None:
         """An admin key for a store that never had any key, or None. Revoked ones count: they were had by somebody."""
-        (counted,) = self._store.rows("keys_count")
-        return None if counted["n"] else self.make(NewKey("first", (Scope.ADMIN,)), "first start")
+        return None if api_keys.count(self._store)["n"] else self.make(NewKey("first", (Scope.ADMIN,)), "first start")
 
     def rotate(self, identity: str, grace: timedelta) -> IssuedKey:
         """Gives a key a new secret; the old one opens for the grace that is left. Raises UnknownKey or NotReady."""
         self._require(identity)
         secret, now = new_secret(), self._clock()
-        self._store.run("key_rotate", id=identity, digest=digest_of(secret), time=now, previous_until=now + grace)
+        api_keys.rotate(self._store, id=identity, digest=digest_of(secret), time=now, previous_until=now + grace)
         self._publish()
         return IssuedKey(identity, write_key(identity, secret))
 
     def revoke(self, identity: str) -> None:
         """Ends a key for good. Raises UnknownKey, or NotReady if it is ended already."""
         self._require(identity)
-        self._store.run("key_revoke", id=identity, time=self._clock())
+        api_keys.revoke(self._store, id=identity, time=self._clock())
         self._publish()
 
     def all(self) -> list[dict[str, Any]]:
         """Every key that ever was, newest first, without anything of its secret."""
-        return self._store.rows("keys_all")
+        return api_keys.all_keys(self._store)
 
     def name_of(self, identity: str) -> str:
         """The name that a live key was made under; any other is its own."""
@@ -108,7 +108,7 @@ class ApiKeyStore:
         return f"{name} (key {identity})" if name != identity else identity
 
     def _require(self, identity: str) -> None:
-        row = self._store.row("key_get", id=identity)
+        row = api_keys.find(self._store, id=identity)
         if row is None:
             raise UnknownKey(f"There is no key {identity[:64]!r}.", hint="See: loraloop keys list")
         if row["revoked"]:
@@ -116,7 +116,7 @@ class ApiKeyStore:
 
     def _publish(self) -> None:
         with self._publishing:
-            live = self._store.rows("keys_live")
+            live = api_keys.live(self._store)
             self._names = {row["id"]: row["name"] for row in live}
             self.grants = tuple(_grant(row) for row in live)
             self._changed(self.grants)

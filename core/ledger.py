@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from core.db import decisions
 from core.db.store import Store, Transaction
 from core.errors import InputError
 from core.records import Decision
@@ -35,12 +36,12 @@ def seal(previous_hash: str, body: str) -> str:
 
 def append(transaction: Transaction, decision: Decision) -> str:
     """Adds a decision within the caller's transaction and returns its hash, the ledger's new head."""
-    head = transaction.rows("ledger_head")
-    previous = head[0]["hash"] if head else GENESIS
+    head = decisions.head(transaction)
+    previous = head["hash"] if head else GENESIS
     body = canonical(decision)
     row_hash = seal(previous, body)
-    transaction.run(
-        "ledger_append",
+    decisions.append(
+        transaction,
         id=decision.id,
         time=decision.time,
         model=decision.model,
@@ -140,6 +141,6 @@ def verify_store(store: Store, head: str | None = None, *, after: ChainReport = 
 
 
 def _rows_after(store: Store, seq: int) -> Iterator[dict[str, Any]]:
-    while rows := store.rows("ledger_after", seq=seq, limit=ROWS_AT_ONCE):
+    while rows := decisions.after(store, seq=seq, limit=ROWS_AT_ONCE):
         yield from rows
         seq = rows[-1]["seq"]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from core.clock import Clock, utc_now
+from core.db import evaluations
 from core.db.store import Store
 from core.errors import EngineError, PromptRefused
 from core.prompts import Prompt, to_json
@@ -89,14 +90,14 @@ class ReplyCache:
     def known(self, questions: Sequence[Query]) -> dict[Query, Reply]:
         """What was answered before."""
         by_key = {question.key(self._engine): question for question in questions}
-        rows = self._store.rows("answers_known", keys=list(by_key))
+        rows = evaluations.known_answers(self._store, keys=list(by_key))
         return {by_key[row["key"]]: _read(row["answer"]) for row in rows}
 
     def keep(self, found: Sequence[tuple[Query, Reply]]) -> None:
         """Writes some answers down."""
         keys = [question.key(self._engine) for question, _ in found]
-        self._store.run(
-            "answers_keep",
+        evaluations.add_answers(
+            self._store,
             keys=keys,
             answers=[_written(answer) for _, answer in found],
             names=[question.engine_name for question, _ in found],
@@ -105,7 +106,7 @@ class ReplyCache:
 
     def prune(self) -> None:
         """Forgets what is so old that nobody goes on from it."""
-        self._store.run("answers_prune", before=self._clock() - KEEP)
+        evaluations.delete_old_answers(self._store, before=self._clock() - KEEP)
 
 
 def _written(answer: Reply) -> str:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from core.db import evaluations, runs
 from core.db.store import Store
 from core.errors import InputError
 from core.model_folder import ModelFolder, fingerprint
@@ -186,7 +187,7 @@ def evaluate(
         versions,
     )
     with store.transaction() as transaction:
-        transaction.run_many("regression_add", [one | {"run_id": run_id} for one in worst])
+        evaluations.add_regression(transaction, [one | {"run_id": run_id} for one in worst])
     titles = {one.suite.kpi: one.suite.name for one in probed}
     for kpi, one in found.items():
         keep_suite(store, run_id, model, titles.get(kpi, kpi), one, versions)
@@ -326,7 +327,7 @@ def _blind(probed: SuiteOutcomes) -> str:
 
 def _training_seconds(store: Store, run_id: str) -> float | None:
     """How long the candidate's training took; None for one that was not trained here."""
-    steps = [row for row in store.rows("run_metrics_of", run_id=run_id) if row["phase"] == "training"]
+    steps = [row for row in runs.metrics(store, run_id=run_id) if row["phase"] == "training"]
     return json.loads(steps[-1]["metrics"]).get("seconds") if steps else None
 
 
@@ -383,4 +384,4 @@ def keep(
         for kpi, m in measures.items()
     ]
     with store.transaction() as transaction:
-        transaction.run_set("evaluation_add", rows)
+        evaluations.add(transaction, rows)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.db import evaluations
 from core.db.store import Store
 from core.errors import NotReady
 from core.settings import ModelSettings
@@ -58,31 +59,35 @@ def reserve(store: Store, model: str, run_id: str, snapshot: Snapshot, settings:
     A run that goes on after a crash has its own again, with the same rows. Raises NotReady when there is none to ask.
     """
     with store.transaction() as transaction:
-        past = _past(transaction.rows("holdout_uses", model=model), transaction.rows("holdout_users_of", model=model))
-        own = transaction.rows("holdout_use_of", run_id=run_id)
+        past = _past(
+            evaluations.holdout_uses(transaction, model=model), evaluations.holdout_users(transaction, model=model)
+        )
+        own = evaluations.holdout_use(transaction, run_id=run_id)
         if own:
-            found = _rows_of(own[0]["bucket"], own[0]["use"], snapshot, past, settings)
+            found = _rows_of(own["bucket"], own["use"], snapshot, past, settings)
         else:
             chosen = choose(snapshot, past, settings)
             if isinstance(chosen, str):
                 raise NotReady(chosen)
             found = chosen
-            transaction.run("holdout_use_add", model=model, bucket=found.name, run_id=run_id, use=found.use)
-        transaction.run(
-            "holdout_users_add", model=model, holdout=found.name, users=sorted({row.user for row in found.rows})
+            evaluations.add_holdout_use(transaction, model=model, bucket=found.name, run_id=run_id, use=found.use)
+        evaluations.add_holdout_users(
+            transaction, model=model, holdout=found.name, users=sorted({row.user for row in found.rows})
         )
     return found
 
 
 def reserve_users(store: Store, model: str, holdout: Holdout, users: Collection[str]) -> None:
     """Writes down that a holdout asks further users, whose votes are no rows, so that no later generation does."""
-    store.run("holdout_users_add", model=model, holdout=holdout.name, users=sorted(users))
+    evaluations.add_holdout_users(store, model=model, holdout=holdout.name, users=sorted(users))
 
 
 def shortage_reason(store: Store, model: str, snapshot: Snapshot, settings: ModelSettings) -> str | None:
     """Why no holdout could judge a candidate of this snapshot; None where one could."""
     found = choose(
-        snapshot, _past(store.rows("holdout_uses", model=model), store.rows("holdout_users_of", model=model)), settings
+        snapshot,
+        _past(evaluations.holdout_uses(store, model=model), evaluations.holdout_users(store, model=model)),
+        settings,
     )
     return found if isinstance(found, str) else None
 

@@ -21,6 +21,7 @@ import httpx
 import numpy as np
 
 from core.clock import Clock, utc_now
+from core.db import evaluations
 from core.db.store import Store
 from core.prompts import Chat, Prompt, Text
 from core.settings import JudgeSettings
@@ -96,12 +97,12 @@ class LlmJudge:
         # Whatever its word may hang on, but the fence, which is another one each time.
         asked = ["judge", self._settings.url, self._settings.model, TASK, SHOWN, _plain(prompt), first, second]
         key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-        kept = self._store.rows("answers_known", keys=[key])
+        kept = evaluations.known_answers(self._store, keys=[key])
         if kept:
             return _word(kept[0]["answer"])
         said = self._ask(prompt, first, second)
-        self._store.run(
-            "answers_keep", keys=[key], answers=[said], names=[f"judge {self._settings.model}"], time=self._clock()
+        evaluations.add_answers(
+            self._store, keys=[key], answers=[said], names=[f"judge {self._settings.model}"], time=self._clock()
         )
         return said
 

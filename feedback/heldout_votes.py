@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from core.db.store import Store
 from core.prompts import Prompt, from_request
 from core.settings import ModelSettings
 from feedback.snapshot import Row, dedup_key
@@ -80,9 +79,9 @@ def thumbs(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Thumb], Counter[
     return _kept(list(newest.values()), lambda vote: _thumb(vote, bucket))
 
 
-def standing(store: Store, query: str, model: str) -> list[Vote]:
-    """What a query finds that is not in quarantine."""
-    return [vote for vote in store.rows(query, model=model) if not vote["quarantined"]]
+def standing(votes: Sequence[Vote]) -> list[Vote]:
+    """The votes that are not in quarantine."""
+    return [vote for vote in votes if not vote["quarantined"]]
 
 
 def _kept(votes: Sequence[Vote], one: Callable[[Vote], Found | str]) -> tuple[list[Found], Counter[str]]:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from core.clock import Clock
+from core.db import feedback
 from core.db.store import Store
 from core.errors import InputError
 from core.records import Feedback, Revocation
@@ -47,9 +48,9 @@ def import_records(store: Store, entries: list[Any], clock: Clock) -> dict[str, 
     """Takes rows in, all or none; returns how many were new, and how many were known by their id already."""
     records = [record for entry in entries for record in parse_record(entry, clock)]
     with store.transaction() as transaction:
-        before = transaction.rows("feedback_total")[0]["n"]
+        before = feedback.total(transaction)["n"]
         insert(transaction, records)
-        added = transaction.rows("feedback_total")[0]["n"] - before
+        added = feedback.total(transaction)["n"] - before
     return {"added": added, "known": len(entries) - added}
 
 

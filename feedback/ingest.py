@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from core.clock import Clock, utc_now
+from core.db import feedback, interactions, spools, stored_completions
 from core.db.store import Store, Transaction
 from core.errors import RowRefused
 from core.record_codec import Record, decode_all
@@ -63,8 +64,8 @@ def _take(store: Store, piece: Piece, clock: Clock) -> tuple[bool, int]:
         insert(transaction, [record for payload, _ in piece.frames for record in decode_all(payload)])
 
     def letter(transaction: Transaction) -> None:
-        transaction.run(
-            "dead_letter_add",
+        spools.add_dead_letter(
+            transaction,
             spool=piece.spool,
             segment=piece.segment,
             offset=piece.offset,
@@ -89,12 +90,12 @@ def _take(store: Store, piece: Piece, clock: Clock) -> tuple[bool, int]:
 
 def _advance(store: Store, piece: Piece, rows: Callable[[Transaction], None]) -> tuple[bool, int]:
     with store.transaction() as transaction:
-        known = transaction.rows("spool_offset", spool=piece.spool, segment=piece.segment)
-        expected = known[0]["offset"] if known else 0
+        known = spools.offset(transaction, spool=piece.spool, segment=piece.segment)
+        expected = known["offset"] if known else 0
         if piece.offset != expected:
             return False, expected
         rows(transaction)
-        transaction.run("spool_advance", spool=piece.spool, segment=piece.segment, offset=piece.end)
+        spools.set_offset(transaction, spool=piece.spool, segment=piece.segment, offset=piece.end)
         return True, piece.end
 
 
@@ -107,14 +108,14 @@ def add(store: Store, records: Sequence[Record]) -> None:
 def insert(transaction: Transaction, records: Sequence[Record]) -> None:
     """Adds records; one that is known by its id already adds nothing."""
     asked = {record.id: record for record in reversed(records) if isinstance(record, Interaction)}
-    new = transaction.run_set("interaction_add", [_interaction(record) for record in reversed(asked.values())])
+    new = interactions.add(transaction, [_interaction(record) for record in reversed(asked.values())])
     fresh = {row["id"]: asked[row["id"]] for row in new}
     _count(transaction, list(fresh.values()))
-    transaction.run_set("stored_add", [_stored(r) for r in records if isinstance(r, StoredCompletion)])
+    stored_completions.add(transaction, [_stored(r) for r in records if isinstance(r, StoredCompletion)])
     said = {record.id: record for record in reversed(records) if isinstance(record, Feedback)}
-    new = transaction.run_set("feedback_add", [_feedback(record) for record in reversed(said.values())])
-    transaction.run_set(
-        "feedback_wait",
+    new = feedback.add(transaction, [_feedback(record) for record in reversed(said.values())])
+    feedback.add_waiting(
+        transaction,
         [
             {"id": row["id"], "interaction_id": row["interaction_id"]}
             for row in new
@@ -134,8 +135,8 @@ def _count(transaction: Transaction, fresh: Sequence[Interaction]) -> None:
         counts[0] += 1
         counts[1] += record.status >= 500
         counts[2] += (record.prompt_tokens or 0) + (record.completion_tokens or 0)
-    transaction.run_many(
-        "traffic_add",
+    interactions.add_traffic(
+        transaction,
         [
             {
                 "model": model,
@@ -153,20 +154,20 @@ def _count(transaction: Transaction, fresh: Sequence[Interaction]) -> None:
 
 def _join(transaction: Transaction, fresh: dict[str, Interaction]) -> None:
     """Tells feedback that came before its interaction what it is about."""
-    met = transaction.rows("feedback_awaited", ids=list(fresh)) if fresh else []
+    met = feedback.waiting_for(transaction, ids=list(fresh)) if fresh else []
     about = [(row["id"], fresh[row["interaction_id"]]) for row in met]
-    transaction.run_set(
-        "feedback_met", [{"id": i, "model": r.model, "version": r.version, "arm": r.arm} for i, r in about]
+    feedback.set_interaction(
+        transaction, [{"id": i, "model": r.model, "version": r.version, "arm": r.arm} for i, r in about]
     )
-    transaction.run_set("feedback_waits_no_more", [{"id": row["id"]} for row in met])
+    feedback.delete_waiting(transaction, [{"id": row["id"]} for row in met])
 
 
 def _revoke(transaction: Transaction, revoked: Sequence[Revocation], said: Sequence[str]) -> None:
     """Takes feedback back, whichever of the two came first; the first revocation counts."""
     first = {(r.feedback_id, r.key_id or ""): r.time for r in reversed(revoked)}
-    transaction.run_set("revocation_add", [{"feedback_id": i, "key_id": k, "time": t} for (i, k), t in first.items()])
+    feedback.add_revocation(transaction, [{"feedback_id": i, "key_id": k, "time": t} for (i, k), t in first.items()])
     ids = [*said, *(identity for identity, _ in first)]
-    transaction.run_set("feedback_apply_revocations", transaction.rows("revocations_of", ids=ids) if ids else [])
+    feedback.apply_revocations(transaction, feedback.revocations(transaction, ids=ids) if ids else [])
 
 
 def _interaction(record: Interaction) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from core.clock import new_id
-from core.db.store import Store, Transaction
+from core.db import quarantines
+from core.db.store import Database, Store, Transaction
 from core.errors import NotReady, UnknownDecision
 
 Outcome = Literal["released", "rejected"]
@@ -20,18 +21,18 @@ def hold(
 
     Returns the quarantine's id and how many votes are in it.
     """
-    votes = transaction.rows("quarantine_suspects", model=model, version=version, beside=beside)
+    votes = quarantines.suspect_votes(transaction, model=model, version=version, beside=beside)
     if not votes:
         return None
     identity = new_id("quar")
-    transaction.run("quarantine_add", id=identity, model=model, version=version, decision_id=decision_id, time=time)
-    transaction.run_many("quarantine_row_add", [vote | {"quarantine_id": identity} for vote in votes])
+    quarantines.add(transaction, id=identity, model=model, version=version, decision_id=decision_id, time=time)
+    quarantines.add_votes(transaction, [vote | {"quarantine_id": identity} for vote in votes])
     return {"id": identity, "votes": len(votes)}
 
 
 def count(store: Store, model: str, *, version: int, beside: int) -> int:
     """How many votes `hold` would take."""
-    return len(store.rows("quarantine_suspects", model=model, version=version, beside=beside))
+    return len(quarantines.suspect_votes(store, model=model, version=version, beside=beside))
 
 
 def hold_key(transaction: Transaction, model: str, key_id: str) -> str:
@@ -39,21 +40,21 @@ def hold_key(transaction: Transaction, model: str, key_id: str) -> str:
 
     Raises NotReady when the key gave nothing that is not held already.
     """
-    votes = transaction.rows("quarantine_votes_of_key", model=model, key_id=key_id)
+    votes = quarantines.votes_of_key(transaction, model=model, key_id=key_id)
     if not votes:
         raise NotReady(
             f"No vote of the key {key_id[:64]!r} on {model} could be held.",
             hint="See: loraloop feedback --by-key, and loraloop quarantine",
         )
     identity = new_id("quar")
-    transaction.run("quarantine_add_key", id=identity, model=model, key_id=key_id)
-    transaction.run_many("quarantine_row_add", [vote | {"quarantine_id": identity} for vote in votes])
+    quarantines.add_for_key(transaction, id=identity, model=model, key_id=key_id)
+    quarantines.add_votes(transaction, [vote | {"quarantine_id": identity} for vote in votes])
     return identity
 
 
-def find(store: Store, identity: str) -> dict[str, Any]:
+def find(db: Database, identity: str) -> dict[str, Any]:
     """One quarantine, by its id or the number of its row in the ledger. Raises UnknownDecision."""
-    row = store.row("quarantine_get", id=identity)
+    row = quarantines.find(db, id=identity)
     if row is None:
         raise UnknownDecision(f"There is no quarantine {identity!r}.", hint="See: loraloop quarantine")
     return row
@@ -63,7 +64,7 @@ def decide(
     transaction: Transaction, identity: str, outcome: Outcome, *, actor: str, comment: str, time: datetime
 ) -> None:
     """Ends a quarantine: its votes come back, or stay out for good. Raises NotReady when that was done before."""
-    row = transaction.rows("quarantine_get", id=identity)[0]
+    row = find(transaction, identity)
     if row["state"] != "held":
         raise NotReady(f"The quarantine {identity} was {row['state']} by {row['actor']} already.")
-    transaction.run("quarantine_decide", id=identity, state=outcome, time=time, actor=actor, comment=comment)
+    quarantines.set_outcome(transaction, id=identity, state=outcome, time=time, actor=actor, comment=comment)

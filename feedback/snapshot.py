@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.clock import Clock
+from core.db import feedback, snapshots
 from core.db.store import Store
 from core.errors import NotReady
 from core.prompts import Prompt, from_json, from_request, subject, to_json
@@ -145,7 +146,7 @@ def create_snapshot(
     held: Counter[str] = Counter()
     rows, left_out = curate(_trusted(store, model, held), settings)
     left_out += held
-    signals = {row["type"]: row["n"] for row in store.rows("feedback_by_type", model=model)}
+    signals = {row["type"]: row["n"] for row in feedback.by_type(store, model=model)}
     report = Report(
         rows=dict(Counter(row.bucket for row in rows)),
         users=dict(Counter(bucket for _, bucket in {(row.user, row.bucket) for row in rows})),
@@ -168,8 +169,8 @@ def create_snapshot(
     if not target.is_dir():
         _write(rows, report, target)
     with store.transaction() as transaction:
-        transaction.run(
-            "snapshot_add",
+        snapshots.add(
+            transaction,
             hash=name,
             model=model,
             run_id=run_id,
@@ -177,9 +178,9 @@ def create_snapshot(
             path=str(target),
             report=json.dumps(asdict(report)),
         )
-        if not transaction.rows("snapshot_has_rows", snapshot=name):
-            transaction.run_set(
-                "snapshot_row_add",
+        if not snapshots.has_rows(transaction, snapshot=name):
+            snapshots.add_rows(
+                transaction,
                 [
                     {
                         "snapshot": name,
@@ -195,7 +196,7 @@ def create_snapshot(
 
 def _trusted(store: Store, model: str, held: Counter[str]) -> Iterator[dict[str, Any]]:
     """Votes that no quarantine holds, by time; each comes with a whole request, so never all at once."""
-    for votes in store.batches("label_votes", VOTES_AT_ONCE, model=model):
+    for votes in feedback.label_vote_batches(store, VOTES_AT_ONCE, model=model):
         for vote in votes:
             if vote["quarantined"]:
                 held["in quarantine"] += 1
@@ -233,7 +234,7 @@ def read_rows(path: Path) -> list[Row]:
 
 def load_snapshot(store: Store, name: str) -> Snapshot:
     """A snapshot that was taken before. Raises NotReady when its folder is gone."""
-    found = store.row("snapshot_get", hash=name)
+    found = snapshots.find(store, hash=name)
     if found is None or not (Path(found["path"]) / ROWS).is_file():
         raise NotReady(f"The snapshot {name[:12]} is not on disk any more.", hint="Start a new run.")
     path = Path(found["path"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from core.api_key_store import ApiKeyStore
 from core.clock import Clock
+from core.db import versions
 from core.db.store import Store
 from core.settings import Settings
 from ops.ledger_verifier import LedgerWatch
@@ -36,7 +37,7 @@ class Engines:
         """Whether an adapter is ours, and no gateway can still be waiting for its answer."""
         if self.board.table is None:
             return False
-        row = self.promotion.store.row("version_named", engine_name=name)
+        row = versions.by_engine_name(self.promotion.store, engine_name=name)
         return row is not None and self.board.drained(row["model"], row["version"])
 
 

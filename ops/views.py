@@ -8,6 +8,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from core.db import decisions as decisions_table
+from core.db import evaluations, live_tests, routes
+from core.db import feedback as feedback_table
+from core.db import quarantines as quarantines_table
+from core.db import runs as runs_table
 from core.db.store import Store
 from core.errors import UnknownDecision, UnknownModel
 from core.ledger import read_head, verify_store
@@ -51,11 +56,11 @@ def model(control: "Control", name: str) -> View:
     """One model as it stands. Raises UnknownModel."""
     route = control.promotion.route(name)
     settings = settings_of(control, name)
-    since = control.store.row("champion_since", model=name, champion=route.champion)
+    since = routes.champion_since(control.store, model=name, champion=route.champion)
     newest = decisions(control.store, Filter(model=name), 1)
-    feedback = control.store.row("feedback_since", model=name) or {"n": 0}
-    run = control.store.row("run_open_of", model=name)
-    approval = next((row for row in control.store.rows("approvals_open") if row["model"] == name), None)
+    feedback = feedback_table.count_since_last_run(control.store, model=name)
+    run = runs_table.unfinished_of(control.store, model=name)
+    approval = next((row for row in decisions_table.open_approvals(control.store) if row["model"] == name), None)
     return {
         "model": name,
         "champion": route.champion,
@@ -79,12 +84,12 @@ def model(control: "Control", name: str) -> View:
 
 def awaited(store: Store, identity: str) -> View | None:
     """The run that waits for a person to answer this decision, or None."""
-    return next((row for row in store.rows("approvals_open") if row["id"] == identity), None)
+    return next((row for row in decisions_table.open_approvals(store) if row["id"] == identity), None)
 
 
 def holdback(store: Store, model: str) -> View | None:
     """The version that is held back beside the champion, for whom and until when, with its newest numbers."""
-    row = store.row("holdback_of", model=model)
+    row = live_tests.holdback_of(store, model=model)
     return row and {
         "version": row["held"],
         "share": row["share"],
@@ -168,8 +173,8 @@ class Filter:
 
 def decisions(store: Store, wanted: Filter, limit: int) -> list[View]:
     """The newest rows of the ledger that pass a filter."""
-    rows = store.rows(
-        "decisions_page",
+    rows = decisions_table.page(
+        store,
         model=wanted.model,
         verdict=wanted.verdict,
         since=wanted.since,
@@ -182,11 +187,11 @@ def decisions(store: Store, wanted: Filter, limit: int) -> list[View]:
 
 def decision(store: Store, identity: str) -> View:
     """One row of the ledger with all that it holds, and the canary's looks. Raises UnknownDecision."""
-    row = store.row("ledger_row", id=identity)
+    row = decisions_table.find(store, id=identity)
     if row is None:
         raise UnknownDecision(f"The ledger has no row {identity[:64]!r}.", hint="See: loraloop promotions")
-    looks = store.rows("canary_looks_of", run_id=row["run_id"]) if row["run_id"] else []
-    related = store.rows("ledger_of_run", run_id=row["run_id"]) if row["run_id"] else []
+    looks = live_tests.looks(store, run_id=row["run_id"]) if row["run_id"] else []
+    related = decisions_table.of_run(store, run_id=row["run_id"]) if row["run_id"] else []
     return (
         summary(row)
         | json.loads(row["body"])
@@ -201,34 +206,35 @@ def decision(store: Store, identity: str) -> View:
 
 def runs(store: Store, model: str | None, limit: int) -> list[View]:
     """The newest runs, each with its last progress."""
-    found = store.rows("runs_newest", model=model, limit=limit)
-    last = {step.pop("run_id"): step for step in store.rows("runs_progress", runs=[run["id"] for run in found])}
+    found = runs_table.newest(store, model=model, limit=limit)
+    last = {step.pop("run_id"): step for step in runs_table.progress(store, runs=[run["id"] for run in found])}
     return [run | {"progress": last.get(run["id"])} for run in found]
 
 
 def run(store: Store, identity: str) -> View:
     """One run with every step, and each KPI by arm. Raises UnknownDecision."""
-    row = store.row("run_get", id=identity)
+    row = runs_table.find(store, id=identity)
     if row is None:
         raise UnknownDecision(f"There is no run {identity!r}.", hint="See: loraloop runs")
-    steps = store.rows("run_metrics_of", run_id=identity)
+    steps = runs_table.metrics(store, run_id=identity)
     return row | {
         "detail": json.loads(row["detail"]),
         "steps": [step | {"metrics": json.loads(step["metrics"])} for step in steps],
-        "looks": [look | {"body": json.loads(look["body"])} for look in store.rows("canary_looks_of", run_id=identity)],
-        "decisions": [summary(other) for other in store.rows("ledger_of_run", run_id=identity)],
-        "evaluations": store.rows("evaluations_of", run_id=identity),
+        "looks": [look | {"body": json.loads(look["body"])} for look in live_tests.looks(store, run_id=identity)],
+        "decisions": [summary(other) for other in decisions_table.of_run(store, run_id=identity)],
+        "evaluations": evaluations.of_run(store, run_id=identity),
     }
 
 
 def feedback(store: Store, model: str | None, key: str | None = None, by_key: bool = False) -> list[View]:
     """Feedback by model and type, with what matched no interaction; `by_key` also by the key that gave it."""
-    return store.rows("feedback_counts_by_key" if by_key else "feedback_counts", model=model, key=key)
+    counts = feedback_table.counts_by_key if by_key else feedback_table.counts
+    return counts(store, model=model, key=key)
 
 
 def quarantines(store: Store, model: str | None) -> list[View]:
     """Every quarantine, newest first, with how many votes of how many users are in it."""
-    return store.rows("quarantines_all", model=model)
+    return quarantines_table.newest(store, model=model)
 
 
 def quarantined(store: Store, identity: str) -> View:
@@ -240,13 +246,13 @@ def quarantined(store: Store, identity: str) -> View:
 def quarantine(store: Store, identity: str, limit: int) -> View:
     """One quarantine with its votes, those of the busiest voters first. Raises UnknownDecision."""
     found = find(store, identity)
-    votes = store.rows("quarantine_votes", id=found["id"], limit=limit)
+    votes = quarantines_table.votes(store, id=found["id"], limit=limit)
     return found | {"votes": [vote | {"value": json.loads(vote["value"])} for vote in votes]}
 
 
 def quarantined_by_last(store: Store, model: str) -> View | None:
     """What the newest rollback of a model sent to quarantine, if anything."""
-    row = store.row("ledger_newest_verdict", model=model, verdict="rolled_back")
+    row = decisions_table.newest_verdict(store, model=model, verdict="rolled_back")
     return json.loads(row["body"])["live"].get("quarantine") if row else None
 
 

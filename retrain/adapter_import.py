@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.db import versions
 from core.db.store import Store
 from core.errors import NotReady
 from core.model_folder import ModelFolder
@@ -64,7 +65,7 @@ class Importer:
         checked = preflight(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
         with self.store.transaction() as transaction:
             known = next(
-                (row for row in transaction.rows("versions_of", model=model) if row["sha256"] == checked.sha256), None
+                (row for row in versions.of_model(transaction, model=model) if row["sha256"] == checked.sha256), None
             )
             if known:
                 return Imported(

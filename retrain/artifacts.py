@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.db import versions
 from core.db.store import Transaction
 from core.records import Kind, Version
 from serve.adapters.preflight import Adapter
@@ -48,7 +49,7 @@ def register_folder(
     The folder goes again if the rows fail.
     """
     # Whoever writes has the next number to himself.
-    number = transaction.rows("version_next", model=model)[0]["version"]
+    number = versions.next_number(transaction, model=model)["version"]
     name = f"{model}@{number}.{made.sha256[:12]}"
     target = (adapters / name).resolve()
     scratch = target.with_suffix(".part")

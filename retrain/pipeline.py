@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from core.clock import Clock, new_id
+from core.db import feedback, runs
+from core.db import versions as versions_table
 from core.db.store import Store
 from core.errors import LoraLoopError
 from core.model_folder import ModelFolder
@@ -73,8 +75,8 @@ class RetrainPipeline:
     def run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> str:
         """Runs one cycle to its decision and returns the run's id; it never raises for the run's own failure."""
         run = Run(new_id("run"), model, trigger, actor, comment)
-        newest = self.store.row("feedback_since", model=model) or {}
-        self.runs.add(run, "snapshot", newest.get("newest") or self.clock())
+        newest = feedback.count_since_last_run(self.store, model=model)
+        self.runs.add(run, "snapshot", newest["newest"] or self.clock())
         self._guarded(run, self._steps)
         return run.id
 
@@ -116,7 +118,7 @@ class RetrainPipeline:
             self._end(run, "failed", Verdict.FAILED, run.why(f"An unexpected error: {error}"))
 
     def _rest(self, run: Run) -> None:
-        row = self.store.row("run_get", id=run.id) or {}
+        row = runs.find(self.store, id=run.id) or {}
         snapshot = load_snapshot(self.store, row["snapshot"])
         candidate = self.promotion.version(run.model, row["candidate"])
         if candidate.kind == "retrieval":
@@ -130,7 +132,7 @@ class RetrainPipeline:
         snapshot = create_snapshot(
             self.store, run.model, settings, run_id=run.id, clock=self.clock, folder=self.settings.data / "snapshots"
         )
-        self.store.run("run_snapshot", id=run.id, snapshot=snapshot.hash)
+        runs.set_snapshot(self.store, id=run.id, snapshot=snapshot.hash)
         says = TRUTH_SIGNAL[settings.task]
         labelled = Counter(row.label for row in snapshot.of("train") if row.signal == says)
         objective = choose_objective(labelled, settings.retrain, says)
@@ -161,7 +163,7 @@ class RetrainPipeline:
         if objective.name is None:
             self._skip(run, objective.reason)
             return
-        made, versions = from_retrieval(found.retrieval), self.store.rows("versions_of", model=run.model)
+        made, versions = from_retrieval(found.retrieval), versions_table.of_model(self.store, model=run.model)
         same = next((row["version"] for row in versions if row["sha256"] == made.sha256), None)
         if same is not None and (unjudged or same == champion.version):
             self._skip(run, f"{run.model}@{same} shows the same {count} texts already. {unjudged or ''}".rstrip())
@@ -224,7 +226,7 @@ class RetrainPipeline:
             ) as candidate,
         ):
             self.promotion.add_version(transaction, candidate)
-            transaction.run("run_candidate", id=run.id, candidate=candidate.version)
+            runs.set_candidate(transaction, id=run.id, candidate=candidate.version)
         return self.promotion.version(run.model, candidate.version)  # by the name that engines know
 
     def _evaluate(

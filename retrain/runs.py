@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from core.clock import Clock
+from core.db import runs
 from core.db.store import Store, Transaction
 from retrain.trainer.job import Step
 from rollout.routes import DecisionContext
@@ -40,8 +41,8 @@ class Runs:
     def add(self, run: Run, state: str, feedback_until: datetime, version: int | None = None) -> None:
         """Writes a run down, with the version that it is about if there is one already."""
         with self._store.transaction() as transaction:
-            transaction.run(
-                "run_add",
+            runs.add(
+                transaction,
                 id=run.id,
                 model=run.model,
                 trigger=run.trigger,
@@ -49,27 +50,27 @@ class Runs:
                 started=self._clock(),
                 feedback_until=feedback_until,
             )
-            transaction.run("run_asked", id=run.id, actor=run.actor, comment=run.comment)
+            runs.set_actor(transaction, id=run.id, actor=run.actor, comment=run.comment)
             if version is not None:
-                transaction.run("run_measures", id=run.id, candidate=version)
+                runs.set_measured_version(transaction, id=run.id, candidate=version)
 
     def open(self) -> list[tuple[Run, dict[str, Any]]]:
         """Each run that has not ended, with its row."""
-        rows = self._store.rows("runs_open")
+        rows = runs.unfinished(self._store)
         return [(Run(row["id"], row["model"], row["trigger"], row["actor"], row["comment"]), row) for row in rows]
 
     def detail(self, run: Run, **found: Any) -> None:
         """Keeps beside a run what was found out in it."""
-        self._store.run("run_detail", id=run.id, detail=json.dumps(found))
+        runs.set_detail(self._store, id=run.id, detail=json.dumps(found))
 
     def state(self, run: Run, state: str, reason: str | None = None) -> None:
         """The step that begins, or the end of a run that decides nothing."""
-        self._store.run("run_state", id=run.id, state=state, time=self._clock(), reason=reason)
+        runs.set_state(self._store, id=run.id, state=state, time=self._clock(), reason=reason)
 
     def closing(self, run: Run, state: str, reason: str | None) -> Callable[[Transaction], None]:
         """Its end, for the transaction of its decision."""
-        return lambda transaction: transaction.run(
-            "run_state", id=run.id, state=state, time=self._clock(), reason=reason
+        return lambda transaction: runs.set_state(
+            transaction, id=run.id, state=state, time=self._clock(), reason=reason
         )
 
     def progress(self, run: Run, phase: str) -> Callable[[int, int], None]:
@@ -86,8 +87,8 @@ class Runs:
         """Writes down each step of a phase with what was measured in it."""
 
         def keep(step: Step) -> None:
-            self._store.run(
-                "run_metric_add",
+            runs.add_metric(
+                self._store,
                 run_id=run.id,
                 time=self._clock(),
                 phase=phase,

@@ -17,6 +17,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from core.db import feedback, runs
 from core.db.store import Store
 from core.errors import NotReady, SettingsError
 from core.settings import Settings
@@ -101,7 +102,7 @@ class Scheduler:
         Raises NotReady while a run of the model is open, or work on it is queued.
         """
         with self._lock:
-            if self._work[model] or self.store.row("run_open_of", model=model):
+            if self._work[model] or runs.unfinished_of(self.store, model=model):
                 raise NotReady(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
             yield partial(self._queue, model)
 
@@ -141,8 +142,8 @@ class Scheduler:
     def check(self) -> None:
         """Starts a run for each model whose new feedback suffices."""
         for name, model in self.settings.models.items():
-            row = self.store.row("feedback_since", model=name) or {"n": 0}
-            open_run = self.store.row("run_open_of", model=name)
+            row = feedback.count_since_last_run(self.store, model=name)
+            open_run = runs.unfinished_of(self.store, model=name)
             reason = due(row["n"], open_run["id"] if open_run else None, model.retrain)
             if reason:
                 self.propose(name, reason)

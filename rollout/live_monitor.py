@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from core.clock import Clock
+from core.db import decisions, live_tests, runs
 from core.db.store import Store, Transaction
 from core.errors import LoraLoopError
 from core.records import Verdict
@@ -37,8 +38,8 @@ def count_arms(store: Store, canary: dict[str, Any], labels: Sequence[str] = ())
 
     Requests without a sticky key are left out: they have no user.
     """
-    rows = store.rows(
-        "canary_arms",
+    rows = live_tests.count_arms(
+        store,
         model=canary["model"],
         control=canary["control"],
         candidate=canary["candidate"],
@@ -53,7 +54,7 @@ def count_arms(store: Store, canary: dict[str, Any], labels: Sequence[str] = ())
 def latencies(store: Store, model: str, control: int, candidate: int, since: datetime) -> dict[str, Any]:
     """Median and 95th percentile by arm, in milliseconds; an arm without an answer is left out."""
     arms = {control: "control", candidate: "canary"}
-    rows = store.rows("arm_latency", model=model, old=control, new=candidate, since=since)
+    rows = live_tests.arm_latency(store, model=model, old=control, new=candidate, since=since)
     return {arms[row["version"]]: {name: round(row[name], 1) for name in ("p50_ms", "p95_ms")} for row in rows}
 
 
@@ -77,11 +78,11 @@ class LiveMonitor:
 
     def look_at_all(self) -> None:
         """One look at each, and what follows from it; one that cannot be acted on now is looked at again."""
-        for canary in self.store.rows("canaries_open"):
+        for canary in live_tests.open_canaries(self.store):
             self._try(self._look_at_canary, canary)
-        for held in self.store.rows("holdbacks_open"):
+        for held in live_tests.open_holdbacks(self.store):
             self._try(self._look_at_holdback, held)
-        for waiting in self.store.rows("approvals_open"):
+        for waiting in decisions.open_approvals(self.store):
             self._try(self.steps.lapse, waiting)
 
     def _try(self, work: Callable[[dict[str, Any]], None], row: dict[str, Any]) -> None:
@@ -110,10 +111,10 @@ class LiveMonitor:
         self._act(canary, found, numbers)
 
     def _keep(self, canary: dict[str, Any], found: Look, numbers: dict[str, Any]) -> None:
-        last = self.store.row("canary_last_look", run_id=canary["run_id"])
+        last = live_tests.last_look(self.store, run_id=canary["run_id"])
         if last is None or json.loads(last["body"]) != numbers:
-            self.store.run(
-                "canary_look_add",
+            live_tests.add_look(
+                self.store,
                 run_id=canary["run_id"],
                 look=(last["look"] if last else 0) + 1,
                 time=self.clock(),
@@ -150,7 +151,7 @@ class LiveMonitor:
 
     def _end(self, canary: dict[str, Any], verdict: Verdict, why: DecisionContext) -> None:
         def close(transaction: Transaction) -> None:
-            transaction.run("run_state", id=canary["run_id"], state="finished", time=self.clock(), reason=why.reason)
+            runs.set_state(transaction, id=canary["run_id"], state="finished", time=self.clock(), reason=why.reason)
 
         self.promotion.end_canary(canary["model"], canary["candidate"], verdict, why, close)
 
@@ -170,7 +171,9 @@ class LiveMonitor:
             "share": fixed.plan.share,
             "reason": found.judgement.reason,
         }
-        self.store.run("holdback_look", run_id=held["run_id"], time=self.clock(), numbers=json.dumps(numbers))
+        live_tests.set_holdback_numbers(
+            self.store, run_id=held["run_id"], time=self.clock(), numbers=json.dumps(numbers)
+        )
         if found.judgement.outcome is Outcome.WAIT:
             return
         live = numbers | {

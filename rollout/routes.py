@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from core.clock import Clock, new_id
+from core.db import interactions, live_tests, routes, versions
+from core.db import runs as runs_table
 from core.db.store import Store, Transaction
 from core.errors import Conflict, NotReady, UnknownModel, UnknownVersion
 from core.ledger import append
@@ -100,11 +102,11 @@ class RouteManager:
         Models that are not among them are served no more, and what is open of them ends.
         """
         self._models = frozenset(models)
-        for row in self.store.rows("routes_current"):
+        for row in routes.all_current(self.store):
             if row["model"] not in self._models:
                 self._retire(Route(**row))
         for model in models:
-            if self.store.row("route_current", model=model):
+            if routes.current(self.store, model=model):
                 continue
             with self.store.transaction() as transaction:
                 base = Version(model, 0, f"{self.base_name}#{model}", None, None, 0, None, "base")
@@ -114,8 +116,8 @@ class RouteManager:
 
     def add_version(self, transaction: Transaction, version: Version) -> None:
         """Takes a new version into the store."""
-        transaction.run(
-            "version_add",
+        versions.add(
+            transaction,
             model=version.model,
             version=version.version,
             engine_name=version.engine_name,
@@ -137,14 +139,14 @@ class RouteManager:
 
     def route(self, model: str) -> Route:
         """The model's route as it stands. Raises UnknownModel."""
-        row = self.store.row("route_current", model=model)
+        row = routes.current(self.store, model=model)
         if row is None:
             raise UnknownModel(f"There is no model {model[:64]!r}.", hint="See: loraloop models")
         return Route(**row)
 
     def version(self, model: str, number: int) -> Version:
         """A version. Raises UnknownVersion. What is no adapter answers under the base model's own name."""
-        row = self.store.row("version_get", model=model, version=number)
+        row = versions.find(self.store, model=model, version=number)
         if row is None:
             raise UnknownVersion(f"There is no version {model}@{number}.", hint=f"See: loraloop versions {model}")
         found = Version(**row)
@@ -162,7 +164,7 @@ class RouteManager:
             if version.engine_name in held and (version.kind != "retrieval" or is_here(version)):
                 loaded.setdefault(version.model, []).append(_target(version))
         models = {}
-        for route in (Route(**row) for row in self.store.rows("routes_current") if row["model"] in self._models):
+        for route in (Route(**row) for row in routes.all_current(self.store) if row["model"] in self._models):
             canary = None if route.canary is None else self._target(route.model, route.canary)
             held = self._target(route.model, route.previous) if route.holdback and route.previous is not None else None
             models[route.model] = ModelRoute(
@@ -185,7 +187,7 @@ class RouteManager:
 
     def wanted(self) -> list[Version]:
         """Every version that engines must hold: serving, to roll back to, or under evaluation."""
-        rows = self.store.rows("versions_wanted", models=sorted(self._models))
+        rows = versions.wanted(self.store, models=sorted(self._models))
         return [self._named(Version(**row)) for row in rows]
 
     def start_canary(
@@ -281,7 +283,7 @@ class RouteManager:
 
     def recover(self) -> None:
         """Writes the event row of each switch that a control which stopped could not see through."""
-        for row in self.store.rows("switches_unfinished"):
+        for row in routes.unfinished_switches(self.store):
             reason = f"Control was stopped during the switch to {row['model']}@{row['champion']}, which serves since."
             live = {"decision": row["decision_id"], "complete": False}
             why = DecisionContext(reason, "restart", "control", run_id=row["run_id"], live=live)
@@ -321,13 +323,13 @@ class RouteManager:
                 if wanted.kind == "retrieval":
                     read_retrieval(wanted)  # or no gateway could fetch it
             transaction = stack.enter_context(self.store.transaction())
-            rows = transaction.rows("route_current", model=before.model)
-            if rows[0]["rev"] != before.rev:
+            current = routes.current(transaction, model=before.model)
+            if current is None or current["rev"] != before.rev:
                 raise Conflict(f"The route of {before.model} was changed meanwhile.", hint="Look again, then retry.")
             self._seal(transaction, decision, suspect)
             self._write(transaction, replace(after, rev=before.rev + 1), decision.id)
             if before.holdback:  # no change leaves one as it is; what comes also may begin another
-                transaction.run("holdback_close", model=before.model, time=self.clock())
+                live_tests.close_holdback(transaction, model=before.model, time=self.clock())
             also(transaction)
             self._withdraw(transaction, before, after, why)
         self.publish()
@@ -352,22 +354,22 @@ class RouteManager:
         """Closes the canary and the waits for approval that the new route leaves no room for."""
         now = self.clock()
         if before.canary is not None and after.canary is None:
-            transaction.run("canary_close_of", model=before.model, time=now)
+            live_tests.close_canary(transaction, model=before.model, time=now)
         elif before.champion == after.champion:
             return
         reason = f"Withdrawn, for the route of {before.model} was changed by {why.actor}: {why.reason}"
-        for run in transaction.rows("runs_before_a_switch", model=before.model):
+        for run in runs_table.waiting_to_switch(transaction, model=before.model):
             about = DecisionContext(reason, why.trigger, why.actor, run_id=run["id"])
             append(
                 transaction, self._decision(before.model, after.champion, run["candidate"], Verdict.WITHDRAWN, about)
             )
-            transaction.run("run_state", id=run["id"], state="finished", time=now, reason=reason)
+            runs_table.set_state(transaction, id=run["id"], state="finished", time=now, reason=reason)
 
     def _retire(self, route: Route) -> None:
         """Ends what is open of a model that the settings have no more. Engines are not asked: they need not hold it."""
         now, reason = self.clock(), f"{route.model} is no longer in the settings: it is served no more."
-        held = self.store.row("holdback_of", model=route.model)
-        runs = self.store.rows("runs_before_a_switch", model=route.model)
+        held = live_tests.holdback_of(self.store, model=route.model)
+        runs = runs_table.waiting_to_switch(self.store, model=route.model)
         ended = [(run["id"], run["candidate"]) for run in runs]
         if held:
             ended.append((held["run_id"], held["promoted"]))
@@ -378,15 +380,15 @@ class RouteManager:
                 why = DecisionContext(reason, "settings", "control", run_id=run)
                 append(transaction, self._decision(route.model, route.champion, version, Verdict.WITHDRAWN, why))
             for run in runs:
-                transaction.run("run_state", id=run["id"], state="finished", time=now, reason=reason)
-            transaction.run("canary_close_of", model=route.model, time=now)
-            transaction.run("holdback_close", model=route.model, time=now)
+                runs_table.set_state(transaction, id=run["id"], state="finished", time=now, reason=reason)
+            live_tests.close_canary(transaction, model=route.model, time=now)
+            live_tests.close_holdback(transaction, model=route.model, time=now)
             self._write(transaction, replace(route, rev=route.rev + 1, canary=None, share=0.0, holdback=0.0), None)
         log.warning("%s", reason)
 
     def _write(self, transaction: Transaction, route: Route, decision_id: str | None) -> None:
-        transaction.run(
-            "route_add",
+        routes.add(
+            transaction,
             model=route.model,
             rev=route.rev,
             time=self.clock(),
@@ -425,7 +427,7 @@ class RouteManager:
         switch = self.board.await_switch()
         if before.champion != after.champion:
             time.sleep(SETTLE_SECONDS)
-            failed = self.store.row("failed_since", model=before.model, since=decision.time) or {"n": 0}
+            failed = interactions.count_failed(self.store, model=before.model, since=decision.time)
             live = {
                 "decision": decision.id,
                 "switch_ms": round(switch.ms, 1),

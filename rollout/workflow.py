@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from core.clock import Clock
+from core.db import decisions, live_tests, runs
 from core.db.store import Store, Transaction
 from core.errors import NotReady, UnknownDecision
 from core.records import Verdict
@@ -28,12 +29,12 @@ Step = Literal["canary", "switch"]
 
 def history(store: Store, model: str, before: datetime) -> dict[str, Any] | None:
     """What the month before a live test says of users; it tunes the sequence and never makes it invalid."""
-    return store.row("score_history", model=model, before=before)
+    return live_tests.score_history(store, model=model, before=before)
 
 
 def traffic(store: Store, model: str, before: datetime) -> Traffic:
     """The last week's traffic of a model; what a short history says counts as a day's."""
-    row = store.rows("traffic_history", model=model, before=before)[0]
+    row = live_tests.traffic_history(store, model=model, before=before)
     users, days = row["users"], max(row["days"], 1.0)
     usual = Plan(0.5, **known(history(store, model, before)))
     return Traffic(
@@ -71,7 +72,7 @@ class RolloutWorkflow:
 
     def holding(self, model: str) -> str | None:
         """Why no candidate of the model may take over now, or None."""
-        held = self.store.row("holdback_of", model=model)
+        held = live_tests.holdback_of(self.store, model=model)
         history = History(
             self._newest(model, Verdict.PROMOTED),
             self._newest(model, Verdict.ROLLED_BACK),
@@ -84,7 +85,7 @@ class RolloutWorkflow:
         reason = self.holding(model)
         if reason is None:
             return True
-        if not self.store.row("ledger_said", model=model, verdict=Verdict.SKIPPED, reason=reason):
+        if not decisions.has_reason(self.store, model=model, verdict=Verdict.SKIPPED, reason=reason):
             self.promotion.note(model, None, Verdict.SKIPPED, DecisionContext(reason, trigger))
         return False
 
@@ -151,7 +152,7 @@ class RolloutWorkflow:
         return self.models[model].promotion
 
     def _newest(self, model: str, verdict: Verdict) -> PastChange | None:
-        row = self.store.row("ledger_newest_verdict", model=model, verdict=verdict)
+        row = decisions.newest_verdict(self.store, model=model, verdict=verdict)
         return PastChange(row["time"], row["to_version"]) if row else None
 
     def _switch(self, model: str, candidate: int, champion: int, why: DecisionContext) -> None:
@@ -176,8 +177,8 @@ class RolloutWorkflow:
         why = replace(why, live=why.live | {"plan": written.plain()})
 
         def begin(transaction: Transaction) -> None:
-            transaction.run(
-                "canary_add",
+            live_tests.add_canary(
+                transaction,
                 run_id=why.run_id,
                 model=model,
                 control=champion,
@@ -213,8 +214,8 @@ class RolloutWorkflow:
         def begin(transaction: Transaction) -> None:
             closing(transaction)
             if held and written:
-                transaction.run(
-                    "holdback_add",
+                live_tests.add_holdback(
+                    transaction,
                     run_id=why.run_id,
                     model=model,
                     promoted=candidate,
@@ -246,13 +247,13 @@ class RolloutWorkflow:
 
     def _awaited(self, identity: str, actor: str, comment: str) -> tuple[dict[str, Any], DecisionContext]:
         """The decision that waits, as it was sealed, and who speaks now. Raises NotReady with what became of it."""
-        row = self.store.row("ledger_row", id=identity)
+        row = decisions.find(self.store, id=identity)
         if row is None:
             raise UnknownDecision(f"The ledger has no row {identity!r}.", hint="See: loraloop promotions")
         wanted = json.loads(row["body"])
-        waiting = {entry["run_id"]: entry["id"] for entry in self.store.rows("approvals_open")}
+        waiting = {entry["run_id"]: entry["id"] for entry in decisions.open_approvals(self.store)}
         if waiting.get(row["run_id"]) != row["id"]:
-            run = self.store.row("run_get", id=row["run_id"]) if row["run_id"] else None
+            run = runs.find(self.store, id=row["run_id"]) if row["run_id"] else None
             became = f" Its run ended: {run['reason']}" if run and run["reason"] else ""
             raise NotReady(f"Decision {identity} waits for nobody.{became}", hint="See: loraloop promotions")
         why = DecisionContext(
@@ -268,6 +269,6 @@ class RolloutWorkflow:
         return wanted, why
 
     def _run(self, why: DecisionContext, state: str, reason: str | None) -> Callable[[Transaction], None]:
-        return lambda transaction: transaction.run(
-            "run_state", id=why.run_id, state=state, time=self.clock(), reason=reason
+        return lambda transaction: runs.set_state(
+            transaction, id=why.run_id, state=state, time=self.clock(), reason=reason
         )

@@ -1,18 +1,17 @@
--- name: export_feedback
+-- name: feedback
+-- Feedback for an export, oldest first.
 SELECT f.id, f.time, f.interaction_id, f.conversation_id, f.type, f.value, f.comment, f.user_id AS "user", f.metadata,
     f.revoked_at, f.key_id
 FROM feedback f LEFT JOIN interactions i ON i.id = f.interaction_id
 WHERE ($model IS NULL OR i.model = $model) AND ($key IS NULL OR f.key_id = $key) ORDER BY f.time, f.id
 
--- name: export_interactions
+-- name: interactions
 -- In no order: they are many, and to sort them would cost the memory that control needs.
 SELECT id, time, model, version, arm, share, bucket, user_id AS "user", conversation_id AS conversation, endpoint, request,
     answer, finish_reason, status, latency_ms, ttft_ms, prompt_tokens, completion_tokens, streamed
 FROM interactions WHERE $model IS NULL OR model = $model
 
--- name: export_decisions
+-- name: decisions
+-- Decisions for an export, oldest first.
 SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, previous_hash, hash
 FROM decisions WHERE $model IS NULL OR model = $model ORDER BY seq
-
--- name: feedback_total
-SELECT count(*) AS n FROM feedback

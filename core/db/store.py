@@ -1,7 +1,6 @@
-"""The store: one DuckDB file, its migrations, and named SQL.
+"""The store: one DuckDB file with its migrations, and the SQL that its sibling modules name.
 
-It owns connections and transactions; it must not know what a row is for. SQL stands in `core/db/`, in
-blocks that begin with `-- name: the_name`; values go in as parameters only.
+Each table group has a module NAME.py next to NAME.sql. Only these modules call a query by its name.
 """
 
 import re
@@ -36,7 +35,8 @@ def _statements() -> dict[str, str]:
     files = (file for file in resources.files("core.db").iterdir() if file.name.endswith(".sql"))
     for file in sorted(files, key=lambda file: file.name):
         parts = NAME.split(file.read_text(encoding="utf-8"))
-        for name, text in zip(parts[1::2], parts[2::2], strict=True):
+        for short, text in zip(parts[1::2], parts[2::2], strict=True):
+            name = f"{file.name.removesuffix('.sql')}.{short}"
             if name in found:
                 raise StoreError(f"The SQL block {name} is written twice.", hint="Rename one of them.")
             found[name] = text.strip()
@@ -70,6 +70,9 @@ def _refusing(name: str) -> Iterator[None]:
         raise RowRefused(f"The store refuses a row of {name}: {str(error).splitlines()[0]}") from error
 
 
+Row = dict[str, Any]
+
+
 class Transaction:
     """Statements that take effect together or not at all."""
 
@@ -87,7 +90,7 @@ class Transaction:
         with _refusing(name):
             self._connection.executemany(_statements()[name], [_stored(row) for row in rows])
 
-    def run_set(self, name: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def run_set(self, name: str, rows: Sequence[dict[str, Any]]) -> list[Row]:
         """Runs a named statement once for all rows: each parameter is the list of its values, to be unnested.
 
         Many times as fast as `run_many`. Gives what the statement returns; raises RowRefused like it.
@@ -97,11 +100,20 @@ class Transaction:
         with _refusing(name):
             return self.rows(name, **{key: [_naive(row[key]) for row in rows] for key in rows[0]})
 
-    def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+    def rows(self, name: str, **parameters: Any) -> list[Row]:
         """The rows of a named query, as dictionaries by column name."""
         cursor = self._execute(name, parameters)
         columns = [column[0] for column in cursor.description or []]
         return [dict(zip(columns, map(_aware, row), strict=True)) for row in cursor.fetchall()]
+
+    def maybe(self, name: str, **parameters: Any) -> Row | None:
+        """The first row of a named query, or None."""
+        rows = self.rows(name, **parameters)
+        return rows[0] if rows else None
+
+    def one(self, name: str, **parameters: Any) -> Row:
+        """The row of a named query that always has one, such as a count."""
+        return self.rows(name, **parameters)[0]
 
     def _execute(self, name: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         return self._connection.execute(_statements()[name], _stored(parameters))
@@ -132,17 +144,21 @@ class Store:
             self._connection.close()
             raise
 
-    def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+    def rows(self, name: str, **parameters: Any) -> list[Row]:
         """The rows of a named query, read from a consistent state."""
         with self._cursor() as cursor:
             return Transaction(cursor).rows(name, **parameters)
 
-    def row(self, name: str, **parameters: Any) -> dict[str, Any] | None:
+    def maybe(self, name: str, **parameters: Any) -> Row | None:
         """The first row of a named query, or None."""
-        found = self.rows(name, **parameters)
-        return found[0] if found else None
+        rows = self.rows(name, **parameters)
+        return rows[0] if rows else None
 
-    def batches(self, name: str, size: int, **parameters: Any) -> Iterator[list[dict[str, Any]]]:
+    def one(self, name: str, **parameters: Any) -> Row:
+        """The row of a named query that always has one, such as a count."""
+        return self.rows(name, **parameters)[0]
+
+    def batches(self, name: str, size: int, **parameters: Any) -> Iterator[list[Row]]:
         """The rows of a named query as they stand now, so many at a time: for more than fit into memory."""
         with self._cursor() as cursor:
             cursor.execute(_statements()[name], _stored(parameters))
@@ -210,3 +226,6 @@ class Store:
                 with self.transaction() as transaction:
                     transaction._connection.execute(sql)
                     transaction._connection.execute("INSERT INTO schema_version VALUES ($n)", {"n": number})
+
+
+Database = Store | Transaction

@@ -16,9 +16,9 @@ ELSEWHERE = {
     "core": (
         "settings.py",
         "prompts.py",
-        "db/canary.sql",
-        "db/evaluation.sql",
-        "db/holdback.sql",
+        "db/live_tests.sql",
+        "db/evaluations.sql",
+        "db/feedback.sql",
         "db/snapshots.sql",
     ),
     "feedback": ("heldout_votes.py", "snapshot.py", "split.py"),

@@ -7,6 +7,7 @@ stand in `eval.measure.likelihood` and `eval.measure.preferences`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from core.db import feedback
 from core.db.store import Store
 from core.settings import ModelSettings
 from eval.arms import Arm
@@ -61,8 +62,10 @@ def measured(
     how = Resampling(level, resamples, seed)
     own = [arm for arm in arms if arm.name != "rag"]
     bucket = Bucket(holdout.bucket, settings, snapshot.of("train"), holdout.before)
-    pairs, left_out = heldout_votes.preferences(heldout_votes.standing(store, "preference_votes", model), bucket)
-    thumbs, _ = heldout_votes.thumbs(heldout_votes.standing(store, "label_votes", model), bucket)
+    pairs, left_out = heldout_votes.preferences(
+        heldout_votes.standing(feedback.preference_votes(store, model=model)), bucket
+    )
+    thumbs, _ = heldout_votes.thumbs(heldout_votes.standing(feedback.label_votes(store, model=model)), bucket)
     reserve_users(store, model, holdout, {one.user for one in (*pairs, *thumbs)})
     preferred = preferences.accuracy(asker, base_name, arms if primary else own, pairs, left_out, how, progress)
     rows = holdout.rows[: likelihood.KL_ITEMS]

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from core.clock import Clock
+from core.db import exports
 from core.db.store import Store
 from core.errors import InputError
 from core.http import read_json
@@ -22,12 +23,17 @@ from ops.data_files import NESTED, Kind
 
 BATCH = 1000
 MAX_BODY = 64 * 1024 * 1024
+EXPORTS = {
+    Kind.FEEDBACK: exports.feedback,
+    Kind.INTERACTIONS: exports.interactions,
+    Kind.DECISIONS: exports.decisions,
+}
 
 
 def lines(store: Store, kind: Kind, model: str | None, key: str | None = None) -> Iterator[bytes]:
     """All rows of a kind as they stand at this moment, in pieces of many lines; `key` is whose feedback."""
     whose = {"key": key} if kind is Kind.FEEDBACK else {}
-    for rows in store.batches(f"export_{kind}", BATCH, model=model, **whose):
+    for rows in EXPORTS[kind](store, BATCH, model=model, **whose):
         yield b"".join(orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 

@@ -10,6 +10,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.api_key_store import ApiKeyStore
+from core.db import routes as routes_table
+from core.db import versions as versions_table
 from core.http import json_body
 from core.records import Verdict
 from ops import views
@@ -115,13 +117,13 @@ def create_reading_router(control: Control) -> APIRouter:
     def versions(model: str) -> list[views.View]:
         """A model's versions."""
         control.promotion.route(model)
-        return store.rows("versions_of", model=model)
+        return versions_table.of_model(store, model=model)
 
     @router.get("/models/{model}/routes")
     def routes(model: str) -> list[views.View]:
         """What served a model when, newest first."""
         control.promotion.route(model)
-        return store.rows("routes_of", model=model)
+        return routes_table.history(store, model=model)
 
     @router.get("/promotions")
     def promotions(

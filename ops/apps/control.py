@@ -22,6 +22,7 @@ from core.api_key_store import ApiKeyStore
 from core.api_keys import Scope
 from core.clock import Clock, utc_now
 from core.cross_site import CrossSiteGuard, open_hosts
+from core.db import spools
 from core.db.store import Store
 from core.http import install_errors, is_let_in, require_key
 from core.model_folder import ModelFolder
@@ -189,5 +190,5 @@ def _add_signals(app: FastAPI, control: Control, access: KeyChecker) -> None:
         body: dict[str, Any] = {"ready": good}
         if is_let_in(access, request, *readers):
             body["engines"] = [{"url": s.url, "ready": s.ready, "missing": s.missing, "error": s.error} for s in states]
-            body["dead_letters"] = control.store.rows("dead_letters_count")[0]["n"]
+            body["dead_letters"] = spools.count_dead_letters(control.store)["n"]
         return JSONResponse(body, 200 if good else 503)

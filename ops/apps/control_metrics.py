@@ -5,6 +5,10 @@ It owns metric names; the numbers are read from the store and the last look at t
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from core.db import decisions as decisions_table
+from core.db import feedback as feedback_table
+from core.db import routes, spools
+from core.db import runs as runs_table
 from ops.control import Control
 
 
@@ -15,10 +19,10 @@ def scrape(control: Control) -> bytes:
     for state in control.engines.states:
         ready.labels(state.url).set(state.ready)
     runs = Gauge("loraloop_runs_open", "Runs and canaries under way.", ("model", "state"), registry=registry)
-    for row in control.store.rows("runs_open"):
+    for row in runs_table.unfinished(control.store):
         runs.labels(row["model"], row["state"]).inc()
     decisions = Gauge("loraloop_decisions", "Rows of the ledger.", ("model", "verdict"), registry=registry)
-    for row in control.store.rows("decisions_by_verdict"):
+    for row in decisions_table.count_by_verdict(control.store):
         decisions.labels(row["model"], row["verdict"]).set(row["n"])
     feedback = Gauge(
         "loraloop_feedback_taken_in",
@@ -26,25 +30,25 @@ def scrape(control: Control) -> bytes:
         ("model", "version", "arm", "type"),
         registry=registry,
     )
-    for row in control.store.rows("feedback_by_version"):
+    for row in feedback_table.counts_by_version(control.store):
         feedback.labels(row["model"], row["version"], row["arm"], row["type"]).set(row["n"])
     orphans = Gauge("loraloop_feedback_orphans", "Feedback whose interaction is not there (yet).", registry=registry)
-    orphans.set(control.store.rows("feedback_orphans")[0]["n"])
+    orphans.set(feedback_table.count_waiting(control.store)["n"])
     _count_models(control, registry)
     letters = Gauge("loraloop_dead_letters", "Spooled frames that make no row and were set aside.", registry=registry)
-    letters.set(control.store.rows("dead_letters_count")[0]["n"])
+    letters.set(spools.count_dead_letters(control.store)["n"])
     return generate_latest(registry)
 
 
 def _count_models(control: Control, registry: CollectorRegistry) -> None:
     """What each model's route and newest training are."""
     training = Gauge("loraloop_training_seconds", "Of the newest training.", ("model",), registry=registry)
-    for row in control.store.rows("training_seconds"):
+    for row in runs_table.training_seconds(control.store):
         training.labels(row["model"]).set(row["seconds"])
     champion = Gauge("loraloop_champion_version", "The version in service.", ("model",), registry=registry)
     canary = Gauge("loraloop_canary_share", "Share of users with the canary; 0: none.", ("model",), registry=registry)
     holdback = Gauge("loraloop_holdback_share", "Share of users held back; 0: none.", ("model",), registry=registry)
-    for row in control.store.rows("routes_now"):
+    for row in routes.serving(control.store):
         champion.labels(row["model"]).set(row["champion"])
         canary.labels(row["model"]).set(0 if row["canary"] is None else row["share"])
         holdback.labels(row["model"]).set(row["holdback"])

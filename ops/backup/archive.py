@@ -21,6 +21,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from core.clock import Clock
+from core.db import snapshots, versions
 from core.db.store import Store
 from core.errors import Conflict, NotReady
 from core.ledger import verify_store
@@ -123,8 +124,8 @@ class Backups:
         self._require_room(data)
         self._store.copy_to(staging / STORE)
         yield STORE, staging / STORE, (staging / STORE).stat().st_size
-        for kind, query in (("adapters", "version_folders"), ("snapshots", "snapshot_folders")):
-            for row in self._store.rows(query):
+        for kind, rows in (("adapters", versions.folders(self._store)), ("snapshots", snapshots.folders(self._store))):
+            for row in rows:
                 folder = Path(row["path"])
                 for file in sorted(folder.rglob("*")):
                     if file.is_file():

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from core.db import snapshots, versions
 from core.db.store import Store
 from core.errors import InputError
 from core.ledger import verify_store
@@ -144,8 +145,8 @@ def _settle(file: Path, settings: Settings, manifest: Manifest, path: Path) -> N
             raise InputError(f"{path}: its ledger is broken. {ledger.reason}", hint=ANOTHER)
         data = settings.data.resolve()
         with store.transaction() as transaction:
-            transaction.run("versions_move", folder=str(data / "adapters"))
-            transaction.run("snapshots_move", folder=str(data / "snapshots"))
+            versions.move_folders(transaction, folder=str(data / "adapters"))
+            snapshots.move_folders(transaction, folder=str(data / "snapshots"))
     finally:
         store.close()
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, get_args
 
 from core.clock import Clock
+from core.db import feedback, interactions
 from core.db.store import Store
 from core.errors import UnknownInteraction
 from core.prompts import Chat, from_request
@@ -33,8 +34,8 @@ class Search:
 
 def search(store: Store, wanted: Search, limit: int, clock: Clock) -> View:
     """A page of feedback with what each is about, and where the next page begins."""
-    rows = store.rows(
-        "feedback_page",
+    rows = feedback.page(
+        store,
         model=wanted.model,
         type=wanted.type,
         words=_pattern(wanted.words),
@@ -45,7 +46,7 @@ def search(store: Store, wanted: Search, limit: int, clock: Clock) -> View:
     shown = rows[:limit]
     for row in shown:
         row["value"], row["metadata"] = json.loads(row["value"]), json.loads(row["metadata"])
-        about = store.row("interaction_get", id=row["interaction_id"]) if row["interaction_id"] else None
+        about = interactions.find(store, id=row["interaction_id"]) if row["interaction_id"] else None
         row["about"] = _told(about) if about else None
     last = shown[-1] if len(rows) > limit else None
     return {"feedback": shown, "next": {"before": last["time"], "before_id": last["id"]} if last else None}
@@ -53,10 +54,10 @@ def search(store: Store, wanted: Search, limit: int, clock: Clock) -> View:
 
 def interaction(store: Store, identity: str) -> View:
     """One interaction and all that was said of it. Raises UnknownInteraction."""
-    row = store.row("interaction_get", id=identity)
+    row = interactions.find(store, id=identity)
     if row is None:
         raise UnknownInteraction(f"There is no interaction {identity[:64]!r}.", hint="It may not have come in yet.")
-    votes = store.rows("feedback_on", id=identity)
+    votes = feedback.on_interaction(store, id=identity)
     for vote in votes:
         vote["value"], vote["metadata"] = json.loads(vote["value"]), json.loads(vote["metadata"])
     return {"interaction": _told(row), "votes": votes}

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
+from core.db import feedback, interactions
 from core.errors import InputError
 from feedback.ingest import add
 from feedback.schema import parse
@@ -30,10 +31,10 @@ def queue(control: Control, model: str, skip: int) -> views.View:
     settings = views.settings_of(control, model)
     labels = settings.labels
     among = {"model": model, "since": control.clock() - timedelta(days=DAYS), "window": WINDOW}
-    waiting = control.store.rows("answers_in_doubt", **among, limit=MOST_SKIPPED)
+    waiting = feedback.answers_in_doubt(control.store, **among, limit=MOST_SKIPPED)
     if len(waiting) < MOST_SKIPPED:  # what nobody has voted on comes after what somebody has
         known = [label.strip().lower() for label in labels]
-        waiting += control.store.rows("answers_unsure", **among, labels=known, limit=MOST_SKIPPED - len(waiting))
+        waiting += interactions.unsure_answers(control.store, **among, labels=known, limit=MOST_SKIPPED - len(waiting))
     next_up = waiting[skip] if skip < len(waiting) else None
     about = feedback_data.interaction(control.store, next_up["interaction_id"]) if next_up else None
     return {

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from core.db import decisions, evaluations, feedback, interactions, routes, spools
 from core.db.store import Store
 from core.prompts import from_request, subject
 from ops import views
@@ -39,9 +40,9 @@ def model(control: Control, name: str) -> View:
         "serving": views.decision(store, now["decision"]) if now["decision"] else None,
         "lineage": _lineage(store, name, now["champion"]),
         "judged": judged(store, name),
-        "routes": store.rows("routes_newest", model=name, limit=MOST_ROUTES),
-        "traffic": store.rows("traffic_by_day", model=name, since=since.date()),
-        "feedback": store.rows("feedback_by_day", model=name, since=since),
+        "routes": routes.newest(store, model=name, limit=MOST_ROUTES),
+        "traffic": interactions.traffic_by_day(store, model=name, since=since.date()),
+        "feedback": feedback.by_day(store, model=name, since=since),
         "days": DAYS,
     }
 
@@ -49,7 +50,7 @@ def model(control: Control, name: str) -> View:
 def judged(store: Store, name: str) -> list[View]:
     """The newest judged candidates, oldest first: primary KPI of champion and candidate, and rows learned from."""
     found = []
-    for row in store.rows("decisions_measured", model=name, limit=MOST_VERSIONS):
+    for row in decisions.measured(store, model=name, limit=MOST_VERSIONS):
         body = json.loads(row["body"])
         primary = views.primary(body["evidence"])
         if primary:
@@ -68,7 +69,7 @@ def judged(store: Store, name: str) -> list[View]:
 
 
 def _lineage(store: Store, name: str, version: int) -> View | None:
-    row = store.row("decision_of_version", model=name, version=version)
+    row = decisions.with_lineage(store, model=name, version=version)
     return {"decision": row["id"], **json.loads(row["body"])["lineage"]} if row else None
 
 
@@ -76,7 +77,7 @@ def regressions(store: Store, decision: View) -> list[View]:
     """Where the candidate of a decision that rests on an evaluation did worst, each with its question."""
     if not decision["run_id"] or "primary" not in decision["evidence"]:
         return []
-    found = store.rows("regressions_of", run_id=decision["run_id"])
+    found = evaluations.regressions(store, run_id=decision["run_id"])
     for row in found:
         endpoint, request, said = row.pop("endpoint"), row.pop("request"), row.pop("correction")
         prompt = from_request(endpoint, json.loads(request)) if request else None
@@ -158,15 +159,15 @@ def system(control: Control, deliveries: list[Delivery]) -> View:
     ]
     told = [asdict(delivery) for delivery in deliveries]
     disk = shutil.disk_usage(control.settings.data)
-    letters = store.rows("dead_letters_count")[0]["n"]
+    letters = spools.count_dead_letters(store)["n"]
     found: View = {
         "engines": engines,
         "gateways": gateways,
         "notifications": told,
-        "spools": store.rows("spools_seen"),
-        "newest_interaction": (store.row("newest_interaction") or {"time": None})["time"],
+        "spools": spools.seen(store),
+        "newest_interaction": interactions.newest(store)["time"],
         "dead_letters": letters,
-        "dead_letters_newest": store.rows("dead_letters_newest", limit=10),
+        "dead_letters_newest": spools.newest_dead_letters(store, limit=10),
         "disk": {"free": disk.free, "total": disk.total},
         "ledger": control.ledger.report(),
     }

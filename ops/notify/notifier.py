@@ -16,6 +16,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from core.clock import Clock
+from core.db import decisions
+from core.db import notifications as notifications_table
 from core.db.store import Store
 from core.ledger import GENESIS
 from core.records import Verdict
@@ -121,7 +123,7 @@ class Notifier:
     def step(self, target: Target) -> float:
         """Tells a target all that is new, and returns after how many seconds to look again."""
         delivery = self._targets[target]
-        rows = self._store.rows("ledger_to_tell", seq=delivery.seq)
+        rows = notifications_table.pending(self._store, seq=delivery.seq)
         for row in rows:
             if row["verdict"] not in self._verdicts:
                 continue
@@ -143,16 +145,16 @@ class Notifier:
 
     def _begin(self, target: Target) -> Delivery:
         """Where a target was left; a new one is told from now on and not of the past."""
-        known = self._store.row("notified_get", target=target.fingerprint)
+        known = notifications_table.position(self._store, target=target.fingerprint)
         if known:
             return Delivery(target.name, known["seq"], known["time"])
         begun = Delivery(target.name, self._head()["seq"])
-        self._store.run("notified_set", target=target.fingerprint, seq=begun.seq, time=self._clock())
+        notifications_table.set_position(self._store, target=target.fingerprint, seq=begun.seq, time=self._clock())
         return begun
 
     def _told(self, target: Target, delivery: Delivery, seq: int) -> None:
         now = self._clock()
-        self._store.run("notified_set", target=target.fingerprint, seq=seq, time=now)
+        notifications_table.set_position(self._store, target=target.fingerprint, seq=seq, time=now)
         delivery.seq, delivery.told, delivery.refusals = seq, now, 0
 
     def _refused(self, target: Target, delivery: Delivery, seq: int) -> float:
@@ -168,7 +170,7 @@ class Notifier:
         return wait
 
     def _head(self) -> dict[str, Any]:
-        return self._store.row("ledger_head") or {"seq": 0, "hash": GENESIS}
+        return decisions.head(self._store) or {"seq": 0, "hash": GENESIS}
 
 
 def _sent(target: Target, message: Message) -> bool:

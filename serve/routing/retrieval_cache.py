@@ -15,6 +15,7 @@ import aiohttp
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
+from core.db import versions
 from core.db.store import Store
 from core.errors import NotReady, UnknownVersion
 from serve.retrieval.retriever import FILE, Retrieval, Retriever, sha256_of
@@ -121,7 +122,7 @@ def create_router(store: Store) -> APIRouter:
 
     @router.get(f"{PATH}/{{sha256}}")
     def lend(sha256: str) -> FileResponse:
-        row = store.row("retrieval_folder", sha256=sha256)
+        row = versions.retrieval_folder(store, sha256=sha256)
         file = Path(row["path"]) / FILE if row else None
         if file is None or not file.is_file():
             raise UnknownVersion(f"There is no retrieval {sha256[:12]!r}.")

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from core.clock import Clock, utc_now
+from core.db import interactions, stored_completions
 from core.db.store import Store
 from core.errors import UnknownCompletion
 from core.http import json_body
@@ -88,12 +89,12 @@ class CompletionStore:
         """Completions by time. Raises UnknownCompletion for an `after` that never was."""
         sign, place = 1 if asked.order == "asc" else -1, None
         if asked.after is not None:
-            found = self._store.row("stored_place", id=asked.after, owner=asked.owner, sign=sign)
+            found = stored_completions.position(self._store, id=asked.after, owner=asked.owner, sign=sign)
             if found is None:
                 raise _unknown(asked.after)
             place = found["place"]
-        rows = self._store.rows(
-            "stored_page",
+        rows = stored_completions.page(
+            self._store,
             owner=asked.owner,
             models=asked.models,
             model=asked.model,
@@ -123,19 +124,19 @@ class CompletionStore:
         """Gives a completion other metadata. Raises UnknownCompletion."""
         with self._store.transaction() as transaction:
             self._row(asked)
-            transaction.run("stored_metadata", id=asked.id, metadata=json.dumps(asked.metadata))
+            stored_completions.set_metadata(transaction, id=asked.id, metadata=json.dumps(asked.metadata))
         return self.get(asked)
 
     def delete(self, asked: One) -> Row:
         """Deletes a completion, and the text of its interaction with it: no later snapshot can learn from it."""
         with self._store.transaction() as transaction:
             self._row(asked)
-            transaction.run("stored_delete", id=asked.id, time=self._clock())
-            transaction.run("interaction_forget_text", id=asked.id)
+            stored_completions.delete(transaction, id=asked.id, time=self._clock())
+            interactions.delete_text(transaction, id=asked.id)
         return {"id": asked.id, "object": "chat.completion.deleted", "deleted": True}
 
     def _row(self, asked: One | Messages) -> Row:
-        row = self._store.row("stored_get", id=asked.id, owner=asked.owner, models=asked.models)
+        row = stored_completions.find(self._store, id=asked.id, owner=asked.owner, models=asked.models)
         if row is None:
             raise _unknown(asked.id)
         return row

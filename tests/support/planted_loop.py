@@ -16,6 +16,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from core.clock import utc_now
+from core.db import feedback, runs
 from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import KeySettings, build
@@ -148,7 +149,7 @@ class PlantedLoop:
                 for question in range(4):
                     identity, _, _ = self.ask(model, user, question)
                     self.vote(identity, "label", truth(str(question)))
-        wait_until(lambda: (self.control.store.row("feedback_since", model=model) or {})["n"] == votes)
+        wait_until(lambda: feedback.count_since_last_run(self.control.store, model=model)["n"] == votes)
         return self.control.scheduler.cycle.run(model, "planted")
 
     def plant(self, model: str, skill: str = "") -> None:
@@ -156,8 +157,8 @@ class PlantedLoop:
         name = f"{model}@1.planted"
         self.skills[model] = skill
         with self.control.store.transaction() as transaction:
-            transaction.run(
-                "run_add",
+            runs.add(
+                transaction,
                 id=f"run-{model}",
                 model=model,
                 trigger="planted",
@@ -167,7 +168,7 @@ class PlantedLoop:
             )
             version = Version(model, 1, name, f"/planted/{name}", "ab" * 32, 8, f"run-{model}")
             self.control.promotion.add_version(transaction, version)
-            transaction.run("run_candidate", id=f"run-{model}", candidate=1)
+            runs.set_candidate(transaction, id=f"run-{model}", candidate=1)
         self.control.steps.passed_offline(
             model, 1, 0, DecisionContext("The test added it.", "test", run_id=f"run-{model}")
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.db import decisions
 from core.db.store import Store
 from core.errors import InputError
 from core.ledger import GENESIS, append, canonical, read_head, seal, verify, verify_store
@@ -45,7 +46,7 @@ def store() -> Iterator[Store]:
 
 @pytest.fixture
 def chain(store: Store) -> list[Row]:
-    return store.rows("ledger_chain")
+    return decisions.chain(store)
 
 
 def test_a_whole_ledger_is_whole_and_knows_every_head_it_had(store: Store, chain: list[Row]):

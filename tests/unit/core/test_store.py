@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import core
 from core import ledger
 from core.clock import utc_now
+from core.db import decisions, evaluations, feedback, runs, spools, versions
 from core.db.store import Store
 from core.errors import StoreError, StoreNewer
 from core.model_folder import ModelFolder
@@ -30,8 +31,8 @@ NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
 
 
 def add_version(transaction: Any, version: int) -> None:
-    transaction.run(
-        "version_add",
+    versions.add(
+        transaction,
         model="m",
         version=version,
         engine_name=f"m-{version}",
@@ -72,14 +73,14 @@ def chain(store: Store) -> list[dict[str, Any]]:
     for number in range(1, 6):
         with store.transaction() as transaction:
             ledger.append(transaction, decision(number))
-    return store.rows("ledger_chain")
+    return decisions.chain(store)
 
 
 def test_a_migration_is_done_once(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "loraloop.duckdb"
     for number in range(3):
         store = Store(path)
-        store.run("spool_advance", spool="g", segment=number, offset=1)
+        spools.set_offset(store, spool="g", segment=number, offset=1)
         store.close()
     with duckdb.connect(str(path)) as connection:
         found = connection.execute("SELECT count(*), max(version) FROM schema_version").fetchall()
@@ -144,7 +145,7 @@ def test_whom_earlier_evaluations_asked_is_known_of_old_stores_too(tmp_path: Pat
             )
             connection.execute("INSERT INTO holdout_uses VALUES ('m', 'h1', ?, ?)", [run, int(run[1])])
     opened = Store(path)
-    found = {(row["holdout"], row["user"]) for row in opened.rows("holdout_users_of", model="m")}
+    found = {(row["holdout"], row["user"]) for row in evaluations.holdout_users(opened, model="m")}
     assert found == {("h1", split_key(*key)) for key in (("ann", "c1", "i1"), ("", "c2", "i2"), (None, None, "i3"))}
     opened.close()
 
@@ -174,9 +175,9 @@ def test_a_transaction_takes_effect_as_a_whole_or_not_at_all(store: Store) -> No
 
     with pytest.raises(Halt), store.transaction() as transaction:  # noqa: PT012 — the halt comes last
         add_version(transaction, 1)
-        assert len(transaction.rows("versions_of", model="m")) == 1
+        assert len(versions.of_model(transaction, model="m")) == 1
         raise Halt
-    assert store.rows("versions_of", model="m") == []
+    assert versions.of_model(store, model="m") == []
 
 
 def test_a_refused_statement_undoes_its_transaction_and_the_store_goes_on(store: Store) -> None:
@@ -187,14 +188,14 @@ def test_a_refused_statement_undoes_its_transaction_and_the_store_goes_on(store:
         add_version(transaction, 1)
     with store.transaction() as transaction:
         add_version(transaction, 3)
-    assert [row["version"] for row in store.rows("versions_of", model="m")] == [1, 3]
+    assert [row["version"] for row in versions.of_model(store, model="m")] == [1, 3]
 
 
 def test_readers_see_nothing_of_an_open_transaction(store: Store) -> None:
     with store.transaction() as transaction:
         add_version(transaction, 1)
-        assert store.row("version_get", model="m", version=1) is None
-    assert store.row("version_get", model="m", version=1) is not None
+        assert versions.find(store, model="m", version=1) is None
+    assert versions.find(store, model="m", version=1) is not None
 
 
 def test_writers_in_many_threads_wait_for_each_other(store: Store) -> None:
@@ -218,7 +219,7 @@ def test_a_time_comes_back_as_the_same_moment_in_utc(naive: datetime, hours: int
     time = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
     store = Store(":memory:")
     with store.transaction() as transaction:
-        transaction.run_set("revocation_add", [{"feedback_id": "f", "key_id": "", "time": time}])
+        feedback.add_revocation(transaction, [{"feedback_id": "f", "key_id": "", "time": time}])
     with store.transaction() as transaction:
         found = transaction._connection.execute("SELECT time FROM revocations").fetchone()
     store.close()
@@ -301,7 +302,7 @@ def test_a_ledger_append_that_is_undone_leaves_no_gap(chain: list[dict[str, Any]
 
 
 def test_the_newest_decisions_come_first(chain: list[dict[str, Any]], store: Store) -> None:
-    found = store.rows("decisions_page", before=9, model=None, verdict=None, since=None, until=None, limit=2)
+    found = decisions.page(store, before=9, model=None, verdict=None, since=None, until=None, limit=2)
     assert [row["id"] for row in found] == ["d5", "d4"]
     assert found[0]["time"] == NOW + timedelta(minutes=5)
 
@@ -310,7 +311,7 @@ def test_a_checkpoint_that_met_a_full_disk_is_told_and_a_new_process_has_every_c
     told: list[bool] = []
     store = Store(tmp_path / "loraloop.duckdb", fatal=lambda: told.append(True))
     for number in range(200):
-        store.run("spool_advance", spool="g" * 300, segment=number, offset=1)
+        spools.set_offset(store, spool="g" * 300, segment=number, offset=1)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (13_000, usual[1]))
     try:
@@ -320,14 +321,14 @@ def test_a_checkpoint_that_met_a_full_disk_is_told_and_a_new_process_has_every_c
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert not told
     with pytest.raises(duckdb.FatalException):
-        store.row("spool_offset", spool="g", segment=1)
+        spools.offset(store, spool="g", segment=1)
     assert told
     with pytest.raises(duckdb.FatalException):
-        store.run("spool_advance", spool="g", segment=1, offset=2)
+        spools.set_offset(store, spool="g", segment=1, offset=2)
     assert len(told) == 2
     store.close()
     again = Store(tmp_path / "loraloop.duckdb")
-    assert [again.row("spool_offset", spool="g" * 300, segment=n) for n in (0, 199)] == [{"offset": 1}] * 2
+    assert [spools.offset(again, spool="g" * 300, segment=n) for n in (0, 199)] == [{"offset": 1}] * 2
     again.close()
 
 
@@ -345,6 +346,6 @@ def test_control_ends_when_only_a_new_process_can_use_the_store(
     with monkeypatch.context() as patch:
         patch.setattr("core.db.store.Transaction.rows", fail)
         with pytest.raises(duckdb.FatalException):
-            control.store.rows("runs_open")
+            runs.unfinished(control.store)
     assert ended == [(os.getpid(), signal.SIGTERM)]
     control.store.close()

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from core.db import evaluations
 from core.db.store import Store
 from core.errors import EngineDown, InputError
 from core.model_folder import ModelFolder, fingerprint
@@ -223,7 +224,7 @@ def test_suites_and_golden_answers_reach_the_gate_and_the_store(store: Store, ba
     assert suites["format_validity"].arms["champion"].value == 0.0
     assert "rag" not in suites["golden_accuracy"].arms
     assert suites["golden_accuracy"].difference is not None
-    kept = store.rows("evaluations_of", run_id="run")
+    kept = evaluations.of_run(store, run_id="run")
     assert {row["suite"] for row in kept} == {"holdout h1", "paper", "golden"}
     json.dumps(kept, allow_nan=False)
     plain = json.loads(json.dumps(found.plain()))
@@ -261,7 +262,7 @@ def test_a_wrong_golden_file_ends_an_evaluation_before_its_holdout_is_spent(
     golden.write_text('{"prompt": "x", "label": "strange"}')
     with pytest.raises(InputError, match="line 1"):
         run(store, engine(), base, settings(golden=str(golden)))
-    assert store.rows("holdout_uses", model="m") == []
+    assert evaluations.holdout_uses(store, model="m") == []
 
 
 GENERATE = ModelSettings.model_validate(

@@ -22,7 +22,7 @@ def test_every_room_of_eval_that_is_imported_is_in_it():
     [
         "core/settings.py",
         "core/prompts.py",
-        "core/db/canary.sql",
+        "core/db/live_tests.sql",
         "core/db/snapshots.sql",
         "feedback/snapshot.py",
         "eval/gates/offline.py",

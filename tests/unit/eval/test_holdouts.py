@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.db import evaluations
 from core.db.store import Store
 from core.errors import NotReady
 from core.prompts import Chat
@@ -72,7 +73,7 @@ def test_without_new_users_it_ends_after_four_buckets_and_says_how_many_it_wants
     assert "30 new users there, about 400 new users" in reason
     with pytest.raises(NotReady, match="No holdout can judge"):
         reserve(store, "m", "late", whole, SETTINGS)
-    assert len(store.rows("holdout_uses", model="m")) == len(HOLDOUTS)
+    assert len(evaluations.holdout_uses(store, model="m")) == len(HOLDOUTS)
 
 
 def test_new_users_open_spent_buckets_again_for_themselves_alone(store: Store):
@@ -132,8 +133,8 @@ def test_an_earlier_generation_goes_before_a_later_one(store: Store):
 def test_a_holdout_of_too_few_spends_no_use(store: Store, found: list[Row]):
     with pytest.raises(NotReady):
         reserve(store, "m", "run", snapshot(found), SETTINGS)
-    assert store.rows("holdout_uses", model="m") == []
-    assert store.rows("holdout_users_of", model="m") == []
+    assert evaluations.holdout_uses(store, model="m") == []
+    assert evaluations.holdout_users(store, model="m") == []
 
 
 def test_labels_all_alike_spend_no_use_of_a_classifier(store: Store):

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from core.db import evaluations
 from core.db.store import Store
 from core.errors import EngineDown
 from core.model_folder import ModelFolder
@@ -161,7 +162,7 @@ def test_a_candidate_may_be_promoted_for_agreeing_with_held_out_preferences(stor
     assert (row["n"], row["users"], row["checks"][0]["verdict"]) == (60, 20, "pass")
     shown = views.primary(json.loads(json.dumps(result.plain())) | {"primary": "preference_accuracy"})
     assert shown is not None and (shown["n"], shown["users"], shown["candidate"]["value"]) == (60, 20, 1.0)
-    kept = {(row["suite"], row["arm"], row["kpi"]): row for row in store.rows("evaluations_of", run_id="run")}
+    kept = {(row["suite"], row["arm"], row["kpi"]): row for row in evaluations.of_run(store, run_id="run")}
     assert kept["preference_accuracy", "candidate", "preference_accuracy"]["users"] == 20
     assert ("holdout h1", "candidate", "preference_accuracy") not in kept
 

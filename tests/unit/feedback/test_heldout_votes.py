@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.db import feedback, quarantines
 from core.db.store import Store
 from core.prompts import Chat
 from core.record_codec import encode
@@ -170,15 +171,15 @@ def test_the_store_gives_pairs_of_the_model_that_stand_and_are_not_in_quarantine
         said = Feedback(f"f{n}", NOW + timedelta(seconds=n), None, None, "preference", value, user=HELD)
         data += frame(encode(said))
     ingest(store, "g", 1, 0, data)
-    assert [vote["id"] for vote in standing(store, "preference_votes", "m")] == ["f0", "f1"]
-    found, _ = preferences(standing(store, "preference_votes", "m"), bucket())
+    assert [vote["id"] for vote in standing(feedback.preference_votes(store, model="m"))] == ["f0", "f1"]
+    found, _ = preferences(standing(feedback.preference_votes(store, model="m")), bucket())
     assert found == [Preference(f"user:{HELD}", ASKED, "What?", "Well.")]
     with store.transaction() as transaction:
-        transaction.run("quarantine_add", id="q", model="m", version=1, decision_id="d", time=NOW)
-        transaction.run_many("quarantine_row_add", [{"quarantine_id": "q", "feedback_id": "f1"}])
-    assert [vote["id"] for vote in standing(store, "preference_votes", "m")] == ["f0"]
+        quarantines.add(transaction, id="q", model="m", version=1, decision_id="d", time=NOW)
+        quarantines.add_votes(transaction, [{"quarantine_id": "q", "feedback_id": "f1"}])
+    assert [vote["id"] for vote in standing(feedback.preference_votes(store, model="m"))] == ["f0"]
     with store.transaction() as transaction:
         decide(transaction, "q", "released", actor="a", comment="", time=NOW)
     ingest(store, "g", 1, len(data), frame(encode(Revocation("f0", NOW))))
-    assert [vote["id"] for vote in standing(store, "preference_votes", "m")] == ["f1"]
+    assert [vote["id"] for vote in standing(feedback.preference_votes(store, model="m"))] == ["f1"]
     store.close()

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.api_keys import Grant, Scope
+from core.db import feedback, spools
 from core.db.store import Store, Transaction
 from core.errors import SpoolFull
 from core.http import install_errors
@@ -88,7 +89,7 @@ TRAFFIC = "SELECT model, version, arm, day, requests, errors, tokens FROM traffi
 def test_every_row_arrives_once_for_any_sequence_of_pieces(steps: list[tuple[int, int, int]]) -> None:
     store = Store(":memory:")
     for segment, offset, size in steps:  # repeated, overlapping, out of date, torn anywhere
-        known = store.row("spool_offset", spool="g", segment=segment)
+        known = spools.offset(store, spool="g", segment=segment)
         taken, end = ingest(store, "g", segment, offset, SEGMENT[offset : offset + size])
         assert taken is (offset == (known["offset"] if known else 0))
     for segment in (0, 1):  # a shipper that then does as it is told
@@ -122,7 +123,7 @@ def test_a_vote_knows_its_model_whichever_comes_first(store: Store, first: str) 
         ingest(store, "g", segment, 0, data)
     assert query(store, "SELECT id, model, version FROM feedback ORDER BY id") == [("f", "m", 3), ("lost", None, None)]
     assert query(store, "SELECT * FROM feedback_waiting") == [("nowhere", "lost")]
-    since = store.row("feedback_since", model="m")
+    since = feedback.count_since_last_run(store, model="m")
     assert since is not None and since["n"] == 1
 
 
@@ -130,7 +131,7 @@ def test_rows_and_offset_are_committed_together(store: Store, monkeypatch: pytes
     real = Transaction.run
 
     def run(self: Transaction, name: str, **parameters: Any) -> None:
-        if name == "spool_advance":
+        if name == "spools.set_offset":
             raise RuntimeError("killed")
         real(self, name, **parameters)
 
@@ -199,7 +200,7 @@ def test_a_store_that_fails_takes_nothing_and_sets_nothing_aside(store: Store, m
         patch.setattr("core.db.store.Transaction.run_many", fail)
         with pytest.raises(duckdb.IOException):
             ingest(store, "g", 1, 0, SEGMENT)
-    assert letters(store) == [] and store.row("spool_offset", spool="g", segment=1) is None
+    assert letters(store) == [] and spools.offset(store, spool="g", segment=1) is None
     assert ingest(store, "g", 1, 0, SEGMENT) == (True, len(SEGMENT))
 
 
@@ -304,10 +305,10 @@ def test_a_piece_costs_as_many_statements_whatever_it_holds(store: Store, monkey
 
 def test_feedback_before_its_interaction_joins_later(store: Store) -> None:
     ingest(store, "g", 1, 0, pieces(said("f1", "i1")))
-    assert store.rows("feedback_by_type", model="m") == []
-    assert store.rows("feedback_counts", model=None, key=None)[0]["model"] is None
+    assert feedback.by_type(store, model="m") == []
+    assert feedback.counts(store, model=None, key=None)[0]["model"] is None
     ingest(store, "g", 1, len(pieces(said("f1", "i1"))), pieces(asked("i1")))
-    assert store.rows("feedback_by_type", model="m") == [{"type": "thumbs", "n": 1}]
+    assert feedback.by_type(store, model="m") == [{"type": "thumbs", "n": 1}]
 
 
 def test_the_route_takes_a_piece_and_answers_with_the_offset(store: Store) -> None:

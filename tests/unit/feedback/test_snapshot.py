@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.db import spools
 from core.db.store import Store
 from core.record_codec import Record, encode
 from core.records import Feedback, Interaction, Revocation
@@ -138,8 +139,8 @@ def store() -> Any:
 
 def fill(store: Store, *records: Record) -> None:
     with store.transaction() as transaction:
-        known = transaction.rows("spool_offset", spool="g", segment=1)
-    ingest(store, "g", 1, known[0]["offset"] if known else 0, b"".join(frame(encode(record)) for record in records))
+        known = spools.offset(transaction, spool="g", segment=1)
+    ingest(store, "g", 1, known["offset"] if known else 0, b"".join(frame(encode(record)) for record in records))
 
 
 def asked(number: int, text: str, model: str = "m") -> Interaction:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from core.db import snapshots, versions
 from core.db.store import Store
 from core.errors import Conflict, InputError, NotReady, StoreError
 from core.ledger import append, verify_store
@@ -50,8 +51,8 @@ class House:
         self.segment.parent.mkdir(parents=True)
         self.segment.write_bytes(b"frames")
         with self.store.transaction() as transaction:
-            transaction.run(
-                "version_add",
+            versions.add(
+                transaction,
                 model="reviews",
                 version=1,
                 engine_name="reviews@1.abc",
@@ -62,8 +63,8 @@ class House:
                 time=NOW,
                 kind="adapter",
             )
-            transaction.run(
-                "snapshot_add", hash="5a", model="reviews", run_id="r", time=NOW, path=str(snapshot), report="{}"
+            snapshots.add(
+                transaction, hash="5a", model="reviews", run_id="r", time=NOW, path=str(snapshot), report="{}"
             )
             for number in (1, 2):
                 append(transaction, decision(number))
@@ -122,8 +123,8 @@ def test_a_backup_comes_back_elsewhere_with_its_folders(house: House, tmp_path: 
     assert aside is None
     assert occupied(new.data) == ["adapters", "gateways", STORE, "settings.json", "snapshots"]
     store = Store(new.store_path)
-    (version,) = store.rows("version_folders")
-    (snapshot,) = store.rows("snapshot_folders")
+    (version,) = versions.folders(store)
+    (snapshot,) = snapshots.folders(store)
     assert (Path(version["path"]) / "adapter_model.safetensors").read_bytes() == b"weights" * 1000
     assert (Path(snapshot["path"]) / "rows.parquet").is_file() and str(new.data) in version["path"]
     assert verify_store(store, manifest.ledger_head).rows == 2

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from core.api_key_store import ApiKeyStore
+from core.db import live_tests, routes, runs
 from core.db.store import Store
 from core.http import install_errors
 from core.ledger import append
@@ -209,8 +210,8 @@ class Console:
         return row.id
 
     def look(self, number: int, body: dict[str, Any], verdict: str = "wait", reason: str = "So far.") -> None:
-        self.store.run(
-            "canary_look_add",
+        live_tests.add_look(
+            self.store,
             run_id="run-1",
             look=number,
             time=NOW + timedelta(minutes=number),
@@ -311,8 +312,14 @@ def test_the_decision_page_gives_the_arms_their_latency_tokens_and_tfidf(console
     ],
 )
 def test_a_decision_says_which_command_undoes_it(console: Console, verdict: str, trigger: str, command: str) -> None:
-    console.store.run(
-        "run_add", id="run-1", model="reviews", trigger="t", state="awaiting_approval", started=NOW, feedback_until=NOW
+    runs.add(
+        console.store,
+        id="run-1",
+        model="reviews",
+        trigger="t",
+        state="awaiting_approval",
+        started=NOW,
+        feedback_until=NOW,
     )
     console.seal(verdict, trigger=trigger, run_id="run-1")
     assert command in console.page("/promotions/dec-1")
@@ -353,8 +360,8 @@ def test_a_filter_for_no_model_is_escaped(console: Console) -> None:
 
 
 def test_the_canary_shows_on_its_models_strip(console: Console) -> None:
-    console.store.run(
-        "route_add",
+    routes.add(
+        console.store,
         model="reviews",
         rev=2,
         time=NOW,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.db import evaluations, live_tests, routes, runs
 from core.records import Feedback, Interaction
 from feedback.ingest import add
 from ops import views
@@ -176,8 +177,8 @@ def test_a_row_that_only_names_a_version_does_not_hide_what_it_was_made_of(conso
 
 
 def test_the_model_page_says_on_which_data_after_a_holdback(console: Console) -> None:
-    console.store.run(
-        "route_add",
+    routes.add(
+        console.store,
         model="reviews",
         rev=2,
         time=NOW,
@@ -203,8 +204,8 @@ def test_a_rollback_after_a_holdback_does_not_take_the_version_out_of_the_curve(
 
 
 def test_the_holdback_stands_on_the_models_page_with_its_end(console: Console) -> None:
-    console.store.run(
-        "route_add",
+    routes.add(
+        console.store,
         model="reviews",
         rev=2,
         time=NOW,
@@ -216,8 +217,8 @@ def test_the_holdback_stands_on_the_models_page_with_its_end(console: Console) -
         decision_id=None,
         holdback=0.1,
     )
-    console.store.run(
-        "holdback_add",
+    live_tests.add_holdback(
+        console.store,
         run_id="run-1",
         model="reviews",
         promoted=7,
@@ -249,7 +250,8 @@ def regressed(console: Console, place: int, interaction: str, **changes: Any) ->
         "loss": 0.8 / place,
     }
     row = plain | changes | {"run_id": "run-1", "place": place, "interaction_id": interaction}
-    console.store.run("regression_add", **row)
+    with console.store.transaction() as transaction:
+        evaluations.add_regression(transaction, [row])
 
 
 def asked(identity: str, content: str) -> Interaction:
@@ -295,8 +297,8 @@ def test_the_worst_regressions_are_read_with_their_questions_and_go_with_their_i
 
 def test_the_last_step_of_each_run_is_asked_for_and_no_other(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     for run in range(3):
-        console.store.run(
-            "run_add",
+        runs.add(
+            console.store,
             id=f"run-{run}",
             model="reviews",
             trigger="t",
@@ -305,8 +307,8 @@ def test_the_last_step_of_each_run_is_asked_for_and_no_other(console: Console, m
             feedback_until=NOW,
         )
         for step in range(run * 4):
-            console.store.run(
-                "run_metric_add",
+            runs.add_metric(
+                console.store,
                 run_id=f"run-{run}",
                 time=NOW + timedelta(seconds=step),
                 done=step,
@@ -319,7 +321,7 @@ def test_the_last_step_of_each_run_is_asked_for_and_no_other(console: Console, m
     monkeypatch.setattr(console.store, "rows", lambda name, **about: asked_for.append(name) or rows(name, **about))
     progress = {run["id"]: run["progress"] for run in views.runs(console.store, None, 9)}
     assert progress["run-0"] is None and progress["run-2"] == {"phase": "training", "done": 7, "total": 9}
-    assert asked_for == ["runs_newest", "runs_progress"]
+    assert asked_for == ["runs.newest", "runs.progress"]
 
 
 def test_a_switch_shows_its_own_facts_once(console: Console) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from core.db import quarantines as quarantines_table
+from core.db import runs, snapshots
 from core.db.store import Transaction
 from core.records import Feedback, Interaction, Verdict
 from feedback.ingest import add
@@ -61,8 +63,8 @@ def learnt(house: House, votes: int) -> None:
     )
 
     def run(transaction: Transaction) -> None:
-        transaction.run(
-            "run_add",
+        runs.add(
+            transaction,
             id="run-1",
             model="reviews",
             trigger="t",
@@ -70,10 +72,10 @@ def learnt(house: House, votes: int) -> None:
             started=house.clock(),
             feedback_until=house.clock(),
         )
-        transaction.run("run_snapshot", id="run-1", snapshot="snap")
+        runs.set_snapshot(transaction, id="run-1", snapshot="snap")
         for n in range(votes):
-            transaction.run_set(
-                "snapshot_row_add",
+            snapshots.add_rows(
+                transaction,
                 [{"snapshot": "snap", "interaction_id": f"i{n}", "feedback_id": f"f{n}", "bucket": "train"}],
             )
 
@@ -85,7 +87,7 @@ def learnt(house: House, votes: int) -> None:
 
 
 def quarantines(house: House) -> list[dict[str, Any]]:
-    return house.control.store.rows("quarantines_all", model=None)
+    return quarantines_table.newest(house.control.store, model=None)
 
 
 def test_a_roll_back_says_how_many_votes_it_sends_to_quarantine_and_can_keep_them(house: House) -> None:
@@ -142,7 +144,7 @@ def test_a_quarantine_is_listed_read_and_decided_once_by_whom_the_ledger_names(
     assert (len(twin["quarantine"]["sample"]), twin["decision"]["verdict"]) == (3, "rolled_back")
     assert "3 votes of 1 users" in house.browser.get(f"/quarantine/{identity}/{verb}").text
     assert house.form(f"/quarantine/{identity}/{verb}", comment="looked at").status_code == 303
-    row = house.control.store.row("quarantine_get", id=identity)
+    row = quarantines_table.find(house.control.store, id=identity)
     actor = f"actor (key {house.made['actor'].id})"
     assert (row["state"], row["actor"], row["comment"]) == (state, actor, "looked at")
     assert house.verdicts()[-1] == (verdict, actor)

@@ -15,6 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from core.api_key_store import NewKey
 from core.api_keys import Scope
+from core.db import decisions, runs
 from core.db.store import Transaction
 from core.errors import LimitReached
 from core.model_folder import ModelFolder
@@ -71,7 +72,7 @@ class House:
         return answer
 
     def verdicts(self) -> list[tuple[str, str]]:
-        rows = self.control.store.rows("ledger_chain")
+        rows = decisions.chain(self.control.store)
         return [(row["verdict"], json.loads(row["body"])["actor"]) for row in rows]
 
     def promote(self, version: int) -> None:
@@ -212,7 +213,7 @@ def test_a_roll_back_is_asked_for_shown_and_lands_in_the_ledger_with_its_verifie
     assert done.status_code == 303 and done.headers["location"] == "/models/reviews"
     assert house.control.promotion.route("reviews").champion == 0
     assert house.verdicts()[2] == ("rolled_back", f"actor (key {house.made['actor'].id})")
-    assert json.loads(house.control.store.rows("ledger_chain")[2]["body"])["comment"] == "a drill\nof ours"
+    assert json.loads(decisions.chain(house.control.store)[2]["body"])["comment"] == "a drill\nof ours"
 
 
 def test_what_changed_since_the_page_was_read_is_not_confirmed(house: House) -> None:
@@ -230,8 +231,8 @@ def awaiting(house: House) -> str:
     house.promote(2)
 
     def add_run(transaction: Transaction) -> None:
-        transaction.run(
-            "run_add",
+        runs.add(
+            transaction,
             id="run-1",
             model="reviews",
             trigger="t",
@@ -385,8 +386,8 @@ def test_the_log_of_a_run_is_the_runs_own(house: House) -> None:
     (house.control.settings.data / "secret" / "trainer.log").write_text("a secret")
     (house.control.settings.data / "runs").mkdir()
     for identity in ("../secret", "run-1"):
-        house.control.store.run(
-            "run_add",
+        runs.add(
+            house.control.store,
             id=identity,
             model="reviews",
             trigger="t",

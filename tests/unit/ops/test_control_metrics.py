@@ -5,6 +5,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from core.db import runs
 from core.db.store import Store
 from core.record_codec import encode
 from core.spool import frame
@@ -52,10 +53,10 @@ def test_a_models_route_and_its_newest_training_are_told() -> None:
     assert all(f"{name}0.0" in page for name in shares) and "loraloop_training_seconds{" not in "".join(page)
     for number, seconds in enumerate((40.0, 70.5)):
         run, time = f"run-{number}", NOW + timedelta(days=number)
-        store.run("run_add", id=run, model="m", trigger="t", state="done", started=time, feedback_until=time)
+        runs.add(store, id=run, model="m", trigger="t", state="done", started=time, feedback_until=time)
         for step in (1, 2):
-            store.run(
-                "run_metric_add",
+            runs.add_metric(
+                store,
                 run_id=run,
                 time=time,
                 phase="training",
@@ -63,6 +64,6 @@ def test_a_models_route_and_its_newest_training_are_told() -> None:
                 total=2,
                 metrics=json.dumps({"seconds": seconds * step / 2}),
             )
-        store.run("run_metric_add", run_id=run, time=time, phase="evaluation", done=1, total=1, metrics="{}")
+        runs.add_metric(store, run_id=run, time=time, phase="evaluation", done=1, total=1, metrics="{}")
     assert 'loraloop_training_seconds{model="m"} 70.5' in control_metrics.scrape(control).decode().splitlines()
     store.close()

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from core.db import exports
 from core.db.store import Store
 from core.errors import InputError, LoraLoopError, NotReady
 from core.ledger import append, seal
@@ -64,7 +65,7 @@ class House:
         return CliRunner().invoke(app, [*words, "--config", str(self.config)])
 
     def ids(self) -> list[str]:
-        batches = self.store.batches("export_feedback", 100, model=None, key=None)
+        batches = exports.feedback(self.store, 100, model=None, key=None)
         return [row["id"] for batch in batches for row in batch]
 
 
@@ -130,14 +131,14 @@ def test_feedback_goes_out_and_comes_back_the_same(house: House, tmp_path: Path,
     fill(house.store)
     path = tmp_path / f"f.{ending}"
     assert house.run("export", "feedback", str(path)).exit_code == 0
-    before = [row for batch in house.store.batches("export_feedback", 100, model=None, key=None) for row in batch]
+    before = [row for batch in exports.feedback(house.store, 100, model=None, key=None) for row in batch]
     done = house.run("import", str(path), "--yes", "--json")
     assert json.loads(done.stdout) == {"added": 0, "known": 4}
     shop = house.run("export", "feedback", str(tmp_path / f"shop.{ending}"), "--key", "shop")
     assert "Wrote 1 feedback" in shop.stderr
     other = Store(":memory:")
     importer.import_records(other, [row for _, row in data_files.read(path)], lambda: NOW)
-    assert [row for batch in other.batches("export_feedback", 100, model=None, key=None) for row in batch] == before
+    assert [row for batch in exports.feedback(other, 100, model=None, key=None) for row in batch] == before
     other.close()
 
 
@@ -216,10 +217,7 @@ def test_a_large_file_comes_in_once_however_often_it_is_imported(house: House, t
         assert json.loads(done.stdout) == {"added": added, "known": ROWS - added}
     assert len(house.ids()) == ROWS
     (row,) = [
-        row
-        for batch in house.store.batches("export_feedback", 100, model=None, key=None)
-        for row in batch
-        if row["id"] == "f7"
+        row for batch in exports.feedback(house.store, 100, model=None, key=None) for row in batch if row["id"] == "f7"
     ]
     assert row["time"] == NOW and row["revoked_at"] == NOW
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from core.db import api_keys
 from core.db.store import Store
 from core.errors import InputError
 from core.settings import SECRET_VARIABLES, Settings, build
@@ -36,7 +37,7 @@ def test_a_first_key_is_made_only_where_nobody_could_have_one(
         up.tell_first_key(made, said.append)
     assert "\n".join(said).count(EXPORT) == (1 if way == "neither" else 0)
     store = Store(made.store_path)
-    assert len(store.rows("keys_all")) == (1 if way == "neither" else 0)
+    assert len(api_keys.all_keys(store)) == (1 if way == "neither" else 0)
     store.close()
 
 

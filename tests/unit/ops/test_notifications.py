@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from core.db import decisions
+from core.db import notifications as notifications_table
 from core.db.store import Store
 from core.errors import SettingsError
 from core.ledger import append
@@ -77,7 +79,7 @@ def settings(*urls: str, **changes: Any) -> Settings:
 
 
 def decide(store: Store, verdict: Verdict, reason: str = "It won.") -> str:
-    number = len(store.rows("ledger_chain")) + 1
+    number = len(decisions.chain(store)) + 1
     decision = Decision(f"dec-{number}", NOW, "reviews", 6, 7, verdict, reason, "new feedback", "scheduler")
     with store.transaction() as transaction:
         return append(transaction, decision)
@@ -184,7 +186,7 @@ def test_no_url_and_no_token_is_ever_said(store: Store, webhook: Webhook, caplog
     decide(store, Verdict.PROMOTED)
     for target in found:
         notifier.step(target)
-    kept = store.rows("notified_get", target=found[0].fingerprint)
+    kept = notifications_table.position(store, target=found[0].fingerprint)
     told = caplog.text + repr(found) + str(notifier.deliveries()) + str(kept) + str(settings(webhook.url))
     assert "did not take row 1" in told and TOKEN not in told
 

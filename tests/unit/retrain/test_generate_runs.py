@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.db import decisions
 from core.db.store import Store
 from core.model_folder import ModelFolder
 from core.record_codec import encode
@@ -129,7 +130,7 @@ def test_corrections_become_an_adapter_that_serves_only_if_it_answers_as_users_w
     )
     corrected(store, 300)
     cycle.run("replies", "test")
-    row = store.rows("ledger_chain")[0]
+    row = decisions.chain(store)[0]
     assert row["verdict"] == verdict, row["reason"]
     assert promotion.route("replies").champion == champion
     assert len(trainer.learnt) > 100 and set(trainer.learnt.values()) <= {f"Dear text {n}!" for n in range(300)}

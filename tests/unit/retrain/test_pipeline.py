@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from core.db import decisions as decisions_table
+from core.db import live_tests
+from core.db import runs as runs_table
 from core.db.store import Store, Transaction
 from core.errors import Conflict, EngineDown, EngineFailed, NotReady, SettingsError, TrainingFailed
 from core.model_folder import ModelFolder
@@ -196,11 +199,11 @@ def vote(store: Store, n: int, spool: str = "g") -> None:
 
 
 def decisions(cycle: RetrainPipeline) -> list[tuple[str, str]]:
-    return [(row["verdict"], row["reason"]) for row in cycle.store.rows("ledger_chain")]
+    return [(row["verdict"], row["reason"]) for row in decisions_table.chain(cycle.store)]
 
 
 def state(cycle: RetrainPipeline, run: str) -> str:
-    row = cycle.store.row("run_get", id=run)
+    row = runs_table.find(cycle.store, id=run)
     assert row is not None
     return str(row["state"])
 
@@ -211,7 +214,7 @@ def test_a_winner_is_promoted_with_its_lineage(make: Callable[..., RetrainPipeli
     run = cycle.run("reviews", "test")
     assert state(cycle, run) == "finished"
     assert cycle.promotion.route("reviews").champion == 1
-    sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
+    sealed = json.loads(decisions_table.chain(cycle.store)[0]["body"])
     assert sealed["lineage"]["training"]["seed"] == 0
     assert sealed["lineage"]["config_sha256"] == settings_sha256(cycle.settings.models["reviews"])
     assert sum(sealed["lineage"]["rows"].values()) == 60
@@ -330,13 +333,13 @@ def test_with_a_canary_a_winner_first_serves_a_share(make: Callable[..., Retrain
     route = cycle.promotion.route("reviews")
     assert (route.champion, route.canary, route.share) == (0, 1, 0.25)
     assert state(cycle, run) == "canary"
-    assert len(cycle.store.rows("canaries_open")) == 1
+    assert len(live_tests.open_canaries(cycle.store)) == 1
 
 
 def test_a_restart_fails_the_run_that_was_under_way_and_no_other(make: Callable[..., RetrainPipeline]):
     cycle = make()
     for name, at in (("run-a", "training"), ("run-b", "canary")):
-        cycle.store.run("run_add", id=name, model="reviews", trigger="test", state=at, started=NOW, feedback_until=NOW)
+        runs_table.add(cycle.store, id=name, model="reviews", trigger="test", state=at, started=NOW, feedback_until=NOW)
     cycle.recover()
     assert state(cycle, "run-a") == "failed"
     assert state(cycle, "run-b") == "canary"
@@ -355,7 +358,7 @@ def cut_short(cycle: RetrainPipeline, actor: str = "scheduler", comment: str = "
         patch.setattr(cycles, "evaluate", killed)
         with pytest.raises(Killed):
             cycle.run("reviews", "test", actor, comment)
-    return str(cycle.store.rows("runs_open")[0]["id"])
+    return str(runs_table.unfinished(cycle.store)[0]["id"])
 
 
 def test_a_run_cut_short_in_its_evaluation_goes_on_and_trains_nothing_anew(make: Callable[..., RetrainPipeline]):
@@ -368,7 +371,7 @@ def test_a_run_cut_short_in_its_evaluation_goes_on_and_trains_nothing_anew(make:
     cycle.go_on(left)
     assert (left.id, state(cycle, run)) == (run, "finished")
     assert cycle.promotion.route("reviews").champion == 1
-    sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
+    sealed = json.loads(decisions_table.chain(cycle.store)[0]["body"])
     assert sealed["trigger"] == "test" and sum(sealed["lineage"]["rows"].values()) == 60
 
 
@@ -425,7 +428,7 @@ def test_the_scheduler_starts_a_run_by_itself_and_only_once(make: Callable[..., 
         time.sleep(0.05)
     scheduler.check()
     scheduler.stop()
-    runs = cycle.store.rows("runs_newest", model="reviews", limit=10)
+    runs = runs_table.newest(cycle.store, model="reviews", limit=10)
     assert [run["trigger"] for run in runs] == ["60 new feedback rows, 10 wanted"]
 
 
@@ -449,14 +452,14 @@ def settled(scheduler: Scheduler) -> None:
 
 
 def runs(cycle: RetrainPipeline) -> list[dict[str, Any]]:
-    return cycle.store.rows("runs_newest", model=None, limit=100)
+    return runs_table.newest(cycle.store, model=None, limit=100)
 
 
 def test_people_and_triggers_that_ask_at_once_start_one_run(
     make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch
 ):
     cycle, refused = make(), []
-    scheduler, row = scheduled(cycle), cycle.store.row
+    scheduler, row = scheduled(cycle), cycle.store.maybe
     together, control = (
         threading.Barrier(5),
         SimpleNamespace(scheduler=scheduler, promotion=cycle.promotion, settings=cycle.settings),
@@ -465,7 +468,7 @@ def test_people_and_triggers_that_ask_at_once_start_one_run(
 
     def slow(name: str, **parameters: Any) -> Any:
         found = row(name, **parameters)
-        if name == "run_open_of":
+        if name == "runs.unfinished_of":
             time.sleep(0.05)
         return found
 
@@ -483,7 +486,7 @@ def test_people_and_triggers_that_ask_at_once_start_one_run(
     asked_all, run, measure = threading.Event(), cycle.run, suite_run.measure
     monkeypatch.setattr(cycle, "run", lambda *about: (asked_all.wait(20), run(*about))[1])
     monkeypatch.setattr(suite_run, "measure", lambda *about: (asked_all.wait(20), measure(*about))[1])
-    monkeypatch.setattr(cycle.store, "row", slow)
+    monkeypatch.setattr(cycle.store, "maybe", slow)
     asking = [threading.Thread(target=ask, args=(place,)) for place in range(5)]
     for thread in asking:
         thread.start()
@@ -496,7 +499,7 @@ def test_people_and_triggers_that_ask_at_once_start_one_run(
     assert len(runs(cycle)) == 1
 
 
-@pytest.mark.parametrize("point", ["run_add", "note"])
+@pytest.mark.parametrize("point", ["runs.add", "note"])
 def test_work_that_breaks_off_is_logged_and_leaves_no_run_open(
     make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, point: str
 ):
@@ -519,7 +522,7 @@ def test_work_that_breaks_off_is_logged_and_leaves_no_run_open(
     monkeypatch.setattr(cycle.promotion, "note", noted)
     scheduler.start_run("reviews", "first", "key:ada", "for the demo")
     settled(scheduler)
-    assert "no True" in caplog.text and cycle.store.rows("runs_open") == []
+    assert "no True" in caplog.text and runs_table.unfinished(cycle.store) == []
     scheduler.start_run("reviews", "second")
     settled(scheduler)
     assert decisions(cycle)[-1][0] == "skipped"
@@ -531,10 +534,10 @@ def test_who_asked_for_a_run_and_why_stands_in_the_ledger_after_a_restart_too(ma
     run = cut_short(cycle, "key:ada", "for the demo")
     (left,) = cycle.recover()
     cycle.go_on(left)
-    sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
+    sealed = json.loads(decisions_table.chain(cycle.store)[0]["body"])
     assert (sealed["run_id"], sealed["verdict"]) == (run, "promoted")
     assert (sealed["actor"], sealed["comment"]) == ("key:ada", "for the demo")
-    row = cycle.store.row("run_get", id=run) or {}
+    row = runs_table.find(cycle.store, id=run) or {}
     assert (row["actor"], row["comment"]) == ("key:ada", "for the demo")
 
 
@@ -542,7 +545,7 @@ def test_a_run_that_a_restart_fails_names_who_asked_for_it(make: Callable[..., R
     cycle = make()
     cycle.runs.add(Run("run-a", "reviews", "asked for", "key:ada", "for the demo"), "training", NOW)
     cycle.recover()
-    sealed = json.loads(cycle.store.rows("ledger_chain")[0]["body"])
+    sealed = json.loads(decisions_table.chain(cycle.store)[0]["body"])
     assert (sealed["trigger"], sealed["actor"], sealed["comment"]) == ("restart", "key:ada", "for the demo")
 
 

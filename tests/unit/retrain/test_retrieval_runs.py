@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.db import decisions, runs, versions
 from core.db.store import Store
 from core.errors import NotReady
 from core.model_folder import ModelFolder
@@ -105,8 +106,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def newest(cycle: RetrainPipeline, verdict: str) -> dict[str, Any]:
-    rows = [row for row in cycle.store.rows("ledger_chain") if row["verdict"] == verdict]
-    assert rows, [(row["verdict"], row["reason"]) for row in cycle.store.rows("ledger_chain")]
+    rows = [row for row in decisions.chain(cycle.store) if row["verdict"] == verdict]
+    assert rows, [(row["verdict"], row["reason"]) for row in decisions.chain(cycle.store)]
     return dict(json.loads(rows[-1]["body"]))
 
 
@@ -148,7 +149,7 @@ def test_a_retrieval_is_promoted_with_its_lineage_and_rolled_back(
     cycle.promotion.roll_back("reviews", None, WHY)
     assert cycle.promotion.route("reviews").champion == 0
     assert newest(cycle, "rolled_back")["live"]["quarantine"]["votes"] == 60
-    kinds = [row["kind"] for row in cycle.store.rows("versions_of", model="reviews")]
+    kinds = [row["kind"] for row in versions.of_model(cycle.store, model="reviews")]
     assert kinds == ["base", "retrieval"]
 
 
@@ -183,7 +184,7 @@ def test_where_no_holdout_can_judge_it_yet_it_is_made_once_for_a_person_to_promo
     body = newest(cycle, "inconclusive")
     assert body["reason"].startswith("reviews@1 waits for a person to promote it: No holdout can judge")
     assert body["lineage"]["retrieval"]["k"] == 4
-    row = cycle.store.row("run_get", id=run)
+    row = runs.find(cycle.store, id=run)
     assert row and row["state"] == "finished" and cycle.promotion.route("reviews").champion == 0
     cycle.run("reviews", "test")
     assert "shows the same" in newest(cycle, "skipped")["reason"]
@@ -196,7 +197,7 @@ def test_without_enough_examples_the_run_is_skipped(make: Callable[..., RetrainP
     vote(cycle.store, 60)
     run = cycle.run("reviews", "test")
     assert "retrain.min_examples wants 100" in newest(cycle, "skipped")["reason"]
-    row = cycle.store.row("run_get", id=run)
+    row = runs.find(cycle.store, id=run)
     assert row and row["state"] == "skipped"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.db import decisions, evaluations, runs
 from core.db.store import Store
 from core.errors import InputError, UnknownModel, UnknownVersion
 from core.model_folder import ModelFolder
@@ -77,13 +78,13 @@ def test_a_version_is_asked_beside_base_and_champion_and_nothing_is_decided(cycl
     wanted = suite_run.prepare(cycle, "m", 1, None, "me")
     assert "m@1.x" in {version.engine_name for version in cycle.promotion.wanted()}
     suite_run.measure(cycle, wanted)
-    row = cycle.store.row("run_get", id=wanted.run.id) or {}
+    row = runs.find(cycle.store, id=wanted.run.id) or {}
     assert row["state"] == "measured" and row["finished"] is not None, row["reason"]
     kept = {(r["arm"], r["version"]): r["value"] for r in views.run(cycle.store, wanted.run.id)["evaluations"]}
     assert kept["candidate", 1] == 0.25 and kept["champion", 0] == 0.0
-    assert cycle.store.rows("ledger_chain") == []
-    assert cycle.store.rows("holdout_uses", model="m") == []
-    assert cycle.store.row("run_open_of", model="m") is None
+    assert decisions.chain(cycle.store) == []
+    assert evaluations.holdout_uses(cycle.store, model="m") == []
+    assert runs.unfinished_of(cycle.store, model="m") is None
 
 
 def test_a_version_that_retrieves_is_asked_with_its_examples(
@@ -96,7 +97,7 @@ def test_a_version_that_retrieves_is_asked_with_its_examples(
         cycle.promotion.add_version(transaction, made)
     wanted = suite_run.prepare(cycle, "m", 2, None, "me")
     suite_run.measure(cycle, wanted)
-    assert (cycle.store.row("run_get", id=wanted.run.id) or {})["state"] == "measured"
+    assert (runs.find(cycle.store, id=wanted.run.id) or {})["state"] == "measured"
     asked = [body for path, body in engine.requests if path == "/v1/chat/completions"]
     shown = [body for body in asked if any(m["content"] == "write a number" for m in body["messages"])]
     assert len(shown) == len(asked) / 2  # beside the base model, which is the champion too
@@ -104,8 +105,8 @@ def test_a_version_that_retrieves_is_asked_with_its_examples(
 
 def test_feedback_that_came_before_a_measuring_still_starts_a_run(cycle: RetrainPipeline):
     suite_run.measure(cycle, suite_run.prepare(cycle, "m", None, None, "me"))
-    newest = cycle.store.rows("runs_newest", model="m", limit=1)[0]
-    assert (cycle.store.row("run_get", id=newest["id"]) or {})["feedback_until"].year == 1970
+    newest = runs.newest(cycle.store, model="m", limit=1)[0]
+    assert (runs.find(cycle.store, id=newest["id"]) or {})["feedback_until"].year == 1970
 
 
 def test_suites_are_those_named_or_of_the_settings_or_all(cycle: RetrainPipeline, settings: Settings):
@@ -123,12 +124,12 @@ def test_what_is_not_there_is_refused_before_a_run_is_written(cycle: RetrainPipe
         suite_run.prepare(cycle, "m", 9, None, "me")
     with pytest.raises(UnknownModel):
         suite_run.prepare(cycle, "x", None, None, "me")
-    assert cycle.store.rows("runs_newest", model="m", limit=5) == []
+    assert runs.newest(cycle.store, model="m", limit=5) == []
 
 
 def test_an_engine_that_fails_is_the_runs_reason(cycle: RetrainPipeline, engine: FakeEngine):
     engine.fault = "error"
     wanted = suite_run.prepare(cycle, "m", 1, ["format"], "me")
     suite_run.measure(cycle, wanted)
-    row = cycle.store.row("run_get", id=wanted.run.id) or {}
+    row = runs.find(cycle.store, id=wanted.run.id) or {}
     assert row["state"] == "failed" and "the fake fails as asked" in row["reason"]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.db import feedback, interactions, live_tests
 from core.db.store import Store
 from eval.gates.arms import ArmCounts
 from rollout.live_monitor import count_arms
@@ -42,10 +43,10 @@ def fill(store: Store, requests: Requests, **more: Any) -> None:
     with store.transaction() as transaction:
         for place, (version, user, vote) in enumerate(requests):
             asked = f"i{place}-{user}"
-            transaction.run_set("interaction_add", [shape | {"id": asked, "version": version, "user": user} | more])
+            interactions.add(transaction, [shape | {"id": asked, "version": version, "user": user} | more])
             if vote is not None:
-                transaction.run_set(
-                    "feedback_add",
+                feedback.add(
+                    transaction,
                     [
                         {
                             "id": f"f{place}-{user}",
@@ -156,11 +157,11 @@ def test_an_answer_that_is_none_of_the_labels_is_counted_by_user(store: Store, s
 
 def test_a_history_of_traffic_is_counted_by_user(store: Store):
     fill(store, drawn())
-    row = store.row("traffic_history", model="reviews", before=START + timedelta(days=2))
+    row = live_tests.traffic_history(store, model="reviews", before=START + timedelta(days=2))
     assert row is not None
     assert (row["users"], row["requests"]) == (50, 400)
     assert row["days"] == pytest.approx(2, abs=0.01)
     assert 0.3 < row["rate_mean"] < 0.5
     assert row["score_sd"] > 0 and row["covariance"] is not None
-    nothing = store.row("traffic_history", model="nobody", before=START)
+    nothing = live_tests.traffic_history(store, model="nobody", before=START)
     assert nothing is not None and nothing["users"] == 0

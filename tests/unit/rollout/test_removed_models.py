@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.db import decisions, live_tests, runs
 from core.db.store import Store
 from core.record_codec import encode
 from core.records import Feedback, Interaction, Version
@@ -62,8 +63,8 @@ class House:
     def offer(self, model: str) -> None:
         run = f"run-{model}"
         with self.store.transaction() as transaction:
-            transaction.run(
-                "run_add",
+            runs.add(
+                transaction,
                 id=run,
                 model=model,
                 trigger="test",
@@ -72,7 +73,7 @@ class House:
                 feedback_until=self.now,
             )
             self.promotion.add_version(transaction, Version(model, 1, f"{model}@1.x", "/x", "ab", 8, run))
-            transaction.run("run_candidate", id=run, candidate=1)
+            runs.set_candidate(transaction, id=run, candidate=1)
         self.steps.passed_offline(model, 1, 0, DecisionContext("won", "test", run_id=run))
 
     def users(self, model: str, version: int, good: bool) -> None:
@@ -105,11 +106,11 @@ class House:
         ingest(self.store, f"{model}-{version}", 1, 0, data)
 
     def ledger(self, model: str) -> list[tuple[str, str | None]]:
-        rows = self.store.rows("ledger_after", seq=0, limit=100)
+        rows = decisions.after(self.store, seq=0, limit=100)
         return [(row["verdict"], row["run_id"]) for row in rows if row["model"] == model]
 
     def state(self, model: str) -> str:
-        return str((self.store.row("run_get", id=f"run-{model}") or {})["state"])
+        return str((runs.find(self.store, id=f"run-{model}") or {})["state"])
 
 
 def test_a_canary_of_a_removed_model_ends_with_a_reason_and_is_served_no_more():
@@ -117,11 +118,11 @@ def test_a_canary_of_a_removed_model_ends_with_a_reason_and_is_served_no_more():
     house.offer(GOES)
     house.start(STAYS)
     assert house.board.table is not None and set(house.board.table.models) == {STAYS}
-    assert house.store.rows("canaries_open") == [] and house.state(GOES) == "finished"
+    assert live_tests.open_canaries(house.store) == [] and house.state(GOES) == "finished"
     route = house.promotion.route(GOES)
     assert (route.champion, route.canary, route.share) == (0, None, 0.0)
     assert house.ledger(GOES) == [("canary_started", "run-goes"), ("withdrawn", "run-goes")]
-    sealed = json.loads(house.store.rows("ledger_after", seq=0, limit=100)[-1]["body"])
+    sealed = json.loads(decisions.after(house.store, seq=0, limit=100)[-1]["body"])
     assert sealed["reason"] == "goes is no longer in the settings: it is served no more."
     assert (sealed["trigger"], sealed["actor"]) == ("settings", "control")
 
@@ -130,11 +131,11 @@ def test_an_approval_and_a_holdback_of_a_removed_model_end_too():
     asks = House(canary=CANARY | {"start": "approve"})
     asks.offer(GOES)
     asks.start(STAYS)
-    assert asks.store.rows("approvals_open") == [] and asks.ledger(GOES)[-1] == ("withdrawn", "run-goes")
+    assert decisions.open_approvals(asks.store) == [] and asks.ledger(GOES)[-1] == ("withdrawn", "run-goes")
     held = House(canary=None, holdback={"share": 0.5, "hours": 5})
     held.offer(GOES)
     held.start(STAYS)
-    assert held.store.rows("holdbacks_open") == [] and held.promotion.route(GOES).holdback == 0
+    assert live_tests.open_holdbacks(held.store) == [] and held.promotion.route(GOES).holdback == 0
     assert held.ledger(GOES)[-1] == ("withdrawn", "run-goes") and held.promotion.route(GOES).champion == 1
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core import ledger
+from core.db import decisions, live_tests, runs
 from core.db.store import Store
 from core.errors import AdapterRefused, Conflict, NotReady, UnknownModel, UnknownVersion
 from core.record_codec import encode
@@ -59,7 +60,7 @@ def promotion(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> RouteManager:
 
 
 def verdicts(store: Store) -> list[str]:
-    return [row["verdict"] for row in store.rows("ledger_chain")]
+    return [row["verdict"] for row in decisions.chain(store)]
 
 
 def test_a_new_model_is_served_by_the_base_model(promotion: RouteManager):
@@ -157,11 +158,11 @@ SETTINGS = ModelSettings.model_validate(
 
 def begin(promotion: RouteManager, settings: ModelSettings = SETTINGS) -> LiveMonitor:
     def also(transaction: Any) -> None:
-        transaction.run(
-            "run_add", id="run-1", model="reviews", trigger="test", state="canary", started=NOW, feedback_until=NOW
+        runs.add(
+            transaction, id="run-1", model="reviews", trigger="test", state="canary", started=NOW, feedback_until=NOW
         )
-        transaction.run(
-            "canary_add",
+        live_tests.add_canary(
+            transaction,
             run_id="run-1",
             model="reviews",
             control=0,
@@ -218,7 +219,7 @@ def test_a_better_canary_takes_over_and_its_run_ends(promotion: RouteManager):
     watch.look_at_all()
     assert promotion.route("reviews").champion == 1
     assert verdicts(promotion.store) == ["canary_started", "promoted", "switched"]
-    run = promotion.store.row("run_get", id="run-1")
+    run = runs.find(promotion.store, id="run-1")
     assert run is not None
     assert run["state"] == "finished"
     watch.look_at_all()
@@ -269,7 +270,7 @@ def test_looks_are_kept_once_while_nothing_changes(promotion: RouteManager):
     live(promotion.store, 0, 5, 0.5)
     watch.look_at_all()
     watch.look_at_all()
-    assert [row["look"] for row in promotion.store.rows("canary_looks_of", run_id="run-1")] == [1]
+    assert [row["look"] for row in live_tests.looks(promotion.store, run_id="run-1")] == [1]
 
 
 def test_without_history_the_tuning_takes_a_usual_deviation(promotion: RouteManager):

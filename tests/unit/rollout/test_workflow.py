@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core import ledger
+from core.db import decisions, live_tests, quarantines, runs
 from core.db.store import Store
 from core.errors import Conflict, NotReady
 from core.record_codec import encode
@@ -61,8 +62,8 @@ class House:
 
     def candidate(self, number: int = 1, run: str = "run-1") -> None:
         with self.store.transaction() as transaction:
-            transaction.run(
-                "run_add",
+            runs.add(
+                transaction,
                 id=run,
                 model="m",
                 trigger="test",
@@ -71,23 +72,23 @@ class House:
                 feedback_until=self.now,
             )
             self.promotion.add_version(transaction, Version("m", number, f"m@{number}.x", "/x", "ab", 8, run))
-            transaction.run("run_candidate", id=run, candidate=number)
+            runs.set_candidate(transaction, id=run, candidate=number)
 
     def offer(self, number: int = 1, run: str = "run-1", over: int = 0) -> None:
         self.candidate(number, run)
         self.steps.passed_offline("m", number, over, DecisionContext("won", "test", run_id=run))
 
     def verdicts(self) -> list[str]:
-        return [row["verdict"] for row in self.store.rows("ledger_chain")]
+        return [row["verdict"] for row in decisions.chain(self.store)]
 
     def last(self) -> dict[str, Any]:
-        return json.loads(self.store.rows("ledger_chain")[-1]["body"])
+        return json.loads(decisions.chain(self.store)[-1]["body"])
 
     def state(self, run: str = "run-1") -> str:
-        return str((self.store.row("run_get", id=run) or {})["state"])
+        return str((runs.find(self.store, id=run) or {})["state"])
 
     def asked(self, verdict: str = "awaiting_approval") -> str:
-        return next(row["id"] for row in self.store.rows("ledger_chain")[::-1] if row["verdict"] == verdict)
+        return next(row["id"] for row in decisions.chain(self.store)[::-1] if row["verdict"] == verdict)
 
     def live(self, version: int, users: int, good: bool, *, after: timedelta = timedelta(minutes=1)) -> None:
         data = b""
@@ -171,7 +172,7 @@ def test_a_promotion_by_hand_says_what_it_waived():
     house.offer()
     house.candidate(2, "run-2")
     house.steps.promote_by_hand("m", 2, "ann", "urgent")
-    waived = json.loads(house.store.rows("ledger_chain")[2]["body"])["live"]["waived"]
+    waived = json.loads(decisions.chain(house.store)[2]["body"])["live"]["waived"]
     assert waived[:3] == ["offline gate", "canary", "holdback"] and "window_hours" in waived[3]
 
 
@@ -260,7 +261,7 @@ def test_a_canary_that_a_person_overtakes_ends_with_its_run():
     house.candidate(2, "run-2")
     house.steps.promote_by_hand("m", 2, "bob", "")
     assert "withdrawn" in house.verdicts() and house.state() == "finished"
-    assert house.store.rows("canaries_open") == []
+    assert live_tests.open_canaries(house.store) == []
 
 
 # Holdbacks.
@@ -327,7 +328,7 @@ def test_a_holdback_without_harm_ends_by_itself_and_is_confirmed():
     house.watch.look_at_all()
     house.watch.look_at_all()
     assert house.verdicts() == ["promoted", "switched", "confirmed"]
-    assert house.promotion.route("m").holdback == 0 and house.store.rows("holdbacks_open") == []
+    assert house.promotion.route("m").holdback == 0 and live_tests.open_holdbacks(house.store) == []
 
 
 def test_a_holdback_whose_split_is_broken_ends_inconclusive_and_is_not_confirmed():
@@ -341,7 +342,7 @@ def test_a_holdback_whose_split_is_broken_ends_inconclusive_and_is_not_confirmed
     assert house.verdicts() == ["promoted", "switched", "inconclusive"]
     assert "planned share 0.5" in house.last()["reason"] and "the new champion stays" in house.last()["reason"]
     route = house.promotion.route("m")
-    assert (route.champion, route.holdback) == (1, 0) and house.store.rows("holdbacks_open") == []
+    assert (route.champion, route.holdback) == (1, 0) and live_tests.open_holdbacks(house.store) == []
 
 
 def test_a_holdback_that_is_switched_off_is_not_confirmed():
@@ -371,7 +372,7 @@ def test_a_reload_changes_the_next_canary_and_not_the_one_under_way():
     house.live(1, 40, True)  # answers "a", which are among the labels of then
     house.watch.look_at_all()
     assert house.verdicts()[:3] == ["canary_started", "promoted", "switched"]
-    passed = json.loads(house.store.rows("ledger_chain")[1]["body"])["live"]
+    passed = json.loads(decisions.chain(house.store)[1]["body"])["live"]
     assert passed["line"] == pytest.approx(-0.1)
     assert passed["holdback_plan"]["plan"]["alpha"] == 0.2 and passed["holdback_plan"]["labels"] == ["c", "d"]
 
@@ -427,14 +428,14 @@ def test_a_holdback_that_shows_harm_puts_the_old_champion_back():
     route = house.promotion.route("m")
     assert (route.champion, route.previous, route.holdback) == (0, 1, 0)
     assert house.verdicts() == ["promoted", "switched", "rolled_back", "switched"]
-    assert house.store.rows("holdbacks_open") == []
+    assert live_tests.open_holdbacks(house.store) == []
 
 
 def test_one_holdback_makes_room_for_the_next():
     house = held_back()
     house.now += timedelta(hours=25)
     house.offer(2, "run-2", over=1)  # before a look has ended the first
-    (held,) = house.store.rows("holdbacks_open")
+    (held,) = live_tests.open_holdbacks(house.store)
     assert (held["held"], held["promoted"]) == (1, 2)
     assert house.promotion.route("m").previous == 1
 
@@ -476,7 +477,7 @@ def taught(house: House, folder: Path, run: str, labels: range) -> None:
         data += frame(encode(asked)) + frame(encode(Feedback(f"v{n:03}", NOW, f"i{n}", None, "label", "a")))
     ingest(house.store, run, 1, 0, data)
     snapshot = create_snapshot(house.store, "m", house.models["m"], run_id=run, folder=folder, clock=lambda: NOW)
-    house.store.run("run_snapshot", id=run, snapshot=snapshot.hash)
+    runs.set_snapshot(house.store, id=run, snapshot=snapshot.hash)
 
 
 def test_a_rollback_holds_the_newest_data_until_it_is_released(tmp_path: Path):
@@ -486,7 +487,7 @@ def test_a_rollback_holds_the_newest_data_until_it_is_released(tmp_path: Path):
     house.offer(2, "run-2", over=1)
     taught(house, tmp_path, "run-2", range(10, 16))
     house.promotion.roll_back("m", None, DecisionContext("bad", "person", "ann"))
-    held = json.loads(house.store.rows("ledger_row", id=house.asked("rolled_back"))[0]["body"])["live"]["quarantine"]
+    held = json.loads(decisions.find(house.store, id=house.asked("rolled_back"))["body"])["live"]["quarantine"]
     assert held["votes"] == 6
 
     def snapshot() -> tuple[list[str], dict[str, int]]:
@@ -508,7 +509,7 @@ def test_a_drill_may_keep_the_data(tmp_path: Path):
     house.offer(1)
     taught(house, tmp_path, "run-1", range(4))
     house.promotion.roll_back("m", 0, DecisionContext("drill", "person"), keep_data=True)
-    assert house.store.rows("quarantines_all", model=None) == []
+    assert quarantines.newest(house.store, model=None) == []
 
 
 def test_rejected_votes_stay_out_and_a_way_back_brings_none_in(tmp_path: Path):
@@ -516,11 +517,11 @@ def test_rejected_votes_stay_out_and_a_way_back_brings_none_in(tmp_path: Path):
     house.offer(1)
     taught(house, tmp_path, "run-1", range(4))
     house.promotion.roll_back("m", 0, DecisionContext("bad", "person"))
-    (row,) = house.store.rows("quarantines_all", model="m")
+    (row,) = quarantines.newest(house.store, model="m")
     assert (row["votes"], row["users"], row["state"]) == (4, 4, "held")
     quarantine_review.decide(house.promotion, row["id"], "rejected", actor="ann", comment="")
     house.promotion.roll_back("m", 1, DecisionContext("undone", "person"))
-    assert len(house.store.rows("quarantines_all", model="m")) == 1
+    assert len(quarantines.newest(house.store, model="m")) == 1
     found = create_snapshot(house.store, "m", house.models["m"], run_id="run-3", folder=tmp_path, clock=lambda: NOW)
     assert found.rows == ()
 
@@ -541,7 +542,7 @@ def test_what_a_key_gave_is_held_until_somebody_has_looked(tmp_path: Path):
         {"key": "bad"},
         "one script",
     )
-    (row,) = house.store.rows("quarantines_all", model="m")
+    (row,) = quarantines.newest(house.store, model="m")
     assert (row["votes"], row["id"]) == (3, held["id"])
     found = create_snapshot(house.store, "m", house.models["m"], run_id="run-3", folder=tmp_path, clock=lambda: NOW)
     assert found.report.left_out == {"in quarantine": 3}
@@ -600,7 +601,7 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
     assert route.champion == champions[happened]
     assert again.board.table is not None and again.board.table.models["m"].champion.version == route.champion
     # A holdback stands exactly while its row does, and every switch has its event row.
-    assert bool(route.holdback) == bool(again.store.rows("holdbacks_open"))
+    assert bool(route.holdback) == bool(live_tests.open_holdbacks(again.store))
     assert again.verdicts().count("switched") == sum(v in ("promoted", "rolled_back") for v in again.verdicts())
     assert ledger.verify_store(again.store).ok
     again.promotion.recover()

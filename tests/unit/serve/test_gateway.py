@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core.api_key_store import ApiKeyStore, NewKey
 from core.api_keys import Limits, Scope
 from core.clock import utc_now
+from core.db import feedback
 from core.db.store import Store
 from core.records import Feedback, Interaction
 from core.spool import SpoolWriter
@@ -330,7 +331,7 @@ def test_with_control_alive_the_table_comes_and_the_spool_goes(house: Any) -> No
         house.post()
         identity = house.post().json()["id"]
         house.http.post("/v1/feedback", json={"interaction_id": identity, "type": "label", "value": "a"})
-        house.until(lambda: store.rows("feedback_by_type", model="reviews") == [{"type": "label", "n": 1}])
+        house.until(lambda: feedback.by_type(store, model="reviews") == [{"type": "label", "n": 1}])
         house.until(lambda: house.http.get("/ready").json()["unshipped_bytes"] == 0)
         assert board.await_switch().gateways == 1
         house.stack.close()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from core.db import versions
 from core.db.store import Store
 from core.http import install_errors
 from serve.engines.fake import running
@@ -37,8 +38,8 @@ class Control:
         home, name = self.folder / f"v{number}", sha256_of(content)
         home.mkdir(parents=True)
         (home / FILE).write_bytes(content)
-        self.store.run(
-            "version_add",
+        versions.add(
+            self.store,
             model="reviews",
             version=number,
             engine_name=f"reviews@{number}.x",

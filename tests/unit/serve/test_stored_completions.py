@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from core.api_key_store import ApiKeyStore, NewKey
 from core.api_keys import Scope
 from core.clock import utc_now
+from core.db import feedback
 from core.db.store import Store
 from core.http import install_errors
 from core.records import StoredCompletion
@@ -238,8 +239,8 @@ def test_a_deleted_one_is_gone_with_its_text_and_trains_nothing_but_its_counts_s
         json={"interaction_id": made.id, "type": "label", "value": "a"},
         headers={"Authorization": f"Bearer {client.api_key}"},
     )
-    world.house.until(lambda: len(world.store.rows("label_votes", model="reviews")) == 1)
-    rows, _ = curate(world.store.rows("label_votes", model="reviews"), ModelSettings(labels=["a", "b"]))
+    world.house.until(lambda: len(feedback.label_votes(world.store, model="reviews")) == 1)
+    rows, _ = curate(feedback.label_votes(world.store, model="reviews"), ModelSettings(labels=["a", "b"]))
     assert len(rows) == 1
     gone = client.chat.completions.delete(made.id)
     assert gone.model_dump() == {"id": made.id, "object": "chat.completion.deleted", "deleted": True}
@@ -247,7 +248,7 @@ def test_a_deleted_one_is_gone_with_its_text_and_trains_nothing_but_its_counts_s
         client.chat.completions.retrieve(made.id)
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.delete(made.id)
-    votes = world.store.rows("label_votes", model="reviews")
+    votes = feedback.label_votes(world.store, model="reviews")
     rows, left_out = curate(votes, ModelSettings(labels=["a", "b"]))
     assert rows == [] and left_out == {"the prompt is not kept, or not text alone": 1}
     with world.store.transaction() as transaction:

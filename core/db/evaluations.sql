@@ -1,45 +1,61 @@
 -- name: holdout_uses
+-- Every use of a model's holdouts.
 SELECT bucket, max(use) AS uses FROM holdout_uses WHERE model = $model GROUP BY bucket
 
--- name: holdout_use_add
+-- name: add_holdout_use
+-- Add a use of a holdout.
 INSERT INTO holdout_uses VALUES ($model, $bucket, $run_id, $use)
 
--- name: holdout_use_of
+-- name: holdout_use
+-- The use of a holdout by one run.
 SELECT bucket, use FROM holdout_uses WHERE run_id = $run_id
 
--- name: holdout_users_of
+-- name: holdout_users
+-- Users in a generation of a holdout.
 SELECT holdout, "user" FROM holdout_users WHERE model = $model
 
--- name: holdout_users_add
+-- name: add_holdout_users
+-- Add the users of a generation of a holdout.
 INSERT INTO holdout_users SELECT $model, $holdout, unnest($users::VARCHAR[]) ON CONFLICT DO NOTHING
 
--- name: evaluation_add
+-- name: add
+-- Add rows of an evaluation: one KPI of one arm on one suite each.
 INSERT INTO evaluations SELECT * FROM (SELECT
     unnest($run_id::VARCHAR[]), unnest($model::VARCHAR[]), unnest($suite::VARCHAR[]), unnest($arm::VARCHAR[]),
     unnest($version::INTEGER[]), unnest($kpi::VARCHAR[]), unnest($value::DOUBLE[]), unnest($low::DOUBLE[]),
     unnest($high::DOUBLE[]), unnest($n::INTEGER[]), unnest($users::INTEGER[])
 )
 
--- name: answers_known
+-- name: known_answers
+-- Stored answers of an evaluation's queries.
 SELECT key, answer FROM answers WHERE key IN (SELECT unnest($keys::VARCHAR[]))
 
--- name: answers_keep
+-- name: add_answers
 -- The same question may be asked by two runs at once; the first answer stands.
 INSERT INTO answers
 SELECT * FROM (SELECT unnest($keys::VARCHAR[]), $time, unnest($names::VARCHAR[]), unnest($answers::VARCHAR[]))
 ON CONFLICT DO NOTHING
 
--- name: answers_prune
+-- name: delete_old_answers
+-- Delete stored answers that were last used before a moment.
 DELETE FROM answers WHERE time < $before
 
--- name: evaluations_of
+-- name: of_run
 -- Each KPI by arm; what is no number is NULL, for JSON has none such.
 SELECT suite, arm, version, kpi, CASE WHEN isfinite(value) THEN value END AS value,
     CASE WHEN isfinite(low) THEN low END AS low, CASE WHEN isfinite(high) THEN high END AS high, n, users
 FROM evaluations WHERE run_id = $run_id
 ORDER BY suite, kpi, arm
 
--- name: regression_add
+-- name: add_regression
 -- An evaluation that was cut short finds the same ones again.
 INSERT OR REPLACE INTO regressions
 VALUES ($run_id, $place, $interaction_id, $kpi, $wanted, $champion, $candidate, $loss)
+
+-- name: regressions
+-- Where a run's candidate did worst against the champion, with the question while its interaction is still there, and
+-- what users said that the answer should have been.
+SELECT r.place, r.interaction_id, r.kpi, r.wanted, r.champion, r.candidate, r.loss, i.endpoint, i.request,
+    (SELECT max_by(f.value, f.time) FROM feedback f
+     WHERE f.interaction_id = r.interaction_id AND f.type = 'correction' AND f.revoked_at IS NULL) AS correction
+FROM regressions r JOIN interactions i ON i.id = r.interaction_id WHERE r.run_id = $run_id ORDER BY r.place

@@ -1,30 +1,35 @@
--- name: key_add
+-- name: add
+-- Add an API key.
 INSERT INTO api_keys (id, name, digest, scopes, models, requests_per_minute, tokens_per_minute, concurrent, expires,
                       created, creator)
 VALUES ($id, $key_name, $digest, $scopes, $models, $requests_per_minute, $tokens_per_minute, $concurrent, $expires,
         $created, $creator)
 
--- name: keys_all
+-- name: all_keys
 -- Without their digests, newest first.
 SELECT id, name, scopes, models, requests_per_minute, tokens_per_minute, concurrent, expires, created, creator,
        rotated, previous_until, revoked
 FROM api_keys ORDER BY created DESC, id
 
--- name: keys_live
+-- name: live
 -- What opens something; expiry is checked by whoever checks the key.
 SELECT id, name, digest, scopes, models, requests_per_minute, tokens_per_minute, concurrent, expires, previous_digest,
        previous_until
 FROM api_keys WHERE revoked IS NULL ORDER BY id
 
--- name: key_get
+-- name: find
+-- One API key by its id.
 SELECT id, name, revoked FROM api_keys WHERE id = $id
 
--- name: keys_count
+-- name: count
+-- Number of API keys.
 SELECT count(*) AS n FROM api_keys
 
--- name: key_revoke
+-- name: revoke
+-- Revoke an API key.
 UPDATE api_keys SET revoked = $time WHERE id = $id
 
--- name: key_rotate
+-- name: rotate
+-- Replace the secret of an API key.
 UPDATE api_keys SET previous_digest = digest, previous_until = $previous_until, digest = $digest, rotated = $time
 WHERE id = $id

@@ -1,22 +1,23 @@
--- name: stored_add
+-- name: add
+-- Add stored completions.
 INSERT INTO stored_completions SELECT *, NULL FROM (SELECT
     unnest($id::VARCHAR[]), unnest($time::TIMESTAMP[]), unnest($key_id::VARCHAR[]), unnest($metadata::VARCHAR[]),
     unnest($completion::VARCHAR[])
 ) ON CONFLICT DO NOTHING
 
--- name: stored_get
+-- name: find
 -- An owner of NULL means every key's, models of NULL every model.
 SELECT s.id, s.time, s.metadata, s.completion, i.request, i.user_id
 FROM stored_completions s JOIN interactions i ON i.id = s.id
 WHERE s.id = $id AND s.deleted IS NULL AND ($owner IS NULL OR s.key_id = $owner)
     AND ($models IS NULL OR list_contains($models::VARCHAR[], i.model))
 
--- name: stored_place
+-- name: position
 -- Where a page begins; after one that was deleted since, too.
 SELECT $sign * epoch_us(time) AS place FROM stored_completions
 WHERE id = $id AND ($owner IS NULL OR key_id = $owner)
 
--- name: stored_page
+-- name: page
 -- By time, oldest first with a sign of 1, newest first with -1.
 SELECT s.id, s.time, s.metadata, s.completion, i.request, i.user_id
 FROM stored_completions s JOIN interactions i ON i.id = s.id
@@ -28,11 +29,10 @@ WHERE s.deleted IS NULL AND ($owner IS NULL OR s.key_id = $owner)
         OR ($sign * epoch_us(s.time) = $place AND s.id > $after))
 ORDER BY $sign * epoch_us(s.time), s.id LIMIT $limit
 
--- name: stored_metadata
+-- name: set_metadata
+-- Replace the metadata of a stored completion.
 UPDATE stored_completions SET metadata = $metadata WHERE id = $id
 
--- name: stored_delete
+-- name: delete
+-- Delete a stored completion.
 UPDATE stored_completions SET deleted = $time, completion = NULL, metadata = '{}' WHERE id = $id
-
--- name: interaction_forget_text
-UPDATE interactions SET request = NULL, answer = NULL WHERE id = $id

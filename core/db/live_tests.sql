@@ -1,24 +1,30 @@
--- name: canary_add
+-- name: add_canary
+-- Add a canary that has just started.
 INSERT INTO canaries
 VALUES ($run_id, $model, $control, $candidate, $share, $started, NULL, $score_sd, $plan, $decision)
 
--- name: canaries_open
+-- name: open_canaries
+-- Every running canary with the state of its run, oldest first.
 SELECT c.run_id, c.model, c.control, c.candidate, c.share, c.started, c.score_sd, c.plan, c.decision, r.state
 FROM canaries c JOIN runs r ON r.id = c.run_id WHERE c.finished IS NULL ORDER BY c.started
 
--- name: canary_close_of
+-- name: close_canary
+-- End the running canary of a model, if there is one.
 UPDATE canaries SET finished = $time WHERE model = $model AND finished IS NULL
 
--- name: canary_last_look
+-- name: last_look
+-- The newest interim analysis of a canary.
 SELECT look, body FROM canary_looks WHERE run_id = $run_id ORDER BY look DESC LIMIT 1
 
--- name: canary_look_add
+-- name: add_look
+-- Add one interim analysis of a canary.
 INSERT INTO canary_looks VALUES ($run_id, $look, $time, $verdict, $reason, $body)
 
--- name: canary_looks_of
+-- name: looks
+-- Every interim analysis of a run's canary, oldest first.
 SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_id ORDER BY look
 
--- name: canary_arms
+-- name: count_arms
 -- By version: users, and over users the mean score, its deviation, the share of rated requests, users harmed, and
 -- users who got an answer that is none of `labels`, if there are any. What `max_tokens` cut off strays where no label
 -- begins so; a request that failed, broke off or keeps no text says nothing. Text is compared as a vote's is when it
@@ -105,61 +111,31 @@ SELECT count(*) AS users, coalesce(sum(requests), 0)::BIGINT AS requests,
     covar_samp(score, rate) AS covariance
 FROM users
 
--- name: run_add
-INSERT INTO runs (id, model, trigger, state, started, feedback_until, detail)
-VALUES ($id, $model, $trigger, $state, $started, $feedback_until, '{}')
+-- name: add_holdback
+-- Add a holdback that has just started.
+INSERT INTO holdbacks (run_id, model, promoted, held, share, score_sd, started, until, plan)
+VALUES ($run_id, $model, $promoted, $held, $share, $score_sd, $started, $until, $plan)
 
--- name: run_asked
-UPDATE runs SET actor = $actor, comment = $comment WHERE id = $id
+-- name: open_holdbacks
+-- Every running holdback, oldest first.
+SELECT run_id, model, promoted, held, share, score_sd, started, until, plan FROM holdbacks WHERE finished IS NULL
+ORDER BY started
 
--- name: run_state
--- A state that ends a run also sets when it finished.
-UPDATE runs SET state = $state, reason = coalesce($reason, reason),
-    finished = CASE WHEN $state IN ('finished', 'failed', 'skipped', 'measured') THEN $time ELSE NULL END
-WHERE id = $id
+-- name: holdback_of
+-- The holdback of a model that is under way, with its newest numbers.
+SELECT run_id, promoted, held, share, started, until, looked, numbers FROM holdbacks
+WHERE model = $model AND finished IS NULL
 
--- name: run_snapshot
-UPDATE runs SET snapshot = $snapshot WHERE id = $id
+-- name: set_holdback_numbers
+-- Record the newest numbers of a holdback.
+UPDATE holdbacks SET looked = $time, numbers = $numbers WHERE run_id = $run_id
 
--- name: run_candidate
-UPDATE runs SET candidate = $candidate, state = 'evaluating' WHERE id = $id
+-- name: close_holdback
+-- End the running holdback of a model, if there is one.
+UPDATE holdbacks SET finished = $time WHERE model = $model AND finished IS NULL
 
--- name: run_measures
-UPDATE runs SET candidate = $candidate WHERE id = $id
-
--- name: run_detail
-UPDATE runs SET detail = $detail WHERE id = $id
-
--- name: runs_open
-SELECT id, model, state, trigger, actor, comment, detail FROM runs WHERE finished IS NULL
-
--- name: run_open_of
-SELECT id, state FROM runs WHERE model = $model AND finished IS NULL LIMIT 1
-
--- name: runs_before_a_switch
--- Runs whose candidate has passed a gate and does not serve everyone yet.
-SELECT id, candidate FROM runs WHERE model = $model AND state IN ('canary', 'awaiting_approval') ORDER BY started
-
--- name: run_get
-SELECT * FROM runs WHERE id = $id
-
--- name: runs_newest
-SELECT id, model, trigger, state, started, finished, snapshot, candidate, reason FROM runs
-WHERE $model IS NULL OR model = $model ORDER BY started DESC LIMIT $limit
-
--- name: run_metric_add
-INSERT INTO run_metrics VALUES ($run_id, $time, $phase, $done, $total, $metrics)
-
--- name: run_metrics_of
-SELECT time, phase, done, total, metrics FROM run_metrics WHERE run_id = $run_id ORDER BY time
-
--- name: runs_progress
--- The last step of each of these runs.
-SELECT run_id, phase, done, total FROM run_metrics WHERE run_id IN (SELECT unnest($runs::VARCHAR[]))
-QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY time DESC) = 1
-
--- name: feedback_since
--- Feedback that came since the last run of the model looked.
-SELECT count(*) AS n, max(time) AS newest FROM feedback
-WHERE model = $model AND revoked_at IS NULL AND time > coalesce(
-    (SELECT max(feedback_until) FROM runs WHERE model = $model), TIMESTAMP '1970-01-01')
+-- name: arm_latency
+-- Milliseconds of answered requests by version, as the split sent them.
+SELECT version, quantile_cont(latency_ms, 0.5) AS p50_ms, quantile_cont(latency_ms, 0.95) AS p95_ms FROM interactions
+WHERE model = $model AND version IN ($old, $new) AND time >= $since AND bucket IS NOT NULL AND status < 500
+GROUP BY version

@@ -1,4 +1,4 @@
--- name: quarantine_suspects
+-- name: suspect_votes
 -- Votes in a version's snapshot that are not in the newest snapshot of the version beside it or one before that.
 SELECT DISTINCT s.feedback_id FROM versions v JOIN runs r ON r.id = v.run_id
 JOIN snapshot_rows s ON s.snapshot = r.snapshot
@@ -12,16 +12,17 @@ WHERE v.model = $model AND v.version = $version AND s.feedback_id NOT IN (
 )
 ORDER BY s.feedback_id
 
--- name: quarantine_add
+-- name: add
+-- Add a quarantine of a version's votes.
 INSERT INTO quarantines (id, model, version, decision_id, time, state)
 VALUES ($id, $model, $version, $decision_id, $time, 'held')
 
--- name: quarantine_add_key
+-- name: add_for_key
 -- By the decision that was just sealed in the same transaction.
 INSERT INTO quarantines (id, model, key_id, decision_id, time, state)
 SELECT $id, $model, $key_id, d.id, d.time, 'held' FROM decisions d ORDER BY d.seq DESC LIMIT 1
 
--- name: quarantine_votes_of_key
+-- name: votes_of_key
 -- What a key gave that stands and that no quarantine holds yet.
 SELECT f.id AS feedback_id FROM feedback f
 WHERE f.key_id = $key_id AND f.model = $model AND f.revoked_at IS NULL AND f.id NOT IN (
@@ -29,18 +30,20 @@ WHERE f.key_id = $key_id AND f.model = $model AND f.revoked_at IS NULL AND f.id 
 )
 ORDER BY f.id
 
--- name: quarantine_row_add
+-- name: add_votes
+-- Add votes to a quarantine.
 INSERT INTO quarantine_rows VALUES ($quarantine_id, $feedback_id)
 
--- name: quarantine_get
+-- name: find
 -- By its id, or the number of the ledger's row that brought it.
 SELECT b.id, b.model, b.version, b.key_id AS "key", b.decision_id, b.time, b.state, b.decided, b.actor, b.comment
 FROM quarantines b LEFT JOIN decisions d ON d.id = b.decision_id WHERE b.id = $id OR CAST(d.seq AS VARCHAR) = $id
 
--- name: quarantine_decide
+-- name: set_outcome
+-- Record the outcome of a quarantine.
 UPDATE quarantines SET state = $state, decided = $time, actor = $actor, comment = $comment WHERE id = $id
 
--- name: quarantines_all
+-- name: newest
 -- Newest first; a model of NULL means every model.
 SELECT b.id, d.seq AS decision_seq, b.model, b.version, b.key_id AS "key", b.decision_id, b.time, b.state, b.decided,
     b.actor, b.comment, count(*) AS votes, count(DISTINCT coalesce(f.user_id, i.user_id, i.conversation_id)) AS users
@@ -48,7 +51,7 @@ FROM quarantines b JOIN quarantine_rows q ON q.quarantine_id = b.id LEFT JOIN de
 LEFT JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id
 WHERE $model IS NULL OR b.model = $model GROUP BY ALL ORDER BY b.time DESC, b.id
 
--- name: quarantine_votes
+-- name: votes
 -- What is under review, vote by vote; those who voted most come first.
 SELECT f.id, f.time, coalesce(f.user_id, i.user_id, i.conversation_id) AS who, f.type, f.value, f.comment,
     f.interaction_id, i.answer, f.revoked_at, f.key_id AS "key"

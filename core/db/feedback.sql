@@ -1,0 +1,160 @@
+-- name: count_since_last_run
+-- Feedback that came since the last run of the model looked.
+SELECT count(*) AS n, max(time) AS newest FROM feedback
+WHERE model = $model AND revoked_at IS NULL AND time > coalesce(
+    (SELECT max(feedback_until) FROM runs WHERE model = $model), TIMESTAMP '1970-01-01')
+
+-- name: add
+-- Each parameter is a list with a value for each row. What it is about is known if the interaction came first; returns
+-- the rows that were new.
+INSERT INTO feedback
+SELECT said.id, said.time, said.interaction_id, said.conversation_id, said.type, said.value, said.comment, said.who,
+    said.metadata, NULL, about.model, about.version, said.key_id, about.arm
+FROM (SELECT
+    unnest($id::VARCHAR[]) AS id, unnest($time::TIMESTAMP[]) AS time, unnest($interaction_id::VARCHAR[]) AS interaction_id,
+    unnest($conversation_id::VARCHAR[]) AS conversation_id, unnest($type::VARCHAR[]) AS type,
+    unnest($value::VARCHAR[]) AS value, unnest($comment::VARCHAR[]) AS comment, unnest($user::VARCHAR[]) AS who,
+    unnest($metadata::VARCHAR[]) AS metadata, unnest($key_id::VARCHAR[]) AS key_id,
+    unnest(range(len($id::VARCHAR[]))) AS place
+) said
+LEFT JOIN (
+    SELECT id, model, version, arm FROM interactions WHERE id IN (SELECT unnest($interaction_id::VARCHAR[]))
+) about ON about.id = said.interaction_id
+ORDER BY said.place
+ON CONFLICT DO NOTHING RETURNING id, interaction_id, model
+
+-- name: add_waiting
+-- Record feedback whose interaction has not arrived.
+INSERT INTO feedback_waiting SELECT * FROM (SELECT unnest($interaction_id::VARCHAR[]), unnest($id::VARCHAR[]))
+
+-- name: waiting_for
+-- Feedback that waited for interactions.
+SELECT feedback_id AS id, interaction_id FROM feedback_waiting
+WHERE interaction_id IN (SELECT unnest($ids::VARCHAR[]))
+
+-- name: set_interaction
+-- Fill in model, version and arm of feedback whose interaction arrived.
+UPDATE feedback SET model = met.model, version = met.version, arm = met.arm FROM (SELECT
+    unnest($id::VARCHAR[]) AS id, unnest($model::VARCHAR[]) AS model, unnest($version::INTEGER[]) AS version,
+    unnest($arm::VARCHAR[]) AS arm
+) met WHERE feedback.id = met.id
+
+-- name: delete_waiting
+-- Delete feedback from the waiting list.
+DELETE FROM feedback_waiting WHERE feedback_id IN (SELECT unnest($id::VARCHAR[]))
+
+-- name: add_revocation
+-- Add revocations.
+INSERT INTO revocations
+SELECT * FROM (SELECT unnest($feedback_id::VARCHAR[]), unnest($key_id::VARCHAR[]), unnest($time::TIMESTAMP[]))
+ON CONFLICT DO NOTHING
+
+-- name: revocations
+-- Revocations of these feedback ids.
+SELECT DISTINCT feedback_id AS id FROM revocations WHERE feedback_id IN (SELECT unnest($ids::VARCHAR[]))
+
+-- name: apply_revocations
+-- Mark feedback as revoked.
+UPDATE feedback SET revoked_at = r.time FROM revocations r
+WHERE feedback.id = r.feedback_id AND (r.key_id = '' OR r.key_id = feedback.key_id) AND feedback.revoked_at IS NULL
+    AND feedback.id IN (SELECT unnest($id::VARCHAR[]))
+
+-- name: counts
+-- A model of NULL in a row stands for feedback whose interaction has not been seen (yet).
+SELECT model, type, count(*) AS n, count(revoked_at) AS revoked, max(time) AS newest
+FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_id = $key) GROUP BY ALL ORDER BY ALL
+
+-- name: counts_by_key
+-- A key of NULL in a row stands for feedback from before keys were written down.
+SELECT key_id AS "key", model, type, count(*) AS n, count(revoked_at) AS revoked, count(DISTINCT user_id) AS users,
+    max(time) AS newest
+FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_id = $key) GROUP BY ALL ORDER BY ALL
+
+-- name: counts_by_version
+-- Of a model's five newest versions that have feedback, so that the number of series stays bounded.
+SELECT model, version, arm, type, count(*) AS n FROM feedback
+WHERE revoked_at IS NULL AND model IS NOT NULL GROUP BY model, version, arm, type
+QUALIFY dense_rank() OVER (PARTITION BY model ORDER BY version DESC) <= 5
+
+-- name: count_waiting
+-- Number of feedback rows whose interaction has not arrived.
+SELECT count(*) AS n FROM feedback_waiting
+
+-- name: by_day
+-- Feedback of a model per day and type.
+SELECT CAST(time AS DATE) AS day, type, count(*) AS n, count(revoked_at) AS revoked
+FROM feedback WHERE model = $model AND time >= $since GROUP BY ALL ORDER BY ALL
+
+-- name: page
+-- Feedback older than ($before, $before_id), newest first; NULL leaves a filter open. $words is a LIKE pattern.
+SELECT id, time, interaction_id, conversation_id, type, value, comment, user_id, metadata, revoked_at, model, version
+FROM feedback
+WHERE (time < $before OR (time = $before AND id < $before_id))
+    AND ($model IS NULL OR model = $model) AND ($type IS NULL OR type = $type)
+    AND ($words IS NULL OR comment ILIKE $words ESCAPE '\' OR CAST(value AS VARCHAR) ILIKE $words ESCAPE '\'
+         OR user_id ILIKE $words ESCAPE '\' OR interaction_id ILIKE $words ESCAPE '\')
+ORDER BY time DESC, id DESC LIMIT $limit
+
+-- name: on_interaction
+-- Feedback about one interaction, oldest first.
+SELECT id, time, type, value, comment, user_id, metadata, revoked_at FROM feedback
+WHERE interaction_id = $id ORDER BY time, id
+
+-- name: total
+-- Number of feedback rows.
+SELECT count(*) AS n FROM feedback
+
+-- name: by_type
+-- Feedback of a model by type.
+SELECT type, count(*) AS n FROM feedback WHERE model = $model AND revoked_at IS NULL GROUP BY type
+
+-- name: label_votes
+-- Labels, corrections and thumbs that stand, with the request and answer that they are about, oldest first.
+SELECT f.id, f.type, f.value, i.answer, coalesce(f.user_id, '') AS voter, i.id AS interaction_id, i.user_id, i.conversation_id,
+    i.endpoint, i.request, f.id IN (
+        SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id
+        WHERE b.state <> 'released'
+    ) AS quarantined
+FROM feedback f JOIN interactions i ON i.id = f.interaction_id
+WHERE i.model = $model AND f.type IN ('label', 'correction', 'thumbs') AND f.revoked_at IS NULL
+ORDER BY f.time, f.id
+
+-- name: preference_votes
+-- Preferences that stand, with requests and answers of both interactions, oldest first.
+SELECT f.id, coalesce(f.user_id, '') AS voter,
+    c.id AS chosen_id, c.user_id, c.conversation_id, c.endpoint AS chosen_endpoint, c.request AS chosen_request,
+    c.answer AS chosen_answer,
+    r.id AS rejected_id, r.user_id AS rejected_user_id, r.endpoint AS rejected_endpoint, r.request AS rejected_request,
+    r.answer AS rejected_answer, f.id IN (
+        SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id
+        WHERE b.state <> 'released'
+    ) AS quarantined
+FROM feedback f
+JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen') AND c.model = $model
+JOIN interactions r ON r.id = json_extract_string(f.value, '$.rejected') AND r.model = $model
+WHERE f.type = 'preference' AND f.revoked_at IS NULL
+ORDER BY f.time, f.id
+
+-- name: answers_in_doubt
+-- Interactions that users' newest votes put in doubt, most doubtful first; those a reviewer has answered are left out.
+-- `rank` 1: votes that contradict each other; 2: a thumbs-down or a flag, and nobody said what is right.
+WITH votes AS (
+    SELECT interaction_id, type, value::VARCHAR AS value, metadata, time FROM feedback
+    WHERE model = $model AND time >= $since AND revoked_at IS NULL AND interaction_id IS NOT NULL
+        AND type IN ('thumbs', 'label', 'correction', 'flag') ORDER BY time DESC LIMIT $window
+), counted AS (
+    SELECT interaction_id, max(time) AS newest,
+        count(*) FILTER (WHERE type = 'thumbs' AND value = 'true') AS up,
+        count(*) FILTER (WHERE type = 'thumbs' AND value = 'false') AS down,
+        count(*) FILTER (WHERE type = 'flag') AS flags,
+        count(DISTINCT lower(value)) FILTER (WHERE type = 'label') AS labels,
+        count(*) FILTER (WHERE type = 'correction') AS corrections,
+        bool_or(type IN ('label', 'correction') AND coalesce(json_extract_string(metadata, '$.source'), '') = 'console')
+            AS reviewed
+    FROM votes GROUP BY interaction_id
+)
+SELECT interaction_id, newest, up, down, flags, labels, corrections,
+    CASE WHEN labels > 1 OR (up > 0 AND down > 0) THEN 1 ELSE 2 END AS rank
+FROM counted
+WHERE NOT reviewed AND (labels > 1 OR (up > 0 AND down > 0) OR (down + flags > 0 AND labels + corrections = 0))
+ORDER BY rank, greatest(labels - 1, 0) + least(up, down) + down + flags DESC, newest DESC, interaction_id LIMIT $limit

@@ -1,0 +1,55 @@
+-- name: add
+-- Each parameter is a list with a value for each row; returns the ids that were new.
+INSERT INTO interactions SELECT * FROM (SELECT
+    unnest($id::VARCHAR[]), unnest($time::TIMESTAMP[]), unnest($model::VARCHAR[]), unnest($version::INTEGER[]),
+    unnest($arm::VARCHAR[]), unnest($share::DOUBLE[]), unnest($bucket::DOUBLE[]), unnest($user::VARCHAR[]),
+    unnest($conversation::VARCHAR[]), unnest($endpoint::VARCHAR[]), unnest($request::VARCHAR[]),
+    unnest($answer::VARCHAR[]), unnest($finish_reason::VARCHAR[]), unnest($status::INTEGER[]),
+    unnest($latency_ms::DOUBLE[]), unnest($ttft_ms::DOUBLE[]), unnest($prompt_tokens::INTEGER[]),
+    unnest($completion_tokens::INTEGER[]), unnest($streamed::BOOLEAN[])
+) ON CONFLICT DO NOTHING RETURNING id
+
+-- name: add_traffic
+-- Add to the daily request counts.
+INSERT INTO traffic_daily VALUES ($model, $version, $arm, $day, $requests, $errors, $tokens)
+ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = errors + excluded.errors,
+    tokens = tokens + excluded.tokens
+
+-- name: delete_text
+-- Delete request and answer of an interaction.
+UPDATE interactions SET request = NULL, answer = NULL WHERE id = $id
+
+-- name: count_failed
+-- Number of a model's failed requests since a moment.
+SELECT count(*) AS n FROM interactions WHERE model = $model AND time >= $since AND status >= 500
+
+-- name: find
+-- One interaction by its id.
+SELECT id, time, model, version, arm, user_id, conversation_id, endpoint, request, answer, status, latency_ms
+FROM interactions WHERE id = $id
+
+-- name: newest
+-- Time of the newest interaction.
+SELECT max(time) AS time FROM interactions
+
+-- name: traffic_by_day
+-- Requests, errors and tokens of a model per day and version.
+SELECT day, version, sum(requests)::BIGINT AS requests, sum(errors)::BIGINT AS errors, sum(tokens)::BIGINT AS tokens
+FROM traffic_daily WHERE model = $model AND day >= $since GROUP BY ALL ORDER BY ALL
+
+-- name: unsure_answers
+-- Answers that nobody voted on and that look unsure: `rank` 3 is none of the model's labels, or was cut off; 4 is one of
+-- several different answers to one and the same question. Newest first, among the newest answers.
+WITH newest AS (
+    SELECT id, time, request::VARCHAR AS request, answer, finish_reason FROM interactions
+    WHERE model = $model AND time >= $since AND status < 400 AND request IS NOT NULL AND answer IS NOT NULL
+    ORDER BY time DESC LIMIT $window
+), told AS (
+    SELECT id, time, min(lower(trim(answer))) OVER same <> max(lower(trim(answer))) OVER same AS differs,
+        finish_reason = 'length' AND len($labels::VARCHAR[]) = 0 AS cut,
+        len($labels::VARCHAR[]) > 0 AND NOT list_contains($labels::VARCHAR[], lower(trim(answer))) AS strange
+    FROM newest WINDOW same AS (PARTITION BY request)
+)
+SELECT t.id AS interaction_id, t.time AS newest, CASE WHEN t.strange OR t.cut THEN 3 ELSE 4 END AS rank FROM told t
+WHERE (t.strange OR t.cut OR t.differs) AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.interaction_id = t.id)
+ORDER BY rank, t.time DESC, t.id LIMIT $limit

@@ -1,0 +1,137 @@
+"""Canaries and holdbacks: their plans, interim analyses and the counts of users per arm."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from core.db.store import Database, Row
+
+
+def add_canary(
+    db: Database,
+    *,
+    run_id: str | None,
+    model: str,
+    control: int,
+    candidate: int,
+    share: float,
+    started: datetime,
+    score_sd: float,
+    plan: str,
+    decision: str,
+) -> None:
+    """Add a canary that has just started."""
+    db.run(
+        "live_tests.add_canary",
+        run_id=run_id,
+        model=model,
+        control=control,
+        candidate=candidate,
+        share=share,
+        started=started,
+        score_sd=score_sd,
+        plan=plan,
+        decision=decision,
+    )
+
+
+def open_canaries(db: Database) -> list[Row]:
+    """Every running canary with the state of its run, oldest first."""
+    return db.rows("live_tests.open_canaries")
+
+
+def close_canary(db: Database, *, time: datetime, model: str) -> None:
+    """End the running canary of a model, if there is one."""
+    db.run("live_tests.close_canary", time=time, model=model)
+
+
+def last_look(db: Database, *, run_id: str) -> Row | None:
+    """The newest interim analysis of a canary."""
+    return db.maybe("live_tests.last_look", run_id=run_id)
+
+
+def add_look(db: Database, *, run_id: str, look: int, time: datetime, verdict: str, reason: str, body: str) -> None:
+    """Add one interim analysis of a canary."""
+    db.run("live_tests.add_look", run_id=run_id, look=look, time=time, verdict=verdict, reason=reason, body=body)
+
+
+def looks(db: Database, *, run_id: str) -> list[Row]:
+    """Every interim analysis of a run's canary, oldest first."""
+    return db.rows("live_tests.looks", run_id=run_id)
+
+
+def count_arms(
+    db: Database, *, labels: Sequence[str], blanks: str, model: str, control: int, candidate: int, since: datetime
+) -> list[Row]:
+    """Count users, votes, harm and stray answers per version, over users."""
+    return db.rows(
+        "live_tests.count_arms",
+        labels=labels,
+        blanks=blanks,
+        model=model,
+        control=control,
+        candidate=candidate,
+        since=since,
+    )
+
+
+def score_history(db: Database, *, model: str, before: datetime) -> Row:
+    """Scores and rating rate of a model's users in the 30 days before a live test."""
+    return db.one("live_tests.score_history", model=model, before=before)
+
+
+def traffic_history(db: Database, *, model: str, before: datetime) -> Row:
+    """Users, requests and rating rate of a model in the 7 days before a moment."""
+    return db.one("live_tests.traffic_history", model=model, before=before)
+
+
+def add_holdback(
+    db: Database,
+    *,
+    run_id: str | None,
+    model: str,
+    promoted: int,
+    held: int,
+    share: float,
+    score_sd: float,
+    started: datetime,
+    until: datetime,
+    plan: str,
+) -> None:
+    """Add a holdback that has just started."""
+    db.run(
+        "live_tests.add_holdback",
+        run_id=run_id,
+        model=model,
+        promoted=promoted,
+        held=held,
+        share=share,
+        score_sd=score_sd,
+        started=started,
+        until=until,
+        plan=plan,
+    )
+
+
+def open_holdbacks(db: Database) -> list[Row]:
+    """Every running holdback, oldest first."""
+    return db.rows("live_tests.open_holdbacks")
+
+
+def holdback_of(db: Database, *, model: str) -> Row | None:
+    """The running holdback of a model with its newest numbers."""
+    return db.maybe("live_tests.holdback_of", model=model)
+
+
+def set_holdback_numbers(db: Database, *, time: datetime, numbers: str, run_id: str) -> None:
+    """Record the newest numbers of a holdback."""
+    db.run("live_tests.set_holdback_numbers", time=time, numbers=numbers, run_id=run_id)
+
+
+def close_holdback(db: Database, *, time: datetime, model: str) -> None:
+    """End the running holdback of a model, if there is one."""
+    db.run("live_tests.close_holdback", time=time, model=model)
+
+
+def arm_latency(db: Database, *, model: str, old: int, new: int, since: datetime) -> list[Row]:
+    """Median and 95th percentile latency per version, in milliseconds."""
+    return db.rows("live_tests.arm_latency", model=model, old=old, new=new, since=since)

@@ -1,0 +1,70 @@
+"""Routes: which versions serve a model, now and before."""
+
+from datetime import datetime
+
+from core.db.store import Database, Row
+
+
+def current(db: Database, *, model: str) -> Row | None:
+    """The current route of a model."""
+    return db.maybe("routes.current", model=model)
+
+
+def all_current(db: Database) -> list[Row]:
+    """The current route of every model."""
+    return db.rows("routes.all_current")
+
+
+def add(
+    db: Database,
+    *,
+    model: str,
+    rev: int,
+    time: datetime,
+    champion: int,
+    canary: int | None,
+    share: float,
+    previous: int | None,
+    salt: str,
+    decision_id: str | None,
+    holdback: float,
+) -> None:
+    """Add a route: it becomes the current one."""
+    db.run(
+        "routes.add",
+        model=model,
+        rev=rev,
+        time=time,
+        champion=champion,
+        canary=canary,
+        share=share,
+        previous=previous,
+        salt=salt,
+        decision_id=decision_id,
+        holdback=holdback,
+    )
+
+
+def history(db: Database, *, model: str) -> list[Row]:
+    """Every route of a model, newest first."""
+    return db.rows("routes.history", model=model)
+
+
+def serving(db: Database) -> list[Row]:
+    """What serves every model now."""
+    return db.rows("routes.serving")
+
+
+def newest(db: Database, *, model: str, limit: int) -> list[Row]:
+    """The newest routes of a model."""
+    return db.rows("routes.newest", model=model, limit=limit)
+
+
+def champion_since(db: Database, *, model: str, champion: int) -> Row | None:
+    """When the current champion began to serve, and by which decision."""
+    return db.maybe("routes.champion_since", model=model, champion=champion)
+
+
+def unfinished_switches(db: Database) -> list[Row]:
+    """Switches of a champion without the event that reports their result."""
+    return db.rows("routes.unfinished_switches")

@@ -1,0 +1,88 @@
+"""Runs: their state, progress and metrics."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from core.db.store import Database, Row
+
+
+def add(
+    db: Database, *, id: str, model: str, trigger: str, state: str, started: datetime, feedback_until: datetime
+) -> None:
+    """Add a run."""
+    db.run("runs.add", id=id, model=model, trigger=trigger, state=state, started=started, feedback_until=feedback_until)
+
+
+def set_actor(db: Database, *, actor: str, comment: str, id: str) -> None:
+    """Record who started a run, and their comment."""
+    db.run("runs.set_actor", actor=actor, comment=comment, id=id)
+
+
+def set_state(db: Database, *, state: str, reason: str | None, time: datetime, id: str | None) -> None:
+    """Set a run's state, and its reason if one is given. A state that ends the run sets its end time."""
+    db.run("runs.set_state", state=state, reason=reason, time=time, id=id)
+
+
+def set_snapshot(db: Database, *, snapshot: str, id: str) -> None:
+    """Record the snapshot that a run uses."""
+    db.run("runs.set_snapshot", snapshot=snapshot, id=id)
+
+
+def set_candidate(db: Database, *, candidate: int, id: str) -> None:
+    """Record the candidate of a run, which begins its evaluation."""
+    db.run("runs.set_candidate", candidate=candidate, id=id)
+
+
+def set_measured_version(db: Database, *, candidate: int, id: str) -> None:
+    """Record the version whose suites a run measures."""
+    db.run("runs.set_measured_version", candidate=candidate, id=id)
+
+
+def set_detail(db: Database, *, detail: str, id: str) -> None:
+    """Replace the details that are kept with a run."""
+    db.run("runs.set_detail", detail=detail, id=id)
+
+
+def unfinished(db: Database) -> list[Row]:
+    """Every run that has not ended."""
+    return db.rows("runs.unfinished")
+
+
+def unfinished_of(db: Database, *, model: str) -> Row | None:
+    """The run of a model that has not ended."""
+    return db.maybe("runs.unfinished_of", model=model)
+
+
+def waiting_to_switch(db: Database, *, model: str) -> list[Row]:
+    """Runs whose candidate passed a gate and does not serve everyone yet, oldest first."""
+    return db.rows("runs.waiting_to_switch", model=model)
+
+
+def find(db: Database, *, id: str) -> Row | None:
+    """One run by its id."""
+    return db.maybe("runs.find", id=id)
+
+
+def newest(db: Database, *, model: str | None, limit: int) -> list[Row]:
+    """The newest runs, of one model or of all."""
+    return db.rows("runs.newest", model=model, limit=limit)
+
+
+def add_metric(db: Database, *, run_id: str, time: datetime, phase: str, done: int, total: int, metrics: str) -> None:
+    """Add the progress of a run's phase, with its metrics."""
+    db.run("runs.add_metric", run_id=run_id, time=time, phase=phase, done=done, total=total, metrics=metrics)
+
+
+def metrics(db: Database, *, run_id: str) -> list[Row]:
+    """Every metric of a run, oldest first."""
+    return db.rows("runs.metrics", run_id=run_id)
+
+
+def progress(db: Database, *, runs: Sequence[str]) -> list[Row]:
+    """The last recorded progress of each of these runs."""
+    return db.rows("runs.progress", runs=runs)
+
+
+def training_seconds(db: Database) -> list[Row]:
+    """Duration of the newest training of each model, in seconds."""
+    return db.rows("runs.training_seconds")

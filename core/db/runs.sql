@@ -1,0 +1,72 @@
+-- name: add
+-- Add a run.
+INSERT INTO runs (id, model, trigger, state, started, feedback_until, detail)
+VALUES ($id, $model, $trigger, $state, $started, $feedback_until, '{}')
+
+-- name: set_actor
+-- Record who started a run, and their comment.
+UPDATE runs SET actor = $actor, comment = $comment WHERE id = $id
+
+-- name: set_state
+-- A state that ends a run also sets when it finished.
+UPDATE runs SET state = $state, reason = coalesce($reason, reason),
+    finished = CASE WHEN $state IN ('finished', 'failed', 'skipped', 'measured') THEN $time ELSE NULL END
+WHERE id = $id
+
+-- name: set_snapshot
+-- Record the snapshot that a run uses.
+UPDATE runs SET snapshot = $snapshot WHERE id = $id
+
+-- name: set_candidate
+-- Record the candidate of a run, which begins its evaluation.
+UPDATE runs SET candidate = $candidate, state = 'evaluating' WHERE id = $id
+
+-- name: set_measured_version
+-- Record the version whose suites a run measures.
+UPDATE runs SET candidate = $candidate WHERE id = $id
+
+-- name: set_detail
+-- Replace the details that are kept with a run.
+UPDATE runs SET detail = $detail WHERE id = $id
+
+-- name: unfinished
+-- Every run that has not ended.
+SELECT id, model, state, trigger, actor, comment, detail FROM runs WHERE finished IS NULL
+
+-- name: unfinished_of
+-- The run of a model that has not ended.
+SELECT id, state FROM runs WHERE model = $model AND finished IS NULL LIMIT 1
+
+-- name: waiting_to_switch
+-- Runs whose candidate has passed a gate and does not serve everyone yet.
+SELECT id, candidate FROM runs WHERE model = $model AND state IN ('canary', 'awaiting_approval') ORDER BY started
+
+-- name: find
+-- One run by its id.
+SELECT * FROM runs WHERE id = $id
+
+-- name: newest
+-- The newest runs, of one model or of all.
+SELECT id, model, trigger, state, started, finished, snapshot, candidate, reason FROM runs
+WHERE $model IS NULL OR model = $model ORDER BY started DESC LIMIT $limit
+
+-- name: add_metric
+-- Add the progress of a run's phase, with its metrics.
+INSERT INTO run_metrics VALUES ($run_id, $time, $phase, $done, $total, $metrics)
+
+-- name: metrics
+-- Every metric of a run, oldest first.
+SELECT time, phase, done, total, metrics FROM run_metrics WHERE run_id = $run_id ORDER BY time
+
+-- name: progress
+-- The last step of each of these runs.
+SELECT run_id, phase, done, total FROM run_metrics WHERE run_id IN (SELECT unnest($runs::VARCHAR[]))
+QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY time DESC) = 1
+
+-- name: training_seconds
+-- How long the newest training of each model took, or takes so far.
+WITH trained AS (
+    SELECT r.model, r.started, max(CAST(json_extract_string(m.metrics, '$.seconds') AS DOUBLE)) AS seconds
+    FROM run_metrics m JOIN runs r ON r.id = m.run_id WHERE m.phase = 'training' GROUP BY r.id, r.model, r.started
+)
+SELECT model, arg_max(seconds, started) AS seconds FROM trained WHERE seconds IS NOT NULL GROUP BY model

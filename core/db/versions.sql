@@ -1,0 +1,53 @@
+-- name: add
+-- Add a version.
+INSERT INTO versions VALUES ($model, $version, $engine_name, $path, $sha256, $rank, $run_id, $time, $kind)
+
+-- name: find
+-- One version by its model and number.
+SELECT model, version, engine_name, path, sha256, rank, run_id, if(path IS NULL, 'base', kind) AS kind
+FROM versions WHERE model = $model AND version = $version
+
+-- name: next_number
+-- The next free version number of a model.
+SELECT max(version) + 1 AS version FROM versions WHERE model = $model
+
+-- name: of_model
+-- Every version of a model, oldest first.
+SELECT model, version, if(path IS NULL, 'base', kind) AS kind, engine_name, sha256, rank, run_id, time FROM versions
+WHERE model = $model ORDER BY version
+
+-- name: retrieval_folder
+-- The folder of a retrieval version by its content hash.
+SELECT path FROM versions WHERE sha256 = $sha256 AND kind = 'retrieval' LIMIT 1
+
+-- name: wanted
+-- What engines must hold for these models.
+WITH current AS (
+    SELECT * FROM routes QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1
+), wanted AS (
+    SELECT model, champion AS version FROM current
+    UNION SELECT model, canary FROM current WHERE canary IS NOT NULL
+    UNION SELECT model, previous FROM current WHERE previous IS NOT NULL
+    UNION SELECT model, candidate FROM runs
+    WHERE candidate IS NOT NULL AND state IN ('evaluating', 'measuring', 'canary', 'awaiting_approval')
+    UNION SELECT model, candidate FROM (
+        -- A model's newest candidate stays, whatever was decided of it, for those who want to look at it.
+        SELECT model, candidate FROM runs WHERE candidate IS NOT NULL AND state = 'finished'
+        QUALIFY row_number() OVER (PARTITION BY model ORDER BY started DESC) = 1
+    )
+)
+SELECT v.model, v.version, v.engine_name, v.path, v.sha256, v.rank, v.run_id, if(v.path IS NULL, 'base', v.kind) AS kind
+FROM versions v JOIN wanted w ON w.model = v.model AND w.version = v.version
+WHERE v.model IN (SELECT unnest($models::VARCHAR[])) ORDER BY v.model, v.version
+
+-- name: by_engine_name
+-- The version that an engine name belongs to.
+SELECT model, version FROM versions WHERE engine_name = $engine_name
+
+-- name: folders
+-- The folder of every version that has one.
+SELECT path FROM versions WHERE path IS NOT NULL ORDER BY path
+
+-- name: move_folders
+-- After a restore the adapters are elsewhere; their folders' own names never change.
+UPDATE versions SET path = $folder || '/' || regexp_extract(path, '[^/]+$') WHERE path IS NOT NULL
