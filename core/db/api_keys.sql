@@ -6,13 +6,13 @@ VALUES ($id, $key_name, $digest, $scopes, $models, $requests_per_minute, $tokens
         $created, $creator)
 
 -- name: all_keys
--- Without their digests, newest first.
+-- Every API key without its hashes, newest first.
 SELECT id, name, scopes, models, requests_per_minute, tokens_per_minute, concurrent, expires, created, creator,
        rotated, previous_until, revoked
 FROM api_keys ORDER BY created DESC, id
 
 -- name: live
--- What opens something; expiry is checked by whoever checks the key.
+-- Every API key that was not revoked. The check of a request also checks the expiry.
 SELECT id, name, digest, scopes, models, requests_per_minute, tokens_per_minute, concurrent, expires, previous_digest,
        previous_until
 FROM api_keys WHERE revoked IS NULL ORDER BY id

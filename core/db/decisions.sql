@@ -3,7 +3,7 @@
 SELECT seq, hash FROM decisions ORDER BY seq DESC LIMIT 1
 
 -- name: append
--- The number follows from the rows that stand, not from a sequence: a transaction that was undone leaves no gap.
+-- Append a decision. Its number is the highest one plus 1. A sequence would leave a gap after a rollback.
 INSERT INTO decisions (seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, previous_hash, hash)
 VALUES (
     (SELECT coalesce(max(seq), 0) + 1 FROM decisions),
@@ -36,11 +36,11 @@ SELECT time, from_version, to_version, body FROM decisions WHERE model = $model 
 ORDER BY seq DESC LIMIT 1
 
 -- name: has_reason
--- Whether the ledger has a row of this verdict and reason.
+-- A row for a decision of a model with this verdict and reason, if there is one.
 SELECT 1 FROM decisions WHERE model = $model AND verdict = $verdict AND reason = $reason LIMIT 1
 
 -- name: open_approvals
--- Runs that wait for a person, with the newest decision that asked for one.
+-- Runs that wait for approval, with the newest decision that asked for it.
 SELECT r.id AS run_id, r.model, r.candidate, d.id, d.time, d.from_version FROM runs r
 JOIN decisions d ON d.run_id = r.id AND d.verdict = 'awaiting_approval' WHERE r.state = 'awaiting_approval'
 QUALIFY row_number() OVER (PARTITION BY r.id ORDER BY d.seq DESC) = 1
@@ -50,7 +50,7 @@ QUALIFY row_number() OVER (PARTITION BY r.id ORDER BY d.seq DESC) = 1
 SELECT model, verdict, count(*) AS n FROM decisions GROUP BY ALL
 
 -- name: page
--- Decisions older than $before, newest first, by any of model, verdict and time; NULL leaves that open.
+-- Decisions older than $before, newest first. A model, verdict or time of NULL filters nothing.
 SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, hash
 FROM decisions
 WHERE seq < $before AND ($model IS NULL OR model = $model) AND ($verdict IS NULL OR verdict = $verdict)
@@ -58,8 +58,8 @@ WHERE seq < $before AND ($model IS NULL OR model = $model) AND ($verdict IS NULL
 ORDER BY seq DESC LIMIT $limit
 
 -- name: measured
--- The newest decisions of a model that hold an evaluation, one a run; a rollback after a holdback holds none. A run has
--- at most five of these verdicts, so that only so many bodies are read.
+-- The newest decisions of a model that have an evaluation, one per run. A rollback after a holdback has none.
+-- A run has at most 5 of these verdicts, so that the query reads at most 5 bodies per row of its result.
 WITH newest AS (
     SELECT seq, id, time, from_version, to_version, verdict, run_id, body FROM decisions
     WHERE model = $model AND run_id IS NOT NULL AND to_version IS NOT NULL
@@ -72,7 +72,7 @@ QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1
 ORDER BY seq DESC LIMIT $limit
 
 -- name: with_lineage
--- The newest decision about a version that says what it was made of; many only name it.
+-- The newest decision about a version that has its lineage. Many decisions have only its number.
 SELECT id, body FROM decisions
 WHERE model = $model AND to_version = $version AND json_extract_string(body, '$.lineage.snapshot') IS NOT NULL
 ORDER BY seq DESC LIMIT 1

@@ -7,7 +7,7 @@ from core.db.store import Database, Row, Transaction
 
 
 def holdout_uses(db: Database, *, model: str) -> list[Row]:
-    """Every use of a model's holdouts."""
+    """How often each holdout of a model was used."""
     return db.rows("evaluations.holdout_uses", model=model)
 
 
@@ -22,7 +22,7 @@ def holdout_use(db: Database, *, run_id: str) -> Row | None:
 
 
 def holdout_users(db: Database, *, model: str) -> list[Row]:
-    """Users in a generation of a holdout."""
+    """Users of every generation of a model's holdouts."""
     return db.rows("evaluations.holdout_users", model=model)
 
 
@@ -49,7 +49,7 @@ def add_answers(
 
 
 def delete_old_answers(db: Database, *, before: datetime) -> None:
-    """Delete stored answers that were last used before a moment."""
+    """Delete stored answers that were stored before a moment."""
     db.run("evaluations.delete_old_answers", before=before)
 
 

@@ -1,5 +1,5 @@
 -- name: holdout_uses
--- Every use of a model's holdouts.
+-- How often each holdout of a model was used.
 SELECT bucket, max(use) AS uses FROM holdout_uses WHERE model = $model GROUP BY bucket
 
 -- name: add_holdout_use
@@ -11,7 +11,7 @@ INSERT INTO holdout_uses VALUES ($model, $bucket, $run_id, $use)
 SELECT bucket, use FROM holdout_uses WHERE run_id = $run_id
 
 -- name: holdout_users
--- Users in a generation of a holdout.
+-- Users of every generation of a model's holdouts.
 SELECT holdout, "user" FROM holdout_users WHERE model = $model
 
 -- name: add_holdout_users
@@ -31,30 +31,30 @@ INSERT INTO evaluations SELECT * FROM (SELECT
 SELECT key, answer FROM answers WHERE key IN (SELECT unnest($keys::VARCHAR[]))
 
 -- name: add_answers
--- The same question may be asked by two runs at once; the first answer stands.
+-- Store answers. Two runs may send the same question at the same time: the first answer is kept.
 INSERT INTO answers
 SELECT * FROM (SELECT unnest($keys::VARCHAR[]), $time, unnest($names::VARCHAR[]), unnest($answers::VARCHAR[]))
 ON CONFLICT DO NOTHING
 
 -- name: delete_old_answers
--- Delete stored answers that were last used before a moment.
+-- Delete answers that were stored before a moment.
 DELETE FROM answers WHERE time < $before
 
 -- name: of_run
--- Each KPI by arm; what is no number is NULL, for JSON has none such.
+-- Each KPI of a run by arm. NaN and infinity become NULL, because JSON has neither.
 SELECT suite, arm, version, kpi, CASE WHEN isfinite(value) THEN value END AS value,
     CASE WHEN isfinite(low) THEN low END AS low, CASE WHEN isfinite(high) THEN high END AS high, n, users
 FROM evaluations WHERE run_id = $run_id
 ORDER BY suite, kpi, arm
 
 -- name: add_regression
--- An evaluation that was cut short finds the same ones again.
+-- Add the items on which a candidate did worst. An evaluation that was interrupted replaces them.
 INSERT OR REPLACE INTO regressions
 VALUES ($run_id, $place, $interaction_id, $kpi, $wanted, $champion, $candidate, $loss)
 
 -- name: regressions
--- Where a run's candidate did worst against the champion, with the question while its interaction is still there, and
--- what users said that the answer should have been.
+-- The items on which a run's candidate did worst against the champion. Each has the request of its interaction and the
+-- users' newest correction.
 SELECT r.place, r.interaction_id, r.kpi, r.wanted, r.champion, r.candidate, r.loss, i.endpoint, i.request,
     (SELECT max_by(f.value, f.time) FROM feedback f
      WHERE f.interaction_id = r.interaction_id AND f.type = 'correction' AND f.revoked_at IS NULL) AS correction

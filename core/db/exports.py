@@ -11,7 +11,7 @@ def feedback(store: Store, size: int, *, model: str | None, key: str | None) -> 
 
 
 def interactions(store: Store, size: int, *, model: str | None) -> Iterator[list[Row]]:
-    """Interactions for an export, oldest first."""
+    """Interactions for an export, in no order."""
     return store.batches("exports.interactions", size, model=model)
 
 

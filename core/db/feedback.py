@@ -12,7 +12,7 @@ def count_since_last_run(db: Database, *, model: str) -> Row:
 
 
 def add(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
-    """Add feedback. Returns the ids that were new."""
+    """Add feedback. Returns the rows that were new."""
     return transaction.run_set("feedback.add", rows)
 
 
@@ -108,12 +108,12 @@ def by_type(db: Database, *, model: str) -> list[Row]:
 
 
 def label_votes(db: Database, *, model: str) -> list[Row]:
-    """Votes that can become rows of a classifier's snapshot, newest first."""
+    """Labels, corrections and thumbs that were not revoked, with their interactions, oldest first."""
     return db.rows("feedback.label_votes", model=model)
 
 
 def preference_votes(db: Database, *, model: str) -> list[Row]:
-    """Preference votes of a model."""
+    """Preferences that were not revoked, with both interactions, oldest first."""
     return db.rows("feedback.preference_votes", model=model)
 
 

@@ -1,12 +1,12 @@
 -- name: count_since_last_run
--- Feedback that came since the last run of the model looked.
+-- Number and newest time of feedback since the last run of a model.
 SELECT count(*) AS n, max(time) AS newest FROM feedback
 WHERE model = $model AND revoked_at IS NULL AND time > coalesce(
     (SELECT max(feedback_until) FROM runs WHERE model = $model), TIMESTAMP '1970-01-01')
 
 -- name: add
--- Each parameter is a list with a value for each row. What it is about is known if the interaction came first; returns
--- the rows that were new.
+-- Add feedback. Each parameter is a list with one value per row. Model, version and arm are set if the interaction has
+-- already arrived. Returns the rows that were new.
 INSERT INTO feedback
 SELECT said.id, said.time, said.interaction_id, said.conversation_id, said.type, said.value, said.comment, said.who,
     said.metadata, NULL, about.model, about.version, said.key_id, about.arm
@@ -28,7 +28,7 @@ ON CONFLICT DO NOTHING RETURNING id, interaction_id, model
 INSERT INTO feedback_waiting SELECT * FROM (SELECT unnest($interaction_id::VARCHAR[]), unnest($id::VARCHAR[]))
 
 -- name: waiting_for
--- Feedback that waited for interactions.
+-- Waiting feedback about these interactions.
 SELECT feedback_id AS id, interaction_id FROM feedback_waiting
 WHERE interaction_id IN (SELECT unnest($ids::VARCHAR[]))
 
@@ -60,18 +60,19 @@ WHERE feedback.id = r.feedback_id AND (r.key_id = '' OR r.key_id = feedback.key_
     AND feedback.id IN (SELECT unnest($id::VARCHAR[]))
 
 -- name: counts
--- A model of NULL in a row stands for feedback whose interaction has not been seen (yet).
+-- Feedback counts by model and type. The model is NULL if the interaction has not arrived.
 SELECT model, type, count(*) AS n, count(revoked_at) AS revoked, max(time) AS newest
 FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_id = $key) GROUP BY ALL ORDER BY ALL
 
 -- name: counts_by_key
--- A key of NULL in a row stands for feedback from before keys were written down.
+-- Feedback counts by API key, model and type. The key is NULL for feedback from before keys were stored.
 SELECT key_id AS "key", model, type, count(*) AS n, count(revoked_at) AS revoked, count(DISTINCT user_id) AS users,
     max(time) AS newest
 FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_id = $key) GROUP BY ALL ORDER BY ALL
 
 -- name: counts_by_version
--- Of a model's five newest versions that have feedback, so that the number of series stays bounded.
+-- Feedback counts by version, arm and type, for the 5 newest versions of a model that have feedback: this limits the
+-- number of time series.
 SELECT model, version, arm, type, count(*) AS n FROM feedback
 WHERE revoked_at IS NULL AND model IS NOT NULL GROUP BY model, version, arm, type
 QUALIFY dense_rank() OVER (PARTITION BY model ORDER BY version DESC) <= 5
@@ -86,7 +87,7 @@ SELECT CAST(time AS DATE) AS day, type, count(*) AS n, count(revoked_at) AS revo
 FROM feedback WHERE model = $model AND time >= $since GROUP BY ALL ORDER BY ALL
 
 -- name: page
--- Feedback older than ($before, $before_id), newest first; NULL leaves a filter open. $words is a LIKE pattern.
+-- Feedback older than ($before, $before_id), newest first. A filter of NULL filters nothing. $words is a LIKE pattern.
 SELECT id, time, interaction_id, conversation_id, type, value, comment, user_id, metadata, revoked_at, model, version
 FROM feedback
 WHERE (time < $before OR (time = $before AND id < $before_id))
@@ -109,7 +110,7 @@ SELECT count(*) AS n FROM feedback
 SELECT type, count(*) AS n FROM feedback WHERE model = $model AND revoked_at IS NULL GROUP BY type
 
 -- name: label_votes
--- Labels, corrections and thumbs that stand, with the request and answer that they are about, oldest first.
+-- Labels, corrections and thumbs that were not revoked, with request and answer of their interaction, oldest first.
 SELECT f.id, f.type, f.value, i.answer, coalesce(f.user_id, '') AS voter, i.id AS interaction_id, i.user_id, i.conversation_id,
     i.endpoint, i.request, f.id IN (
         SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id
@@ -120,7 +121,7 @@ WHERE i.model = $model AND f.type IN ('label', 'correction', 'thumbs') AND f.rev
 ORDER BY f.time, f.id
 
 -- name: preference_votes
--- Preferences that stand, with requests and answers of both interactions, oldest first.
+-- Preferences that were not revoked, with request and answer of both interactions, oldest first.
 SELECT f.id, coalesce(f.user_id, '') AS voter,
     c.id AS chosen_id, c.user_id, c.conversation_id, c.endpoint AS chosen_endpoint, c.request AS chosen_request,
     c.answer AS chosen_answer,
@@ -136,8 +137,8 @@ WHERE f.type = 'preference' AND f.revoked_at IS NULL
 ORDER BY f.time, f.id
 
 -- name: answers_in_doubt
--- Interactions that users' newest votes put in doubt, most doubtful first; those a reviewer has answered are left out.
--- `rank` 1: votes that contradict each other; 2: a thumbs-down or a flag, and nobody said what is right.
+-- Interactions whose newest votes are negative or contradict each other, most doubtful first, without those that a
+-- reviewer has answered. `rank` 1: the votes contradict each other. `rank` 2: a thumbs-down or a flag, and no label.
 WITH votes AS (
     SELECT interaction_id, type, value::VARCHAR AS value, metadata, time FROM feedback
     WHERE model = $model AND time >= $since AND revoked_at IS NULL AND interaction_id IS NOT NULL

@@ -1,5 +1,5 @@
 -- name: add
--- Each parameter is a list with a value for each row; returns the ids that were new.
+-- Add interactions. Each parameter is a list with one value per row. Returns the ids that were new.
 INSERT INTO interactions SELECT * FROM (SELECT
     unnest($id::VARCHAR[]), unnest($time::TIMESTAMP[]), unnest($model::VARCHAR[]), unnest($version::INTEGER[]),
     unnest($arm::VARCHAR[]), unnest($share::DOUBLE[]), unnest($bucket::DOUBLE[]), unnest($user::VARCHAR[]),
@@ -38,8 +38,8 @@ SELECT day, version, sum(requests)::BIGINT AS requests, sum(errors)::BIGINT AS e
 FROM traffic_daily WHERE model = $model AND day >= $since GROUP BY ALL ORDER BY ALL
 
 -- name: unsure_answers
--- Answers that nobody voted on and that look unsure: `rank` 3 is none of the model's labels, or was cut off; 4 is one of
--- several different answers to one and the same question. Newest first, among the newest answers.
+-- Answers without votes that look wrong, newest first, among the newest answers. `rank` 3: the answer is not one of the
+-- model's labels, or was cut off. `rank` 4: the same question received different answers.
 WITH newest AS (
     SELECT id, time, request::VARCHAR AS request, answer, finish_reason FROM interactions
     WHERE model = $model AND time >= $since AND status < 400 AND request IS NOT NULL AND answer IS NOT NULL

@@ -25,13 +25,14 @@ INSERT INTO canary_looks VALUES ($run_id, $look, $time, $verdict, $reason, $body
 SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_id ORDER BY look
 
 -- name: count_arms
--- By version: users, and over users the mean score, its deviation, the share of rated requests, users harmed, and
--- users who got an answer that is none of `labels`, if there are any. What `max_tokens` cut off strays where no label
--- begins so; a request that failed, broke off or keeps no text says nothing. Text is compared as a vote's is when it
--- becomes a row: without case, and without `blanks` around it.
--- A request without thumbs counts 0: leaving it out would undo the randomisation. Nobody's votes weigh more than as
--- if on `vote_cap` of the requests, twice the median of those who vote at all: it is the same for both arms, and less
--- than half of the voters cannot move it. Votes may be dated by a clock that runs an hour slow.
+-- Count per version: users, their mean score with its standard deviation, the share of rated requests, harmed users,
+-- and users with a stray answer, that is, an answer that is not one of `labels`. An answer that `max_tokens` cut off is
+-- stray if no label begins with it. A request that failed, was aborted or has no stored text is never stray. Texts are
+-- compared like the votes of a snapshot: without case, and without the characters `blanks` at both ends.
+-- A request without thumbs scores 0: leaving it out would undo the randomisation. The votes of a user who rates more
+-- than the share `vote_cap` of their requests are scaled down to that share. `vote_cap` is twice the median share of the
+-- users who vote. It is the same in both arms, and fewer than half of the voters cannot move it. The clock that dates
+-- votes may be up to one hour slow.
 WITH valid AS (
     SELECT list_transform($labels::VARCHAR[], lambda label: lower(trim(label, $blanks))) AS labels
 ), asked AS (
@@ -75,7 +76,7 @@ SELECT version, count(*) AS users, sum(requests)::BIGINT AS requests, avg(score)
 FROM weighed GROUP BY version
 
 -- name: score_history
--- What is known of a model's users before a live test, over users: their scores and the share that they rate.
+-- Scores and rating rate of a model's users in the 30 days before a live test.
 WITH thumbs AS (
     SELECT interaction_id, CASE WHEN arg_max(value, time)::VARCHAR = 'true' THEN 1 ELSE -1 END AS score
     FROM feedback WHERE type = 'thumbs' AND revoked_at IS NULL AND interaction_id IS NOT NULL GROUP BY interaction_id
@@ -91,7 +92,7 @@ SELECT count(*) FILTER (WHERE rate > 0) AS voters, stddev_samp(score) AS score_s
 FROM users
 
 -- name: traffic_history
--- What a canary could count on: users a day and, over users, their requests and what they rate, in the last week.
+-- Users and requests of a model in the 7 days before a moment, with the rating rate and scores of its users.
 WITH asked AS (
     SELECT i.id, i.time, coalesce(i.user_id, i.conversation_id) AS who FROM interactions i
     WHERE i.model = $model AND i.time < $before AND i.time >= $before - INTERVAL 7 DAY AND i.bucket IS NOT NULL
@@ -122,7 +123,7 @@ SELECT run_id, model, promoted, held, share, score_sd, started, until, plan FROM
 ORDER BY started
 
 -- name: holdback_of
--- The holdback of a model that is under way, with its newest numbers.
+-- The running holdback of a model with its newest numbers.
 SELECT run_id, promoted, held, share, started, until, looked, numbers FROM holdbacks
 WHERE model = $model AND finished IS NULL
 
@@ -135,7 +136,7 @@ UPDATE holdbacks SET looked = $time, numbers = $numbers WHERE run_id = $run_id
 UPDATE holdbacks SET finished = $time WHERE model = $model AND finished IS NULL
 
 -- name: arm_latency
--- Milliseconds of answered requests by version, as the split sent them.
+-- Median and 95th percentile latency per version in milliseconds, over requests of the split that did not fail.
 SELECT version, quantile_cont(latency_ms, 0.5) AS p50_ms, quantile_cont(latency_ms, 0.95) AS p95_ms FROM interactions
 WHERE model = $model AND version IN ($old, $new) AND time >= $since AND bucket IS NOT NULL AND status < 500
 GROUP BY version

@@ -1,5 +1,6 @@
 -- name: suspect_votes
--- Votes in a version's snapshot that are not in the newest snapshot of the version beside it or one before that.
+-- Votes in a version's snapshot that are not in the snapshot of the version it is compared with. Where that version
+-- has none, the newest version before it counts.
 SELECT DISTINCT s.feedback_id FROM versions v JOIN runs r ON r.id = v.run_id
 JOIN snapshot_rows s ON s.snapshot = r.snapshot
 WHERE v.model = $model AND v.version = $version AND s.feedback_id NOT IN (
@@ -18,12 +19,12 @@ INSERT INTO quarantines (id, model, version, decision_id, time, state)
 VALUES ($id, $model, $version, $decision_id, $time, 'held')
 
 -- name: add_for_key
--- By the decision that was just sealed in the same transaction.
+-- Add a quarantine of a key's votes, by the newest decision, which is from the same transaction.
 INSERT INTO quarantines (id, model, key_id, decision_id, time, state)
 SELECT $id, $model, $key_id, d.id, d.time, 'held' FROM decisions d ORDER BY d.seq DESC LIMIT 1
 
 -- name: votes_of_key
--- What a key gave that stands and that no quarantine holds yet.
+-- Votes of a key that were not revoked and are in no quarantine.
 SELECT f.id AS feedback_id FROM feedback f
 WHERE f.key_id = $key_id AND f.model = $model AND f.revoked_at IS NULL AND f.id NOT IN (
     SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id WHERE b.state <> 'released'
@@ -35,7 +36,7 @@ ORDER BY f.id
 INSERT INTO quarantine_rows VALUES ($quarantine_id, $feedback_id)
 
 -- name: find
--- By its id, or the number of the ledger's row that brought it.
+-- One quarantine by its id, or by its decision's number.
 SELECT b.id, b.model, b.version, b.key_id AS "key", b.decision_id, b.time, b.state, b.decided, b.actor, b.comment
 FROM quarantines b LEFT JOIN decisions d ON d.id = b.decision_id WHERE b.id = $id OR CAST(d.seq AS VARCHAR) = $id
 
@@ -44,7 +45,7 @@ FROM quarantines b LEFT JOIN decisions d ON d.id = b.decision_id WHERE b.id = $i
 UPDATE quarantines SET state = $state, decided = $time, actor = $actor, comment = $comment WHERE id = $id
 
 -- name: newest
--- Newest first; a model of NULL means every model.
+-- Quarantines with their size, newest first. A model of NULL means every model.
 SELECT b.id, d.seq AS decision_seq, b.model, b.version, b.key_id AS "key", b.decision_id, b.time, b.state, b.decided,
     b.actor, b.comment, count(*) AS votes, count(DISTINCT coalesce(f.user_id, i.user_id, i.conversation_id)) AS users
 FROM quarantines b JOIN quarantine_rows q ON q.quarantine_id = b.id LEFT JOIN decisions d ON d.id = b.decision_id
@@ -52,7 +53,7 @@ LEFT JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = 
 WHERE $model IS NULL OR b.model = $model GROUP BY ALL ORDER BY b.time DESC, b.id
 
 -- name: votes
--- What is under review, vote by vote; those who voted most come first.
+-- Votes in a quarantine. Users with most votes come first.
 SELECT f.id, f.time, coalesce(f.user_id, i.user_id, i.conversation_id) AS who, f.type, f.value, f.comment,
     f.interaction_id, i.answer, f.revoked_at, f.key_id AS "key"
 FROM quarantine_rows q JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id

@@ -14,7 +14,7 @@ INSERT INTO routes
 VALUES ($model, $rev, $time, $champion, $canary, $share, $previous, $salt, $decision_id, $holdback)
 
 -- name: history
--- What served when, newest first.
+-- Every route of a model, newest first.
 SELECT rev, time, champion, canary, share, previous, holdback, decision_id FROM routes WHERE model = $model ORDER BY rev DESC
 
 -- name: serving
@@ -28,13 +28,13 @@ SELECT rev, time, champion, canary, share, previous, holdback, decision_id FROM 
 WHERE model = $model ORDER BY rev DESC LIMIT $limit
 
 -- name: champion_since
--- When the champion of now began to serve, and by which decision; no row while it always was.
+-- When the current champion began to serve, and by which decision. No row if it has always served.
 SELECT time, decision_id FROM routes
 WHERE model = $model AND rev > (SELECT coalesce(max(rev), 0) FROM routes WHERE model = $model AND champion <> $champion)
 ORDER BY rev LIMIT 1
 
 -- name: unfinished_switches
--- The newest route of each model, where it changed the champion and no event row says how the switch went.
+-- Newest routes that changed the champion and have no decision that reports the result of the switch.
 WITH history AS (
     SELECT *, lag(champion) OVER (PARTITION BY model ORDER BY rev) AS from_version,
         row_number() OVER (PARTITION BY model ORDER BY rev DESC) AS place

@@ -8,7 +8,7 @@ VALUES ($id, $model, $trigger, $state, $started, $feedback_until, '{}')
 UPDATE runs SET actor = $actor, comment = $comment WHERE id = $id
 
 -- name: set_state
--- A state that ends a run also sets when it finished.
+-- Set a run's state, and its reason if one is given. A state that ends the run sets its end time.
 UPDATE runs SET state = $state, reason = coalesce($reason, reason),
     finished = CASE WHEN $state IN ('finished', 'failed', 'skipped', 'measured') THEN $time ELSE NULL END
 WHERE id = $id
@@ -38,7 +38,7 @@ SELECT id, model, state, trigger, actor, comment, detail FROM runs WHERE finishe
 SELECT id, state FROM runs WHERE model = $model AND finished IS NULL LIMIT 1
 
 -- name: waiting_to_switch
--- Runs whose candidate has passed a gate and does not serve everyone yet.
+-- Runs whose candidate passed a gate and does not serve everyone yet, oldest first.
 SELECT id, candidate FROM runs WHERE model = $model AND state IN ('canary', 'awaiting_approval') ORDER BY started
 
 -- name: find
@@ -64,7 +64,7 @@ SELECT run_id, phase, done, total FROM run_metrics WHERE run_id IN (SELECT unnes
 QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY time DESC) = 1
 
 -- name: training_seconds
--- How long the newest training of each model took, or takes so far.
+-- Duration of the newest training of each model in seconds; of a running one, the seconds so far.
 WITH trained AS (
     SELECT r.model, r.started, max(CAST(json_extract_string(m.metrics, '$.seconds') AS DOUBLE)) AS seconds
     FROM run_metrics m JOIN runs r ON r.id = m.run_id WHERE m.phase = 'training' GROUP BY r.id, r.model, r.started

@@ -1,6 +1,7 @@
-"""The store: one DuckDB file with its migrations, and the SQL that its sibling modules name.
+"""Opens the DuckDB file, applies its migrations and runs the SQL blocks of the `.sql` files in this package.
 
-Each table group has a module NAME.py next to NAME.sql. Only these modules call a query by its name.
+Each table group has a module NAME.py next to NAME.sql. Only these modules call a block by its name, "NAME.block".
+Values are always parameters.
 """
 
 import re
@@ -19,7 +20,7 @@ from core.errors import RowRefused, StoreError, StoreNewer
 
 NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 MEMORY = "2GB"
-# What DuckDB raises about a value; about its file, memory or itself it raises other errors.
+# Errors that DuckDB raises because of a value. Errors about its file, its memory or itself are of other types.
 ABOUT_A_ROW = (
     duckdb.DataError,
     duckdb.IntegrityError,
@@ -74,26 +75,27 @@ Row = dict[str, Any]
 
 
 class Transaction:
-    """Statements that take effect together or not at all."""
+    """Runs statements that are committed together or not at all."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
     def run(self, name: str, **parameters: Any) -> None:
-        """Runs a named statement."""
+        """Run a named statement."""
         self._execute(name, parameters)
 
     def run_many(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Runs a named statement once for each row of parameters. Raises RowRefused when one cannot be stored."""
+        """Run a named statement once per row of parameters. Raises RowRefused if DuckDB cannot store one."""
         if not rows:
             return
         with _refusing(name):
             self._connection.executemany(_statements()[name], [_stored(row) for row in rows])
 
     def run_set(self, name: str, rows: Sequence[dict[str, Any]]) -> list[Row]:
-        """Runs a named statement once for all rows: each parameter is the list of its values, to be unnested.
+        """Run a named statement once for all rows and return its rows.
 
-        Many times as fast as `run_many`. Gives what the statement returns; raises RowRefused like it.
+        Each parameter is the list of one column's values, which the statement unnests. This is many times as fast as
+        `run_many`. Raises RowRefused if DuckDB cannot store a row.
         """
         if not rows:
             return []
@@ -101,18 +103,18 @@ class Transaction:
             return self.rows(name, **{key: [_naive(row[key]) for row in rows] for key in rows[0]})
 
     def rows(self, name: str, **parameters: Any) -> list[Row]:
-        """The rows of a named query, as dictionaries by column name."""
+        """Return the rows of a named query as dictionaries by column name."""
         cursor = self._execute(name, parameters)
         columns = [column[0] for column in cursor.description or []]
         return [dict(zip(columns, map(_aware, row), strict=True)) for row in cursor.fetchall()]
 
     def maybe(self, name: str, **parameters: Any) -> Row | None:
-        """The first row of a named query, or None."""
+        """Return the first row of a named query, or None."""
         rows = self.rows(name, **parameters)
         return rows[0] if rows else None
 
     def one(self, name: str, **parameters: Any) -> Row:
-        """The row of a named query that always has one, such as a count."""
+        """Return the row of a named query that always has one, such as a count."""
         return self.rows(name, **parameters)[0]
 
     def _execute(self, name: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
@@ -120,10 +122,10 @@ class Transaction:
 
 
 class Store:
-    """The DuckDB file. Safe to use from several threads of the one process that owns it.
+    """The DuckDB file. Several threads may use it, but only one process.
 
-    DuckDB that could not finish a checkpoint, on a full disk for one, answers nothing any more until its process
-    has ended; `fatal` is called then.
+    If DuckDB cannot finish a checkpoint, for example because the disk is full, every later query fails until the
+    process is restarted. The store calls `fatal` in this case.
     """
 
     def __init__(self, path: Path | str, *, fatal: Callable[[], None] = lambda: None) -> None:
@@ -145,21 +147,24 @@ class Store:
             raise
 
     def rows(self, name: str, **parameters: Any) -> list[Row]:
-        """The rows of a named query, read from a consistent state."""
+        """Return the rows of a named query, read from one consistent state."""
         with self._cursor() as cursor:
             return Transaction(cursor).rows(name, **parameters)
 
     def maybe(self, name: str, **parameters: Any) -> Row | None:
-        """The first row of a named query, or None."""
+        """Return the first row of a named query, or None."""
         rows = self.rows(name, **parameters)
         return rows[0] if rows else None
 
     def one(self, name: str, **parameters: Any) -> Row:
-        """The row of a named query that always has one, such as a count."""
+        """Return the row of a named query that always has one, such as a count."""
         return self.rows(name, **parameters)[0]
 
     def batches(self, name: str, size: int, **parameters: Any) -> Iterator[list[Row]]:
-        """The rows of a named query as they stand now, so many at a time: for more than fit into memory."""
+        """Return the rows of a named query in lists of `size` rows, for results that do not fit into memory.
+
+        All rows are from the moment of the call.
+        """
         with self._cursor() as cursor:
             cursor.execute(_statements()[name], _stored(parameters))
             columns = [column[0] for column in cursor.description or []]
@@ -168,7 +173,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """One write transaction. Writers wait for each other, so DuckDB never sees a conflict."""
+        """Open a write transaction. Writers wait for each other, so that DuckDB never reports a conflict."""
         with self._writing, self._cursor() as cursor:
             cursor.execute("BEGIN")
             try:
@@ -179,12 +184,12 @@ class Store:
             cursor.execute("COMMIT")
 
     def run(self, name: str, **parameters: Any) -> None:
-        """Runs one named statement in a transaction of its own."""
+        """Run one named statement in its own transaction."""
         with self.transaction() as transaction:
             transaction.run(name, **parameters)
 
     def copy_to(self, path: Path) -> None:
-        """Writes a new file with everything as it stands at one moment, while others read and write on."""
+        """Write a copy of the whole store as of one moment. Others may read and write during the copy."""
         with self._cursor() as cursor:
             (name,) = cursor.execute("SELECT current_database()").fetchall()[0]
             quoted = str(path).replace("'", "''")
@@ -195,7 +200,7 @@ class Store:
                 cursor.execute("DETACH copied")
 
     def close(self) -> None:
-        """Checkpoints and closes the file."""
+        """Write a checkpoint and close the file."""
         self._connection.close()
 
     @contextmanager
@@ -217,10 +222,10 @@ class Store:
             newest = known[-1][0]
             if current > newest:
                 raise StoreNewer(
-                    f"The store has schema {current}; this LoraLoop knows {newest}.",
+                    f"The store has schema {current}, but this LoraLoop supports schemas up to {newest}.",
                     hint="Upgrade LoraLoop, or restore the backup made before the upgrade.",
                 )
-        # Each in a transaction of its own: DuckDB takes no change of a table that the same transaction has written to.
+        # One transaction per migration: DuckDB cannot alter a table that the same transaction has written to.
         for number, sql in known:
             if number > current:
                 with self.transaction() as transaction:

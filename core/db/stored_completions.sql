@@ -6,19 +6,19 @@ INSERT INTO stored_completions SELECT *, NULL FROM (SELECT
 ) ON CONFLICT DO NOTHING
 
 -- name: find
--- An owner of NULL means every key's, models of NULL every model.
+-- One stored completion of a key. An owner of NULL means every key, models of NULL mean every model.
 SELECT s.id, s.time, s.metadata, s.completion, i.request, i.user_id
 FROM stored_completions s JOIN interactions i ON i.id = s.id
 WHERE s.id = $id AND s.deleted IS NULL AND ($owner IS NULL OR s.key_id = $owner)
     AND ($models IS NULL OR list_contains($models::VARCHAR[], i.model))
 
 -- name: position
--- Where a page begins; after one that was deleted since, too.
+-- The position of a stored completion in its list, for paging. A deleted one keeps its position.
 SELECT $sign * epoch_us(time) AS place FROM stored_completions
 WHERE id = $id AND ($owner IS NULL OR key_id = $owner)
 
 -- name: page
--- By time, oldest first with a sign of 1, newest first with -1.
+-- One page of a key's stored completions by time: oldest first if $sign is 1, newest first if it is -1.
 SELECT s.id, s.time, s.metadata, s.completion, i.request, i.user_id
 FROM stored_completions s JOIN interactions i ON i.id = s.id
 WHERE s.deleted IS NULL AND ($owner IS NULL OR s.key_id = $owner)

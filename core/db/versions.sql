@@ -21,7 +21,7 @@ WHERE model = $model ORDER BY version
 SELECT path FROM versions WHERE sha256 = $sha256 AND kind = 'retrieval' LIMIT 1
 
 -- name: wanted
--- What engines must hold for these models.
+-- Versions of these models that engines must hold.
 WITH current AS (
     SELECT * FROM routes QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1
 ), wanted AS (
@@ -31,7 +31,7 @@ WITH current AS (
     UNION SELECT model, candidate FROM runs
     WHERE candidate IS NOT NULL AND state IN ('evaluating', 'measuring', 'canary', 'awaiting_approval')
     UNION SELECT model, candidate FROM (
-        -- A model's newest candidate stays, whatever was decided of it, for those who want to look at it.
+        -- A model's newest candidate stays loaded after every verdict, so that people can test it.
         SELECT model, candidate FROM runs WHERE candidate IS NOT NULL AND state = 'finished'
         QUALIFY row_number() OVER (PARTITION BY model ORDER BY started DESC) = 1
     )
@@ -49,5 +49,5 @@ SELECT model, version FROM versions WHERE engine_name = $engine_name
 SELECT path FROM versions WHERE path IS NOT NULL ORDER BY path
 
 -- name: move_folders
--- After a restore the adapters are elsewhere; their folders' own names never change.
+-- Set the parent folder of all versions, after a restore. The folders' names stay.
 UPDATE versions SET path = $folder || '/' || regexp_extract(path, '[^/]+$') WHERE path IS NOT NULL

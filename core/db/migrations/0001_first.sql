@@ -1,4 +1,4 @@
--- What was asked and answered, one row an interaction.
+-- Requests with their answers, one row per interaction.
 CREATE TABLE interactions (
     id VARCHAR PRIMARY KEY,
     time TIMESTAMP NOT NULL,
@@ -21,7 +21,7 @@ CREATE TABLE interactions (
     streamed BOOLEAN NOT NULL
 );
 
--- What users said. A row may come before its interaction, or never find one.
+-- Feedback of users. A row may arrive before its interaction, or without one.
 CREATE TABLE feedback (
     id VARCHAR PRIMARY KEY,
     time TIMESTAMP NOT NULL,
@@ -36,10 +36,10 @@ CREATE TABLE feedback (
 );
 CREATE INDEX feedback_by_interaction ON feedback (interaction_id);
 
--- A revocation may come before the feedback it takes back.
+-- A revocation may arrive before its feedback.
 CREATE TABLE revocations (feedback_id VARCHAR PRIMARY KEY, time TIMESTAMP NOT NULL);
 
--- How far each gateway's segments have been taken in, in bytes.
+-- How far each gateway's segments are ingested, in bytes.
 CREATE TABLE spool_offsets (
     spool VARCHAR NOT NULL,
     segment BIGINT NOT NULL,
@@ -96,7 +96,7 @@ CREATE TABLE versions (
     PRIMARY KEY (model, version)
 );
 
--- How often each holdout bucket of a model has been asked.
+-- Uses of each holdout bucket of a model.
 CREATE TABLE holdout_uses (
     model VARCHAR NOT NULL,
     bucket VARCHAR NOT NULL,
@@ -119,7 +119,7 @@ CREATE TABLE evaluations (
     users INTEGER NOT NULL
 );
 
--- The ledger. Rows are only ever added; `body` is what was hashed, the columns are for search.
+-- The ledger. Rows are only added. `body` is the text that was hashed; the columns are for search.
 CREATE TABLE decisions (
     seq BIGINT PRIMARY KEY,
     id VARCHAR NOT NULL UNIQUE,
@@ -135,7 +135,7 @@ CREATE TABLE decisions (
     hash VARCHAR NOT NULL UNIQUE
 );
 
--- What served when: a row for each change of a model's route, never changed afterwards.
+-- The history of routes: one row per change of a model's route. Rows never change.
 CREATE TABLE routes (
     model VARCHAR NOT NULL,
     rev INTEGER NOT NULL,
@@ -149,7 +149,7 @@ CREATE TABLE routes (
     PRIMARY KEY (model, rev)
 );
 
--- One row a canary: what was fixed before it began, and how it ended.
+-- One row per canary: the settings that were fixed at its start, and its end.
 CREATE TABLE canaries (
     run_id VARCHAR PRIMARY KEY,
     model VARCHAR NOT NULL,

@@ -1,4 +1,4 @@
--- API keys. Hashes of their secrets, never the secrets; rows are never deleted, so that an id is never used again.
+-- API keys, with hashes of their secrets. Rows are never deleted, so that an id is never used again.
 CREATE TABLE api_keys (
     id VARCHAR PRIMARY KEY,
     name VARCHAR NOT NULL,

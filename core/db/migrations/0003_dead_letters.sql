@@ -1,4 +1,4 @@
--- Frames of a spool that make no row: what they held, from where, and why they were refused.
+-- Frames of a spool that could not become rows, with their content, their position and the reason.
 CREATE TABLE dead_letters (
     spool VARCHAR NOT NULL,
     segment BIGINT NOT NULL,

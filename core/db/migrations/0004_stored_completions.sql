@@ -1,5 +1,5 @@
--- Chat completions that an app asked to store. The request stands in `interactions`; a deleted row keeps its id,
--- so that neither a late copy brings it back nor a page that begins after it is lost.
+-- Chat completions that an app stored. Their requests are in `interactions`. A deleted row keeps its id: a late copy does
+-- not restore it, and a page that begins after it can still be found.
 CREATE TABLE stored_completions (
     id VARCHAR PRIMARY KEY,
     time TIMESTAMP NOT NULL,

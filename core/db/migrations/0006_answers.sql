@@ -1,4 +1,4 @@
--- What engines answered in evaluations, by the hash of engine, version, prompt and parameters.
+-- Answers of engines in evaluations, by the hash of engine, version, prompt and parameters.
 CREATE TABLE answers (
     key VARCHAR PRIMARY KEY,
     time TIMESTAMP NOT NULL,

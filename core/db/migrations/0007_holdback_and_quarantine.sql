@@ -1,7 +1,7 @@
 -- The share of users that `previous` keeps after a promotion.
 ALTER TABLE routes ADD COLUMN holdback DOUBLE DEFAULT 0;
 
--- One row a holdback: what was fixed before it began, its newest numbers, and when it ended.
+-- One row per holdback: the settings that were fixed at its start, its newest numbers, and its end.
 CREATE TABLE holdbacks (
     run_id VARCHAR PRIMARY KEY,
     model VARCHAR NOT NULL,
@@ -16,7 +16,8 @@ CREATE TABLE holdbacks (
     numbers JSON
 );
 
--- Votes that a rolled-back version was the first to learn from: `held` for review, then `released` or `rejected`.
+-- Votes that a rolled-back version was the first to learn from. State `held` during the review, then `released` or
+-- `rejected`.
 CREATE TABLE quarantines (
     id VARCHAR PRIMARY KEY,
     model VARCHAR NOT NULL,

@@ -1,10 +1,10 @@
--- Which model and version a piece of feedback is about, known once its interaction is there; and what came in by day,
--- counted in the transaction that takes it in, so that pages need not read millions of rows.
+-- Model and version of feedback, set when its interaction has arrived. Traffic per day, counted in the transaction that
+-- ingests it, so that pages need not read millions of rows.
 ALTER TABLE feedback ADD COLUMN model VARCHAR;
 ALTER TABLE feedback ADD COLUMN version INTEGER;
 UPDATE feedback SET model = i.model, version = i.version FROM interactions i WHERE i.id = feedback.interaction_id;
 
--- Feedback whose interaction has not come yet.
+-- Feedback whose interaction has not arrived.
 CREATE TABLE feedback_waiting (interaction_id VARCHAR NOT NULL, feedback_id VARCHAR NOT NULL);
 INSERT INTO feedback_waiting
 SELECT interaction_id, id FROM feedback WHERE model IS NULL AND interaction_id IS NOT NULL;

@@ -1,3 +1,3 @@
--- What a version is: an adapter, or a retrieval, whose folder holds what is shown before a question. One without a
--- path is the bare base model.
+-- Kind of a version: an adapter, or a retrieval, whose folder has the texts that are added before a question. A version
+-- without a path is the bare base model.
 ALTER TABLE versions ADD COLUMN kind VARCHAR DEFAULT 'adapter';

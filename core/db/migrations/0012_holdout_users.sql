@@ -1,11 +1,12 @@
--- Whom each holdout asked: once its bucket is spent, it opens again as h1.2, h1.3 and so on, for others than these.
+-- Users in each generation of a holdout. When a bucket is used up, its next generation, h1.2, h1.3 and so on, has other
+-- users.
 CREATE TABLE holdout_users (
     model VARCHAR NOT NULL,
     holdout VARCHAR NOT NULL,
     "user" VARCHAR NOT NULL,
     PRIMARY KEY (model, holdout, "user")
 );
--- Until now, all rows of the bucket in the run's snapshot were asked; a user's key is as in feedback/split.py.
+-- Earlier releases used all rows of the bucket in the run's snapshot. A user's key is the one of feedback/split.py.
 INSERT INTO holdout_users
 SELECT DISTINCT u.model, u.bucket, CASE
     WHEN coalesce(i.user_id, '') <> '' THEN 'user:' || i.user_id

@@ -1,2 +1,2 @@
--- What a holdback is judged by, as a canary's `plan`: written down when it begins. None has one from before.
+-- The plan of a holdback, like a canary's `plan`, stored at its start. Earlier holdbacks have none.
 ALTER TABLE holdbacks ADD COLUMN plan JSON;

@@ -1,10 +1,10 @@
--- Which key gave a piece of feedback; NULL for what came before keys were written down, or from a file without them.
+-- The key that sent the feedback. NULL for feedback from before keys were stored, or from a file without keys.
 ALTER TABLE feedback ADD COLUMN key_id VARCHAR;
--- And which arm gave what it is about, so that metrics need not join it with every interaction.
+-- The arm of the interaction, so that metrics need not join every interaction.
 ALTER TABLE feedback ADD COLUMN arm VARCHAR;
 UPDATE feedback SET arm = i.arm FROM interactions i WHERE i.id = feedback.interaction_id;
 
--- A key takes back only what it gave itself: '' stands for whoever may take back anything.
+-- A key revokes only its own feedback. '' is a client that may revoke any feedback.
 CREATE TABLE revoked_before AS SELECT * FROM revocations;
 DROP TABLE revocations;
 CREATE TABLE revocations (
@@ -16,6 +16,6 @@ CREATE TABLE revocations (
 INSERT INTO revocations SELECT feedback_id, '', time FROM revoked_before;
 DROP TABLE revoked_before;
 
--- A quarantine holds what a version was the first to learn from, or what a key gave.
+-- A quarantine holds the votes that a version was the first to learn from, or the votes of a key.
 ALTER TABLE quarantines ALTER COLUMN version DROP NOT NULL;
 ALTER TABLE quarantines ADD COLUMN key_id VARCHAR;

@@ -1,3 +1,3 @@
--- Who asked for a run, and what they said of it: the ledger's rows of the run name both, after a restart too.
+-- Who started a run, and their comment. Every decision of the run contains both, also after a restart.
 ALTER TABLE runs ADD COLUMN actor VARCHAR DEFAULT 'scheduler';
 ALTER TABLE runs ADD COLUMN comment VARCHAR DEFAULT '';

@@ -1,5 +1,5 @@
--- Held-out items where a candidate was worst against the champion, kept out of the ledger, for they hold what arms wrote.
--- `wanted` is a label; what users wrote is read from their votes.
+-- Held-out items on which a candidate did worst against the champion. They are not in the ledger, because they contain
+-- answers. `wanted` is a label; corrections are in the feedback.
 CREATE TABLE regressions (
     run_id VARCHAR NOT NULL,
     place INTEGER NOT NULL,

@@ -24,10 +24,3 @@ def test_nothing_heavy_is_imported_at_the_start(module: str) -> None:
 def test_nothing_imports_the_tests(folder: str) -> None:
     found = subprocess.run(["git", "grep", "-lE", "(from|import) tests", "--", f"{folder}/*.py"], cwd=ROOT, check=False)
     assert found.returncode == 1
-
-
-def test_only_the_modules_of_core_db_call_a_query_by_its_name() -> None:
-    pattern = r"\.(run|rows|maybe|one|batches|run_many|run_set)\(\"[a-z_]+\.[a-z_]+\""
-    command = ["git", "grep", "-nE", pattern, "--", "*.py", ":!core/db", ":!tests"]
-    found = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True).stdout
-    assert [line for line in found.splitlines() if '"' in line] == []

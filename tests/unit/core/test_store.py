@@ -155,7 +155,7 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     Store(path).close()
     with duckdb.connect(str(path)) as connection:
         connection.execute("INSERT INTO schema_version VALUES (99)")
-    with pytest.raises(StoreNewer, match=f"schema 99; this LoraLoop knows {NEWEST}\\.") as caught:
+    with pytest.raises(StoreNewer, match=f"schema 99, but this LoraLoop supports schemas up to {NEWEST}\\.") as caught:
         Store(path)
     assert "Upgrade" in caught.value.hint
     with duckdb.connect(str(path)) as connection:  # the refusal let go of the file
