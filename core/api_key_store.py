@@ -78,7 +78,7 @@ class ApiKeyStore:
 
     def make_first(self) -> IssuedKey | None:
         """An admin key for a store that never had any key, or None. Revoked ones count: they were had by somebody."""
-        return None if api_keys.count(self._store)["n"] else self.make(NewKey("first", (Scope.ADMIN,)), "first start")
+        return None if api_keys.count(self._store) else self.make(NewKey("first", (Scope.ADMIN,)), "first start")
 
     def rotate(self, identity: str, grace: timedelta) -> IssuedKey:
         """Gives a key a new secret; the old one opens for the grace that is left. Raises UnknownKey or NotReady."""
@@ -111,27 +111,27 @@ class ApiKeyStore:
         row = api_keys.find(self._store, id=identity)
         if row is None:
             raise UnknownKey(f"There is no key {identity[:64]!r}.", hint="See: loraloop keys list")
-        if row["revoked"]:
+        if row.revoked:
             raise NotReady(f"The key {identity} is revoked already.", hint="See: loraloop keys list")
 
     def _publish(self) -> None:
         with self._publishing:
             live = api_keys.live(self._store)
-            self._names = {row["id"]: row["name"] for row in live}
+            self._names = {row.id: row.name for row in live}
             self.grants = tuple(_grant(row) for row in live)
             self._changed(self.grants)
 
 
-def _grant(row: dict[str, Any]) -> Grant:
+def _grant(row: api_keys.LiveKey) -> Grant:
     return Grant(
-        id=row["id"],
-        digest=row["digest"],
-        scopes=tuple(Scope(name) for name in row["scopes"]),
-        models=None if row["models"] is None else tuple(row["models"]),
-        expires=_seconds(row["expires"]),
-        limits=Limits(row["requests_per_minute"], row["tokens_per_minute"], row["concurrent"]),
-        previous_digest=row["previous_digest"],
-        previous_until=_seconds(row["previous_until"]),
+        id=row.id,
+        digest=row.digest,
+        scopes=tuple(Scope(name) for name in row.scopes),
+        models=None if row.models is None else tuple(row.models),
+        expires=_seconds(row.expires),
+        limits=Limits(row.requests_per_minute, row.tokens_per_minute, row.concurrent),
+        previous_digest=row.previous_digest,
+        previous_until=_seconds(row.previous_until),
     )
 
 

@@ -37,7 +37,7 @@ def seal(previous_hash: str, body: str) -> str:
 def append(transaction: Transaction, decision: Decision) -> str:
     """Adds a decision within the caller's transaction and returns its hash, the ledger's new head."""
     head = decisions.head(transaction)
-    previous = head["hash"] if head else GENESIS
+    previous = head.hash if head else GENESIS
     body = canonical(decision)
     row_hash = seal(previous, body)
     decisions.append(

@@ -91,7 +91,7 @@ class ReplyCache:
         """What was answered before."""
         by_key = {question.key(self._engine): question for question in questions}
         rows = evaluations.known_answers(self._store, keys=list(by_key))
-        return {by_key[row["key"]]: _read(row["answer"]) for row in rows}
+        return {by_key[row.key]: _read(row.answer) for row in rows}
 
     def keep(self, found: Sequence[tuple[Query, Reply]]) -> None:
         """Writes some answers down."""

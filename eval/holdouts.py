@@ -64,7 +64,7 @@ def reserve(store: Store, model: str, run_id: str, snapshot: Snapshot, settings:
         )
         own = evaluations.holdout_use(transaction, run_id=run_id)
         if own:
-            found = _rows_of(own["bucket"], own["use"], snapshot, past, settings)
+            found = _rows_of(own.bucket, own.use, snapshot, past, settings)
         else:
             chosen = choose(snapshot, past, settings)
             if isinstance(chosen, str):
@@ -72,14 +72,14 @@ def reserve(store: Store, model: str, run_id: str, snapshot: Snapshot, settings:
             found = chosen
             evaluations.add_holdout_use(transaction, model=model, bucket=found.name, run_id=run_id, use=found.use)
         evaluations.add_holdout_users(
-            transaction, model=model, holdout=found.name, users=sorted({row.user for row in found.rows})
+            transaction, model=model, holdout=found.name, users={row.user for row in found.rows}
         )
     return found
 
 
 def reserve_users(store: Store, model: str, holdout: Holdout, users: Collection[str]) -> None:
     """Writes down that a holdout asks further users, whose votes are no rows, so that no later generation does."""
-    evaluations.add_holdout_users(store, model=model, holdout=holdout.name, users=sorted(users))
+    evaluations.add_holdout_users(store, model=model, holdout=holdout.name, users=users)
 
 
 def shortage_reason(store: Store, model: str, snapshot: Snapshot, settings: ModelSettings) -> str | None:
@@ -92,13 +92,11 @@ def shortage_reason(store: Store, model: str, snapshot: Snapshot, settings: Mode
     return found if isinstance(found, str) else None
 
 
-def _past(uses: Sequence[Mapping[str, int]], users: Sequence[Mapping[str, str]]) -> Past:
+def _past(uses: Sequence[evaluations.HoldoutUses], users: Sequence[evaluations.HoldoutUser]) -> Past:
     asked: dict[str, set[str]] = {}
     for row in users:
-        asked.setdefault(row["holdout"], set()).add(row["user"])
-    return Past(
-        {str(row["bucket"]): row["uses"] for row in uses}, {name: frozenset(found) for name, found in asked.items()}
-    )
+        asked.setdefault(row.holdout, set()).add(row.user)
+    return Past({row.bucket: row.uses for row in uses}, {name: frozenset(found) for name, found in asked.items()})
 
 
 def _bucket(name: str) -> str:

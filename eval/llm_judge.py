@@ -99,7 +99,7 @@ class LlmJudge:
         key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
         kept = evaluations.known_answers(self._store, keys=[key])
         if kept:
-            return _word(kept[0]["answer"])
+            return _word(kept[0].answer)
         said = self._ask(prompt, first, second)
         evaluations.add_answers(
             self._store, keys=[key], answers=[said], names=[f"judge {self._settings.model}"], time=self._clock()

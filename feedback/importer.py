@@ -48,9 +48,9 @@ def import_records(store: Store, entries: list[Any], clock: Clock) -> dict[str, 
     """Takes rows in, all or none; returns how many were new, and how many were known by their id already."""
     records = [record for entry in entries for record in parse_record(entry, clock)]
     with store.transaction() as transaction:
-        before = feedback.total(transaction)["n"]
+        before = feedback.total(transaction)
         insert(transaction, records)
-        added = feedback.total(transaction)["n"] - before
+        added = feedback.total(transaction) - before
     return {"added": added, "known": len(entries) - added}
 
 

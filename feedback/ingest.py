@@ -90,8 +90,7 @@ def _take(store: Store, piece: Piece, clock: Clock) -> tuple[bool, int]:
 
 def _advance(store: Store, piece: Piece, rows: Callable[[Transaction], None]) -> tuple[bool, int]:
     with store.transaction() as transaction:
-        known = spools.offset(transaction, spool=piece.spool, segment=piece.segment)
-        expected = known["offset"] if known else 0
+        expected = spools.offset(transaction, spool=piece.spool, segment=piece.segment)
         if piece.offset != expected:
             return False, expected
         rows(transaction)
@@ -108,8 +107,8 @@ def add(store: Store, records: Sequence[Record]) -> None:
 def insert(transaction: Transaction, records: Sequence[Record]) -> None:
     """Adds records; one that is known by its id already adds nothing."""
     asked = {record.id: record for record in reversed(records) if isinstance(record, Interaction)}
-    new = interactions.add(transaction, [_interaction(record) for record in reversed(asked.values())])
-    fresh = {row["id"]: asked[row["id"]] for row in new}
+    added = interactions.add(transaction, [_interaction(record) for record in reversed(asked.values())])
+    fresh = {id: asked[id] for id in added}
     _count(transaction, list(fresh.values()))
     stored_completions.add(transaction, [_stored(r) for r in records if isinstance(r, StoredCompletion)])
     said = {record.id: record for record in reversed(records) if isinstance(record, Feedback)}
@@ -117,9 +116,9 @@ def insert(transaction: Transaction, records: Sequence[Record]) -> None:
     feedback.add_waiting(
         transaction,
         [
-            {"id": row["id"], "interaction_id": row["interaction_id"]}
-            for row in new
-            if row["interaction_id"] is not None and row["model"] is None
+            feedback.WaitingFeedback(one.id, one.interaction_id)
+            for one in new
+            if one.interaction_id is not None and one.model is None
         ],
     )
     _join(transaction, fresh)
@@ -154,20 +153,18 @@ def _count(transaction: Transaction, fresh: Sequence[Interaction]) -> None:
 
 def _join(transaction: Transaction, fresh: dict[str, Interaction]) -> None:
     """Tells feedback that came before its interaction what it is about."""
-    met = feedback.waiting_for(transaction, ids=list(fresh)) if fresh else []
-    about = [(row["id"], fresh[row["interaction_id"]]) for row in met]
+    about = [(one.id, fresh[one.interaction_id]) for one in feedback.waiting_for(transaction, ids=list(fresh))]
     feedback.set_interaction(
         transaction, [{"id": i, "model": r.model, "version": r.version, "arm": r.arm} for i, r in about]
     )
-    feedback.delete_waiting(transaction, [{"id": row["id"]} for row in met])
+    feedback.delete_waiting(transaction, [id for id, _ in about])
 
 
 def _revoke(transaction: Transaction, revoked: Sequence[Revocation], said: Sequence[str]) -> None:
     """Takes feedback back, whichever of the two came first; the first revocation counts."""
     first = {(r.feedback_id, r.key_id or ""): r.time for r in reversed(revoked)}
     feedback.add_revocation(transaction, [{"feedback_id": i, "key_id": k, "time": t} for (i, k), t in first.items()])
-    ids = [*said, *(identity for identity, _ in first)]
-    feedback.apply_revocations(transaction, feedback.revocations(transaction, ids=ids) if ids else [])
+    feedback.apply_revocations(transaction, ids=[*said, *(identity for identity, _ in first)])
 
 
 def _interaction(record: Interaction) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def hold(
         return None
     identity = new_id("quar")
     quarantines.add(transaction, id=identity, model=model, version=version, decision_id=decision_id, time=time)
-    quarantines.add_votes(transaction, [vote | {"quarantine_id": identity} for vote in votes])
+    quarantines.add_votes(transaction, id=identity, feedback_ids=votes)
     return {"id": identity, "votes": len(votes)}
 
 
@@ -48,7 +48,7 @@ def hold_key(transaction: Transaction, model: str, key_id: str) -> str:
         )
     identity = new_id("quar")
     quarantines.add_for_key(transaction, id=identity, model=model, key_id=key_id)
-    quarantines.add_votes(transaction, [vote | {"quarantine_id": identity} for vote in votes])
+    quarantines.add_votes(transaction, id=identity, feedback_ids=votes)
     return identity
 
 

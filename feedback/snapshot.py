@@ -235,7 +235,7 @@ def read_rows(path: Path) -> list[Row]:
 def load_snapshot(store: Store, name: str) -> Snapshot:
     """A snapshot that was taken before. Raises NotReady when its folder is gone."""
     found = snapshots.find(store, hash=name)
-    if found is None or not (Path(found["path"]) / ROWS).is_file():
+    if found is None or not (Path(found.path) / ROWS).is_file():
         raise NotReady(f"The snapshot {name[:12]} is not on disk any more.", hint="Start a new run.")
-    path = Path(found["path"])
-    return Snapshot(name, path, tuple(read_rows(path)), Report(**json.loads(found["report"])))
+    path = Path(found.path)
+    return Snapshot(name, path, tuple(read_rows(path)), Report(**json.loads(found.report)))

@@ -64,8 +64,8 @@ def model(control: "Control", name: str) -> View:
     return {
         "model": name,
         "champion": route.champion,
-        "since": since["time"] if since else None,
-        "decision": since["decision_id"] if since else None,
+        "since": since.time if since else None,
+        "decision": since.decision_id if since else None,
         "canary": route.canary,
         "share": route.share if route.canary is not None else None,
         "holdback": holdback(control.store, name),

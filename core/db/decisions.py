@@ -1,13 +1,53 @@
 """The ledger: decisions in their order."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row
 
 
-def head(db: Database) -> Row | None:
+@dataclass(frozen=True, slots=True)
+class LedgerHead:
     """The newest decision's number and hash."""
-    return db.maybe("decisions.head")
+
+    seq: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredDecision:
+    """A decision that has an evaluation; `body` is its JSON."""
+
+    seq: int
+    id: str
+    time: datetime
+    from_version: int | None
+    to_version: int
+    verdict: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictCount:
+    """Number of decisions of a model with one verdict."""
+
+    model: str
+    verdict: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionBody:
+    """The id of a decision and its JSON."""
+
+    id: str
+    body: str
+
+
+def head(db: Database) -> LedgerHead | None:
+    """The newest decision's number and hash."""
+    row = db.maybe("decisions.head")
+    return LedgerHead(**row) if row else None
 
 
 def append(
@@ -77,9 +117,9 @@ def open_approvals(db: Database) -> list[Row]:
     return db.rows("decisions.open_approvals")
 
 
-def count_by_verdict(db: Database) -> list[Row]:
+def count_by_verdict(db: Database) -> list[VerdictCount]:
     """Number of decisions by model and verdict."""
-    return db.rows("decisions.count_by_verdict")
+    return [VerdictCount(**row) for row in db.rows("decisions.count_by_verdict")]
 
 
 def page(
@@ -96,11 +136,12 @@ def page(
     return db.rows("decisions.page", before=before, model=model, verdict=verdict, since=since, until=until, limit=limit)
 
 
-def measured(db: Database, *, model: str, limit: int) -> list[Row]:
+def measured(db: Database, *, model: str, limit: int) -> list[MeasuredDecision]:
     """The newest decisions of a model that hold an evaluation, one per run."""
-    return db.rows("decisions.measured", model=model, limit=limit)
+    return [MeasuredDecision(**row) for row in db.rows("decisions.measured", model=model, limit=limit)]
 
 
-def with_lineage(db: Database, *, model: str, version: int) -> Row | None:
+def with_lineage(db: Database, *, model: str, version: int) -> DecisionBody | None:
     """The newest decision about a version that has its lineage."""
-    return db.maybe("decisions.with_lineage", model=model, version=version)
+    row = db.maybe("decisions.with_lineage", model=model, version=version)
+    return DecisionBody(**row) if row else None

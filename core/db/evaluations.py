@@ -1,14 +1,64 @@
 """Evaluations: KPIs, uses of holdouts, stored answers and regressions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row, Transaction
+from core.records import Endpoint
 
 
-def holdout_uses(db: Database, *, model: str) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class HoldoutUses:
+    """How often a holdout was used."""
+
+    bucket: str
+    uses: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutUse:
+    """The holdout that a run used, and the number of this use."""
+
+    bucket: str
+    use: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutUser:
+    """A user in a generation of a holdout."""
+
+    holdout: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """An answer of an engine or a judge, with the hash of its query."""
+
+    key: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """An item on which a candidate did worse than the champion; `request` and `correction` are JSON."""
+
+    place: int
+    interaction_id: str
+    kpi: str
+    wanted: str | None
+    champion: str
+    candidate: str
+    loss: float
+    endpoint: Endpoint
+    request: str | None
+    correction: str | None
+
+
+def holdout_uses(db: Database, *, model: str) -> list[HoldoutUses]:
     """How often each holdout of a model was used."""
-    return db.rows("evaluations.holdout_uses", model=model)
+    return [HoldoutUses(**row) for row in db.rows("evaluations.holdout_uses", model=model)]
 
 
 def add_holdout_use(db: Database, *, model: str, bucket: str, run_id: str, use: int) -> None:
@@ -16,29 +66,30 @@ def add_holdout_use(db: Database, *, model: str, bucket: str, run_id: str, use: 
     db.run("evaluations.add_holdout_use", model=model, bucket=bucket, run_id=run_id, use=use)
 
 
-def holdout_use(db: Database, *, run_id: str) -> Row | None:
+def holdout_use(db: Database, *, run_id: str) -> HoldoutUse | None:
     """The use of a holdout by one run."""
-    return db.maybe("evaluations.holdout_use", run_id=run_id)
+    row = db.maybe("evaluations.holdout_use", run_id=run_id)
+    return HoldoutUse(**row) if row else None
 
 
-def holdout_users(db: Database, *, model: str) -> list[Row]:
+def holdout_users(db: Database, *, model: str) -> list[HoldoutUser]:
     """Users of every generation of a model's holdouts."""
-    return db.rows("evaluations.holdout_users", model=model)
+    return [HoldoutUser(**row) for row in db.rows("evaluations.holdout_users", model=model)]
 
 
-def add_holdout_users(db: Database, *, model: str, holdout: str, users: Sequence[str]) -> None:
+def add_holdout_users(db: Database, *, model: str, holdout: str, users: Collection[str]) -> None:
     """Add the users of a generation of a holdout."""
-    db.run("evaluations.add_holdout_users", model=model, holdout=holdout, users=users)
+    db.run("evaluations.add_holdout_users", model=model, holdout=holdout, users=sorted(users))
 
 
-def add(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
+def add(transaction: Transaction, rows: Sequence[Row]) -> None:
     """Add rows of an evaluation: one KPI of one arm on one suite each."""
-    return transaction.run_set("evaluations.add", rows)
+    transaction.run_set("evaluations.add", rows)
 
 
-def known_answers(db: Database, *, keys: Sequence[str]) -> list[Row]:
+def known_answers(db: Database, *, keys: Sequence[str]) -> list[StoredAnswer]:
     """Stored answers of an evaluation's queries."""
-    return db.rows("evaluations.known_answers", keys=keys)
+    return [StoredAnswer(**row) for row in db.rows("evaluations.known_answers", keys=keys)]
 
 
 def add_answers(
@@ -63,6 +114,6 @@ def add_regression(transaction: Transaction, rows: Sequence[Row]) -> None:
     transaction.run_many("evaluations.add_regression", rows)
 
 
-def regressions(db: Database, *, run_id: str) -> list[Row]:
+def regressions(db: Database, *, run_id: str) -> list[Regression]:
     """The items on which a run's candidate did worst, with their prompts."""
-    return db.rows("evaluations.regressions", run_id=run_id)
+    return [Regression(**row) for row in db.rows("evaluations.regressions", run_id=run_id)]

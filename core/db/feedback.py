@@ -1,9 +1,39 @@
 """Feedback, its revocations, and the queries that count and list it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row, Store, Transaction
+from core.records import Arm
+
+
+@dataclass(frozen=True, slots=True)
+class AddedFeedback:
+    """Feedback that was new; `model` is None if its interaction has not arrived."""
+
+    id: str
+    interaction_id: str | None
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFeedback:
+    """Feedback that arrived before its interaction."""
+
+    id: str
+    interaction_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCount:
+    """Number of feedback rows of one type on the answers of a version."""
+
+    model: str
+    version: int
+    arm: Arm
+    type: str
+    n: int
 
 
 def count_since_last_run(db: Database, *, model: str) -> Row:
@@ -11,44 +41,43 @@ def count_since_last_run(db: Database, *, model: str) -> Row:
     return db.one("feedback.count_since_last_run", model=model)
 
 
-def add(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
+def add(transaction: Transaction, rows: Sequence[Row]) -> list[AddedFeedback]:
     """Add feedback. Returns the rows that were new."""
-    return transaction.run_set("feedback.add", rows)
+    return [AddedFeedback(**row) for row in transaction.run_set("feedback.add", rows)]
 
 
-def add_waiting(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
+def add_waiting(transaction: Transaction, feedback: Sequence[WaitingFeedback]) -> None:
     """Record feedback whose interaction has not arrived."""
-    return transaction.run_set("feedback.add_waiting", rows)
+    rows = [{"id": one.id, "interaction_id": one.interaction_id} for one in feedback]
+    transaction.run_set("feedback.add_waiting", rows)
 
 
-def waiting_for(db: Database, *, ids: Sequence[str]) -> list[Row]:
+def waiting_for(db: Database, *, ids: Sequence[str]) -> list[WaitingFeedback]:
     """Waiting feedback about these interactions."""
-    return db.rows("feedback.waiting_for", ids=ids)
+    if not ids:
+        return []
+    return [WaitingFeedback(**row) for row in db.rows("feedback.waiting_for", ids=ids)]
 
 
-def set_interaction(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
+def set_interaction(transaction: Transaction, rows: Sequence[Row]) -> None:
     """Fill in model, version and arm of feedback whose interaction arrived."""
-    return transaction.run_set("feedback.set_interaction", rows)
+    transaction.run_set("feedback.set_interaction", rows)
 
 
-def delete_waiting(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
+def delete_waiting(transaction: Transaction, ids: Sequence[str]) -> None:
     """Delete feedback from the waiting list."""
-    return transaction.run_set("feedback.delete_waiting", rows)
+    transaction.run_set("feedback.delete_waiting", [{"id": id} for id in ids])
 
 
-def add_revocation(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
+def add_revocation(transaction: Transaction, rows: Sequence[Row]) -> None:
     """Add revocations."""
-    return transaction.run_set("feedback.add_revocation", rows)
+    transaction.run_set("feedback.add_revocation", rows)
 
 
-def revocations(db: Database, *, ids: Sequence[str]) -> list[Row]:
-    """Revocations of these feedback ids."""
-    return db.rows("feedback.revocations", ids=ids)
-
-
-def apply_revocations(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
-    """Mark feedback as revoked."""
-    return transaction.run_set("feedback.apply_revocations", rows)
+def apply_revocations(transaction: Transaction, *, ids: Sequence[str]) -> None:
+    """Mark those of these feedback rows as revoked that have a revocation."""
+    if ids:
+        transaction.run_set("feedback.apply_revocations", transaction.rows("feedback.revocations", ids=ids))
 
 
 def counts(db: Database, *, model: str | None, key: str | None) -> list[Row]:
@@ -61,14 +90,14 @@ def counts_by_key(db: Database, *, model: str | None, key: str | None) -> list[R
     return db.rows("feedback.counts_by_key", model=model, key=key)
 
 
-def counts_by_version(db: Database) -> list[Row]:
+def counts_by_version(db: Database) -> list[VersionCount]:
     """Feedback counts by version, arm and type, for the five newest versions of each model."""
-    return db.rows("feedback.counts_by_version")
+    return [VersionCount(**row) for row in db.rows("feedback.counts_by_version")]
 
 
-def count_waiting(db: Database) -> Row:
+def count_waiting(db: Database) -> int:
     """Number of feedback rows whose interaction has not arrived."""
-    return db.one("feedback.count_waiting")
+    return db.one("feedback.count_waiting")["n"]
 
 
 def by_day(db: Database, *, model: str, since: datetime) -> list[Row]:
@@ -97,9 +126,9 @@ def on_interaction(db: Database, *, id: str) -> list[Row]:
     return db.rows("feedback.on_interaction", id=id)
 
 
-def total(db: Database) -> Row:
+def total(db: Database) -> int:
     """Number of feedback rows."""
-    return db.one("feedback.total")
+    return db.one("feedback.total")["n"]
 
 
 def by_type(db: Database, *, model: str) -> list[Row]:

@@ -6,9 +6,9 @@ from datetime import date, datetime
 from core.db.store import Database, Row, Transaction
 
 
-def add(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
+def add(transaction: Transaction, rows: Sequence[Row]) -> list[str]:
     """Add interactions. Returns the ids that were new."""
-    return transaction.run_set("interactions.add", rows)
+    return [row["id"] for row in transaction.run_set("interactions.add", rows)]
 
 
 def add_traffic(transaction: Transaction, rows: Sequence[Row]) -> None:
@@ -31,9 +31,9 @@ def find(db: Database, *, id: str) -> Row | None:
     return db.maybe("interactions.find", id=id)
 
 
-def newest(db: Database) -> Row:
+def newest_time(db: Database) -> datetime | None:
     """Time of the newest interaction."""
-    return db.one("interactions.newest")
+    return db.one("interactions.newest_time")["time"]
 
 
 def traffic_by_day(db: Database, *, model: str, since: date) -> list[Row]:

@@ -28,7 +28,7 @@ SELECT count(*) AS n FROM interactions WHERE model = $model AND time >= $since A
 SELECT id, time, model, version, arm, user_id, conversation_id, endpoint, request, answer, status, latency_ms
 FROM interactions WHERE id = $id
 
--- name: newest
+-- name: newest_time
 -- Time of the newest interaction.
 SELECT max(time) AS time FROM interactions
 

@@ -1,13 +1,23 @@
 """How far each notification target is in the ledger."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row
 
 
-def position(db: Database, *, target: str) -> Row | None:
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Number of the newest decision that a notification target received, and the time of it."""
+
+    seq: int
+    time: datetime
+
+
+def position(db: Database, *, target: str) -> Position | None:
     """How far a notification target is in the ledger."""
-    return db.maybe("notifications.position", target=target)
+    row = db.maybe("notifications.position", target=target)
+    return Position(**row) if row else None
 
 
 def set_position(db: Database, *, target: str, seq: int, time: datetime) -> None:

@@ -6,9 +6,10 @@ from datetime import datetime
 from core.db.store import Database, Row, Transaction
 
 
-def suspect_votes(db: Database, *, model: str, version: int, beside: int) -> list[Row]:
-    """Votes that a version learned from and the version compared with it did not."""
-    return db.rows("quarantines.suspect_votes", model=model, version=version, beside=beside)
+def suspect_votes(db: Database, *, model: str, version: int, beside: int) -> list[str]:
+    """Ids of votes that a version learned from and the version compared with it did not."""
+    rows = db.rows("quarantines.suspect_votes", model=model, version=version, beside=beside)
+    return [row["feedback_id"] for row in rows]
 
 
 def add(db: Database, *, id: str, model: str, version: int, decision_id: str, time: datetime) -> None:
@@ -21,13 +22,14 @@ def add_for_key(db: Database, *, id: str, model: str, key_id: str) -> None:
     db.run("quarantines.add_for_key", id=id, model=model, key_id=key_id)
 
 
-def votes_of_key(db: Database, *, key_id: str, model: str) -> list[Row]:
-    """Votes of a key that are valid and in no quarantine."""
-    return db.rows("quarantines.votes_of_key", key_id=key_id, model=model)
+def votes_of_key(db: Database, *, key_id: str, model: str) -> list[str]:
+    """Ids of votes of a key that were not revoked and are in no quarantine."""
+    return [row["feedback_id"] for row in db.rows("quarantines.votes_of_key", key_id=key_id, model=model)]
 
 
-def add_votes(transaction: Transaction, rows: Sequence[Row]) -> None:
+def add_votes(transaction: Transaction, *, id: str, feedback_ids: Sequence[str]) -> None:
     """Add votes to a quarantine."""
+    rows = [{"quarantine_id": id, "feedback_id": feedback_id} for feedback_id in feedback_ids]
     transaction.run_many("quarantines.add_votes", rows)
 
 

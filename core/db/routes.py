@@ -1,8 +1,28 @@
 """Routes: which versions serve a model, now and before."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Versions that serve a model, with their shares of users."""
+
+    model: str
+    champion: int
+    canary: int | None
+    share: float
+    holdback: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChampionStart:
+    """Time from which the champion serves, and the decision that promoted it."""
+
+    time: datetime
+    decision_id: str | None
 
 
 def current(db: Database, *, model: str) -> Row | None:
@@ -50,9 +70,9 @@ def history(db: Database, *, model: str) -> list[Row]:
     return db.rows("routes.history", model=model)
 
 
-def serving(db: Database) -> list[Row]:
+def serving(db: Database) -> list[Serving]:
     """What serves every model now."""
-    return db.rows("routes.serving")
+    return [Serving(**row) for row in db.rows("routes.serving")]
 
 
 def newest(db: Database, *, model: str, limit: int) -> list[Row]:
@@ -60,9 +80,10 @@ def newest(db: Database, *, model: str, limit: int) -> list[Row]:
     return db.rows("routes.newest", model=model, limit=limit)
 
 
-def champion_since(db: Database, *, model: str, champion: int) -> Row | None:
+def champion_since(db: Database, *, model: str, champion: int) -> ChampionStart | None:
     """When the current champion began to serve, and by which decision."""
-    return db.maybe("routes.champion_since", model=model, champion=champion)
+    row = db.maybe("routes.champion_since", model=model, champion=champion)
+    return ChampionStart(**row) if row else None
 
 
 def unfinished_switches(db: Database) -> list[Row]:

@@ -1,9 +1,18 @@
 """Runs: their state, progress and metrics."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTime:
+    """Duration of the newest training of a model, in seconds."""
+
+    model: str
+    seconds: float
 
 
 def add(
@@ -83,6 +92,6 @@ def progress(db: Database, *, runs: Sequence[str]) -> list[Row]:
     return db.rows("runs.progress", runs=runs)
 
 
-def training_seconds(db: Database) -> list[Row]:
+def training_seconds(db: Database) -> list[TrainingTime]:
     """Duration of the newest training of each model, in seconds."""
-    return db.rows("runs.training_seconds")
+    return [TrainingTime(**row) for row in db.rows("runs.training_seconds")]

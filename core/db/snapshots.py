@@ -1,9 +1,19 @@
 """Snapshots and the feedback in each of their rows."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """The folder of a snapshot; `report` is JSON."""
+
+    hash: str
+    path: str
+    report: str
 
 
 def add(db: Database, *, hash: str, model: str, run_id: str, time: datetime, path: str, report: str) -> None:
@@ -11,24 +21,25 @@ def add(db: Database, *, hash: str, model: str, run_id: str, time: datetime, pat
     db.run("snapshots.add", hash=hash, model=model, run_id=run_id, time=time, path=path, report=report)
 
 
-def has_rows(db: Database, *, snapshot: str) -> Row | None:
+def has_rows(db: Database, *, snapshot: str) -> bool:
     """Whether a snapshot's rows are stored."""
-    return db.maybe("snapshots.has_rows", snapshot=snapshot)
+    return db.maybe("snapshots.has_rows", snapshot=snapshot) is not None
 
 
-def add_rows(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
+def add_rows(transaction: Transaction, rows: Sequence[Row]) -> None:
     """Add rows of a snapshot."""
-    return transaction.run_set("snapshots.add_rows", rows)
+    transaction.run_set("snapshots.add_rows", rows)
 
 
-def find(db: Database, *, hash: str) -> Row | None:
+def find(db: Database, *, hash: str) -> StoredSnapshot | None:
     """One snapshot by its hash."""
-    return db.maybe("snapshots.find", hash=hash)
+    row = db.maybe("snapshots.find", hash=hash)
+    return StoredSnapshot(**row) if row else None
 
 
-def folders(db: Database) -> list[Row]:
+def folders(db: Database) -> list[str]:
     """The folder of every snapshot."""
-    return db.rows("snapshots.folders")
+    return [row["path"] for row in db.rows("snapshots.folders")]
 
 
 def move_folders(db: Database, *, folder: str) -> None:

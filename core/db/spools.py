@@ -5,9 +5,10 @@ from datetime import datetime
 from core.db.store import Database, Row
 
 
-def offset(db: Database, *, spool: str, segment: int) -> Row | None:
+def offset(db: Database, *, spool: str, segment: int) -> int:
     """How many bytes of a spool segment are ingested."""
-    return db.maybe("spools.offset", spool=spool, segment=segment)
+    row = db.maybe("spools.offset", spool=spool, segment=segment)
+    return row["offset"] if row else 0
 
 
 def set_offset(db: Database, *, spool: str, segment: int, offset: int) -> None:
@@ -24,9 +25,9 @@ def add_dead_letter(
     )
 
 
-def count_dead_letters(db: Database) -> Row:
+def count_dead_letters(db: Database) -> int:
     """Number of dead letters."""
-    return db.one("spools.count_dead_letters")
+    return db.one("spools.count_dead_letters")["n"]
 
 
 def newest_dead_letters(db: Database, *, limit: int) -> list[Row]:

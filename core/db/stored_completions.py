@@ -6,9 +6,9 @@ from datetime import datetime
 from core.db.store import Database, Row, Transaction
 
 
-def add(transaction: Transaction, rows: Sequence[Row]) -> list[Row]:
+def add(transaction: Transaction, rows: Sequence[Row]) -> None:
     """Add stored completions."""
-    return transaction.run_set("stored_completions.add", rows)
+    transaction.run_set("stored_completions.add", rows)
 
 
 def find(db: Database, *, id: str, owner: str | None, models: Sequence[str] | None) -> Row | None:
@@ -16,9 +16,10 @@ def find(db: Database, *, id: str, owner: str | None, models: Sequence[str] | No
     return db.maybe("stored_completions.find", id=id, owner=owner, models=models)
 
 
-def position(db: Database, *, sign: int, id: str, owner: str | None) -> Row | None:
+def position(db: Database, *, sign: int, id: str, owner: str | None) -> int | None:
     """The position of a stored completion in its list, for paging."""
-    return db.maybe("stored_completions.position", sign=sign, id=id, owner=owner)
+    row = db.maybe("stored_completions.position", sign=sign, id=id, owner=owner)
+    return row["place"] if row else None
 
 
 def page(

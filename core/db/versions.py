@@ -49,9 +49,10 @@ def of_model(db: Database, *, model: str) -> list[Row]:
     return db.rows("versions.of_model", model=model)
 
 
-def retrieval_folder(db: Database, *, sha256: str) -> Row | None:
+def retrieval_folder(db: Database, *, sha256: str) -> str | None:
     """The folder of a retrieval version by its content hash."""
-    return db.maybe("versions.retrieval_folder", sha256=sha256)
+    row = db.maybe("versions.retrieval_folder", sha256=sha256)
+    return row["path"] if row else None
 
 
 def wanted(db: Database, *, models: Sequence[str]) -> list[Row]:
@@ -64,9 +65,9 @@ def by_engine_name(db: Database, *, engine_name: str) -> Row | None:
     return db.maybe("versions.by_engine_name", engine_name=engine_name)
 
 
-def folders(db: Database) -> list[Row]:
+def folders(db: Database) -> list[str]:
     """The folder of every version that has one."""
-    return db.rows("versions.folders")
+    return [row["path"] for row in db.rows("versions.folders")]
 
 
 def move_folders(db: Database, *, folder: str) -> None:

@@ -190,5 +190,5 @@ def _add_signals(app: FastAPI, control: Control, access: KeyChecker) -> None:
         body: dict[str, Any] = {"ready": good}
         if is_let_in(access, request, *readers):
             body["engines"] = [{"url": s.url, "ready": s.ready, "missing": s.missing, "error": s.error} for s in states]
-            body["dead_letters"] = spools.count_dead_letters(control.store)["n"]
+            body["dead_letters"] = spools.count_dead_letters(control.store)
         return JSONResponse(body, 200 if good else 503)

@@ -23,7 +23,7 @@ def scrape(control: Control) -> bytes:
         runs.labels(row["model"], row["state"]).inc()
     decisions = Gauge("loraloop_decisions", "Rows of the ledger.", ("model", "verdict"), registry=registry)
     for row in decisions_table.count_by_verdict(control.store):
-        decisions.labels(row["model"], row["verdict"]).set(row["n"])
+        decisions.labels(row.model, row.verdict).set(row.n)
     feedback = Gauge(
         "loraloop_feedback_taken_in",
         "Feedback that stands, on what a version answered.",
@@ -31,12 +31,12 @@ def scrape(control: Control) -> bytes:
         registry=registry,
     )
     for row in feedback_table.counts_by_version(control.store):
-        feedback.labels(row["model"], row["version"], row["arm"], row["type"]).set(row["n"])
+        feedback.labels(row.model, row.version, row.arm, row.type).set(row.n)
     orphans = Gauge("loraloop_feedback_orphans", "Feedback whose interaction is not there (yet).", registry=registry)
-    orphans.set(feedback_table.count_waiting(control.store)["n"])
+    orphans.set(feedback_table.count_waiting(control.store))
     _count_models(control, registry)
     letters = Gauge("loraloop_dead_letters", "Spooled frames that make no row and were set aside.", registry=registry)
-    letters.set(spools.count_dead_letters(control.store)["n"])
+    letters.set(spools.count_dead_letters(control.store))
     return generate_latest(registry)
 
 
@@ -44,11 +44,11 @@ def _count_models(control: Control, registry: CollectorRegistry) -> None:
     """What each model's route and newest training are."""
     training = Gauge("loraloop_training_seconds", "Of the newest training.", ("model",), registry=registry)
     for row in runs_table.training_seconds(control.store):
-        training.labels(row["model"]).set(row["seconds"])
+        training.labels(row.model).set(row.seconds)
     champion = Gauge("loraloop_champion_version", "The version in service.", ("model",), registry=registry)
     canary = Gauge("loraloop_canary_share", "Share of users with the canary; 0: none.", ("model",), registry=registry)
     holdback = Gauge("loraloop_holdback_share", "Share of users held back; 0: none.", ("model",), registry=registry)
     for row in routes.serving(control.store):
-        champion.labels(row["model"]).set(row["champion"])
-        canary.labels(row["model"]).set(0 if row["canary"] is None else row["share"])
-        holdback.labels(row["model"]).set(row["holdback"])
+        champion.labels(row.model).set(row.champion)
+        canary.labels(row.model).set(0 if row.canary is None else row.share)
+        holdback.labels(row.model).set(row.holdback)

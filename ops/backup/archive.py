@@ -124,9 +124,9 @@ class Backups:
         self._require_room(data)
         self._store.copy_to(staging / STORE)
         yield STORE, staging / STORE, (staging / STORE).stat().st_size
-        for kind, rows in (("adapters", versions.folders(self._store)), ("snapshots", snapshots.folders(self._store))):
-            for row in rows:
-                folder = Path(row["path"])
+        for kind, paths in (("adapters", versions.folders(self._store)), ("snapshots", snapshots.folders(self._store))):
+            for path in paths:
+                folder = Path(path)
                 for file in sorted(folder.rglob("*")):
                     if file.is_file():
                         yield _held(file, staging, f"{kind}/{folder.name}/{file.relative_to(folder)}")

@@ -51,17 +51,17 @@ def judged(store: Store, name: str) -> list[View]:
     """The newest judged candidates, oldest first: primary KPI of champion and candidate, and rows learned from."""
     found = []
     for row in decisions.measured(store, model=name, limit=MOST_VERSIONS):
-        body = json.loads(row["body"])
+        body = json.loads(row.body)
         primary = views.primary(body["evidence"])
         if primary:
             rows = body["lineage"].get("rows", {}).get("train")
             found.append(
                 {
-                    "id": row["id"],
-                    "time": row["time"],
-                    "version": row["to_version"],
+                    "id": row.id,
+                    "time": row.time,
+                    "version": row.to_version,
                     "train_rows": rows,
-                    "verdict": row["verdict"],
+                    "verdict": row.verdict,
                     **primary,
                 }
             )
@@ -70,20 +70,28 @@ def judged(store: Store, name: str) -> list[View]:
 
 def _lineage(store: Store, name: str, version: int) -> View | None:
     row = decisions.with_lineage(store, model=name, version=version)
-    return {"decision": row["id"], **json.loads(row["body"])["lineage"]} if row else None
+    return {"decision": row.id, **json.loads(row.body)["lineage"]} if row else None
 
 
 def regressions(store: Store, decision: View) -> list[View]:
     """Where the candidate of a decision that rests on an evaluation did worst, each with its question."""
     if not decision["run_id"] or "primary" not in decision["evidence"]:
         return []
-    found = evaluations.regressions(store, run_id=decision["run_id"])
-    for row in found:
-        endpoint, request, said = row.pop("endpoint"), row.pop("request"), row.pop("correction")
-        prompt = from_request(endpoint, json.loads(request)) if request else None
-        row["question"] = subject(prompt) if prompt else None
-        row["wanted"] = row["wanted"] or (json.loads(said) if said else None)
-    return found
+    return [_regression(row) for row in evaluations.regressions(store, run_id=decision["run_id"])]
+
+
+def _regression(row: evaluations.Regression) -> View:
+    prompt = from_request(row.endpoint, json.loads(row.request)) if row.request else None
+    return {
+        "place": row.place,
+        "interaction_id": row.interaction_id,
+        "kpi": row.kpi,
+        "wanted": row.wanted or (json.loads(row.correction) if row.correction else None),
+        "champion": row.champion,
+        "candidate": row.candidate,
+        "loss": row.loss,
+        "question": subject(prompt) if prompt else None,
+    }
 
 
 def quarantine(store: Store, identity: str) -> View:
@@ -159,13 +167,13 @@ def system(control: Control, deliveries: list[Delivery]) -> View:
     ]
     told = [asdict(delivery) for delivery in deliveries]
     disk = shutil.disk_usage(control.settings.data)
-    letters = spools.count_dead_letters(store)["n"]
+    letters = spools.count_dead_letters(store)
     found: View = {
         "engines": engines,
         "gateways": gateways,
         "notifications": told,
         "spools": spools.seen(store),
-        "newest_interaction": interactions.newest(store)["time"],
+        "newest_interaction": interactions.newest_time(store),
         "dead_letters": letters,
         "dead_letters_newest": spools.newest_dead_letters(store, limit=10),
         "disk": {"free": disk.free, "total": disk.total},

@@ -18,6 +18,7 @@ from fastapi import APIRouter
 from core.clock import Clock
 from core.db import decisions
 from core.db import notifications as notifications_table
+from core.db.decisions import LedgerHead
 from core.db.store import Store
 from core.ledger import GENESIS
 from core.records import Verdict
@@ -48,7 +49,7 @@ class Delivery:
     behind: int = 0
 
 
-def compose(row: dict[str, Any], head: dict[str, Any], ops_url: str) -> Message:
+def compose(row: dict[str, Any], head: LedgerHead, ops_url: str) -> Message:
     """What is told of a row of the ledger. The head goes with it: whoever keeps it can prove the tail was not cut."""
     body = json.loads(row["body"])
     word = WORDS.get(row["verdict"], row["verdict"])
@@ -57,7 +58,7 @@ def compose(row: dict[str, Any], head: dict[str, Any], ops_url: str) -> Message:
         _line(row["reason"]),
         _line(f"By {body['actor']}, trigger: {body['trigger']}, {row['time']:%Y-%m-%d %H:%M:%S} UTC."),
         f"{ops_url}/promotions/{row['seq']}",
-        f"Ledger: row {row['seq']}, head {head['hash']} at row {head['seq']}.",
+        f"Ledger: row {row['seq']}, head {head.hash} at row {head.seq}.",
     )
     return Message(f"{row['model']}: {word}, {versions}", "\n".join(lines), KINDS.get(row["verdict"], "info"))
 
@@ -108,7 +109,7 @@ class Notifier:
 
     def deliveries(self) -> list[Delivery]:
         """How each target stands."""
-        newest = self._head()["seq"]
+        newest = self._head().seq
         for delivery in self._targets.values():
             delivery.behind = newest - delivery.seq
         return list(self._targets.values())
@@ -116,7 +117,7 @@ class Notifier:
     def test(self) -> list[dict[str, Any]]:
         """Sends every target a message that says it is a test, with the head as any other."""
         head = self._head()
-        text = f"This is a test; nothing happened.\nLedger: head {head['hash']} at row {head['seq']}."
+        text = f"This is a test; nothing happened.\nLedger: head {head.hash} at row {head.seq}."
         message = Message("LoraLoop: test", text, "info")
         return [{"target": target.name, "taken": _sent(target, message)} for target in self._targets]
 
@@ -147,8 +148,8 @@ class Notifier:
         """Where a target was left; a new one is told from now on and not of the past."""
         known = notifications_table.position(self._store, target=target.fingerprint)
         if known:
-            return Delivery(target.name, known["seq"], known["time"])
-        begun = Delivery(target.name, self._head()["seq"])
+            return Delivery(target.name, known.seq, known.time)
+        begun = Delivery(target.name, self._head().seq)
         notifications_table.set_position(self._store, target=target.fingerprint, seq=begun.seq, time=self._clock())
         return begun
 
@@ -169,8 +170,8 @@ class Notifier:
         )
         return wait
 
-    def _head(self) -> dict[str, Any]:
-        return decisions.head(self._store) or {"seq": 0, "hash": GENESIS}
+    def _head(self) -> LedgerHead:
+        return decisions.head(self._store) or LedgerHead(0, GENESIS)
 
 
 def _sent(target: Target, message: Message) -> bool:

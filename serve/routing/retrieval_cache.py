@@ -122,8 +122,8 @@ def create_router(store: Store) -> APIRouter:
 
     @router.get(f"{PATH}/{{sha256}}")
     def lend(sha256: str) -> FileResponse:
-        row = versions.retrieval_folder(store, sha256=sha256)
-        file = Path(row["path"]) / FILE if row else None
+        folder = versions.retrieval_folder(store, sha256=sha256)
+        file = Path(folder) / FILE if folder else None
         if file is None or not file.is_file():
             raise UnknownVersion(f"There is no retrieval {sha256[:12]!r}.")
         return FileResponse(file, media_type="application/json")

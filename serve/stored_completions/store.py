@@ -89,10 +89,9 @@ class CompletionStore:
         """Completions by time. Raises UnknownCompletion for an `after` that never was."""
         sign, place = 1 if asked.order == "asc" else -1, None
         if asked.after is not None:
-            found = stored_completions.position(self._store, id=asked.after, owner=asked.owner, sign=sign)
-            if found is None:
+            place = stored_completions.position(self._store, id=asked.after, owner=asked.owner, sign=sign)
+            if place is None:
                 raise _unknown(asked.after)
-            place = found["place"]
         rows = stored_completions.page(
             self._store,
             owner=asked.owner,

@@ -145,7 +145,7 @@ def test_whom_earlier_evaluations_asked_is_known_of_old_stores_too(tmp_path: Pat
             )
             connection.execute("INSERT INTO holdout_uses VALUES ('m', 'h1', ?, ?)", [run, int(run[1])])
     opened = Store(path)
-    found = {(row["holdout"], row["user"]) for row in evaluations.holdout_users(opened, model="m")}
+    found = {(row.holdout, row.user) for row in evaluations.holdout_users(opened, model="m")}
     assert found == {("h1", split_key(*key)) for key in (("ann", "c1", "i1"), ("", "c2", "i2"), (None, None, "i3"))}
     opened.close()
 
@@ -328,7 +328,7 @@ def test_a_checkpoint_that_met_a_full_disk_is_told_and_a_new_process_has_every_c
     assert len(told) == 2
     store.close()
     again = Store(tmp_path / "loraloop.duckdb")
-    assert [spools.offset(again, spool="g" * 300, segment=n) for n in (0, 199)] == [{"offset": 1}] * 2
+    assert [spools.offset(again, spool="g" * 300, segment=n) for n in (0, 199)] == [1, 1]
     again.close()
 
 

@@ -176,7 +176,7 @@ def test_the_store_gives_pairs_of_the_model_that_stand_and_are_not_in_quarantine
     assert found == [Preference(f"user:{HELD}", ASKED, "What?", "Well.")]
     with store.transaction() as transaction:
         quarantines.add(transaction, id="q", model="m", version=1, decision_id="d", time=NOW)
-        quarantines.add_votes(transaction, [{"quarantine_id": "q", "feedback_id": "f1"}])
+        quarantines.add_votes(transaction, id="q", feedback_ids=["f1"])
     assert [vote["id"] for vote in standing(feedback.preference_votes(store, model="m"))] == ["f0"]
     with store.transaction() as transaction:
         decide(transaction, "q", "released", actor="a", comment="", time=NOW)

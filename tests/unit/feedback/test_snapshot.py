@@ -140,7 +140,7 @@ def store() -> Any:
 def fill(store: Store, *records: Record) -> None:
     with store.transaction() as transaction:
         known = spools.offset(transaction, spool="g", segment=1)
-    ingest(store, "g", 1, known["offset"] if known else 0, b"".join(frame(encode(record)) for record in records))
+    ingest(store, "g", 1, known, b"".join(frame(encode(record)) for record in records))
 
 
 def asked(number: int, text: str, model: str = "m") -> Interaction:

@@ -125,8 +125,8 @@ def test_a_backup_comes_back_elsewhere_with_its_folders(house: House, tmp_path: 
     store = Store(new.store_path)
     (version,) = versions.folders(store)
     (snapshot,) = snapshots.folders(store)
-    assert (Path(version["path"]) / "adapter_model.safetensors").read_bytes() == b"weights" * 1000
-    assert (Path(snapshot["path"]) / "rows.parquet").is_file() and str(new.data) in version["path"]
+    assert (Path(version) / "adapter_model.safetensors").read_bytes() == b"weights" * 1000
+    assert (Path(snapshot) / "rows.parquet").is_file() and str(new.data) in version
     assert verify_store(store, manifest.ledger_head).rows == 2
     store.close()
 

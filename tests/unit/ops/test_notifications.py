@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from core.db import decisions
 from core.db import notifications as notifications_table
+from core.db.decisions import LedgerHead
 from core.db.store import Store
 from core.errors import SettingsError
 from core.ledger import append
@@ -256,5 +257,5 @@ def test_every_verdict_can_be_told():
             "time": NOW,
             "seq": 1,
         }
-        said = compose(row, {"seq": 1, "hash": "h"}, "http://ops")
+        said = compose(row, LedgerHead(1, "h"), "http://ops")
         assert said.title and "\x1b" not in said.body
