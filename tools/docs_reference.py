@@ -1,6 +1,6 @@
-"""The references under docs/, made from the code: configuration, its JSON schema, command line, HTTP API.
+"""Generate the references under docs/ from the code: configuration, its JSON schema, command line, HTTP API.
 
-`python -m tools.docs_reference` writes them; with --check it fails when one is stale, and says how to mend it.
+`python -m tools.docs_reference` writes them; with --check it fails if one is not up to date.
 """
 
 import json
@@ -21,28 +21,31 @@ DOCS = Path("docs")
 
 
 def configuration() -> str:
-    """docs/configuration.md: a table for each section."""
+    """Return docs/configuration.md: one table per section."""
     lines = [
         "# Configuration",
         "",
-        "One YAML file, `loraloop.yaml` by default; `loraloop init` writes one to begin with. The environment wins",
-        "over the file (`LORALOOP_GATEWAY__LISTEN`), secrets come from the environment alone. An unknown key is an",
-        "error that names the nearest right one. Made from `core/settings.py` by `make docs`.",
+        "LoraLoop reads one YAML file, `loraloop.yaml` by default. `loraloop init` writes a first one. A variable",
+        "such as `LORALOOP_GATEWAY__LISTEN` overrides the file. Secrets come only from the environment. An unknown key",
+        "is an error that names the nearest known key. Made from `core/settings/` by `make docs`.",
         "",
-        "`loraloop keys create` makes [keys](how-to/keys.md), which are kept as hashes. These stand beside them:",
+        "`loraloop keys create` makes [keys](how-to/keys.md) and stores their hashes. The environment has these secrets:",
         "",
         "| secret | what it is |",
         "|---|---|",
-        "| `LORALOOP_KEY` | the key that the command line shows to control |",
+        "| `LORALOOP_KEY` | the key that the command line sends to control |",
         "| `LORALOOP_APP_KEY` | a key with the scopes `infer` and `feedback`, for gateways |",
-        "| `LORALOOP_OPS_KEY` | a key with the scope `admin`; with it, no first key is made |",
-        "| `LORALOOP_NOTIFY_URLS` | where notifications go: apprise URLs with spaces between; control reads it |",
-        "| `LORALOOP_INTERNAL_KEY` | between gateways and control; `loraloop up` makes one by itself |",
+        "| `LORALOOP_OPS_KEY` | a key with the scope `admin`; with it, LoraLoop makes no first key |",
+        "| `LORALOOP_NOTIFY_URLS` | targets of notifications for control: apprise URLs, separated by spaces |",
+        "| `LORALOOP_INTERNAL_KEY` | the key between gateways and control; `loraloop up` makes one automatically |",
     ]
     for title, section in _sections(Settings, ""):
         lines += ["", f"## {title or 'top level'}", "", (section.__doc__ or "").strip(), ""]
-        lines += ["| key | default | what it is |", "|---|---|---|"]
-        lines += [_row(name, field) for name, field in section.model_fields.items() if name != "keys"]
+        lines += ["| key | type and range | default | what it is |", "|---|---|---|---|"]
+        found = section.model_json_schema()
+        for name, field in section.model_fields.items():
+            if name != "keys":
+                lines.append(_row(name, field, _kind(found["properties"][name], found.get("$defs", {}))))
     return "\n".join(lines) + "\n"
 
 
@@ -62,7 +65,7 @@ def _nested(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _row(name: str, field: FieldInfo) -> str:
+def _row(name: str, field: FieldInfo, kind: str) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     nested = _nested(field.annotation)
     if field.is_required():
@@ -72,19 +75,59 @@ def _row(name: str, field: FieldInfo) -> str:
     else:
         shown = f"`{json.dumps(default, default=str)}`"
     description = field.description or (nested.__doc__ or "" if nested else "")
-    return f"| `{name}` | {shown} | {description.strip().replace('|', chr(92) + '|')} |"
+    return f"| `{name}` | {kind} | {shown} | {description.strip().replace('|', chr(92) + '|')} |"
+
+
+def _kind(value: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """Return type and range of a value of the JSON schema in words."""
+    match value:
+        case {"$ref": reference}:
+            words = _kind(definitions[reference.rpartition("/")[2]], definitions)
+        case {"anyOf": choices}:
+            words = " or ".join(_kind(one, definitions) for one in choices)
+        case {"enum": choices}:
+            words = ", ".join(f"`{one}`" for one in choices)
+        case {"type": "array", "items": items}:
+            words = _kind(items, definitions)
+            words = f"list of {words}s" if words.isalpha() else f"list of {words}"
+        case {"type": "object", "additionalProperties": dict(items)}:
+            words = f"mapping from name to {_kind(items, definitions)}"
+        case {"type": "object"}:
+            words = "section"
+        case {"type": "null"}:
+            words = "`null`"
+        case _:
+            words = value["type"] + _range(value)
+    return words
+
+
+def _range(value: dict[str, Any]) -> str:
+    words = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
+    limits = [
+        f"{sign} {value[word]:g}" if value[word] < 1e6 else f"{sign} {value[word]}"
+        for word, sign in words
+        if word in value
+    ]
+    return f" {' and '.join(limits)}" if limits else ""
 
 
 def schema() -> str:
-    """docs/loraloop.schema.json, for editors."""
-    found = Settings.model_json_schema()
+    """Return docs/loraloop.schema.json, for editors."""
+    found = _without_titles(Settings.model_json_schema())
     found["properties"].pop("keys")
     found["$defs"].pop("KeySettings")
     return json.dumps(found, indent=1) + "\n"
 
 
+def _without_titles(value: Any) -> Any:
+    """Drop the titles that pydantic makes from names: they only repeat them."""
+    if isinstance(value, dict):
+        return {key: _without_titles(one) for key, one in value.items() if key != "title" or isinstance(one, dict)}
+    return [_without_titles(one) for one in value] if isinstance(value, list) else value
+
+
 def command_line() -> str:
-    """docs/cli.md: the help of every command, as it prints."""
+    """Return docs/cli.md: the help text of every command."""
     os.environ.update(TERM="dumb", COLUMNS="100", _TYPER_FORCE_DISABLE_TERMINAL="1")
     import typer
     from typer.testing import CliRunner
@@ -107,7 +150,7 @@ def command_line() -> str:
 
 
 def api() -> str:
-    """docs/api.md: every route of gateway and control."""
+    """Return docs/api.md: every route of gateway and control."""
     from tools import docs_api
 
     return docs_api.page()
@@ -117,13 +160,13 @@ PAGES = {"configuration.md": configuration, "loraloop.schema.json": schema, "cli
 
 
 def main(check: bool) -> None:
-    """Writes the pages, or compares them. Raises LoraLoopError on a stale one."""
+    """Write the pages or compare them. Raises LoraLoopError for a page that is not up to date."""
     for name, make in PAGES.items():
         file, text = DOCS / name, make()
         if not check:
             file.write_text(text, encoding="utf-8")
         elif not file.is_file() or file.read_text(encoding="utf-8") != text:
-            raise LoraLoopError(f"docs/{name} is not in step with the code.", hint="Run: make docs")
+            raise LoraLoopError(f"docs/{name} is not up to date.", hint="Run: make docs")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,11 @@ from importlib.resources.abc import Traversable
 # Beside them: defaults, how prompts are read, which votes become truth and for whom, and what counts live users.
 ELSEWHERE = {
     "core": (
-        "settings.py",
+        "settings/evaluation.py",
+        "settings/kpi_names.py",
+        "settings/model.py",
+        "settings/promotion.py",
+        "settings/retrain.py",
         "prompts.py",
         "db/live_tests.sql",
         "db/evaluations.sql",

@@ -16,7 +16,7 @@ def register() -> None:
 
     vLLM calls this once in each process, before it builds a model; calling it again changes
     nothing. On any other platform it does nothing. The switch is read here and not in
-    `core/settings.py` because vLLM's processes have no LoraLoop settings, only an environment.
+    `core.settings` because vLLM's processes have no LoraLoop settings, only an environment.
 
     Raises:
         core.errors.EngineFailed: this vLLM is not the one that the operations were tested with.

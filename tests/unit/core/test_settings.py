@@ -105,9 +105,9 @@ def test_links_begin_with_the_public_url_where_there_is_one() -> None:
     assert made(control={"public_url": "https://ops.example/"}).console_url == "https://ops.example"
 
 
-def test_nothing_but_the_settings_reads_the_environment() -> None:
-    for path in Path(core.__file__).parent.glob("*.py"):
-        if path.name != "settings.py":
+def test_only_the_settings_read_the_environment() -> None:
+    for path in Path(core.__file__).parent.rglob("*.py"):
+        if path.parent.name != "settings":
             assert not re.search(r"environ\.get|environ\[[^\]]+\](?! =)|getenv", path.read_text()), path.name
 
 
@@ -131,11 +131,11 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown and unlike any": ({"zzzzzz": 1}, ["zzzzzz is not a setting"]),
     "a guardrail of no KPI": (
         model(promotion={"guardrails": [{"kpi": "halucination", "margin": 0.1}]}),
-        ["halucination is no KPI", "did you mean hallucination."],
+        ["halucination is not a KPI", "did you mean hallucination."],
     ),
     "a guardrail of no KPI beside shipped suites": (
         model(promotion={"guardrails": [{"kpi": "invoices", "max": 0.1}]}, evaluation={"suites": ["format"]}),
-        ["promotion.guardrails: invoices is no KPI"],
+        ["promotion.guardrails: invoices is not a KPI"],
     ),
     "a key that is no text": ({1: 2}, ["1 is not a setting", "names"]),
     "wrong kind": ({"engine": {"max_loras": "many"}}, ["engine.max_loras", "integer"]),
@@ -150,7 +150,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["access is open", "gateway.listen 0.0.0.0:8080", "remove access: open"],
     ),
     "open control": ({"access": "open", "control": {"listen": "[::]:8081"}}, ["control.listen", "use 127.0.0.1"]),
-    "no network": ({"control": {"trusted_proxies": ["*"]}}, ["trusted_proxies", "no address or network"]),
+    "no network": ({"control": {"trusted_proxies": ["*"]}}, ["trusted_proxies", "not an address or network"]),
     "access of no kind": ({"access": "closed"}, ["access", "'keys' or 'open'"]),
     "open engine": ({"engine": {"listen": "10.0.0.1:8090"}}, ["engine.listen", "use 127.0.0.1"]),
     "no address": ({"gateway": {"listen": "8080"}}, ["gateway.listen", "127.0.0.1:8080"]),
@@ -178,10 +178,10 @@ def test_every_refusal_names_its_key_and_the_fix(case: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("models: [", ["line 1", "not YAML", "Mend that line"]),
+        ("models: [", ["line 1", "not YAML", "Correct that line"]),
         ("a: b: c", ["line 1, column 5", "not YAML"]),
-        ("- a\n- b\n", ["holds no settings", "loraloop init"]),
-        ("", ["holds no settings"]),
+        ("- a\n- b\n", ["contains no settings", "loraloop init"]),
+        ("", ["contains no settings"]),
         (b"\xff\xfe\x00", ["not YAML"]),
         (b"models: \xff", ["not YAML"]),
         ("on: 1\nmodels: {reviews: {labels: [a, b]}}", ["True is not a setting"]),
@@ -249,11 +249,11 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ({}, "models.m.labels: a model that classifies wants at least two"),
+        ({}, "models.m.labels: a model that classifies needs at least two"),
         ({"task": "generate", "labels": ["a", "b"]}, "models.m.labels: a model that generates has none"),
-        ({"task": "generate", "promotion": {"primary": {"kpi": "macro_f1"}}}, "macro_f1 is no KPI of task generate"),
-        ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "chrf"}}}, "chrf is no KPI of task classify"),
-        ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "preference_accuracy"}}}, "no KPI of task classify"),
+        ({"task": "generate", "promotion": {"primary": {"kpi": "macro_f1"}}}, "macro_f1 is not a KPI of task generate"),
+        ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "chrf"}}}, "chrf is not a KPI of task classify"),
+        ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "preference_accuracy"}}}, "not a KPI of task classify"),
         ({"labels": ["a", "b"], "evaluation": {"judge": {"url": "http://j/v1", "model": "j"}}}, "evaluation.judge"),
         ({"task": "generate", "evaluation": {"judge": {"url": "ftp://j", "model": "j"}}}, "judge.url"),
     ],

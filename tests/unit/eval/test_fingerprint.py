@@ -20,7 +20,7 @@ def test_every_room_of_eval_that_is_imported_is_in_it():
 @pytest.mark.parametrize(
     "name",
     [
-        "core/settings.py",
+        "core/settings/promotion.py",
         "core/prompts.py",
         "core/db/live_tests.sql",
         "core/db/snapshots.sql",

@@ -1,0 +1,74 @@
+"""Settings: one YAML file and the environment, read once and validated when they are read.
+
+The environment (`LORALOOP_GATEWAY__LISTEN`) overrides the file, and the file overrides the defaults. An unknown key is
+an error that names the nearest known key. No other module of `core` reads the environment.
+"""
+
+from core.settings.address import is_loopback, split_listen
+from core.settings.environment import KEY_VARIABLES, SECRET_VARIABLES, cache_folder
+from core.settings.evaluation import BaselineSettings, EvaluationSettings, JudgeSettings, SplitSettings
+from core.settings.kpi_names import GENERATE_PRIMARY, GuardedKpi, LabelKpi, PrimaryKpi, ShippedSuite, SuiteKpi, TextKpi
+from core.settings.loading import build, load
+from core.settings.model import ModelSettings, settings_sha256
+from core.settings.promotion import (
+    DEFAULT_GUARDRAILS,
+    CanarySettings,
+    Guardrail,
+    HoldbackSettings,
+    LimitSettings,
+    Primary,
+    PromotionSettings,
+)
+from core.settings.retrain import RetrainSettings
+from core.settings.root import Settings
+from core.settings.section import Section, nearest
+from core.settings.services import (
+    ControlSettings,
+    EngineSettings,
+    GatewaySettings,
+    KeySettings,
+    LogSettings,
+    NotificationSettings,
+    TracingSettings,
+)
+
+__all__ = [
+    "DEFAULT_GUARDRAILS",
+    "GENERATE_PRIMARY",
+    "KEY_VARIABLES",
+    "SECRET_VARIABLES",
+    "BaselineSettings",
+    "CanarySettings",
+    "ControlSettings",
+    "EngineSettings",
+    "EvaluationSettings",
+    "GatewaySettings",
+    "GuardedKpi",
+    "Guardrail",
+    "HoldbackSettings",
+    "JudgeSettings",
+    "KeySettings",
+    "LabelKpi",
+    "LimitSettings",
+    "LogSettings",
+    "ModelSettings",
+    "NotificationSettings",
+    "Primary",
+    "PrimaryKpi",
+    "PromotionSettings",
+    "RetrainSettings",
+    "Section",
+    "Settings",
+    "ShippedSuite",
+    "SplitSettings",
+    "SuiteKpi",
+    "TextKpi",
+    "TracingSettings",
+    "build",
+    "cache_folder",
+    "is_loopback",
+    "load",
+    "nearest",
+    "settings_sha256",
+    "split_listen",
+]

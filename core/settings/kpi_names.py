@@ -1,0 +1,32 @@
+"""Names of the KPIs and suites that the settings may name."""
+
+from typing import Literal
+
+LabelKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
+TextKpi = Literal["exact_match", "token_f1", "chrf", "preference_accuracy"]
+PrimaryKpi = Literal[LabelKpi, TextKpi]
+# The default primary KPI of a model with `task: generate`.
+GENERATE_PRIMARY = "token_f1"
+SuiteKpi = Literal[
+    "golden_accuracy",
+    "safety",
+    "over_refusal",
+    "sycophancy",
+    "hallucination",
+    "consistency",
+    "format_validity",
+    "kl_to_base",
+    "mean_length",
+    "judge_win_rate",
+]
+# The suites that LoraLoop ships. Any other name under evaluation.suites is a folder of the user's.
+ShippedSuite = Literal[
+    "hallucination",
+    "consistency",
+    "refusal",
+    "over_refusal",
+    "sycophancy",
+    "format",
+    "length",
+]
+GuardedKpi = Literal[PrimaryKpi, "brier", "ece", "invalid_mass", "p95_latency_ms", SuiteKpi]

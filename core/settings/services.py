@@ -1,0 +1,140 @@
+"""Settings of the processes: engine, gateway, control, logs, tracing, notifications and secrets."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, FiniteFloat, SecretStr
+
+from core.records import Verdict
+from core.settings.address import Listen, Network
+from core.settings.section import Section
+
+
+class EngineSettings(Section):
+    """The vLLM engine that `loraloop up` starts, or URLs of external engines."""
+
+    urls: list[str] = Field(
+        default=[], description="URLs of external engines. With an empty list, `loraloop up` starts one engine."
+    )
+    listen: Listen = Field(
+        default="127.0.0.1:8090", description="Address and port of the engine that `loraloop up` starts. Loopback only."
+    )
+    max_loras: int = Field(default=4, ge=1, le=64, description="Maximum number of different adapters in one batch.")
+    max_cpu_loras: int = Field(
+        default=16, ge=1, description="Maximum number of adapters in memory. The engine reads others from disk again."
+    )
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = Field(
+        default=16, description="Maximum LoRA rank of an adapter that the engine can load."
+    )
+    max_model_len: int = Field(
+        default=2048, ge=128, description="Maximum length of a prompt together with its answer, in tokens."
+    )
+    max_num_seqs: int = Field(default=32, ge=1, description="Maximum number of requests in one batch.")
+    kv_cache_gib: int = Field(default=2, ge=1, description="Memory for the KV cache on a CPU, in GiB.")
+    dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="Number format of the weights.")
+    price_per_hour: FiniteFloat | None = Field(
+        default=None, gt=0, description="Price of the machine per hour, in any currency. null: no costs are reported."
+    )
+    start_timeout_s: float = Field(default=300, gt=0, description="Time limit for a start of the engine, in seconds.")
+    extra_args: list[str] = Field(
+        default=[], description="Further command line arguments of vLLM's API server, passed on unchanged."
+    )
+
+
+class GatewaySettings(Section):
+    """The process that apps call."""
+
+    listen: Listen = Field(default="127.0.0.1:8080", description="Address and port that apps connect to.")
+    name: str = Field(
+        default="gateway-1",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+        description="Name of this gateway, unique among all gateways: lower-case letters, digits and hyphens.",
+    )
+    control_url: str | None = Field(
+        default=None, description="URL of control. null: `http://` with the address in `control.listen`."
+    )
+    max_in_flight: int = Field(
+        default=256, ge=1, description="Maximum number of requests to the engines at a time. Above it, apps get a 429."
+    )
+    request_timeout_s: float = Field(default=300, gt=0, description="Time limit for one request, in seconds.")
+    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Maximum size of a request, in bytes.")
+
+
+class ControlSettings(Section):
+    """The process that owns the store: scheduler, gates, ledger and console."""
+
+    listen: Listen = Field(default="127.0.0.1:8081", description="Address and port that ops and gateways connect to.")
+    check_seconds: float = Field(
+        default=15, gt=0, description="Time between two checks of triggers, canaries and holdbacks, in seconds."
+    )
+    session_hours: float = Field(default=12, gt=0, le=720, description="Duration of a console login, in hours.")
+    max_import_bytes: int = Field(
+        default=1024**3, ge=1024, description="Maximum size of an imported adapter in bytes, packed and unpacked."
+    )
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="URL of the console for people, used in links. null: `gateway.control_url` or its default.",
+    )
+    trusted_proxies: list[Network] = Field(
+        default=[],
+        description="Addresses or networks of proxies. LoraLoop trusts their X-Forwarded-For and X-Forwarded-Proto.",
+    )
+
+
+class LogSettings(Section):
+    """The log of gateway and control on stderr. It contains no prompts, no answers and no keys."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Minimum level of the messages that are logged."
+    )
+    format: Literal["text", "json"] = Field(
+        default="text", description="Format of the log. json: one JSON object per line."
+    )
+    access: bool = Field(default=False, description="true: one line per request to the gateway.")
+
+
+class TracingSettings(Section):
+    """OpenTelemetry traces of the gateway. docs/telemetry.md describes them."""
+
+    enabled: bool | None = Field(
+        default=None,
+        description="Switch for traces. null: on if `tracing.endpoint` or OTEL_EXPORTER_OTLP_ENDPOINT is set.",
+    )
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="URL of an OTLP collector over HTTP, for example http://127.0.0.1:4318. null: OpenTelemetry's own.",
+    )
+    content: bool = Field(default=False, description="true: spans also contain prompts and answers.")
+
+
+class NotificationSettings(Section):
+    """Notifications. Targets are apprise URLs, from `LORALOOP_NOTIFY_URLS` or a file, because they contain tokens."""
+
+    verdicts: list[Verdict] = Field(
+        default=[
+            Verdict.PROMOTED,
+            Verdict.ROLLED_BACK,
+            Verdict.FAILED,
+            Verdict.AWAITING_APPROVAL,
+            Verdict.CANARY_STARTED,
+            Verdict.INCONCLUSIVE,
+        ],
+        description="Verdicts in the ledger that send a notification.",
+    )
+    urls_file: Path | None = Field(
+        default=None,
+        description="File with one apprise URL per line. Lines that start with # are comments. null: no file.",
+    )
+
+
+class KeySettings(Section):
+    """Secrets from the environment or from files that it names. The command line sends `own` to control."""
+
+    app: SecretStr | None = None
+    ops: SecretStr | None = None
+    internal: SecretStr | None = None
+    own: SecretStr | None = None
+    judge: SecretStr | None = None
+    notify: SecretStr | None = None
