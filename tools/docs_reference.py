@@ -29,7 +29,7 @@ def configuration() -> str:
         "such as `LORALOOP_GATEWAY__LISTEN` overrides the file. Secrets come only from the environment. An unknown key",
         "is an error that names the nearest known key. Made from `core/settings/` by `make docs`.",
         "",
-        "`loraloop keys create` makes [keys](how-to/keys.md) and stores their hashes. The environment has these secrets:",
+        "`loraloop keys create` makes [keys](how-to/keys.md) and stores hashes of them. The environment has these:",
         "",
         "| secret | what it is |",
         "|---|---|",

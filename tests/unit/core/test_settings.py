@@ -253,7 +253,7 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
         ({"task": "generate", "labels": ["a", "b"]}, "models.m.labels: a model that generates has none"),
         ({"task": "generate", "promotion": {"primary": {"kpi": "macro_f1"}}}, "macro_f1 is not a KPI of task generate"),
         ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "chrf"}}}, "chrf is not a KPI of task classify"),
-        ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "preference_accuracy"}}}, "not a KPI of task classify"),
+        ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "preference_accuracy"}}}, "not a KPI of task"),
         ({"labels": ["a", "b"], "evaluation": {"judge": {"url": "http://j/v1", "model": "j"}}}, "evaluation.judge"),
         ({"task": "generate", "evaluation": {"judge": {"url": "ftp://j", "model": "j"}}}, "judge.url"),
     ],
