@@ -1,7 +1,4 @@
-"""Quarantine: votes that no snapshot takes until somebody has looked at them.
-
-It owns which votes are held and for how long; who may decide, and what the ledger learns of it, is decided above.
-"""
+"""Quarantine: votes that no snapshot uses until a person has reviewed them."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -17,9 +14,9 @@ Outcome = Literal["released", "rejected"]
 def hold(
     transaction: Transaction, model: str, *, version: int, beside: int, decision_id: str, time: datetime
 ) -> dict[str, Any] | None:
-    """Holds what a version learnt from and the version beside it did not; None when that is nothing.
+    """Hold the votes that a version learned from and the version compared with it did not.
 
-    Returns the quarantine's id and how many votes are in it.
+    Returns the quarantine's id and its number of votes, or None if there are no such votes.
     """
     votes = quarantines.suspect_votes(transaction, model=model, version=version, beside=beside)
     if not votes:
@@ -31,29 +28,27 @@ def hold(
 
 
 def count(store: Store, model: str, *, version: int, beside: int) -> int:
-    """How many votes `hold` would take."""
+    """The number of votes that `hold` would put in quarantine."""
     return len(quarantines.suspect_votes(store, model=model, version=version, beside=beside))
 
 
-def hold_key(transaction: Transaction, model: str, key_id: str) -> str:
-    """Holds what a key gave of a model, by the decision that was just sealed. Returns the quarantine's id.
+def hold_key(transaction: Transaction, model: str, key_id: str, identity: str) -> None:
+    """Hold every vote of a key on a model, by the newest decision of the same transaction.
 
-    Raises NotReady when the key gave nothing that is not held already.
+    Raises NotReady when the key has no vote that is not in quarantine already.
     """
     votes = quarantines.votes_of_key(transaction, model=model, key_id=key_id)
     if not votes:
         raise NotReady(
-            f"No vote of the key {key_id[:64]!r} on {model} could be held.",
+            f"The key {key_id[:64]!r} has no vote on {model} that is not in quarantine already.",
             hint="See: loraloop feedback --by-key, and loraloop quarantine",
         )
-    identity = new_id("quar")
     quarantines.add_for_key(transaction, id=identity, model=model, key_id=key_id)
     quarantines.add_votes(transaction, id=identity, feedback_ids=votes)
-    return identity
 
 
 def find(db: Database, identity: str) -> dict[str, Any]:
-    """One quarantine, by its id or the number of its row in the ledger. Raises UnknownDecision."""
+    """One quarantine, by its id or its number in the ledger. Raises UnknownDecision."""
     row = quarantines.find(db, id=identity)
     if row is None:
         raise UnknownDecision(f"There is no quarantine {identity!r}.", hint="See: loraloop quarantine")
@@ -63,8 +58,8 @@ def find(db: Database, identity: str) -> dict[str, Any]:
 def decide(
     transaction: Transaction, identity: str, outcome: Outcome, *, actor: str, comment: str, time: datetime
 ) -> None:
-    """Ends a quarantine: its votes come back, or stay out for good. Raises NotReady when that was done before."""
+    """End a quarantine: release its votes, or leave them out permanently. Raises NotReady if it has ended already."""
     row = find(transaction, identity)
     if row["state"] != "held":
-        raise NotReady(f"The quarantine {identity} was {row['state']} by {row['actor']} already.")
+        raise NotReady(f"The quarantine {identity} was already {row['state']} by {row['actor']}.")
     quarantines.set_outcome(transaction, id=identity, state=outcome, time=time, actor=actor, comment=comment)

@@ -11,10 +11,9 @@ from core.errors import InputError, NotReady
 from feedback.quarantine import Outcome
 from ops import views
 from ops.control import Control
-from retrain import suite_run
 from retrain.suite_run import SuiteRequest
 from rollout import quarantine_review
-from rollout.routes import DecisionContext
+from rollout.changes import DecisionContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +39,10 @@ class Actions:
     def evaluate(self, model: str, version: int | None, suites: list[str], by: By) -> SuiteRequest:
         """Queues suites of a version, none: the champion. Raises UnknownModel, or NotReady while a run is under way."""
         views.settings_of(self._control, model)
-        cycle = self._control.scheduler.cycle
+        suites_of = self._control.scheduler.pipeline.suites
         with self._control.scheduler.room(model) as queue:
-            wanted = suite_run.prepare(cycle, model, version, suites, by.actor, by.comment)
-            queue(partial(suite_run.measure, cycle, wanted))
+            wanted = suites_of.prepare(model, version, suites, by.actor, by.comment)
+            queue(partial(suites_of.measure, wanted))
         return wanted
 
     def roll_back(self, model: str, to: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:

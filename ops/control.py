@@ -59,7 +59,7 @@ class Control:
     def take(self, settings: Settings) -> None:
         """Goes on by other settings. Raises SettingsError before anything changed."""
         self.scheduler.take(settings)
-        self.scheduler.cycle.settings = settings
+        self.scheduler.pipeline.settings = settings
         self.steps.models = self.watch.models = settings.models
         self.settings = settings
-        self.promotion.adopt(list(settings.models))
+        self.promotion.sync_models(list(settings.models))

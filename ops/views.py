@@ -70,7 +70,7 @@ def model(control: "Control", name: str) -> View:
         "share": route.share if route.canary is not None else None,
         "holdback": holdback(control.store, name),
         "rollback_to": route.previous,
-        "limits": control.steps.holding(name),
+        "limits": control.steps.blocked_by(name),
         "awaiting": approval["id"] if approval else None,
         "new_feedback": feedback["n"],
         "wanted_feedback": settings.retrain.min_new_feedback,

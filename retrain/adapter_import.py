@@ -18,7 +18,8 @@ from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import Settings
 from retrain.artifacts import from_adapter, register_folder
-from rollout.routes import DecisionContext, RouteManager
+from rollout.changes import DecisionContext
+from rollout.routes import RouteManager
 from serve.adapters.archive import unpack
 from serve.adapters.preflight import Adapter, preflight
 
@@ -77,7 +78,7 @@ class Importer:
                 why = DecisionContext(
                     self._reason(version, checked), "import", actor, comment, lineage=self._lineage(checked)
                 )
-                self.promotion.take_in(transaction, version, why)
+                self.promotion.import_version(transaction, version, why)
         return Imported(version, True, checked.modules, checked.warnings)
 
     def _reason(self, version: Version, checked: Adapter) -> str:

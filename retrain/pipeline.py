@@ -1,20 +1,15 @@
-"""One cycle: snapshot, train, evaluate, decide.
+"""Run the pipeline of one model: snapshot, plan, candidate, evidence, decision, rollout."""
 
-It owns the order of the steps and what the ledger learns of each; every judgement is the gate's, every
-change of who serves is promotion's.
-"""
-
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from core.clock import Clock, new_id
-from core.db import feedback, runs
-from core.db import versions as versions_table
+from core.db import feedback, runs, versions
 from core.db.store import Store
 from core.errors import LoraLoopError
 from core.model_folder import ModelFolder
@@ -22,7 +17,7 @@ from core.records import Verdict, Version
 from core.settings import ModelSettings, Settings
 from eval.evaluate import Result, evaluate
 from eval.gates.offline import decide, spent_level
-from eval.gates.result import GateResult, Outcome
+from eval.gates.result import Outcome
 from eval.holdouts import shortage_reason
 from eval.ledger_evidence import kpi_rows, plain_checks
 from eval.llm_judge import LlmJudge
@@ -30,25 +25,82 @@ from eval.retrieval_corpus import gather
 from feedback.snapshot import TRUTH_SIGNAL, Snapshot, create_snapshot, load_snapshot
 from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_folder
 from retrain.lineage import lineage_of, retrieval_summary, training_summary
-from retrain.objective import Objective, choose_objective, enough_to_show
+from retrain.plan import Plan, choose_plan, require_examples
 from retrain.runs import Run, Runs
+from retrain.suite_run import MEASURING, SuiteRunner
 from retrain.trainer.job import Job
 from retrain.trainer.process import Trainer
-from rollout.routes import DecisionContext, RouteManager
+from rollout.changes import DecisionContext
+from rollout.routes import RouteManager
 from rollout.workflow import RolloutWorkflow
-from serve.adapters.preflight import preflight
+from serve.adapters.preflight import Adapter, preflight
 from serve.engines.lease import MOST_CUTS, EngineLease
 from serve.engines.reconciler import Reconciler
 from serve.retrieval.retriever import read_retrieval
 
 log = logging.getLogger(__name__)
 
-# States in which a run waits for users or a person, and nothing of it is under way here.
+# States in which a run waits for users or a person; nothing of it is being done in this process.
 LIVE = ("canary", "awaiting_approval")
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One run in progress, with the settings that it began with: a reload does not change them."""
+
+    run: Run
+    settings: ModelSettings
+
+    @property
+    def model(self) -> str:
+        """The name of the run's model."""
+        return self.run.model
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version that a run made, what the ledger records of its making, and how long that took in seconds."""
+
+    version: Version
+    made: dict[str, Any]
+    training_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an evaluation measured against the champion, and what the ledger records of the candidate's origin."""
+
+    result: Result
+    champion: Version
+    lineage: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The offline gate's outcome, with what the ledger records of it."""
+
+    outcome: Outcome
+    context: DecisionContext
+
+
+class RunEnded(Exception):
+    """A step ended its run before a gate could judge; the ledger gets this verdict and reason."""
+
+    def __init__(
+        self, verdict: Verdict, reason: str, version: int | None = None, lineage: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.reason = reason
+        self.version = version
+        self.lineage = lineage or {}
+
+
 class RetrainPipeline:
-    """Runs cycles, one at a time."""
+    """Runs the pipeline, one run at a time.
+
+    `evaluate`, `check_adapter` and `find_shortage` are replaced in tests of the order of steps.
+    """
 
     def __init__(
         self,
@@ -61,152 +113,203 @@ class RetrainPipeline:
         reconciler: Reconciler,
         trainer: Trainer,
         clock: Clock,
+        evaluate: Callable[..., Result] = evaluate,
+        check_adapter: Callable[..., Adapter] = preflight,
+        find_shortage: Callable[..., str | None] = shortage_reason,
     ) -> None:
         self.settings = settings
         self.store = store
         self.base = base
         self.promotion = promotion
         self.steps = steps
-        self.runs = Runs(store, clock)
-        self.holders = EngineLease(reconciler, promotion.wanted, settings.engine.start_timeout_s)
         self.trainer = trainer
         self.clock = clock
+        self.evaluate = evaluate
+        self.check_adapter = check_adapter
+        self.find_shortage = find_shortage
+        self.runs = Runs(store, clock)
+        self.engines = EngineLease(reconciler, promotion.wanted, settings.engine.start_timeout_s)
+        self.suites = SuiteRunner(
+            settings=lambda: self.settings,
+            store=store,
+            base=base,
+            promotion=promotion,
+            runs=self.runs,
+            engines=self.engines,
+        )
 
     def run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> str:
-        """Runs one cycle to its decision and returns the run's id; it never raises for the run's own failure."""
+        """Run the pipeline to its decision and return the run's id. The run's own failure is a decision as well."""
         run = Run(new_id("run"), model, trigger, actor, comment)
-        newest = feedback.count_since_last_run(self.store, model=model)
-        self.runs.add(run, "snapshot", newest["newest"] or self.clock())
-        self._guarded(run, self._steps)
+        newest = feedback.count_since_last_run(self.store, model=model)["newest"]
+        self.runs.add(run, "snapshot", newest or self.clock())
+        work = Work(run, self.settings.models[model])
+        self.runs.add_details(run, settings=work.settings.model_dump(mode="json"))
+        self._guarded(work, self._execute)
         return run.id
 
     def recover(self) -> list[Run]:
-        """Runs whose evaluation a stopped control cut short, for `go_on`; fails others that it left half-way.
+        """Runs whose evaluation a stopped control interrupted, for `resume`. Fails others that it left unfinished.
 
-        Canaries go on by themselves.
+        A canary continues without this, and a measurement fails without a decision.
         """
-        left = []
-        for run, row in self.runs.open():
+        resumable = []
+        for run, row in self.runs.unfinished():
             if row["state"] in LIVE:
                 continue
-            cuts = json.loads(row["detail"]).get("cuts", 0) + 1
+            cuts = self.runs.details(run).get("cuts", 0) + 1
             if row["state"] == "evaluating" and run.model in self.settings.models and cuts <= MOST_CUTS:
-                self.runs.detail(run, cuts=cuts)
-                left.append(run)
+                self.runs.add_details(run, cuts=cuts)
+                resumable.append(run)
                 continue
-            reason = f"Control was stopped while this run was in its step {row['state']}."
-            self._end(run, "failed", Verdict.FAILED, replace(run, trigger="restart").why(reason))
-        return left
+            reason = f"Control stopped while this run was {row['state']}."
+            self._fail(replace(run, trigger="restart"), row["state"], reason)
+        return resumable
 
     def give_up(self, model: str, error: Exception) -> None:
-        """Fails what work that broke off left open of a model, or its next run would wait for a restart."""
-        for run, row in self.runs.open():
+        """Fail the unfinished run of a model whose work broke off, so that its next run can start."""
+        for run, row in self.runs.unfinished():
             if run.model == model and row["state"] not in LIVE:
-                self._end(run, "failed", Verdict.FAILED, run.why(f"An unexpected error: {error}"))
+                self._fail(run, row["state"], f"An unexpected error: {error}")
 
-    def go_on(self, run: Run) -> None:
-        """Takes up a run at its evaluation; what was answered before is not asked again."""
-        self._guarded(run, self._rest)
+    def resume(self, run: Run) -> None:
+        """Continue a run at its evaluation, with the settings that it began with. Stored answers are used again."""
+        kept = self.runs.details(run).get("settings")
+        settings = ModelSettings.model_validate(kept) if kept else self.settings.models[run.model]
+        self._guarded(Work(run, settings), self._execute_from_evaluation)
 
-    def _guarded(self, run: Run, steps: Callable[[Run], None]) -> None:
-        try:
-            steps(run)
-        except LoraLoopError as error:
-            self._end(run, "failed", Verdict.FAILED, run.why(str(error)))
-        except Exception as error:
-            log.exception("run %s", run.id)
-            self._end(run, "failed", Verdict.FAILED, run.why(f"An unexpected error: {error}"))
+    def _execute(self, work: Work) -> None:
+        snapshot = self._take_snapshot(work)
+        plan = self._plan(work, snapshot)
+        candidate = self._make_candidate(work, snapshot, plan)
+        evidence = self._gather_evidence(work, snapshot, candidate)
+        decision = self._decide(work, evidence)
+        self._apply(work, candidate, evidence, decision)
 
-    def _rest(self, run: Run) -> None:
-        row = runs.find(self.store, id=run.id) or {}
+    def _execute_from_evaluation(self, work: Work) -> None:
+        row = self.runs.row(work.run)
         snapshot = load_snapshot(self.store, row["snapshot"])
-        candidate = self.promotion.version(run.model, row["candidate"])
-        if candidate.kind == "retrieval":
-            made = {"retrieval": retrieval_summary(read_retrieval(candidate))}
+        version = self.promotion.version(work.model, row["candidate"])
+        if version.kind == "retrieval":
+            made = {"retrieval": retrieval_summary(read_retrieval(version))}
         else:
-            made = {"training": training_summary(self._job(run, snapshot, self.settings.models[run.model]))}
-        self._judged(run, snapshot, candidate, made, None)
+            made = {"training": training_summary(self._job(work, snapshot))}
+        candidate = Candidate(version, made)
+        evidence = self._gather_evidence(work, snapshot, candidate)
+        decision = self._decide(work, evidence)
+        self._apply(work, candidate, evidence, decision)
 
-    def _steps(self, run: Run) -> None:
-        settings = self.settings.models[run.model]
+    def _take_snapshot(self, work: Work) -> Snapshot:
+        folder = self.settings.data / "snapshots"
         snapshot = create_snapshot(
-            self.store, run.model, settings, run_id=run.id, clock=self.clock, folder=self.settings.data / "snapshots"
+            self.store, work.model, work.settings, run_id=work.run.id, clock=self.clock, folder=folder
         )
-        runs.set_snapshot(self.store, id=run.id, snapshot=snapshot.hash)
-        says = TRUTH_SIGNAL[settings.task]
-        labelled = Counter(row.label for row in snapshot.of("train") if row.signal == says)
-        objective = choose_objective(labelled, settings.retrain, says)
-        unjudged = shortage_reason(self.store, run.model, snapshot, settings)
-        if objective.name == "rag":
-            self._retrieve(run, snapshot, objective, unjudged)
-        elif objective.name is None:
-            self._skip(run, objective.reason)
-        elif unjudged:
-            self._skip(run, unjudged)
-        else:
-            self._train(run, snapshot, settings)
+        runs.set_snapshot(self.store, id=work.run.id, snapshot=snapshot.hash)
+        return snapshot
 
-    def _skip(self, run: Run, reason: str) -> None:
-        self._end(run, "skipped", Verdict.SKIPPED, run.why(reason))
+    def _plan(self, work: Work, snapshot: Snapshot) -> Plan:
+        """What to make of the snapshot. Raises RunEnded where nothing can be made, or nothing could judge it."""
+        signal = TRUTH_SIGNAL[work.settings.task]
+        labels = Counter(row.label for row in snapshot.of("train") if row.signal == signal)
+        plan = choose_plan(labels, work.settings.retrain, signal)
+        if plan.objective is None:
+            raise RunEnded(Verdict.SKIPPED, plan.reason)
+        shortage = self._shortage(work, snapshot) if plan.objective == "sft" else None
+        if shortage:
+            raise RunEnded(Verdict.SKIPPED, shortage)
+        return plan
 
-    def _retrieve(self, run: Run, snapshot: Snapshot, objective: Objective, unjudged: str | None) -> None:
-        """Makes a retrieval the candidate, unless there is too little to show or it serves already.
+    def _make_candidate(self, work: Work, snapshot: Snapshot, plan: Plan) -> Candidate:
+        if plan.objective == "rag":
+            return self._make_retrieval(work, snapshot, plan)
+        self.runs.set_state(work.run, "training")
+        job, began = self._job(work, snapshot), self.clock()
+        trained = self.trainer.run(job, self.runs.steps(work.run, "training"))
+        training_s = (self.clock() - began).total_seconds()
+        checked = self.check_adapter(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
+        return Candidate(self._register(work, from_adapter(checked)), {"training": training_summary(job)}, training_s)
 
-        It costs nothing to make, so it is made where nothing could judge it yet, too: a person may put it in service.
+    def _make_retrieval(self, work: Work, snapshot: Snapshot, plan: Plan) -> Candidate:
+        """Make a retrieval version. Raises RunEnded with too few examples, or if it serves already.
+
+        It costs nothing to make. Where no holdout could judge it yet, it is made once for a person to promote.
         """
-        settings = self.settings.models[run.model]
+        settings = work.settings
         found = gather(snapshot, settings, self.base.path, self.settings.engine.max_model_len)
         count = len(found.retrieval.entries)
         if not settings.baselines.documents:
-            objective = enough_to_show(count, objective, settings.retrain)
-        champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
-        if objective.name is None:
-            self._skip(run, objective.reason)
-            return
-        made, versions = from_retrieval(found.retrieval), versions_table.of_model(self.store, model=run.model)
-        same = next((row["version"] for row in versions if row["sha256"] == made.sha256), None)
-        if same is not None and (unjudged or same == champion.version):
-            self._skip(run, f"{run.model}@{same} shows the same {count} texts already. {unjudged or ''}".rstrip())
-            return
-        candidate = self._register(run, made)
-        told = retrieval_summary(found.retrieval) | {"left_out": found.left_out, "because": objective.reason}
-        about = {"retrieval": told}
-        if unjudged:
-            reason = f"{candidate.public_name} waits for a person to promote it: {unjudged}"
-            why = run.why(reason, lineage=lineage_of(self.base, settings, snapshot, candidate) | about)
-            self._end(run, "finished", Verdict.INCONCLUSIVE, why, candidate.version)
-        else:
-            self._judged(run, snapshot, candidate, about, None)
+            plan = require_examples(count, plan, settings.retrain)
+        if plan.objective is None:
+            raise RunEnded(Verdict.SKIPPED, plan.reason)
+        shortage, made = self._shortage(work, snapshot), from_retrieval(found.retrieval)
+        known = versions.of_model(self.store, model=work.model)
+        same = next((row["version"] for row in known if row["sha256"] == made.sha256), None)
+        if same is not None and (shortage or same == self._champion(work).version):
+            reason = f"{work.model}@{same} has the same {count} texts already. {shortage or ''}".rstrip()
+            raise RunEnded(Verdict.SKIPPED, reason)
+        version = self._register(work, made)
+        summary = retrieval_summary(found.retrieval) | {"left_out": found.left_out, "because": plan.reason}
+        if shortage:
+            lineage = lineage_of(self.base, settings, snapshot, version) | {"retrieval": summary}
+            reason = f"{version.public_name} waits for a person to promote it: {shortage}"
+            raise RunEnded(Verdict.INCONCLUSIVE, reason, version.version, lineage)
+        return Candidate(version, {"retrieval": summary})
 
-    def _train(self, run: Run, snapshot: Snapshot, settings: ModelSettings) -> None:
-        self.runs.state(run, "training")
-        job = self._job(run, snapshot, settings)
-        began = self.clock()
-        trained = self.trainer.run(job, self.runs.steps(run, "training"))
-        took = (self.clock() - began).total_seconds()
-        checked = preflight(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
-        candidate = self._register(run, from_adapter(checked))
-        self._judged(run, snapshot, candidate, {"training": training_summary(job)}, took)
-
-    def _judged(
-        self, run: Run, snapshot: Snapshot, candidate: Version, made: dict[str, Any], training_s: float | None
-    ) -> None:
-        settings, began = self.settings.models[run.model], self.clock()
-        champion = self.promotion.version(run.model, self.promotion.route(run.model).champion)
-        result = self._evaluate(run, settings, snapshot, champion, candidate)
+    def _gather_evidence(self, work: Work, snapshot: Snapshot, candidate: Candidate) -> Evidence:
+        began, champion = self.clock(), self._champion(work)
+        judge = self._llm_judge(work.settings)
+        with closing(judge) if judge else nullcontext():
+            result = self.engines.with_engine_serving(
+                (candidate.version, champion),
+                lambda client: self.evaluate(
+                    self.store,
+                    client,
+                    base=self.base,
+                    model=work.model,
+                    settings=work.settings,
+                    snapshot=snapshot,
+                    champion=champion,
+                    candidate=candidate.version,
+                    run_id=work.run.id,
+                    judge=judge,
+                    engine=self.settings.engine,
+                    progress=self.runs.progress(work.run, "evaluating"),
+                ),
+            )
+        self.runs.add_details(work.run, base_prompt=result.base_prompt)
         evaluation_s = (self.clock() - began).total_seconds()
-        cost = {"training_s": training_s, "trials": 1, "evaluation_s": evaluation_s}
-        lineage = lineage_of(self.base, settings, snapshot, candidate) | made | {"cost": cost}
-        judgement = decide(result.evidence, settings.promotion)
-        self._decide(run, settings, (candidate, champion), judgement, result, lineage)
+        cost = {"training_s": candidate.training_s, "trials": 1, "evaluation_s": evaluation_s}
+        lineage = lineage_of(self.base, work.settings, snapshot, candidate.version) | candidate.made | {"cost": cost}
+        return Evidence(result, champion, lineage)
 
-    def _job(self, run: Run, snapshot: Snapshot, settings: ModelSettings) -> Job:
-        retrain = settings.retrain
+    def _decide(self, work: Work, evidence: Evidence) -> Decided:
+        promotion, result = work.settings.promotion, evidence.result
+        judgement = decide(result.evidence, promotion)
+        record = result.plain() | {
+            "gate": plain_checks(judgement),
+            "kpis": kpi_rows(result.evidence, judgement),
+            "level_spent": spent_level(promotion.alpha, result.evidence.holdout_use),
+            "primary": promotion.primary.kpi,
+            "labels": work.settings.labels,
+        }
+        context = work.run.context(judgement.reason, evidence=record, lineage=evidence.lineage)
+        return Decided(judgement.outcome, context)
+
+    def _apply(self, work: Work, candidate: Candidate, evidence: Evidence, decision: Decided) -> None:
+        version, context = candidate.version.version, decision.context
+        if decision.outcome is Outcome.PASS:
+            self.steps.passed_offline(work.model, version, evidence.champion.version, context)
+        else:
+            verdict = Verdict.KEPT if decision.outcome is Outcome.FAIL else Verdict.INCONCLUSIVE
+            self._end(work.run, "finished", verdict, context, version)
+
+    def _job(self, work: Work, snapshot: Snapshot) -> Job:
+        retrain = work.settings.retrain
         return Job(
-            run_id=run.id,
+            run_id=work.run.id,
             base=str(self.base.path),
             snapshot=str(snapshot.path.resolve()),
-            output=str((self.settings.data / "runs" / run.id).resolve()),
+            output=str((self.settings.data / "runs" / work.run.id).resolve()),
             rank=retrain.rank,
             epochs=retrain.epochs,
             batch_size=retrain.batch_size,
@@ -218,73 +321,48 @@ class RetrainPipeline:
             dtype=self.settings.engine.dtype,
         )
 
-    def _register(self, run: Run, made: Artifact) -> Version:
+    def _register(self, work: Work, artifact: Artifact) -> Version:
+        adapters: Path = self.settings.adapters
         with (
             self.store.transaction() as transaction,
-            register_folder(
-                transaction, made, model=run.model, run_id=run.id, adapters=self.settings.adapters
-            ) as candidate,
+            register_folder(transaction, artifact, model=work.model, run_id=work.run.id, adapters=adapters) as version,
         ):
-            self.promotion.add_version(transaction, candidate)
-            runs.set_candidate(transaction, id=run.id, candidate=candidate.version)
-        return self.promotion.version(run.model, candidate.version)  # by the name that engines know
+            self.promotion.add_version(transaction, version)
+            runs.set_candidate(transaction, id=work.run.id, candidate=version.version)
+        return self.promotion.version(work.model, version.version)  # with the name that engines use
 
-    def _evaluate(
-        self, run: Run, settings: ModelSettings, snapshot: Snapshot, champion: Version, candidate: Version
-    ) -> Result:
-        tell = self.runs.progress(run, "evaluating")
-        judge = self._judge(settings)
-        with closing(judge) if judge else nullcontext():
-            result = self.holders.lend(
-                (candidate, champion),
-                lambda client: evaluate(
-                    self.store,
-                    client,
-                    base=self.base,
-                    model=run.model,
-                    settings=settings,
-                    snapshot=snapshot,
-                    champion=champion,
-                    candidate=candidate,
-                    run_id=run.id,
-                    judge=judge,
-                    engine=self.settings.engine,
-                    progress=tell,
-                ),
-            )
-        self.runs.detail(run, base_prompt=result.base_prompt)
-        return result
+    def _shortage(self, work: Work, snapshot: Snapshot) -> str | None:
+        return self.find_shortage(self.store, work.model, snapshot, work.settings)
 
-    def _judge(self, settings: ModelSettings) -> LlmJudge | None:
-        key = self.settings.keys.judge
-        asked = settings.evaluation.judge
-        if asked is None:
+    def _champion(self, work: Work) -> Version:
+        return self.promotion.version(work.model, self.promotion.route(work.model).champion)
+
+    def _llm_judge(self, settings: ModelSettings) -> LlmJudge | None:
+        judge, key = settings.evaluation.judge, self.settings.keys.judge
+        if judge is None:
             return None
-        return LlmJudge(asked, key.get_secret_value() if key else None, store=self.store, clock=self.clock)
+        return LlmJudge(judge, key.get_secret_value() if key else None, store=self.store, clock=self.clock)
 
-    def _decide(
-        self,
-        run: Run,
-        settings: ModelSettings,
-        versions: tuple[Version, Version],
-        judgement: GateResult,
-        result: Result,
-        lineage: dict[str, Any],
-    ) -> None:
-        candidate, champion = versions
-        evidence = result.plain() | {
-            "gate": plain_checks(judgement),
-            "kpis": kpi_rows(result.evidence, judgement),
-            "level_spent": spent_level(settings.promotion.alpha, result.evidence.holdout_use),
-            "primary": settings.promotion.primary.kpi,
-            "labels": settings.labels,
-        }
-        why = run.why(judgement.reason, evidence=evidence, lineage=lineage)
-        if judgement.outcome is not Outcome.PASS:
-            verdict = Verdict.KEPT if judgement.outcome is Outcome.FAIL else Verdict.INCONCLUSIVE
-            self._end(run, "finished", verdict, why, candidate.version)
+    def _guarded(self, work: Work, steps: Callable[[Work], None]) -> None:
+        run = work.run
+        try:
+            steps(work)
+        except RunEnded as ended:
+            state = "skipped" if ended.verdict is Verdict.SKIPPED else "finished"
+            self._end(run, state, ended.verdict, run.context(ended.reason, lineage=ended.lineage), ended.version)
+        except LoraLoopError as error:
+            self._end(run, "failed", Verdict.FAILED, run.context(str(error)))
+        except Exception as error:
+            log.exception("run %s", run.id)
+            self._end(run, "failed", Verdict.FAILED, run.context(f"An unexpected error: {error}"))
+
+    def _fail(self, run: Run, state: str, reason: str) -> None:
+        if state == MEASURING:
+            self.runs.set_state(run, "failed", reason)
         else:
-            self.steps.passed_offline(run.model, candidate.version, champion.version, why)
+            self._end(run, "failed", Verdict.FAILED, run.context(reason))
 
-    def _end(self, run: Run, state: str, verdict: Verdict, why: DecisionContext, candidate: int | None = None) -> None:
-        self.promotion.note(run.model, candidate, verdict, why, self.runs.closing(run, state, why.reason))
+    def _end(
+        self, run: Run, state: str, verdict: Verdict, context: DecisionContext, version: int | None = None
+    ) -> None:
+        self.promotion.record_decision(run.model, version, verdict, context, run=run.end(state, context.reason))

@@ -1,7 +1,4 @@
-"""Runs: what is written down of a cycle while it is under way.
-
-It owns a run's rows: who asked for it and why, its state, how far each phase is. It must not know what a phase does.
-"""
+"""Runs as the store has them: who asked for one, its state, and the progress of each phase."""
 
 import json
 from collections.abc import Callable
@@ -11,14 +8,14 @@ from typing import Any
 
 from core.clock import Clock
 from core.db import runs
-from core.db.store import Store, Transaction
+from core.db.store import Row, Store
 from retrain.trainer.job import Step
-from rollout.routes import DecisionContext
+from rollout.changes import DecisionContext, RunState, set_run_state
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A cycle under way."""
+    """One run: its model, and who or what started it."""
 
     id: str
     model: str
@@ -26,20 +23,24 @@ class Run:
     actor: str
     comment: str = ""
 
-    def why(self, reason: str, **more: Any) -> DecisionContext:
-        """What the ledger keeps of a decision on this run: who asked for it, and what they said."""
+    def context(self, reason: str, **more: Any) -> DecisionContext:
+        """The context of a decision on this run, with the actor and comment of its start."""
         return DecisionContext(reason, self.trigger, self.actor, self.comment, self.id, **more)
+
+    def end(self, state: str, reason: str | None) -> RunState:
+        """The state that ends this run."""
+        return RunState(self.id, state, reason)
 
 
 class Runs:
-    """The store's rows of runs."""
+    """The rows of runs."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
     def add(self, run: Run, state: str, feedback_until: datetime, version: int | None = None) -> None:
-        """Writes a run down, with the version that it is about if there is one already."""
+        """Add a run, with the version whose suites it measures if there is one."""
         with self._store.transaction() as transaction:
             runs.add(
                 transaction,
@@ -54,39 +55,46 @@ class Runs:
             if version is not None:
                 runs.set_measured_version(transaction, id=run.id, candidate=version)
 
-    def open(self) -> list[tuple[Run, dict[str, Any]]]:
+    def unfinished(self) -> list[tuple[Run, Row]]:
         """Each run that has not ended, with its row."""
         rows = runs.unfinished(self._store)
         return [(Run(row["id"], row["model"], row["trigger"], row["actor"], row["comment"]), row) for row in rows]
 
-    def detail(self, run: Run, **found: Any) -> None:
-        """Keeps beside a run what was found out in it."""
-        runs.set_detail(self._store, id=run.id, detail=json.dumps(found))
+    def row(self, run: Run) -> Row:
+        """The row of a run. Raises KeyError if there is none."""
+        row = runs.find(self._store, id=run.id)
+        if row is None:
+            raise KeyError(run.id)
+        return row
 
-    def state(self, run: Run, state: str, reason: str | None = None) -> None:
-        """The step that begins, or the end of a run that decides nothing."""
-        runs.set_state(self._store, id=run.id, state=state, time=self._clock(), reason=reason)
+    def add_details(self, run: Run, **details: Any) -> None:
+        """Add details to a run; a detail that it has already is replaced."""
+        known = json.loads(self.row(run)["detail"])
+        runs.set_detail(self._store, id=run.id, detail=json.dumps(known | details))
 
-    def closing(self, run: Run, state: str, reason: str | None) -> Callable[[Transaction], None]:
-        """Its end, for the transaction of its decision."""
-        return lambda transaction: runs.set_state(
-            transaction, id=run.id, state=state, time=self._clock(), reason=reason
-        )
+    def details(self, run: Run) -> dict[str, Any]:
+        """The details of a run."""
+        return dict(json.loads(self.row(run)["detail"]))
+
+    def set_state(self, run: Run, state: str, reason: str | None = None) -> None:
+        """Begin a phase of a run, or end a run without a decision."""
+        with self._store.transaction() as transaction:
+            set_run_state(transaction, RunState(run.id, state, reason), self._clock())
 
     def progress(self, run: Run, phase: str) -> Callable[[int, int], None]:
-        """Writes down how far a phase is, now and then."""
-        keep = self.steps(run, phase)
+        """A callback that records the progress of a phase: every 50th step and the last."""
+        record = self.steps(run, phase)
 
-        def tell(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             if done == total or done % 50 == 0:
-                keep(Step(done, total, {}))
+                record(Step(done, total, {}))
 
-        return tell
+        return report
 
     def steps(self, run: Run, phase: str) -> Callable[[Step], None]:
-        """Writes down each step of a phase with what was measured in it."""
+        """A callback that records each step of a phase with its metrics."""
 
-        def keep(step: Step) -> None:
+        def record(step: Step) -> None:
             runs.add_metric(
                 self._store,
                 run_id=run.id,
@@ -97,4 +105,4 @@ class Runs:
                 metrics=json.dumps(step.metrics),
             )
 
-        return keep
+        return record

@@ -22,7 +22,7 @@ from core.db.store import Store
 from core.errors import NotReady, SettingsError
 from core.settings import Settings
 from retrain.pipeline import RetrainPipeline
-from retrain.triggers import due
+from retrain.plan import reason_to_start
 from rollout.workflow import RolloutWorkflow
 
 log = logging.getLogger(__name__)
@@ -40,16 +40,16 @@ class Scheduler:
         *,
         settings: Settings,
         store: Store,
-        cycle: RetrainPipeline,
+        pipeline: RetrainPipeline,
         steps: RolloutWorkflow,
         watch: Callable[[], None],
         reconcile: Callable[[], None],
     ) -> None:
         self.settings = settings
         self.store = store
-        self.cycle = cycle
+        self.pipeline = pipeline
         self.steps = steps
-        self._runs = ThreadPoolExecutor(1, thread_name_prefix="cycle")
+        self._runs = ThreadPoolExecutor(1, thread_name_prefix="run")
         # How much work of a model is queued or under way; who looks, and then queues, holds the lock meanwhile.
         self._work: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -123,28 +123,28 @@ class Scheduler:
 
     def _give_up(self, model: str, error: Exception) -> None:
         try:
-            self.cycle.give_up(model, error)
+            self.pipeline.give_up(model, error)
         except Exception:
             log.exception("a run of %s stays open until control starts anew", model)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Queues what a stopped control left half-way and can be taken up."""
         with self._lock:
-            for run in self.cycle.recover():
-                self._queue(run.model, partial(self.cycle.go_on, run))
+            for run in self.pipeline.recover():
+                self._queue(run.model, partial(self.pipeline.resume, run))
 
     def stop(self) -> None:
         """Looks no more, and ends the run under way."""
         self._scheduler.shutdown(wait=False)
         self._runs.shutdown(wait=False, cancel_futures=True)
-        self.cycle.trainer.stop()
+        self.pipeline.trainer.stop()
 
     def check(self) -> None:
         """Starts a run for each model whose new feedback suffices."""
         for name, model in self.settings.models.items():
             row = feedback.count_since_last_run(self.store, model=name)
             open_run = runs.unfinished_of(self.store, model=name)
-            reason = due(row["n"], open_run["id"] if open_run else None, model.retrain)
+            reason = reason_to_start(row["n"], open_run["id"] if open_run else None, model.retrain)
             if reason:
                 self.propose(name, reason)
 
@@ -164,7 +164,7 @@ class Scheduler:
         """Queues a run. Raises NotReady while the model has one."""
         with self.room(model) as queue:
             log.info("run for %s: %s", model, trigger)
-            queue(partial(self.cycle.run, model, trigger, actor, comment))
+            queue(partial(self.pipeline.run, model, trigger, actor, comment))
 
 
 def _crons(settings: Settings) -> dict[str, tuple[CronTrigger, str]]:

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from core.clock import Clock
-from core.db import decisions, live_tests, runs
-from core.db.store import Store, Transaction
+from core.db import decisions, live_tests
+from core.db.store import Store
 from core.errors import LoraLoopError
 from core.records import Verdict
 from core.settings import ModelSettings
@@ -22,8 +22,9 @@ from eval.gates.canary import Look, look
 from eval.gates.holdback import HoldbackLook, look_back
 from eval.gates.result import Outcome
 from eval.ledger_evidence import plain_checks
+from rollout.changes import DecisionContext, RunState
 from rollout.live_plan import load_plan
-from rollout.routes import DecisionContext, RouteManager
+from rollout.routes import RouteManager
 from rollout.workflow import RolloutWorkflow
 
 log = logging.getLogger(__name__)
@@ -150,10 +151,8 @@ class LiveMonitor:
             self.steps.passed_canary(model, candidate, control, why)
 
     def _end(self, canary: dict[str, Any], verdict: Verdict, why: DecisionContext) -> None:
-        def close(transaction: Transaction) -> None:
-            runs.set_state(transaction, id=canary["run_id"], state="finished", time=self.clock(), reason=why.reason)
-
-        self.promotion.end_canary(canary["model"], canary["candidate"], verdict, why, close)
+        finished = RunState(canary["run_id"], "finished", why.reason)
+        self.promotion.end_canary(canary["model"], canary["candidate"], verdict, why, run=finished)
 
     def _look_at_holdback(self, held: dict[str, Any]) -> None:
         model, old, new = held["model"], held["held"], held["promoted"]

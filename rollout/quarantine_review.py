@@ -1,53 +1,39 @@
-"""Review: which votes a person puts in quarantine and what becomes of them, with its row in the ledger.
-
-It owns that the two happen together; which votes are held, and what leaves them out, is the quarantine's.
-"""
+"""Put votes in quarantine, and decide what becomes of them, each with its ledger entry."""
 
 from typing import Any
 
+from core.clock import new_id
 from core.records import Verdict
 from feedback import quarantine
-from rollout.routes import DecisionContext, RouteManager
+from rollout.changes import DecisionContext, EndQuarantine, HoldKey
+from rollout.routes import RouteManager
 
 VERDICTS: dict[quarantine.Outcome, Verdict] = {"released": Verdict.RELEASED, "rejected": Verdict.DISCARDED}
-WORDS: dict[quarantine.Outcome, str] = {
-    "released": "may be learnt from again",
-    "rejected": "are left out for good",
+OUTCOMES: dict[quarantine.Outcome, str] = {
+    "released": "may be used for training again",
+    "rejected": "are permanently left out of training",
 }
 
 
-def hold_key(promotion: RouteManager, model: str, key_id: str, *, actor: str, comment: str) -> dict[str, Any]:
-    """Holds every vote that a key gave on a model's answers. Raises UnknownModel, or NotReady when there is none."""
-    held: list[str] = []
-    why = DecisionContext(
-        f"What the key {key_id} gave is held for review, says {actor}.", "review", actor, comment, live={"key": key_id}
-    )
-    promotion.note(
-        model,
-        None,
-        Verdict.QUARANTINED,
-        why,
-        lambda transaction: held.append(quarantine.hold_key(transaction, model, key_id)),
-    )
-    return quarantine.find(promotion.store, held[0])
+def hold_key(routes: RouteManager, model: str, key_id: str, *, actor: str, comment: str) -> dict[str, Any]:
+    """Put every vote of a key on a model in quarantine. Raises UnknownModel, or NotReady if there are none."""
+    reason = f"{actor} put the votes of the key {key_id} in quarantine."
+    context = DecisionContext(reason, "review", actor, comment, live={"key": key_id})
+    hold = HoldKey(key_id, new_id("quar"))
+    routes.record_decision(model, None, Verdict.QUARANTINED, context, quarantine=hold)
+    return quarantine.find(routes.store, hold.quarantine_id)
 
 
 def decide(
-    promotion: RouteManager, identity: str, outcome: quarantine.Outcome, *, actor: str, comment: str
+    routes: RouteManager, identity: str, outcome: quarantine.Outcome, *, actor: str, comment: str
 ) -> dict[str, Any]:
-    """Releases or rejects a quarantine. Raises UnknownDecision, or NotReady when somebody did before."""
-    held = quarantine.find(promotion.store, identity)
+    """Release or reject a quarantine. Raises UnknownDecision, or NotReady if that was done already."""
+    held = quarantine.find(routes.store, identity)
     identity, model, version = held["id"], held["model"], held["version"]
-    whose = f"the key {held['key']} gave" if held["key"] else f"{model}@{version} was the first to learn from"
-    reason = f"Votes that {whose} {WORDS[outcome]}, says {actor}."
-    why = DecisionContext(reason, "review", actor, comment, live={"quarantine": identity})
-    promotion.note(
-        model,
-        version,
-        VERDICTS[outcome],
-        why,
-        lambda transaction: quarantine.decide(
-            transaction, identity, outcome, actor=actor, comment=comment, time=promotion.clock()
-        ),
+    votes = f"Votes of the key {held['key']}" if held["key"] else f"Votes that only {model}@{version} learned from"
+    context = DecisionContext(
+        f"{votes} {OUTCOMES[outcome]}, decided by {actor}.", "review", actor, comment, live={"quarantine": identity}
     )
-    return quarantine.find(promotion.store, identity)
+    end = EndQuarantine(identity, outcome)
+    routes.record_decision(model, version, VERDICTS[outcome], context, quarantine=end)
+    return quarantine.find(routes.store, identity)

@@ -1,27 +1,26 @@
-"""Steps: what a candidate that passed its offline gate goes through until it serves everyone, or is turned away.
+"""The steps of a candidate from its offline gate to serving everyone: cooldown, approval, canary, switch, holdback.
 
-It owns the order: limits, leave to begin, canary, leave to switch, switch, holdback. Gates judge, a person
-agrees where the settings want one, and promotion changes who serves.
+Gates judge and a person approves where the settings require it. This module decides which step follows.
 """
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from core.clock import Clock
 from core.db import decisions, live_tests, runs
-from core.db.store import Store, Transaction
+from core.db.store import Store
 from core.errors import NotReady, UnknownDecision
 from core.records import Verdict
 from core.settings import CanarySettings, ModelSettings, PromotionSettings
 from eval.gates.arms import Plan
+from rollout.changes import DecisionContext, NewCanary, NewHoldback, RunState
 from rollout.cooldown import History, PastChange, blocking_reason
 from rollout.forecast import Expected, Traffic, expected_length
 from rollout.live_plan import create_plan, known
-from rollout.routes import DecisionContext, RouteManager
+from rollout.routes import RouteManager
 from serve.routing.publisher import SwitchResult
 
 Step = Literal["canary", "switch"]
@@ -70,7 +69,7 @@ class RolloutWorkflow:
         self.models = models
         self.clock = clock
 
-    def holding(self, model: str) -> str | None:
+    def blocked_by(self, model: str) -> str | None:
         """Why no candidate of the model may take over now, or None."""
         held = live_tests.holdback_of(self.store, model=model)
         history = History(
@@ -82,24 +81,23 @@ class RolloutWorkflow:
 
     def may_begin(self, model: str, trigger: str) -> bool:
         """Whether a run is worth starting; if limits would hold its candidate, the ledger says so once a cause."""
-        reason = self.holding(model)
+        reason = self.blocked_by(model)
         if reason is None:
             return True
         if not decisions.has_reason(self.store, model=model, verdict=Verdict.SKIPPED, reason=reason):
-            self.promotion.note(model, None, Verdict.SKIPPED, DecisionContext(reason, trigger))
+            self.promotion.record_decision(model, None, Verdict.SKIPPED, DecisionContext(reason, trigger))
         return False
 
     def passed_offline(self, model: str, candidate: int, champion: int, why: DecisionContext) -> None:
         """What follows when the offline gate lets a candidate of a run past this champion."""
         settings = self._settings(model)
         serving = self.promotion.route(model).champion
-        held = self.holding(model)
+        held = self.blocked_by(model)
         if serving != champion:
             held = f"It was judged against {model}@{champion}, but {model}@{serving} serves now."
         if held:
-            self.promotion.note(
-                model, candidate, Verdict.SKIPPED, replace(why, reason=held), self._run(why, "finished", held)
-            )
+            finished = RunState(why.run_id, "finished", held)
+            self.promotion.record_decision(model, candidate, Verdict.SKIPPED, replace(why, reason=held), run=finished)
         elif settings.canary is None:
             self._switch(model, candidate, champion, why)
         elif settings.canary.start == "approve":
@@ -136,7 +134,7 @@ class RolloutWorkflow:
     def promote_by_hand(self, model: str, version: int, actor: str, comment: str) -> SwitchResult:
         """Puts a version in service because a person says so; the ledger lists what was waived for it."""
         waived = ["offline gate", "canary", "holdback"]
-        held = self.holding(model) if model in self.models else None
+        held = self.blocked_by(model) if model in self.models else None
         live = {"waived": waived + ([f"limits: {held}"] if held else [])}
         why = DecisionContext(f"Put in service by {actor}, past the gate.", "person", actor, comment, live=live)
         return self.promotion.promote(model, version, why)
@@ -164,34 +162,25 @@ class RolloutWorkflow:
     def _ask(self, model: str, candidate: int, step: Step, why: DecisionContext) -> None:
         lapses = self.clock() + timedelta(hours=self._settings(model).approval_hours)
         asked = replace(why, live=why.live | {"step": step, "lapses": lapses.isoformat()})
-        self.promotion.note(
-            model, candidate, Verdict.AWAITING_APPROVAL, asked, self._run(why, "awaiting_approval", None)
-        )
+        waiting = RunState(why.run_id, "awaiting_approval")
+        self.promotion.record_decision(model, candidate, Verdict.AWAITING_APPROVAL, asked, run=waiting)
 
     def _begin_canary(
-        self, model: str, candidate: int, champion: int, canary: CanarySettings, why: DecisionContext
+        self, model: str, candidate: int, champion: int, settings: CanarySettings, why: DecisionContext
     ) -> None:
-        why = self._foreseen(model, canary, why)
-        now = self.clock()
-        written = create_plan(canary, canary.share, self.models[model], history(self.store, model, now))
-        why = replace(why, live=why.live | {"plan": written.plain()})
-
-        def begin(transaction: Transaction) -> None:
-            live_tests.add_canary(
-                transaction,
-                run_id=why.run_id,
-                model=model,
-                control=champion,
-                candidate=candidate,
-                share=canary.share,
-                started=now,
-                score_sd=written.plan.score_sd,
-                plan=json.dumps(written.plain()),
-                decision=json.dumps({"evidence": why.evidence, "lineage": why.lineage, "offline": why.reason}),
-            )
-            self._run(why, "canary", None)(transaction)
-
-        self.promotion.start_canary(model, candidate, canary.share, why, begin, over=champion)
+        why = self._foreseen(model, settings, why)
+        past = history(self.store, model, self.clock())
+        plan = create_plan(settings, settings.share, self.models[model], past)
+        canary = NewCanary(
+            control=champion,
+            share=settings.share,
+            score_sd=plan.plan.score_sd,
+            plan=json.dumps(plan.plain()),
+            decision=json.dumps({"evidence": why.evidence, "lineage": why.lineage, "offline": why.reason}),
+        )
+        why = replace(why, live=why.live | {"plan": plan.plain()})
+        running = RunState(why.run_id, "canary")
+        self.promotion.start_canary(model, candidate, settings.share, why, over=champion, canary=canary, run=running)
 
     def _foreseen(self, model: str, canary: CanarySettings, why: DecisionContext) -> DecisionContext:
         """With what the canary will likely need, unless that was said when leave for it was asked."""
@@ -207,43 +196,32 @@ class RolloutWorkflow:
         return replace(why, reason=f"{why.reason} {said['sentence']}", live=why.live | {"forecast": said})
 
     def _promote(self, model: str, candidate: int, champion: int, why: DecisionContext) -> SwitchResult:
-        held = self._settings(model).holdback
-        closing, now = self._run(why, "finished", why.reason), self.clock()
-        written = held and create_plan(held, 1 - held.share, self.models[model], history(self.store, model, now))
-
-        def begin(transaction: Transaction) -> None:
-            closing(transaction)
-            if held and written:
-                live_tests.add_holdback(
-                    transaction,
-                    run_id=why.run_id,
-                    model=model,
-                    promoted=candidate,
-                    held=champion,
-                    share=held.share,
-                    score_sd=written.plan.score_sd,
-                    started=now,
-                    until=now + timedelta(hours=held.hours),
-                    plan=json.dumps(written.plain()),
-                )
-
+        settings, now = self._settings(model).holdback, self.clock()
+        plan = settings and create_plan(
+            settings, 1 - settings.share, self.models[model], history(self.store, model, now)
+        )
+        holdback = None
+        if settings and plan:
+            until = now + timedelta(hours=settings.hours)
+            holdback = NewHoldback(settings.share, until, plan.plan.score_sd, json.dumps(plan.plain()))
         live = why.live | {
             "rollback_target": champion,
-            "holdback": held.model_dump() if held else None,
-            "holdback_plan": written.plain() if written else None,
+            "holdback": settings.model_dump() if settings else None,
+            "holdback_plan": plan.plain() if plan else None,
         }
+        finished = RunState(why.run_id, "finished", why.reason)
         return self.promotion.promote(
-            model, candidate, replace(why, live=live), begin, over=champion, holdback=held.share if held else 0.0
+            model, candidate, replace(why, live=live), over=champion, holdback=holdback, run=finished
         )
 
     def _turn_away(
         self, model: str, candidate: int, verdict: Verdict, why: DecisionContext, *, keep_data: bool = False
     ) -> None:
-        closing = self._run(why, "finished", why.reason)
+        finished = RunState(why.run_id, "finished", why.reason)
         if self.promotion.route(model).canary == candidate:
-            self.promotion.end_canary(model, candidate, verdict, why, closing, keep_data=keep_data)
+            self.promotion.end_canary(model, candidate, verdict, why, run=finished, keep_data=keep_data)
         else:
-            self.promotion.note(model, candidate, verdict, why, closing, keep_data=keep_data)
+            self.promotion.record_decision(model, candidate, verdict, why, run=finished, keep_data=keep_data)
 
     def _awaited(self, identity: str, actor: str, comment: str) -> tuple[dict[str, Any], DecisionContext]:
         """The decision that waits, as it was sealed, and who speaks now. Raises NotReady with what became of it."""
@@ -267,8 +245,3 @@ class RolloutWorkflow:
             wanted["live"],
         )
         return wanted, why
-
-    def _run(self, why: DecisionContext, state: str, reason: str | None) -> Callable[[Transaction], None]:
-        return lambda transaction: runs.set_state(
-            transaction, id=why.run_id, state=state, time=self.clock(), reason=reason
-        )

@@ -25,7 +25,10 @@ def create_router(control: Control) -> APIRouter:
     """POST /api/models/{model}/adapters, with the archive for its body."""
     router = APIRouter(prefix="/api")
     importer = Importer(
-        settings=control.settings, store=control.store, base=control.scheduler.cycle.base, promotion=control.promotion
+        settings=control.settings,
+        store=control.store,
+        base=control.scheduler.pipeline.base,
+        promotion=control.promotion,
     )
     limit = control.settings.control.max_import_bytes
 

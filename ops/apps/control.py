@@ -80,7 +80,7 @@ def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
     promotion = RouteManager(store=store, board=board, engines=reconciler, base_name=base.name, clock=clock)
     engines = Engines(reconciler, promotion, board)
     steps = RolloutWorkflow(store=store, promotion=promotion, models=settings.models, clock=clock)
-    cycle = RetrainPipeline(
+    pipeline = RetrainPipeline(
         settings=settings,
         store=store,
         base=base,
@@ -92,7 +92,7 @@ def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
     )
     watch = LiveMonitor(store=store, promotion=promotion, steps=steps, models=settings.models, clock=clock)
     scheduler = Scheduler(
-        settings=settings, store=store, cycle=cycle, steps=steps, watch=watch.look_at_all, reconcile=engines.look
+        settings=settings, store=store, pipeline=pipeline, steps=steps, watch=watch.look_at_all, reconcile=engines.look
     )
     ledger = LedgerWatch(store, clock)
     return Control(settings, store, promotion, scheduler, engines, clock, keyring, steps, watch, ledger)
@@ -112,9 +112,9 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        control.promotion.adopt(list(settings.models))
+        control.promotion.sync_models(list(settings.models))
         control.promotion.recover()
-        control.scheduler.go_on()
+        control.scheduler.resume()
         control.scheduler.start()
         notifier.start()
         walking = asyncio.create_task(control.ledger.keep_walking())

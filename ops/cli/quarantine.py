@@ -117,7 +117,7 @@ def release(
     config: OwnConfig = None,
 ) -> None:
     """Let the next snapshot learn from these votes again."""
-    _decide(config or context.obj, identity, "release", "may be learnt from again", comment, yes, dry_run)
+    _decide(config or context.obj, identity, "release", "may be used for training again", comment, yes, dry_run)
 
 
 def reject(
@@ -129,7 +129,7 @@ def reject(
     config: OwnConfig = None,
 ) -> None:
     """Leave these votes out of every snapshot, for good."""
-    _decide(config or context.obj, identity, "reject", "are left out for good", comment, yes, dry_run)
+    _decide(config or context.obj, identity, "reject", "are permanently left out of training", comment, yes, dry_run)
 
 
 def _decide(config: Any, identity: str, verb: str, what: str, comment: str, yes: bool, dry_run: bool) -> None:

@@ -195,11 +195,11 @@ class FakeEngines:
     """What promotion needs of the engines, without any: all hold everything but the versions in `refused`."""
 
     def __init__(self, *names: str, refused: tuple[int, ...] = ()) -> None:
-        self.holdings: dict[str, tuple[str, ...]] | None = {"http://engine": names}
+        self.adapters_by_engine: dict[str, tuple[str, ...]] | None = {"http://engine": names}
         self._refused = refused
 
     @contextmanager
-    def holding(self, version: Version) -> Iterator[None]:
+    def ensure_loaded(self, version: Version) -> Iterator[None]:
         """Raises AdapterRefused for a version that is to be refused."""
         if version.version in self._refused:
             raise AdapterRefused(f"{version.public_name} answers like the base model.")

@@ -29,7 +29,7 @@ class EngineLease:
         self._wanted = wanted
         self._timeout_s = timeout_s
 
-    def lend(self, versions: Sequence[Version], work: Callable[[VllmClient], Found]) -> Found:
+    def with_engine_serving(self, versions: Sequence[Version], work: Callable[[VllmClient], Found]) -> Found:
         """Work that keeps what it has when an engine goes away, and goes on once that is back."""
         for _ in range(MOST_CUTS):
             client = self._awaited(versions)

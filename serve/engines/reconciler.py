@@ -59,7 +59,7 @@ class Reconciler:
         self._holdings: dict[str, frozenset[str]] = {}
 
     @property
-    def holdings(self) -> dict[str, tuple[str, ...]] | None:
+    def adapters_by_engine(self) -> dict[str, tuple[str, ...]] | None:
         """Each engine's URL with the names that it answers to, or None before the first look at them.
 
         What an engine held when it was last well still stands while it is not: gateways see for themselves.
@@ -80,7 +80,7 @@ class Reconciler:
             return [self._one(client, adapters, may_unload) for client in self.clients]
 
     @contextmanager
-    def holding(self, version: Version) -> Iterator[None]:
+    def ensure_loaded(self, version: Version) -> Iterator[None]:
         """Has every engine that answers hold a version, and nothing unloaded meanwhile: for a change of who serves.
 
         Raises EngineError or AdapterRefused when one cannot take it, and EngineDown when none answers; a route

@@ -26,7 +26,7 @@ from ops.apps import gateway as gateway_app
 from ops.control import Control
 from retrain.trainer.job import Job, Step
 from retrain.trainer.process import Trainer
-from rollout.routes import DecisionContext
+from rollout.changes import DecisionContext
 from serve.engines.fake import FakeEngine, running
 from serve.routing.table import sticky_bucket
 from tests.support.wait import wait_until
@@ -110,7 +110,7 @@ class PlantedLoop:
         ).model_copy(update={"keys": KeySettings.model_validate({"internal": "between-us"})})
         app = control_app.create_app(settings=settings, base=ModelFolder(base.name, base), clock=self.clock)
         self.control: Control = app.state.control
-        self.control.scheduler.cycle.trainer = SkillTrainer()
+        self.control.scheduler.pipeline.trainer = SkillTrainer()
         for client in self.control.engines.reconciler.clients:
             stack.callback(client.close)
         self.ops = stack.enter_context(httpx.Client(base_url=stack.enter_context(running(app, control)), timeout=60))
@@ -150,7 +150,7 @@ class PlantedLoop:
                     identity, _, _ = self.ask(model, user, question)
                     self.vote(identity, "label", truth(str(question)))
         wait_until(lambda: feedback.count_since_last_run(self.control.store, model=model)["n"] == votes)
-        return self.control.scheduler.cycle.run(model, "planted")
+        return self.control.scheduler.pipeline.run(model, "planted")
 
     def plant(self, model: str, skill: str = "") -> None:
         """Add a candidate that has passed the offline gate; all steps after it are the real ones."""

@@ -79,7 +79,7 @@ class Control:
         content = {"data": str(data), "models": {"reviews": {"labels": ["a", "b"]}}} | settings
         self.app = control.create_app(settings=build(content), base=ModelFolder("tiny", data))
         self.control: Any = self.app.state.control
-        self.control.promotion.adopt(["reviews"])
+        self.control.promotion.sync_models(["reviews"])
 
     def ask(self, method: str, path: str, headers: dict[str, str], name: str = HOST) -> httpx.Response:
         client = TestClient(self.app, base_url=f"http://{name}", raise_server_exceptions=False)

@@ -338,7 +338,7 @@ def test_a_key_is_shown_the_models_that_it_may_use(gateway: Gateway) -> None:
 
 
 def test_who_acts_is_the_key_whatever_the_caller_says(control: Control) -> None:
-    control.control.promotion.adopt(["reviews"])
+    control.control.promotion.sync_models(["reviews"])
     admin = control.keys.by_scope[Scope.ADMIN]
     identity = (read_key(admin) or ("",))[0]
     control.ask(("POST", "/api/models/reviews/promote"), admin, json={"version": 1, "actor": "the board"})
@@ -412,7 +412,7 @@ def test_odd_bytes_in_a_header_are_refused_and_the_next_request_is_served(gatewa
 
 def test_keys_are_made_listed_rotated_and_revoked_over_the_api(control: Control) -> None:
     admin = control.keys.by_scope[Scope.ADMIN]
-    control.control.promotion.adopt(["reviews"])
+    control.control.promotion.sync_models(["reviews"])
     body = {"name": "shop", "scopes": ["infer", "infer"], "models": ["reviews"], "expires_in_s": 60, "concurrent": 2}
     made = control.ask(("POST", "/api/keys"), admin, json=body)
     assert made.status_code == 201 and made.headers["cache-control"] == "no-store"

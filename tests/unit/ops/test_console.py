@@ -166,7 +166,7 @@ class Console:
         promotion = RouteManager(
             store=self.store, board=board, engines=FakeEngines(), base_name="base", clock=lambda: NOW
         )
-        promotion.adopt(list(settings.models))
+        promotion.sync_models(list(settings.models))
         steps = RolloutWorkflow(store=self.store, promotion=promotion, models=settings.models, clock=lambda: NOW)
         engines = Engines(Reconciler([], base_name="base", self_check=lambda _: ""), promotion, board)
         control = Control(

@@ -16,7 +16,7 @@ from core.records import Feedback, Interaction, Verdict
 from feedback.ingest import add
 from ops.console import labelling
 from rollout import quarantine_review
-from rollout.routes import DecisionContext
+from rollout.changes import DecisionContext
 from tests.unit.ops.test_console_security import EVIL, House
 
 
@@ -117,7 +117,9 @@ def test_a_rejection_says_what_becomes_of_the_data_too(house: House, fields: dic
         transaction._connection.execute("UPDATE runs SET state = 'awaiting_approval', candidate = 1, finished = NULL")
 
     why = DecisionContext("It passed.", "schedule", run_id="run-1")
-    identity = house.control.promotion.note("reviews", 1, Verdict.AWAITING_APPROVAL, why, waits).id
+    with house.control.store.transaction() as transaction:
+        waits(transaction)
+    identity = house.control.promotion.record_decision("reviews", 1, Verdict.AWAITING_APPROVAL, why).id
     house.log_in("actor")
     page = house.browser.get(f"/promotions/{identity}/reject").text
     assert "2 votes in quarantine until somebody reviews them" in page and 'name="keep_data"' in page

@@ -26,7 +26,7 @@ from ops.apps import control
 from ops.cli import server
 from ops.console.login import FRONT, local
 from ops.console.sessions import MOST_ADDRESSES, MOST_SESSIONS, Sessions
-from rollout.routes import DecisionContext
+from rollout.changes import DecisionContext
 from serve.engines.fake import FakeEngines
 
 EVIL = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
@@ -52,7 +52,7 @@ class House:
         app = control.create_app(settings=settings, base=ModelFolder("tiny", data), clock=self.clock)
         self.control: Any = app.state.control
         self.control.promotion.engines = FakeEngines()
-        self.control.promotion.adopt(["reviews"])
+        self.control.promotion.sync_models(["reviews"])
         ring = self.control.keyring
         scopes = {"reader": (Scope.OPS_READ,), "actor": (Scope.OPS_READ, Scope.OPS_WRITE), "app": (Scope.INFER,)}
         self.made = {name: ring.make(NewKey(name, own), "test") for name, own in scopes.items()}
@@ -243,7 +243,9 @@ def awaiting(house: House) -> str:
         transaction._connection.execute("UPDATE runs SET candidate = 1 WHERE id = 'run-1'")
 
     why = DecisionContext("It passed.", "schedule", run_id="run-1")
-    return house.control.promotion.note("reviews", 1, Verdict.AWAITING_APPROVAL, why, add_run).id
+    with house.control.store.transaction() as transaction:
+        add_run(transaction)
+    return house.control.promotion.record_decision("reviews", 1, Verdict.AWAITING_APPROVAL, why).id
 
 
 @pytest.mark.parametrize(("word", "champion", "verdict"), [("approve", 1, "promoted"), ("reject", 2, "rejected")])
@@ -348,7 +350,7 @@ def test_what_strangers_wrote_is_text_on_every_page(house: House) -> None:
         Feedback("f3", house.clock(), EVIL, None, "flag", "other", EVIL, EVIL),
     ]
     add(house.control.store, [asked, *said])
-    house.control.promotion.note("reviews", None, Verdict.FAILED, DecisionContext(EVIL, EVIL, EVIL, EVIL))
+    house.control.promotion.record_decision("reviews", None, Verdict.FAILED, DecisionContext(EVIL, EVIL, EVIL, EVIL))
     house.log_in("actor")
     for path in (
         *SECRET_PAGES,

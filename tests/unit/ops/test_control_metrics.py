@@ -46,7 +46,7 @@ def test_a_models_route_and_its_newest_training_are_told() -> None:
     promotion = RouteManager(
         store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW
     )
-    promotion.adopt(["m"])
+    promotion.sync_models(["m"])
     shares = (f'loraloop_{name}{{model="m"}} ' for name in ("canary_share", "holdback_share", "champion_version"))
     control: Any = SimpleNamespace(store=store, engines=SimpleNamespace(states=[]))
     page = control_metrics.scrape(control).decode().splitlines()

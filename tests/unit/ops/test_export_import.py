@@ -178,7 +178,7 @@ def test_what_a_key_gave_is_counted_held_and_shown_by_the_number_of_its_row(hous
         insert(transaction, parse([VOTES[0]], lambda: NOW, "shop"))
     counted = json.loads(house.run("feedback", "--by-key", "--json").stdout)
     assert sorted((row["key"] or "", row["n"]) for row in counted) == [("", 1)] * 3 + [("shop", 1)] * 2
-    house.app.state.control.promotion.adopt(["reviews"])
+    house.app.state.control.promotion.sync_models(["reviews"])
     done = house.run("quarantine", "hold", "reviews", "--key", "shop", "--yes", "-m", "one script")
     assert done.exit_code == 0 and "1 votes" in done.stderr, done.stderr
     (held,) = json.loads(house.run("quarantine", "--json").stdout)

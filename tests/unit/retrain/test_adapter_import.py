@@ -192,7 +192,7 @@ def test_a_folder_without_a_row_is_taken_away_again(stack: Stack, tmp_path: Path
     def fail(*_: Any, **__: Any) -> None:
         raise Conflict("Somebody was first.")
 
-    monkeypatch.setattr(adapter_import.RouteManager, "take_in", fail)
+    monkeypatch.setattr(adapter_import.RouteManager, "import_version", fail)
     folder = peft_folder(tmp_path / "mine")
     archive = Path(shutil.make_archive(str(tmp_path / "mine"), "tar", folder)).read_bytes()
     refused(stack, archive, "Somebody was first", 409)

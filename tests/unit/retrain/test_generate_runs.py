@@ -1,4 +1,4 @@
-"""Facts about a whole cycle of a model that generates: from corrections to a promotion, before the fake engine."""
+"""Facts about a whole pipeline of a model that generates: from corrections to a promotion, before the fake engine."""
 
 import json
 from collections.abc import Callable
@@ -17,10 +17,8 @@ from core.settings import Settings, build
 from core.spool import frame
 from feedback.ingest import ingest
 from feedback.snapshot import read_rows
-from retrain import pipeline as cycles
 from retrain.pipeline import RetrainPipeline
 from retrain.trainer.job import Job, Step
-from rollout import routes as promotions
 from rollout.routes import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.adapters.preflight import Adapter
@@ -103,22 +101,20 @@ def corrected(store: Store, count: int) -> None:
 
 @pytest.mark.parametrize(("adapter_says", "verdict", "champion"), [("Dear {}", "promoted", 1), ("Hm {}", "kept", 0)])
 def test_corrections_become_an_adapter_that_serves_only_if_it_answers_as_users_would(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter_says: str, verdict: str, champion: int
+    settings: Settings, tmp_path: Path, adapter_says: str, verdict: str, champion: int
 ):
-    monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
     engine = FakeEngine(adapters={"replies@1.x": "/1"})
     engine.answer = lambda model, prompt: (adapter_says if "@" in model else "Dear {} rubbish").format(prompt)
     store = Store(":memory:")
     promotion = RouteManager(
-        store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW
+        store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW, settle_s=0.0
     )
-    promotion.adopt(["replies"])
+    promotion.sync_models(["replies"])
 
-    monkeypatch.setattr(cycles, "preflight", lambda trained, **_: Adapter(trained, "x", 8, 1, 8.0, ()))
     trainer: Any = RecordingTrainer()
     reconciler: Any = OneEngine(engine)
     steps = RolloutWorkflow(store=store, promotion=promotion, models=settings.models, clock=lambda: NOW)
-    cycle = RetrainPipeline(
+    pipeline = RetrainPipeline(
         settings=settings,
         store=store,
         base=ModelFolder("base", tmp_path),
@@ -127,9 +123,10 @@ def test_corrections_become_an_adapter_that_serves_only_if_it_answers_as_users_w
         reconciler=reconciler,
         trainer=trainer,
         clock=lambda: NOW,
+        check_adapter=lambda trained, **_: Adapter(trained, "x", 8, 1, 8.0, ()),
     )
     corrected(store, 300)
-    cycle.run("replies", "test")
+    pipeline.run("replies", "test")
     row = decisions.chain(store)[0]
     assert row["verdict"] == verdict, row["reason"]
     assert promotion.route("replies").champion == champion

@@ -28,16 +28,12 @@ from eval.evaluate import Result
 from eval.kpis.evidence import Difference, Evidence, Measure
 from feedback.ingest import ingest
 from ops.actions import Actions, By
-from retrain import pipeline as cycles
-from retrain import suite_run
-from retrain.objective import choose_objective
 from retrain.pipeline import RetrainPipeline
+from retrain.plan import choose_plan, reason_to_start
 from retrain.runs import Run
 from retrain.scheduler import Scheduler
 from retrain.trainer.job import Job, Step
 from retrain.trainer.process import Trainer
-from retrain.triggers import due
-from rollout import routes as promotions
 from rollout.routes import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.adapters.preflight import Adapter
@@ -52,28 +48,28 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 def test_enough_new_feedback_starts_a_run_and_says_so():
     settings = RetrainSettings(min_new_feedback=5)
-    assert due(4, None, settings) is None
-    assert due(5, None, settings) == "5 new feedback rows, 5 wanted"
+    assert reason_to_start(4, None, settings) is None
+    assert reason_to_start(5, None, settings) == "Triggered by 5 new feedback rows (threshold 5)"
 
 
 def test_a_model_has_one_run_at_a_time():
-    assert due(10_000, "run-1", RetrainSettings(min_new_feedback=5)) is None
+    assert reason_to_start(10_000, "run-1", RetrainSettings(min_new_feedback=5)) is None
 
 
 def test_too_few_labels_are_refused_with_what_is_missing():
-    found = choose_objective({"a": 10, "b": 9}, RetrainSettings(min_labels=20))
-    assert found.name is None
-    assert found.reason == "19 labels in the train split; retrain.min_labels wants 20."
+    found = choose_plan({"a": 10, "b": 9}, RetrainSettings(min_labels=20))
+    assert found.objective is None
+    assert found.reason == "The train split has 19 labels; retrain.min_labels requires 20."
 
 
 def test_labels_of_one_kind_train_no_classifier():
-    assert choose_objective({"a": 500, "b": 0}, RetrainSettings(min_labels=20)).name is None
+    assert choose_plan({"a": 500, "b": 0}, RetrainSettings(min_labels=20)).objective is None
 
 
 def test_corrections_need_no_two_kinds():
-    found = choose_objective({"any text": 20}, RetrainSettings(min_labels=20), "correction")
-    assert (found.name, found.reason) == ("sft", "20 corrections in the train split.")
-    assert choose_objective({"any text": 19}, RetrainSettings(min_labels=20), "correction").name is None
+    found = choose_plan({"any text": 20}, RetrainSettings(min_labels=20), "correction")
+    assert (found.objective, found.reason) == ("sft", "The train split has 20 corrections.")
+    assert choose_plan({"any text": 19}, RetrainSettings(min_labels=20), "correction").objective is None
 
 
 def test_a_step_survives_its_line_and_other_lines_are_none():
@@ -140,20 +136,13 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RetrainPipeline]:
-    monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
     store = Store(":memory:")
     promotion = RouteManager(
-        store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW
+        store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW, settle_s=0.0
     )
-    promotion.adopt(["reviews"])
-
-    monkeypatch.setattr(cycles, "preflight", checked)
-
-    # Evaluations are planned here and ask no holdout, so that a few votes are enough.
-    monkeypatch.setattr(cycles, "shortage_reason", lambda *_: None)
+    promotion.sync_models(["reviews"])
 
     def made(trainer: Any = None, gain: float = 0.1, changed: Settings = settings) -> RetrainPipeline:
-        monkeypatch.setattr(cycles, "evaluate", lambda *_, **__: result(gain))
         reconciler: Any = StubReconciler()
         return RetrainPipeline(
             settings=changed,
@@ -164,6 +153,9 @@ def make(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
             reconciler=reconciler,
             trainer=trainer or StubTrainer(),
             clock=lambda: NOW,
+            evaluate=lambda *_, **__: result(gain),
+            check_adapter=checked,
+            find_shortage=lambda *_: None,  # the tests' evaluations use no holdout, so that a few votes are enough
         )
 
     return made
@@ -198,25 +190,25 @@ def vote(store: Store, n: int, spool: str = "g") -> None:
     ingest(store, spool, 1, 0, data)
 
 
-def decisions(cycle: RetrainPipeline) -> list[tuple[str, str]]:
-    return [(row["verdict"], row["reason"]) for row in decisions_table.chain(cycle.store)]
+def decisions(pipeline: RetrainPipeline) -> list[tuple[str, str]]:
+    return [(row["verdict"], row["reason"]) for row in decisions_table.chain(pipeline.store)]
 
 
-def state(cycle: RetrainPipeline, run: str) -> str:
-    row = runs_table.find(cycle.store, id=run)
+def state(pipeline: RetrainPipeline, run: str) -> str:
+    row = runs_table.find(pipeline.store, id=run)
     assert row is not None
     return str(row["state"])
 
 
 def test_a_winner_is_promoted_with_its_lineage(make: Callable[..., RetrainPipeline]):
-    cycle = make()
-    vote(cycle.store, 60)
-    run = cycle.run("reviews", "test")
-    assert state(cycle, run) == "finished"
-    assert cycle.promotion.route("reviews").champion == 1
-    sealed = json.loads(decisions_table.chain(cycle.store)[0]["body"])
+    pipeline = make()
+    vote(pipeline.store, 60)
+    run = pipeline.run("reviews", "test")
+    assert state(pipeline, run) == "finished"
+    assert pipeline.promotion.route("reviews").champion == 1
+    sealed = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
     assert sealed["lineage"]["training"]["seed"] == 0
-    assert sealed["lineage"]["config_sha256"] == settings_sha256(cycle.settings.models["reviews"])
+    assert sealed["lineage"]["config_sha256"] == settings_sha256(pipeline.settings.models["reviews"])
     assert sum(sealed["lineage"]["rows"].values()) == 60
     assert sealed["evidence"]["gate"][0]["outcome"] == "pass"
 
@@ -224,70 +216,70 @@ def test_a_winner_is_promoted_with_its_lineage(make: Callable[..., RetrainPipeli
 def test_others_write_while_a_trained_adapter_is_checked(
     make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch
 ):
-    cycle, written = make(), []
+    pipeline, written = make(), []
 
     def reads_every_tensor(trained: Path, **about: Any) -> Adapter:
-        vote(cycle.store, 5, "before")
-        writer = threading.Thread(target=lambda: (vote(cycle.store, 5, "meanwhile"), written.append(1)), daemon=True)
+        vote(pipeline.store, 5, "before")
+        writer = threading.Thread(target=lambda: (vote(pipeline.store, 5, "meanwhile"), written.append(1)), daemon=True)
         writer.start()
         writer.join(10)
         return checked(trained, **about)
 
-    vote(cycle.store, 60)
-    monkeypatch.setattr(cycles, "preflight", reads_every_tensor)
-    run = cycle.run("reviews", "test")
-    assert written == [1] and state(cycle, run) == "finished"
+    vote(pipeline.store, 60)
+    monkeypatch.setattr(pipeline, "check_adapter", reads_every_tensor)
+    run = pipeline.run("reviews", "test")
+    assert written == [1] and state(pipeline, run) == "finished"
 
 
 def test_a_candidate_whose_rows_fail_leaves_no_folder(
     make: Callable[..., RetrainPipeline], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
-    cycle = make()
-    vote(cycle.store, 60)
+    pipeline = make()
+    vote(pipeline.store, 60)
 
     def fails(*_: Any) -> None:
         raise Conflict("Somebody was first.")
 
-    monkeypatch.setattr(cycle.promotion, "add_version", fails)
-    run = cycle.run("reviews", "test")
-    assert state(cycle, run) == "failed" and list(settings.adapters.iterdir()) == []
+    monkeypatch.setattr(pipeline.promotion, "add_version", fails)
+    run = pipeline.run("reviews", "test")
+    assert state(pipeline, run) == "failed" and list(settings.adapters.iterdir()) == []
 
 
 def test_a_loser_is_kept_out_with_the_reason(make: Callable[..., RetrainPipeline]):
-    cycle = make(gain=-0.1)
-    vote(cycle.store, 60)
-    cycle.run("reviews", "test")
-    ((verdict, reason),) = decisions(cycle)
+    pipeline = make(gain=-0.1)
+    vote(pipeline.store, 60)
+    pipeline.run("reviews", "test")
+    ((verdict, reason),) = decisions(pipeline)
     assert verdict == "kept"
     assert reason.startswith("macro_f1 against champion: -0.100")
-    assert cycle.promotion.route("reviews").champion == 0
+    assert pipeline.promotion.route("reviews").champion == 0
 
 
 def test_a_candidate_that_may_be_chance_keeps_the_champion(make: Callable[..., RetrainPipeline]):
-    cycle = make(gain=0.01)
-    vote(cycle.store, 60)
-    cycle.run("reviews", "test")
-    assert decisions(cycle)[0][0] == "inconclusive"
-    assert cycle.promotion.route("reviews").champion == 0
+    pipeline = make(gain=0.01)
+    vote(pipeline.store, 60)
+    pipeline.run("reviews", "test")
+    assert decisions(pipeline)[0][0] == "inconclusive"
+    assert pipeline.promotion.route("reviews").champion == 0
 
 
 def test_too_little_data_ends_the_run_as_skipped(make: Callable[..., RetrainPipeline]):
-    cycle = make()
-    vote(cycle.store, 6)
-    run = cycle.run("reviews", "test")
-    assert state(cycle, run) == "skipped"
-    assert decisions(cycle)[0][0] == "skipped"
+    pipeline = make()
+    vote(pipeline.store, 6)
+    run = pipeline.run("reviews", "test")
+    assert state(pipeline, run) == "skipped"
+    assert decisions(pipeline)[0][0] == "skipped"
 
 
 def test_a_run_that_no_holdout_could_judge_is_skipped_before_it_trains(
     make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch
 ):
-    cycle = make(StubTrainer("must not train"))
-    monkeypatch.setattr(cycles, "shortage_reason", holdouts.shortage_reason)
-    vote(cycle.store, 60)
-    run = cycle.run("reviews", "test")
-    ((verdict, reason),) = decisions(cycle)
-    assert (state(cycle, run), verdict) == ("skipped", "skipped")
+    pipeline = make(StubTrainer("must not train"))
+    monkeypatch.setattr(pipeline, "find_shortage", holdouts.shortage_reason)
+    vote(pipeline.store, 60)
+    run = pipeline.run("reviews", "test")
+    ((verdict, reason),) = decisions(pipeline)
+    assert (state(pipeline, run), verdict) == ("skipped", "skipped")
     assert "new users there, about" in reason
 
 
@@ -298,16 +290,16 @@ def test_a_judge_is_closed_and_the_engines_arguments_are_handed_on(
     judge = JudgeSettings(url="http://judge/v1", model="j")
     model = model.model_copy(update={"evaluation": model.evaluation.model_copy(update={"judge": judge})})
     engine = settings.engine.model_copy(update={"dtype": "float32"})
-    cycle = make(changed=settings.model_copy(update={"models": {"reviews": model}, "engine": engine}))
+    pipeline = make(changed=settings.model_copy(update={"models": {"reviews": model}, "engine": engine}))
     seen: list[Any] = []
 
     def evaluate(*_: Any, **given: Any) -> Result:
         seen.append((given["judge"], given["engine"]))
         raise EngineFailed("It ends badly.")
 
-    monkeypatch.setattr(cycles, "evaluate", evaluate)
-    vote(cycle.store, 60)
-    cycle.run("reviews", "test")
+    monkeypatch.setattr(pipeline, "evaluate", evaluate)
+    vote(pipeline.store, 60)
+    pipeline.run("reviews", "test")
     ((asked, started),) = seen
     assert started is engine
     with pytest.raises(RuntimeError, match="closed"):
@@ -315,37 +307,39 @@ def test_a_judge_is_closed_and_the_engines_arguments_are_handed_on(
 
 
 def test_a_training_that_fails_is_in_the_ledger_and_changes_nothing(make: Callable[..., RetrainPipeline]):
-    cycle = make(StubTrainer("The trainer was killed."))
-    vote(cycle.store, 60)
-    run = cycle.run("reviews", "test")
-    assert state(cycle, run) == "failed"
-    assert decisions(cycle) == [("failed", "The trainer was killed.")]
-    assert cycle.promotion.route("reviews").champion == 0
+    pipeline = make(StubTrainer("The trainer was killed."))
+    vote(pipeline.store, 60)
+    run = pipeline.run("reviews", "test")
+    assert state(pipeline, run) == "failed"
+    assert decisions(pipeline) == [("failed", "The trainer was killed.")]
+    assert pipeline.promotion.route("reviews").champion == 0
 
 
 def test_with_a_canary_a_winner_first_serves_a_share(make: Callable[..., RetrainPipeline], settings: Settings):
     model = settings.models["reviews"]
     promotion = model.promotion.model_validate({"canary": {"share": 0.25}})
     model = model.model_copy(update={"promotion": promotion})
-    cycle = make(changed=settings.model_copy(update={"models": {"reviews": model}}))
-    vote(cycle.store, 60)
-    run = cycle.run("reviews", "test")
-    route = cycle.promotion.route("reviews")
+    pipeline = make(changed=settings.model_copy(update={"models": {"reviews": model}}))
+    vote(pipeline.store, 60)
+    run = pipeline.run("reviews", "test")
+    route = pipeline.promotion.route("reviews")
     assert (route.champion, route.canary, route.share) == (0, 1, 0.25)
-    assert state(cycle, run) == "canary"
-    assert len(live_tests.open_canaries(cycle.store)) == 1
+    assert state(pipeline, run) == "canary"
+    assert len(live_tests.open_canaries(pipeline.store)) == 1
 
 
 def test_a_restart_fails_the_run_that_was_under_way_and_no_other(make: Callable[..., RetrainPipeline]):
-    cycle = make()
+    pipeline = make()
     for name, at in (("run-a", "training"), ("run-b", "canary")):
-        runs_table.add(cycle.store, id=name, model="reviews", trigger="test", state=at, started=NOW, feedback_until=NOW)
-    cycle.recover()
-    assert state(cycle, "run-a") == "failed"
-    assert state(cycle, "run-b") == "canary"
+        runs_table.add(
+            pipeline.store, id=name, model="reviews", trigger="test", state=at, started=NOW, feedback_until=NOW
+        )
+    pipeline.recover()
+    assert state(pipeline, "run-a") == "failed"
+    assert state(pipeline, "run-b") == "canary"
 
 
-def cut_short(cycle: RetrainPipeline, actor: str = "scheduler", comment: str = "") -> str:
+def cut_short(pipeline: RetrainPipeline, actor: str = "scheduler", comment: str = "") -> str:
     """A run whose control was killed in its evaluation; its id."""
 
     class Killed(BaseException):
@@ -355,53 +349,53 @@ def cut_short(cycle: RetrainPipeline, actor: str = "scheduler", comment: str = "
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cycles, "evaluate", killed)
+        patch.setattr(pipeline, "evaluate", killed)
         with pytest.raises(Killed):
-            cycle.run("reviews", "test", actor, comment)
-    return str(runs_table.unfinished(cycle.store)[0]["id"])
+            pipeline.run("reviews", "test", actor, comment)
+    return str(runs_table.unfinished(pipeline.store)[0]["id"])
 
 
 def test_a_run_cut_short_in_its_evaluation_goes_on_and_trains_nothing_anew(make: Callable[..., RetrainPipeline]):
-    cycle = make()
-    vote(cycle.store, 60)
-    run = cut_short(cycle)
-    assert state(cycle, run) == "evaluating"
-    cycle.trainer = StubTrainer("must not train again")  # type: ignore[assignment]
-    (left,) = cycle.recover()
-    cycle.go_on(left)
-    assert (left.id, state(cycle, run)) == (run, "finished")
-    assert cycle.promotion.route("reviews").champion == 1
-    sealed = json.loads(decisions_table.chain(cycle.store)[0]["body"])
+    pipeline = make()
+    vote(pipeline.store, 60)
+    run = cut_short(pipeline)
+    assert state(pipeline, run) == "evaluating"
+    pipeline.trainer = StubTrainer("must not train again")  # type: ignore[assignment]
+    (left,) = pipeline.recover()
+    pipeline.resume(left)
+    assert (left.id, state(pipeline, run)) == (run, "finished")
+    assert pipeline.promotion.route("reviews").champion == 1
+    sealed = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
     assert sealed["trigger"] == "test" and sum(sealed["lineage"]["rows"].values()) == 60
 
 
 def test_an_evaluation_that_ends_control_again_and_again_is_given_up(make: Callable[..., RetrainPipeline]):
-    cycle = make()
-    vote(cycle.store, 60)
-    run = cut_short(cycle)
+    pipeline = make()
+    vote(pipeline.store, 60)
+    run = cut_short(pipeline)
     for _ in range(lease.MOST_CUTS):
-        assert [left.id for left in cycle.recover()] == [run]
-    assert cycle.recover() == []
-    assert state(cycle, run) == "failed"
+        assert [left.id for left in pipeline.recover()] == [run]
+    assert pipeline.recover() == []
+    assert state(pipeline, run) == "failed"
 
 
 def test_a_run_whose_snapshot_is_gone_fails_with_that_reason(make: Callable[..., RetrainPipeline], settings: Settings):
-    cycle = make()
-    vote(cycle.store, 60)
-    run = cut_short(cycle)
+    pipeline = make()
+    vote(pipeline.store, 60)
+    run = cut_short(pipeline)
     for file in (settings.data / "snapshots").rglob("rows.parquet"):
         file.unlink()
-    for left in cycle.recover():
-        cycle.go_on(left)
-    assert state(cycle, run) == "failed"
-    assert "not on disk any more" in decisions(cycle)[0][1]
+    for left in pipeline.recover():
+        pipeline.resume(left)
+    assert state(pipeline, run) == "failed"
+    assert "not on disk any more" in decisions(pipeline)[0][1]
 
 
 def test_an_evaluation_waits_for_an_engine_that_restarts(
     make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch
 ):
-    cycle, calls = make(), []
-    vote(cycle.store, 60)
+    pipeline, calls = make(), []
+    vote(pipeline.store, 60)
     monkeypatch.setattr(lease, "PAUSE_SECONDS", 0.0)
 
     def evaluate(*_: Any, **__: Any) -> Result:
@@ -410,34 +404,39 @@ def test_an_evaluation_waits_for_an_engine_that_restarts(
             raise EngineDown("The engine does not answer.")
         return result(0.1)
 
-    monkeypatch.setattr(cycles, "evaluate", evaluate)
-    run = cycle.run("reviews", "test")
-    assert (len(calls), state(cycle, run)) == (3, "finished")
+    monkeypatch.setattr(pipeline, "evaluate", evaluate)
+    run = pipeline.run("reviews", "test")
+    assert (len(calls), state(pipeline, run)) == (3, "finished")
 
 
 def test_the_scheduler_starts_a_run_by_itself_and_only_once(make: Callable[..., RetrainPipeline], settings: Settings):
-    cycle = make()
+    pipeline = make()
     scheduler = Scheduler(
-        settings=settings, store=cycle.store, cycle=cycle, steps=cycle.steps, watch=lambda: None, reconcile=lambda: None
+        settings=settings,
+        store=pipeline.store,
+        pipeline=pipeline,
+        steps=pipeline.steps,
+        watch=lambda: None,
+        reconcile=lambda: None,
     )
     scheduler.start()
-    vote(cycle.store, 60)
+    vote(pipeline.store, 60)
     scheduler.check()
     deadline = time.monotonic() + 20
-    while not decisions(cycle) and time.monotonic() < deadline:
+    while not decisions(pipeline) and time.monotonic() < deadline:
         time.sleep(0.05)
     scheduler.check()
     scheduler.stop()
-    runs = runs_table.newest(cycle.store, model="reviews", limit=10)
-    assert [run["trigger"] for run in runs] == ["60 new feedback rows, 10 wanted"]
+    runs = runs_table.newest(pipeline.store, model="reviews", limit=10)
+    assert [run["trigger"] for run in runs] == ["Triggered by 60 new feedback rows (threshold 10)"]
 
 
-def scheduled(cycle: RetrainPipeline) -> Scheduler:
+def scheduled(pipeline: RetrainPipeline) -> Scheduler:
     return Scheduler(
-        settings=cycle.settings,
-        store=cycle.store,
-        cycle=cycle,
-        steps=cycle.steps,
+        settings=pipeline.settings,
+        store=pipeline.store,
+        pipeline=pipeline,
+        steps=pipeline.steps,
         watch=lambda: None,
         reconcile=lambda: None,
     )
@@ -451,18 +450,18 @@ def settled(scheduler: Scheduler) -> None:
         time.sleep(0.01)
 
 
-def runs(cycle: RetrainPipeline) -> list[dict[str, Any]]:
-    return runs_table.newest(cycle.store, model=None, limit=100)
+def runs(pipeline: RetrainPipeline) -> list[dict[str, Any]]:
+    return runs_table.newest(pipeline.store, model=None, limit=100)
 
 
 def test_people_and_triggers_that_ask_at_once_start_one_run(
     make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch
 ):
-    cycle, refused = make(), []
-    scheduler, row = scheduled(cycle), cycle.store.maybe
+    pipeline, refused = make(), []
+    scheduler, row = scheduled(pipeline), pipeline.store.maybe
     together, control = (
         threading.Barrier(5),
-        SimpleNamespace(scheduler=scheduler, promotion=cycle.promotion, settings=cycle.settings),
+        SimpleNamespace(scheduler=scheduler, promotion=pipeline.promotion, settings=pipeline.settings),
     )
     actions = Actions(control)  # type: ignore[arg-type]
 
@@ -483,10 +482,10 @@ def test_people_and_triggers_that_ask_at_once_start_one_run(
             refused.append(str(error))
 
     # Nobody's run may end before everybody has asked.
-    asked_all, run, measure = threading.Event(), cycle.run, suite_run.measure
-    monkeypatch.setattr(cycle, "run", lambda *about: (asked_all.wait(20), run(*about))[1])
-    monkeypatch.setattr(suite_run, "measure", lambda *about: (asked_all.wait(20), measure(*about))[1])
-    monkeypatch.setattr(cycle.store, "maybe", slow)
+    asked_all, run, measure = threading.Event(), pipeline.run, pipeline.suites.measure
+    monkeypatch.setattr(pipeline, "run", lambda *about: (asked_all.wait(20), run(*about))[1])
+    monkeypatch.setattr(pipeline.suites, "measure", lambda *about: (asked_all.wait(20), measure(*about))[1])
+    monkeypatch.setattr(pipeline.store, "maybe", slow)
     asking = [threading.Thread(target=ask, args=(place,)) for place in range(5)]
     for thread in asking:
         thread.start()
@@ -494,58 +493,58 @@ def test_people_and_triggers_that_ask_at_once_start_one_run(
         thread.join(20)
     asked_all.set()
     settled(scheduler)
-    scheduler.cycle.trainer.stop()
+    scheduler.pipeline.trainer.stop()
     assert len(refused) == 4 and all("A run of reviews is under way." in reason for reason in refused)
-    assert len(runs(cycle)) == 1
+    assert len(runs(pipeline)) == 1
 
 
-@pytest.mark.parametrize("point", ["runs.add", "note"])
+@pytest.mark.parametrize("point", ["runs.add", "record_decision"])
 def test_work_that_breaks_off_is_logged_and_leaves_no_run_open(
     make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, point: str
 ):
-    cycle = make()
-    vote(cycle.store, 6)
-    scheduler, broken = scheduled(cycle), [True]
-    real, note = Transaction.run, cycle.promotion.note
+    pipeline = make()
+    vote(pipeline.store, 6)
+    scheduler, broken = scheduled(pipeline), [True]
+    real, record = Transaction.run, pipeline.promotion.record_decision
 
     def run(self: Transaction, name: str, **parameters: Any) -> None:
         if name == point and broken:
             raise RuntimeError(f"no {broken.pop()}")
         real(self, name, **parameters)
 
-    def noted(*what: Any) -> None:
-        if point == "note" and broken:
+    def recorded(*about: Any, **more: Any) -> None:
+        if point == "record_decision" and broken:
             raise RuntimeError(f"no {broken.pop()}")
-        note(*what)
+        record(*about, **more)
 
     monkeypatch.setattr(Transaction, "run", run)
-    monkeypatch.setattr(cycle.promotion, "note", noted)
+    monkeypatch.setattr(pipeline.promotion, "record_decision", recorded)
     scheduler.start_run("reviews", "first", "key:ada", "for the demo")
     settled(scheduler)
-    assert "no True" in caplog.text and runs_table.unfinished(cycle.store) == []
+    assert "no True" in caplog.text and runs_table.unfinished(pipeline.store) == []
     scheduler.start_run("reviews", "second")
     settled(scheduler)
-    assert decisions(cycle)[-1][0] == "skipped"
+    assert decisions(pipeline)[-1][0] == "skipped"
 
 
 def test_who_asked_for_a_run_and_why_stands_in_the_ledger_after_a_restart_too(make: Callable[..., RetrainPipeline]):
-    cycle = make()
-    vote(cycle.store, 60)
-    run = cut_short(cycle, "key:ada", "for the demo")
-    (left,) = cycle.recover()
-    cycle.go_on(left)
-    sealed = json.loads(decisions_table.chain(cycle.store)[0]["body"])
+    pipeline = make()
+    vote(pipeline.store, 60)
+    run = cut_short(pipeline, "key:ada", "for the demo")
+    (left,) = pipeline.recover()
+    pipeline.resume(left)
+    sealed = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
     assert (sealed["run_id"], sealed["verdict"]) == (run, "promoted")
     assert (sealed["actor"], sealed["comment"]) == ("key:ada", "for the demo")
-    row = runs_table.find(cycle.store, id=run) or {}
+    row = runs_table.find(pipeline.store, id=run) or {}
     assert (row["actor"], row["comment"]) == ("key:ada", "for the demo")
 
 
 def test_a_run_that_a_restart_fails_names_who_asked_for_it(make: Callable[..., RetrainPipeline]):
-    cycle = make()
-    cycle.runs.add(Run("run-a", "reviews", "asked for", "key:ada", "for the demo"), "training", NOW)
-    cycle.recover()
-    sealed = json.loads(decisions_table.chain(cycle.store)[0]["body"])
+    pipeline = make()
+    pipeline.runs.add(Run("run-a", "reviews", "asked for", "key:ada", "for the demo"), "training", NOW)
+    pipeline.recover()
+    sealed = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
     assert (sealed["trigger"], sealed["actor"], sealed["comment"]) == ("restart", "key:ada", "for the demo")
 
 
@@ -575,27 +574,27 @@ def test_one_engine_that_holds_candidate_and_champion_suffices_for_an_evaluation
 ):
     asked: list[str] = []
     states = [*others, WELL]
-    holders_of(states).lend((CANDIDATE, BASE_VERSION), lambda client: asked.append(client.url))
+    holders_of(states).with_engine_serving((CANDIDATE, BASE_VERSION), lambda client: asked.append(client.url))
     assert asked == [states[chosen].url] == ["http://well"]
 
 
 def test_an_adapter_that_no_engine_takes_fails_the_run_at_once_with_each_engines_reason():
     states = [EngineState(f"http://e{n}", True, (), ("reviews@1.x",), f"fault {n}") for n in range(2)]
     with pytest.raises(EngineFailed, match=r"take reviews@1: http://e0: fault 0 http://e1: fault 1"):
-        holders_of(states).lend((CANDIDATE,), lambda _: None)
+        holders_of(states).with_engine_serving((CANDIDATE,), lambda _: None)
 
 
 def test_a_wrong_cron_line_names_its_key(make: Callable[..., RetrainPipeline], settings: Settings):
     model = settings.models["reviews"]
     retrain = model.retrain.model_copy(update={"schedule": "every day"})
     wrong = settings.model_copy(update={"models": {"reviews": model.model_copy(update={"retrain": retrain})}})
-    cycle = make()
+    pipeline = make()
     with pytest.raises(SettingsError, match=r"models\.reviews\.retrain\.schedule"):
         Scheduler(
             settings=wrong,
-            store=cycle.store,
-            cycle=cycle,
-            steps=cycle.steps,
+            store=pipeline.store,
+            pipeline=pipeline,
+            steps=pipeline.steps,
             watch=lambda: None,
             reconcile=lambda: None,
         )
@@ -623,3 +622,77 @@ def test_a_trainer_that_dies_says_why_and_where_its_log_is(tmp_path: Path):
     with pytest.raises(TrainingFailed, match="The trainer ended with code 1") as failure:
         Trainer().run(replace(JOB, output=str(tmp_path)), lambda _: None)
     assert "trainer.log" in failure.value.hint
+
+
+def add_run(pipeline: RetrainPipeline, identity: str, at: str) -> None:
+    """A run of `reviews` in this state."""
+    runs_table.add(
+        pipeline.store, id=identity, model="reviews", trigger="test", state=at, started=NOW, feedback_until=NOW
+    )
+
+
+class ReloadingTrainer(StubTrainer):
+    """Reloads the settings while it trains."""
+
+    reload: Callable[[], None] = staticmethod(lambda: None)
+
+    def run(self, job: Job, progress: Callable[[Step], None]) -> Path:
+        self.reload()
+        return super().run(job, progress)
+
+
+def test_a_reload_during_training_does_not_change_what_the_ledger_says_of_it(
+    make: Callable[..., RetrainPipeline], settings: Settings
+):
+    trainer = ReloadingTrainer()
+    pipeline = make(trainer)
+    vote(pipeline.store, 60)
+    model = settings.models["reviews"]
+    longer = model.model_copy(update={"retrain": model.retrain.model_copy(update={"epochs": 7})})
+
+    def reload() -> None:
+        pipeline.settings = settings.model_copy(update={"models": {"reviews": longer}})
+
+    trainer.reload = reload  # type: ignore[method-assign]
+    pipeline.run("reviews", "test")
+    lineage = json.loads(decisions_table.chain(pipeline.store)[0]["body"])["lineage"]
+    assert lineage["config_sha256"] == settings_sha256(model) != settings_sha256(longer)
+    assert lineage["training"]["epochs"] == model.retrain.epochs
+
+
+def test_a_resumed_run_keeps_the_settings_that_it_began_with(make: Callable[..., RetrainPipeline], settings: Settings):
+    pipeline = make()
+    vote(pipeline.store, 60)
+    cut_short(pipeline)
+    model = settings.models["reviews"]
+    longer = model.model_copy(update={"retrain": model.retrain.model_copy(update={"epochs": 7})})
+    pipeline.settings = settings.model_copy(update={"models": {"reviews": longer}})
+    (run,) = pipeline.recover()
+    pipeline.resume(run)
+    lineage = json.loads(decisions_table.chain(pipeline.store)[0]["body"])["lineage"]
+    assert lineage["config_sha256"] == settings_sha256(model)
+
+
+def test_a_measurement_that_control_interrupted_fails_without_a_decision(make: Callable[..., RetrainPipeline]):
+    pipeline = make()
+    add_run(pipeline, "run-a", "measuring")
+    assert pipeline.recover() == []
+    assert state(pipeline, "run-a") == "failed"
+    assert decisions_table.chain(pipeline.store) == []
+
+
+def test_a_measurement_whose_work_broke_off_fails_without_a_decision(make: Callable[..., RetrainPipeline]):
+    pipeline = make()
+    add_run(pipeline, "run-a", "measuring")
+    pipeline.give_up("reviews", RuntimeError("no"))
+    assert state(pipeline, "run-a") == "failed"
+    assert decisions_table.chain(pipeline.store) == []
+
+
+def test_details_of_a_run_add_up(make: Callable[..., RetrainPipeline]):
+    pipeline = make()
+    add_run(pipeline, "run-a", "evaluating")
+    run = Run("run-a", "reviews", "test", "me")
+    pipeline.runs.add_details(run, cuts=1)
+    pipeline.runs.add_details(run, base_prompt="x")
+    assert pipeline.runs.details(run) == {"cuts": 1, "base_prompt": "x"}

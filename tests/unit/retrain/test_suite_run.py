@@ -51,12 +51,12 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-def cycle(settings: Settings, engine: FakeEngine, tmp_path: Path) -> Iterator[RetrainPipeline]:
+def pipeline(settings: Settings, engine: FakeEngine, tmp_path: Path) -> Iterator[RetrainPipeline]:
     store = Store(":memory:")
     promotion = RouteManager(
-        store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW
+        store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW, settle_s=0.0
     )
-    promotion.adopt(["m"])
+    promotion.sync_models(["m"])
     with store.transaction() as transaction:
         promotion.add_version(transaction, Version("m", 1, "m@1.x", "/1", "x", 8, None))
     reconciler: Any = OneEngine(engine)
@@ -74,62 +74,62 @@ def cycle(settings: Settings, engine: FakeEngine, tmp_path: Path) -> Iterator[Re
     store.close()
 
 
-def test_a_version_is_asked_beside_base_and_champion_and_nothing_is_decided(cycle: RetrainPipeline):
-    wanted = suite_run.prepare(cycle, "m", 1, None, "me")
-    assert "m@1.x" in {version.engine_name for version in cycle.promotion.wanted()}
-    suite_run.measure(cycle, wanted)
-    row = runs.find(cycle.store, id=wanted.run.id) or {}
+def test_a_version_is_asked_beside_base_and_champion_and_nothing_is_decided(pipeline: RetrainPipeline):
+    wanted = pipeline.suites.prepare("m", 1, None, "me")
+    assert "m@1.x" in {version.engine_name for version in pipeline.promotion.wanted()}
+    pipeline.suites.measure(wanted)
+    row = runs.find(pipeline.store, id=wanted.run.id) or {}
     assert row["state"] == "measured" and row["finished"] is not None, row["reason"]
-    kept = {(r["arm"], r["version"]): r["value"] for r in views.run(cycle.store, wanted.run.id)["evaluations"]}
+    kept = {(r["arm"], r["version"]): r["value"] for r in views.run(pipeline.store, wanted.run.id)["evaluations"]}
     assert kept["candidate", 1] == 0.25 and kept["champion", 0] == 0.0
-    assert decisions.chain(cycle.store) == []
-    assert evaluations.holdout_uses(cycle.store, model="m") == []
-    assert runs.unfinished_of(cycle.store, model="m") is None
+    assert decisions.chain(pipeline.store) == []
+    assert evaluations.holdout_uses(pipeline.store, model="m") == []
+    assert runs.unfinished_of(pipeline.store, model="m") is None
 
 
 def test_a_version_that_retrieves_is_asked_with_its_examples(
-    cycle: RetrainPipeline, engine: FakeEngine, tmp_path: Path
+    pipeline: RetrainPipeline, engine: FakeEngine, tmp_path: Path
 ):
     content = Retrieval((Entry("chat", "write a number", "7", 10),), 1, 1024).to_bytes()
     (tmp_path / FILE).write_bytes(content)
     made = Version("m", 2, "m@2.y", str(tmp_path), sha256_of(content), 0, None, "retrieval")
-    with cycle.store.transaction() as transaction:
-        cycle.promotion.add_version(transaction, made)
-    wanted = suite_run.prepare(cycle, "m", 2, None, "me")
-    suite_run.measure(cycle, wanted)
-    assert (runs.find(cycle.store, id=wanted.run.id) or {})["state"] == "measured"
+    with pipeline.store.transaction() as transaction:
+        pipeline.promotion.add_version(transaction, made)
+    wanted = pipeline.suites.prepare("m", 2, None, "me")
+    pipeline.suites.measure(wanted)
+    assert (runs.find(pipeline.store, id=wanted.run.id) or {})["state"] == "measured"
     asked = [body for path, body in engine.requests if path == "/v1/chat/completions"]
     shown = [body for body in asked if any(m["content"] == "write a number" for m in body["messages"])]
     assert len(shown) == len(asked) / 2  # beside the base model, which is the champion too
 
 
-def test_feedback_that_came_before_a_measuring_still_starts_a_run(cycle: RetrainPipeline):
-    suite_run.measure(cycle, suite_run.prepare(cycle, "m", None, None, "me"))
-    newest = runs.newest(cycle.store, model="m", limit=1)[0]
-    assert (runs.find(cycle.store, id=newest["id"]) or {})["feedback_until"].year == 1970
+def test_feedback_that_came_before_a_measuring_still_starts_a_run(pipeline: RetrainPipeline):
+    pipeline.suites.measure(pipeline.suites.prepare("m", None, None, "me"))
+    newest = runs.newest(pipeline.store, model="m", limit=1)[0]
+    assert (runs.find(pipeline.store, id=newest["id"]) or {})["feedback_until"].year == 1970
 
 
-def test_suites_are_those_named_or_of_the_settings_or_all(cycle: RetrainPipeline, settings: Settings):
+def test_suites_are_those_named_or_of_the_settings_or_all(pipeline: RetrainPipeline, settings: Settings):
     model = settings.models["m"]
-    assert [one.name for one in suite_run.chosen(model, ["refusal", "refusal"])] == ["refusal"]
-    assert [one.name for one in suite_run.chosen(model, None)] == ["format"]
+    assert [one.name for one in suite_run.choose_suites(model, ["refusal", "refusal"])] == ["refusal"]
+    assert [one.name for one in suite_run.choose_suites(model, None)] == ["format"]
     bare = model.model_copy(update={"evaluation": model.evaluation.model_copy(update={"suites": []})})
-    assert [one.name for one in suite_run.chosen(bare, None)] == list(shipped.BUILDERS)
+    assert [one.name for one in suite_run.choose_suites(bare, None)] == list(shipped.BUILDERS)
     with pytest.raises(InputError, match="There is no suite '/etc'"):
-        suite_run.chosen(model, ["/etc"])
+        suite_run.choose_suites(model, ["/etc"])
 
 
-def test_what_is_not_there_is_refused_before_a_run_is_written(cycle: RetrainPipeline):
+def test_what_is_not_there_is_refused_before_a_run_is_written(pipeline: RetrainPipeline):
     with pytest.raises(UnknownVersion):
-        suite_run.prepare(cycle, "m", 9, None, "me")
+        pipeline.suites.prepare("m", 9, None, "me")
     with pytest.raises(UnknownModel):
-        suite_run.prepare(cycle, "x", None, None, "me")
-    assert runs.newest(cycle.store, model="m", limit=5) == []
+        pipeline.suites.prepare("x", None, None, "me")
+    assert runs.newest(pipeline.store, model="m", limit=5) == []
 
 
-def test_an_engine_that_fails_is_the_runs_reason(cycle: RetrainPipeline, engine: FakeEngine):
+def test_an_engine_that_fails_is_the_runs_reason(pipeline: RetrainPipeline, engine: FakeEngine):
     engine.fault = "error"
-    wanted = suite_run.prepare(cycle, "m", 1, ["format"], "me")
-    suite_run.measure(cycle, wanted)
-    row = runs.find(cycle.store, id=wanted.run.id) or {}
+    wanted = pipeline.suites.prepare("m", 1, ["format"], "me")
+    pipeline.suites.measure(wanted)
+    row = runs.find(pipeline.store, id=wanted.run.id) or {}
     assert row["state"] == "failed" and "the fake fails as asked" in row["reason"]

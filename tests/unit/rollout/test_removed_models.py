@@ -14,9 +14,9 @@ from core.settings import ModelSettings
 from core.spool import frame
 from feedback.ingest import ingest
 from ops.control import Engines
-from rollout import routes as promotions
+from rollout.changes import DecisionContext
 from rollout.live_monitor import LiveMonitor
-from rollout.routes import DecisionContext, RouteManager
+from rollout.routes import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.engines.fake import FakeEngine
 from serve.engines.reconciler import Reconciler
@@ -26,11 +26,6 @@ from serve.routing.publisher import RoutePublisher
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 CANARY: dict[str, Any] = {"share": 0.5, "first_look_users": 30, "planned_users": 200, "min_minutes": 0}
 STAYS, GOES = "stays", "goes"
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
 
 
 class House:
@@ -47,11 +42,16 @@ class House:
         client = VllmClient("http://e", transport=self.engine.transport())
         reconciler = Reconciler([client], base_name="base", self_check=lambda _: "well")
         self.promotion = RouteManager(
-            store=self.store, board=self.board, engines=reconciler, base_name="base", clock=lambda: self.now
+            store=self.store,
+            board=self.board,
+            engines=reconciler,
+            base_name="base",
+            clock=lambda: self.now,
+            settle_s=0.0,
         )
         self.engines = Engines(reconciler, self.promotion, self.board)
         self.models = {name: self.settings[name] for name in names}
-        self.promotion.adopt(list(names))
+        self.promotion.sync_models(list(names))
         self.steps = RolloutWorkflow(
             store=self.store, promotion=self.promotion, models=self.models, clock=lambda: self.now
         )
@@ -123,7 +123,7 @@ def test_a_canary_of_a_removed_model_ends_with_a_reason_and_is_served_no_more():
     assert (route.champion, route.canary, route.share) == (0, None, 0.0)
     assert house.ledger(GOES) == [("canary_started", "run-goes"), ("withdrawn", "run-goes")]
     sealed = json.loads(decisions.after(house.store, seq=0, limit=100)[-1]["body"])
-    assert sealed["reason"] == "goes is no longer in the settings: it is served no more."
+    assert sealed["reason"] == "goes is not in the settings any more, so it is not served."
     assert (sealed["trigger"], sealed["actor"]) == ("settings", "control")
 
 

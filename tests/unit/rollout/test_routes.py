@@ -1,6 +1,7 @@
 """Facts about promotion, rollback and the watch over canaries, on a real store."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,10 +17,11 @@ from core.settings import ModelSettings
 from core.spool import frame
 from eval.gates.arms import Plan
 from feedback.ingest import ingest
-from rollout import routes as promotions
+from rollout import changes
+from rollout.changes import DecisionContext, NewCanary, RunState
 from rollout.live_monitor import LiveMonitor
 from rollout.live_plan import known
-from rollout.routes import DecisionContext, RouteManager
+from rollout.routes import RouteManager
 from rollout.workflow import RolloutWorkflow, history
 from serve.engines.fake import FakeEngines
 from serve.routing.publisher import RoutePublisher
@@ -43,7 +45,6 @@ def clock() -> Clock:
 
 @pytest.fixture
 def promotion(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> RouteManager:
-    monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
     found = RouteManager(
         store=Store(":memory:"),
         board=RoutePublisher(),
@@ -51,7 +52,7 @@ def promotion(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> RouteManager:
         base_name="base",
         clock=clock,
     )
-    found.adopt(["reviews"])
+    found.sync_models(["reviews"])
     for number in (1, 2, 9):
         with found.store.transaction() as transaction:
             name = f"reviews@{number}.abc"
@@ -78,12 +79,13 @@ def test_a_promotion_changes_route_and_ledger_together(promotion: RouteManager):
     assert promotion.board.table.models["reviews"].champion.engine_name == "reviews@1.abc"
 
 
-def test_what_comes_with_a_promotion_fails_with_it(promotion: RouteManager):
-    def fail(_: Any) -> None:
+def test_a_part_of_a_change_that_fails_undoes_all_of_it(promotion: RouteManager, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Any) -> None:
         raise RuntimeError("no")
 
+    monkeypatch.setattr(changes, "set_run_state", fail)
     with pytest.raises(RuntimeError):
-        promotion.promote("reviews", 1, WHY, fail)
+        promotion.promote("reviews", 1, WHY, run=RunState("run-1", "finished"))
     assert promotion.route("reviews").champion == 0
     assert verdicts(promotion.store) == []
 
@@ -125,13 +127,13 @@ def test_of_two_changes_from_one_state_only_one_takes_effect(promotion: RouteMan
 
 def test_the_rollback_target_and_the_canary_stay_loaded(promotion: RouteManager):
     promotion.promote("reviews", 1, WHY)
-    promotion.start_canary("reviews", 2, 0.5, WHY, lambda _: None, over=1)
+    promotion.start_canary("reviews", 2, 0.5, WHY, over=1)
     assert {v.version for v in promotion.wanted()} == {0, 1, 2}
 
 
 def test_every_row_follows_from_the_one_before(promotion: RouteManager):
     promotion.promote("reviews", 1, WHY)
-    promotion.note("reviews", 2, Verdict.KEPT, WHY)
+    promotion.record_decision("reviews", 2, Verdict.KEPT, WHY)
     report = ledger.verify_store(promotion.store)
     assert report.ok
     assert report.rows == 3
@@ -139,7 +141,7 @@ def test_every_row_follows_from_the_one_before(promotion: RouteManager):
 
 def test_a_restart_changes_no_route(promotion: RouteManager):
     promotion.promote("reviews", 1, WHY)
-    promotion.adopt(["reviews"])
+    promotion.sync_models(["reviews"])
     assert promotion.route("reviews").champion == 1
 
 
@@ -157,24 +159,19 @@ SETTINGS = ModelSettings.model_validate(
 
 
 def begin(promotion: RouteManager, settings: ModelSettings = SETTINGS) -> LiveMonitor:
-    def also(transaction: Any) -> None:
-        runs.add(
-            transaction, id="run-1", model="reviews", trigger="test", state="canary", started=NOW, feedback_until=NOW
-        )
-        live_tests.add_canary(
-            transaction,
-            run_id="run-1",
-            model="reviews",
-            control=0,
-            candidate=1,
-            share=0.5,
-            started=NOW,
-            score_sd=0.4,
-            plan="{}",
-            decision=json.dumps({"evidence": {}, "lineage": {"rows": 1}, "offline": "won"}),
-        )
-
-    promotion.start_canary("reviews", 1, 0.5, WHY, also, over=0)
+    runs.add(
+        promotion.store,
+        id="run-1",
+        model="reviews",
+        trigger="test",
+        state="evaluating",
+        started=NOW,
+        feedback_until=NOW,
+    )
+    kept = json.dumps({"evidence": {}, "lineage": {"rows": 1}, "offline": "won"})
+    canary = NewCanary(control=0, share=0.5, score_sd=0.4, plan="{}", decision=kept)
+    why = replace(WHY, run_id="run-1")
+    promotion.start_canary("reviews", 1, 0.5, why, over=0, canary=canary, run=RunState("run-1", "canary"))
     models = {"reviews": settings}
     steps = RolloutWorkflow(store=promotion.store, promotion=promotion, models=models, clock=promotion.clock)
     return LiveMonitor(store=promotion.store, promotion=promotion, steps=steps, models=models, clock=promotion.clock)

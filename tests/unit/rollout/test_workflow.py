@@ -24,11 +24,11 @@ from eval.gates.result import Outcome
 from feedback.ingest import add, ingest
 from feedback.snapshot import create_snapshot
 from rollout import quarantine_review
-from rollout import routes as promotions
+from rollout.changes import DecisionContext
 from rollout.cooldown import History, PastChange, blocking_reason
 from rollout.live_monitor import LiveMonitor
 from rollout.live_plan import create_plan, load_plan
-from rollout.routes import DecisionContext, RouteManager
+from rollout.routes import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.engines.fake import FakeEngines
 from serve.routing.publisher import GatewayPoll, RoutePublisher
@@ -49,9 +49,14 @@ class House:
         self.models = {"m": ModelSettings.model_validate({"labels": ["a", "b"], "promotion": promotion})}
         self.board = RoutePublisher()
         self.promotion = RouteManager(
-            store=self.store, board=self.board, engines=FakeEngines(), base_name="base", clock=lambda: self.now
+            store=self.store,
+            board=self.board,
+            engines=FakeEngines(),
+            base_name="base",
+            clock=lambda: self.now,
+            settle_s=0.0,
         )
-        self.promotion.adopt(["m"])
+        self.promotion.sync_models(["m"])
         self.promotion.recover()
         self.steps = RolloutWorkflow(
             store=self.store, promotion=self.promotion, models=self.models, clock=lambda: self.now
@@ -118,11 +123,6 @@ class House:
             vote = Feedback(f"f{identity}", self.now, identity, None, "thumbs", good)
             data += frame(encode(asked)) + frame(encode(vote))
         ingest(self.store, f"g{version}{self.now:%d%H%M}", 1, 0, data)
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(promotions, "SETTLE_SECONDS", 0.0)
 
 
 # Limits.
@@ -242,7 +242,7 @@ def test_an_approval_of_what_was_overtaken_is_refused_with_what_overtook_it():
     house.candidate(2, "run-2")
     house.steps.promote_by_hand("m", 2, "bob", "")
     assert house.verdicts() == ["awaiting_approval", "promoted", "withdrawn", "switched"]
-    with pytest.raises(NotReady, match="was changed by bob"):
+    with pytest.raises(NotReady, match="bob changed what serves"):
         house.steps.approve(house.asked(), "ann", "")
 
 
@@ -443,8 +443,8 @@ def test_one_holdback_makes_room_for_the_next():
 def test_no_canary_starts_beside_a_holdback():
     house = held_back()
     house.candidate(2, "run-2")
-    with pytest.raises(NotReady, match="held back"):
-        house.promotion.start_canary("m", 2, 0.1, WHY, lambda _: None, over=1)
+    with pytest.raises(NotReady, match="has a holdback"):
+        house.promotion.start_canary("m", 2, 0.1, WHY, over=1)
 
 
 # Quarantine.
@@ -499,7 +499,7 @@ def test_a_rollback_holds_the_newest_data_until_it_is_released(tmp_path: Path):
     assert (done["state"], done["actor"]) == ("released", "ann")
     assert (house.last()["verdict"], house.last()["actor"], house.last()["comment"]) == ("released", "ann", "a drill")
     assert len(snapshot()[0]) == 16
-    with pytest.raises(NotReady, match="released by ann already"):
+    with pytest.raises(NotReady, match="already released by ann"):
         quarantine_review.decide(house.promotion, held["id"], "rejected", actor="bob", comment="")
     assert house.verdicts()[-1] == "released"
 
@@ -530,7 +530,7 @@ def test_what_a_key_gave_is_held_until_somebody_has_looked(tmp_path: Path):
     house = House(**PLAIN)
     house.offer(1)
     taught(house, tmp_path, "run-1", range(4))
-    with pytest.raises(NotReady, match="No vote of the key 'bad'"):
+    with pytest.raises(NotReady, match="The key 'bad' has no vote"):
         quarantine_review.hold_key(house.promotion, "m", "bad", actor="ann", comment="")
     assert "quarantined" not in house.verdicts()
     later = [Feedback(f"bad:{n}", NOW, "i1", None, "label", "b", user=f"u{n}", key_id="bad") for n in range(3)]
@@ -548,7 +548,7 @@ def test_what_a_key_gave_is_held_until_somebody_has_looked(tmp_path: Path):
     assert found.report.left_out == {"in quarantine": 3}
     done = quarantine_review.decide(house.promotion, str(row["decision_seq"]), "rejected", actor="ann", comment="")
     assert (done["id"], done["state"]) == (held["id"], "rejected")
-    assert "the key bad gave are left out for good" in house.last()["reason"]
+    assert "Votes of the key bad are permanently left out of training" in house.last()["reason"]
 
 
 # Crashes.
@@ -568,10 +568,15 @@ def undoing(house: House) -> None:
     house.watch.look_at_all()
 
 
-POINTS = ("_seal", "_write", "_withdraw", "publish", "_follow")
+INSIDE = (
+    "rollout.changes._with_quarantine",
+    "rollout.changes.write_route",
+    "rollout.changes._withdraw_waiting",
+)
+AFTER = ("rollout.routes.RouteManager.publish", "rollout.routes.report_switch")
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", INSIDE + AFTER)
 @pytest.mark.parametrize(("before", "act", "champions"), [(None, promoting, (0, 1)), (promoting, undoing, (1, 0))])
 def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
     tmp_path: Path,
@@ -591,13 +596,13 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(RouteManager, point, end)
+        patch.setattr(point, end)
         with pytest.raises(Killed):
             act(house)
     house.store.close()
     again = House(tmp_path / "store", **settings)
     route = again.promotion.route("m")
-    happened = point in ("publish", "_follow")
+    happened = point in AFTER
     assert route.champion == champions[happened]
     assert again.board.table is not None and again.board.table.models["m"].champion.version == route.champion
     # A holdback stands exactly while its row does, and every switch has its event row.
@@ -612,7 +617,7 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
     again.store.close()
 
 
-@pytest.mark.parametrize("point", ["_seal", "_write", "_withdraw"])
+@pytest.mark.parametrize("point", [*INSIDE, "rollout.changes.set_run_state"])
 def test_a_kill_while_a_canary_starts_or_ends_leaves_route_and_run_in_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ):
@@ -625,7 +630,7 @@ def test_a_kill_while_a_canary_starts_or_ends_leaves_route_and_run_in_step(
     for step in (lambda: house.steps.passed_offline("m", 1, 0, WHY), house.watch.look_at_all):
         route, state = house.promotion.route("m"), house.state()
         with monkeypatch.context() as patch:
-            patch.setattr(RouteManager, point, end)
+            patch.setattr(point, end)
             with pytest.raises(Killed):
                 step()
         assert (house.promotion.route("m"), house.state()) == (route, state)

@@ -193,7 +193,7 @@ def test_a_retrieval_wants_nothing_of_an_engine_that_has_the_base_model() -> Non
     engine = FakeEngine(adapters={"m-1-abc": "x"})
     made, retrieval = reconciler(engine), replace(version(3), engine_name="base", kind="retrieval")
     (state,) = made.reconcile(lambda: [version(1), retrieval], lambda _: True)
-    with made.holding(retrieval):
+    with made.ensure_loaded(retrieval):
         assert state.ready and state.adapters == ("m-1-abc",)
     assert not any("lora_adapter" in path for path, _ in engine.requests)
 
@@ -236,10 +236,10 @@ def test_an_engine_that_is_down_holds_nothing_and_the_others_are_served() -> Non
     made = reconciler(down, up)
     first, second = made.reconcile(lambda: [version(1)], lambda _: True)
     assert (first.healthy, first.missing, second.ready) == (False, ("m-1-abc",), True)
-    with made.holding(version(2)):
-        assert made.holdings == {"http://e0": (), "http://e1": ("base", "m-1-abc", "m-2-abc")}
+    with made.ensure_loaded(version(2)):
+        assert made.adapters_by_engine == {"http://e0": (), "http://e1": ("base", "m-1-abc", "m-2-abc")}
     up.fault = "down"
-    with pytest.raises(EngineDown), made.holding(version(2)):
+    with pytest.raises(EngineDown), made.ensure_loaded(version(2)):
         pass
 
 
@@ -254,18 +254,18 @@ def test_an_engine_that_fails_its_self_check_serves_nothing_and_is_asked_once() 
     for _ in range(2):
         (state,) = made.reconcile(lambda: [version(1)], lambda _: True)
         assert "mixes adapters up" in state.error and not state.ready
-    assert asked == ["http://e0"] and made.holdings == {"http://e0": ()} and engine.adapters == {}
+    assert asked == ["http://e0"] and made.adapters_by_engine == {"http://e0": ()} and engine.adapters == {}
 
 
 def test_a_fresh_engine_is_checked_and_one_that_holds_adapters_was() -> None:
     engine, asked = FakeEngine(adapters={"m-1-abc": "x"}), []
     made = reconciler(engine, self_check=lambda client: asked.append(client.url) or "well")  # type: ignore[func-returns-value]
-    assert made.holdings is None
+    assert made.adapters_by_engine is None
     made.reconcile(lambda: [version(1)], lambda _: True)
     assert asked == []
     engine.adapters.clear()  # it restarted between two looks
     made.reconcile(lambda: [version(1)], lambda _: True)
-    assert len(asked) == 1 and made.holdings == {"http://e0": ("base", "m-1-abc")}
+    assert len(asked) == 1 and made.adapters_by_engine == {"http://e0": ("base", "m-1-abc")}
     made.reconcile(lambda: [version(2)], lambda _: True)
     assert len(asked) == 1
 
@@ -276,12 +276,12 @@ def test_what_an_engine_held_stands_while_it_is_not_well() -> None:
     made.reconcile(lambda: [version(1)], lambda _: True)
     engine.fault = "down"
     made.reconcile(lambda: [version(1)], lambda _: True)
-    assert made.holdings == {"http://e0": ("base", "m-1-abc")}
+    assert made.adapters_by_engine == {"http://e0": ("base", "m-1-abc")}
 
 
 def test_a_version_of_long_ago_is_loaded_before_it_serves_again() -> None:
     engine = FakeEngine()
-    with reconciler(engine).holding(version(1)):
+    with reconciler(engine).ensure_loaded(version(1)):
         assert "m-1-abc" in engine.adapters
 
 
@@ -290,7 +290,7 @@ def test_nothing_is_unloaded_while_a_version_is_held() -> None:
     made = reconciler(engine)
     with ThreadPoolExecutor(1) as pool:
         wanted: list[Version] = []
-        with made.holding(version(1)):
+        with made.ensure_loaded(version(1)):
             looked = pool.submit(made.reconcile, lambda: wanted, lambda _: True)
             time.sleep(0.1)
             wanted.append(version(1))  # the route that wants it now stands

@@ -1,0 +1,45 @@
+"""Build the routing table that gateways get, from routes, versions and what engines have loaded."""
+
+from collections.abc import Callable, Iterable
+
+from core.records import Route, Version
+from serve.retrieval.retriever import is_here
+from serve.routing.table import ModelRoute, RoutingTable, Target
+
+
+def build_table(
+    engines: dict[str, tuple[str, ...]],
+    current: Iterable[Route],
+    wanted: Iterable[Version],
+    find: Callable[[str, int], Version],
+) -> RoutingTable:
+    """The table of these routes. `engines` maps each URL to the names that it answers to."""
+    names = {name for loaded in engines.values() for name in loaded}
+    loaded: dict[str, list[Target]] = {}
+    for version in wanted:
+        # A retrieval without its file would keep every gateway from this table; if it serves, they have it.
+        if version.engine_name in names and (version.kind != "retrieval" or is_here(version)):
+            loaded.setdefault(version.model, []).append(_target(version))
+
+    def target(route: Route, number: int) -> Target:
+        return _target(find(route.model, number))
+
+    return RoutingTable(
+        engines,
+        {
+            route.model: ModelRoute(
+                target(route, route.champion),
+                None if route.canary is None else target(route, route.canary),
+                route.share,
+                route.salt,
+                tuple(loaded.get(route.model, ())),
+                target(route, route.previous) if route.holdback and route.previous is not None else None,
+                route.holdback,
+            )
+            for route in current
+        },
+    )
+
+
+def _target(version: Version) -> Target:
+    return Target(version.version, version.engine_name, version.sha256 if version.kind == "retrieval" else None)
