@@ -1,6 +1,6 @@
-"""The plan: which texts play which part, fixed by hashes and a seed before anything runs.
+"""Divide a data set's texts by document into training, live traffic and test, with hashes and a fixed seed.
 
-It owns the division by document and the demo's configuration; it must not send anything.
+It also writes the demo's configuration. It must not send anything.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ OTHER_PROMPTS = (
     "You label sentiment. Reply positive if the writer is pleased, negative if displeased, neutral if neither.",
 )
 COMPLETION_EVERY = 8
-# Votes that failed on their way are made up for from these, so that the trigger is reached all the same.
+# Spare votes replace failed ones, so that the trigger is reached anyway.
 SPARE = 40
-# The app lets the model say nothing but labels, so what a candidate of few votes would say beside them reaches nobody.
+# The app allows labels only as answers, so users never see what a candidate of few votes would answer otherwise.
 LABELS_ALONE = {"kpi": "invalid_mass", "max": 0.05}
 # Texts from which on most users can be learnt from.
 MANY = 2000
@@ -32,7 +32,7 @@ MANY = 2000
 
 @dataclass(frozen=True, slots=True)
 class DemoRequest:
-    """One request to play: the text, its author as the user, the rater's own opinion, and what is sent."""
+    """One request of the demo: the text, its author as the user, the rater's own opinion, and what is sent."""
 
     model: str
     text: Rated
@@ -48,7 +48,7 @@ class DemoRequest:
 
 @dataclass(frozen=True, slots=True)
 class DemoSplit:
-    """One model's part: texts to learn from, texts of other documents for live traffic and for the test."""
+    """One model's texts: those to learn from, texts of other documents for live traffic and for the test."""
 
     model: str
     learn: tuple[DemoRequest, ...]
@@ -59,20 +59,20 @@ class DemoSplit:
 
     @property
     def votes(self) -> int:
-        """Feedback rows that the first wave will send; the trigger waits for just so many."""
-        return len(self.learn) + sum(act.labels for act in self.learn)
+        """Number of feedback rows that the first wave sends. The trigger has the same number."""
+        return len(self.learn) + sum(request.labels for request in self.learn)
 
 
 def kept(document: str) -> bool:
     """Whether a document is kept for live traffic and the test: a quarter of them, by hash."""
-    place = int.from_bytes(hashlib.sha256(f"kept\n{document}".encode()).digest()[:7], "big") / (1 << 56)
-    return place < KEPT_SHARE
+    position = int.from_bytes(hashlib.sha256(f"kept\n{document}".encode()).digest()[:7], "big") / (1 << 56)
+    return position < KEPT_SHARE
 
 
 def make(
     model: str, texts: Sequence[Rated], *, learn: int, label_share: float, live: int, after: int, test: int
 ) -> DemoSplit:
-    """Divides a domain's texts. `live` and `after` come from kept documents, one text a user in turn."""
+    """Divide a domain's texts. `live` and `after` come from kept documents, one text per user in turn."""
     rng = random.Random(f"{SEED}:{model}")
     teaching = [text for text in texts if not kept(text.document)]
     rng.shuffle(teaching)
@@ -80,16 +80,16 @@ def make(
     tested = sorted(waiting, key=lambda text: hashlib.sha256(text.id.encode()).digest())[:test]
     return DemoSplit(
         model=model,
-        learn=tuple(_act(model, text, rng.random() < label_share, n) for n, text in enumerate(teaching[:learn])),
-        spare=tuple(_act(model, text, False, n) for n, text in enumerate(teaching[learn : learn + SPARE])),
-        live=tuple(_act(model, text, False, n) for n, text in enumerate(waiting[:live])),
-        after=tuple(_act(model, text, False, n) for n, text in enumerate(waiting[live : live + after])),
+        learn=tuple(_request(model, text, rng.random() < label_share, n) for n, text in enumerate(teaching[:learn])),
+        spare=tuple(_request(model, text, False, n) for n, text in enumerate(teaching[learn : learn + SPARE])),
+        live=tuple(_request(model, text, False, n) for n, text in enumerate(waiting[:live])),
+        after=tuple(_request(model, text, False, n) for n, text in enumerate(waiting[live : live + after])),
         test=tuple(tested),
     )
 
 
-def _act(model: str, text: Rated, labels: bool, place: int) -> DemoRequest:
-    return DemoRequest(model, text, text.rater(SEED), labels, place % COMPLETION_EVERY == 0)
+def _request(model: str, text: Rated, labels: bool, index: int) -> DemoRequest:
+    return DemoRequest(model, text, text.rater(SEED), labels, index % COMPLETION_EVERY == 0)
 
 
 def in_turn(texts: Iterable[Rated]) -> list[Rated]:
@@ -102,7 +102,7 @@ def in_turn(texts: Iterable[Rated]) -> list[Rated]:
 
 
 def configuration(
-    parts: Sequence[DemoSplit], *, canaries: frozenset[str], ports: tuple[int, int, int]
+    splits: Sequence[DemoSplit], *, canaries: frozenset[str], ports: tuple[int, int, int]
 ) -> dict[str, Any]:
     """The demo's settings. Canary limits are scaled so that minutes of traffic suffice; the output says so."""
     gateway, control, engine = (f"127.0.0.1:{port}" for port in ports)
@@ -112,17 +112,17 @@ def configuration(
         "engine": {"listen": engine, "max_loras": 4, "max_lora_rank": 16, "max_model_len": 1024},
         "gateway": {"listen": gateway},
         "control": {"listen": control, "check_seconds": 3},
-        "models": {part.model: _model(part, part.model in canaries) for part in parts},
+        "models": {split.model: _model(split, split.model in canaries) for split in splits},
     }
 
 
-def _model(part: DemoSplit, canary: bool) -> dict[str, Any]:
+def _model(split: DemoSplit, canary: bool) -> dict[str, Any]:
     return {
         "labels": list(LABELS),
-        "split": _split(part, canary),
+        "split": _split(split, canary),
         "retrain": {
             "schedule": None,
-            "min_new_feedback": part.votes,
+            "min_new_feedback": split.votes,
             "min_labels": 100,
             "rank": 16,
             "learning_rate": 5e-4,
@@ -149,7 +149,7 @@ def _model(part: DemoSplit, canary: bool) -> dict[str, Any]:
     }
 
 
-def _split(part: DemoSplit, canary: bool) -> dict[str, float]:
-    """A holdout wants 20 users: the fewer texts a part has, the fewer are learnt from."""
-    train = 0.46 if not canary else 0.62 if len(part.learn) >= MANY else 0.4
+def _split(split: DemoSplit, canary: bool) -> dict[str, float]:
+    """Return the split's shares. A holdout needs 20 users, so a model with fewer texts trains on a smaller share."""
+    train = 0.46 if not canary else 0.62 if len(split.learn) >= MANY else 0.4
     return {"train": train, "dev": 0.06}

@@ -1,7 +1,6 @@
-"""The stage: a running LoraLoop for the demo, and how to watch what it does by itself.
+"""Start a new LoraLoop for the demo, wait for its runs and decisions, and read them from control.
 
-It owns starting clean, waiting for runs and decisions, and asking control; it must not start a run, judge
-or promote.
+This module must not start a run, decide or promote.
 """
 
 import secrets
@@ -30,7 +29,7 @@ Tell = Callable[[str], None]
 
 
 class DemoStack:
-    """Sets up a fresh stack from a configuration, with keys of its own that end with it."""
+    """A new LoraLoop from a configuration, with new keys that are valid until it stops."""
 
     def __init__(self, configuration: dict[str, Any], tell: Tell) -> None:
         shutil.rmtree(FOLDER / "data", ignore_errors=True)
@@ -39,27 +38,27 @@ class DemoStack:
         self.app_key, self.ops_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         keys = KeySettings(app=SecretStr(self.app_key), ops=SecretStr(self.ops_key))
         self.settings: Settings = build(configuration, source=str(CONFIG)).model_copy(update={"keys": keys})
-        self.stack = Stack(self.settings, CONFIG, tell)
+        self.processes = Stack(self.settings, CONFIG, tell)
         self.control = ControlClient(self.settings)
 
     def newest_decision(self, model: str) -> dict[str, Any] | None:
-        """The last row of the ledger about a model that decides something, with all it holds."""
+        """Return the newest decision in a model's ledger with its evidence."""
         for row in self.control.get("/api/promotions", model=model, limit=20):
             if row["verdict"] in FINAL:
                 return dict(self.control.get(f"/api/promotions/{row['id']}"))
         return None
 
     def ledger(self, model: str | None = None) -> list[dict[str, Any]]:
-        """The ledger's rows, oldest first."""
+        """Return the ledger's rows, oldest first."""
         return list(self.control.get("/api/promotions", model=model, limit=1000))[::-1]
 
     def newest_run(self, model: str) -> dict[str, Any] | None:
-        """The model's newest run, or None before there is one."""
+        """Return the model's newest run, or None before there is one."""
         runs = self.control.get("/api/runs", model=model, limit=1)
         return dict(runs[0]) if runs else None
 
     def await_run(self, model: str, progress: Callable[[str, int, int], None], timeout_s: float) -> dict[str, Any]:
-        """Waits until the model's run is in its canary or has ended; it was the scheduler that started it."""
+        """Wait until the model's run, which the scheduler started, is in its canary or has ended."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             run = self.newest_run(model)
@@ -71,29 +70,29 @@ class DemoStack:
                 return run
             self.check()
             time.sleep(TICK_SECONDS)
-        raise LoraLoopError(f"The run of {model} was not done after {timeout_s:.0f} s.", hint="See demo-run/data/logs.")
+        raise LoraLoopError(f"The run of {model} did not end within {timeout_s:.0f} s.", hint="See demo-run/data/logs.")
 
     def await_feedback(self, model: str, expected: int, timeout_s: float = 60) -> None:
-        """Waits until control has taken in so many feedback rows of a model: none that was acknowledged is lost."""
+        """Wait until control has ingested every acknowledged feedback row of a model."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if sum(row["n"] for row in self.control.get("/api/feedback", model=model)) >= expected:
                 return
             time.sleep(TICK_SECONDS)
-        raise LoraLoopError(f"Control has not taken in {expected} feedback rows of {model} after {timeout_s:.0f} s.")
+        raise LoraLoopError(f"Control did not ingest {expected} feedback rows of {model} within {timeout_s:.0f} s.")
 
     def engine_name(self, model: str, version: int) -> str:
-        """What the engine calls a version."""
+        """Return a version's name in the engine."""
         if version == 0:
             return Path(self.settings.base_model).name
         rows = self.control.get(f"/api/models/{model}/versions")
         return str(next(row["engine_name"] for row in rows if row["version"] == version))
 
     def snapshot(self, digest: str) -> Snapshot:
-        """A snapshot of the store, read from its folder."""
+        """Read a snapshot from its folder."""
         path = self.settings.data / "snapshots" / digest
         return Snapshot(digest, path, tuple(read_rows(path)), Report({}, {}, {}, {}, {}, {}))
 
     def check(self) -> None:
-        """Raises when a process of the stack died: a demo does not hide a restart."""
-        self.stack.raise_if_dead()
+        """Raise if a process died, because the demo must not hide a restart."""
+        self.processes.raise_if_dead()

@@ -1,7 +1,6 @@
-"""The scoreboard: every arm and every rival on the very same test texts.
+"""Run the final test: every arm and every other method on the same test texts.
 
-It owns the final test, whose truth is the class of the mean rating; nothing that it learns goes back into
-the loop.
+The true class is that of the mean rating. No result of the test is used for training or decisions.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """The demo's page: report.json as one HTML file that needs nothing else.
 
-It owns the order in which the demo is told and its first sentence; it must not measure or judge anything.
+This module chooses the order of sections and the first sentence. It must not measure or decide anything.
 """
 
 import math
@@ -18,7 +18,7 @@ PICTURED = ("macro_f1", "accuracy", "weighted_f1", "roc_auc")
 
 
 def render(report: dict[str, Any]) -> str:
-    """The report as a page; parts that the report lacks are left out."""
+    """The report as a page; sections whose data the report lacks are left out."""
     templates = environment("demo")
     templates.filters.update(plain=plain, lasting=lasting, percent=percent)
     templates.globals.update(approval=approval, arm_bars=arm_bars, durations=durations)

@@ -44,7 +44,7 @@ class Rated:
 
     @property
     def truth(self) -> str:
-        """The class of the mean rating. Only the final test may look at it."""
+        """The class of the mean rating. Only the final test may use it."""
         return LABELS[1 + (self.mean > CUT) - (self.mean < -CUT)]
 
     def rater(self, seed: int) -> str:

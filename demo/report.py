@@ -1,6 +1,6 @@
-"""The report: what the play has seen as one JSON document, and as a table.
+"""Build the demo's report from its measurements: a JSON document and a table.
 
-It owns names and roundings; every number in it was measured in this very run.
+Every number in it was measured in the same run.
 """
 
 import json
@@ -9,7 +9,7 @@ import os
 import platform
 from collections import Counter
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
@@ -18,35 +18,33 @@ from demo.dataset_split import DemoSplit
 from demo.environment import OUT, DemoStack
 from demo.final_test import FinalTest
 from demo.ratings import LABELS
+from demo.record import Record
 from demo.simulated_users import Seen, SimulatedUsers
 from ops.cli.terminal import out
-
-if TYPE_CHECKING:
-    from demo.scenario import Record
 
 BIN_SECONDS = 10
 GIB = 1024**3
 
 
 def assemble(
-    stage: DemoStack,
-    crowd: SimulatedUsers,
-    record: "Record",
-    part: DemoSplit,
+    stack: DemoStack,
+    users: SimulatedUsers,
+    record: Record,
+    split: DemoSplit,
     decision: dict[str, Any],
     board: FinalTest,
 ) -> dict[str, Any]:
     """The report of one model's loop."""
-    ledger = stage.ledger(part.model)
+    ledger = stack.ledger(split.model)
     switch = next((row for row in ledger if row["verdict"] == "switched"), None)
-    switched = stage.control.get(f"/api/promotions/{switch['id']}")["live"] if switch else None
-    own = [s for s in record.seen if s.model == part.model]
+    switched = stack.control.get(f"/api/promotions/{switch['id']}")["live"] if switch else None
+    own = [s for s in record.seen if s.model == split.model]
     report = {
-        "model": part.model,
-        "base_model": stage.settings.base_model,
+        "model": split.model,
+        "base_model": stack.settings.base_model,
         "labels": list(LABELS),
-        "test_items": len(part.test),
-        "test_users": len({text.document for text in part.test}),
+        "test_items": len(split.test),
+        "test_users": len({text.document for text in split.test}),
         "base_prompt": (decision.get("evidence") or {}).get("base_prompt", ""),
         "arms": board.arms,
         "vader": board.vader,
@@ -55,7 +53,7 @@ def assemble(
         "decision": _decision(decision),
         "ledger": [
             {k: row[k] for k in ("seq", "time", "model", "from_version", "to_version", "verdict", "reason")}
-            for row in stage.ledger()
+            for row in stack.ledger()
         ],
         "waves": record.waves,
         "approval_over_time": _over_time(own),
@@ -64,13 +62,13 @@ def assemble(
         "failures": sorted({s.failed for s in record.seen if s.failed})[:5],
         "in_flight_at_switch": switched["in_flight"] if switched else 0,
         "adapters_served": len({(s.model, s.version) for s in record.seen if s.version > 0}),
-        "mixed_batch": _mixed(crowd),
+        "mixed_batch": _mixed(users),
         "seconds": record.seconds,
         "total_seconds": round(sum(record.seconds.values()), 1),
         "machine": _machine(),
         "notes": [
-            "The canary's limits are scaled for a demo: first look at 30 users an arm, tuned for 80 users.",
-            "Trained on single raters' labels of other documents; the mean rating is looked at in the final test only.",
+            "The canary's limits are scaled for a demo: first look after 30 users per arm, tuned for 80 users.",
+            "Trained on single raters' labels of other documents; only the final test uses the mean rating.",
         ],
     }
     return report | {"targets": targets(report)}
@@ -179,9 +177,9 @@ def _over_time(seen: list[Seen]) -> list[dict[str, Any]]:
     approved: Counter[tuple[int, int]] = Counter()
     for s in seen:
         if not s.failed:
-            place = (int(s.second // BIN_SECONDS) * BIN_SECONDS, s.version)
-            rated[place] += 1
-            approved[place] += s.approved
+            time_bin = (int(s.second // BIN_SECONDS) * BIN_SECONDS, s.version)
+            rated[time_bin] += 1
+            approved[time_bin] += s.approved
     return [
         {"second": second, "version": version, "rated": n, "approved": approved[second, version]}
         for (second, version), n in sorted(rated.items())
@@ -202,9 +200,9 @@ def _switch(switched: dict[str, Any] | None, own: list[Seen]) -> dict[str, Any] 
     }
 
 
-def _mixed(crowd: SimulatedUsers) -> dict[str, Any]:
-    together = Counter({" + ".join(sorted(models)): n for models, n in crowd.together.items()})
-    return {"requests": sum(n for models, n in crowd.together.items() if len(models) > 1), "models": dict(together)}
+def _mixed(users: SimulatedUsers) -> dict[str, Any]:
+    together = Counter({" + ".join(sorted(models)): n for models, n in users.together.items()})
+    return {"requests": sum(n for models, n in users.together.items() if len(models) > 1), "models": dict(together)}
 
 
 def _machine() -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Traffic: apps that ask through the official `openai` client, and raters who react to the answers.
+"""Simulated users: apps that send requests through the official `openai` client, and raters who rate the answers.
 
-It owns what an app does and counts what came of it; it must not know what is being proved.
+This module counts requests and votes. It does not depend on what the demo measures with them.
 """
 
 import threading
@@ -36,7 +36,7 @@ class Seen:
 
 
 class SimulatedUsers:
-    """Plays acts against a gateway, several at once."""
+    """Send requests to a gateway, several at once, and rate the answers."""
 
     def __init__(self, url: str, base: Path, *, key: str, clock: Callable[[], float] = time.monotonic) -> None:
         # No retries: a request that fails is a failed request.
@@ -57,103 +57,103 @@ class SimulatedUsers:
 
     @property
     def now(self) -> float:
-        """Seconds since the crowd came together."""
+        """Seconds since these users were created."""
         return self._clock() - self._started
 
-    def play(
-        self, acts: Sequence[DemoRequest], *, tell: Callable[[int], None], until: Callable[[], bool] = lambda: False
+    def send(
+        self, requests: Sequence[DemoRequest], *, tell: Callable[[int], None], until: Callable[[], bool] = lambda: False
     ) -> list[Seen]:
-        """Plays the acts in order, some at a time, and stops taking new ones once `until` says so."""
+        """Send the requests in order, several at once, and stop once `until` returns True."""
         seen: list[Seen] = []
 
-        def one(act: DemoRequest) -> None:
+        def one(request: DemoRequest) -> None:
             if not until():
-                found = self._one(act)
+                found = self._one(request)
                 with self._lock:
                     seen.append(found)
                     tell(len(seen))
 
         with ThreadPoolExecutor(CONCURRENCY) as pool:
-            list(pool.map(one, acts))
+            list(pool.map(one, requests))
         return sorted(seen, key=lambda s: s.second)
 
-    def _one(self, act: DemoRequest) -> Seen:
+    def _one(self, request: DemoRequest) -> Seen:
         try:
-            with self._counted(act.model):
-                raw = self._ask(act)
+            with self._counted(request.model):
+                raw = self._ask(request)
             body = raw.parse()
             choice = body.choices[0]
-            answer = (choice.text if act.plain else choice.message.content) or ""
+            answer = (choice.text if request.plain else choice.message.content) or ""
             version = raw.headers["x-loraloop-version"].rpartition("@")[2]
-            approved = answer.strip().lower() == act.opinion
-            self._react(act, body.id, approved)
-            return Seen(self.now, act.model, int(version), answer, approved, "")
+            approved = answer.strip().lower() == request.opinion
+            self._react(request, body.id, approved)
+            return Seen(self.now, request.model, int(version), answer, approved, "")
         except (openai.OpenAIError, httpx.HTTPError) as error:
-            return Seen(self.now, act.model, -1, "", False, f"{type(error).__name__}: {error}")
+            return Seen(self.now, request.model, -1, "", False, f"{type(error).__name__}: {error}")
 
-    def _ask(self, act: DemoRequest) -> Any:
+    def _ask(self, request: DemoRequest) -> Any:
         common: dict[str, Any] = {
-            "model": act.model,
-            "user": act.user,
+            "model": request.model,
+            "user": request.user,
             "max_tokens": 1,
             "temperature": 0,
-            "logit_bias": self._bias[act.plain],
+            "logit_bias": self._bias[request.plain],
         }
-        if act.plain:
-            prompt = f"{act.text.text}\n{INSTRUCTION}"
+        if request.plain:
+            prompt = f"{request.text.text}\n{INSTRUCTION}"
             return self._openai.completions.with_raw_response.create(prompt=prompt, **common)
-        messages: Any = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": act.text.text}]
+        messages: Any = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": request.text.text}]
         return self._openai.chat.completions.with_raw_response.create(messages=messages, **common)
 
-    def _react(self, act: DemoRequest, interaction: str, approved: bool) -> None:
-        said: list[dict[str, Any]] = [{"interaction_id": interaction, "type": "thumbs", "value": approved}]
-        if act.labels:
-            said.append({"interaction_id": interaction, "type": "label", "value": act.opinion})
-        self._http.post("/v1/feedback", json=said).raise_for_status()
+    def _react(self, request: DemoRequest, interaction: str, approved: bool) -> None:
+        feedback: list[dict[str, Any]] = [{"interaction_id": interaction, "type": "thumbs", "value": approved}]
+        if request.labels:
+            feedback.append({"interaction_id": interaction, "type": "label", "value": request.opinion})
+        self._http.post("/v1/feedback", json=feedback).raise_for_status()
         with self._lock:
-            self.acknowledged[act.model] += len(said)
+            self.acknowledged[request.model] += len(feedback)
 
     def _counted(self, model: str) -> "_Flight":
         return _Flight(self, model)
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._openai.close()
         self._http.close()
 
 
 class _Flight:
-    """Counts which models' requests are in flight together."""
+    """Count which models' requests are in flight together."""
 
-    def __init__(self, crowd: SimulatedUsers, model: str) -> None:
-        self._crowd, self._model = crowd, model
+    def __init__(self, users: SimulatedUsers, model: str) -> None:
+        self._users, self._model = users, model
 
     def __enter__(self) -> None:
-        with self._crowd._lock:
-            self._crowd.flying[self._model] += 1
-            self._crowd.together[frozenset(m for m, n in self._crowd.flying.items() if n)] += 1
+        with self._users._lock:
+            self._users.flying[self._model] += 1
+            self._users.together[frozenset(m for m, n in self._users.flying.items() if n)] += 1
 
     def __exit__(self, *_: object) -> None:
-        with self._crowd._lock:
-            self._crowd.flying[self._model] -= 1
+        with self._users._lock:
+            self._users.flying[self._model] -= 1
 
 
 def _only_labels(base: Path, plain: bool) -> dict[str, int]:
-    """OpenAI's way to make a model answer with one of a few words: the same large bias for each of them."""
+    """Give each label's first token the same large bias, so that the model answers with one of the labels."""
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     texts = [answer_text(Text("?") if plain else Text(" "), label) for label in LABELS]
     return {str(tokenizer.encode(text, add_special_tokens=False).ids[0]): 100 for text in texts}
 
 
 def mixed(*streams: Sequence[DemoRequest]) -> list[DemoRequest]:
-    """Several streams as one, each spread evenly over the whole."""
+    """Merge several streams into one, each spread evenly over the whole."""
 
-    def placed() -> Iterator[tuple[float, int, DemoRequest]]:
+    def positioned() -> Iterator[tuple[float, int, DemoRequest]]:
         for number, stream in enumerate(streams):
-            for place, act in enumerate(stream):
-                yield (place + 0.5) / len(stream), number, act
+            for index, request in enumerate(stream):
+                yield (index + 0.5) / len(stream), number, request
 
-    return [act for _, _, act in sorted(placed(), key=lambda entry: entry[:2])]
+    return [request for _, _, request in sorted(positioned(), key=lambda entry: entry[:2])]
 
 
 def approval(seen: Sequence[Seen]) -> float:

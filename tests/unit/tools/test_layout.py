@@ -64,6 +64,5 @@ def test_each_exceeded_limit_is_a_finding(change: dict[str, object], word: str):
     assert word in found
 
 
-@pytest.mark.xfail(reason="demo.report and demo.scenario", strict=False)
 def test_this_repository_has_no_import_cycles():
     assert measure().import_cycles == []
