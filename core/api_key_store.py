@@ -13,7 +13,7 @@ from core.api_keys import GRANTABLE, Grant, Limits, Scope, digest_of, new_id, ne
 from core.clock import Clock
 from core.db import api_keys
 from core.db.store import Store
-from core.errors import InputError, NotReady, UnknownKey
+from core.errors import AlreadyDone, InputError, NotFound
 
 Changed = Callable[[tuple[Grant, ...]], None]
 
@@ -81,7 +81,7 @@ class ApiKeyStore:
         return None if api_keys.count(self._store) else self.make(NewKey("first", (Scope.ADMIN,)), "first start")
 
     def rotate(self, identity: str, grace: timedelta) -> IssuedKey:
-        """Gives a key a new secret; the old one opens for the grace that is left. Raises UnknownKey or NotReady."""
+        """Gives a key a new secret; the old one opens for the grace that is left. Raises NotFound or AlreadyDone."""
         self._require(identity)
         secret, now = new_secret(), self._clock()
         api_keys.rotate(self._store, id=identity, digest=digest_of(secret), time=now, previous_until=now + grace)
@@ -89,7 +89,7 @@ class ApiKeyStore:
         return IssuedKey(identity, write_key(identity, secret))
 
     def revoke(self, identity: str) -> None:
-        """Ends a key for good. Raises UnknownKey, or NotReady if it is ended already."""
+        """Ends a key for good. Raises NotFound, or AlreadyDone if it is ended already."""
         self._require(identity)
         api_keys.revoke(self._store, id=identity, time=self._clock())
         self._publish()
@@ -110,9 +110,9 @@ class ApiKeyStore:
     def _require(self, identity: str) -> None:
         row = api_keys.find(self._store, id=identity)
         if row is None:
-            raise UnknownKey(f"There is no key {identity[:64]!r}.", hint="See: loraloop keys list")
+            raise NotFound("key", identity, hint="See: loraloop keys list")
         if row.revoked:
-            raise NotReady(f"The key {identity} is revoked already.", hint="See: loraloop keys list")
+            raise AlreadyDone(f"The key {identity} is revoked already.", hint="See: loraloop keys list")
 
     def _publish(self) -> None:
         with self._publishing:

@@ -1,42 +1,45 @@
-"""The tree of errors that LoraLoop raises on purpose; anything else is a bug.
+"""Define the errors that LoraLoop raises on purpose. Any other exception is a bug.
 
 LoraLoopError
-  SettingsError            the configuration cannot be used
-  InputError               a request or a file is wrong; the sender can mend it
-    UnknownModel           no model of that name
-    UnknownVersion         no such version of the model
-    UnknownDecision        no row of that id in the ledger
-    UnknownInteraction     no interaction of that id in the store
-    BodyTooLarge           a request's body is longer than is read
-    UnknownKey             no key of that id in the store
-    UnknownCompletion      no stored completion of that id that the key may see
-  KeyRefused               no key, or one that is wrong, revoked or expired
-  Forbidden                the key is right, but lacks a scope or a model
-  LimitReached             the key has used up what it may do for now
-  AdapterRefused           an adapter folder failed preflight
-  StoreError               the DuckDB file cannot be used
-    StoreNewer             the file was written by a newer LoraLoop
-    RowRefused             a row cannot be stored as it is
-    Conflict               somebody else changed the same thing first
-  SpoolFull                the spool's disk takes no more bytes
-  EngineError              an engine answered with an error
-    PromptRefused          an engine does not take this one prompt, being too long or the like
-    EngineDown             an engine does not answer
-    EngineSlow             an engine did not answer in time
-    EngineFailed           an engine's process ended or never became ready
-  ControlDown              control does not answer a gateway that needs it
-  TrainingFailed           the trainer's process ended badly
-  PackageError             a packaged model or data set could not be had
-  NotReady                 a precondition of a command does not hold
+  SettingsError
+  InputError
+    NotFound
+    BodyTooLarge
+    AmbiguousLabels
+  KeyRefused
+  Forbidden
+  LimitReached
+  AdapterRefused
+  StoreError
+    StoreNewer
+    RowRefused
+    Conflict
+  SpoolFull
+  EngineError
+    PromptRefused
+    EngineDown
+    EngineSlow
+    EngineFailed
+  Unreachable
+    ControlDown
+  TrainingFailed
+  PackageError
+  IntegrityFailed
+  NotReady
+    AlreadyDone
+    RunInProgress
+    NoTerminal
 
-Each error is one sentence, with a hint that says what to do, and knows whether trying again helps.
+Each error has a one-sentence message, a hint that says what to do, an HTTP status, and whether a retry can help.
 """
 
 from collections.abc import Mapping
 
+from core.quoting import quote_untrusted
+
 
 class LoraLoopError(Exception):
-    """Something went wrong that a person can act upon; `headers` go out with the answer that says so."""
+    """The base of all errors. `status` and `headers` are for HTTP responses; `retry` says if a retry can help."""
 
     retry = False
     status = 500
@@ -55,6 +58,11 @@ class LoraLoopError(Exception):
         self.retry_after_s = retry_after_s
         self.headers = headers or {}
 
+    @property
+    def code(self) -> str:
+        """The class name in snake case, for programs: `EngineDown` has `engine_down`."""
+        return "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__).lstrip("_")
+
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
@@ -66,67 +74,51 @@ class SettingsError(LoraLoopError):
 
 
 class InputError(LoraLoopError):
-    """A request or a file is wrong, and its sender can mend it."""
+    """A request or a file is wrong, and its sender can correct it."""
 
     status = 422
 
 
-class UnknownModel(InputError):
-    """No model of that name is configured."""
+class NotFound(InputError):
+    """There is no object of this kind with this id."""
 
     status = 404
 
+    def __init__(self, kind: str, identity: str, *, where: str = "", hint: str = "") -> None:
+        """`kind` is a noun such as "model"; `where` continues the sentence, such as "in the settings"."""
+        super().__init__(f"There is no {kind} {quote_untrusted(identity)}{where and ' '}{where}.", hint=hint)
+        self.kind = kind
 
-class UnknownVersion(InputError):
-    """The model has no such version."""
-
-    status = 404
-
-
-class UnknownDecision(InputError):
-    """The ledger has no row of that id."""
-
-    status = 404
-
-
-class UnknownInteraction(InputError):
-    """The store has no interaction of that id."""
-
-    status = 404
+    @property
+    def code(self) -> str:
+        """`unknown_` and the kind, such as `unknown_model`."""
+        return f"unknown_{self.kind.replace(' ', '_')}"
 
 
 class BodyTooLarge(InputError):
-    """A request's body is longer than is read."""
+    """A request body is longer than the limit."""
 
     status = 413
 
 
-class UnknownKey(InputError):
-    """The store has no key of that id."""
-
-    status = 404
-
-
-class UnknownCompletion(InputError):
-    """No completion of that id is stored for the key that asks."""
-
-    status = 404
+class AmbiguousLabels(InputError):
+    """The base model's tokens cannot tell two labels or answers apart."""
 
 
 class KeyRefused(LoraLoopError):
-    """The request carries no key, or one that is wrong, revoked or expired."""
+    """The request has no key, or its key is wrong, revoked or expired."""
 
     status = 401
 
 
 class Forbidden(LoraLoopError):
-    """The key is right, but lacks a scope or a model."""
+    """The key is valid, but lacks a scope or a model."""
 
     status = 403
 
 
 class LimitReached(LoraLoopError):
-    """The key has used up what it may do for now."""
+    """The key has reached one of its limits."""
 
     status = 429
     retry = True
@@ -147,18 +139,18 @@ class StoreNewer(StoreError):
 
 
 class RowRefused(StoreError):
-    """A row cannot be stored as it is; the store itself is well."""
+    """A row breaks a rule of its table. The store itself works."""
 
 
 class Conflict(StoreError):
-    """Somebody else changed the same thing first."""
+    """Somebody else changed the same object first."""
 
     status = 409
     retry = True
 
 
 class SpoolFull(LoraLoopError):
-    """The spool's disk takes no more bytes."""
+    """The disk of the spool is full or fails."""
 
     status = 503
     retry = True
@@ -171,7 +163,7 @@ class EngineError(LoraLoopError):
 
 
 class PromptRefused(EngineError):
-    """An engine does not take this one prompt, being too long or the like; it is well and takes others."""
+    """An engine rejects this prompt, for example because it is too long. Other prompts still work."""
 
 
 class EngineDown(EngineError):
@@ -182,7 +174,7 @@ class EngineDown(EngineError):
 
 
 class EngineSlow(EngineError):
-    """An engine took a request and did not answer in time."""
+    """An engine accepted a request and did not answer in time."""
 
     status = 504
     retry = True
@@ -192,24 +184,44 @@ class EngineFailed(EngineError):
     """An engine's process ended or never became ready."""
 
 
-class ControlDown(LoraLoopError):
-    """Control does not answer a gateway that needs it."""
+class Unreachable(LoraLoopError):
+    """Another process of LoraLoop does not answer."""
 
     status = 503
     retry = True
 
 
+class ControlDown(Unreachable):
+    """Control does not answer a gateway that needs it."""
+
+
 class TrainingFailed(LoraLoopError):
-    """The trainer's process ended badly."""
+    """The trainer's process failed."""
 
 
 class PackageError(LoraLoopError):
-    """A packaged model or data set could not be had."""
+    """A packaged model or data set could not be downloaded."""
 
     retry = True
 
 
+class IntegrityFailed(LoraLoopError):
+    """Stored or fetched data is missing, changed or unreadable."""
+
+
 class NotReady(LoraLoopError):
-    """A precondition of the command does not hold."""
+    """A precondition of the command is not met."""
 
     status = 409
+
+
+class AlreadyDone(NotReady):
+    """The result that the command asks for exists already."""
+
+
+class RunInProgress(NotReady):
+    """Other work on the same model or resource has not ended yet."""
+
+
+class NoTerminal(NotReady):
+    """The command needs a terminal and has none."""

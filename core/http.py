@@ -173,7 +173,7 @@ def refusal(error: LoraLoopError) -> Response:
     return answer(
         error.status,
         str(error),
-        code=_code(error),
+        code=error.code,
         retry=error.retry,
         retry_after_s=error.retry_after_s,
         headers=error.headers,
@@ -206,8 +206,3 @@ def install_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> Response:
         return bug(error)
-
-
-def _code(error: LoraLoopError) -> str:
-    name = type(error).__name__
-    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from core.clock import new_id
 from core.db import quarantines
 from core.db.store import Database, Store, Transaction
-from core.errors import NotReady, UnknownDecision
+from core.errors import AlreadyDone, NotFound, NotReady
 
 Outcome = Literal["released", "rejected"]
 
@@ -48,18 +48,18 @@ def hold_key(transaction: Transaction, model: str, key_id: str, identity: str) -
 
 
 def find(db: Database, identity: str) -> dict[str, Any]:
-    """One quarantine, by its id or its number in the ledger. Raises UnknownDecision."""
+    """One quarantine, by its id or its number in the ledger. Raises NotFound."""
     row = quarantines.find(db, id=identity)
     if row is None:
-        raise UnknownDecision(f"There is no quarantine {identity!r}.", hint="See: loraloop quarantine")
+        raise NotFound("quarantine", identity, hint="See: loraloop quarantine")
     return row
 
 
 def decide(
     transaction: Transaction, identity: str, outcome: Outcome, *, actor: str, comment: str, time: datetime
 ) -> None:
-    """End a quarantine: release its votes, or leave them out permanently. Raises NotReady if it has ended already."""
+    """End a quarantine: release its votes, or leave them out permanently. Raises AlreadyDone if it has ended."""
     row = find(transaction, identity)
     if row["state"] != "held":
-        raise NotReady(f"The quarantine {identity} was already {row['state']} by {row['actor']}.")
+        raise AlreadyDone(f"The quarantine {identity} was already {row['state']} by {row['actor']}.")
     quarantines.set_outcome(transaction, id=identity, state=outcome, time=time, actor=actor, comment=comment)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from core.clock import Clock
 from core.db import feedback, snapshots
 from core.db.store import Store
-from core.errors import NotReady
+from core.errors import IntegrityFailed
 from core.prompts import Prompt, from_json, from_request, subject, to_json
 from core.settings import ModelSettings
 from feedback.split import bucket_of, split_key
@@ -233,9 +233,9 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def load_snapshot(store: Store, name: str) -> Snapshot:
-    """A snapshot that was taken before. Raises NotReady when its folder is gone."""
+    """A snapshot that was taken before. Raises IntegrityFailed when its folder is gone."""
     found = snapshots.find(store, hash=name)
     if found is None or not (Path(found.path) / ROWS).is_file():
-        raise NotReady(f"The snapshot {name[:12]} is not on disk any more.", hint="Start a new run.")
+        raise IntegrityFailed(f"The snapshot {name[:12]} is not on disk any more.", hint="Start a new run.")
     path = Path(found.path)
     return Snapshot(name, path, tuple(read_rows(path)), Report(**json.loads(found.report)))

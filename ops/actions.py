@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from core.errors import InputError, NotReady
+from core.errors import AlreadyDone, InputError
 from feedback.quarantine import Outcome
 from ops import views
 from ops.control import Control
@@ -31,13 +31,13 @@ class Actions:
         self._control = control
 
     def retrain(self, model: str, by: By) -> None:
-        """Queues a run. Raises UnknownModel, or NotReady while one is under way."""
+        """Queues a run. Raises NotFound, or RunInProgress while one is under way."""
         self._control.promotion.route(model)
         views.settings_of(self._control, model)
         self._control.scheduler.start_run(model, "asked for", by.actor, by.comment)
 
     def evaluate(self, model: str, version: int | None, suites: list[str], by: By) -> SuiteRequest:
-        """Queues suites of a version, none: the champion. Raises UnknownModel, or NotReady while a run is under way."""
+        """Queue suites of a version or of the champion. Raises NotFound, or RunInProgress during a run."""
         views.settings_of(self._control, model)
         suites_of = self._control.scheduler.pipeline.suites
         with self._control.scheduler.room(model) as queue:
@@ -56,7 +56,7 @@ class Actions:
         return asdict(self._control.steps.promote_by_hand(model, version, by.actor, by.comment))
 
     def approve(self, identity: str, by: By) -> dict[str, Any]:
-        """Lets what a decision asks for happen. Raises NotReady for a decision that asks for nothing."""
+        """Lets what a decision asks for happen. Raises AlreadyDone for a decision that asks for nothing."""
         return self._control.steps.approve(identity, by.actor, by.comment)
 
     def reject(self, identity: str, by: By, *, keep_data: bool = False) -> dict[str, Any]:
@@ -69,17 +69,17 @@ class Actions:
         return self._control.steps.reject(identity, by.actor, by.comment, keep_data=keep_data)
 
     def review(self, identity: str, outcome: Outcome, by: By) -> dict[str, Any]:
-        """Lets the votes of a quarantine be learnt from, or leaves them out. Raises NotReady if that was done."""
+        """Lets the votes of a quarantine be learnt from, or leaves them out. Raises AlreadyDone if that was done."""
         return quarantine_review.decide(self._control.promotion, identity, outcome, actor=by.actor, comment=by.comment)
 
     def awaiting(self, identity: str) -> tuple[views.View, views.View]:
-        """(run, decision) that wait for approval. Raises UnknownDecision or NotReady."""
+        """(run, decision) that wait for approval. Raises NotFound or AlreadyDone."""
         wanted = views.decision(self._control.store, identity)
         run = views.awaited(self._control.store, wanted["id"])
         if run is None:
-            raise NotReady(f"Decision {identity[:64]} waits for nobody.", hint="See: loraloop promotions")
+            raise AlreadyDone(f"Decision {identity[:64]} waits for nobody.", hint="See: loraloop promotions")
         return run, wanted
 
     def hold_key(self, model: str, key_id: str, by: By) -> dict[str, Any]:
-        """Puts what a key gave of a model in quarantine. Raises UnknownModel, or NotReady when there is nothing."""
+        """Puts what a key gave of a model in quarantine. Raises NotFound, or NotReady when there is nothing."""
         return quarantine_review.hold_key(self._control.promotion, model, key_id, actor=by.actor, comment=by.comment)

@@ -14,7 +14,7 @@ from core.db import feedback as feedback_table
 from core.db import quarantines as quarantines_table
 from core.db import runs as runs_table
 from core.db.store import Store
-from core.errors import UnknownDecision, UnknownModel
+from core.errors import NotFound
 from core.ledger import read_head, verify_store
 from core.settings import ModelSettings
 from feedback.quarantine import find
@@ -53,7 +53,7 @@ def models(control: "Control") -> list[View]:
 
 
 def model(control: "Control", name: str) -> View:
-    """One model as it stands. Raises UnknownModel."""
+    """One model as it stands. Raises NotFound."""
     route = control.promotion.route(name)
     settings = settings_of(control, name)
     since = routes.champion_since(control.store, model=name, champion=route.champion)
@@ -154,9 +154,9 @@ def gates(evidence: View) -> View | None:
 
 
 def settings_of(control: "Control", name: str) -> ModelSettings:
-    """What the settings say of a model. Raises UnknownModel."""
+    """What the settings say of a model. Raises NotFound."""
     if name not in control.settings.models:
-        raise UnknownModel(f"{name[:64]!r} is not in the settings.", hint="See: loraloop models")
+        raise NotFound("model", name, where="in the settings", hint="See: loraloop models")
     return control.settings.models[name]
 
 
@@ -186,10 +186,10 @@ def decisions(store: Store, wanted: Filter, limit: int) -> list[View]:
 
 
 def decision(store: Store, identity: str) -> View:
-    """One row of the ledger with all that it holds, and the canary's looks. Raises UnknownDecision."""
+    """One row of the ledger with all that it holds, and the canary's looks. Raises NotFound."""
     row = decisions_table.find(store, id=identity)
     if row is None:
-        raise UnknownDecision(f"The ledger has no row {identity[:64]!r}.", hint="See: loraloop promotions")
+        raise NotFound("decision", identity, hint="See: loraloop promotions")
     looks = live_tests.looks(store, run_id=row["run_id"]) if row["run_id"] else []
     related = decisions_table.of_run(store, run_id=row["run_id"]) if row["run_id"] else []
     return (
@@ -212,10 +212,10 @@ def runs(store: Store, model: str | None, limit: int) -> list[View]:
 
 
 def run(store: Store, identity: str) -> View:
-    """One run with every step, and each KPI by arm. Raises UnknownDecision."""
+    """One run with every step, and each KPI by arm. Raises NotFound."""
     row = runs_table.find(store, id=identity)
     if row is None:
-        raise UnknownDecision(f"There is no run {identity!r}.", hint="See: loraloop runs")
+        raise NotFound("run", identity, hint="See: loraloop runs")
     steps = runs_table.metrics(store, run_id=identity)
     return row | {
         "detail": json.loads(row["detail"]),
@@ -238,13 +238,13 @@ def quarantines(store: Store, model: str | None) -> list[View]:
 
 
 def quarantined(store: Store, identity: str) -> View:
-    """One quarantine as the list has it. Raises UnknownDecision."""
+    """One quarantine as the list has it. Raises NotFound."""
     found = find(store, identity)
     return next(row for row in quarantines(store, None) if row["id"] == found["id"])
 
 
 def quarantine(store: Store, identity: str, limit: int) -> View:
-    """One quarantine with its votes, those of the busiest voters first. Raises UnknownDecision."""
+    """One quarantine with its votes, those of the busiest voters first. Raises NotFound."""
     found = find(store, identity)
     votes = quarantines_table.votes(store, id=found["id"], limit=limit)
     return found | {"votes": [vote | {"value": json.loads(vote["value"])} for vote in votes]}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.db import versions
 from core.db.store import Store
-from core.errors import NotReady
+from core.errors import RunInProgress
 from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import Settings
@@ -46,9 +46,9 @@ class Importer:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """An empty folder for one import, gone afterwards whatever happens. Raises NotReady while another is used."""
+        """Yield an empty folder for one import and remove it at the end. Raises RunInProgress during another import."""
         if not self._busy.acquire(blocking=False):
-            raise NotReady("Another import is under way.", hint="Try again when it has ended.")
+            raise RunInProgress("Another import is under way.", hint="Try again when it has ended.")
         folder = self.settings.data / "imports"
         try:
             shutil.rmtree(folder, ignore_errors=True)

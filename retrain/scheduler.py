@@ -19,7 +19,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from core.db import feedback, runs
 from core.db.store import Store
-from core.errors import NotReady, SettingsError
+from core.errors import RunInProgress, SettingsError
 from core.settings import Settings
 from retrain.pipeline import RetrainPipeline
 from retrain.plan import reason_to_start
@@ -99,11 +99,11 @@ class Scheduler:
     def room(self, model: str) -> Iterator[Callable[[Callable[[], Any]], None]]:
         """Gives what queues work on a model, which nobody else begins meanwhile.
 
-        Raises NotReady while a run of the model is open, or work on it is queued.
+        Raises RunInProgress while a run of the model is open, or work on it is queued.
         """
         with self._lock:
             if self._work[model] or runs.unfinished_of(self.store, model=model):
-                raise NotReady(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
+                raise RunInProgress(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
             yield partial(self._queue, model)
 
     def _queue(self, model: str, work: Callable[[], Any]) -> None:
@@ -151,7 +151,7 @@ class Scheduler:
     def propose(self, model: str, trigger: str) -> None:
         """Starts a run unless limits would hold whatever came of it; people start theirs by `start_run`."""
         if self.steps.may_begin(model, trigger):
-            with suppress(NotReady):  # a person was first, or the last run goes on
+            with suppress(RunInProgress):  # a person was first, or the last run goes on
                 self.start_run(model, trigger)
 
     def next_run(self, model: str) -> datetime | None:
@@ -161,7 +161,7 @@ class Scheduler:
         return getattr(job, "next_run_time", None)
 
     def start_run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> None:
-        """Queues a run. Raises NotReady while the model has one."""
+        """Queues a run. Raises RunInProgress while the model has one."""
         with self.room(model) as queue:
             log.info("run for %s: %s", model, trigger)
             queue(partial(self.pipeline.run, model, trigger, actor, comment))

@@ -80,7 +80,7 @@ class SuiteRunner:
     def prepare(
         self, model: str, version: int | None, names: Sequence[str] | None, actor: str, comment: str = ""
     ) -> SuiteRequest:
-        """Record a run for `measure`; no version means the champion. Raises UnknownVersion or InputError."""
+        """Record a run for `measure`; no version means the champion. Raises NotFound or InputError."""
         champion = self._promotion.route(model).champion
         suites = choose_suites(self._settings().models[model], names)
         measured = self._promotion.version(model, champion if version is None else version)

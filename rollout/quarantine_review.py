@@ -16,7 +16,7 @@ OUTCOMES: dict[quarantine.Outcome, str] = {
 
 
 def hold_key(routes: RouteManager, model: str, key_id: str, *, actor: str, comment: str) -> dict[str, Any]:
-    """Put every vote of a key on a model in quarantine. Raises UnknownModel, or NotReady if there are none."""
+    """Put every vote of a key on a model in quarantine. Raises NotFound, or NotReady if there are none."""
     reason = f"{actor} put the votes of the key {key_id} in quarantine."
     context = DecisionContext(reason, "review", actor, comment, live={"key": key_id})
     hold = HoldKey(key_id, new_id("quar"))
@@ -27,7 +27,7 @@ def hold_key(routes: RouteManager, model: str, key_id: str, *, actor: str, comme
 def decide(
     routes: RouteManager, identity: str, outcome: quarantine.Outcome, *, actor: str, comment: str
 ) -> dict[str, Any]:
-    """Release or reject a quarantine. Raises UnknownDecision, or NotReady if that was done already."""
+    """Release or reject a quarantine. Raises NotFound, or AlreadyDone if that was done already."""
     held = quarantine.find(routes.store, identity)
     identity, model, version = held["id"], held["model"], held["version"]
     votes = f"Votes of the key {held['key']}" if held["key"] else f"Votes that only {model}@{version} learned from"

@@ -15,7 +15,7 @@ from typing import Protocol
 from core.clock import Clock
 from core.db import live_tests, routes, runs, versions
 from core.db.store import Store, Transaction
-from core.errors import Conflict, NotReady, UnknownModel, UnknownVersion
+from core.errors import AlreadyDone, Conflict, NotFound, NotReady
 from core.ledger import append
 from core.records import Decision, Route, Verdict, Version
 from rollout.changes import (
@@ -122,17 +122,17 @@ class RouteManager:
         return decision
 
     def route(self, model: str) -> Route:
-        """The current route of a model. Raises UnknownModel."""
+        """The current route of a model. Raises NotFound."""
         row = routes.current(self.store, model=model)
         if row is None:
-            raise UnknownModel(f"There is no model {model[:64]!r}.", hint="See: loraloop models")
+            raise NotFound("model", model, hint="See: loraloop models")
         return Route(**row)
 
     def version(self, model: str, number: int) -> Version:
-        """One version of a model. Raises UnknownVersion. A version without an adapter has the base model's name."""
+        """One version of a model. Raises NotFound. A version without an adapter has the base model's name."""
         row = versions.find(self.store, model=model, version=number)
         if row is None:
-            raise UnknownVersion(f"There is no version {model}@{number}.", hint=f"See: loraloop versions {model}")
+            raise NotFound("version", f"{model}@{number}", hint=f"See: loraloop versions {model}")
         return self._with_engine_name(Version(**row))
 
     def wanted(self) -> list[Version]:
@@ -213,7 +213,7 @@ class RouteManager:
         """
         route = self.route(model) if over is None else self._route_over(model, over)
         if route.champion == version:
-            raise NotReady(f"{model}@{version} is already the champion.")
+            raise AlreadyDone(f"{model}@{version} is already the champion.")
         share = holdback.share if holdback else 0.0
         after = replace(route, champion=version, canary=None, share=0.0, previous=route.champion, holdback=share)
         decision = self._decision(route, version, Verdict.PROMOTED, context)
@@ -239,7 +239,7 @@ class RouteManager:
         if target is None:
             raise NotReady(f"{model} has had no other champion.", hint=f"See: loraloop versions {model}")
         if target == route.champion:
-            raise NotReady(f"{model}@{target} is already the champion.")
+            raise AlreadyDone(f"{model}@{target} is already the champion.")
         after = replace(route, champion=target, canary=None, share=0.0, previous=route.champion, holdback=0.0)
         hold = None if keep_data else HoldVersion(route.champion, target)
         decision = self._decision(route, target, Verdict.ROLLED_BACK, context)

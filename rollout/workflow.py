@@ -12,7 +12,7 @@ from typing import Any, Literal
 from core.clock import Clock
 from core.db import decisions, live_tests, runs
 from core.db.store import Store
-from core.errors import NotReady, UnknownDecision
+from core.errors import AlreadyDone, NotFound, NotReady
 from core.records import Verdict
 from core.settings import CanarySettings, ModelSettings, PromotionSettings
 from eval.gates.arms import Plan
@@ -224,16 +224,16 @@ class RolloutWorkflow:
             self.promotion.record_decision(model, candidate, verdict, why, run=finished, keep_data=keep_data)
 
     def _awaited(self, identity: str, actor: str, comment: str) -> tuple[dict[str, Any], DecisionContext]:
-        """The decision that waits, as it was sealed, and who speaks now. Raises NotReady with what became of it."""
+        """The decision that waits, as it was sealed, and who speaks now. Raises AlreadyDone with what became of it."""
         row = decisions.find(self.store, id=identity)
         if row is None:
-            raise UnknownDecision(f"The ledger has no row {identity!r}.", hint="See: loraloop promotions")
+            raise NotFound("decision", identity, hint="See: loraloop promotions")
         wanted = json.loads(row["body"])
         waiting = {entry["run_id"]: entry["id"] for entry in decisions.open_approvals(self.store)}
         if waiting.get(row["run_id"]) != row["id"]:
             run = runs.find(self.store, id=row["run_id"]) if row["run_id"] else None
             became = f" Its run ended: {run['reason']}" if run and run["reason"] else ""
-            raise NotReady(f"Decision {identity} waits for nobody.{became}", hint="See: loraloop promotions")
+            raise AlreadyDone(f"Decision {identity} waits for nobody.{became}", hint="See: loraloop promotions")
         why = DecisionContext(
             wanted["reason"],
             "person",

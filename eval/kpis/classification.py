@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import NotReady
+from core.errors import SettingsError
 from eval.kpis.intervals import expanded_tail
 
 Floats = npt.NDArray[np.float64]
@@ -106,7 +106,7 @@ def plugged() -> dict[str, Callable[[Ints, Floats], float]]:
     found = {}
     for point in entry_points(group="loraloop.kpis"):
         if point.name in POINT:
-            raise NotReady(
+            raise SettingsError(
                 f"The package {point.value} brings a KPI named {point.name}, which is ours.",
                 hint="Give it another name, or remove the package.",
             )

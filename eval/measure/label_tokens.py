@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from core.errors import NotReady
+from core.errors import AmbiguousLabels
 
 Tokenize = Callable[[str], tuple[int, ...]]
 
@@ -36,15 +36,15 @@ class TokenTrie:
 def build_token_tries(texts: Sequence[str], kinds: Sequence[int], tokenize: Tokenize) -> tuple[TokenTrie, ...]:
     """The root and every further fork, from the beginning on. `texts` as they stand after the prompt.
 
-    Answers of one kind need not be told apart from each other. Raises NotReady for answers that no token parts.
+    Answers of one kind need not be told apart from each other. Raises AmbiguousLabels for answers that no token parts.
     """
     spelled = [tokenize(text) for text in texts]
     for place, tokens in enumerate(spelled):
         if not tokens:
-            raise NotReady(f"The answer {texts[place]!r} has no token.", hint="Write something else for it.")
+            raise AmbiguousLabels(f"The answer {texts[place]!r} has no token.", hint="Write something else for it.")
         for other in range(place):
             if spelled[other] == tokens and kinds[other] != kinds[place]:
-                raise NotReady(
+                raise AmbiguousLabels(
                     f"{texts[other]!r} and {texts[place]!r} are the same tokens to the base model.",
                     hint="The engine cannot tell them apart; rename one.",
                 )
@@ -83,7 +83,7 @@ def _beginning(text: str, tokens: tuple[int, ...], tokenize: Tokenize) -> str:
     for end in range(1, len(text) + 1):
         if tokenize(text[:end]) == tokens:
             return text[:end]
-    raise NotReady(
+    raise AmbiguousLabels(
         f"The answer {text!r} cannot be cut where others part from it.",
         hint="Its tokens depend on what follows; rename it.",
     )

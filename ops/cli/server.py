@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from core import logs
-from core.errors import NotReady
+from core.errors import AlreadyDone, SettingsError
 from core.model_folder import locate
 from core.settings import Settings, split_listen
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, err, print_json, settings_from, tell
@@ -42,7 +42,7 @@ def init(
 ) -> None:
     """Write a commented configuration to begin with."""
     if path.exists() and not force:
-        raise NotReady(f"{path} exists already.", hint="Use --force to replace it.")
+        raise AlreadyDone(f"{path} exists already.", hint="Use --force to replace it.")
     path.write_text(STARTER, encoding="utf-8")
     tell(f"Wrote {path}. Next: loraloop doctor, then loraloop up")
 
@@ -105,7 +105,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
 
 def _require_internal_key(settings: Settings) -> None:
     if settings.keys.internal is None:
-        raise NotReady(
+        raise SettingsError(
             "Control takes routes and feedback from gateways and needs a key for them.",
             hint="Set the same LORALOOP_INTERNAL_KEY for control and gateways, or use: loraloop up",
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from core.errors import LoraLoopError, UnknownModel
+from core.errors import LoraLoopError, NotFound
 from core.settings import DEFAULT_GUARDRAILS, ModelSettings
 from ops.cli.changes import Comment, ModelArgument, said
 from ops.cli.terminal import (
@@ -53,7 +53,7 @@ def suites(
     if model:
         models = settings_from(config).models
         if model not in models:
-            raise UnknownModel(f"{model!r} is not in {config}.", hint=f"There are: {', '.join(models)}.")
+            raise NotFound("model", model, where=f"in {config}", hint=f"There are: {', '.join(models)}.")
         settings = models[model]
         own = suites_of(settings)
         found = [*own, *(suite for suite in found if suite.kpi not in {one.kpi for one in own})]

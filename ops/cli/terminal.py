@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from core.errors import KeyRefused, LoraLoopError, NotReady
+from core.errors import KeyRefused, LoraLoopError, NoTerminal, Unreachable
 from core.settings import Settings, load
 
 # A pipe has no width of its own, and a table cut to 80 columns would hide numbers.
@@ -96,7 +96,7 @@ def settings_from(config: Path) -> Settings:
 
 
 def agreed(what: str, yes: bool, dry_run: bool) -> bool:
-    """Whether to go on with a change: asks on a terminal, and elsewhere wants --yes. Raises NotReady."""
+    """Whether to go on with a change: asks on a terminal, and elsewhere wants --yes. Raises NoTerminal."""
     tell(what)
     if dry_run:
         tell("Nothing was done (--dry-run).")
@@ -104,7 +104,7 @@ def agreed(what: str, yes: bool, dry_run: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise NotReady("There is no terminal to ask on.", hint="Add --yes to do it, or --dry-run to see.")
+        raise NoTerminal("There is no terminal to ask on.", hint="Add --yes to do it, or --dry-run to see.")
     return typer.confirm("Go on?", err=True)
 
 
@@ -163,7 +163,7 @@ class ControlClient:
             yield
         except httpx.HTTPError as error:
             what = f"{self._name} at {self._url} does not answer."
-            raise NotReady(what, hint="Start it with: loraloop up") from error
+            raise Unreachable(what, hint="Start it with: loraloop up") from error
 
     def _refuse(self, response: httpx.Response) -> None:
         if response.status_code == 401:

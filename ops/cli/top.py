@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from core.errors import NotReady
+from core.errors import NoTerminal
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, cell, err, out, print_json, settings_from
 
 # How soon a key or a resized window is noticed.
@@ -55,7 +55,7 @@ def top(
         elif sys.stdout.isatty():
             _watch(watcher, interval)
         else:
-            raise NotReady("top wants a terminal.", hint="Use --once or --json elsewhere.")
+            raise NoTerminal("top wants a terminal.", hint="Use --once or --json elsewhere.")
     finally:
         watcher.close()
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
-from core.errors import InputError, NotReady
+from core.errors import AlreadyDone, InputError, NotReady, RunInProgress
 from feedback import quarantine
 from ops import views
 from ops.actions import Actions, By
@@ -130,7 +130,7 @@ def _roll_back(control: Control, model: str, to: int | None) -> Question:
         raise NotReady(f"{model} has had no other champion.", hint="It can be retrained.")
     control.promotion.version(model, target)
     if target == now["champion"]:
-        raise NotReady(f"{model}@{target} is the champion already.")
+        raise AlreadyDone(f"{model}@{target} is already the champion.")
     decision = views.decision(control.store, now["decision"]) if now["decision"] else None
     suspects = quarantine.count(control.store, model, version=now["champion"], beside=target)
     changes = (
@@ -165,7 +165,7 @@ def _held(suspects: int) -> tuple[str, str, str]:
 def _retrain(control: Control, model: str) -> Question:
     now = views.model(control, model)
     if now["run"]:
-        raise NotReady(f"A run of {model} is under way.", hint="See its runs.")
+        raise RunInProgress(f"A run of {model} is under way.", hint="See its runs.")
     changes = (
         ("champion", f"v{now['champion']}", f"v{now['champion']}, until a candidate passes every gate"),
         ("new feedback", f"{now['new_feedback']}", "goes into the snapshot"),
@@ -236,7 +236,7 @@ def _reject(control: Control, actions: Actions, identity: str) -> Question:
 def _review(control: Control, identity: str, verb: Verb) -> Question:
     held = views.quarantined(control.store, identity)
     if held["state"] != "held":
-        raise NotReady(f"The quarantine {identity} was {held['state']} by {held['actor']} already.")
+        raise AlreadyDone(f"The quarantine {identity} was {held['state']} by {held['actor']} already.")
     votes = f"{held['votes']:,} votes of {held['users']:,} users"
     releases = verb == "release"
     changes = ((votes, "in no snapshot", "may be learnt from again" if releases else "left out for good"),)

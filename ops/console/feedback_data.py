@@ -11,7 +11,7 @@ from typing import Any, get_args
 from core.clock import Clock
 from core.db import feedback, interactions
 from core.db.store import Store
-from core.errors import UnknownInteraction
+from core.errors import NotFound
 from core.prompts import Chat, from_request
 from feedback.schema import FeedbackRequest
 from ops.views import View
@@ -53,10 +53,10 @@ def search(store: Store, wanted: Search, limit: int, clock: Clock) -> View:
 
 
 def interaction(store: Store, identity: str) -> View:
-    """One interaction and all that was said of it. Raises UnknownInteraction."""
+    """One interaction and all that was said of it. Raises NotFound."""
     row = interactions.find(store, id=identity)
     if row is None:
-        raise UnknownInteraction(f"There is no interaction {identity[:64]!r}.", hint="It may not have come in yet.")
+        raise NotFound("interaction", identity, hint="Its gateway may not have sent it yet.")
     votes = feedback.on_interaction(store, id=identity)
     for vote in votes:
         vote["value"], vote["metadata"] = json.loads(vote["value"]), json.loads(vote["metadata"])

@@ -95,7 +95,7 @@ def _regression(row: evaluations.Regression) -> View:
 
 
 def quarantine(store: Store, identity: str) -> View:
-    """A quarantine: whose votes, why, by which decision, and the first of them. Raises UnknownDecision."""
+    """A quarantine: whose votes, why, by which decision, and the first of them. Raises NotFound."""
     found = views.quarantine(store, identity, MOST_VOTES)
     row = views.quarantined(store, identity)
     about = {"votes": row["votes"], "users": row["users"], "sample": found["votes"]}

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from core.errors import UnknownModel
+from core.errors import NotFound
 from serve.routing.subscriber import RouteSubscriber
 from serve.routing.table import ModelRoute
 
@@ -31,7 +31,7 @@ def create_router(tables: RouteSubscriber) -> APIRouter:
         route = tables.table.models.get(model)
         # To a key that may not use it, a model is not there.
         if route is None or not request.state.admission.allows(model):
-            raise UnknownModel(f"The model {model[:64]!r} does not exist.", hint="See GET /v1/models.")
+            raise NotFound("model", model, hint="See GET /v1/models.")
         return _entry(model, route)
 
     return router

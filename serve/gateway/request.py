@@ -133,7 +133,7 @@ class CompletionRequest:
 def open_request(
     content: bytes, endpoint: Endpoint, table: RoutingTable, admission: RequestPermit, started: float
 ) -> CompletionRequest:
-    """Reads a request and chooses who answers it. Raises InputError naming the field, UnknownModel or Forbidden."""
+    """Reads a request and chooses who answers it. Raises InputError naming the field, NotFound or Forbidden."""
     body = _parse(content)
     model = body.get("model")
     if not isinstance(model, str):

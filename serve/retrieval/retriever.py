@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
-from core.errors import NotReady
+from core.errors import IntegrityFailed
 from core.prompts import Chat, Prompt, Text, from_request, subject, with_examples, with_passages
 from core.records import Endpoint, Version
 
@@ -79,13 +79,13 @@ def is_here(version: Version) -> bool:
 
 
 def read_retrieval(version: Version) -> Retrieval:
-    """What a version holds. Raises NotReady when its file is gone or not as it was made."""
+    """What a version holds. Raises IntegrityFailed when its file is gone or not as it was made."""
     try:
         content = (Path(str(version.path)) / FILE).read_bytes()
     except OSError as error:
-        raise NotReady(f"The file of {version.public_name} is gone.", hint="Start a new run.") from error
+        raise IntegrityFailed(f"The file of {version.public_name} is gone.", hint="Start a new run.") from error
     if sha256_of(content) != version.sha256:
-        raise NotReady(f"The file of {version.public_name} was changed.", hint="Start a new run.")
+        raise IntegrityFailed(f"The file of {version.public_name} was changed.", hint="Start a new run.")
     return Retrieval.from_bytes(content)
 
 

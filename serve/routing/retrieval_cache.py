@@ -17,7 +17,7 @@ from fastapi.responses import FileResponse
 
 from core.db import versions
 from core.db.store import Store
-from core.errors import NotReady, UnknownVersion
+from core.errors import IntegrityFailed, NotFound, Unreachable
 from serve.retrieval.retriever import FILE, Retrieval, Retriever, sha256_of
 
 log = logging.getLogger(__name__)
@@ -44,15 +44,15 @@ class RetrievalCache:
         return self._retrievers[name]
 
     def load(self, names: Collection[str]) -> None:
-        """Takes all of them from disk, so that a start needs no control. Raises NotReady where one is not whole."""
+        """Load all of them from disk, so that a start needs no control. Raises IntegrityFailed if one is damaged."""
         for name in names:
             found = self._kept(name)
             if found is None:
-                raise NotReady(f"The retrieval {name[:12]} is not on disk, or not whole.")
+                raise IntegrityFailed(f"The retrieval {name[:12]} is not on disk, or not whole.")
             self._retrievers[name] = found
 
     async def prepare(self, names: Collection[str]) -> None:
-        """Has all of them at hand, from disk or from control. Raises NotReady with the reason, or what aiohttp does."""
+        """Load all of them from disk or from control. Raises IntegrityFailed, Unreachable, or aiohttp's errors."""
         for name in sorted(set(names) - self._retrievers.keys()):
             found = await asyncio.to_thread(self._kept, name)
             if found is None:
@@ -75,17 +75,17 @@ class RetrievalCache:
             return _read(name, (self._folder / f"{name}.json").read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, NotReady) as error:
+        except (OSError, IntegrityFailed) as error:
             log.warning("the retrieval %s on disk is not used: %s", name[:12], error)
             return None
 
     async def _fetch(self, name: str) -> bytes:
         if not NAME.fullmatch(name):
-            raise NotReady(f"The routing table names the retrieval {name[:64]!r}, which is no hash.")
+            raise IntegrityFailed(f"The routing table names the retrieval {name[:64]!r}, which is no hash.")
         timeout = aiohttp.ClientTimeout(total=FETCH_SECONDS)
         async with self._session.get(f"{self._url}/{name}", headers=self._headers, timeout=timeout) as response:
             if response.status != 200:
-                raise NotReady(f"Control answers {response.status} for the retrieval {name[:12]}.")
+                raise Unreachable(f"Control answers {response.status} for the retrieval {name[:12]}.")
             return await response.read()
 
     def _take(self, name: str, content: bytes) -> Retriever:
@@ -107,13 +107,15 @@ class RetrievalCache:
 
 
 def _read(name: str, content: bytes) -> Retriever:
-    """The retrieval of a name, indexed. Raises NotReady for other bytes than the name says, or an unknown format."""
+    """Return the retrieval of a name, indexed. Raises IntegrityFailed for a wrong hash or an unknown format."""
     if sha256_of(content) != name:
-        raise NotReady(f"What came for the retrieval {name[:12]} has another hash.")
+        raise IntegrityFailed(f"What came for the retrieval {name[:12]} has another hash.")
     try:
         return Retriever(Retrieval.from_bytes(content))
     except (ValueError, KeyError, TypeError) as error:
-        raise NotReady(f"The retrieval {name[:12]} cannot be read: {error}.", hint="Upgrade this gateway.") from error
+        raise IntegrityFailed(
+            f"The retrieval {name[:12]} cannot be read: {error}.", hint="Upgrade this gateway."
+        ) from error
 
 
 def create_router(store: Store) -> APIRouter:
@@ -125,7 +127,7 @@ def create_router(store: Store) -> APIRouter:
         folder = versions.retrieval_folder(store, sha256=sha256)
         file = Path(folder) / FILE if folder else None
         if file is None or not file.is_file():
-            raise UnknownVersion(f"There is no retrieval {sha256[:12]!r}.")
+            raise NotFound("retrieval", sha256)
         return FileResponse(file, media_type="application/json")
 
     return router

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 
 from core.api_keys import Grant
-from core.errors import NotReady
+from core.errors import ControlDown, IntegrityFailed, Unreachable
 from serve.routing.retrieval_cache import RetrievalCache
 from serve.routing.table import RoutingTable
 
@@ -54,9 +54,9 @@ class RouteSubscriber:
 
     @property
     def table(self) -> RoutingTable:
-        """The table. Raises NotReady before the first one came."""
+        """The table. Raises ControlDown before the first one came."""
         if self._table is None:
-            raise NotReady("The gateway has no routing table yet.", hint="Start control; it is taken from there.")
+            raise ControlDown("The gateway has no routing table yet.", hint="Start control, which sends it.")
         return self._table
 
     @property
@@ -77,7 +77,7 @@ class RouteSubscriber:
             table = RoutingTable.from_json(self._cache.read_text(encoding="utf-8"))
             self.library.load(table.retrievals())
             self._table = table
-        except (ValueError, KeyError, TypeError, NotReady) as error:
+        except (ValueError, KeyError, TypeError, IntegrityFailed) as error:
             log.warning("the table on disk cannot be read (%s); waiting for control's", error)
 
     async def follow(self) -> None:
@@ -86,7 +86,7 @@ class RouteSubscriber:
             try:
                 await self._poll()
                 self.control_answers = True
-            except NotReady as error:
+            except (IntegrityFailed, Unreachable) as error:
                 self.control_answers = True
                 if str(error) != self._lacking:
                     log.error("control's newest table cannot be used yet: %s Serving goes on with the last one.", error)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.api_keys import Grant, grant_from_dict
-from core.errors import UnknownModel, UnknownVersion
+from core.errors import NotFound
 from core.records import Arm
 
 
@@ -103,7 +103,7 @@ class RoutingTable:
         }
 
     def choose(self, model: str, sticky_key: str | None) -> RoutingDecision:
-        """The version for a request. Raises UnknownModel.
+        """The version for a request. Raises NotFound.
 
         A request with a sticky key always falls on the same side while salt and share stand; one without
         is drawn at random and carries no bucket, so that tests by user can leave it out.
@@ -118,7 +118,7 @@ class RoutingTable:
         return RoutingDecision(model, route.champion, "champion", route.share or route.held_share, bucket)
 
     def pinned(self, name: str) -> RoutingDecision:
-        """The version that `model@7` names. Raises UnknownModel or UnknownVersion.
+        """The version that `model@7` names. Raises NotFound.
 
         It carries no bucket: a request that chose its version says nothing about the split.
         """
@@ -128,12 +128,12 @@ class RoutingTable:
             if target is not None and str(target.version) == number:
                 return RoutingDecision(model, target, "pinned", route.share, None)
         held = ", ".join(f"{model}@{target.version}" for target in route.loaded)
-        raise UnknownVersion(f"No engine holds the version {name[:80]!r}.", hint=f"Loaded are: {held}.")
+        raise NotFound("version", name, where="on the engines", hint=f"Loaded are: {held}.")
 
     def _route(self, model: str) -> ModelRoute:
         route = self.models.get(model)
         if route is None:
-            raise UnknownModel(f"The model {model[:64]!r} does not exist.", hint="See GET /v1/models.")
+            raise NotFound("model", model, hint="See GET /v1/models.")
         return route
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from core.clock import Clock, utc_now
 from core.db import interactions, stored_completions
 from core.db.store import Store
-from core.errors import UnknownCompletion
+from core.errors import NotFound
 from core.http import json_body
 
 Row = dict[str, Any]
@@ -82,11 +82,11 @@ class CompletionStore:
         self._clock = clock
 
     def get(self, asked: One) -> Row:
-        """One completion. Raises UnknownCompletion, also for one of another key: nobody learns that it is there."""
+        """One completion. Raises NotFound, also for one of another key: nobody learns that it is there."""
         return _completion(self._row(asked))
 
     def page(self, asked: Listed) -> Page:
-        """Completions by time. Raises UnknownCompletion for an `after` that never was."""
+        """Completions by time. Raises NotFound for an `after` that never was."""
         sign, place = 1 if asked.order == "asc" else -1, None
         if asked.after is not None:
             place = stored_completions.position(self._store, id=asked.after, owner=asked.owner, sign=sign)
@@ -106,7 +106,7 @@ class CompletionStore:
         return _page([_completion(row) for row in rows], asked.limit)
 
     def messages(self, asked: Messages) -> Page:
-        """The messages that a completion answers. Raises UnknownCompletion, also for an `after` that is not there."""
+        """The messages that a completion answers. Raises NotFound, also for an `after` that is not there."""
         request = json.loads(self._row(asked)["request"] or "{}")
         found = [_message(asked.id, n, message) for n, message in enumerate(request.get("messages") or ())]
         if asked.order == "desc":
@@ -120,7 +120,7 @@ class CompletionStore:
         return _page(found[begin : begin + asked.limit + 1], asked.limit)
 
     def change(self, asked: Changed) -> Row:
-        """Gives a completion other metadata. Raises UnknownCompletion."""
+        """Gives a completion other metadata. Raises NotFound."""
         with self._store.transaction() as transaction:
             self._row(asked)
             stored_completions.set_metadata(transaction, id=asked.id, metadata=json.dumps(asked.metadata))
@@ -179,10 +179,11 @@ def _page(found: list[Row], limit: int) -> Page:
     return {"object": "list", "data": shown, **ends, "has_more": len(found) > limit}
 
 
-def _unknown(identity: str) -> UnknownCompletion:
-    return UnknownCompletion(
-        f"No stored completion {identity[:128]!r} was found.",
-        hint="Only those with store: true are kept, for the key that asked.",
+def _unknown(identity: str) -> NotFound:
+    return NotFound(
+        "stored completion",
+        identity,
+        hint="Only requests with `store: true` are stored, and only their own key can read them.",
     )
 
 

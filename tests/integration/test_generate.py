@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.errors import NotReady
+from core.errors import Unreachable
 from core.prompts import Chat
 from eval.engine_queries import BATCH
 from serve.engines.vllm_client import VllmClient
@@ -74,7 +74,7 @@ def decided(running: LiveStack) -> list[dict[str, Any]]:
     """The rows of the run, once it is over; none while control is away."""
     try:
         found = [row for row in running.decisions("replies") if row["run_id"]]
-    except NotReady:
+    except Unreachable:
         return []
     return found
 

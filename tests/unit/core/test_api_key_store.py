@@ -9,7 +9,7 @@ import pytest
 from core.api_key_store import ApiKeyStore, IssuedKey, NewKey
 from core.api_keys import Grant, Limits, Scope, read_key
 from core.db.store import Store
-from core.errors import InputError, KeyRefused, NotReady, UnknownKey
+from core.errors import AlreadyDone, InputError, KeyRefused, NotFound
 from serve.gateway.authentication import KeyChecker
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -85,7 +85,7 @@ def test_a_revoked_key_opens_nothing_and_stays_in_the_list(ring: Ring) -> None:
     assert not ring.opens(made) and ring.told[-1] == ()
     assert [row["revoked"] for row in ring.keys.all()] == [START + timedelta(hours=1)]
     for change in (lambda: ring.keys.revoke(made.id), lambda: ring.keys.rotate(made.id, timedelta())):
-        with pytest.raises(NotReady, match="revoked already"):
+        with pytest.raises(AlreadyDone, match="revoked already"):
             change()
 
 
@@ -100,7 +100,7 @@ def test_a_rotation_ends_the_old_secret_at_once_or_after_its_grace(ring: Ring) -
 
 
 def test_an_unknown_key_is_named_short(ring: Ring) -> None:
-    with pytest.raises(UnknownKey, match="loraloop keys list") as caught:
+    with pytest.raises(NotFound, match="loraloop keys list") as caught:
         ring.keys.revoke("x" * 10_000)
     assert len(str(caught.value)) < 200
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import inspect
 import re
+from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,21 @@ from pydantic import SecretStr
 from core import errors, model_folder, package_data, prompts
 from core.api_keys import Scope, static_grants
 from core.clock import new_id, utc_now
-from core.errors import InputError, LoraLoopError, PackageError, SettingsError
+from core.errors import (
+    AlreadyDone,
+    AmbiguousLabels,
+    ControlDown,
+    InputError,
+    IntegrityFailed,
+    LoraLoopError,
+    NoTerminal,
+    NotFound,
+    NotReady,
+    PackageError,
+    RunInProgress,
+    SettingsError,
+    Unreachable,
+)
 from core.http import install_errors, read_body, read_json, require_key
 from core.package_data import Package
 from core.prompts import Chat, Text, from_request
@@ -95,10 +110,38 @@ def test_ids_sort_by_time_and_never_repeat(monkeypatch: pytest.MonkeyPatch) -> N
     assert utc_now().tzinfo is UTC
 
 
-def test_the_errors_docstring_draws_the_whole_tree() -> None:
-    drawn = re.findall(r"^ *([A-Z]\w+)", (errors.__doc__ or "").split("\n\n")[1], re.MULTILINE)
-    classes = [n for n, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, LoraLoopError)]
-    assert sorted(drawn) == sorted(classes)
+def drawn_tree(error: type[LoraLoopError], depth: int = 0) -> Iterator[str]:
+    yield "  " * depth + error.__name__
+    for child in error.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from drawn_tree(child, depth + 1)
+
+
+def test_the_errors_docstring_draws_the_tree_of_classes() -> None:
+    assert (errors.__doc__ or "").split("\n\n")[1].splitlines() == list(drawn_tree(LoraLoopError))
+
+
+def test_every_error_says_once_what_it_means_and_has_a_code_of_its_own() -> None:
+    classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, LoraLoopError)]
+    undocumented = [c.__name__ for c in classes if not re.fullmatch(r"[A-Z].*\.", (c.__doc__ or ""))]
+    assert undocumented == []
+    codes = [c("x", "y").code if c is NotFound else c("x").code for c in classes]
+    assert len(set(codes)) == len(codes)
+    assert all(400 <= c.status < 600 for c in classes)
+
+
+def test_what_is_not_found_is_named_by_kind_and_quoted_id() -> None:
+    error = NotFound("stored completion", "a\x1b[31m" + "b" * 500, where="in the store", hint="See: loraloop runs")
+    assert str(error).startswith("There is no stored completion 'a\\x1b[31mbbb")
+    assert str(error).endswith("… in the store. See: loraloop runs")
+    assert (error.status, error.code, error.retry) == (404, "unknown_stored_completion", False)
+    assert NotFound("model", "x").code == "unknown_model"
+
+
+def test_an_error_says_by_its_class_what_a_client_can_do() -> None:
+    assert (IntegrityFailed("x").status, AmbiguousLabels("x").status, Unreachable("x").status) == (500, 422, 503)
+    assert Unreachable("x").retry and issubclass(ControlDown, Unreachable)
+    assert {c.status for c in (NotReady, AlreadyDone, RunInProgress, NoTerminal)} == {409}
 
 
 def test_an_error_says_its_sentence_and_its_hint() -> None:

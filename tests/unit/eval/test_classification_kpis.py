@@ -12,7 +12,7 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import NotReady
+from core.errors import SettingsError
 from eval.gates.offline import LAST_USE, LEAST_USERS, spent_level
 from eval.kpis import classification
 from eval.kpis.evidence import ArmScores, measure
@@ -181,7 +181,7 @@ def test_a_kpi_that_a_package_brings_is_measured_beside_ours(monkeypatch: pytest
         assert found.arms["base"]["hits"].value == 2.0
         monkeypatch.setattr(classification, "entry_points", lambda group: [Plugged("accuracy")])
         classification.plugged.cache_clear()
-        with pytest.raises(NotReady, match="named accuracy, which is ours"):
+        with pytest.raises(SettingsError, match="named accuracy, which is ours"):
             classification.plugged()
     finally:
         classification.plugged.cache_clear()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import NotReady
+from core.errors import AmbiguousLabels
 from eval.measure.label_tokens import build_token_tries, log_probabilities
 
 
@@ -47,12 +47,12 @@ def test_answers_that_mean_the_same_are_not_told_apart():
 
 
 def test_answers_that_are_the_same_tokens_are_refused_by_name():
-    with pytest.raises(NotReady, match="'a  b' and 'a b' are the same"):
+    with pytest.raises(AmbiguousLabels, match="'a  b' and 'a b' are the same"):
         build_token_tries(["a  b", "a b"], [0, 1], by_words)
 
 
 def test_an_answer_without_tokens_is_refused():
-    with pytest.raises(NotReady, match="has no token"):
+    with pytest.raises(AmbiguousLabels, match="has no token"):
         build_token_tries(["good", " "], [0, 1], by_words)
 
 

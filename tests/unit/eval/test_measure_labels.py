@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from core.errors import NotReady
+from core.errors import AmbiguousLabels
 from core.prompts import Chat, Text
 from eval.arms import Arm, Item
 from eval.engine_queries import QueryRunner
@@ -69,7 +69,7 @@ def test_labels_that_begin_alike_take_a_second_look_after_their_beginning():
 
 def test_labels_that_the_engine_cannot_part_are_refused():
     asked = asker(FakeEngine())
-    with pytest.raises(NotReady, match="same tokens"):
+    with pytest.raises(AmbiguousLabels, match="same tokens"):
         Labels(asked, "base", ["very  good", "very good"]).questions("base", Text("x"))
 
 

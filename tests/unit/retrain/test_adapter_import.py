@@ -15,7 +15,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from core.errors import Conflict, NotReady
+from core.errors import Conflict, RunInProgress
 from core.model_folder import ModelFolder
 from core.settings import build
 from ops.apps.control import create_app
@@ -183,7 +183,7 @@ def test_one_import_at_a_time_and_leftovers_of_a_killed_one_go(tmp_path: Path, t
     (tmp_path / "imports" / "left").write_text("by a control that was killed")
     with brought.folder() as folder:
         assert list(folder.iterdir()) == []
-        with pytest.raises(NotReady), brought.folder():
+        with pytest.raises(RunInProgress), brought.folder():
             pass
     assert not (tmp_path / "imports").exists()
 

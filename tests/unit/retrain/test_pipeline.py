@@ -16,7 +16,7 @@ from core.db import decisions as decisions_table
 from core.db import live_tests
 from core.db import runs as runs_table
 from core.db.store import Store, Transaction
-from core.errors import Conflict, EngineDown, EngineFailed, NotReady, SettingsError, TrainingFailed
+from core.errors import Conflict, EngineDown, EngineFailed, RunInProgress, SettingsError, TrainingFailed
 from core.model_folder import ModelFolder
 from core.prompts import Text
 from core.record_codec import encode
@@ -478,7 +478,7 @@ def test_people_and_triggers_that_ask_at_once_start_one_run(
                 actions.evaluate("reviews", None, ["format"], By("me"))
             else:
                 actions.retrain("reviews", By("me"))
-        except NotReady as error:
+        except RunInProgress as error:
             refused.append(str(error))
 
     # Nobody's run may end before everybody has asked.

@@ -9,7 +9,7 @@ import pytest
 
 from core.db import decisions, runs, versions
 from core.db.store import Store
-from core.errors import NotReady
+from core.errors import IntegrityFailed
 from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import RetrainSettings, Settings, build
@@ -239,7 +239,7 @@ def test_what_is_not_on_disk_any_more_never_comes_into_service(make: Callable[..
     pipeline.run("reviews", "test")
     pipeline.promotion.roll_back("reviews", 0, WHY)
     (Path(str(pipeline.promotion.version("reviews", 1).path)) / FILE).unlink()
-    with pytest.raises(NotReady, match="is gone"):
+    with pytest.raises(IntegrityFailed, match="is gone"):
         pipeline.promotion.promote("reviews", 1, WHY)
     pipeline.promotion.publish()
     table = pipeline.promotion.board.table

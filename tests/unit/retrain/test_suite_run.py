@@ -9,7 +9,7 @@ import pytest
 
 from core.db import decisions, evaluations, runs
 from core.db.store import Store
-from core.errors import InputError, UnknownModel, UnknownVersion
+from core.errors import InputError, NotFound
 from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import Settings, build
@@ -120,9 +120,9 @@ def test_suites_are_those_named_or_of_the_settings_or_all(pipeline: RetrainPipel
 
 
 def test_what_is_not_there_is_refused_before_a_run_is_written(pipeline: RetrainPipeline):
-    with pytest.raises(UnknownVersion):
+    with pytest.raises(NotFound, match="There is no version"):
         pipeline.suites.prepare("m", 9, None, "me")
-    with pytest.raises(UnknownModel):
+    with pytest.raises(NotFound, match="There is no model"):
         pipeline.suites.prepare("x", None, None, "me")
     assert runs.newest(pipeline.store, model="m", limit=5) == []
 

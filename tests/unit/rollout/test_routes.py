@@ -10,7 +10,7 @@ import pytest
 from core import ledger
 from core.db import decisions, live_tests, runs
 from core.db.store import Store
-from core.errors import AdapterRefused, Conflict, NotReady, UnknownModel, UnknownVersion
+from core.errors import AdapterRefused, AlreadyDone, Conflict, NotFound
 from core.record_codec import encode
 from core.records import Feedback, Interaction, Verdict, Version
 from core.settings import ModelSettings
@@ -108,10 +108,15 @@ def test_a_version_that_an_engine_refuses_never_serves(promotion: RouteManager):
 
 
 @pytest.mark.parametrize(
-    ("model", "version", "error"), [("nope", 1, UnknownModel), ("reviews", 7, UnknownVersion), ("reviews", 0, NotReady)]
+    ("model", "version", "error", "text"),
+    [
+        ("nope", 1, NotFound, "There is no model 'nope'"),
+        ("reviews", 7, NotFound, "There is no version 'reviews@7'"),
+        ("reviews", 0, AlreadyDone, "is already the champion"),
+    ],
 )
-def test_wrong_names_are_refused(promotion: RouteManager, model: str, version: int, error: type[Exception]):
-    with pytest.raises(error):
+def test_wrong_names_are_refused(promotion: RouteManager, model: str, version: int, error: type[Exception], text: str):
+    with pytest.raises(error, match=text):
         promotion.promote(model, version, WHY)
 
 

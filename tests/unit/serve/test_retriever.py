@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import NotReady
+from core.errors import IntegrityFailed
 from core.prompts import Chat, Text
 from core.records import Version
 from serve.retrieval.retriever import FILE, Entry, Retrieval, Retriever, read_retrieval, rewrite_prompt, sha256_of
@@ -111,12 +111,12 @@ def test_a_retrieval_comes_back_from_its_bytes_and_a_changed_file_is_refused(tmp
     content = made.to_bytes()
     assert Retrieval.from_bytes(content) == made and made.to_bytes() == content
     version = Version("m", 3, "base", str(tmp_path), sha256_of(content), 0, None, "retrieval")
-    with pytest.raises(NotReady, match="is gone"):
+    with pytest.raises(IntegrityFailed, match="is gone"):
         read_retrieval(version)
     (tmp_path / FILE).write_bytes(content)
     assert read_retrieval(version) == made
     (tmp_path / FILE).write_bytes(content.replace(b"lovely", b"lousy!"))
-    with pytest.raises(NotReady, match="was changed"):
+    with pytest.raises(IntegrityFailed, match="was changed"):
         read_retrieval(version)
 
 

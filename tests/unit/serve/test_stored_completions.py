@@ -88,7 +88,7 @@ def test_nothing_is_kept_of_what_was_not_asked_to_be(world: World) -> None:
     client = world.client()
     for options in ({"store": False}, {"store": openai.omit}):
         made = ask(client, **options)
-        with pytest.raises(openai.NotFoundError, match="No stored completion"):
+        with pytest.raises(openai.NotFoundError, match="There is no stored completion"):
             client.chat.completions.retrieve(made.id)
     world.house.engine.fault = "error"
     with pytest.raises(openai.InternalServerError):
