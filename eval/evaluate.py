@@ -27,11 +27,11 @@ from eval.engine_queries import Progress, QueryRunner, ReplyCache
 from eval.gates.offline import spent_level
 from eval.kpis import classification
 from eval.kpis.evidence import Evidence, Measure, SuiteEvidence, measure, suite, user_numbers
+from eval.ledger_evidence import plain_evidence, plain_measures
 from eval.llm_judge import JudgedPairs, LlmJudge, compare
 from eval.measure import reference_free, texts
 from eval.measure.labels import Labels, score
 from eval.measure.texts import Written
-from eval.plain_evidence import plain_evidence, plain_measures
 from eval.regressions import regressions
 from eval.retrieval_corpus import gather
 from eval.suites.files import find_suite, read_golden_file

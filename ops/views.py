@@ -17,6 +17,7 @@ from core.db.store import Store
 from core.errors import NotFound
 from core.ledger import read_head, verify_store
 from core.settings import ModelSettings
+from eval.ledger_evidence import check_fields
 from feedback.quarantine import find
 
 if TYPE_CHECKING:  # the command line shows views too, and must not load all of control for it
@@ -139,10 +140,11 @@ def primary(evidence: View) -> View | None:
 
 
 def _wanted(evidence: View, kpi: str) -> float:
-    """The gain that the gate wants to see exceeded."""
-    name = f"{kpi} against champion"
-    found = [check["threshold"] for check in evidence.get("gate") or () if check["name"] == name]
-    return found[0] if found and found[0] is not None else 0.0
+    """The gain over the champion that the gate requires."""
+    for check in evidence.get("gate") or ():
+        if check_fields(check) == ("gain", kpi, "champion") and check["threshold"] is not None:
+            return float(check["threshold"])
+    return 0.0
 
 
 def gates(evidence: View) -> View | None:

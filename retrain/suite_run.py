@@ -17,7 +17,7 @@ from core.records import Version
 from core.settings import ModelSettings, Settings
 from eval.arms import of_version
 from eval.evaluate import create_query_runner, keep_suite, suite_evidence, suites_of
-from eval.plain_evidence import plain_suite
+from eval.ledger_evidence import plain_suite
 from eval.suites.files import find_suite
 from eval.suites.run import run_suite
 from eval.suites.shipped import BUILDERS

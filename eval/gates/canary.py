@@ -1,8 +1,7 @@
-"""The canary gate: what live, randomised traffic says of a candidate beside the champion.
+"""The canary gate: what live, randomised traffic says of a candidate compared with the champion.
 
-It owns one pure function from per-user numbers to a judgement, and the arithmetic beneath it, which takes arrays
-of canaries as well as one; it must not count users itself nor switch anything. What bounds are tuned for is the
-plan's, written down before the first look.
+The arithmetic takes arrays of canaries as well as one. Bounds are tuned by the plan, which is written before the first
+look.
 """
 
 import math
@@ -187,48 +186,62 @@ def _checks(
     early = (
         ""
         if found.fewest >= settings.first_look_users
-        else (f"{found.fewest:g} of {settings.first_look_users} users in the smaller arm before the first look.")
+        else f"{found.fewest:g} of the {settings.first_look_users} users that the first look needs in each arm."
     )
     harm, bound, p = float(found.harm), math.log(1 / plan.alpha), float(found.sample_ratio_p)
     return (
-        Check("readable", _either(found.readable, Outcome.INCONCLUSIVE), "The counts of an arm are no numbers."),
+        Check(
+            "readable",
+            _either(found.readable, Outcome.INCONCLUSIVE),
+            "Both arms have valid counts." if found.readable else "The counts of an arm are not numbers.",
+            kind="readable",
+        ),
         Check(
             "harm",
             Outcome.FAIL if harm >= bound else Outcome.PASS,
-            f"{canary.harmed} of {canary.users} canary users were harmed, {control.harmed} of {control.users} "
-            f"control users.",
+            f"{canary.harmed} of {canary.users} canary users and {control.harmed} of {control.users} champion users "
+            f"were harmed.",
             harm,
             harm,
             bound,
+            "harm",
         ),
-        strayed(canary, control, float(found.strays), bound, ("canary", "control")),
+        strayed(canary, control, float(found.strays), bound, ("canary", "champion")),
         Check(
             "not worse live",
             Outcome.FAIL if found.worse else Outcome.PASS,
-            f"Live score {apart:+.3f}, upper bound {apart + width:+.3f}: worse than the champion.",
+            f"{'Worse than' if found.worse else 'Not clearly worse than'} the champion: approval differs by "
+            f"{points(apart)} points (upper bound {points(apart + width)}).",
             apart,
             apart + width,
             0.0,
+            "worse",
         ),
         Check(
             "sample ratio",
             Outcome.INCONCLUSIVE if found.halted else Outcome.PASS,
-            f"{canary.users} users on the canary, {control.users} on the champion, planned share "
-            f"{plan.share:g} (p {p:.4f}).",
+            f"{canary.users} users got the canary and {control.users} the champion; the planned share is "
+            f"{plan.share:g} (p = {p:.4f}).",
             p,
             p,
             LEAST_SAMPLE_RATIO_P,
+            "sample_ratio",
         ),
         _better(found, early, control, canary, settings),
         _rates(found, early, control, canary),
     )
 
 
+def points(score: float) -> str:
+    """A score difference, from −2 to +2, as points of approval: +0.48 is +24.0 points."""
+    return f"{50 * score:+.1f}"
+
+
 def strayed(new: ArmCounts, old: ArmCounts, evidence: float, bound: float, words: tuple[str, str]) -> Check:
     """The check of answers that are none of the labels; a champion that gives them too is the measure."""
     reason = (
-        f"{new.strayed} of {new.users} {words[0]} users were answered outside the labels, {old.strayed} of {old.users} "
-        f"{words[1]} users."
+        f"{new.strayed} of {new.users} {words[0]} users and {old.strayed} of {old.users} {words[1]} users got "
+        f"answers outside the labels."
     )
     return Check(
         "answers outside the labels",
@@ -237,6 +250,7 @@ def strayed(new: ArmCounts, old: ArmCounts, evidence: float, bound: float, words
         evidence,
         evidence,
         bound,
+        "stray_answers",
     )
 
 
@@ -249,12 +263,14 @@ def _better(found: Signals, early: str, control: ArmCounts, canary: ArmCounts, s
     apart, line = float(found.difference), float(found.line)
     lower = apart - float(found.half_width)
     if early:
-        return Check(name, Outcome.WAIT, early, apart, None, line)
+        return Check(name, Outcome.WAIT, early, apart, None, line, "better")
+    word = "Better than" if settings.strict else "Not worse than"
     reason = (
-        f"Live score {apart:+.3f}, lower bound {lower:+.3f} against {line:+.3f}, "
-        f"on {canary.users} canary and {control.users} champion users."
+        f"{word if found.better else f'Not yet shown: {word.lower()}'} the champion: approval differs by "
+        f"{points(apart)} points (lower bound {points(lower)}, limit {points(line)}), {canary.users} canary and "
+        f"{control.users} champion users."
     )
-    return Check(name, _either(found.better, Outcome.WAIT), reason, apart, lower, line)
+    return Check(name, _either(found.better, Outcome.WAIT), reason, apart, lower, line, "better")
 
 
 def _rates(found: Signals, early: str, control: ArmCounts, canary: ArmCounts) -> Check:
@@ -263,9 +279,9 @@ def _rates(found: Signals, early: str, control: ArmCounts, canary: ArmCounts) ->
         return Check(name, Outcome.WAIT, early)
     apart, allowed = float(found.rates_apart), float(found.rates_allowed)
     reason = (
-        f"Feedback rates {canary.rate_mean:.3f} (canary) and {control.rate_mean:.3f}: may differ by {apart:.3f}, "
-        f"accepted {allowed:.3f}."
+        f"Canary users rate {canary.rate_mean:.1%} of their requests, champion users {control.rate_mean:.1%}: the "
+        f"rates may differ by {apart:.3f}, {allowed:.3f} is accepted."
     )
     if found.both and not found.agree:
-        reason += " Votes up and votes down each clear the line, which who votes does not explain."
+        reason += " Thumbs up and thumbs down each pass alone, so a difference in who votes cannot explain the result."
     return Check(name, _either(found.agree | found.both, Outcome.WAIT), reason, apart, apart, allowed)

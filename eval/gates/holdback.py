@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from core.settings import HoldbackSettings
 from eval.gates.arms import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan, difference, harms, readable
-from eval.gates.canary import strayed
+from eval.gates.canary import points, strayed
 from eval.gates.result import Check, GateResult, Outcome
 from eval.gates.sequential import Found, sample_ratio_p
 
@@ -105,40 +105,47 @@ def _checks(
     harm, bound, p = float(found.harm), math.log(1 / plan.alpha), float(found.sample_ratio_p)
     return (
         Check(
-            "readable", Outcome.PASS if found.readable else Outcome.INCONCLUSIVE, "The counts of an arm are no numbers."
+            "readable",
+            Outcome.PASS if found.readable else Outcome.INCONCLUSIVE,
+            "Both arms have valid counts." if found.readable else "The counts of an arm are not numbers.",
+            kind="readable",
         ),
         Check(
             "harm",
             Outcome.FAIL if harm >= bound else Outcome.PASS,
-            f"{new.harmed} of {new.users} users of the new champion were harmed, {old.harmed} of {old.users} of the "
-            "old.",
+            f"{new.harmed} of {new.users} users of the new champion and {old.harmed} of {old.users} of the previous "
+            f"champion were harmed.",
             harm,
             harm,
             bound,
+            "harm",
         ),
-        strayed(new, old, float(found.strays), bound, ("new champion's", "old champion's")),
+        strayed(new, old, float(found.strays), bound, ("new champion's", "previous champion's")),
         Check(
             "sample ratio",
             Outcome.INCONCLUSIVE if found.halted else Outcome.PASS,
-            f"{old.users} users on the old champion, {new.users} on the new, planned share {plan.share:g} (p {p:.4f}).",
+            f"{old.users} users got the previous champion and {new.users} the new one; the planned share is "
+            f"{plan.share:g} (p = {p:.4f}).",
             p,
             p,
             LEAST_SAMPLE_RATIO_P,
+            "sample_ratio",
         ),
         _worse(found, old, new, settings),
     )
 
 
 def _worse(found: Signals, old: ArmCounts, new: ArmCounts, settings: HoldbackSettings) -> Check:
-    name, apart, width = "not worse than the old champion", float(found.difference), float(found.half_width)
+    name, apart, width = "not worse than the previous champion", float(found.difference), float(found.half_width)
     if math.isinf(width):
         reason = (
-            f"{min(old.users, new.users)} users in the smaller arm; scores are compared from "
-            f"{settings.first_look_users} on."
+            f"{min(old.users, new.users)} users in the smaller arm; approval is compared from "
+            f"{settings.first_look_users} users on."
         )
-        return Check(name, Outcome.PASS, reason, apart, None, 0.0)
+        return Check(name, Outcome.PASS, reason, apart, None, 0.0, "worse")
     reason = (
-        f"Live score {apart:+.3f}, upper bound {apart + width:+.3f}, on {new.users} users of the new champion and "
-        f"{old.users} of the old."
+        f"{'Worse' if found.worse else 'Not clearly worse'} than the previous champion: approval differs by "
+        f"{points(apart)} points (upper bound {points(apart + width)}), {new.users} users of the new champion and "
+        f"{old.users} of the previous one."
     )
-    return Check(name, Outcome.FAIL if found.worse else Outcome.PASS, reason, apart, apart + width, 0.0)
+    return Check(name, Outcome.FAIL if found.worse else Outcome.PASS, reason, apart, apart + width, 0.0, "worse")

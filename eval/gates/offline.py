@@ -1,7 +1,6 @@
 """The offline gate: may a candidate that was scored on held-out feedback go on?
 
-It owns one pure function from evidence and settings to a judgement with reasons; it touches nothing. What was
-not measured, or is not a number, never passes.
+What was not measured, or is not a number, never passes.
 """
 
 import math
@@ -12,11 +11,12 @@ from eval.kpis.classification import Better, better
 from eval.kpis.evidence import Difference, Evidence, Measure
 
 LAST_USE = 5
-# Fewer, and of 10,000 resamples less than one lies beyond the bound of the last use (kpis.bounds).
+# With fewer users, less than one of 10,000 resamples is beyond the bound of the last use (kpis.bounds).
 LEAST_USERS = 20
 LEAST_ITEMS = 30
 OPPONENTS = ("base", "rag")
-# KPIs that have no bound, or may have none: their value is compared as it is where there is no other.
+ARMS = {"champion": "the champion", "base": "the base model", "rag": "retrieval"}
+# KPIs that may have no bound: their value is compared instead.
 BARE = ("ece", "p95_latency_ms")
 
 
@@ -26,7 +26,7 @@ def spent_level(alpha: float, use: int) -> float:
 
 
 def decide(evidence: Evidence, settings: PromotionSettings) -> GateResult:
-    """Floors, the primary KPI against every arm that must be beaten, guardrails."""
+    """Judge floors, the primary KPI against every arm that must be beaten, and guardrails."""
     checks = [_enough(evidence), *_floors(evidence, settings)]
     others = [arm for arm in settings.must_beat if not (arm == "rag" and evidence.candidate_is_rag)]
     checks += [_primary(evidence, settings, other) for other in ("champion", *others)]
@@ -35,7 +35,7 @@ def decide(evidence: Evidence, settings: PromotionSettings) -> GateResult:
 
 
 def guardrails(evidence: Evidence, settings: PromotionSettings) -> list[Guardrail]:
-    """Those of the settings, and each default of another KPI that this evaluation was to measure."""
+    """The guardrails of the settings, and the default ones of every other KPI that was measured."""
     named = {guardrail.kpi for guardrail in settings.guardrails}
     measured = {*evidence.suites, *evidence.arms.get("candidate", {})}
     defaults = [one for one in DEFAULT_GUARDRAILS if one.kpi in measured - named]
@@ -43,48 +43,49 @@ def guardrails(evidence: Evidence, settings: PromotionSettings) -> list[Guardrai
 
 
 def _passed(evidence: Evidence, settings: PromotionSettings) -> str:
-    gain = _difference(evidence, settings.primary.kpi, "champion") or Difference(math.nan, math.nan, math.nan, 0.0)
+    kpi = settings.primary.kpi
+    gain = _difference(evidence, kpi, "champion") or Difference(math.nan, math.nan, math.nan, 0.0)
     reason = (
-        f"{settings.primary.kpi} {_signed(gain.value)} against the champion (lower bound {_signed(gain.lower)}, "
-        f"needs more than {_signed(settings.primary.min_gain)}) on {_counted(evidence, settings.primary.kpi)}"
+        f"{kpi} is {_apart(gain.value)} than the champion's: at least {gain.lower:+.3f}, more than "
+        f"{settings.primary.min_gain:+.3f} is required, on {_counted(evidence, kpi)}"
     )
     if evidence.candidate_is_rag:
-        reason += "; the candidate is the RAG arm itself"
+        reason += ". The candidate is the retrieval arm"
     against = ("base",) if evidence.candidate_is_rag else OPPONENTS
     waived = [arm for arm in against if arm not in settings.must_beat]
     waived += [guardrail.kpi for guardrail in settings.guardrails if guardrail.waived]
-    return f"{reason}; waived in the settings: {', '.join(waived)}." if waived else f"{reason}."
+    return f"{reason}. Waived in the settings: {', '.join(waived)}." if waived else f"{reason}."
 
 
 def _counted(evidence: Evidence, kpi: str) -> str:
-    """What a KPI was measured on."""
+    """The items and users that a KPI was measured on."""
     suite = evidence.suites.get(kpi)
     if suite is not None:
-        return f"{suite.n} held-out votes of {suite.users} users"
-    return f"{evidence.n} held-out labels of {evidence.users} users"
+        return f"{suite.n} held-out votes from {suite.users} users"
+    return f"{evidence.n} held-out labels from {evidence.users} users"
 
 
 def _enough(evidence: Evidence) -> Check:
-    name = "holdout"
-    if not 1 <= evidence.holdout_use <= LAST_USE:
-        reason = f"The holdout {evidence.holdout} was asked {LAST_USE} times already and is spent."
-        return Check(name, Outcome.INCONCLUSIVE, reason)
-    if evidence.users < LEAST_USERS or evidence.n < LEAST_ITEMS:
-        reason = (
-            f"The holdout has {evidence.n} labels of {evidence.users} users; "
-            f"a judgement wants {LEAST_ITEMS} of {LEAST_USERS}."
-        )
-        return Check(name, Outcome.INCONCLUSIVE, reason)
+    outcome = Outcome.INCONCLUSIVE
     labels = evidence.confusion.get("candidate")
-    if labels is not None and sum(any(row) for row in labels) < 2:
-        reason = f"All {evidence.n} labels of the holdout are the same; one class tells nothing of telling apart."
-        return Check(name, Outcome.INCONCLUSIVE, reason)
-    return Check(name, Outcome.PASS, f"{evidence.n} labels of {evidence.users} users, use {evidence.holdout_use}.")
+    if not 1 <= evidence.holdout_use <= LAST_USE:
+        reason = f"The holdout {evidence.holdout} was used {LAST_USE} times, which is the maximum."
+    elif evidence.users < LEAST_USERS or evidence.n < LEAST_ITEMS:
+        reason = (
+            f"The holdout has {evidence.n} labels from {evidence.users} users; "
+            f"a judgement needs {LEAST_ITEMS} labels from {LEAST_USERS} users."
+        )
+    elif labels is not None and sum(any(row) for row in labels) < 2:
+        reason = f"All {evidence.n} labels of the holdout are the same; a judgement needs at least two classes."
+    else:
+        outcome = Outcome.PASS
+        reason = f"{evidence.n} labels from {evidence.users} users; use {evidence.holdout_use} of {LAST_USE}."
+    return Check("holdout", outcome, reason, kind="holdout")
 
 
 def _floors(evidence: Evidence, settings: PromotionSettings) -> list[Check]:
     return [
-        _absolute(f"floor {kpi}", kpi, _measure(evidence, kpi), floor, at_least=True)
+        _absolute(f"floor {kpi}", kpi, _measure(evidence, kpi), floor, kind="floor")
         for kpi, floor in settings.floors.items()
     ]
 
@@ -112,34 +113,39 @@ def _finite(found: Difference | None) -> Difference | None:
 
 
 def _primary(evidence: Evidence, settings: PromotionSettings, other: str) -> Check:
-    kpi, least = settings.primary.kpi, settings.primary.min_gain
-    name = f"{kpi} against {other}"
-    gain = _difference(evidence, kpi, other)
-    suite = evidence.suites.get(kpi)
+    kpi, required = settings.primary.kpi, settings.primary.min_gain
+    gain, suite = _difference(evidence, kpi, other), evidence.suites.get(kpi)
+    value = lower = threshold = None
+    outcome = Outcome.INCONCLUSIVE
     if suite is not None and suite.missing:
-        return Check(name, Outcome.INCONCLUSIVE, f"{name} could not be measured: {suite.missing}.")
-    if gain is None:
-        waive = f"; to waive it, leave {other} out of promotion.must_beat" if other in OPPONENTS else ""
-        return Check(name, Outcome.INCONCLUSIVE, f"{name} could not be computed on this holdout{waive}.")
-    said = f"{name}: {_signed(gain.value)}, needs more than {_signed(least)}"
-    if gain.lower > least:
-        outcome, reason = Outcome.PASS, f"{said}; lower bound {_signed(gain.lower)}."
-    elif gain.upper < least:
-        outcome, reason = Outcome.FAIL, f"{said}; upper bound {_signed(gain.upper)}."
+        reason = f"{kpi} could not be measured: {suite.missing}."
+    elif gain is None:
+        waive = f" To waive this check, leave {other} out of promotion.must_beat." if other in OPPONENTS else ""
+        reason = f"{kpi} could not be compared with {ARMS[other]} on this holdout.{waive}"
     else:
-        outcome = Outcome.INCONCLUSIVE
-        counted = f"{suite.n} votes" if suite else f"{evidence.n} labels"
-        reason = f"{said}; the lower bound {_signed(gain.lower)} does not exclude chance ({counted})."
-    return Check(name, outcome, reason, gain.value, gain.lower, least)
+        value, lower, threshold = gain.value, gain.lower, required
+        found = f"{kpi} is {_apart(gain.value)} than {ARMS[other]}'s"
+        if gain.lower > required:
+            outcome = Outcome.PASS
+            reason = f"{found}: at least {gain.lower:+.3f}, more than {required:+.3f} is required."
+        elif gain.upper < required:
+            outcome = Outcome.FAIL
+            reason = f"{found}: at most {gain.upper:+.3f}, more than {required:+.3f} is required."
+        else:
+            counted = f"{suite.n} votes" if suite else f"{evidence.n} labels"
+            reason = (
+                f"{found}, but {counted} do not rule out chance: the lower bound is {gain.lower:+.3f}, "
+                f"more than {required:+.3f} is required."
+            )
+    return Check(f"{kpi} against {other}", outcome, reason, value, lower, threshold, "gain", kpi, other)
 
 
 def _guardrail(evidence: Evidence, guardrail: Guardrail) -> Check:
-    """Every limit of a guardrail must hold; the one that binds speaks."""
-    name = f"guardrail {guardrail.kpi}"
-    suite = evidence.suites.get(guardrail.kpi)
+    """Every limit of a guardrail must hold; the check is the one that decides."""
+    name, suite = f"guardrail {guardrail.kpi}", evidence.suites.get(guardrail.kpi)
     if suite is not None and suite.missing:
-        reason = f"{name} could not be measured: {suite.missing}."
-        return Check(name, Outcome.INCONCLUSIVE, reason)
+        reason = f"{guardrail.kpi} could not be measured: {suite.missing}."
+        return Check(name, Outcome.INCONCLUSIVE, reason, kind="missing", kpi=guardrail.kpi)
     checks = _limits(name, evidence, guardrail)
     return min(checks, key=lambda check: (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS).index(check.outcome))
 
@@ -147,38 +153,47 @@ def _guardrail(evidence: Evidence, guardrail: Guardrail) -> Check:
 def _limits(name: str, evidence: Evidence, guardrail: Guardrail) -> list[Check]:
     kpi, measured, checks = guardrail.kpi, _measure(evidence, guardrail.kpi), []
     if guardrail.max is not None:
-        checks.append(_absolute(name, kpi, measured, guardrail.max, at_least=False))
+        checks.append(_absolute(name, kpi, measured, guardrail.max, kind="max"))
     if guardrail.min is not None:
-        checks.append(_absolute(name, kpi, measured, guardrail.min, at_least=True))
+        checks.append(_absolute(name, kpi, measured, guardrail.min, kind="min"))
     if guardrail.margin is not None:
         checks.append(_margin(name, evidence, kpi, guardrail.margin))
     if guardrail.ratio is not None:
         checks.append(_ratio(name, evidence, kpi, guardrail.ratio))
     if guardrail.within is not None:
-        checks.append(_within(name, _relative(evidence, kpi), guardrail.within))
+        checks.append(_within(name, kpi, _relative(evidence, kpi), guardrail.within))
     return checks
 
 
 def _margin(name: str, evidence: Evidence, kpi: str, margin: float) -> Check:
     difference = _difference(evidence, kpi, "champion")
     if difference is None:
-        return Check(name, Outcome.INCONCLUSIVE, f"{name} was not measured against the champion.", threshold=margin)
-    worse, harm, least_harm = _harm(difference, _direction(evidence, kpi))
-    doubtful = Outcome.FAIL if least_harm > margin else Outcome.INCONCLUSIVE
-    outcome = Outcome.PASS if harm < margin else doubtful
-    reason = f"{name}: {_signed(difference.value)}, at worst {harm:.3f} worse, accepted {margin:.3f}"
-    wanted = _wanted(evidence, kpi, margin) if outcome is Outcome.INCONCLUSIVE else ""
-    return Check(name, outcome, f"{reason}{wanted}.", worse, harm, margin)
+        reason = f"{kpi} was not compared with the champion's."
+        return Check(name, Outcome.INCONCLUSIVE, reason, threshold=margin, kind="margin", kpi=kpi, against="champion")
+    direction = _direction(evidence, kpi)
+    worse, harm, least_harm = _harm(difference, direction)
+    loss = {"higher": "a loss", "lower": "a rise", "same": "a difference"}[direction]
+    found = f"{kpi} is {_apart(difference.value)} than the champion's"
+    if harm < margin:
+        outcome, reason = Outcome.PASS, f"{found}; {loss} of more than {margin:.3f} is ruled out."
+    elif least_harm > margin:
+        outcome = Outcome.FAIL
+        reason = f"{found}: {loss} of at least {least_harm:.3f}, {margin:.3f} is accepted."
+    else:
+        outcome = Outcome.INCONCLUSIVE
+        items = _items_needed(evidence, kpi, margin)
+        reason = f"{found}; {loss} of up to {harm:.3f} is possible, {margin:.3f} is accepted.{items}"
+    return Check(name, outcome, reason, worse, harm, margin, "margin", kpi, "champion")
 
 
 def _direction(evidence: Evidence, kpi: str) -> Better:
-    """Which way a KPI is better: a suite says it of its own; of what nobody knows, no change is welcome."""
+    """Which way a KPI is better: a suite says it for its own KPI. Where nothing is known, no change is welcome."""
     suite = evidence.suites.get(kpi)
     return (suite.better if suite else None) or better(kpi) or "same"
 
 
 def _harm(difference: Difference, direction: Better) -> tuple[float, float, float]:
-    """How much worse the candidate is: as found, at worst, at best."""
+    """How much worse the candidate is: as measured, at worst, at best."""
     if direction == "higher":
         return -difference.value, -difference.lower, -difference.upper
     if direction == "lower":
@@ -186,60 +201,72 @@ def _harm(difference: Difference, direction: Better) -> tuple[float, float, floa
     return (abs(difference.value), max(-difference.lower, difference.upper), max(difference.lower, -difference.upper))
 
 
-def _wanted(evidence: Evidence, kpi: str, margin: float) -> str:
-    """How many items the suite wants where its own cannot resolve the margin: errors shrink with the root of n."""
+def _items_needed(evidence: Evidence, kpi: str, margin: float) -> str:
+    """How many items a suite needs to resolve the margin: errors shrink with the square root of n."""
     suite = evidence.suites.get(kpi)
     if suite is None or not margin > 0 or not margin < suite.resolvable < math.inf:
         return ""
     items = math.ceil(suite.n * (suite.resolvable / margin) ** 2)
-    return f"; its {suite.n} items resolve {suite.resolvable:.3f}, it wants {items}"
+    return f" The suite's {suite.n} items resolve {suite.resolvable:.3f}; it needs {items} items."
 
 
 def _ratio(name: str, evidence: Evidence, kpi: str, ratio: float) -> Check:
-    if evidence.champion_is_base:
-        return Check(name, Outcome.PASS, f"{name}: the champion is the base model, so no ratio is judged.")
     relative = _relative(evidence, kpi)
-    if relative is None:
-        return Check(name, Outcome.INCONCLUSIVE, f"{name} was not measured as a ratio to the champion's.")
-    found, worst, best = 1 + relative.value, 1 + relative.upper, 1 + relative.lower
-    doubtful = Outcome.FAIL if best > ratio else Outcome.INCONCLUSIVE
-    outcome = Outcome.PASS if worst <= ratio else doubtful
-    reason = f"{name}: {found:.2f} times the champion's, at worst {worst:.2f}, accepted {ratio:.2f}."
-    return Check(name, outcome, reason, found, worst, ratio)
+    value = worst = None
+    outcome = Outcome.INCONCLUSIVE
+    if evidence.champion_is_base:
+        outcome, reason = Outcome.PASS, f"The champion is the base model, so no ratio of {kpi} is judged."
+    elif relative is None:
+        reason = f"{kpi} was not measured as a ratio to the champion's."
+    else:
+        value, worst, best = 1 + relative.value, 1 + relative.upper, 1 + relative.lower
+        doubtful = Outcome.FAIL if best > ratio else Outcome.INCONCLUSIVE
+        outcome = Outcome.PASS if worst <= ratio else doubtful
+        reason = f"{kpi} is {value:.2f} times the champion's, at most {worst:.2f} times; {ratio:.2f} times is accepted."
+    threshold = None if value is None else ratio
+    return Check(name, outcome, reason, value, worst, threshold, "ratio", kpi, "champion")
 
 
-def _within(name: str, relative: Difference | None, share: float) -> Check:
+def _within(name: str, kpi: str, relative: Difference | None, share: float) -> Check:
     if relative is None:
-        return Check(name, Outcome.INCONCLUSIVE, f"{name} was not measured as a share of the champion's.")
+        reason = f"{kpi} was not measured as a share of the champion's."
+        return Check(name, Outcome.INCONCLUSIVE, reason, kind="within", kpi=kpi, against="champion")
     furthest = max(abs(relative.lower), abs(relative.upper))
     outside = relative.lower > share or relative.upper < -share
     doubtful = Outcome.FAIL if outside else Outcome.INCONCLUSIVE
     outcome = Outcome.PASS if furthest <= share else doubtful
     reason = (
-        f"{name}: {relative.value:+.1%} of the champion's, between {relative.lower:+.1%} and {relative.upper:+.1%}, "
-        f"accepted {share:.0%} either way."
+        f"{kpi} differs from the champion's by {relative.value:+.1%}, between {relative.lower:+.1%} and "
+        f"{relative.upper:+.1%}; {share:.0%} either way is accepted."
     )
-    return Check(name, outcome, reason, relative.value, furthest, share)
+    return Check(name, outcome, reason, relative.value, furthest, share, "within", kpi, "champion")
 
 
-def _absolute(name: str, kpi: str, measured: Measure | None, limit: float, *, at_least: bool) -> Check:
-    """The bound of the 95 % interval against a limit; a value without one only where the KPI has none."""
+def _absolute(name: str, kpi: str, measured: Measure | None, limit: float, *, kind: str) -> Check:
+    """The bound of the 95% interval against a limit. A KPI of BARE has no bound; its value is compared."""
+    at_least = kind in ("floor", "min")
+    value = bound = None
+    outcome = Outcome.INCONCLUSIVE
     if measured is None or not math.isfinite(measured.value):
-        return Check(name, Outcome.INCONCLUSIVE, f"{name}: {kpi} was not measured.", None, None, limit)
-    bound, other = (measured.low, measured.high) if at_least else (measured.high, measured.low)
-    word, side = ("at least", "lower") if at_least else ("at most", "upper")
-    if math.isfinite(bound):
-        said = f"{name}: {measured.value:.3f}, {side} bound {bound:.3f}"
-    elif kpi in BARE:
-        bound, other, said = measured.value, math.nan, f"{name}: {measured.value:.3f} (as it is, without a bound)"
+        reason = f"{kpi} was not measured."
     else:
-        reason = f"{name}: {kpi} is {measured.value:.3f}, of too few users for a bound."
-        return Check(name, Outcome.INCONCLUSIVE, reason, measured.value, None, limit)
-    good, beyond = (bound >= limit, other < limit) if at_least else (bound <= limit, other > limit)
-    doubtful = Outcome.FAIL if beyond or not math.isfinite(other) else Outcome.INCONCLUSIVE
-    outcome = Outcome.PASS if good else doubtful
-    return Check(name, outcome, f"{said}, needs {word} {limit:.3f}.", measured.value, bound, limit)
+        value = measured.value
+        bound, other = (measured.low, measured.high) if at_least else (measured.high, measured.low)
+        word, side = ("at least", "lower") if at_least else ("at most", "upper")
+        if not math.isfinite(bound) and kpi not in BARE:
+            bound, reason = None, f"{kpi} is {value:.3f}, from too few users for a bound."
+        else:
+            limits = f"; {word} {limit:.3f} is {'required' if at_least else 'accepted'}."
+            if math.isfinite(bound):
+                reason = f"{kpi} is {value:.3f}, {side} bound {bound:.3f}{limits}"
+            else:
+                bound, other, reason = value, math.nan, f"{kpi} is {value:.3f}, compared without a bound{limits}"
+            good, beyond = (bound >= limit, other < limit) if at_least else (bound <= limit, other > limit)
+            doubtful = Outcome.FAIL if beyond or not math.isfinite(other) else Outcome.INCONCLUSIVE
+            outcome = Outcome.PASS if good else doubtful
+    return Check(name, outcome, reason, value, bound, limit, kind, kpi)
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"
+def _apart(difference: float) -> str:
+    """A difference in words: `0.274 higher`."""
+    return f"{abs(difference):.3f} {'lower' if difference < 0 else 'higher'}"

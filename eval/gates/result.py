@@ -1,7 +1,4 @@
-"""The shape of a judgement: an outcome with its binding reason and the checks behind it.
-
-Three outcomes: pass, fail, inconclusive. Inconclusive keeps the champion.
-"""
+"""What a gate returns: an outcome with its reason, and the checks behind it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +6,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What a gate says of a candidate; `wait` only in a canary that goes on."""
+    """The outcome of a gate. Inconclusive keeps the champion; only a running canary waits."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -19,7 +16,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One test: what was measured, with its bound, against which threshold."""
+    """One test: the measured value with its bound, and the threshold.
+
+    `kind` says which rule made it, such as `gain`, `margin` or `harm`. `kpi` and `against` (an arm) are None for
+    checks that concern no KPI, or no other arm.
+    """
 
     name: str
     outcome: Outcome
@@ -27,11 +28,14 @@ class Check:
     value: float | None = None
     bound: float | None = None
     threshold: float | None = None
+    kind: str = ""
+    kpi: str | None = None
+    against: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """The outcome, the reason that binds it, and every check."""
+    """The outcome, its reason, and every check."""
 
     outcome: Outcome
     reason: str
@@ -39,9 +43,15 @@ class GateResult:
 
 
 def combine_checks(checks: Sequence[Check], passed: str) -> GateResult:
-    """Fail if any check fails, else inconclusive if any is, else pass with the given reason."""
+    """Fail if any check fails, else inconclusive if any is, else pass with the given reason.
+
+    The reason names every check of the deciding outcome; checks of the gain come first.
+    """
     for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
-        for check in checks:
-            if check.outcome is outcome:
-                return GateResult(outcome, check.reason, tuple(checks))
+        deciding = [check for check in checks if check.outcome is outcome]
+        if deciding:
+            deciding.sort(key=lambda check: check.kind != "gain")
+            reason = " ".join(check.reason for check in deciding)
+            several = f"{len(deciding)} checks did not pass: " if len(deciding) > 1 else ""
+            return GateResult(outcome, several + reason, tuple(checks))
     return GateResult(Outcome.PASS, passed, tuple(checks))

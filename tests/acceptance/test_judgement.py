@@ -66,7 +66,7 @@ def test_an_equal_candidate_does_not_take_over(loop: PlantedLoop) -> None:
 @pytest.mark.parametrize(
     ("model", "skill", "says"),
     [
-        ("worse", "wrong", "worse than the champion"),
+        ("worse", "wrong", "Worse than the champion"),
         ("harmful", "right but poison", "harmed"),
         ("babbling", "babble", "outside the labels"),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from eval.ledger_evidence import check_fields
 from ops.console.svg.live import approval, confidence_sequence
 from ops.console.svg.primitives import (
     ACCENT,
@@ -182,7 +183,7 @@ def gate_plot(checks: Sequence[Plain]) -> Markup:
 
 def _is_gain(check: Plain) -> bool:
     # Gains of one KPI over several arms share a unit, so they share a scale.
-    return " against " in check["name"]
+    return check_fields(check)[0] == "gain"
 
 
 def _numbers(check: Plain) -> tuple[float | None, float | None, float | None]:
@@ -279,12 +280,15 @@ def _forest_row(evidence: Plain, kpi: str, difference: Plain) -> _Gain:
     wanted = None
     for check in evidence.get("gate") or ():
         measured, threshold = finite(check.get("value")), finite(check.get("threshold"))
-        if check["name"] == f"{kpi} against champion":
+        kind, measured_kpi, against = check_fields(check)
+        if measured_kpi != kpi or threshold is None:
+            continue
+        if kind == "gain" and against == "champion":
             wanted = threshold
-        elif check["name"] == f"guardrail {kpi}" and measured is not None and threshold is not None:
-            # A margin's check measures the harm, a limit's the KPI itself, which has no place on this scale.
-            is_margin = value is not None and abs(measured + value) < SAME
-            wanted = -threshold if is_margin else wanted
+        elif kind == "margin":
+            wanted = -threshold
+        elif kind == "guardrail" and measured is not None and value is not None and abs(measured + value) < SAME:
+            wanted = -threshold  # an old entry: a margin's value is the harm, other limits have no place on this scale
     return _Gain(kpi, value, lower, upper, wanted)
 
 

@@ -102,14 +102,14 @@ def test_an_arm_that_must_be_beaten_and_was_not_measured_is_inconclusive_unless_
     other = "rag" if arm == "base" else "base"
     waived = decide(found, SETTINGS.model_copy(update={"must_beat": [other]}))
     assert waived.outcome is Outcome.PASS
-    assert f"waived in the settings: {arm}" in waived.reason
+    assert f"Waived in the settings: {arm}" in waived.reason
 
 
 def test_a_suite_that_could_not_be_asked_is_missed():
     missing = SuiteEvidence("hallucination", 0, {}, missing="the file is gone")
     judgement = decide(replace(evidence(), suites=dict(evidence().suites) | {"hallucination": missing}), SETTINGS)
     assert judgement.outcome is Outcome.INCONCLUSIVE
-    assert judgement.reason == "guardrail hallucination could not be measured: the file is gone."
+    assert judgement.reason == "hallucination could not be measured: the file is gone."
 
 
 def test_a_waived_guardrail_is_not_judged_and_said():
@@ -117,14 +117,14 @@ def test_a_waived_guardrail_is_not_judged_and_said():
     missing = SuiteEvidence("hallucination", 0, {}, missing="the file is gone")
     judgement = decide(replace(evidence(), suites={"hallucination": missing}), settings)
     assert judgement.outcome is Outcome.PASS
-    assert "waived in the settings: hallucination" in judgement.reason
+    assert "Waived in the settings: hallucination" in judgement.reason
 
 
 def test_a_default_guards_every_suite_that_was_asked():
     harmful = SuiteEvidence("hallucination", 500, {}, Difference(0.1, 0.06, 0.14, 0.05), None, 0.02)
     judgement = decide(replace(evidence(), suites=dict(evidence().suites) | {"hallucination": harmful}), SETTINGS)
     assert judgement.outcome is Outcome.FAIL
-    assert "guardrail hallucination" in judgement.reason
+    assert "hallucination is" in judgement.reason
 
 
 def test_a_suite_too_small_for_its_margin_says_how_many_items_it_wants():
@@ -133,7 +133,7 @@ def test_a_suite_too_small_for_its_margin_says_how_many_items_it_wants():
     small = suite("hallucination", {"candidate": candidate, "champion": champion}, level=0.05)
     judgement = decide(replace(evidence(), suites=dict(evidence().suites) | {"hallucination": small}), SETTINGS)
     assert judgement.outcome is Outcome.INCONCLUSIVE
-    assert "its 100 items resolve 0.1" in judgement.reason and "it wants" in judgement.reason
+    assert "100 items resolve 0.1" in judgement.reason and "it needs" in judgement.reason
 
 
 def test_a_ratio_is_never_judged_against_the_bare_base():

@@ -16,7 +16,7 @@ from core.errors import SettingsError
 from eval.gates.offline import LAST_USE, LEAST_USERS, spent_level
 from eval.kpis import classification
 from eval.kpis.evidence import ArmScores, measure
-from eval.plain_evidence import plain_evidence
+from eval.ledger_evidence import plain_evidence
 
 ITEMS, LABELS = 40, 3
 

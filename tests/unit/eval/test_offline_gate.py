@@ -9,7 +9,7 @@ import pytest
 
 from core.settings import Guardrail, Primary, PromotionSettings
 from eval.gates.offline import LAST_USE, decide, spent_level
-from eval.gates.result import Outcome
+from eval.gates.result import Check, Outcome
 from eval.kpis.evidence import ArmScores, Difference, Evidence, Measure, SuiteEvidence, measure
 
 SETTINGS = PromotionSettings(primary=Primary(kpi="macro_f1", min_gain=0.0))
@@ -38,13 +38,13 @@ def evidence(
 def test_a_clear_gain_passes_and_says_how_large_it_is():
     judgement = decide(evidence(), SETTINGS)
     assert judgement.outcome is Outcome.PASS
-    assert "macro_f1 +0.100 against the champion (lower bound +0.050" in judgement.reason
+    assert "macro_f1 is 0.100 higher than the champion's: at least +0.050" in judgement.reason
 
 
 def test_a_gain_that_chance_explains_is_inconclusive():
     judgement = decide(evidence(gain=0.03), SETTINGS)
     assert judgement.outcome is Outcome.INCONCLUSIVE
-    assert "does not exclude chance" in judgement.reason
+    assert "do not rule out chance" in judgement.reason
 
 
 def test_a_clear_loss_fails():
@@ -60,7 +60,7 @@ def test_a_gain_below_the_least_one_wanted_does_not_pass():
 def test_a_candidate_that_retrieval_or_base_beats_does_not_pass(arm: str):
     judgement = decide(evidence(against={arm: -0.2}), SETTINGS)
     assert judgement.outcome is Outcome.FAIL
-    assert f"against {arm}" in judgement.reason
+    assert {"base": "the base model", "rag": "retrieval"}[arm] in judgement.reason
 
 
 def test_an_arm_can_be_waived():
@@ -76,7 +76,7 @@ def test_too_small_a_holdout_is_never_a_pass(n: int, users: int):
 def test_a_spent_holdout_is_never_a_pass():
     judgement = decide(evidence(use=LAST_USE + 1), SETTINGS)
     assert judgement.outcome is Outcome.INCONCLUSIVE
-    assert "spent" in judgement.reason
+    assert "which is the maximum" in judgement.reason
 
 
 def test_a_kpi_that_is_not_a_number_is_never_a_pass():
@@ -94,7 +94,7 @@ def test_a_floor_looks_at_the_lower_bound(floor: float, outcome: Outcome):
     judgement = decide(evidence(), settings)
     assert judgement.outcome is outcome
     if outcome is not Outcome.PASS:
-        said = f"floor accuracy: 0.800, lower bound 0.750, needs at least {floor:.3f}"
+        said = f"accuracy is 0.800, lower bound 0.750; at least {floor:.3f}"
         assert said in judgement.reason
 
 
@@ -103,7 +103,7 @@ def test_a_highest_value_looks_at_the_upper_bound(limit: float, outcome: Outcome
     settings = SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi="invalid_mass", max=limit)]})
     judgement = decide(evidence(extra={"invalid_mass": Measure(0.2, 0.15, 0.25)}), settings)
     assert judgement.outcome is outcome
-    assert outcome is Outcome.PASS or "0.200, upper bound 0.250, needs at most" in judgement.reason
+    assert outcome is Outcome.PASS or "0.200, upper bound 0.250; at most" in judgement.reason
 
 
 def test_a_limit_on_what_has_too_few_users_for_a_bound_is_never_a_pass():
@@ -117,7 +117,7 @@ def test_a_latency_of_few_timed_items_is_compared_as_it_is_and_says_so():
     settings = SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi="p95_latency_ms", max=900)]})
     few = {"p95_latency_ms": Measure(850.0, 700.0, math.nan)}
     (check,) = [one for one in decide(evidence(extra=few), settings).checks if "latency" in one.name]
-    assert check.outcome is Outcome.PASS and "as it is, without a bound" in check.reason
+    assert check.outcome is Outcome.PASS and "compared without a bound" in check.reason
     many = {"p95_latency_ms": Measure(850.0, 700.0, 950.0)}
     assert decide(evidence(extra=many), settings).outcome is Outcome.INCONCLUSIVE
 
@@ -195,3 +195,45 @@ def test_equal_models_rarely_pass():
 def _answers(rng: np.random.Generator, truth: np.ndarray) -> np.ndarray:
     right = rng.random(len(truth)) < 0.7
     return np.eye(2)[np.where(right, truth, 1 - truth)]
+
+
+# Each kind of guardrail: a value within its limit whose bound is beyond it is no pass. With a good bound it passes.
+KPI = "kpi_of_mine"
+
+
+def guarded(limit: dict[str, float], measured: Measure, change: Difference) -> Check:
+    """The check of a guardrail with this limit on a KPI whose higher values are better."""
+    suite = SuiteEvidence(KPI, 100, dict.fromkeys(("champion", "candidate"), measured), change, change, better="higher")
+    found = replace(evidence(), suites={KPI: suite})
+    judgement = decide(found, SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi=KPI, **limit)]}))
+    (check,) = (check for check in judgement.checks if check.kpi == KPI)
+    return check
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "good", "bad"),
+    [
+        ("max", 0.5, Measure(0.4, 0.3, 0.45), Measure(0.4, 0.3, 0.6)),
+        ("min", 0.5, Measure(0.6, 0.55, 0.7), Measure(0.6, 0.4, 0.7)),
+        ("margin", 0.05, Difference(0.0, -0.04, 0.04, 0.05), Difference(0.0, -0.06, 0.04, 0.05)),
+        ("ratio", 1.5, Difference(0.2, 0.1, 0.4, 0.05), Difference(0.2, 0.1, 0.6, 0.05)),
+        ("within", 0.15, Difference(0.05, -0.05, 0.14, 0.05), Difference(0.05, -0.05, 0.16, 0.05)),
+    ],
+)
+def test_each_kind_of_guardrail_is_judged_by_its_bound(
+    kind: str, limit: float, good: Measure | Difference, bad: Measure | Difference
+):
+    for found, outcome in ((good, Outcome.PASS), (bad, Outcome.INCONCLUSIVE)):
+        level = found if isinstance(found, Measure) else Measure(0.5, 0.4, 0.6)
+        change = found if isinstance(found, Difference) else Difference(0.0, -0.01, 0.01, 0.05)
+        check = guarded({kind: limit}, level, change)
+        assert (check.kind, check.outcome, check.threshold) == (kind, outcome, limit), check.reason
+
+
+def test_a_reason_names_every_check_that_decides_and_the_gain_first():
+    suite = SuiteEvidence(KPI, 100, {"candidate": Measure(0.9, 0.8, 0.95)}, better="lower")
+    found = replace(evidence(gain=-0.2), suites={KPI: suite})
+    judgement = decide(found, SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi=KPI, max=0.1)]}))
+    assert judgement.outcome is Outcome.FAIL
+    assert judgement.reason.startswith("4 checks did not pass: macro_f1 is 0.200 lower than the champion's")
+    assert judgement.reason.endswith(f"{KPI} is 0.900, upper bound 0.950; at most 0.100 is accepted.")

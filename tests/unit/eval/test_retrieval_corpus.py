@@ -18,7 +18,7 @@ from eval.evaluate import Result, evaluate
 from eval.gates.offline import decide
 from eval.gates.result import Outcome
 from eval.kpis.evidence import Difference, Evidence, Measure
-from eval.plain_evidence import plain_evidence
+from eval.ledger_evidence import plain_evidence
 from eval.retrieval_corpus import gather
 from feedback.snapshot import Report, Row, Snapshot
 from serve.engines.fake import FakeEngine
@@ -180,5 +180,5 @@ def test_the_gate_lets_a_retrieval_pass_without_an_arm_that_is_itself_and_says_s
     assert decide(evidence, PromotionSettings()).outcome is Outcome.INCONCLUSIVE
     judgement = decide(replace(evidence, candidate_is_rag=True), PromotionSettings())
     assert judgement.outcome is Outcome.PASS
-    assert "the candidate is the RAG arm itself" in judgement.reason and "waived" not in judgement.reason
+    assert "The candidate is the retrieval arm" in judgement.reason and "waived" not in judgement.reason
     json.dumps(plain_evidence(evidence))
