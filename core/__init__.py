@@ -1,4 +1,4 @@
-"""The floor of the house: settings, errors, records, the spool's format, the store and the ledger.
+"""The shared foundation: settings, errors, records, the spool's format, the store and the ledger.
 
-Everything above imports from here; nothing here knows a route, vLLM or training.
+All other packages import from `core`. It imports none of them, and contains no routes, no vLLM and no training.
 """

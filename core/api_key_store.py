@@ -1,6 +1,6 @@
-"""The keys in the store: made, rotated, revoked, and handed on as grants whenever they change.
+"""Create, rotate and revoke the API keys in the store, and publish their grants after each change.
 
-It alone knows a secret, for as long as it takes to return it; it must not check requests.
+Secrets exist only until they are returned; the store has their hashes. Requests are checked in `serve.gateway`.
 """
 
 import threading
@@ -54,24 +54,24 @@ class ApiKeyStore:
         self._names: dict[str, str] = {}
         self._publish()
 
-    def make(self, wanted: NewKey, creator: str) -> IssuedKey:
+    def make(self, request: NewKey, creator: str) -> IssuedKey:
         """Makes a key. Raises InputError for a scope that a key cannot have."""
-        if not wanted.scopes or not set(wanted.scopes) <= set(GRANTABLE):
+        if not request.scopes or not set(request.scopes) <= set(GRANTABLE):
             raise InputError(f"scopes: a key takes one or more of: {', '.join(GRANTABLE)}.")
         identity, secret, now = new_id(), new_secret(), self._clock()
         api_keys.add(
             self._store,
             id=identity,
-            key_name=wanted.name,
+            key_name=request.name,
             digest=digest_of(secret),
-            scopes=[str(scope) for scope in wanted.scopes],
-            models=None if wanted.models is None else list(wanted.models),
-            requests_per_minute=wanted.limits.requests_per_minute,
-            tokens_per_minute=wanted.limits.tokens_per_minute,
-            concurrent=wanted.limits.concurrent,
+            scopes=[str(scope) for scope in request.scopes],
+            models=None if request.models is None else list(request.models),
+            requests_per_minute=request.limits.requests_per_minute,
+            tokens_per_minute=request.limits.tokens_per_minute,
+            concurrent=request.limits.concurrent,
             created=now,
             creator=creator,
-            expires=None if wanted.lifetime is None else now + wanted.lifetime,
+            expires=None if request.lifetime is None else now + request.lifetime,
         )
         self._publish()
         return IssuedKey(identity, write_key(identity, secret))
@@ -89,7 +89,7 @@ class ApiKeyStore:
         return IssuedKey(identity, write_key(identity, secret))
 
     def revoke(self, identity: str) -> None:
-        """Ends a key for good. Raises NotFound, or AlreadyDone if it is ended already."""
+        """Revoke a key permanently. Raises NotFound, or AlreadyDone if it is revoked already."""
         self._require(identity)
         api_keys.revoke(self._store, id=identity, time=self._clock())
         self._publish()

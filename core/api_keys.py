@@ -1,7 +1,4 @@
-"""API keys: what one looks like, what it opens, and the grant that gateways check it by.
-
-It owns format, hashing and scopes; it must not know where grants are kept nor who asks for them.
-"""
+"""API keys: their format, their scopes, and the grant that gateways check a key with."""
 
 import hashlib
 import re
@@ -50,7 +47,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A key as the one who checks it knows it: never the secret. Times are seconds since 1970.
+    """What is needed to check a key, without its secret. Times are seconds since 1970.
 
     `models` of None means all; the digest before a rotation is valid until `previous_until`.
     """

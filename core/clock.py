@@ -1,6 +1,6 @@
-"""Time and ids, so that tests can set the one and read the other.
+"""The clock and the ids, so that tests can set the time and predict ids.
 
-Nothing else in the house calls the system clock for a value that is stored.
+Values in the store get their time only from here.
 """
 
 import secrets

@@ -1,6 +1,6 @@
-"""Origins: whether a browser was made to send a request by a page that is not ours.
+"""Reject requests that a page of another site made a browser send.
 
-It owns what headers tell of that, and the middleware that both apps stand behind; it must not know keys or routes.
+Gateway and control both use the middleware. It reads headers only.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,20 +14,20 @@ from core.settings import Settings, split_listen
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# What is looked at, in one pass; a gateway's benchmarked route goes through here, too.
+# The headers that are read, in one pass, because each request to a gateway goes through here.
 ORIGIN_HEADERS = (b"host", b"origin", b"sec-fetch-site", b"authorization")
 
 Headers = Iterable[tuple[bytes, bytes]]
 Hosts = frozenset[str] | None
 
 
-def is_cross_site(told: dict[bytes, bytes]) -> bool:
+def is_cross_site(found: dict[bytes, bytes]) -> bool:
     """Whether a browser says that another site made it send this. Old ones and programs say nothing."""
-    site = told.get(b"sec-fetch-site")
+    site = found.get(b"sec-fetch-site")
     if site is not None:
         return site != b"same-origin"
-    origin = told.get(b"origin")
-    return origin is not None and _netloc(origin) != told.get(b"host", b"").decode("latin-1")
+    origin = found.get(b"origin")
+    return origin is not None and _netloc(origin) != found.get(b"host", b"").decode("latin-1")
 
 
 def origin_headers(headers: Headers) -> dict[bytes, bytes]:
@@ -36,10 +36,10 @@ def origin_headers(headers: Headers) -> dict[bytes, bytes]:
 
 
 def open_hosts(settings: Settings, listen: str) -> Hosts:
-    """The names by which an app may be called that wants no keys; None where it does: a key says enough.
+    """Return the accepted Host names of an app with open access, or None for an app that requires keys.
 
-    A page elsewhere can point a name of its own at a loopback address, and is then of one origin with what listens
-    there; only the name gives it away.
+    A page of another site can point its own name at a loopback address. It then has the same origin as the app.
+    Only the Host name differs.
     """
     if settings.access != "open":
         return None
@@ -47,10 +47,10 @@ def open_hosts(settings: Settings, listen: str) -> Hosts:
 
 
 class CrossSiteGuard:
-    """ASGI middleware that refuses what another site made a browser send, and names that are not ours.
+    """ASGI middleware that rejects requests from pages of other sites and with unknown Host names.
 
-    A request that shows a key in its header passes: browsers send that header elsewhere only after asking, and
-    whoever answers them for us, such as a proxy with rules for CORS, wants them in.
+    A request with a key in its header passes. Browsers send that header to other sites only after a CORS
+    preflight, which LoraLoop itself never permits. A proxy that permits it does so on purpose.
     """
 
     def __init__(self, app: ASGIApp, hosts: Callable[[], Hosts]) -> None:
@@ -69,13 +69,13 @@ class CrossSiteGuard:
 
 def refused(method: str, headers: Headers, hosts: Hosts) -> Forbidden | None:
     """Why a request may not pass, if it may not; without `hosts` it may use any name."""
-    told = origin_headers(headers)
-    if hosts is not None and _name(told.get(b"host", b"")) not in hosts:
+    found = origin_headers(headers)
+    if hosts is not None and _name(found.get(b"host", b"")) not in hosts:
         return Forbidden(
             "This name is not known here, and without keys only known names are answered.",
             hint="Use 127.0.0.1, add the name to `hosts`, or remove access: open.",
         )
-    if method not in SAFE and b"authorization" not in told and is_cross_site(told):
+    if method not in SAFE and b"authorization" not in found and is_cross_site(found):
         return Forbidden("Another site made your browser send this; nothing was done.")
     return None
 

@@ -1,7 +1,4 @@
-"""What every HTTP app of the house shares: bounded bodies, errors in OpenAI's shape, keys.
-
-It must not know any route.
-"""
+"""Shared parts of both HTTP apps: bounded bodies, errors in OpenAI's format, and key checks."""
 
 import asyncio
 import logging
@@ -75,9 +72,9 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 
 def json_body(model: type[Parsed], limit: int = 64 * 1024) -> Callable[[Request], Awaitable[Parsed]]:
-    """A dependency that reads and checks a body.
+    """Return a FastAPI dependency that reads and validates a body.
 
-    FastAPI reads a body it knows of before it asks any dependency; this one is read only once the key was good.
+    FastAPI reads a declared body before it runs dependencies. This one is read only after the key was accepted.
     """
 
     async def parse(request: Request) -> Parsed:
@@ -114,11 +111,11 @@ class Authenticator(Protocol):
         ...
 
 
-def require_key(door: Authenticator, *scopes: Scope) -> Callable[[Request, Response], AsyncIterator[None]]:
-    """A dependency that wants a key with one of the scopes, as `Authorization: Bearer KEY`."""
+def require_key(authenticator: Authenticator, *scopes: Scope) -> Callable[[Request, Response], AsyncIterator[None]]:
+    """Return a dependency that requires a key with one of the scopes, as `Authorization: Bearer KEY`."""
 
     async def check(request: Request, response: Response) -> AsyncIterator[None]:
-        passed = admit_any(door, request.headers.get("authorization"), *scopes)
+        passed = admit_any(authenticator, request.headers.get("authorization"), *scopes)
         request.state.key_id, request.state.admission = passed.key_id, passed
         response.headers.update(passed.headers)
         try:
@@ -129,19 +126,19 @@ def require_key(door: Authenticator, *scopes: Scope) -> Callable[[Request, Respo
     return check
 
 
-def admit_any(door: Authenticator, authorization: str | None, *scopes: Scope) -> AuthorizedRequest:
+def admit_any(authenticator: Authenticator, authorization: str | None, *scopes: Scope) -> AuthorizedRequest:
     """Lets in with any one of the scopes."""
     *others, last = scopes
     for scope in others:
         with suppress(Forbidden):
-            return door.admit(authorization, scope)
-    return door.admit(authorization, last)
+            return authenticator.admit(authorization, scope)
+    return authenticator.admit(authorization, last)
 
 
-def is_let_in(door: Authenticator, request: Request, *scopes: Scope) -> bool:
+def is_let_in(authenticator: Authenticator, request: Request, *scopes: Scope) -> bool:
     """Whether a request carries a key with one of the scopes; for routes that tell others less."""
     try:
-        admit_any(door, request.headers.get("authorization"), *scopes).release()
+        admit_any(authenticator, request.headers.get("authorization"), *scopes).release()
     except (KeyRefused, Forbidden, LimitReached):
         return False
     return True
@@ -156,7 +153,7 @@ def answer(
     retry_after_s: float | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """An error in OpenAI's shape, with a request id that also stands in the log."""
+    """Return an error in OpenAI's format, with a request id that is also in the log."""
     request_id = f"req-{secrets.token_hex(12)}"
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     body = {"error": {"message": message, "type": kind, "param": None, "code": code}}

@@ -1,7 +1,4 @@
-"""The ledger: an append-only, hash-chained log of decisions.
-
-It owns how a row is sealed and how the chain is proved; it must not know how a decision was reached.
-"""
+"""The ledger: an append-only, hash-chained log of decisions."""
 
 import hashlib
 import json
@@ -29,8 +26,8 @@ def canonical(decision: Decision) -> str:
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def seal(previous_hash: str, body: str) -> str:
-    """The hash of a row: SHA-256 over the hash of the row before and the row's own text."""
+def hash_row(previous_hash: str, body: str) -> str:
+    """Return the hash of a row: SHA-256 over the hash of the row before and the row's own text."""
     return hashlib.sha256(f"{previous_hash}\n{body}".encode()).hexdigest()
 
 
@@ -39,7 +36,7 @@ def append(transaction: Transaction, decision: Decision) -> str:
     head = decisions.head(transaction)
     previous = head.hash if head else GENESIS
     body = canonical(decision)
-    row_hash = seal(previous, body)
+    row_hash = hash_row(previous, body)
     decisions.append(
         transaction,
         id=decision.id,
@@ -70,8 +67,8 @@ class BrokenRow:
 class ChainReport:
     """Whether the ledger is whole; if not, which row broke it and how.
 
-    `head` is the hash of the last row that stands. `broken` names the first row that does not fit; `head_at` is
-    the number of the row whose hash was asked for, None when none was or no row has it.
+    `head` is the hash of the last row that fits. `broken` names the first row that does not fit. `head_at` is the
+    number of the row with the requested hash. It is None without a requested hash or if no row has it.
     """
 
     ok: bool
@@ -86,10 +83,10 @@ EMPTY = ChainReport(True, 0, GENESIS, "0 rows.")
 
 
 def verify(rows: Iterable[dict[str, Any]], head: str | None = None, *, after: ChainReport = EMPTY) -> ChainReport:
-    """Walks the rows (seq, body, previous_hash, hash and the plain columns, by seq) that follow those of `after`.
+    """Check the rows (seq, body, previous_hash, hash and the plain columns, by seq) that follow those of `after`.
 
-    A chain whose tail was cut off is whole in itself; a `head` that was once sent out, whole or its first
-    SHORTEST_HEAD characters or more, proves that the rows up to it are the ones that stood then.
+    A chain whose last rows were deleted is still consistent. A `head` that was once sent out finds this: it proves
+    that the rows up to it are unchanged. `head` is the whole hash, or at least its first SHORTEST_HEAD characters.
     """
     previous, count, head_at = after.head, after.rows, after.head_at
     for row in rows:
@@ -107,7 +104,7 @@ def verify(rows: Iterable[dict[str, Any]], head: str | None = None, *, after: Ch
     if head_at is None:
         cut = f"No row has the head {head[:SHORTEST_HEAD]}…: rows were cut off or replaced after it was sent out."
         return ChainReport(False, count, previous, cut)
-    return ChainReport(True, count, previous, f"{whole} The head that was asked for is row {head_at}.", None, head_at)
+    return ChainReport(True, count, previous, f"{whole} The requested head is row {head_at}.", None, head_at)
 
 
 def read_head(text: str) -> str:
@@ -124,15 +121,15 @@ def _fault(row: dict[str, Any], previous: str, expected_seq: int) -> str:
         return f"a row is missing before it; expected number {expected_seq}."
     if row["previous_hash"] != previous:
         return "it does not follow from the row before."
-    if seal(previous, row["body"]) != row["hash"]:
-        return "its text was changed after it was sealed."
+    if hash_row(previous, row["body"]) != row["hash"]:
+        return "its text was changed after it was written."
     try:
         body = json.loads(row["body"])
-        sealed = {column: body[column] for column in COLUMNS} | {"time": datetime.fromisoformat(body["time"])}
+        recorded = {column: body[column] for column in COLUMNS} | {"time": datetime.fromisoformat(body["time"])}
     except (ValueError, KeyError, TypeError):
-        return "what was sealed is no decision."
-    different = next((column for column, value in sealed.items() if value != row[column]), None)
-    return f"its column {different} differs from what was sealed." if different else ""
+        return "its text is not a decision."
+    different = next((column for column, value in recorded.items() if value != row[column]), None)
+    return f"its column {different} differs from its text." if different else ""
 
 
 def verify_store(store: Store, head: str | None = None, *, after: ChainReport = EMPTY) -> ChainReport:

@@ -1,7 +1,7 @@
-"""The log: one line an event, as text or as JSON, on stderr.
+"""The log: one line per event on stderr, as text or as JSON.
 
-It owns what a line looks like, that nobody outside can forge one, and that no key stands in it; it must not know what
-is logged. Fields beside the message come in with `extra=fields(request_id=…)`.
+Text from outside cannot forge a line, and keys are masked. Pass fields next to the message with
+`extra=fields(request_id=…)`.
 """
 
 import logging
@@ -14,21 +14,21 @@ import orjson
 
 from core.settings import LogSettings
 
-# A key, of which the id may be seen, and whatever else was shown as one.
+# A key, whose id stays visible, and any other bearer token.
 SECRETS = re.compile(r"(llk_[0-9a-zA-Z]{1,32}_)[\w.~+/=-]+|([Bb]earer\s+)(?!llk_)[\w.~+/=-]{8,}")
-# What would end a line, or tell a terminal to do something.
+# Characters that end a line or control a terminal.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 LONGEST_MESSAGE = 8192
-# Others' loggers that say too much at the level of ours.
+# Loggers of libraries that write too much at the configured level.
 QUIETER = {
     "httpx": logging.WARNING,
-    # It warns of each look that was skipped because the one before goes on, which is what is wanted.
+    # It warns of each job that was skipped because the one before still runs, which is intended.
     "apscheduler": logging.ERROR,
 }
 
 
 def fields(**values: Any) -> dict[str, Any]:
-    """Fields of a line beside its message, for `extra`."""
+    """Return fields of a line in addition to its message, for `extra`."""
     return {"fields": values}
 
 
@@ -49,7 +49,7 @@ class Lines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """JSON: an object a line, whatever stands in a message."""
+    """Format records as JSON, one object per line, for any text in a message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One record."""
@@ -71,7 +71,7 @@ class Handler(logging.StreamHandler):
 
 
 def install(settings: LogSettings, stream: Any = None) -> None:
-    """Makes the process log to stderr as the settings say, in place of whatever it did before."""
+    """Make the process log to stderr as the settings say. Earlier handlers are replaced."""
     logging.getLogger().handlers[:] = [Handler(stream or sys.stderr)]
     change(settings)
 

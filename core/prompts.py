@@ -1,7 +1,4 @@
-"""Prompts as values: what an app asked, in the two shapes of OpenAI's API.
-
-It owns reading them from captured requests and how an answer joins on; it must not know what is asked for.
-"""
+"""Prompts as values, read from captured requests in the two formats of OpenAI's API."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +17,7 @@ class Chat:
     messages: tuple[tuple[str, str], ...]
 
     def as_openai(self) -> list[dict[str, str]]:
-        """The messages as OpenAI's API wants them."""
+        """Return the messages in the format of OpenAI's API."""
         return [{"role": role, "content": content} for role, content in self.messages]
 
 

@@ -1,7 +1,4 @@
-"""Names that come from strangers, made fit for a sentence, a log line and a terminal.
-
-It owns how such a name is shown; it must not judge whether the name is allowed.
-"""
+"""Shorten and escape untrusted names for sentences, log lines and terminals."""
 
 LONGEST = 120
 

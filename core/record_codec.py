@@ -1,7 +1,4 @@
-"""Records as the spool's payloads: JSON with a `kind`, or a list of such when they must stand together.
-
-It owns the names on the wire; it must not know where a payload goes.
-"""
+"""Encode records as payloads of the spool: JSON with a `kind`, or a list of them that is read as a whole."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -28,7 +25,7 @@ def encode(record: Record) -> bytes:
 
 
 def encode_all(records: Sequence[Record]) -> bytes:
-    """Records as one payload, of which all or none is ever read."""
+    """Encode records as one payload, which is read as a whole or not at all."""
     return b"[" + b",".join(map(encode, records)) + b"]"
 
 

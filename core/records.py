@@ -1,7 +1,4 @@
-"""The records that cross between processes and into the store, as frozen dataclasses.
-
-They hold data and no behaviour; how each is stored or sent is the business of the room that does it.
-"""
+"""The records that processes exchange and store, as frozen dataclasses."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -66,9 +63,9 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True)
 class StoredCompletion:
-    """A chat completion that the app asked to store: the answer as it was given, beside its interaction.
+    """A chat completion that the app asked to store: the answer as it was given, in addition to its interaction.
 
-    `key_id` is the key that asked: nobody else's key sees it.
+    `key_id` is the key of the request. Other keys cannot read the completion.
     """
 
     id: str
@@ -101,7 +98,7 @@ class Feedback:
 class Revocation:
     """A feedback taken back; the next snapshot leaves it out.
 
-    `key_id` is the key that may take back only what it gave itself; None is whoever may take back anything.
+    `key_id` limits the revocation to feedback of that key. None: feedback of any key can be revoked.
     """
 
     feedback_id: str
@@ -113,8 +110,8 @@ class Revocation:
 class Version:
     """One immutable version of a model: an adapter, or a retrieval.
 
-    Version 0 is the bare base model and has no path. A retrieval is served by the base model, too: its folder holds
-    what stands before a question, and `sha256` is the hash of that file.
+    Version 0 is the bare base model and has no path. The base model also serves a retrieval: its folder contains
+    the texts that are put before a question, and `sha256` is the hash of that file.
     """
 
     model: str
@@ -157,7 +154,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One row of the ledger before it is sealed: a verdict with its binding reason in one sentence.
+    """One row of the ledger before it is hashed: a verdict with its binding reason in one sentence.
 
     `evidence` holds KPIs and guardrails with intervals, n and thresholds; `lineage` what the candidate
     was made of; `live` what the canary or the switch measured; `gate_code` which gates judged.

@@ -1,13 +1,10 @@
 """The spool: append-only segment files that make an acknowledged write survive a crash.
 
-It owns framing, fsync in groups and recovery from a torn tail; it must not know what a payload means.
-
-A segment is a run of frames; a frame is a little-endian header of two unsigned 32-bit numbers, the
-payload's length and its CRC-32, followed by the payload. No payload is empty: the zeros that a power cut
-may leave for bytes would read as such. A new writer never appends to an old segment, so
-a torn tail can only stand at a segment's end. Segments are numbered by the time they were opened, in
-microseconds, so that a number never comes back, not even when the folder was emptied: the receiver
-remembers how far it read by number.
+A segment is a sequence of frames. A frame is a little-endian header and a payload. The header contains two unsigned
+32-bit numbers: the payload's length and its CRC-32. A payload is never empty, because a power cut may leave zeros,
+which would read as an empty payload. A new writer never appends to an old segment, so only the end of a segment
+can be torn. The number of a segment is the time of its creation in microseconds. Numbers are never reused, even
+after the folder was emptied, because the receiver remembers its position by number.
 """
 
 import asyncio
@@ -96,13 +93,13 @@ class SpoolWriter:
         self._synced = 0
         self._void = range(0)  # tickets that no fsync had covered when one failed: they stay without
         self._syncing: asyncio.Task[None] | None = None
-        self._broken = False  # what stands in the segment is uncertain: nothing more may follow it
+        self._broken = False  # the content of the segment is uncertain: nothing may be appended
         self.refused = 0
         try:
             self._open_next()
         except OSError as error:
             log.error("the spool at %s cannot be opened yet: %s", folder, error)
-            self._number += 1  # what is there is finished, and may be shipped and deleted to make room
+            self._number += 1  # existing segments are finished, and may be shipped and deleted
 
     @property
     def current(self) -> int:
@@ -149,7 +146,7 @@ class SpoolWriter:
             await asyncio.to_thread(os.fdatasync, fd)
             self._synced = max(self._synced, covered)
         except OSError as error:
-            # Of a segment that was left meanwhile all is in doubt: only one of two fsyncs is told of lost pages.
+            # If the segment changed during the fsync, all of it is uncertain: only one fsync reports lost pages.
             self._give_up(error, before, self._appended if fd == self._fd else self._began)
         finally:
             self._syncing = None
@@ -163,8 +160,7 @@ class SpoolWriter:
     def _roll(self) -> None:
         old = self._fd
         if old >= 0 and self._appended not in self._void:
-            # What stands in the old segment is made durable before it is closed, so that `_sync`,
-            # which only knows the newest file, never has to look back.
+            # The old segment is made durable before it is closed, because `_sync` syncs only the newest file.
             try:
                 os.fdatasync(old)
                 self._synced = self._appended

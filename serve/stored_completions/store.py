@@ -191,28 +191,28 @@ def _asked(model: type[Asker]) -> Any:
     return Depends(json_body(model, LARGEST_QUESTION))
 
 
-def create_router(shelf: CompletionStore) -> APIRouter:
+def create_router(store: CompletionStore) -> APIRouter:
     """What gateways ask; each body says on whose behalf."""
     router = APIRouter(prefix="/internal/completions")
 
     @router.post("/get")
     def get(asked: Annotated[One, _asked(One)]) -> Row:
-        return shelf.get(asked)
+        return store.get(asked)
 
     @router.post("/page")
     def page(asked: Annotated[Listed, _asked(Listed)]) -> Page:
-        return shelf.page(asked)
+        return store.page(asked)
 
     @router.post("/messages")
     def messages(asked: Annotated[Messages, _asked(Messages)]) -> Page:
-        return shelf.messages(asked)
+        return store.messages(asked)
 
     @router.post("/change")
     def change(asked: Annotated[Changed, _asked(Changed)]) -> Row:
-        return shelf.change(asked)
+        return store.change(asked)
 
     @router.post("/delete")
     def delete(asked: Annotated[One, _asked(One)]) -> Row:
-        return shelf.delete(asked)
+        return store.delete(asked)
 
     return router

@@ -11,7 +11,7 @@ import pytest
 from core.db import decisions
 from core.db.store import Store
 from core.errors import InputError
-from core.ledger import GENESIS, append, canonical, read_head, seal, verify, verify_store
+from core.ledger import GENESIS, append, canonical, hash_row, read_head, verify, verify_store
 from core.records import Decision, Verdict
 
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -89,14 +89,14 @@ def test_every_field_of_the_sealed_text_is_covered(chain: list[Row]):
         changed = [dict(row) for row in chain]
         changed[2]["body"] = changed[2]["body"].replace(f'"{name}":', f'"{name} ":', 1)
         report = verify(changed)
-        assert report.broken is not None and "its text was changed after it was sealed" in report.broken.fault
+        assert report.broken is not None and "its text was changed after it was written" in report.broken.fault
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "no json", '{"id": "dec-3"}', '{"time": 3}'])
 def test_a_sealed_text_that_is_no_decision_is_named(chain: list[Row], text: str):
-    chain[2] = chain[2] | {"body": text, "hash": seal(chain[2]["previous_hash"], text)}
+    chain[2] = chain[2] | {"body": text, "hash": hash_row(chain[2]["previous_hash"], text)}
     report = verify(chain)
-    assert report.broken is not None and report.broken.fault == "what was sealed is no decision."
+    assert report.broken is not None and report.broken.fault == "its text is not a decision."
 
 
 @pytest.mark.parametrize("gone", range(ROWS - 1))
@@ -143,7 +143,7 @@ def test_a_ledger_that_was_written_anew_is_noticed_by_the_head_that_went_out(cha
                 "body": text,
                 "reason": "It was never rolled back.",
                 "previous_hash": previous,
-                "hash": seal(previous, text),
+                "hash": hash_row(previous, text),
             }
         )
         previous = forged[-1]["hash"]

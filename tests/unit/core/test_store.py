@@ -282,7 +282,7 @@ def LEDGER() -> list[dict[str, Any]]:  # noqa: N802 — a constant, made fresh
             for name in ("id", "time", "model", "from_version", "to_version", "reason", "run_id")
         }
         row |= {"seq": number, "verdict": "promoted", "body": body, "previous_hash": previous}
-        row["hash"] = previous = ledger.seal(previous, body)
+        row["hash"] = previous = ledger.hash_row(previous, body)
         rows.append(row)
     return rows
 
@@ -290,7 +290,7 @@ def LEDGER() -> list[dict[str, Any]]:  # noqa: N802 — a constant, made fresh
 def test_a_time_changed_in_the_store_is_found(chain: list[dict[str, Any]], store: Store) -> None:
     with store.transaction() as transaction:
         transaction._connection.execute("UPDATE decisions SET time = time - INTERVAL 1 DAY WHERE seq = 3")
-    assert ledger.verify_store(store).reason == "Row 3 (d3): its column time differs from what was sealed."
+    assert ledger.verify_store(store).reason == "Row 3 (d3): its column time differs from its text."
 
 
 def test_a_ledger_append_that_is_undone_leaves_no_gap(chain: list[dict[str, Any]], store: Store) -> None:

@@ -190,7 +190,7 @@ def test_new_rows_are_checked_at_once_and_old_ones_with_the_next_whole_walk(stor
     seal(store, 3)
     with store.transaction() as transaction:
         transaction._connection.execute("UPDATE decisions SET reason = 'else' WHERE seq = 4")
-    assert watch.report()["reason"] == "Row 4 (d3): its column reason differs from what was sealed."
+    assert watch.report()["reason"] == "Row 4 (d3): its column reason differs from its text."
     with store.transaction() as transaction:
         transaction._connection.execute("UPDATE decisions SET reason = 'So.' WHERE seq = 4")
         transaction._connection.execute("UPDATE decisions SET verdict = 'promoted' WHERE seq = 1")
