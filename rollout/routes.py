@@ -137,7 +137,7 @@ class RouteManager:
 
     def wanted(self) -> list[Version]:
         """Every version that engines must have loaded: serving, to roll back to, or under evaluation."""
-        rows = versions.wanted(self.store, models=sorted(self._models))
+        rows = versions.to_load(self.store, models=sorted(self._models))
         return [self._with_engine_name(Version(**row)) for row in rows]
 
     def publish(self) -> None:

@@ -55,9 +55,9 @@ def retrieval_folder(db: Database, *, sha256: str) -> str | None:
     return row["path"] if row else None
 
 
-def wanted(db: Database, *, models: Sequence[str]) -> list[Row]:
+def to_load(db: Database, *, models: Sequence[str]) -> list[Row]:
     """Versions of these models that engines must hold."""
-    return db.rows("versions.wanted", models=models)
+    return db.rows("versions.to_load", models=models)
 
 
 def by_engine_name(db: Database, *, engine_name: str) -> Row | None:

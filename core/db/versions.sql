@@ -20,11 +20,11 @@ WHERE model = $model ORDER BY version
 -- The folder of a retrieval version by its content hash.
 SELECT path FROM versions WHERE sha256 = $sha256 AND kind = 'retrieval' LIMIT 1
 
--- name: wanted
+-- name: to_load
 -- Versions of these models that engines must hold.
 WITH current AS (
     SELECT * FROM routes QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1
-), wanted AS (
+), to_load AS (
     SELECT model, champion AS version FROM current
     UNION SELECT model, canary FROM current WHERE canary IS NOT NULL
     UNION SELECT model, previous FROM current WHERE previous IS NOT NULL
@@ -37,7 +37,7 @@ WITH current AS (
     )
 )
 SELECT v.model, v.version, v.engine_name, v.path, v.sha256, v.rank, v.run_id, if(v.path IS NULL, 'base', v.kind) AS kind
-FROM versions v JOIN wanted w ON w.model = v.model AND w.version = v.version
+FROM versions v JOIN to_load w ON w.model = v.model AND w.version = v.version
 WHERE v.model IN (SELECT unnest($models::VARCHAR[])) ORDER BY v.model, v.version
 
 -- name: by_engine_name
