@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from core.db import exports
 from core.db.store import Store
 from core.errors import InputError, LoraLoopError, NotReady
-from core.ledger import append, seal
+from core.ledger import append, hash_row
 from core.model_folder import ModelFolder
 from core.records import Decision, Interaction, Verdict
 from core.settings import load
@@ -190,7 +190,7 @@ def test_exported_decisions_prove_themselves(house: House, tmp_path: Path):
     fill(house.store)
     house.run("export", "decisions", str(tmp_path / "d.jsonl"))
     ((_, row),) = data_files.read(tmp_path / "d.jsonl")
-    assert seal(row["previous_hash"], row["body"]) == row["hash"]
+    assert hash_row(row["previous_hash"], row["body"]) == row["hash"]
     head = house.run("ledger", "verify", "--head", row["hash"], "--json")
     assert head.exit_code == 0 and json.loads(head.stdout)["head_at"] == 1
     lost = house.run("ledger", "verify", "--head", "f" * 64)
