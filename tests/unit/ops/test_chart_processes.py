@@ -1,0 +1,246 @@
+"""How the Helm chart runs gateway, control and engines, and what monitoring reads of them."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import serve.engines.process
+from tests.support.chart import (
+    CHART,
+    DURABLE,
+    EVERYTHING,
+    EXTERNAL,
+    LABEL,
+    SECRET,
+    config_file,
+    environment,
+    loaded_settings,
+    objects,
+    of_kind,
+    pods,
+    render,
+    the,
+)
+
+
+def test_gateway_and_control_run_one_image_on_one_config() -> None:
+    for component, pod in pods({"image": {"repository": "mine/loraloop", "tag": "9"}}):
+        if component == "engine":
+            continue
+        [container] = pod["containers"]
+        assert container["image"] == "mine/loraloop:9"
+        assert container["command"] == ["loraloop", component, "--config", "/etc/loraloop/loraloop.yaml"]
+        assert {"name": "config", "configMap": {"name": "demo-loraloop-config"}} in pod["volumes"]
+
+
+def test_the_processes_find_each_other_by_service_name() -> None:
+    found = {component: environment(pod["containers"][0]) for component, pod in pods({})}
+    services = {each["metadata"]["name"] for each in of_kind(objects({}), "Service")}
+    assert found["gateway"]["LORALOOP_GATEWAY__LISTEN"] == "0.0.0.0:8080"
+    assert found["control"]["LORALOOP_CONTROL__LISTEN"] == "0.0.0.0:8081"
+    for component in ("gateway", "control"):
+        assert found[component]["LORALOOP_DATA"] == "/data"
+        assert found[component]["LORALOOP_GATEWAY__CONTROL_URL"] == "http://demo-loraloop-control:8081"
+        assert json.loads(found[component]["LORALOOP_ENGINE__URLS"]) == ["http://demo-loraloop-engine-base:8090"]
+    assert services == {"demo-loraloop-gateway", "demo-loraloop-control", "demo-loraloop-engine-base"}
+
+
+def test_the_config_reaches_its_file_unchanged() -> None:
+    model = {
+        "task": "classify",
+        "labels": ["no", "yes"],
+        "retrain": {"schedule": "0 3 * * *", "min_new_feedback": 1_000_000},
+        "promotion": {"floors": {"accuracy": 0.6}, "mode": "auto"},
+    }
+    written = config_file({"config": {"models": {"reviews": model, "spam": {"labels": ["no", "yes"]}}}})
+    assert written["models"]["reviews"] == model
+    assert written["engine"] == yaml.safe_load((CHART / "values.yaml").read_text())["config"]["engine"]
+
+
+def test_the_example_model_goes_when_it_is_set_to_null() -> None:
+    written = config_file({"config": {"models": {"reviews": None, "spam": {"labels": ["no", "yes"]}}}})
+    assert list(written["models"]) == ["spam"]
+
+
+@pytest.mark.parametrize("component", ["gateway", "control"])
+def test_loraloop_accepts_the_config_and_environment_of_each_process(
+    component: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = loaded_settings(component, {}, tmp_path, monkeypatch)
+    assert settings.data == Path("/data")
+    assert settings.control_url == "http://demo-loraloop-control:8081"
+    assert settings.engine_urls == ["http://demo-loraloop-engine-base:8090"]
+    assert settings.gateway.listen == ("0.0.0.0:8080" if component == "gateway" else "127.0.0.1:8080")
+    assert settings.control.listen == ("0.0.0.0:8081" if component == "control" else "127.0.0.1:8081")
+    # Control hands vLLM paths of adapters: both sides have to see them under one path.
+    assert str(settings.adapters) == "/data/adapters"
+
+
+def test_a_gateways_name_lives_as_long_as_its_spool() -> None:
+    def name(values: dict[str, Any]) -> dict[str, Any]:
+        [container] = the(values, "Deployment", "gateway")["spec"]["template"]["spec"]["containers"]
+        return next(each for each in container["env"] if each["name"] == "LORALOOP_GATEWAY__NAME")
+
+    # A new pod with the old name would start its segments at 1 again, which control has already counted.
+    assert name({})["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert name(DURABLE)["value"] == "demo-loraloop-gateway"
+
+
+def test_a_changed_config_restarts_gateway_and_control_but_no_engine() -> None:
+    def annotations(values: dict[str, Any]) -> dict[str, Any]:
+        workloads = [each for each in objects(values) if "template" in each.get("spec", {})]
+        return {
+            each["metadata"]["labels"][LABEL]: each["spec"]["template"]["metadata"].get("annotations")
+            for each in workloads
+        }
+
+    before, after = annotations({}), annotations({"config": {"models": {"reviews": {"labels": ["no", "yes"]}}}})
+    assert {component for component in before if before[component] != after[component]} == {
+        "gateway",
+        "control",
+    }
+
+
+def test_control_is_one_pod_with_a_volume_of_its_own() -> None:
+    spec = the({}, "StatefulSet", "control")["spec"]
+    assert spec["replicas"] == 1
+    [claim] = spec["volumeClaimTemplates"]
+    mounts = spec["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert {"name": claim["metadata"]["name"], "mountPath": "/data"} in mounts
+
+
+@pytest.mark.parametrize(("values", "claim"), [({}, "demo-loraloop-adapters"), (DURABLE, "shared")])
+def test_control_writes_the_adapters_that_engines_only_read(values: dict[str, Any], claim: str) -> None:
+    read_only = {}
+    for component, pod in pods(values):
+        if component == "gateway":
+            continue
+        assert {"name": "adapters", "persistentVolumeClaim": {"claimName": claim}} in pod["volumes"]
+        [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "adapters"]
+        assert mount["mountPath"] == "/data/adapters"
+        read_only[component] = mount["readOnly"]
+    assert read_only == {"control": False, "engine": True}
+
+
+def test_adapters_and_unshipped_feedback_outlive_an_uninstall() -> None:
+    claims = of_kind(objects({}), "PersistentVolumeClaim") + of_kind(objects(DURABLE), "PersistentVolumeClaim")
+    assert [each["metadata"]["name"] for each in claims] == ["demo-loraloop-adapters", "demo-loraloop-spool"]
+    assert all(each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in claims)
+
+
+def test_the_spool_is_an_unlimited_emptydir_or_a_claim_with_one_writer() -> None:
+    def data_volume(values: dict[str, Any]) -> dict[str, Any]:
+        volumes = the(values, "Deployment", "gateway")["spec"]["template"]["spec"]["volumes"]
+        return next(each for each in volumes if each["name"] == "data")
+
+    assert data_volume({}) == {"name": "data", "emptyDir": {}}
+    assert data_volume(DURABLE) == {
+        "name": "data",
+        "persistentVolumeClaim": {"claimName": "demo-loraloop-spool"},
+    }
+    assert the(DURABLE, "Deployment", "gateway")["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_autoscaling_takes_the_replica_count_over() -> None:
+    assert "replicas" not in the(EVERYTHING, "Deployment", "gateway")["spec"]
+    scaler = the(EVERYTHING, "HorizontalPodAutoscaler", "gateway")["spec"]
+    assert scaler["scaleTargetRef"]["name"] == the(EVERYTHING, "Deployment", "gateway")["metadata"]["name"]
+
+
+@pytest.mark.parametrize("engine", [{}, {"max_loras": 20, "max_lora_rank": 32, "extra_args": ["--seed", "7"]}])
+def test_an_engine_starts_as_loraloop_up_starts_it(
+    engine: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"config": {"base_model": "/models/other", "engine": engine}}
+    settings = loaded_settings("control", values, tmp_path, monkeypatch)
+    ours = settings.engine.model_copy(update={"listen": "0.0.0.0:8090"})
+    _, *expected = serve.engines.process.command(ours, Path("/models/other"), "other")
+    [container] = the(values, "Deployment", "engine")["spec"]["template"]["spec"]["containers"]
+    assert container["command"][0] == "python"
+    assert container["command"][1:] + container["args"] == expected
+    # How cores are bound is the node's business; all else in its environment is the same.
+    switches = {k: v for k, v in serve.engines.process.environment(ours).items() if k not in os.environ}
+    switches.pop("VLLM_CPU_OMP_THREADS_BIND", None)
+    assert switches.items() <= environment(container).items()
+
+
+def test_each_model_spec_is_an_engine_with_a_url_of_its_own() -> None:
+    [control] = [pod for component, pod in pods(EVERYTHING) if component == "control"]
+    urls = json.loads(environment(control["containers"][0])["LORALOOP_ENGINE__URLS"])
+    assert urls == ["http://demo-loraloop-engine-a:8090", "http://demo-loraloop-engine-b:8090"]
+    first, second = (
+        each["spec"]["template"]["spec"]["containers"][0]
+        for each in of_kind(objects(EVERYTHING), "Deployment", "engine")
+    )
+    assert first["args"][first["args"].index("--dtype") + 1] == "float16"
+    assert first["args"][first["args"].index("--max-model-len") + 1] == "8192"
+    assert first["args"][-2:] == ["--gpu-memory-utilization", "0.8"]
+    assert first["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert "nvidia.com/gpu" not in second["resources"]["limits"]
+    assert environment(second)["VLLM_LOGGING_LEVEL"] == "DEBUG"
+
+
+def test_external_engines_render_no_engine() -> None:
+    found = objects(EXTERNAL)
+    assert [each["kind"] for each in found if each["metadata"]["labels"][LABEL] == "engine"] == []
+    for _, pod in pods(EXTERNAL):
+        assert json.loads(environment(pod["containers"][0])["LORALOOP_ENGINE__URLS"]) == EXTERNAL["externalEngines"]
+
+
+def test_the_base_model_volume_is_read_only_where_it_is_mounted() -> None:
+    mount = {"name": "base-model", "mountPath": "/models", "readOnly": True}
+    mounted = {component: mount in pod["containers"][0]["volumeMounts"] for component, pod in pods(EVERYTHING)}
+    assert mounted == {"gateway": False, "control": True, "engine": True}
+
+
+def test_the_service_monitor_scrapes_gateway_and_control() -> None:
+    [monitor] = of_kind(objects(EVERYTHING), "ServiceMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    [chosen] = monitor["spec"]["selector"]["matchExpressions"]
+    assert (chosen["key"], chosen["values"]) == (LABEL, ["gateway", "control"])
+    [endpoint] = monitor["spec"]["endpoints"]
+    assert (endpoint["port"], endpoint["path"]) == ("http", "/metrics")
+    shown = endpoint["authorization"]["credentials"]
+    for component in ("gateway", "control"):  # metrics want a key that both of them hold
+        held = [each for name, pod in pods(EVERYTHING) if name == component for each in pod["containers"][0]["env"]]
+        assert shown in [each.get("valueFrom", {}).get("secretKeyRef") for each in held]
+
+
+def test_the_dashboard_is_valid_json_about_the_published_metrics() -> None:
+    [found] = [
+        each for each in of_kind(objects({}), "ConfigMap") if each["metadata"]["labels"].get("grafana_dashboard") == "1"
+    ]
+    dashboard = json.loads(found["data"]["loraloop.json"])
+    queries = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    assert set(re.findall(r"loraloop_\w+", queries)) == {
+        "loraloop_requests_total",
+        "loraloop_request_seconds_bucket",
+        "loraloop_tokens_total",
+        "loraloop_feedback_total",
+        "loraloop_spool_unshipped_bytes",
+        "loraloop_in_flight",
+        "loraloop_first_token_seconds_bucket",
+        "loraloop_refused_total",
+        "loraloop_feedback_taken_in",
+        "loraloop_canary_share",
+        "loraloop_holdback_share",
+        "loraloop_training_seconds",
+        "loraloop_engine_ready",
+    }
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_the_notes_give_three_commands() -> None:
+    notes = render(SECRET)["loraloop/templates/NOTES.txt"]
+    assert [line.split()[0] for line in notes.splitlines() if line.startswith("   ")] == [
+        "kubectl",
+        "kubectl",
+        "curl",
+    ]
+    assert "WARNING" not in notes
+    assert "WARNING" in render(SECRET | {"networkPolicy": {"enabled": False}})["loraloop/templates/NOTES.txt"]
