@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from core.errors import NotReady
+from core.errors import AmbiguousLabels
 from core.prompts import Prompt
 from eval.engine_queries import Progress, Query, QueryRunner, Reply
 from eval.kpis.classification import Floats
@@ -55,7 +55,7 @@ def run_suite(asker: QueryRunner, base_name: str, arms: Mapping[str, str], suite
             ]
             for arm, engine_name in arms.items()
         ]
-    except NotReady as error:
+    except AmbiguousLabels as error:
         return SuiteOutcomes(suite, missing=str(error))
     # Item by item with the arms side by side, so that a prompt's beginning is still in the engine's cache.
     order = [(arm, place) for place in range(len(suite.items)) for arm in range(len(asked))]

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 
 from core.api_keys import Grant
-from core.errors import ControlDown, IntegrityFailed, Unreachable
+from core.errors import IntegrityFailed, NotReady, Unreachable
 from serve.routing.retrieval_cache import RetrievalCache
 from serve.routing.table import RoutingTable
 
@@ -54,9 +54,9 @@ class RouteSubscriber:
 
     @property
     def table(self) -> RoutingTable:
-        """The table. Raises ControlDown before the first one came."""
+        """The table. Raises NotReady before the first one came."""
         if self._table is None:
-            raise ControlDown("The gateway has no routing table yet.", hint="Start control, which sends it.")
+            raise NotReady("The gateway has no routing table yet.", hint="Start control, which sends it.")
         return self._table
 
     @property

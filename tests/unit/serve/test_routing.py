@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.api_keys import GRANTABLE, Grant, Limits, Scope
-from core.errors import ControlDown, NotFound
+from core.errors import NotFound, NotReady
 from serve.routing.publisher import FORGOTTEN_SECONDS, GatewayPoll, RoutePublisher, create_router
 from serve.routing.subscriber import RouteSubscriber
 from serve.routing.table import ModelRoute, RoutingTable, Target, sticky_bucket, sticky_key
@@ -244,7 +244,7 @@ def test_the_last_table_is_on_disk_for_the_next_start(tmp_path: Path) -> None:
     cache = tmp_path / "deep" / "routes.json"
     first = keeper(cache)
     first.load_cache()
-    with pytest.raises(ControlDown, match="no routing table"):
+    with pytest.raises(NotReady, match="no routing table"):
         _ = first.table
     first._apply(table(0.3))
     second = keeper(cache)
