@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from core.errors import LoraLoopError, TrainingFailed
 from core.settings import KeySettings, Settings, build
 from feedback.snapshot import Report, Snapshot, read_rows
-from ops.cli.terminal import ControlClient
+from ops.client import ControlClient
 from ops.local.up import Stack
 
 FOLDER = Path("demo-run")

@@ -19,7 +19,7 @@ import psutil
 import yaml
 
 from core.settings import KEY_VARIABLES, KeySettings, Settings, load
-from ops.cli.terminal import ControlClient
+from ops.client import ControlClient
 from tools.tiny_model import CUES, FILLER, LABELS
 
 TOOLS = ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]  # what an operator adds for tools

@@ -15,7 +15,6 @@ from ops.cli.changes import Comment, ModelArgument, said
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    ControlClient,
     DryRun,
     JsonOption,
     Yes,
@@ -24,6 +23,7 @@ from ops.cli.terminal import (
     settings_from,
     tell,
 )
+from ops.client import ControlClient
 
 CHUNK = 1024 * 1024
 FILES = ("adapter_config.json", "adapter_model.safetensors")

@@ -15,7 +15,6 @@ from core.errors import InputError, LoraLoopError
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    ControlClient,
     DryRun,
     JsonOption,
     Yes,
@@ -25,6 +24,7 @@ from ops.cli.terminal import (
     settings_from,
     tell,
 )
+from ops.client import ControlClient
 
 BackupFile = Annotated[Path, typer.Argument(metavar="PATH", help="The backup, one tar file.")]
 

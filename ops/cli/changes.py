@@ -15,7 +15,6 @@ from ops.cli import run_progress
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    ControlClient,
     DryRun,
     JsonOption,
     Yes,
@@ -24,6 +23,7 @@ from ops.cli.terminal import (
     settings_from,
     tell,
 )
+from ops.client import ControlClient
 
 # How a script tells "evaluated, not promoted" from success and failure.
 NOT_PROMOTED = 3

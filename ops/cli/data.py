@@ -17,7 +17,6 @@ from ops import data_files
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    ControlClient,
     DryRun,
     JsonOption,
     Yes,
@@ -28,6 +27,7 @@ from ops.cli.terminal import (
     settings_from,
     tell,
 )
+from ops.client import ControlClient
 from ops.data_files import COLUMNS, Kind
 
 BATCH = 1000

@@ -11,7 +11,6 @@ from core.api_keys import GRANTABLE, read_duration
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    ControlClient,
     DryRun,
     JsonOption,
     Yes,
@@ -20,6 +19,7 @@ from ops.cli.terminal import (
     show,
     tell,
 )
+from ops.client import ControlClient
 
 SCOPES = ", ".join(GRANTABLE)
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as in llk_<id>_….")]

@@ -6,7 +6,8 @@ Control sends; the targets' URLs stay with it.
 import typer
 
 from core.errors import LoraLoopError, NotReady
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, ControlClient, JsonOption, settings_from, show
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, settings_from, show
+from ops.client import ControlClient
 
 notify_app = typer.Typer(help="Notifications: how each target stands, and a test.", no_args_is_help=True)
 NONE = "No targets. Put apprise URLs into LORALOOP_NOTIFY_URLS or notifications.urls_file and restart control."

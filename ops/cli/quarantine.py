@@ -11,7 +11,6 @@ from ops.cli.changes import Comment, said
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    ControlClient,
     DryRun,
     JsonOption,
     OwnConfig,
@@ -24,6 +23,7 @@ from ops.cli.terminal import (
     show,
     tell,
 )
+from ops.client import ControlClient
 
 quarantine_app = typer.Typer(help="Votes held back from training for review.", invoke_without_command=True)
 Identity = Annotated[str, typer.Argument(metavar="ID", help="The quarantine's id, or its # in the ledger.")]

@@ -12,7 +12,6 @@ from core.records import Verdict
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    ControlClient,
     JsonOption,
     OwnConfig,
     cell,
@@ -21,6 +20,7 @@ from ops.cli.terminal import (
     settings_from,
     show,
 )
+from ops.client import ControlClient
 from ops.views import WORDS
 
 SHOWN = (

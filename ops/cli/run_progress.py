@@ -7,7 +7,8 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from ops.cli.terminal import ControlClient, count_bar
+from ops.cli.terminal import count_bar
+from ops.client import ControlClient
 
 POLL_SECONDS = 1.0
 ENDED = ("finished", "failed", "skipped", "awaiting_approval", "canary")

@@ -15,7 +15,6 @@ from ops.cli.changes import Comment, ModelArgument, said
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    ControlClient,
     JsonOption,
     cell,
     err,
@@ -24,6 +23,7 @@ from ops.cli.terminal import (
     show,
     tell,
 )
+from ops.client import ControlClient
 
 if TYPE_CHECKING:
     from eval.suites.suite import Suite

@@ -1,17 +1,13 @@
-"""What the commands share: where output goes, how errors end, and the way to control.
-
-Data goes to stdout, everything else to stderr; it must not know any command.
-"""
+"""Output of the commands: tables and JSON on stdout, everything else on stderr; progress bars and questions."""
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -28,7 +24,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from core.errors import KeyRefused, LoraLoopError, NoTerminal, Unreachable
+from core.errors import NoTerminal
 from core.settings import Settings, load
 
 # A pipe has no width of its own, and a table cut to 80 columns would hide numbers.
@@ -42,8 +38,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 DEFAULT_CONFIG = Path("loraloop.yaml")
-# Longest wait for an answer after the last byte, while control reads a large file.
-UPLOAD_SECONDS = 600
 # An evaluation tells of itself now and then only; its rate is that of the last minutes.
 RATE_SECONDS = 300
 
@@ -106,77 +100,6 @@ def agreed(what: str, yes: bool, dry_run: bool) -> bool:
     if not sys.stdin.isatty():
         raise NoTerminal("There is no terminal to ask on.", hint="Add --yes to do it, or --dry-run to see.")
     return typer.confirm("Go on?", err=True)
-
-
-class ControlClient:
-    """Asks control, or a gateway by its name and URL, over HTTP; its errors are ours."""
-
-    def __init__(self, settings: Settings, *, name: str = "Control", url: str | None = None) -> None:
-        self._name = name
-        self._url = url or settings.control_url
-        # A command asks a few times and ends: no connection is kept open behind it.
-        self._http = httpx.Client(
-            base_url=self._url,
-            headers=settings.bearer,
-            timeout=60,
-            trust_env=False,
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
-
-    def get(self, path: str, **query: Any) -> Any:
-        """A reading call."""
-        return self._ask("GET", path, params={k: v for k, v in query.items() if v is not None})
-
-    def post(self, path: str, body: Any) -> Any:
-        """An acting call."""
-        return self._ask("POST", path, json=body)
-
-    def upload(self, path: str, content: Iterable[bytes], size: int, **query: Any) -> Any:
-        """An acting call with a file for its body, sent as it is read."""
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        return self._ask("POST", path, content=content, headers=headers, params=query, timeout=UPLOAD_SECONDS)
-
-    @contextmanager
-    def download(self, method: str, path: str, **query: Any) -> Iterator[tuple[int | None, Iterator[bytes]]]:
-        """A call that answers with a file: its size in bytes, if that is known, and its bytes."""
-        params = {k: v for k, v in query.items() if v is not None}
-        with self._answered(), self._http.stream(method, path, params=params, timeout=UPLOAD_SECONDS) as response:
-            if response.status_code >= 400:
-                response.read()
-                self._refuse(response)
-            size = response.headers.get("content-length")
-            yield int(size) if size else None, response.iter_bytes()
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._http.close()
-
-    def _ask(self, method: str, path: str, **how: Any) -> Any:
-        with self._answered():
-            response = self._http.request(method, path, **how)
-        self._refuse(response)
-        return response.json()
-
-    @contextmanager
-    def _answered(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.HTTPError as error:
-            what = f"{self._name} at {self._url} does not answer."
-            raise Unreachable(what, hint="Start it with: loraloop up") from error
-
-    def _refuse(self, response: httpx.Response) -> None:
-        if response.status_code == 401:
-            raise KeyRefused(f"{self._name} wants a key, and one that is valid.", hint="Do: export LORALOOP_KEY=llk_…")
-        if response.status_code >= 400:
-            raise LoraLoopError(_message(response))
-
-
-def _message(response: httpx.Response) -> str:
-    try:
-        return str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"Control answered {response.status_code}: {response.text[:200]}"
 
 
 def show(rows: Any, as_json: bool, columns: dict[str, str], empty: str) -> None:
