@@ -4,10 +4,10 @@
 """
 
 import json
-import os
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from core.errors import LoraLoopError
 from core.settings import Settings
 
 DOCS = Path("docs")
+TYPES = {str: "text", int: "integer", float: "number", bool: "flag", Path: "path"}
 
 
 def configuration() -> str:
@@ -126,27 +127,96 @@ def _without_titles(value: Any) -> Any:
     return [_without_titles(one) for one in value] if isinstance(value, list) else value
 
 
+CLI_HEAD = """# Command line
+
+`loraloop COMMAND --help` prints the same for one command. Data goes to stdout, messages and questions to stderr. Made
+from `ops/cli/` by `make docs`.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | failed; stderr has one sentence with the fix |
+| 2 | wrong usage |
+
+| variable | meaning |
+|---|---|
+| `LORALOOP_KEY` | the API key that commands send to control |
+| `LORALOOP_CONFIG` | the configuration file, instead of `loraloop.yaml` |
+"""
+
+
 def command_line() -> str:
-    """Return docs/cli.md: the help text of every command."""
-    os.environ.update(TERM="dumb", COLUMNS="100", _TYPER_FORCE_DISABLE_TERMINAL="1")
+    """Return docs/cli.md: one section per command, with its arguments and options as a table."""
     import typer
-    from typer.testing import CliRunner
 
     from ops.cli.app import app
+    from ops.cli.help_examples import EXAMPLES
 
-    runner = CliRunner()
-    lines = ["# Command line", "", "What each command says of itself. Made by `make docs`."]
+    sections: list[str] = []
+    index: list[str] = []
 
     def add(command: Any, words: list[str]) -> None:
-        text = runner.invoke(app, [*words, "--help"]).output
-        lines.extend(["", f"## loraloop {' '.join(words)}".rstrip(), "", "```"])
-        lines.extend(line.rstrip() for line in text.strip().splitlines())
-        lines.append("```")
-        for name, nested in getattr(command, "commands", {}).items():
-            add(nested, [*words, name])
+        nested = getattr(command, "commands", {})
+        if words and not (nested and not command.invoke_without_command):
+            name = " ".join(words)
+            index.append(f"| [`{name}`](#loraloop-{name.replace(' ', '-')}) | {_summary(command)} |")
+            sections.append(_command(command, name, EXAMPLES.get(name, ())))
+        for word, child in nested.items():
+            add(child, [*words, word])
 
     add(typer.main.get_command(app), [])
-    return "\n".join(lines) + "\n"
+    return "\n".join([CLI_HEAD, "| command | purpose |", "|---|---|", *index, "", *sections])
+
+
+def _summary(command: Any) -> str:
+    """The first sentence of a command's help."""
+    text = " ".join((command.help or "").split("\n\n", 1)[0].split())
+    return text.replace("|", "\\|")
+
+
+def _command(command: Any, name: str, examples: Iterable[str]) -> str:
+    """The section of one command."""
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and "--help" not in p.opts]
+    usage = " ".join([name, *(_placeholder(p) for p in arguments), *(["[OPTIONS]"] if options else [])])
+    lines = [f"## loraloop {name}", "", _summary(command), "", "```", f"loraloop {usage}", "```", ""]
+    if arguments or options:
+        lines += ["| argument or option | type | default | meaning |", "|---|---|---|---|"]
+        lines += [_parameter(parameter) for parameter in (*arguments, *options)]
+        lines.append("")
+    examples = list(examples)
+    if examples:
+        lines += ["Example:", "", "```sh", *examples, "```", ""]
+    return "\n".join(lines)
+
+
+def _placeholder(argument: Any) -> str:
+    name = argument.name.upper()
+    return name if argument.required else f"[{name}]"
+
+
+def _parameter(parameter: Any) -> str:
+    """One row of the table: the names, the type with its range, the default and the help text."""
+    is_option = parameter.param_type_name == "option"
+    names = ", ".join(f"`{name}`" for name in parameter.opts) if is_option else f"`{parameter.name.upper()}`"
+    annotation = parameter.type_descriptor.annotation
+    item = typing.get_args(annotation)[0] if typing.get_origin(annotation) is list else annotation
+    kind = TYPES.get(item, getattr(item, "__name__", str(item)).lower())
+    if isinstance(item, type) and issubclass(item, Enum):
+        kind = ", ".join(f"`{member.value}`" for member in item)
+    low, high = parameter.min, parameter.max
+    kind += "" if low is None else f" >= {low:g}"
+    kind += "" if high is None else f"{' and' if low is not None else ''} <= {high:g}"
+    kind += ", repeatable" if parameter.multiple else ""
+    default = parameter.default
+    if parameter.required:
+        shown = "required"
+    elif callable(default) or default is None or default is False or default == []:
+        shown = "–"
+    else:
+        shown = f"`{default}`"
+    meaning = " ".join((parameter.help or "").split()).replace("|", "\\|")
+    return f"| {names} | {kind} | {shown} | {meaning} |"
 
 
 def api() -> str:
