@@ -1,4 +1,4 @@
-"""What users say of the answers: routes that take it, ingest, splits and snapshots.
+"""Feedback of users: routes that accept it, ingest, splits and snapshots.
 
-It knows interactions only by their id and never speaks to an engine.
+Feedback refers to interactions by id. This package never calls an engine.
 """

@@ -1,7 +1,6 @@
-"""Held-out votes on answers: preferences and thumbs of users that nothing is learnt from.
+"""Select held-out votes on answers: preferences and thumbs of users whose feedback is not used for training.
 
-It owns which of them count and which are left out, with the reasons counted; it must not know what an answer's
-likelihood is, nor what is made of it.
+Votes that are left out are counted by reason.
 """
 
 import json
@@ -21,7 +20,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two answers to one prompt, of which a user liked one better."""
+    """Two answers to one prompt, and which of them a user preferred."""
 
     user: str
     prompt: Prompt
@@ -40,7 +39,7 @@ class Thumb:
 
 
 class Bucket:
-    """One bucket of a split, beside the rows that were learnt from: who is in it, and what prompts are not.
+    """One bucket of a split without the prompts of the train rows: its users and the prompts to leave out.
 
     Users of `before` are in it no more.
     """
@@ -66,8 +65,8 @@ class Bucket:
 def preferences(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Preference], Counter[str]]:
     """Preferences from joined votes (by time), and how many were left out for which reason. A pure function.
 
-    Everyone concerned must be in the bucket, the voter as well as who asked: what one of them taught would be asked
-    again. Of several votes of one voter on one pair the last counts.
+    Both the voter and the author of the prompt must be in the bucket. Otherwise a training row could be tested on.
+    Of several votes of one voter on one pair the last counts.
     """
     newest = {(vote["voter"], frozenset((vote["chosen_id"], vote["rejected_id"]))): vote for vote in votes}
     return _kept(list(newest.values()), lambda vote: _preference(vote, bucket))

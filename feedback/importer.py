@@ -1,7 +1,4 @@
-"""Imports: feedback that was kept elsewhere, with its own time, taken in as if it had come in then.
-
-It owns what a row must say besides what the door wants; where rows come from it must not know.
-"""
+"""Import feedback that was stored elsewhere, with its original time."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +16,7 @@ from feedback.schema import StoredIdentifier, parse
 
 # Clocks differ a little; a time further ahead is a mistake.
 AHEAD = timedelta(minutes=5)
-# What a row says beside the fields of the door, or otherwise than there.
+# Fields of a row that `POST /v1/feedback` does not have, or treats differently.
 KEPT = ("id", "key_id", "time", "revoked_at")
 _stored = TypeAdapter(StoredIdentifier)
 
@@ -27,13 +24,13 @@ _stored = TypeAdapter(StoredIdentifier)
 def parse_record(entry: Any, clock: Clock) -> list[Feedback | Revocation]:
     """A row of a file as records. Raises InputError that names the field.
 
-    Beside the fields of `POST /v1/feedback` it takes `time` (default: now), `revoked_at` and `key_id`; `id` is wanted,
-    for a second import to add nothing, and stays as it is.
+    A row has the fields of `POST /v1/feedback` and `time` (default: now), `revoked_at` and `key_id`. `id` is required
+    and kept unchanged, so that a second import adds nothing.
     """
     if not isinstance(entry, dict):
         raise InputError("A row is one JSON object.")
     if not entry.get("id"):
-        raise InputError("id: is wanted, so that the same row is never taken twice.")
+        raise InputError("id: is required, so that the same row is never imported twice.")
     own = {"id": _name("id", entry["id"]), "key_id": _name("key_id", entry["key_id"]) if entry.get("key_id") else None}
     plain = {name: value for name, value in entry.items() if name not in KEPT and value is not None}
     (record,) = parse(plain, clock)

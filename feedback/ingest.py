@@ -1,7 +1,7 @@
-"""Ingest: spooled frames become rows, each exactly once.
+"""Ingest: turn spooled frames into rows, each exactly once.
 
-It owns the offsets: rows and the offset behind them are committed together, so a piece that arrives twice
-changes nothing. It must not judge what a row says; one that the store cannot hold becomes a dead letter.
+Rows and the offset behind them are committed together, so a piece that arrives twice changes nothing. A record that
+the store rejects becomes a dead letter.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ def _take(store: Store, piece: Piece, clock: Clock) -> tuple[bool, int]:
         first, second = piece.halves()
         taken, end = _take(store, first, clock)
         return _take(store, second, clock) if taken else (taken, end)
-    # The reason may quote what users said; it stands in the store alone.
+    # The reason may quote users, so it is written to the store only and not to the log.
     kind = reason.partition(":")[0]
     log.error("spool %s/%d: the frame at byte %d is set aside: %s", piece.spool, piece.segment, piece.offset, kind)
     return _advance(store, piece, letter)
@@ -99,7 +99,7 @@ def _advance(store: Store, piece: Piece, rows: Callable[[Transaction], None]) ->
 
 
 def add(store: Store, records: Sequence[Record]) -> None:
-    """Takes in records that were made within control itself; they are durable once this returns."""
+    """Ingest records that control made. They are durable once this returns."""
     with store.transaction() as transaction:
         insert(transaction, records)
 
@@ -161,7 +161,7 @@ def _join(transaction: Transaction, fresh: dict[str, Interaction]) -> None:
 
 
 def _revoke(transaction: Transaction, revoked: Sequence[Revocation], said: Sequence[str]) -> None:
-    """Takes feedback back, whichever of the two came first; the first revocation counts."""
+    """Revoke feedback, even if the revocation arrived before it. The first revocation counts."""
     first = {(r.feedback_id, r.key_id or ""): r.time for r in reversed(revoked)}
     feedback.add_revocation(transaction, [{"feedback_id": i, "key_id": k, "time": t} for (i, k), t in first.items()])
     feedback.apply_revocations(transaction, ids=[*said, *(identity for identity, _ in first)])

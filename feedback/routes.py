@@ -1,7 +1,4 @@
-"""The feedback routes of the gateway.
-
-It owns the promise that an acknowledged vote is on the disk; what becomes of it is control's business.
-"""
+"""The feedback routes of the gateway. A vote is acknowledged only after it is on the disk."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,6 +1,6 @@
-"""Signals: the shapes that feedback may take at the door.
+"""The types of feedback and the values that each of them accepts.
 
-It owns which values a type takes; it must not know whether the interaction exists, for feedback may come first.
+Feedback may arrive before its interaction, so nothing here checks that the interaction exists.
 """
 
 from typing import Annotated, Any, Literal
@@ -15,7 +15,7 @@ Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, patt
 Comment = Annotated[str, StringConstraints(max_length=10_000)]
 FLAGS = ("unsafe", "hallucination", "private", "other")
 MAX_BATCH = 1000
-# An id of an app's own as it is kept, behind its key's: longer than the door takes.
+# An app's id as it is stored, prefixed with its key's id: longer than an id in a request.
 StoredIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
 
 

@@ -1,7 +1,6 @@
-"""Snapshots: immutable datasets made of feedback, named by their content.
+"""Build snapshots: immutable datasets made of feedback, named by their content.
 
-It owns which votes become rows and which are left out, with the reasons counted; it must not know how a
-row will be trained on or judged with.
+Votes that are left out are counted by reason.
 """
 
 import hashlib
@@ -50,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What stands in a snapshot and what was left out, by reason.
+    """Content of a snapshot and what was left out, by reason.
 
     `signals` counts all feedback by type, `by_signal` the rows made of it and their users.
     """
@@ -80,9 +79,8 @@ class Snapshot:
 def curate(votes: Iterable[dict[str, Any]], settings: ModelSettings) -> tuple[list[Row], Counter[str]]:
     """Rows from joined votes (by time), and how many were left out for which reason. A pure function.
 
-    A label is a row, or a correction where the model generates. So is, in the train bucket alone, a thumbs-up on an
-    answer that nobody labelled: held-out truth is what users said by themselves, never an answer of ours that they
-    let pass.
+    A label makes a row, or a correction with `task: generate`. In the train bucket only, a thumbs-up on an answer
+    without a label also makes a row. Held-out truth is only what users wrote, never a model's answer.
     """
     left_out: Counter[str] = Counter()
     says = TRUTH_SIGNAL[settings.task]
@@ -135,7 +133,7 @@ def _right_answer(said: str, settings: ModelSettings) -> str | None:
 
 
 def dedup_key(prompt: Prompt) -> str:
-    """What a prompt is about, whatever its case and spaces: by this two are the same text."""
+    """Return the subject of a prompt without case and extra spaces. Equal keys mean equal texts."""
     return " ".join(subject(prompt).lower().split())
 
 

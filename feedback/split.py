@@ -1,6 +1,6 @@
-"""The split: which users train, which are for choosing, and which are kept to judge by.
+"""Assign each user to a bucket: train, dev or one of the holdouts.
 
-It owns one pure function; a user's bucket is fixed forever, whatever else is known of the user.
+A user's bucket never changes.
 """
 
 import hashlib

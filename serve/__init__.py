@@ -1,4 +1,4 @@
 """The data plane: OpenAI routes, routing, capture, and the engines behind them.
 
-It reads the routing table and never decides what stands in it.
+It reads the routing table and never decides its content.
 """

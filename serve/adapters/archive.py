@@ -1,7 +1,7 @@
-"""Archives of adapters: two files taken out of a zip or tar that a stranger may have made.
+"""Extract an adapter's two files from an untrusted zip or tar archive.
 
-It owns what an archive may hold and how large it may grow; it must not read what stands in the two files.
-Links, devices, outer paths and locked entries refuse the archive; other files are skipped and never written.
+An archive with links, devices, outside paths or encrypted entries is rejected. Other files are skipped. File contents
+are not checked here.
 """
 
 import gzip

@@ -1,7 +1,4 @@
-"""What an adapter says of itself: adapter_config.json, read strictly and judged field by field.
-
-It owns which features of PEFT the engine serves as they were trained; it must not look at tensors.
-"""
+"""Read adapter_config.json strictly, and accept only features of PEFT that the engine serves as they were trained."""
 
 import json
 import math
@@ -135,7 +132,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"{quote_untrusted(name)} stands in it twice")
+            raise ValueError(f"{quote_untrusted(name)} is in it twice")
         found[name] = value
     return found
 
@@ -196,7 +193,7 @@ def _patterns(config: dict[str, Any], name: str) -> dict[str, Any]:
 def _value(field: str, patterns: Mapping[str, float], module: str, otherwise: float) -> float:
     """What the patterns say of a module, by PEFT's rule and vLLM's: a pattern is its name, or its end after a dot.
 
-    The first that fits wins, but PEFT sorts them when it saves: of two that differ nobody knows which was first.
+    The first that fits wins, but PEFT sorts them when it saves. Of two that differ, the first is unknown.
     """
     found = {value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)}
     if len(found) > 1:

@@ -1,7 +1,7 @@
-"""Preflight: what an adapter folder must be before an engine is asked to load it.
+"""Preflight: the conditions that an adapter folder must meet before an engine loads it.
 
-vLLM accepts NaN, tensors of the wrong shape and adapters that match no module without a word, so all of
-that is refused here. It must not load anything into an engine, nor hold more than one tensor at a time.
+vLLM silently accepts NaN, tensors of the wrong shape and adapters that match no module. All of these are rejected here.
+At most one tensor is in memory at a time.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ Pairs = dict[str, dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter folder that passed preflight; `warnings` are sentences for whoever brings it."""
+    """An adapter folder that passed preflight. `warnings` are sentences for the person who imports it."""
 
     path: Path
     sha256: str
@@ -61,7 +61,7 @@ def preflight(folder: Path, *, base: Path, max_rank: int) -> Adapter:
             hint="Only safetensors are accepted; save it with PEFT's save_pretrained.",
         )
     config = read_config(folder / CONFIG)
-    # vLLM goes by what the file says, whether or not a tensor is that wide.
+    # vLLM uses the rank in the file, even if no tensor is that wide.
     rank = max([config.rank, *config.ranks.values()])
     if rank > max_rank:
         raise AdapterRefused(
@@ -85,7 +85,7 @@ def preflight(folder: Path, *, base: Path, max_rank: int) -> Adapter:
 
 
 def _check_header(file: Path, expected: Shapes) -> None:
-    """Looks at the header before the library does, which would take a name that stands twice, and 100 MB."""
+    """Check the header before the library reads it. The library accepts duplicate names and 100 MB."""
     most = HEADER_BYTES + 2 * ENTRY_BYTES * len(expected)
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
@@ -185,7 +185,7 @@ def _largest(weights: Any, key: str) -> float:
 
 
 def _warnings(config: AdapterConfig, base: Path) -> tuple[str, ...]:
-    """What is odd and yet no proof: one base model goes by many names, and a folder has no revision."""
+    """Return doubts that are no proof: one base model has many names, and a folder has no revision."""
     found = []
     if config.base_name and PurePosixPath(config.base_name).name.lower() != base.name.lower():
         found.append(

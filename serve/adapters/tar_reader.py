@@ -1,7 +1,7 @@
-"""A reader of tar archives that takes plain files and folders, and nothing else.
+"""Read plain files and folders from tar archives, and nothing else.
 
-It owns the blocks of the format and must not know what an adapter is. Python's tarfile reads extended
-headers of any size into memory and follows sparse maps; here everything but a name has a fixed size.
+Python's tarfile reads extended headers of any size into memory and follows sparse maps. Here everything except names
+has a fixed size.
 """
 
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ class Readable(Protocol):
 
 
 class TarEntry:
-    """One file on the tape, from where the tape stands."""
+    """One file in the archive, from the current position."""
 
     def __init__(self, stream: Readable, size: int) -> None:
         self._stream = stream
         self.left = size
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the file's end. Raises AdapterRefused when the tape ends first."""
+        """Return at most `size` bytes, and none at the file's end. Raises AdapterRefused if the archive ends first."""
         if not self.left:
             return b""
         data = self._stream.read(min(size, self.left))

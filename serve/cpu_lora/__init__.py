@@ -23,8 +23,8 @@ def register() -> None:
     """
     if os.environ.get(SWITCH) == "off":
         return
-    # vLLM swallows an error met while importing a plugin, and then serves wrong answers; one
-    # raised by the call stops the engine. Nothing that can fail is imported above.
+    # vLLM ignores an error during the import of a plugin, and then serves wrong answers. An error
+    # in this call stops the engine. So imports that can fail are here and not above.
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():

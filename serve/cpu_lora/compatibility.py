@@ -1,7 +1,4 @@
-"""What of vLLM's CPU LoRA code this plugin relies on, and the refusal when it differs.
-
-It compares versions and signatures; it must not know how the operations work.
-"""
+"""Check that vLLM's CPU LoRA code is what this plugin relies on, and reject any other version."""
 
 import inspect
 from collections.abc import Mapping

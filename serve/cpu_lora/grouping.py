@@ -1,7 +1,4 @@
-"""Which rows of a step belong to which adapter slot, arranged for few and large products.
-
-It sees one index vector a step, and must not know of weights or layers.
-"""
+"""Arrange the rows of a step by adapter slot, for few and large matrix products."""
 
 from dataclasses import dataclass
 from itertools import accumulate, groupby
@@ -30,9 +27,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Scattered rows of `count` neighbouring slots, padded to `depth` rows for each.
+    """Scattered rows of `count` adjacent slots, padded to `depth` rows for each.
 
-    `padded` [count * depth] says which row of the step stands in each place: a slot's spare places
+    `padded` [count * depth] says which row of the step is in each place: a slot's spare places
     repeat one of its own rows, so that no row ever meets another slot's weights. `positions` says
     in which place each result is found, and `rows` to which row of the step it belongs; `rows` is
     None where the results are all rows of the step in order.

@@ -19,7 +19,7 @@ BLOCK = 192
 WORD = ir.IntType(32)
 
 # In every loop below a row is taken as a view first: numba tests an index that is a sum for being
-# negative, and a loop with such a test, or with an index read from an array, is not vectorised.
+# negative. A loop with that test, or with an index read from an array, is not vectorised.
 # Sums may be reordered, which vectorises them. NaN and infinities keep their meaning.
 FASTMATH = {"reassoc", "contract"}
 
@@ -61,7 +61,7 @@ def _shrink(a, first, rank, inputs, start, stop, weights, hidden, live):
     """hidden[i, n] = A's n-th row that is not all zero, times input i; returns how many.
 
     An adapter of a rank below the engine's, or without this layer, leaves rows of A zero. They are
-    looked for each time, so that nothing can be out of date after a slot is loaded anew.
+    looked for each time, so that nothing can be out of date after a slot is loaded again.
     """
     width = inputs.shape[1]
     found = 0

@@ -1,7 +1,4 @@
-"""vLLM's CPU LoRA operations, replaced: the class that the patched platform names to vLLM.
-
-It adapts vLLM's calls to plans and products, and must not know of servers or adapters' names.
-"""
+"""Replace vLLM's CPU LoRA operations: the class that the patched platform names to vLLM."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -89,11 +86,11 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
             add_products(y, x, weights, plan, scale)
 
     def _logits_plan(self, x: torch.Tensor) -> Plan:
-        """The plan of the rows that logits are wanted of.
+        """Return the plan of the rows that need logits.
 
         They are the sampled rows, which vLLM gathers into a tensor of their own, but for a prompt's
         log-probabilities a slice of the step's tokens. vLLM does not say which, and its own mapping
-        then fits only by chance, so the tokens are told from where the slice lies in memory.
+        then fits only by chance, so the position of the slice in memory identifies the tokens.
         """
         rows = x.size(0)
         if rows == self._prompt_plan.rows and x.untyped_storage().nbytes() == x.nbytes:

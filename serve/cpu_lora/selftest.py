@@ -1,6 +1,6 @@
-"""Whether adapters beside them change the base model's answers: asked of a running engine.
+"""Test on a running engine whether adapters in the same batch change the base model's answers.
 
-It needs the standard library alone, and must not know how vLLM computes or who calls it.
+It uses only the standard library.
 """
 
 import json
@@ -39,8 +39,8 @@ class SelfTest:
 def compare(ask: Ask, base: str, adapters: Sequence[str], prompts: Sequence[str]) -> SelfTest:
     """Compare base answers in a mixed batch with those of batches of its shape without adapters.
 
-    Every prompt is asked twice in each batch: of the base model, and beside it of an adapter, or
-    of the base model again in the batches to compare with. Another batch shape would not do as
+    Every prompt is in each batch twice: for the base model, and for an adapter. In the batches to
+    compare with, both are for the base model. Another batch shape would not do as
     the reference: rounding differs by shape, and with it now and then a greedy token.
 
     Args:
@@ -65,13 +65,13 @@ def compare(ask: Ask, base: str, adapters: Sequence[str], prompts: Sequence[str]
         if not changed:
             break
     if not changed:
-        reason = f"all {len(prompts)} base answers beside {len(set(names))} adapters are unchanged"
+        reason = f"all {len(prompts)} base answers with {len(set(names))} adapters in the batch are unchanged"
         return SelfTest(True, reason, len(prompts))
     first = changed[0]
     reason = (
-        f"{len(changed)} of {len(prompts)} base answers change beside adapters: to "
+        f"{len(changed)} of {len(prompts)} base answers change with adapters in the batch: to "
         f"{prompts[first]!r} the base model says {min(known[first])!r} among its own, and "
-        f"{answers[first]!r} beside {names[first]}"
+        f"{answers[first]!r} with {names[first]}"
     )
     return SelfTest(False, reason, len(prompts))
 

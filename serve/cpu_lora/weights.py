@@ -1,7 +1,4 @@
-"""The adapter weights of one layer, seen as few large matrices and never copied per step.
-
-It shares memory with vLLM's slot tensors, and must not know which tokens use them.
-"""
+"""The adapter weights of one layer as few large matrices that share memory with vLLM's slot tensors."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,6 @@
 """A fake of one vLLM server: the routes that LoraLoop uses, deterministic answers, and faults on demand.
 
-It owns the shapes of vLLM's API as far as the house relies on them; it must not know gateway or control.
-Ships beside the real client, so that tests need neither a model nor patches.
+It ships with the real client, so that tests need neither a model nor patches.
 """
 
 import asyncio
@@ -37,7 +36,7 @@ class BrokenOff(Exception):
 
 
 def echo(model: str, prompt: str) -> str:
-    """The default answer: who was asked what."""
+    """Return the default answer: the model and its prompt."""
     return f"{model} heard {prompt}"
 
 
@@ -48,7 +47,7 @@ def indifferent(model: str, word: str) -> float:
 
 @dataclass
 class FakeEngine:
-    """One engine: what it has loaded, what it was asked, and what goes wrong.
+    """One engine: its adapters, its requests and its faults.
 
     What it answers is what it scores highest. `likes` is the log-probability that a model gives to a word of an answer
     that is not its own. Adapters named in `inert` score like the base model; `gap_s` is the time between events of a

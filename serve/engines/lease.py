@@ -1,7 +1,4 @@
-"""Holders: engines that hold the versions which some work is about.
-
-It owns waiting for one and trying again when it goes away; what the work is, and what else engines hold, is others'.
-"""
+"""Find engines that hold the versions that some work needs, and wait for one or retry if it disappears."""
 
 import logging
 import time
@@ -51,7 +48,7 @@ class EngineLease:
                 time.sleep(PAUSE_SECONDS)
 
     def _one(self, versions: Sequence[Version]) -> VllmClient:
-        """An engine that holds the versions: one suffices here, for a promotion asks every engine by itself.
+        """Return an engine that holds the versions. One is enough: a promotion checks every engine separately.
 
         Raises EngineDown while one that may come to hold them does not answer, and EngineFailed where none can.
         """

@@ -1,7 +1,6 @@
-"""The gateway's way to the engines: the least loaded engine first.
+"""Send the gateway's requests to the engines: the least loaded engine first.
 
-It owns what is in flight on which engine and which engines are left alone for a while; it must not look
-into a body.
+Engines that fail repeatedly get no requests for a short time.
 """
 
 import time
@@ -11,9 +10,10 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from core.errors import EngineDown, EngineSlow, LoraLoopError
-from serve.engines.http_client import ConnectionBroken, HttpClient, Response
+from serve.engines.http_client import HttpClient
+from serve.engines.http_response import ConnectionBroken, Response
 
-# So many failures in a row, and an engine is left alone for a moment; then one request tries it.
+# After this many failures in a row, an engine gets no requests for ALONE_SECONDS. Then one request tries it.
 FAILURES = 3
 ALONE_SECONDS = 2.0
 # What an engine may answer when it restarted and has lost its adapters, or is about to end.
@@ -29,7 +29,7 @@ class TooMany(LoraLoopError):
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """One engine as a gateway knows it."""
+    """The state of one engine in a gateway: load, failures and pause."""
 
     load: int = 0
     failures: int = 0
@@ -46,7 +46,7 @@ class CircuitBreaker:
             self.alone_until = now + ALONE_SECONDS
 
     def open(self, now: float) -> bool:
-        """Whether it may be asked. The first who asks after the pause does so for all."""
+        """Return whether the engine may get a request. After the pause, only the first request is let through."""
         if self.failures < FAILURES:
             return True
         if now < self.alone_until:
@@ -132,5 +132,5 @@ class Call:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lane.load -= 1
-        # An answer that was read whole gave its connection back by itself; any other connection is closed.
+        # An answer that was read whole has returned its connection already. Any other connection is closed.
         self._response.close()

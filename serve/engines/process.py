@@ -1,7 +1,4 @@
-"""One vLLM server as a process of ours: how it is started, waited for and ended.
-
-It owns the command line and environment; it must not know adapters or models.
-"""
+"""One vLLM server as a child process: start it, wait until it is ready, and end it."""
 
 import os
 import signal

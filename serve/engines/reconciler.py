@@ -1,7 +1,6 @@
-"""The reconciler: makes every engine hold exactly the adapters that should be loaded.
+"""Make every engine hold exactly the adapters that it should have: check, load, verify and unload.
 
-It owns checking engines, loading, verifying and unloading; which versions are wanted is told to it. An engine
-that restarted has lost its adapters, and gets them again here.
+An engine that restarted has lost its adapters, and gets them again here.
 """
 
 import contextlib
@@ -19,13 +18,13 @@ from serve.engines.vllm_client import VllmClient
 log = logging.getLogger(__name__)
 
 PROBE = Chat((("user", "Is this adapter alive? Answer yes or no."),))
-# Below this the adapter changed nothing that bfloat16 could show.
+# A smaller difference is not visible in bfloat16: the adapter has no effect.
 LEAST_DIFFERENCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """What one engine has after a look at it."""
+    """What one engine holds after a check."""
 
     url: str
     healthy: bool
@@ -35,7 +34,7 @@ class EngineState:
 
     @property
     def ready(self) -> bool:
-        """Whether it answers and has every wanted adapter."""
+        """Whether it answers and has every adapter that it should."""
         return self.healthy and not self.missing
 
 
@@ -46,8 +45,8 @@ SelfCheck = Callable[[VllmClient], str]
 class Reconciler:
     """Works on all engines, one after another.
 
-    A fresh engine is checked before it gets adapters: one that is new to us and holds none that it should, or one
-    that lost what it held. An engine that holds some was checked before it got them, by whoever was here then.
+    An engine is checked before it gets adapters: a new one that holds none, or one that lost its adapters. An engine
+    that holds adapters was checked before it got them, perhaps by an earlier process.
     """
 
     def __init__(self, clients: Sequence[VllmClient], *, base_name: str, self_check: SelfCheck) -> None:
@@ -60,9 +59,9 @@ class Reconciler:
 
     @property
     def adapters_by_engine(self) -> dict[str, tuple[str, ...]] | None:
-        """Each engine's URL with the names that it answers to, or None before the first look at them.
+        """Each engine's URL with the names that it answers to, or None before the first check.
 
-        What an engine held when it was last well still stands while it is not: gateways see for themselves.
+        While an engine does not answer, its last known names stay: gateways detect the failure themselves.
         """
         if len(self._holdings) < len(self.clients):
             return None
@@ -71,9 +70,9 @@ class Reconciler:
     def reconcile(
         self, wanted: Callable[[], Iterable[Version]], may_unload: Callable[[str], bool]
     ) -> list[EngineState]:
-        """Loads what is missing, unloads what is not wanted and drained, and says how each engine stands.
+        """Load missing adapters, unload drained ones that are not needed, and return the state of each engine.
 
-        What is wanted is asked for once nobody holds a version any more, so that it is never out of date.
+        `wanted` is called under the lock, so that its result is never out of date.
         """
         with self._lock:
             adapters = {v.engine_name: v for v in wanted() if v.is_adapter}
@@ -81,7 +80,7 @@ class Reconciler:
 
     @contextmanager
     def ensure_loaded(self, version: Version) -> Iterator[None]:
-        """Has every engine that answers hold a version, and nothing unloaded meanwhile: for a change of who serves.
+        """Load a version into every engine that answers, and unload nothing in this context.
 
         Raises EngineError or AdapterRefused when one cannot take it, and EngineDown when none answers; a route
         must never point where nothing does. An engine that is down gets the version before it serves again.
@@ -163,7 +162,7 @@ class Reconciler:
         try:
             difference = self._difference(client, version)
         except EngineError:
-            # What was not verified must not stay: the next look would take it for good.
+            # An adapter that was not verified is unloaded, or the next check would accept it.
             with contextlib.suppress(EngineError):
                 client.unload(version.engine_name)
             raise

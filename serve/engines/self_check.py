@@ -1,6 +1,6 @@
-"""The self-check of a fresh engine: adapters beside the base model must not change what it says.
+"""Check a new engine: adapters in the same batch must not change the base model's answers.
 
-It owns throw-away adapters and the refusal; how answers are compared is `serve.cpu_lora.selftest`'s.
+It uses adapters that are deleted afterwards. `serve.cpu_lora.selftest` compares the answers.
 """
 
 import json
@@ -23,8 +23,8 @@ SCALE = 0.05
 def check(client: VllmClient, *, base: Path, base_name: str, slots: int, folder: Path) -> str:
     """Fills every slot, compares base answers alone and in company, and cleans up.
 
-    Returns what was found in a sentence. Raises EngineFailed when an answer changed: such an engine would
-    give users of one model another model's words, and every comparison of versions would be wrong.
+    Returns the result in a sentence. Raises EngineFailed if an answer changed. That engine would give users of one
+    model another model's words, and every comparison of versions would be wrong.
     """
     names = [f"self-check-{number}" for number in range(slots)]
     for left in client.models() & set(names):

@@ -1,7 +1,4 @@
-"""A client of one vLLM server: adapters, readiness, the scores of tokens and answers, and answers in words.
-
-It owns vLLM's paths and field names; it must not know models, versions or why something is asked.
-"""
+"""A client of one vLLM server: adapters, readiness, scores of tokens and answers, and generated answers."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +14,7 @@ from core.prompts import Chat, Prompt, Text
 # can return the log-probabilities of chosen tokens.
 RAW_TEMPLATE = "{{ messages[0]['content'] }}"
 EVALUATION_PRIORITY = 10
-# The model's own distribution, whatever its folder recommends to draw from.
+# The model's own distribution. The sampling parameters in the model's folder are overridden.
 WHOLE = {"temperature": 1, "top_p": 1, "top_k": 0, "min_p": 0, "repetition_penalty": 1}
 # What vLLM gives for a token that it has no score of; no real log-probability comes near it.
 UNSCORED = -1000.0
@@ -45,7 +42,7 @@ class Scores:
 class Written:
     """An answer in words: the text, its length in tokens, and what the prompt cost.
 
-    `ids` are the answer's tokens, its end with them, where they were asked for.
+    `ids` are the answer's tokens with its end, if they were requested.
     """
 
     text: str
@@ -79,7 +76,7 @@ class VllmClient:
         self._request("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
 
     def unload(self, name: str) -> None:
-        """Forgets an adapter's name; its weights go when their slot is wanted."""
+        """Unload an adapter's name. Its weights go when another adapter needs their slot."""
         self._request("POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
     def version(self) -> str:
@@ -87,17 +84,17 @@ class VllmClient:
         return str(self._json("GET", "/version")["version"])
 
     def in_flight(self) -> int:
-        """How many requests the engine works on or has waiting, whoever sent them."""
+        """Return the number of requests from all clients that the engine works on or has waiting."""
         lines = self._request("GET", "/metrics").text.splitlines()
         return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(IN_FLIGHT))
 
     def tokens(self, model: str, text: str) -> tuple[int, ...]:
-        """The ids of a text's tokens where it stands in the middle of a prompt."""
+        """Return the ids of a text's tokens in the middle of a prompt."""
         body = {"model": model, "prompt": text, "add_special_tokens": False}
         return tuple(int(token) for token in self._json("POST", "/tokenize", body)["tokens"])
 
     def first_token(self, model: str, text: str) -> int:
-        """The id of the first token of a text that stands where an answer begins."""
+        """Return the id of the first token of a text at the beginning of an answer."""
         return self.tokens(model, text)[0]
 
     def score(
@@ -148,15 +145,15 @@ class VllmClient:
     def follow(self, model: str, prompt: Prompt, answer: Sequence[int]) -> Scores:
         """The log-probability of each token of a given answer, after the prompt and the tokens before it.
 
-        Of an answer that has no room behind its prompt, only the tokens that have.
+        An answer that does not fit behind its prompt is cut.
         """
         asked = {"messages": prompt.as_openai()} if isinstance(prompt, Chat) else {"prompt": prompt.text}
         spelled = self._json("POST", "/tokenize", {"model": model, **asked})
-        # vLLM writes a token behind whatever it scores.
-        room = max(0, spelled["max_model_len"] - len(spelled["tokens"]) - 1)
-        if not room:
+        # vLLM generates one token after the tokens that it scores.
+        space = max(0, spelled["max_model_len"] - len(spelled["tokens"]) - 1)
+        if not space:
             return Scores((), len(spelled["tokens"]))
-        whole = [*spelled["tokens"], *answer[:room]]
+        whole = [*spelled["tokens"], *answer[:space]]
         body = {
             "model": model,
             "prompt": whole,

@@ -1,7 +1,6 @@
-"""The access log of the gateway: a line for each request, when it is over.
+"""The access log of the gateway: one line per request, written when it is over.
 
-It owns what a line holds: who answered, how and how fast, never a query, a body or a key. It wraps an app, so that
-a gateway without it does nothing for it.
+A line says who answered, the status and the duration. It contains no query, no body and no key.
 """
 
 import logging
@@ -17,7 +16,7 @@ log = logging.getLogger(__name__)
 # The client left before an answer began.
 CLIENT_GONE = 499
 LONGEST_PATH = 256
-Told = dict[str, Any]
+LogFields = dict[str, Any]
 
 
 class AccessLog:
@@ -31,11 +30,11 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, told = time.perf_counter(), Told(status=CLIENT_GONE)
+        started, logged = time.perf_counter(), LogFields(status=CLIENT_GONE)
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                told.update(_told(message))
+                logged.update(_response_fields(message))
             await send(message)
 
         try:
@@ -43,12 +42,12 @@ class AccessLog:
         finally:
             path = scope["path"][:LONGEST_PATH].encode("utf-8", "backslashreplace").decode()
             ms = round((time.perf_counter() - started) * 1000, 2)
-            log.info("request", extra=fields(method=scope["method"], path=path, ms=ms, **told))
+            log.info("request", extra=fields(method=scope["method"], path=path, ms=ms, **logged))
 
 
-def _told(message: Message) -> Told:
+def _response_fields(message: Message) -> LogFields:
     """What an answer's own headers say of it."""
-    found = Told(status=message["status"])
+    found = LogFields(status=message["status"])
     for name, value in message["headers"]:
         if name == b"x-request-id":
             found["request_id"] = value.decode("latin-1")

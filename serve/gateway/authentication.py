@@ -1,7 +1,6 @@
-"""The door: who may ask for what, and how much of it.
+"""Check API keys, their scopes and their limits, in memory and for one event loop.
 
-It owns the check of keys and their limits, in memory and for one event loop; it must not know where grants
-come from nor what a route does. Limits count in each process by itself.
+Each process counts limits separately.
 """
 
 import hmac
@@ -108,7 +107,7 @@ class KeyLimits:
 
 
 class RequestPermit:
-    """A request that was let in. Whoever asked for it releases it once, when the answer is over."""
+    """The permit of an accepted request. Its holder releases it once, when the answer is over."""
 
     __slots__ = ("_grant", "_meter", "headers")
 
@@ -178,7 +177,7 @@ class KeyChecker:
         self._meters: dict[str, KeyLimits] = {}
 
     def let_anyone(self, anyone: bool) -> None:
-        """Opens the door to everybody, or closes it to those without a key."""
+        """Accept requests without a key, or reject them."""
         self._anyone = ANYONE if anyone else None
 
     def admit(self, authorization: str | None, scope: Scope, model: str | None = None) -> RequestPermit:
@@ -201,7 +200,7 @@ class KeyChecker:
         return RequestPermit(grant, holder.meter, holder.meter.enter(now))
 
     def _take(self, keys: tuple[Grant, ...]) -> None:
-        """Other grants: nothing that was verified by the old ones counts, but what was used still does."""
+        """Replace the grants. Verified keys are checked again; used limits still count."""
         self._seen = keys
         self._by_id = {grant.id: grant for grant in keys}
         self._known.clear()
@@ -253,7 +252,7 @@ class KeyChecker:
 def create_key_checker(
     settings: Settings, *, keys: Callable[[], tuple[Grant, ...]], clock: Clock = utc_now
 ) -> KeyChecker:
-    """The door of an app: the store's keys, the environment's, and anyone where the settings say so."""
+    """Return the key checker of an app: keys of the store and the environment, or open access by the settings."""
     anyone = ANYONE if settings.access == "open" else None
     return KeyChecker(keys=keys, static=static_grants(settings.keys), anyone=anyone, clock=clock)
 

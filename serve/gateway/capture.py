@@ -1,6 +1,6 @@
-"""Capture: turning a request and its response into one interaction in the spool.
+"""Capture: turn a request and its response into one interaction in the spool.
 
-It owns what is kept of a request; it must not slow the answer down nor fail it when the disk is full.
+Capture never delays an answer, and a full disk never makes a request fail.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Recorder:
         self.spool = spool
         self.dropped = 0
         self._newest = 0
-        self._told: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
     def record(self, interaction: Interaction, stored: StoredCompletion | None = None) -> None:
@@ -71,8 +71,8 @@ class Recorder:
     def _tell(self, what: str, error: SpoolFull) -> None:
         """Says it once in a while: on a full disk every request and every look would."""
         now = time.monotonic()
-        if now >= self._told.get(what, -TELL_SECONDS) + TELL_SECONDS:
-            self._told[what] = now
+        if now >= self._reported.get(what, -TELL_SECONDS) + TELL_SECONDS:
+            self._reported[what] = now
             log.error("%s: %s (%d dropped so far)", what, error, self.dropped)
 
 
@@ -87,7 +87,7 @@ def answer_of(choices: Iterable[dict[str, Any]]) -> tuple[str | None, str | None
 
 
 class StreamRecorder:
-    """Gathers the first choice's text of a stream while its events go by, up to a bound in characters."""
+    """Collect the first choice's text from the events of a stream, up to a limit in characters."""
 
     def __init__(self, limit: int = 1_000_000) -> None:
         self.text: list[str] = []
@@ -96,7 +96,7 @@ class StreamRecorder:
         self.failed = False
         # Of all choices; engines send about a token in each.
         self.pieces = 0
-        self._room = limit
+        self._text_left = limit
 
     def completion(self) -> dict[str, Any] | None:
         """The whole completion, where it is to be stored; this tee keeps none."""
@@ -117,7 +117,7 @@ class StreamRecorder:
         for choice in choices:
             if choice.get("index", 0) == 0:
                 piece = (choice.get("delta") or {}).get("content") or choice.get("text") or ""
-                self.text.append(piece[: self._room])
-                self._room -= len(self.text[-1])
+                self.text.append(piece[: self._text_left])
+                self._text_left -= len(self.text[-1])
                 self.finish_reason = choice.get("finish_reason") or self.finish_reason
         return not choices and bool(data.get("usage"))

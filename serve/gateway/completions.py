@@ -1,8 +1,6 @@
-"""The completion routes, as plain ASGI: every request of every app goes through here.
+"""The completion routes, as plain ASGI: read, choose a version, forward, capture, answer.
 
-It owns a request's way through the gateway: read, choose a version, forward, capture, answer. It must not
-know where the routing table comes from nor what is done with what it captured. FastAPI would cost more
-than all of it; see docs/internals/gateway-benchmark.md.
+FastAPI would take more time than all of these steps. See docs/internals/gateway-benchmark.md.
 """
 
 import asyncio
@@ -18,7 +16,7 @@ from core.clock import Clock
 from core.errors import EngineDown, EngineError, LoraLoopError
 from core.http import bug, read_body, refusal
 from core.records import Endpoint
-from serve.engines.http_client import ConnectionBroken
+from serve.engines.http_response import ConnectionBroken
 from serve.engines.pool import Call, EnginePool
 from serve.gateway.authentication import KeyChecker, RequestPermit
 from serve.gateway.capture import Recorder, StreamRecorder, answer_of
@@ -97,7 +95,7 @@ class Completions:
             try:
                 content = await read_body(scope, receive, self.max_body_bytes)
                 exchange = open_request(content, ENDPOINTS[scope["path"]], self.tables.table, admission, started)
-                exchange.told = _told(admission, exchange)
+                exchange.headers = _headers(admission, exchange)
                 if exchange.choice.target.retrieval is not None:
                     retriever = self.tables.library.retriever(exchange.choice.target.retrieval)
                     exchange.shown = rewrite_prompt(retriever, exchange.endpoint, exchange.body)
@@ -177,7 +175,7 @@ class Completions:
                     kind = upstream.content_type
                     await send_whole(send, exchange, status, await upstream.read(), kind)
                     return
-                await send({"type": "http.response.start", "status": 200, "headers": [EVENTS, *exchange.told]})
+                await send({"type": "http.response.start", "status": 200, "headers": [EVENTS, *exchange.headers]})
                 splitter = EventSplitter()
                 while chunk := await upstream.readany():
                     if exchange.first_byte is None:
@@ -234,7 +232,7 @@ class Completions:
 
 async def send_whole(send: Send, exchange: CompletionRequest, status: int, content: bytes, kind: str | None) -> None:
     """Sends an engine's answer as it came, of the media type that it was said to be."""
-    headers = [(b"content-type", (kind or JSON).encode()), (b"content-length", b"%d" % len(content)), *exchange.told]
+    headers = [(b"content-type", (kind or JSON).encode()), (b"content-length", b"%d" % len(content)), *exchange.headers]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 
@@ -266,8 +264,8 @@ def _authorization(scope: Scope) -> str | None:
     return None
 
 
-def _told(admission: RequestPermit, exchange: CompletionRequest) -> list[tuple[bytes, bytes]]:
-    """The headers that go with an answer: its id, who gave it, and what is left of the key's limits."""
+def _headers(admission: RequestPermit, exchange: CompletionRequest) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer: its id, its version, and what is left of the key's limits."""
     version = f"{exchange.choice.model}@{exchange.choice.target.version}"
-    told = [(b"x-request-id", exchange.id.encode()), (b"x-loraloop-version", version.encode())]
-    return told + [(name.encode(), value.encode()) for name, value in admission.headers.items()]
+    headers = [(b"x-request-id", exchange.id.encode()), (b"x-loraloop-version", version.encode())]
+    return headers + [(name.encode(), value.encode()) for name, value in admission.headers.items()]

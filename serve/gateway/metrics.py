@@ -1,7 +1,7 @@
-"""What the gateway counts, for Prometheus.
+"""The Prometheus metrics of the gateway.
 
-It owns metric names and labels. Labels are model, version, arm and status, never anything a client sent, and a
-version that no engine holds any more is forgotten: their number stays bounded however long a gateway runs.
+Labels are model, version, arm and status, and never a value that a client sent. A version that no engine holds is
+dropped, so the number of labels stays bounded.
 """
 
 from collections.abc import Iterable
@@ -61,7 +61,7 @@ class Metrics:
             "loraloop_in_flight", "Requests under way.", ("model", "version"), registry=self.registry
         )
         self.unshipped = Gauge(
-            "loraloop_spool_unshipped_bytes", "Spooled bytes that control has not taken in.", registry=self.registry
+            "loraloop_spool_unshipped_bytes", "Spooled bytes that control has not ingested.", registry=self.registry
         )
         self.dropped = Gauge(
             "loraloop_interactions_dropped", "Interactions not kept: the disk is full.", registry=self.registry

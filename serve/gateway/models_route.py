@@ -1,7 +1,4 @@
-"""The small OpenAI routes beside completions: which models there are, and the document of all routes.
-
-It owns their shapes; it must not know who serves a model nor why.
-"""
+"""The small OpenAI routes next to completions: the list of models and the OpenAPI document."""
 
 from typing import Any
 

@@ -1,7 +1,4 @@
-"""What the gateway's OpenAPI document says of the routes that apps call.
-
-It owns the shapes of requests, answers and errors as data; it must not know how a request is served.
-"""
+"""The gateway's OpenAPI document of the routes that apps call: requests, answers and errors as data."""
 
 from typing import Any
 
@@ -53,7 +50,7 @@ def _request(properties: Schema, required: str, description: str) -> Schema:
     common = {
         "model": _said("A public model, as GET /v1/models lists them.", "string"),
         "user": _said("The end user; stays with one version while a canary runs.", "string", "null"),
-        "safety_identifier": _said("Stands in for `user`.", "string", "null"),
+        "safety_identifier": _said("Used if `user` is missing.", "string", "null"),
         "metadata": _object(
             {"conversation_id": _said("The conversation that feedback may name.", "string", "null")},
             type=["object", "null"],
@@ -315,7 +312,7 @@ def paths(most_signals: int) -> dict[str, Schema]:
 
 
 def describe(app: FastAPI, *, signal: Schema, most_signals: int) -> None:
-    """Puts the routes into the app's OpenAPI document, in place of what it finds out by itself.
+    """Put the routes into the app's OpenAPI document instead of what FastAPI derives.
 
     `signal` is the JSON schema of one feedback object, with its `$defs` if it has any, as pydantic makes it.
     """

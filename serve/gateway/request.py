@@ -1,7 +1,4 @@
-"""One request on its way: what was asked, who answers, since when, and what is kept of it.
-
-It owns what a client may say to an engine and what becomes a record; it must not know of sockets.
-"""
+"""The state of one completion request, what an engine receives of it, and the records that are made of it."""
 
 import secrets
 import time
@@ -40,11 +37,11 @@ BYTES_A_TOKEN = 4
 
 @dataclass(slots=True)
 class CompletionRequest:
-    """One request on its way: what was asked, who answers, and since when (seconds of `perf_counter`).
+    """One completion request: its body, its version, and its start in seconds of `perf_counter`.
 
-    `tokens` are those of prompt and answer together, once they are known, and `pieces` how many of a stream went
-    by; `size` is the request's in bytes; `told` the headers of its answer; `owner` is the key that wants the
-    completion stored; `shown` what an engine gets in place of the app's own prompt.
+    `tokens` counts prompt and answer together, once they are known. `pieces` counts the events of a stream so far.
+    `size` is the request's size in bytes. `headers` are the headers of its answer. `owner` is the key that stores
+    the completion, or None. `shown` is what an engine gets instead of the app's prompt.
     """
 
     id: str
@@ -59,7 +56,7 @@ class CompletionRequest:
     tokens: int = 0
     size: int = 0
     pieces: int = 0
-    told: list[tuple[bytes, bytes]] = field(default_factory=list)
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     shown: dict[str, Any] | None = None
 
     @property
@@ -97,7 +94,7 @@ class CompletionRequest:
     def interaction(
         self, clock: Clock, *, status: int, answer: str | None, finish: str | None, usage: dict[str, Any]
     ) -> Interaction:
-        """The record of this exchange as it stands now. A client's `store: false` keeps the text out."""
+        """Return the record of the current state. With `store: false` it contains no text."""
         now = time.perf_counter()
         kept = self.body.get("store") is not False
         return Interaction(
@@ -123,7 +120,7 @@ class CompletionRequest:
         )
 
     def stored(self, interaction: Interaction, completion: dict[str, Any]) -> StoredCompletion | None:
-        """What is stored beside the interaction, if the client asked for it."""
+        """Return what is stored in addition to the interaction, if the client asked for it."""
         if self.owner is None:
             return None
         metadata = self.body.get("metadata") or {}

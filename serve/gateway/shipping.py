@@ -1,7 +1,6 @@
-"""Shipping: the gateway's spool segments on their way to control.
+"""Ship the gateway's spool segments to control, in order.
 
-It owns order and offsets; control alone decides how far it has got, so that a row arrives once however
-often its bytes do.
+Control decides how far it has read, so a row arrives once even if its bytes are sent again.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ LOOK_SECONDS = 0.01
 
 
 class Shipper:
-    """Sends what was appended, oldest first, and deletes a finished segment once all of it is taken in."""
+    """Send appended bytes, oldest first, and delete a finished segment after control has ingested it."""
 
     def __init__(
         self, *, session: aiohttp.ClientSession, control_url: str, name: str, key: str, spool: SpoolWriter
@@ -33,16 +32,16 @@ class Shipper:
         self._spool = spool
         self._sent: dict[int, int] = {}
         self._failing = False
-        self._wanted = asyncio.Event()
+        self._flush_requested = asyncio.Event()
 
     @property
     def unshipped(self) -> int:
-        """Bytes that control has not taken in."""
+        """Number of bytes that control has not ingested."""
         return sum(s.path.stat().st_size - self._sent.get(s.number, 0) for s in segments(self._spool.folder))
 
     async def run(self) -> None:
         """Ships forever."""
-        self._wanted = asyncio.Event()  # one of this loop
+        self._flush_requested = asyncio.Event()  # one of this loop
         while True:
             try:
                 moved = [await self._ship(segment) for segment in segments(self._spool.folder)]
@@ -53,7 +52,7 @@ class Shipper:
                 self._failing = True
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:
-                # Whatever it is, what is spooled later must not wait for the next start.
+                # After any error the loop goes on, or later records would wait for the next start.
                 log.exception("the spool could not be shipped; trying again")
                 self._failing = True
                 await asyncio.sleep(RETRY_SECONDS)
@@ -68,19 +67,19 @@ class Shipper:
         while any(s.number < newest for s in segments(self._spool.folder)) or self._sent.get(newest, 0) < size:
             if self._failing or time.monotonic() > deadline:
                 return False
-            self._wanted.set()
+            self._flush_requested.set()
             await asyncio.sleep(LOOK_SECONDS)
         return True
 
     async def _rest(self, moved: bool) -> None:
-        """Waits a moment, or until somebody wants something shipped; not at all while there is more."""
-        self._wanted.clear()
+        """Wait a moment, or until a flush is requested. Do not wait while there is more."""
+        self._flush_requested.clear()
         if moved:
             await asyncio.sleep(0)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(IDLE_SECONDS):
-                await self._wanted.wait()
+                await self._flush_requested.wait()
 
     async def _ship(self, segment: Segment) -> bool:
         """Sends one piece of a segment; returns whether there was something to send."""

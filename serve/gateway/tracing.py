@@ -1,7 +1,7 @@
-"""Traces of requests by OpenTelemetry, in the terms of its GenAI conventions.
+"""Trace requests with OpenTelemetry, with the names of its GenAI conventions.
 
-It owns what a span says, and that no text of prompt or answer does unless the settings ask for it. Nothing imports
-this module while tracing is off, and no request passes through it.
+Spans contain text of prompts and answers only if the settings say so. While tracing is off, nothing imports this
+module.
 """
 
 import json
@@ -96,7 +96,7 @@ class TracedApp:
                 await send(message)
 
             await self._app(scope, receive, sending)
-            # Only a route's own path, of which there are few, may be a span's name.
+            # Only the path of a route may be a span's name, because the number of routes is small.
             route = getattr(scope.get("route"), "path", None)
             if route:
                 span.update_name(f"{scope['method']} {route}")
@@ -104,7 +104,7 @@ class TracedApp:
 
 
 class TracedUpstream(EnginePool):
-    """Names the span of the moment to engines, which trace on from there if they are told to."""
+    """Send the current span to engines, which continue the trace if they are configured to."""
 
     def post(self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str]) -> Call:
         """As any upstream does."""
@@ -113,7 +113,7 @@ class TracedUpstream(EnginePool):
 
 
 class TracedCompletions(Completions):
-    """Completions with a span for each that an engine is asked for."""
+    """Completions with one span per request to an engine."""
 
     def __init__(self, *, tracing: Tracing, **collaborators: Any) -> None:
         super().__init__(**collaborators)

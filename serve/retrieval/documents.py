@@ -1,7 +1,4 @@
-"""Documents: a folder of plain text and Markdown as passages of bounded length.
-
-It owns which files are read and where they are cut; it must not know what passages are for.
-"""
+"""Read a folder of plain text and Markdown as passages of bounded length."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,6 @@
-"""Retrievals: what a version that is no adapter holds, and how a prompt is rewritten by it.
+"""Retrievals: their file format, their search with TF-IDF, and the prompts that they rewrite.
 
-It owns the format of the file, the search by TF-IDF and the prompt's budget; it must not know where its texts come
-from, who may see them, or who asks. scikit-learn is imported with the first index, never at a start.
+scikit-learn is imported with the first index, never at the start of a process.
 """
 
 import hashlib
@@ -44,7 +43,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Everything that such a version is: its texts, how many are shown at once, and how long a prompt may get.
+    """The content of a retrieval: its texts, how many are shown at a time, and the maximum prompt.
 
     `context_tokens` is what prompt and answer may take together in an engine, None where nobody said.
     """
@@ -55,7 +54,7 @@ class Retrieval:
     context_tokens: int | None = None
 
     def to_bytes(self) -> bytes:
-        """As it stands in the file: equal retrievals have equal bytes."""
+        """Return the content of the file. Equal retrievals have equal bytes."""
         return orjson.dumps({"format": FORMAT, "retrieval": self})
 
     @classmethod
@@ -101,18 +100,19 @@ class Retriever:
     def rewrite(self, prompt: Prompt, answer_tokens: int | None = None) -> Prompt:
         """The prompt with what is nearest to it before its question, the nearest last.
 
-        A prompt is left as it is where nothing fits beside it and its answer, which takes half the context where
-        nobody said how long it may get; so is a chat that does not end in a user's question, unless passages are shown.
+        A prompt stays unchanged if nothing fits next to it and its answer. Without `answer_tokens`, the answer is
+        assumed to take half the context. Unless passages are shown, a chat that does not end in a user's question
+        also stays unchanged.
         """
         shape = self._shape(prompt)
-        room = self._room(prompt, answer_tokens)
-        if shape is None or room <= 0:
+        space = self._space(prompt, answer_tokens)
+        if shape is None or space <= 0:
             return prompt
         chosen, about = [], subject(prompt)
         for place in self._indexes[shape].nearest(about, self._retrieval.k, alike=shape == "passage"):
             entry = self._by_shape[shape][place]
-            if entry.tokens <= room:
-                room -= entry.tokens
+            if entry.tokens <= space:
+                space -= entry.tokens
                 chosen.append(entry)
         chosen.reverse()
         if shape == "passage":
@@ -132,8 +132,8 @@ class Retriever:
                 return None
         return shape if shape in self._by_shape else None
 
-    def _room(self, prompt: Prompt, answer_tokens: int | None) -> float:
-        """Tokens that may still be shown. Against the context, each byte counts as a token, which none exceeds."""
+    def _space(self, prompt: Prompt, answer_tokens: int | None) -> float:
+        """Return the number of tokens that may still be shown. Each byte counts as one token of the context."""
         texts = [prompt.text] if isinstance(prompt, Text) else [content for _, content in prompt.messages]
         budget = self._retrieval.budget_tokens - sum(map(len, texts)) / CHARACTERS_A_TOKEN
         context = self._retrieval.context_tokens
@@ -144,7 +144,7 @@ class Retriever:
 
 
 def rewrite_prompt(retriever: Retriever, endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
-    """The part of a request's body that engines get in place of the app's own; empty where it goes as it is."""
+    """Return the fields of a request's body that are replaced for the engine, or none if it stays unchanged."""
     if any(body.get(name) for name in SHOWS_THE_PROMPT):
         return {}
     asked = from_request(endpoint, body)
@@ -170,7 +170,7 @@ class _Index:
         self._size = len(texts)
         self._vectorizer: Any = TfidfVectorizer(sublinear_tf=True)
         try:
-            # By columns: a question has few words, and only the texts that hold them are looked at.
+            # By columns: a question has few words, and only the texts that contain them are compared.
             self._postings: Any = self._vectorizer.fit_transform(texts).tocsc()
         except ValueError:  # none has a word of two letters
             self._postings = None

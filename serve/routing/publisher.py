@@ -1,7 +1,4 @@
-"""Control's side of the routing table: what is published, and which gateways have it.
-
-It owns the meeting of the two; it must not decide what stands in a table.
-"""
+"""Publish the routing table to gateways, and record which gateway has which table."""
 
 import asyncio
 import threading
@@ -21,7 +18,7 @@ TICK_SECONDS = 0.02
 FORGOTTEN_SECONDS = 60.0
 # A gateway that has a table from before these counts as one that has none.
 REMEMBERED_TABLES = 256
-# A gateway names what is in flight, at most an entry a request: some hundred bytes, of thousands of requests.
+# A gateway reports what is in flight: at most one entry of some hundred bytes per request.
 MAX_POLL_BYTES = 4 * 1024 * 1024
 
 
@@ -40,7 +37,7 @@ class GatewayPoll(BaseModel):
 class GatewayStatus:
     """What a gateway last said: its table, and requests in flight by (model, version).
 
-    `unshipped` are bytes of its spool that control has not taken in, `dropped` interactions that it could not keep.
+    `unshipped` are bytes of its spool that control has not ingested, `dropped` interactions that it could not keep.
     """
 
     etag: str

@@ -1,7 +1,6 @@
-"""The library: retrievals on their way from control to gateways, by the hash of their content.
+"""Keep retrievals on a gateway: fetch them from control by content hash, verify, store and index them.
 
-It owns that a gateway has what a routing table names before it goes by that table: fetched, verified, kept on disk
-and indexed. It must not know which model shows what, nor who serves.
+A gateway uses a routing table only after it has all retrievals that the table names.
 """
 
 import asyncio
@@ -28,7 +27,7 @@ FETCH_SECONDS = 60.0
 
 
 class RetrievalCache:
-    """The retrievals that a gateway has at hand. Work on files and indexes is done beside the event loop."""
+    """The retrievals that a gateway has. Work on files and indexes is done in threads."""
 
     def __init__(
         self, *, session: aiohttp.ClientSession, control_url: str, headers: dict[str, str], folder: Path

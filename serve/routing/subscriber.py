@@ -1,7 +1,7 @@
-"""The gateway's copy of the routing table, kept fresh by a long poll and kept on disk.
+"""The gateway's copy of the routing table, updated by a long poll and kept on disk.
 
-It owns what is in flight on which version, because only the gateway knows; a dead control changes nothing
-for it: the last table goes on. No table is gone by before the retrievals that it names are at hand.
+Without control, the gateway continues with its last table. A table is used only after the retrievals that it names
+are available.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The routing table: which version answers a request for a model, and which engines hold it.
 
-It owns the sticky split, a pure function of table and user; it must not know how a version came to serve.
+The assignment of users to arms is a pure function of table and user.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ class RoutingTable:
 
     @property
     def etag(self) -> str:
-        """A hash of the content: equal tables have equal tags, whoever made them."""
+        """Hash of the content. Equal tables have equal tags, even from different processes."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
@@ -163,7 +163,7 @@ def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _route(entry: dict[str, Any]) -> ModelRoute:
     canary = Target(**entry["canary"]) if entry["canary"] else None
     loaded = tuple(Target(**each) for each in entry["loaded"])
-    # A table on a gateway's disk may be of a release that knew no holdback.
+    # A table on a gateway's disk may be from a release without holdbacks.
     held = Target(**entry["held"]) if entry.get("held") else None
     return ModelRoute(
         Target(**entry["champion"]), canary, entry["share"], entry["salt"], loaded, held, entry.get("held_share", 0.0)

@@ -1,7 +1,4 @@
-"""A whole chat completion out of the events of its stream, for those that are stored.
-
-It owns how deltas add up; it must not know where the completion is kept.
-"""
+"""Build a whole chat completion from the events of its stream, for completions that are stored."""
 
 import logging
 from collections import defaultdict

@@ -1,7 +1,4 @@
-"""OpenAI's `metadata`: up to 16 pairs of text that an app ties to what it stores.
-
-It owns the rules of a pair; it must not know what is stored.
-"""
+"""OpenAI's `metadata`: up to 16 pairs of text that an app attaches to a stored completion."""
 
 from typing import Any
 

@@ -1,7 +1,4 @@
-"""Stored completions as apps see them: OpenAI's routes on the gateway, answered by control.
-
-It owns on whose behalf control is asked and what is said when control cannot answer; the completions are control's.
-"""
+"""OpenAI's routes for stored completions on the gateway. Control answers them."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -40,7 +37,7 @@ class StoredCompletions:
     async def ask(self, what: str, request: Request, others: Scope, **asked: Any) -> Response:
         """Control's answer; a key with the scope `others` may see all keys' completions. Raises ControlDown.
 
-        What this gateway answered before is taken in first, so that an app finds what it has just stored.
+        Control first ingests what this gateway answered before, so that an app finds what it has just stored.
         """
         admission: RequestPermit = request.state.admission
         asker = {"owner": None if admission.opens(others) else admission.key_id, "models": admission.models}
@@ -59,7 +56,7 @@ class StoredCompletions:
 
 
 def create_router(stored: StoredCompletions, reading: Dependency, changing: Dependency) -> APIRouter:
-    """The routes beside `POST /v1/chat/completions`, with what lets somebody read and change."""
+    """Return the routes under `/v1/chat/completions`, with the access checks for reading and changing."""
     router = APIRouter(prefix="/v1/chat/completions")
     read, write = Scope.OPS_READ, Scope.OPS_WRITE
 

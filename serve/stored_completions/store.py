@@ -1,7 +1,6 @@
-"""Control's side of stored completions: found, listed, changed and deleted for the key that stored them.
+"""Control's side of stored completions: find, list, change and delete them for the key that stored them.
 
-It owns what an app sees of one, in OpenAI's shapes; it must not know which key is asking but by what it is told:
-gateways alone ask here.
+Only gateways call it, and they say which key asks.
 """
 
 import json
@@ -19,7 +18,7 @@ from core.http import json_body
 Row = dict[str, Any]
 Page = dict[str, Any]
 
-# A key may be limited to a thousand models, all of which a question names.
+# A key may be limited to a thousand models, and a question names all of them.
 LARGEST_QUESTION = 256 * 1024
 # What a request said that OpenAI shows with its completion.
 SHOWN = (
@@ -35,7 +34,7 @@ SHOWN = (
 
 
 class Asker(BaseModel):
-    """Whose completions may be seen: one key's or, with an owner of null, all; of which models, or with null of all."""
+    """The completions that may be read: of one key and some models. null means all keys or all models."""
 
     owner: str | None
     models: list[str] | None
@@ -173,7 +172,7 @@ def _message(completion: str, number: int, message: Row) -> Row:
 
 
 def _page(found: list[Row], limit: int) -> Page:
-    """A page out of one row more than it may hold, if there are so many."""
+    """Return a page. `found` has one row more than the page if there are further rows."""
     shown = found[:limit]
     ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": None, "last_id": None}
     return {"object": "list", "data": shown, **ends, "has_more": len(found) > limit}

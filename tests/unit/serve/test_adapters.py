@@ -106,7 +106,7 @@ CONFIGS: dict[str, tuple[Any, str]] = {
     "other targets": (PLAIN | {"target_modules": ["k_proj"]}, "does not name"),
     "base name a number": (PLAIN | {"base_model_name_or_path": 7}, "base_model_name_or_path=7"),
     "a list": ([PLAIN], "not a JSON object"),
-    "twice": (b'{"r": 4, "r": 8}', "'r' stands in it twice"),
+    "twice": (b'{"r": 4, "r": 8}', "'r' is in it twice"),
     "nested": (b'{"a":' * 200_000, "nested too deeply"),
     "UTF-16": (json.dumps(PLAIN).encode("utf-16"), "not JSON"),
     "byte order mark": (b"\xef\xbb\xbf" + json.dumps(PLAIN).encode(), "not JSON"),
@@ -153,7 +153,7 @@ TENSORS: dict[str, tuple[Tensors | bytes, str]] = {
     "a shape of 2^124": (safetensors({A: entry(0, 1024, 2**62, 2**62)}, bytes(1024)), "no safetensors"),
     "one name twice": (
         safetensors(b'{"a": %s, "a": %s}' % ((json.dumps(entry(0, 8, 2)).encode(),) * 2), bytes(8)),
-        "stands in it twice",
+        "is in it twice",
     ),
     "a nested header": (safetensors(b'{"a":' * 100_000), "nested too deeply"),
     "a million entries": (safetensors({f"{n:06}": entry(0, 0, 0) for n in range(1_000_000)}), "has a header of"),

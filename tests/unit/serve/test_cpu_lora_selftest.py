@@ -21,7 +21,7 @@ def corrupted(questions):
 def test_a_healthy_engine_passes():
     result = compare(healthy, "base", ADAPTERS, PROMPTS)
     assert result.ok and result.prompts == len(PROMPTS)
-    assert result.reason == "all 8 base answers beside 2 adapters are unchanged"
+    assert result.reason == "all 8 base answers with 2 adapters in the batch are unchanged"
 
 
 def test_base_answers_in_an_adapters_words_fail_and_both_texts_are_named():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.errors import EngineDown, EngineSlow
-from serve.engines.http_client import ConnectionBroken
+from serve.engines.http_response import ConnectionBroken
 from serve.engines.pool import ALONE_SECONDS, EnginePool, TooMany
 
 
