@@ -5,9 +5,9 @@ It starts its own engine; it must not know how an evaluation is made inside.
     python -m bench.evaluation
 
 Slices of the same prompts go to the engine twice, once through `eval.measure.labels` (scores, priority, answers kept on
-disk) and once as plain completions of one token from threads that do nothing else, whoever is first changing from
-slice to slice. The prefix cache is off, so that the second is not served from the first's. Then every shipped suite
-is asked of the candidate, as in a run after which the champion's answers are kept. The last line is one JSON object.
+disk) and once as plain completions of one token from threads that do nothing else. The one that goes first changes from
+slice to slice. The prefix cache is off, so that the second is not served from the first's. Then the candidate answers
+every shipped suite, as in a run that finds the champion's answers kept. The last line is one JSON object.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""What the gates promote: the gates' own code and naive gates beside it, over thousands of simulated candidates.
+"""What the gates promote: the gates' own code compared with naive gates, over thousands of simulated candidates.
 
-It owns the scenarios, what is wrong in each, and the result; users, holdouts and naive gates are bench/simulation's.
+It runs the scenarios and sums up the result. Scenarios, users, holdouts and naive gates are in bench/simulation.
 
     python -m bench.gates
 
@@ -16,9 +16,8 @@ import math
 import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,187 +26,31 @@ from scipy.stats import norm
 
 from bench import canary_query as query
 from bench.progress import say
-from bench.simulation import baseline_gates, chart
-from bench.simulation.holdout import Crowded, CrowdedGate, Items, OfflineGate
-from bench.simulation.live import (
-    FIRST,
-    LOOKS,
-    STEP,
-    Crowd,
-    Gate,
-    HoldbackGate,
-    OurGate,
-    Ours,
-    Record,
-    World,
-    proved,
-    watch,
-)
+from bench.simulation import chart
+from bench.simulation.holdout import Clustered, ClusteredGate, Items, OfflineGate
+from bench.simulation.live import FIRST, STEP, Gate, NewUsers, OurGate, Record, World, proved, watch
 from bench.simulation.returning import Returning
-from bench.simulation.user_model import Floats, People, brigaded, harmed, once, several, weekly
-from core.settings import CanarySettings, HoldbackSettings
+from bench.simulation.scenarios import (
+    CYCLES,
+    HOLDBACK,
+    ITEMS,
+    LEAST,
+    LIVE,
+    OURS,
+    RETURNING,
+    TWENTY,
+    UNPROTECTED,
+    VOTES,
+    Canary,
+)
+from bench.simulation.user_model import Floats, once
+from core.settings import CanarySettings
 from eval.gates.arms import Plan
 from eval.gates.offline import LAST_USE, LEAST_USERS
-from rollout.live_plan import LEAST_SD
 
-OURS = "ours"
 FALSE_PROMOTION = 0.055
 BATCH = 4000
 Rows = list[dict[str, Any]]
-VOTES: Mapping[str, Gate] = {
-    "point estimate, n=200": baseline_gates.PointAt(200),
-    "point estimate, any look": baseline_gates.point_any,
-    "z-test .05, peeking": baseline_gates.z_peeking,
-    "likelihood-ratio stop": baseline_gates.likelihood_ratio,
-}
-ITEMS: Mapping[str, Gate] = {
-    "item-level z, peeking": baseline_gates.z_peeking,
-    "item-level confidence sequence": baseline_gates.item_sequence,
-}
-WEEK = (0.74, 0.72, 0.70, 0.68, 0.66, 0.64, 0.76)
-DAY_LOOKS = 6
-DECAY_LOOK = 20
-HOLDBACK = "holdback"
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """A live scenario: its people, the settings, and whether a promotion in it is wrong (`null`).
-
-    One that is not `counted` shows what the gate gets wrong without a protection that is a setting. A `share` above a
-    half is a holdback's, in which the newer version gets worse at the look `decays`.
-    """
-
-    people: People
-    null: bool = False
-    counted: bool = True
-    strict: bool = True
-    hostile_share: float = 0.0
-    share: float = 0.5
-    harm_ratio: float = 1.5
-    beside: Mapping[str, Gate] | None = None
-    looks: int = LOOKS
-    decays: int = 0
-
-    @property
-    def settings(self) -> CanarySettings:
-        """The defaults but for what the scenario is about; time plays no part."""
-        return CanarySettings(
-            share=min(self.share, 0.5),
-            strict=self.strict,
-            hostile_share=self.hostile_share,
-            harm_ratio=self.harm_ratio,
-            min_minutes=0,
-            max_hours=1e9,
-        )
-
-    @property
-    def plan(self) -> Plan:
-        """Users' scores and feedback rates under the champion, as history would tell them."""
-        chances = self.people.control(0) if callable(self.people.control) else self.people.control
-        scores = (self.people.ups - self.people.downs) / self.people.requests
-        rates = self.people.rated / self.people.requests
-        score, rate = chances @ scores, chances @ rates
-        known = {
-            "score_sd": chances @ scores**2 - score**2,
-            "rate_mean": rate,
-            "rate_sd": chances @ rates**2 - rate**2,
-            "covariance": chances @ (scores * rates) - score * rate,
-        }
-        found = {
-            name: float(np.sqrt(max(value, 0)) if name.endswith("_sd") else value) for name, value in known.items()
-        }
-        return Plan(
-            self.share,
-            **found | {"score_sd": max(found["score_sd"], LEAST_SD), "rate_sd": max(found["rate_sd"], LEAST_SD)},
-        )
-
-    @property
-    def gates(self) -> dict[str, Gate]:
-        """Ours, and those beside it."""
-        return {OURS: self.ours, **(self.beside or {})}
-
-    @property
-    def ours(self) -> Ours:
-        """The product's own gate."""
-        if self.share <= 0.5:
-            return OurGate(self.plan, self.settings)
-        return HoldbackGate(self.plan, HoldbackSettings(share=1 - self.share, harm_ratio=self.harm_ratio))
-
-
-def after(look: int, before: People, then: People) -> People:
-    """People whose canary changes at a look."""
-
-    def chances(now: int) -> Floats:
-        found = (before if now < look else then).canary
-        assert isinstance(found, np.ndarray)
-        return found
-
-    return replace(before, canary=chances)
-
-
-def approvals(gain: float, **more: Any) -> People:
-    """Users of one request; the champion at 70 %."""
-    return once(0.7, 0.7 + gain, **more)
-
-
-# Wrong (null) is: with `strict`, promoting what is not better; without, what is worse by the margin; and, with
-# either, promoting for votes that say nothing of quality.
-LIVE: dict[str, Canary] = {
-    "equal, strict": Canary(approvals(0), null=True, beside=VOTES),
-    "+2 points, strict": Canary(approvals(0.02), beside=VOTES),
-    "+5 points, strict": Canary(approvals(0.05), beside=VOTES),
-    "+10 points, strict": Canary(approvals(0.10), beside=VOTES),
-    "-5 points, strict": Canary(approvals(-0.05), null=True, beside=VOTES),
-    "-5 points": Canary(approvals(-0.05), null=True, strict=False),
-    "equal": Canary(approvals(0), strict=False),
-    "+2 points": Canary(approvals(0.02), strict=False),
-    "+5 points": Canary(approvals(0.05), strict=False),
-    "equal, clustered users, strict": Canary(several(0.7, 0.7, requests=8), null=True, beside=ITEMS),
-    "+5 points, clustered users, strict": Canary(several(0.7, 0.75, requests=8)),
-    "equal, 20 % of requests rated, strict": Canary(approvals(0, rate=0.2), null=True),
-    "equal, 2 % of requests rated, strict": Canary(approvals(0, rate=0.02), null=True),
-    "+5 points, 20 % of requests rated, strict": Canary(approvals(0.05, rate=0.2)),
-    "equal, 20 % of requests rated": Canary(approvals(0, rate=0.2), strict=False),
-    "-5 points, 20 % of requests rated": Canary(approvals(-0.05, rate=0.2), null=True, strict=False),
-    "equal, drift by day of week, strict": Canary(
-        weekly(lambda approval: once(approval, approval), WEEK, DAY_LOOKS),
-        null=True,
-        beside={"z-test against last week": baseline_gates.BeforeAfter(0.7), **VOTES},
-    ),
-    "votes a fifth more, strict": Canary(approvals(0, rate=0.2, canary_rate=0.24), null=True),
-    "votes a fifth more": Canary(approvals(0, rate=0.2, canary_rate=0.24), null=True, strict=False),
-    "happy users vote more, rate +5 %, strict": Canary(approvals(0, rate=0.2, happy=0.01), null=True, beside=VOTES),
-    "happy users vote more, rate +6 %, strict": Canary(approvals(0, rate=0.2, happy=0.012), null=True),
-    "happy users vote more, rate +20 %, strict": Canary(approvals(0, rate=0.2, happy=0.04), null=True, beside=VOTES),
-    "2 % brigading, no caps, strict": Canary(brigaded(approvals(0), 0.02), null=True, counted=False, beside=VOTES),
-    "2 % brigading, caps, strict": Canary(brigaded(approvals(0), 0.02), null=True, hostile_share=0.02),
-    "2 % brigading, caps, 20 % of 8 requests rated, strict": Canary(
-        brigaded(several(0.7, 0.7, requests=8, rate=0.2), 0.02), null=True, hostile_share=0.02
-    ),
-    "+5 points, caps, strict": Canary(approvals(0.05), hostile_share=0.02),
-    "unhappy users vote less, rate -15 %, strict": Canary(
-        once(0.7, 0.14 / 0.17, rate=0.2, canary_rate=0.17), null=True
-    ),
-    "harm 1 % to 3 %": Canary(harmed(approvals(0), 0.01, 0.03), null=True),
-    "harm 1 % to 3 %, ratio 1": Canary(harmed(approvals(0), 0.01, 0.03), null=True, harm_ratio=1.0),
-    "harm 1 % in both, strict": Canary(harmed(approvals(0), 0.01, 0.01), null=True),
-    f"{HOLDBACK}, no decay": Canary(approvals(0), share=0.9, looks=100),
-    f"{HOLDBACK}, -10 points after 1,000": Canary(
-        after(DECAY_LOOK, approvals(0), approvals(-0.1)), share=0.9, looks=200, decays=DECAY_LOOK
-    ),
-    f"{HOLDBACK}, harm 3 % after 1,000": Canary(
-        after(DECAY_LOOK, harmed(approvals(0), 0.01, 0.01), harmed(approvals(0), 0.01, 0.03)),
-        share=0.9,
-        looks=200,
-        decays=DECAY_LOOK,
-    ),
-}
-UNPROTECTED = {name for name, canary in LIVE.items() if not canary.counted}
-RETURNING = "equal, users who return, strict"
-LEAST = "five null candidates on the least holdout, clustered users"
-TWENTY = "twenty null candidates on one holdout of 500"
-CYCLES = "fifty whole cycles"
 
 
 def row(
@@ -256,7 +99,8 @@ def live(name: str, runs: int) -> Rows:
     """A canary scenario."""
     canary, rng = LIVE[name], np.random.default_rng(zlib.crc32(name.encode()))
     found = [
-        watch(Crowd(canary.people, part, rng, canary.share), canary.gates, part, canary.looks) for part in batches(runs)
+        watch(NewUsers(canary.people, part, rng, canary.share), canary.gates, part, canary.looks)
+        for part in batches(runs)
     ]
     rows = joined(name, canary.null, found)
     if canary.decays:
@@ -305,8 +149,8 @@ def twenty(name: str, runs: int) -> Rows:
 
 def least(name: str, runs: int) -> Rows:
     """Whether any of five equal candidates passes on as few users as a judgement may have, of several items each."""
-    holdout, rng = Crowded(LEAST_USERS), np.random.default_rng(zlib.crc32(name.encode()))
-    gate, passed = CrowdedGate(LEAST_USERS), np.zeros((runs, 2), bool)
+    holdout, rng = Clustered(LEAST_USERS), np.random.default_rng(zlib.crc32(name.encode()))
+    gate, passed = ClusteredGate(LEAST_USERS), np.zeros((runs, 2), bool)
     for run in range(runs):
         items, gained = holdout.ask(LAST_USE, rng)
         passed[run] = np.any([gate.outcomes(items, gained[use - 1], use) for use in range(1, LAST_USE + 1)], axis=0)
@@ -314,10 +158,10 @@ def least(name: str, runs: int) -> Rows:
 
 
 def cycles(name: str, runs: int) -> Rows:
-    """Fifty cycles a run: a candidate of random worth, the offline gate on 1,000 items, then the canary by default.
+    """Judge fifty candidates in a row: random worth, the offline gate on 1,000 items, then the canary by default.
 
-    A promotion is wrong where the candidate is not better than the champion it replaces. A bucket is asked five
-    times and then replaced by one of new users.
+    A promotion is wrong where the candidate is not better than the champion it replaces. A bucket judges five
+    candidates and is then replaced by one of new users.
     """
     items, rng = Items(1000), np.random.default_rng(zlib.crc32(name.encode()))
     gains = rng.choice([0.0, 0.05, 0.02, -0.05], p=[0.6, 0.2, 0.1, 0.1], size=(runs, 50))
@@ -353,12 +197,12 @@ def _canaries(gains: Floats, rng: np.random.Generator, gate: str) -> Any:
     for part in np.array_split(gains, max(1, math.ceil(len(gains) / BATCH))):
         canary = Canary(once(0.7, list(0.7 + part)), strict=False, beside=VOTES)
         gates = {gate: canary.gates[gate]}
-        found.append(watch(Crowd(canary.people, len(part), rng), gates, len(part))[gate].promoted)
+        found.append(watch(NewUsers(canary.people, len(part), rng), gates, len(part))[gate].promoted)
     return np.concatenate(found)
 
 
 def scenario(name: str, runs: int, null_runs: int) -> Rows:
-    """Any scenario by its name; for cycles a run is fifty of them, of which four fifths judge a null candidate."""
+    """Run any scenario by its name. One run of `CYCLES` judges fifty candidates; four fifths of them are null."""
     other: dict[str, Callable[[], Rows]] = {
         RETURNING: lambda: returning(name, null_runs),
         TWENTY: lambda: twenty(name, null_runs),

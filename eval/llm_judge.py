@@ -1,7 +1,7 @@
 """The judge: a language model behind any OpenAI-compatible endpoint that says which of two answers is better.
 
-It owns how it is asked and what its words are worth; what follows from its rates is the gate's business. Prompts and
-answers are hostile input to it: they stand between fences that their authors cannot know, and its own answer is
+It owns its requests and what its words are worth; what follows from its rates is the gate's business. Prompts and
+answers are hostile input to it: they are put between fences that their authors cannot know, and its own answer is
 one word of three or is not used. A judge that fails too often has judged nothing. What it said once is kept, for
 it may cost money, and a run that goes on after a crash does not ask again.
 """
@@ -53,7 +53,7 @@ class JudgedPairs:
     """What a judge made of n pairs of answers, ours against theirs.
 
     `wins` (n,) holds 1, ½ or 0 for each order and the mean of both; NaN where it gave no usable answer.
-    `consistency` is the share of pairs of which both orders say the same; `length_controlled` the rate that is left
+    `consistency` is the share of pairs where both orders say the same; `length_controlled` the rate that is left
     when both answers are equally long. `missing` says why nothing may be concluded, and is empty otherwise.
     """
 
@@ -94,7 +94,7 @@ class LlmJudge:
         """Which answer is better. Raises Unusable, which is not kept."""
         if self._store is None:
             return self._ask(prompt, first, second)
-        # Whatever its word may hang on, but the fence, which is another one each time.
+        # All that its word may depend on, except the fence, which is another one each time.
         asked = ["judge", self._settings.url, self._settings.model, TASK, SHOWN, _plain(prompt), first, second]
         key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
         kept = evaluations.known_answers(self._store, keys=[key])

@@ -1,6 +1,6 @@
-"""Naive gates: what others do, shown failing beside the gate.
+"""Naive gates: what others do, shown failing where the gate does not.
 
-Each looks at votes as if every one came from a user of its own, and knows nothing of users who do not vote.
+Each treats every vote as if it came from another user, and ignores users who do not vote.
 """
 
 import math
@@ -34,7 +34,7 @@ class PointAt:
         self.n = n
 
     def __call__(self, seen: Seen) -> tuple[Bools, Bools]:
-        """Answers at the first look at or after n."""
+        """Answers at the first look with n or more."""
         gap, _ = _gap(seen.control_votes, seen.canary_votes)
         there = np.full(len(gap), seen.rated >= self.n)
         return there & (gap > 0), there & (gap <= 0)
@@ -59,7 +59,7 @@ def likelihood_ratio(seen: Seen) -> tuple[Bools, Bools]:
 
 
 def item_sequence(seen: Seen) -> tuple[Bools, Bools]:
-    """The confidence sequence of the gate, over votes in place of users."""
+    """The confidence sequence of the gate, over votes instead of users."""
     gap, error = _gap(seen.control_votes, seen.canary_votes)
     n = np.maximum(seen.control_votes.rated + seen.canary_votes.rated, 1)
     width = margin(ALPHA, tuning(ALPHA, 2000, 0.21, 0.5), n, error)
@@ -73,7 +73,7 @@ class BeforeAfter:
         self.before = before
 
     def __call__(self, seen: Seen) -> tuple[Bools, Bools]:
-        """Control's own votes are not looked at."""
+        """Ignores control's own votes."""
         arm = seen.canary_votes
         gap = arm.ups / np.maximum(arm.rated, 1) - self.before
         bound = norm.isf(ALPHA) * math.sqrt(self.before * (1 - self.before)) / np.sqrt(np.maximum(arm.rated, 1))

@@ -1,7 +1,7 @@
 """Holdout: candidates judged offline on the same held-out items, by the gate's own code.
 
 It owns which items a candidate wins and loses against the champion; the bootstrap and the verdict are eval's. All
-that a verdict depends on is how many items were won and lost and how often the holdout was asked, so that each such
+that a verdict depends on is how many items were won and lost and how often the holdout was used, so that each such
 triple is judged once, by `eval.gates.offline.decide`, however many runs meet it.
 """
 
@@ -42,7 +42,7 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Crowded:
+class Clustered:
     """A holdout of few users with several items each, on which a candidate differs by user, and is no better."""
 
     users: int
@@ -68,8 +68,8 @@ class Crowded:
         return rng.beta(self.approval * weight, (1 - self.approval) * weight, shape)
 
 
-class CrowdedGate:
-    """`decide` on the user bootstrap of `kpis`, a candidate at a time; beside it the bootstrap's plain percentiles."""
+class ClusteredGate:
+    """`decide` on the user bootstrap of `kpis`, a candidate at a time, and the bootstrap's plain percentiles."""
 
     def __init__(self, users: int, seed: int = 0) -> None:
         self.users = users
@@ -96,7 +96,7 @@ class OfflineGate:
     def __init__(self, items: Items, seed: int = 0) -> None:
         self.items = items
         weights = classification.user_weights(np.arange(items.n), RESAMPLES, seed)
-        # Items in the order won, lost, rest: a resample's sum over the first m is all that is asked of it.
+        # Items in the order won, lost, rest: only a resample's sum over the first m is needed.
         self._first = np.concatenate([np.zeros((RESAMPLES, 1)), np.cumsum(weights, axis=1)], axis=1)
         self._said: dict[tuple[int, int, int], Outcome] = {}
 

@@ -1,4 +1,4 @@
-"""Live: simulated canaries, looked at by several gates at once.
+"""Live: simulated canaries, judged by several gates at once.
 
 It owns the order of looks and what each gate said first; what users do is people's, what a gate thinks is its own.
 """
@@ -60,7 +60,7 @@ class World(Protocol):
         ...
 
 
-class Crowd:
+class NewUsers:
     """New users at every look, dealt to the arms by chance."""
 
     def __init__(self, people: People, runs: int, rng: np.random.Generator, share: float = 0.5) -> None:
@@ -178,7 +178,7 @@ class OurGate:
         self.plan, self.settings = plan, settings
 
     def __call__(self, seen: Seen) -> tuple[Bools, Bools]:
-        """Promotes on pass, rolls back on fail; inconclusive ends the canary in neither way and is not told apart."""
+        """Promotes on pass, rolls back on fail; inconclusive counts as neither."""
         found = canaries.signals(seen.control, seen.canary, self.plan, self.settings)
         said = canaries.outcomes(found, self.settings, minutes=0.0)
         return said == Outcome.PASS, said == Outcome.FAIL
@@ -207,7 +207,7 @@ class HoldbackGate:
 
 def proved(people: People, gate: Ours, share: float, runs: int = 8, looks: int = 8) -> int:
     """How many were judged one by one as all of them together were judged; raises where they differ."""
-    world, compared = Crowd(people, runs, np.random.default_rng(0), share), 0
+    world, compared = NewUsers(people, runs, np.random.default_rng(0), share), 0
     for number in range(looks):
         seen = world.advance(number * LOOKS // looks)
         promoted, rolled_back = gate(seen)

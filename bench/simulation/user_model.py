@@ -17,7 +17,7 @@ Chances = Floats | Callable[[int], Floats]
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Kinds of user (k,): votes up and down out of so many requests, harmed or not; and each arm's chances of them.
+    """Kinds of user (k,): requests, votes up and down, harmed or not; and each arm's chances of them.
 
     Chances are (k,), (r, k), or a function of the look's number, for a world that changes.
     """
@@ -71,7 +71,7 @@ def several(control: float, canary: float, *, requests: int, rate: float = 1.0, 
 
 
 def weekly(people: Callable[[float], People], approvals: Sequence[float], looks: int) -> People:
-    """The same people in a world whose approval goes by the day of the week, a day being so many looks."""
+    """The same people with an approval that depends on the day of the week; a day lasts `looks` looks."""
     days = [people(approval) for approval in approvals]
 
     def chances(arm: str) -> Callable[[int], Floats]:
@@ -81,7 +81,7 @@ def weekly(people: Callable[[float], People], approvals: Sequence[float], looks:
 
 
 def harmed(people: People, control: float, canary: float) -> People:
-    """The same people, of whom these shares are harmed in each arm, whatever their votes."""
+    """The same people, of whom these shares are harmed in each arm, independent of their votes."""
     twice = {name: np.tile(getattr(people, name), 2) for name in ("ups", "downs", "requests")}
     marks = np.repeat([0.0, 1.0], len(people.ups))
 

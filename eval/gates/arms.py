@@ -67,7 +67,7 @@ class Harms:
 
 
 def harms(control: ArmCounts, other: ArmCounts, plan: Plan, ratio: float) -> Harms:
-    """What harm the newer version does beside control, tolerated up to `ratio` times as many users."""
+    """What harm the newer version does compared with control, tolerated up to `ratio` times as many users."""
     harm = harm_evidence(other.harmed, control.harmed, plan.share, ratio)
     strays = harm_evidence(other.strayed, control.strayed, plan.share, ratio)
     return Harms(harm, strays, np.maximum(harm, strays) >= math.log(1 / plan.alpha))

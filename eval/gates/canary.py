@@ -15,7 +15,7 @@ from eval.gates.arms import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan, difference, h
 from eval.gates.result import Check, GateResult, Outcome
 from eval.gates.sequential import Found, Numbers, margin, sample_ratio_p, tuning, users_to_show
 
-# The least variance and distance that a bound is tuned for: it makes the bound as narrow as what it bounds is certain.
+# The smallest variance and distance that a bound is tuned for. The more certain a value is, the narrower its bound.
 LEAST_VARIANCE = 1e-12
 
 

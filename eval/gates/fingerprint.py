@@ -1,7 +1,7 @@
 """The gate's code as one short hash, so that the ledger says which rules judged.
 
-It owns which files are rules; it must not know what they say. All of `eval` is, with its suites, for what is asked
-and how it is scored decides no less than a threshold; a hash that changes too often costs nothing.
+It owns which files are rules; it must not know what they say. All of `eval` and its suites are rules. Questions and
+scores decide a verdict as much as thresholds do. A hash that changes too often costs nothing.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources.abc import Traversable
 
-# Beside them: defaults, how prompts are read, which votes become truth and for whom, and what counts live users.
+# In addition to `eval`: defaults, how prompts are read, which votes become truth and for whom, and what counts live users.
 ELSEWHERE = {
     "core": (
         "settings/evaluation.py",

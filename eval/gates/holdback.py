@@ -80,8 +80,8 @@ def signals(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettin
 
 
 def outcomes(found: Signals, *, over: bool) -> npt.NDArray[np.str_]:
-    """The outcome of each holdback. Rollback wins over a broken experiment, as in a canary; but a broken one goes on
-    to its time, for while it stands harm still has a way back."""
+    """The outcome of each holdback. Rollback wins over a broken experiment, as in a canary. But a broken one goes on
+    until its time is up, because harm can still roll it back."""
     back = found.readable & (found.harmed | found.worse)
     broken = ~found.readable | found.halted
     ends = (Outcome.INCONCLUSIVE, Outcome.PASS) if over else (Outcome.WAIT, Outcome.WAIT)

@@ -26,7 +26,7 @@ def spent_level(alpha: float, use: int) -> float:
 
 
 def decide(evidence: Evidence, settings: PromotionSettings) -> GateResult:
-    """Judge floors, the primary KPI against every arm that must be beaten, and guardrails."""
+    """Judge minimums, the primary KPI against every arm that must be beaten, and guardrails."""
     checks = [_enough(evidence), *_floors(evidence, settings)]
     others = [arm for arm in settings.must_beat if not (arm == "rag" and evidence.candidate_is_rag)]
     checks += [_primary(evidence, settings, other) for other in ("champion", *others)]

@@ -37,9 +37,9 @@ def margin(alpha: float, rho2: Numbers, n: Numbers, standard_error: Numbers) -> 
 
 
 def users_to_show(alpha: float, variance: Numbers, share: float, distance: Numbers) -> Found:
-    """Users in both arms after which a sequence tuned for so many is as narrow as `distance`.
+    """Users in both arms after which a sequence tuned for that number is as narrow as `distance`.
 
-    There N·V·ρ² is the same number whatever the variance, so that the half-width is a fixed number of standard errors.
+    There N·V·ρ² is the same number for any variance, so that the half-width is a fixed number of standard errors.
     """
     errors = margin(alpha, tuning(alpha, 1, share * (1 - share), share), 1, 1)
     return np.square(errors / np.asarray(distance)) * np.asarray(variance) / (share * (1 - share))

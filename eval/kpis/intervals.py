@@ -18,7 +18,7 @@ USUAL_DISCORDANCE = 0.15
 def expanded_tail(tail: float, n: int) -> float:
     """The tail at which a percentile bootstrap over n units misses `tail`; NaN where fewer than two were drawn.
 
-    A bootstrap is too narrow on few units: it takes the deviation with n in place of n − 1, and its shape for
+    A bootstrap is too narrow on few units: it takes the deviation with n instead of n − 1, and its shape for
     normal. α′ = Φ(−√(n/(n−1))·t(α, n−1)) makes good both: Hesterberg, "What Teachers Should Know About the
     Bootstrap", The American Statistician 69, 2015, section 3.3.
     """
@@ -85,7 +85,7 @@ def _tango_score(won: int, lost: int, n: int, delta: float) -> float:
 def quantile(values: Floats, share: float, level: float = 0.025) -> tuple[float, float]:
     """Bounds of a quantile by order statistics, each side at `level`; NaN where n values are too few to have one.
 
-    How many values lie below the quantile is binomial, whatever their distribution (Conover, "Practical
+    How many values lie below the quantile is binomial for any distribution (Conover, "Practical
     Nonparametric Statistics", 1999, section 3.2). p95 has an upper bound at .025 from 72 values on.
     """
     ordered, n = np.sort(values), len(values)
@@ -108,7 +108,7 @@ def paired_items(difference: float, discordance: float, level: float = 0.05, pow
 
 
 def resolvable_difference(n: int, discordance: float, level: float = 0.05, power: float = 0.8) -> float:
-    """The least difference that n paired items show: `paired_items` read backwards; infinite without items.
+    """The smallest difference that n paired items show: `paired_items` read backwards; infinite without items.
 
     Where the arms hardly ever differ, the discordance itself is not known from n items: three discordant
     items are assumed, as the rule of three has it (Hanley and Lippman-Hand 1983).
@@ -127,5 +127,5 @@ def _needed(difference: float, discordance: float, level: float, power: float) -
 
 
 def resolvable_mean(deviation: float, n: float, level: float = 0.05, power: float = 0.8) -> float:
-    """The least mean that n paired differences with this deviation show (normal approximation)."""
+    """The smallest mean that n paired differences with this deviation show (normal approximation)."""
     return float(ndtri(power) - ndtri(level)) * deviation / math.sqrt(n) if n > 0 else math.inf

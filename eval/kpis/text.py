@@ -19,7 +19,7 @@ def words(text: str) -> list[str]:
 
 
 def exact_match(answer: str, reference: str) -> float:
-    """1 when both are the same words, whatever their case, spaces and punctuation."""
+    """1 when both are the same words, ignoring case, spaces and punctuation."""
     mine, wanted = words(answer), words(reference)
     return float(mine == wanted if mine or wanted else answer.strip() == reference.strip())
 
@@ -36,7 +36,7 @@ def token_f1(answer: str, reference: str) -> float:
 def chrf(answer: str, reference: str) -> float:
     """chrF2 of one sentence, from 0 to 1: F-score of character n-grams, spaces left out (Popović 2015).
 
-    Orders of which either side has no n-gram are left out of the average, as in sacreBLEU's.
+    Orders where either side has no n-gram are left out of the average, as in sacreBLEU's.
     """
     mine, wanted = ("".join(text.split()) for text in (answer, reference))
     precision = recall = 0.0

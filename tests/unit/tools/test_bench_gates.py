@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bench import gates
-from bench.simulation import chart
-from bench.simulation.holdout import SETTINGS, Crowded, Items, OfflineGate
-from bench.simulation.live import FIRST, Crowd, HoldbackGate, proved
+from bench.simulation import chart, scenarios
+from bench.simulation.holdout import SETTINGS, Clustered, Items, OfflineGate
+from bench.simulation.live import FIRST, HoldbackGate, NewUsers, proved
 from bench.simulation.user_model import People, brigaded, harmed, once, several
 from eval.gates.offline import decide, spent_level
 from eval.kpis import classification
@@ -28,13 +28,13 @@ def test_chances_are_chances(people: People):
 
 @pytest.mark.parametrize("name", ["+5 points, strict", "harm 1 % to 3 %", "happy users vote more, rate +20 %, strict"])
 def test_look_says_of_each_canary_what_the_arrays_say(name: str):
-    canary = gates.LIVE[name]
+    canary = scenarios.LIVE[name]
     assert proved(canary.people, canary.ours, canary.share, runs=4, looks=5) == 20
 
 
 @pytest.mark.parametrize("name", ["holdback, -10 points after 1,000", "holdback, harm 3 % after 1,000"])
 def test_look_back_says_of_each_holdback_what_the_arrays_say_and_the_time_to_rollback_is_counted(name: str):
-    held = gates.LIVE[name]
+    held = scenarios.LIVE[name]
     assert isinstance(held.ours, HoldbackGate)
     assert proved(held.people, held.ours, held.share, runs=4, looks=5) == 20
     ours, *_ = gates.scenario(name, 40, 10)
@@ -46,15 +46,15 @@ def test_look_back_says_of_each_holdback_what_the_arrays_say_and_the_time_to_rol
 def test_counts_of_kinds_are_counts_of_users():
     """The moments of a simulated arm are those of its users, written out one by one."""
     people = several(0.7, 0.7, requests=4, rate=0.5)
-    crowd = Crowd(people, 1, np.random.default_rng(0))
-    arm = crowd.advance(0).control
-    kinds = np.repeat(np.arange(len(people.ups)), crowd.control[0].astype(int))
+    users = NewUsers(people, 1, np.random.default_rng(0))
+    arm = users.advance(0).control
+    kinds = np.repeat(np.arange(len(people.ups)), users.control[0].astype(int))
     rate, score = people.rated / people.requests, (people.ups - people.downs) / people.requests
-    assert crowd.cap == 1.0
+    assert users.cap == 1.0
     assert float(np.asarray(arm.score_mean)[0]) == pytest.approx(score[kinds].mean())
     assert float(np.asarray(arm.score_sd)[0]) == pytest.approx(score[kinds].std(ddof=1))
     assert float(np.asarray(arm.covariance)[0]) == pytest.approx(np.cov(score[kinds], rate[kinds])[0, 1])
-    assert crowd.control[0] @ people.rated == pytest.approx(FIRST, rel=0.4)
+    assert users.control[0] @ people.rated == pytest.approx(FIRST, rel=0.4)
 
 
 def test_the_offline_short_cut_is_what_measure_and_decide_say():
@@ -103,15 +103,15 @@ def test_a_better_candidate_is_promoted_and_a_worse_one_rolled_back():
 
 
 def test_twenty_candidates_and_cycles_are_judged():
-    twenty = {row["gate"]: row["promote"] for row in gates.scenario(gates.TWENTY, 10, 40)}
+    twenty = {row["gate"]: row["promote"] for row in gates.scenario(scenarios.TWENTY, 10, 40)}
     assert twenty["ours"] < 0.2 < twenty["McNemar .05 each"] < twenty["point estimate"]
-    ours, *_ = gates.scenario(gates.CYCLES, 10, 35)
+    ours, *_ = gates.scenario(scenarios.CYCLES, 10, 35)
     assert ours["share_wrong"] < 0.5
 
 
 def test_a_crowded_holdout_is_of_whole_items_and_its_candidates_are_no_better():
     rng = np.random.default_rng(1)
-    asked = [Crowded(20).ask(1, rng) for _ in range(4000)]
+    asked = [Clustered(20).ask(1, rng) for _ in range(4000)]
     items, gained = np.stack([items for items, _ in asked]), np.concatenate([gained for _, gained in asked])
     assert items.min() >= 1 and (np.abs(gained) <= items).all()
     means = gained.sum(1) / items.sum(1)
@@ -121,7 +121,7 @@ def test_a_crowded_holdout_is_of_whole_items_and_its_candidates_are_no_better():
 
 
 def test_the_least_holdout_holds_its_level():
-    ours, plain = gates.scenario(gates.LEAST, 10, 300)
+    ours, plain = gates.scenario(scenarios.LEAST, 10, 300)
     assert ours["promote"] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
     assert ours["runs"] == 300 and ours["promote"] <= plain["promote"]
 
