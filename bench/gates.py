@@ -195,7 +195,7 @@ def _canaries(gains: Floats, rng: np.random.Generator, gate: str) -> Any:
     """Which candidates of these gains a canary gate promotes, by default not strict."""
     found = []
     for part in np.array_split(gains, max(1, math.ceil(len(gains) / BATCH))):
-        canary = Canary(once(0.7, list(0.7 + part)), strict=False, beside=VOTES)
+        canary = Canary(once(0.7, list(0.7 + part)), strict=False, naive=VOTES)
         gates = {gate: canary.gates[gate]}
         found.append(watch(NewUsers(canary.people, len(part), rng), gates, len(part))[gate].promoted)
     return np.concatenate(found)

@@ -11,7 +11,7 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources.abc import Traversable
 
-# In addition to `eval`: defaults, how prompts are read, which votes become truth and for whom, and what counts live users.
+# In addition to `eval`: defaults, how prompts are read, which votes become truth for whom, and what counts live users.
 ELSEWHERE = {
     "core": (
         "settings/evaluation.py",
