@@ -40,7 +40,7 @@ class Actions:
         """Queue suites of a version or of the champion. Raises NotFound, or RunInProgress during a run."""
         views.settings_of(self._control, model)
         suites_of = self._control.scheduler.pipeline.suites
-        with self._control.scheduler.room(model) as queue:
+        with self._control.scheduler.reserve(model) as queue:
             wanted = suites_of.prepare(model, version, suites, by.actor, by.comment)
             queue(partial(suites_of.measure, wanted))
         return wanted

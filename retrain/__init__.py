@@ -1,4 +1,1 @@
-"""Cycles: when to start one, how a trainer runs, and where its adapter goes.
-
-It may call on evaluation and feedback; the request path knows nothing of it.
-"""
+"""Runs: when one starts, how its adapter is trained, and how it becomes a candidate."""

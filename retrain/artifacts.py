@@ -45,10 +45,11 @@ def register_folder(
     """Puts what was made at `adapters/<model>@<n>.<hash>`, for rows of the transaction.
 
     Preflight comes before the transaction: it reads every tensor, and all other writers would wait for it. The name
-    holds the content's hash: vLLM's prefix cache goes by name and path, so neither may ever stand for other bytes.
+    holds the content's hash: vLLM's prefix cache uses name and path as its key,
+    so neither may ever refer to other bytes.
     The folder goes again if the rows fail.
     """
-    # Whoever writes has the next number to himself.
+    # The transaction is the only writer, so the next number is free.
     number = versions.next_number(transaction, model=model)["version"]
     name = f"{model}@{number}.{made.sha256[:12]}"
     target = (adapters / name).resolve()

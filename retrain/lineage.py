@@ -21,7 +21,7 @@ def lineage_of(base: ModelFolder, settings: ModelSettings, snapshot: Snapshot, c
         "base_model": base.name,
         "base_sha256": weights_sha256(base.path),
         f"{candidate.kind}_sha256": candidate.sha256,
-        # Every candidate is made anew from the base model and the whole snapshot.
+        # Every candidate is trained from the base model, on the whole snapshot.
         "parent": f"{candidate.model}@0",
         "config_sha256": settings_sha256(settings),
         "snapshot": snapshot.hash,

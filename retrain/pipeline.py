@@ -59,7 +59,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A version that a run made, what the ledger records of its making, and how long that took in seconds."""
+    """A version that a run made, what the ledger records of its making, and its training time in seconds."""
 
     version: Version
     made: dict[str, Any]

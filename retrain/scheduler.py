@@ -1,7 +1,4 @@
-"""The scheduler: APScheduler jobs that look at triggers, canaries and engines, and start cycles.
-
-It owns when; what is done is the cycle's and the watch's business.
-"""
+"""The scheduler: APScheduler jobs that check triggers, live tests and engines, and start runs."""
 
 import logging
 import threading
@@ -27,7 +24,7 @@ from rollout.workflow import RolloutWorkflow
 
 log = logging.getLogger(__name__)
 
-# Until an engine that restarted is looked at, it serves no adapter.
+# Seconds between checks of the engines: an engine that restarted serves no adapter before the next one.
 ENGINE_SECONDS = 1.0
 CRON = "cron:"
 
@@ -50,10 +47,10 @@ class Scheduler:
         self.pipeline = pipeline
         self.steps = steps
         self._runs = ThreadPoolExecutor(1, thread_name_prefix="run")
-        # How much work of a model is queued or under way; who looks, and then queues, holds the lock meanwhile.
+        # Work per model that is queued or in progress. The lock is held from the check to the queueing.
         self._work: Counter[str] = Counter()
         self._lock = threading.Lock()
-        # One thread: looks that would meet each other wait instead. Cycles have a thread of their own.
+        # One thread per executor, so that two checks never overlap. Runs have their own thread.
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             executors={"default": Pool(1), "engines": Pool(1)},
@@ -80,7 +77,7 @@ class Scheduler:
         self._plan(crons)
 
     def _plan(self, crons: dict[str, tuple[CronTrigger, str]]) -> None:
-        """Runs by these cron lines and no other; one that stands as it was keeps its next time."""
+        """Schedule these cron lines and remove others. An unchanged line keeps its next time."""
         standing = {job.id: job for job in self._scheduler.get_jobs() if job.id.startswith(CRON)}
         wanted = {CRON + name: (trigger, [name, f"schedule {line}"]) for name, (trigger, line) in crons.items()}
         for identity, job in standing.items():
@@ -96,8 +93,8 @@ class Scheduler:
         self._scheduler.start()
 
     @contextmanager
-    def room(self, model: str) -> Iterator[Callable[[Callable[[], Any]], None]]:
-        """Gives what queues work on a model, which nobody else begins meanwhile.
+    def reserve(self, model: str) -> Iterator[Callable[[Callable[[], Any]], None]]:
+        """Reserve a model and yield a function that queues work on it; nobody else starts work until the block ends.
 
         Raises RunInProgress while a run of the model is open, or work on it is queued.
         """
@@ -125,7 +122,7 @@ class Scheduler:
         try:
             self.pipeline.give_up(model, error)
         except Exception:
-            log.exception("a run of %s stays open until control starts anew", model)
+            log.exception("a run of %s stays open until control restarts", model)
 
     def resume(self) -> None:
         """Queues what a stopped control left half-way and can be taken up."""
@@ -149,7 +146,7 @@ class Scheduler:
                 self.propose(name, reason)
 
     def propose(self, model: str, trigger: str) -> None:
-        """Starts a run unless limits would hold whatever came of it; people start theirs by `start_run`."""
+        """Start a run unless the limits would block its candidate. People start runs with `start_run`."""
         if self.steps.may_begin(model, trigger):
             with suppress(RunInProgress):  # a person was first, or the last run goes on
                 self.start_run(model, trigger)
@@ -162,7 +159,7 @@ class Scheduler:
 
     def start_run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> None:
         """Queues a run. Raises RunInProgress while the model has one."""
-        with self.room(model) as queue:
+        with self.reserve(model) as queue:
             log.info("run for %s: %s", model, trigger)
             queue(partial(self.pipeline.run, model, trigger, actor, comment))
 

@@ -1,7 +1,4 @@
-"""Limits: how soon after the last change the champion may change again by itself.
-
-It owns one pure function from times and settings to a reason; it must not know who asks nor what follows.
-"""
+"""Cooldown: how soon after its last change a champion may be replaced automatically."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +8,7 @@ from core.settings import LimitSettings
 
 @dataclass(frozen=True, slots=True)
 class PastChange:
-    """A change of who serves: when, and to which version."""
+    """A change of the champion: its time and the new version."""
 
     time: datetime
     version: int
@@ -19,7 +16,7 @@ class PastChange:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What happened to a model lately: its newest promotion and rollback, and until when a version is held back."""
+    """The newest promotion and rollback of a model, and the end of its holdback."""
 
     promoted: PastChange | None = None
     rolled_back: PastChange | None = None
@@ -29,8 +26,7 @@ class History:
 def blocking_reason(model: str, history: History, settings: LimitSettings, now: datetime) -> str | None:
     """Why no candidate may take over now, or None.
 
-    The reason names what happened and until when it holds, and not the time of asking, so that one cause has
-    one reason.
+    The reason names the cause and its end, but not the current time, so that one cause always has the same reason.
     """
     back, window = history.rolled_back, history.promoted
     if back and now < (until := back.time + timedelta(hours=settings.cooldown_hours)):
@@ -44,9 +40,7 @@ def blocking_reason(model: str, history: History, settings: LimitSettings, now: 
             f"{settings.window_hours:g}, so nothing is promoted before {_when(until)}."
         )
     if history.held_until and now < history.held_until:
-        return (
-            f"The holdback beside {model}'s champion lasts until {_when(history.held_until)}; no canary fits beside it."
-        )
+        return f"{model} has a holdback until {_when(history.held_until)}; no canary can run at the same time."
     return None
 
 

@@ -1,7 +1,4 @@
-"""Expectation: how long a canary is likely to take, said before it starts.
-
-It owns one pure function from traffic to users, requests and days; it must not know the store, nor who prints it.
-"""
+"""Forecast how long a canary is likely to take, before it starts."""
 
 import math
 from dataclasses import dataclass
@@ -12,8 +9,10 @@ from eval.gates.sequential import margin, tuning, users_to_show
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """A model's traffic: users a day, and over users their requests, share rated and score, with deviations
-    and the covariance of the two."""
+    """Traffic of a model: users per day, and means and deviations over users.
+
+    Requests per user, share of rated requests, and score with its covariance to the rate.
+    """
 
     users_per_day: float
     requests_per_user: float
@@ -56,7 +55,7 @@ def expected_length(traffic: Traffic, settings: CanarySettings, alpha: float = 0
 
 
 def _rates(traffic: Traffic, rate: float, distance: float, settings: CanarySettings, alpha: float) -> float:
-    """Users until the rates are shown to agree, or votes up and down each to clear the line, whichever is sooner."""
+    """Users until the rates are shown to agree, or thumbs up and down each pass alone: the smaller number."""
     if not (rate > 0 and distance > 0):
         return math.inf
     spread = traffic.score_sd**2 + traffic.rate_sd**2

@@ -1,7 +1,4 @@
-"""The watch over live tests: looks at what users say of canaries and holdbacks, asks the gates, acts on the answer.
-
-It owns counting users in the store and which step follows a verdict; the verdict is the gate's.
-"""
+"""Monitor canaries and holdbacks: count their users, ask the gates, and act on the answers."""
 
 import json
 import logging
@@ -30,7 +27,7 @@ from rollout.workflow import RolloutWorkflow
 log = logging.getLogger(__name__)
 
 NOBODY = ArmCounts(0, 0, 0.0, 0.0, 0.0, 0.0, 0)
-# What `str.strip` takes off; DuckDB's trim wants to be told.
+# The characters that `str.strip` removes; DuckDB's trim needs them as an argument.
 BLANKS = "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
 
 
@@ -60,7 +57,7 @@ def latencies(store: Store, model: str, control: int, candidate: int, since: dat
 
 
 class LiveMonitor:
-    """Looks at every live test that is open."""
+    """Checks every running live test."""
 
     def __init__(
         self,
@@ -77,8 +74,8 @@ class LiveMonitor:
         self.models = models
         self.clock = clock
 
-    def look_at_all(self) -> None:
-        """One look at each, and what follows from it; one that cannot be acted on now is looked at again."""
+    def check_all(self) -> None:
+        """Check each live test once and act on the result. A test that fails is checked again next time."""
         for canary in live_tests.open_canaries(self.store):
             self._try(self._look_at_canary, canary)
         for held in live_tests.open_holdbacks(self.store):
@@ -91,7 +88,7 @@ class LiveMonitor:
             work(row)
         except LoraLoopError as error:
             log.error("%s, run %s: %s", row["model"], row["run_id"], error)
-        except Exception:  # whatever one row meets, the harm of the others is still looked for
+        except Exception:  # one broken test must not keep the others from being checked
             log.exception("%s, run %s", row["model"], row["run_id"])
 
     def _look_at_canary(self, canary: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
-"""Plans: what a live test is judged by, drawn up before it begins and read again at every look.
+"""The plan of a live test: what it is judged by, written when it begins and read at every look.
 
-It owns what is fixed beforehand and its form in the store; it must not count users nor judge. Settings that change
-meanwhile are the next test's.
+A change of the settings applies to the next test.
 """
 
 import json
@@ -11,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from core.settings import CanarySettings, HoldbackSettings, ModelSettings
 from eval.gates.arms import Plan
 
-# The least deviation that a history is believed; a history without so many who voted is none.
+# The minimum deviation that is used, and the minimum number of voters: with fewer, the history is ignored.
 LEAST_SD = 0.05
 LEAST_VOTERS = 10
 Test = TypeVar("Test", CanarySettings, HoldbackSettings)
@@ -41,7 +40,7 @@ def create_plan(settings: Test, share: float, model: ModelSettings, history: dic
 
 
 def known(history: dict[str, Any] | None) -> dict[str, float]:
-    """What a history says of users' scores and feedback rates; nothing, so that the prior stands, where it is short."""
+    """What a history says of users' scores and feedback rates; empty if it is short, so that the prior is used."""
     if history is None or history["voters"] < LEAST_VOTERS:
         return {}
     return {
@@ -55,7 +54,7 @@ def known(history: dict[str, Any] | None) -> dict[str, float]:
 def load_plan(text: str | None, otherwise: Test, share: float, score_sd: float) -> TestPlan[Test]:
     """A plan as it was written down.
 
-    Older releases wrote a canary's settings alone, and nothing of a holdback's: such a test goes on by these, or by
+    Older releases wrote a canary's settings alone, and nothing of a holdback's: that test continues with these, or with
     `otherwise`, with its share and deviation from the store and the prior for all else.
     """
     written = json.loads(text) if text else {}

@@ -50,7 +50,7 @@ class LoadedAdapters(Protocol):
 
     @property
     def adapters_by_engine(self) -> dict[str, tuple[str, ...]] | None:
-        """Each engine's URL with the names that it answers to, or None before the first look at the engines."""
+        """Each engine's URL with the names that it answers to, or None before the engines were first checked."""
 
     def ensure_loaded(self, version: Version) -> AbstractContextManager[None]:
         """Load a version on every engine; nothing is unloaded while the context is open."""
@@ -141,7 +141,7 @@ class RouteManager:
         return [self._with_engine_name(Version(**row)) for row in rows]
 
     def publish(self) -> None:
-        """Send the current table to the gateways. Before the first look at the engines they keep their last one."""
+        """Send the current table to the gateways. Until the engines were first checked, they keep their last one."""
         with self._publishing:  # or an older table could go out after a newer one
             engines = self.engines.adapters_by_engine
             if engines is None:
@@ -289,7 +289,7 @@ class RouteManager:
     def _switch(self, change: Change) -> SwitchResult:
         decision, after = change.decision, change.after
         assert after is not None
-        # Engines keep what will serve loaded until the new route is written, because unloading goes by the routes.
+        # Engines keep what will serve loaded until the new route is written, because unloading follows the routes.
         with ExitStack() as stack:
             for number in (number for number in (after.champion, after.canary) if number is not None):
                 version = self.version(after.model, number)

@@ -47,15 +47,23 @@ def traffic(store: Store, model: str, before: datetime) -> Traffic:
 
 
 def forecast(expected: Expected, canary: CanarySettings) -> str:
-    """What a canary will likely need, in a sentence."""
+    """What a canary will likely need, in a sentence, and for which candidate that holds."""
+    candidate = "better by the margin" if canary.strict else "equal to the champion"
+    about = f"Forecast for a candidate {candidate}, at last week's traffic"
     if not math.isfinite(expected.days):
-        return f"At today's traffic and feedback rate its canary is likely to reach no answer ({expected.binds})."
-    limit = canary.max_hours / 24
-    late = f", longer than the {limit:.1f} days that it has" if expected.days > limit else ""
+        return f"{about}: the canary is unlikely to reach an answer ({expected.binds} would decide)."
+    late = f", more than its limit of {canary.max_hours:g} h" if expected.days * 24 > canary.max_hours else ""
     return (
-        f"At today's traffic and feedback rate its canary is likely to need {expected.requests:.0f} requests of "
-        f"{expected.users:.0f} users, {expected.days:.1f} days{late} ({expected.binds})."
+        f"{about}: {expected.requests:,.0f} requests from {expected.users:,.0f} users, {_duration(expected.days)}{late}."
+        " A clear gain ends the canary sooner."
     )
+
+
+def _duration(days: float) -> str:
+    hours = 24 * days
+    if hours < 1:
+        return f"{60 * hours:.0f} minutes"
+    return f"{hours:.1f} hours" if hours < 48 else f"{days:.1f} days"
 
 
 class RolloutWorkflow:
@@ -124,7 +132,7 @@ class RolloutWorkflow:
         return asdict(self._promote(model, candidate, champion, why))
 
     def reject(self, identity: str, actor: str, comment: str, *, keep_data: bool = False) -> dict[str, Any]:
-        """Turns away what a decision asks for; its newest data goes to quarantine, unless `keep_data`."""
+        """Reject a candidate that awaits approval. Its newest votes go to quarantine, unless `keep_data`."""
         wanted, why = self._awaited(identity, actor, comment)
         model, candidate = wanted["model"], wanted["to_version"]
         why = replace(why, reason=f"Rejected by {actor}: {comment}")
@@ -183,7 +191,7 @@ class RolloutWorkflow:
         self.promotion.start_canary(model, candidate, settings.share, why, over=champion, canary=canary, run=running)
 
     def _foreseen(self, model: str, canary: CanarySettings, why: DecisionContext) -> DecisionContext:
-        """With what the canary will likely need, unless that was said when leave for it was asked."""
+        """Add the forecast to the context, unless the request for approval had it already."""
         if "forecast" in why.live:
             return why
         found = expected_length(traffic(self.store, model, self.clock()), canary, self._settings(model).alpha)
@@ -224,7 +232,7 @@ class RolloutWorkflow:
             self.promotion.record_decision(model, candidate, verdict, why, run=finished, keep_data=keep_data)
 
     def _awaited(self, identity: str, actor: str, comment: str) -> tuple[dict[str, Any], DecisionContext]:
-        """The decision that waits, as it was sealed, and who speaks now. Raises AlreadyDone with what became of it."""
+        """The decision that awaits approval, and the context of the person who decides. Raises AlreadyDone."""
         row = decisions.find(self.store, id=identity)
         if row is None:
             raise NotFound("decision", identity, hint="See: loraloop promotions")

@@ -92,7 +92,7 @@ def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
     )
     watch = LiveMonitor(store=store, promotion=promotion, steps=steps, models=settings.models, clock=clock)
     scheduler = Scheduler(
-        settings=settings, store=store, pipeline=pipeline, steps=steps, watch=watch.look_at_all, reconcile=engines.look
+        settings=settings, store=store, pipeline=pipeline, steps=steps, watch=watch.check_all, reconcile=engines.look
     )
     ledger = LedgerWatch(store, clock)
     return Control(settings, store, promotion, scheduler, engines, clock, keyring, steps, watch, ledger)

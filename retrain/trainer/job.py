@@ -1,6 +1,6 @@
-"""A training job: what the trainer's process is told, and what it tells back.
+"""A training job: the file that the trainer's process reads, and the lines that it prints.
 
-It owns both formats, JSON files and lines; it must not import torch, for control reads it too.
+Control imports this module, so it must not import torch.
 """
 
 import json

@@ -16,7 +16,7 @@ from core.settings import SECRET_VARIABLES
 from retrain.trainer.job import ADAPTER, Job, Step
 
 LOG = "trainer.log"
-# OpenMP threads that spin for long while they wait take the cores from the engine beside them, and both crawl;
+# OpenMP threads that spin for long while they wait take the cores from the engine next to them, and both crawl;
 # threads that never spin cost the trainer a fifth of its speed. This is some tens of microseconds.
 YIELDING = {"GOMP_SPINCOUNT": "20000"}
 

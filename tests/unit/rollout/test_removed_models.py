@@ -166,7 +166,7 @@ def test_whatever_one_live_test_meets_the_others_are_looked_at_and_approvals_lap
     house.users(STAYS, 0, True)
     house.users(STAYS, 1, False)
     del house.models[GOES]  # nobody has cleaned up after it
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.ledger(STAYS)[-1] == ("rolled_back", "run-stays")
     assert "goes, run run-goes" in caplog.text and "KeyError" in caplog.text
 
@@ -177,7 +177,7 @@ def test_an_approval_that_cannot_lapse_keeps_no_other_from_it():
     house.offer(STAYS)
     house.now += timedelta(hours=2)
     del house.models[GOES]
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.ledger(STAYS)[-1] == ("withdrawn", "run-stays")
 
 

@@ -218,13 +218,13 @@ def test_a_better_canary_takes_over_and_its_run_ends(promotion: RouteManager):
     watch = begin(promotion)
     live(promotion.store, 0, 40, 0.3)
     live(promotion.store, 1, 40, 0.9)
-    watch.look_at_all()
+    watch.check_all()
     assert promotion.route("reviews").champion == 1
     assert verdicts(promotion.store) == ["canary_started", "promoted", "switched"]
     run = runs.find(promotion.store, id="run-1")
     assert run is not None
     assert run["state"] == "finished"
-    watch.look_at_all()
+    watch.check_all()
     assert len(verdicts(promotion.store)) == 3
 
 
@@ -232,7 +232,7 @@ def test_a_worse_canary_is_withdrawn(promotion: RouteManager):
     watch = begin(promotion)
     live(promotion.store, 0, 40, 0.9)
     live(promotion.store, 1, 40, 0.2)
-    watch.look_at_all()
+    watch.check_all()
     route = promotion.route("reviews")
     assert (route.champion, route.canary) == (0, None)
     assert verdicts(promotion.store)[-1] == "rolled_back"
@@ -242,7 +242,7 @@ def test_a_canary_that_breaks_is_withdrawn(promotion: RouteManager):
     watch = begin(promotion)
     live(promotion.store, 0, 25, 0.5)
     live(promotion.store, 1, 25, 0.5, status=500)
-    watch.look_at_all()
+    watch.check_all()
     assert verdicts(promotion.store)[-1] == "rolled_back"
 
 
@@ -251,7 +251,7 @@ def test_with_approval_wanted_a_person_comes_before_the_switch(promotion: RouteM
     watch = begin(promotion, settings)
     live(promotion.store, 0, 40, 0.3)
     live(promotion.store, 1, 40, 0.9)
-    watch.look_at_all()
+    watch.check_all()
     assert promotion.route("reviews").champion == 0
     assert verdicts(promotion.store)[-1] == "awaiting_approval"
     assert 1 in {v.version for v in promotion.wanted()}
@@ -259,10 +259,10 @@ def test_with_approval_wanted_a_person_comes_before_the_switch(promotion: RouteM
 
 def test_without_traffic_a_canary_ends_inconclusive(promotion: RouteManager, clock: Clock):
     watch = begin(promotion)
-    watch.look_at_all()
+    watch.check_all()
     assert promotion.route("reviews").canary == 1
     clock.now += timedelta(hours=2)
-    watch.look_at_all()
+    watch.check_all()
     assert promotion.route("reviews").canary is None
     assert verdicts(promotion.store)[-1] == "inconclusive"
 
@@ -270,8 +270,8 @@ def test_without_traffic_a_canary_ends_inconclusive(promotion: RouteManager, clo
 def test_looks_are_kept_once_while_nothing_changes(promotion: RouteManager):
     watch = begin(promotion)
     live(promotion.store, 0, 5, 0.5)
-    watch.look_at_all()
-    watch.look_at_all()
+    watch.check_all()
+    watch.check_all()
     assert [row["look"] for row in live_tests.looks(promotion.store, run_id="run-1")] == [1]
 
 

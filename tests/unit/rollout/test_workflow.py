@@ -138,7 +138,7 @@ LIMITS = LimitSettings(window_hours=20, cooldown_hours=24)
         (History(promoted=PastChange(NOW, 3)), 20, None),
         (History(rolled_back=PastChange(NOW, 2)), 23.9, "nothing is promoted before 2026-05-02 12:00 UTC"),
         (History(rolled_back=PastChange(NOW, 2)), 24, None),
-        (History(held_until=NOW + timedelta(hours=2)), 1, "no canary fits beside it"),
+        (History(held_until=NOW + timedelta(hours=2)), 1, "no canary can run at the same time"),
         (History(held_until=NOW + timedelta(hours=2)), 2, None),
     ],
 )
@@ -199,7 +199,7 @@ def test_leave_to_begin_and_leave_to_switch_are_asked_one_after_the_other():
     house.live(0, 40, False)
     house.live(1, 40, True)
     for _ in range(3):
-        house.watch.look_at_all()
+        house.watch.check_all()
     assert house.verdicts() == ["awaiting_approval", "canary_started", "awaiting_approval"]
     house.steps.approve(house.asked(), "ann", "good")
     route = house.promotion.route("m")
@@ -212,12 +212,12 @@ def test_while_a_person_thinks_it_over_harm_still_ends_the_canary():
     house.offer()
     house.live(0, 40, False)
     house.live(1, 40, True)
-    house.watch.look_at_all()
+    house.watch.check_all()
     identity = house.asked()
     house.now += timedelta(minutes=2)
     house.live(0, 200, True)
     house.live(1, 200, False)
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.verdicts()[-1] == "rolled_back" and house.promotion.route("m").canary is None
     with pytest.raises(NotReady, match=r"waits for nobody\. Its run ended: Worse"):
         house.steps.approve(identity, "ann", "")
@@ -227,10 +227,10 @@ def test_an_approval_lapses():
     house = House(mode="approve", approval_hours=2, **PLAIN)
     house.offer()
     house.now += timedelta(hours=1.9)
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.state() == "awaiting_approval"
     house.now += timedelta(hours=0.2)
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.verdicts() == ["awaiting_approval", "withdrawn"]
     with pytest.raises(NotReady, match="Nobody approved it within 2 h"):
         house.steps.approve(house.asked(), "ann", "")
@@ -322,11 +322,11 @@ def test_a_holdback_without_harm_ends_by_itself_and_is_confirmed():
     assert table is not None and table.models["m"].held == Target(0, "base")
     house.live(0, 40, True)
     house.live(1, 40, True)
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.promotion.route("m").holdback == 0.5
     house.now += timedelta(hours=5)
-    house.watch.look_at_all()
-    house.watch.look_at_all()
+    house.watch.check_all()
+    house.watch.check_all()
     assert house.verdicts() == ["promoted", "switched", "confirmed"]
     assert house.promotion.route("m").holdback == 0 and live_tests.open_holdbacks(house.store) == []
 
@@ -335,10 +335,10 @@ def test_a_holdback_whose_split_is_broken_ends_inconclusive_and_is_not_confirmed
     house = held_back()
     house.live(0, 200, True)
     house.live(1, 40, True)
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.promotion.route("m").holdback == 0.5  # it still watches for harm
     house.now += timedelta(hours=5)
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.verdicts() == ["promoted", "switched", "inconclusive"]
     assert "planned share is 0.5" in house.last()["reason"] and "the new champion stays" in house.last()["reason"]
     route = house.promotion.route("m")
@@ -348,7 +348,7 @@ def test_a_holdback_whose_split_is_broken_ends_inconclusive_and_is_not_confirmed
 def test_a_holdback_that_is_switched_off_is_not_confirmed():
     house = held_back()
     house.steps.models = house.watch.models = House(canary=None, holdback=None).models
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.last()["verdict"] == "inconclusive" and "switched off" in house.last()["reason"]
 
 
@@ -370,7 +370,7 @@ def test_a_reload_changes_the_next_canary_and_not_the_one_under_way():
     house.now += timedelta(minutes=30)
     house.live(0, 40, True)
     house.live(1, 40, True)  # answers "a", which are among the labels of then
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.verdicts()[:3] == ["canary_started", "promoted", "switched"]
     passed = json.loads(decisions.chain(house.store)[1]["body"])["live"]
     assert passed["line"] == pytest.approx(-0.1)
@@ -384,7 +384,7 @@ def test_a_reload_does_not_change_a_holdback_under_way():
     )
     house.live(0, 60, True)
     house.live(1, 60, False)
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert "rolled_back" in house.verdicts()
 
 
@@ -424,7 +424,7 @@ def test_a_holdback_that_shows_harm_puts_the_old_champion_back():
     house = held_back()
     house.live(0, 60, True)
     house.live(1, 60, False)
-    house.watch.look_at_all()
+    house.watch.check_all()
     route = house.promotion.route("m")
     assert (route.champion, route.previous, route.holdback) == (0, 1, 0)
     assert house.verdicts() == ["promoted", "switched", "rolled_back", "switched"]
@@ -565,7 +565,7 @@ def promoting(house: House) -> None:
 def undoing(house: House) -> None:
     house.live(0, 60, True)
     house.live(1, 60, False)
-    house.watch.look_at_all()
+    house.watch.check_all()
 
 
 INSIDE = (
@@ -612,7 +612,7 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
     again.promotion.recover()
     assert again.verdicts().count("switched") == sum(v in ("promoted", "rolled_back") for v in again.verdicts())
     if before and not happened:
-        again.watch.look_at_all()  # the next look completes what the kill had undone
+        again.watch.check_all()  # the next look completes what the kill had undone
         assert again.promotion.route("m").champion == champions[1]
     again.store.close()
 
@@ -627,7 +627,7 @@ def test_a_kill_while_a_canary_starts_or_ends_leaves_route_and_run_in_step(
         raise Killed
 
     house.candidate()
-    for step in (lambda: house.steps.passed_offline("m", 1, 0, WHY), house.watch.look_at_all):
+    for step in (lambda: house.steps.passed_offline("m", 1, 0, WHY), house.watch.check_all):
         route, state = house.promotion.route("m"), house.state()
         with monkeypatch.context() as patch:
             patch.setattr(point, end)
@@ -646,10 +646,10 @@ def test_one_test_that_cannot_be_acted_on_keeps_no_other_waiting(monkeypatch: py
     house.offer()
     house.now += timedelta(hours=2)
     monkeypatch.setattr(house.promotion, "end_canary", lambda *_: (_ for _ in ()).throw(NotReady("engines are down")))
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.verdicts() == ["canary_started"]
     monkeypatch.undo()
-    house.watch.look_at_all()
+    house.watch.check_all()
     assert house.verdicts()[-1] == "inconclusive"
 
 
@@ -660,7 +660,7 @@ def test_a_forecast_says_what_today_s_traffic_leads_to():
     house = House(canary=CANARY)
     house.candidate()
     house.steps.passed_offline("m", 1, 0, WHY)
-    assert "likely to reach no answer" in house.last()["reason"]
+    assert "unlikely to reach an answer" in house.last()["reason"]
     assert house.last()["live"]["forecast"]["days"] is None
     busy = House(canary=CANARY | {"max_hours": 2})
     busy.live(0, 300, True, after=timedelta(hours=-12))
