@@ -54,8 +54,8 @@ def forecast(expected: Expected, canary: CanarySettings) -> str:
         return f"{about}: the canary is unlikely to reach an answer ({expected.binds} would decide)."
     late = f", more than its limit of {canary.max_hours:g} h" if expected.days * 24 > canary.max_hours else ""
     return (
-        f"{about}: {expected.requests:,.0f} requests from {expected.users:,.0f} users, {_duration(expected.days)}{late}."
-        " A clear gain ends the canary sooner."
+        f"{about}: {expected.requests:,.0f} requests from {expected.users:,.0f} users, {_duration(expected.days)}"
+        f"{late}. A clear gain ends the canary sooner."
     )
 
 
