@@ -251,7 +251,7 @@ def test_a_loser_is_kept_out_with_the_reason(make: Callable[..., RetrainPipeline
     pipeline.run("reviews", "test")
     ((verdict, reason),) = decisions(pipeline)
     assert verdict == "kept"
-    assert reason.startswith("macro_f1 against champion: -0.100")
+    assert reason.startswith("3 checks did not pass: macro_f1 is 0.100 lower than the champion's")
     assert pipeline.promotion.route("reviews").champion == 0
 
 
