@@ -1,1 +1,1 @@
-"""The roof: where gateway and control are put together, the CLI, the console and the demo."""
+"""The applications: gateway and control with all their parts, the CLI and the console."""

@@ -1,4 +1,4 @@
-"""Actions: what people may do to a model, by whatever way: retrain, evaluate, promote, roll back, approve, review.
+"""Actions: what people may do to a model by API, CLI or console: retrain, evaluate, promote, roll back, review.
 
 It owns what the ledger learns of who did it; what follows is the steps' and promotion's. It must not know HTTP.
 """
@@ -60,12 +60,12 @@ class Actions:
         return self._control.steps.approve(identity, by.actor, by.comment)
 
     def reject(self, identity: str, by: By, *, keep_data: bool = False) -> dict[str, Any]:
-        """Turns away what a decision asks for; without a reason nobody would learn from it.
+        """Rejects what a decision asks for. A comment is required.
 
         What the candidate was the first to learn from goes to quarantine, unless `keep_data`.
         """
         if not by.comment:
-            raise InputError("comment: say why it is turned away.")
+            raise InputError("comment: say why it is rejected.")
         return self._control.steps.reject(identity, by.actor, by.comment, keep_data=keep_data)
 
     def review(self, identity: str, outcome: Outcome, by: By) -> dict[str, Any]:

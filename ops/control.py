@@ -1,6 +1,6 @@
 """Control's collaborators as one value, for routes, pages and tests.
 
-It owns no work of its own but the look at the engines; wiring is in `ops/apps/control.py`.
+It owns no work of its own but the check of the engines; wiring is in `ops/apps/control.py`.
 """
 
 from dataclasses import dataclass, field

@@ -168,7 +168,7 @@ def _read_parquet(path: Path) -> Iterator[Numbered]:
 
 
 def _nested(name: str, value: Any) -> Any:
-    """What stands as JSON's text in a cell; a text that is none stands for itself."""
+    """The value of a cell that holds JSON; a text that is not JSON stays a text."""
     if name not in NESTED or not isinstance(value, str):
         return value.isoformat() if isinstance(value, datetime) else value
     try:

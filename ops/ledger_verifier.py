@@ -25,7 +25,7 @@ class LedgerWatch:
         self._store = store
         self._clock = clock
         self._last = EMPTY
-        # The newest one that stood: a tail that is cut off leaves a chain that is whole in itself.
+        # The newest one that was verified: a tail that is cut off leaves a chain that is whole in itself.
         self._known = EMPTY
         self._whole: Any = None
         self._looking = threading.Lock()
@@ -39,14 +39,14 @@ class LedgerWatch:
         return {"ok": last.ok, "rows": last.rows, "head": last.head, "reason": last.reason, "checked": self._whole}
 
     def walk(self) -> None:
-        """Checks every row anew, and that the newest head known is among them. Pages go on with the check before."""
+        """Checks every row again, and that the newest head known is among them. Pages go on with the check before."""
         found = verify_store(self._store, self._known.head)
         with self._looking:
             self._whole = self._clock()
             self._take(found)
 
     async def keep_walking(self) -> None:
-        """Walks now and then for as long as it is let, whatever a walk ends with."""
+        """Walks now and then until it is cancelled, also after a walk that failed."""
         while True:
             try:
                 await asyncio.to_thread(self.walk)

@@ -1,7 +1,7 @@
 """A glance: everything that moves, in one picture, from the ops API and the gateways' metrics.
 
 It owns how counters of two looks become rates and latencies; how a picture is drawn it must not know. A part that
-does not answer is said to be down, and the others are shown all the same.
+does not answer is said to be down, and the others are shown anyway.
 """
 
 import time
@@ -138,7 +138,7 @@ class Poller:
             down.append(f"{what} does not answer; start it with: loraloop up")
             return None
         if response.status_code in (401, 403):
-            down.append(f"{what} wants a key with ops:read: export LORALOOP_KEY=llk_…")
+            down.append(f"{what} needs a key with ops:read: export LORALOOP_KEY=llk_…")
         elif response.status_code != 200 and response.status_code not in also:
             down.append(f"{what} answers {response.status_code}")
         else:
@@ -207,5 +207,5 @@ def _model(row: dict[str, Any], now: Sample, before: Sample | None, seconds: flo
 
 
 def _rate(now: int, before: int, seconds: float | None) -> float | None:
-    """Per second; None without two looks, and for a gateway that started anew between them."""
+    """Per second; None without two looks, and for a gateway that restarted between them."""
     return (now - before) / seconds if seconds and now >= before else None

@@ -43,7 +43,7 @@ WORDS = {
     "confirmed": "Confirmed after its holdback",
     "withdrawn": "Withdrawn",
     "released": "Votes released from quarantine",
-    "discarded": "Quarantined votes left out for good",
+    "discarded": "Quarantined votes permanently left out",
     "quarantined": "Votes of a key held in quarantine",
 }
 
@@ -54,7 +54,7 @@ def models(control: "Control") -> list[View]:
 
 
 def model(control: "Control", name: str) -> View:
-    """One model as it stands. Raises NotFound."""
+    """One model in its present state. Raises NotFound."""
     route = control.promotion.route(name)
     settings = settings_of(control, name)
     since = routes.champion_since(control.store, model=name, champion=route.champion)
@@ -89,7 +89,7 @@ def awaited(store: Store, identity: str) -> View | None:
 
 
 def holdback(store: Store, model: str) -> View | None:
-    """The version that is held back beside the champion, for whom and until when, with its newest numbers."""
+    """The version that still answers a share next to the champion, for whom and until when, with its newest numbers."""
     row = live_tests.holdback_of(store, model=model)
     return row and {
         "version": row["held"],

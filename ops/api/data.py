@@ -1,4 +1,4 @@
-"""The routes by which data leaves and comes back: interactions, feedback and decisions, a JSON object a line.
+"""The routes that export and import data: interactions, feedback and decisions, one JSON object per line.
 
 It owns how rows are written; which rows is the query's business, what a row of feedback may say `feedback`'s.
 """

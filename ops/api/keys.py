@@ -72,7 +72,7 @@ def create_router(control: Control) -> APIRouter:
 
     @router.post("/{identity}/revoke")
     def revoke(identity: str) -> dict[str, Any]:
-        """End a key for good."""
+        """End a key permanently."""
         keyring.revoke(identity)
         return {"id": identity, "revoked": True}
 

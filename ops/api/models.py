@@ -52,7 +52,7 @@ class Promote(Said):
 
 
 class Reject(Said):
-    """Who turns a candidate away, and why; without a reason nobody learns from it."""
+    """Who rejects a candidate, and why. The comment is required."""
 
     comment: str = Field(min_length=1, max_length=2000)
     keep_data: bool = False
@@ -76,7 +76,7 @@ Spoken = TypeVar("Spoken", bound=Said)
 
 
 def signed(said: Spoken, request: Request) -> Spoken:
-    """What was said with the key that was verified as its actor; whom the caller named stands in the comment."""
+    """What was said with the key that was verified as its actor; the comment holds the name that the caller gave."""
     comment = " ".join(part for part in (f"(on behalf of {said.actor})" if said.actor else "", said.comment) if part)
     keyring: ApiKeyStore = request.app.state.control.keyring
     return said.model_copy(update={"actor": keyring.actor_of(request.state.key_id), "comment": comment})
@@ -187,7 +187,7 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/evaluate", status_code=202)
     def evaluate(model: str, said: MeasureBody) -> dict[str, Any]:
-        """Asks suites of a version beside base and champion, as a run; nothing is decided by it."""
+        """Run suites on a version, base and champion, as a run. It decides nothing."""
         wanted = actions.evaluate(model, said.version, said.suites, said.by)
         return {"model": model, "version": wanted.version.version, "run_id": wanted.run.id}
 
@@ -208,7 +208,7 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/promotions/{identity}/reject")
     def reject(identity: str, said: RejectBody) -> dict[str, Any]:
-        """Turn the candidate that waits away."""
+        """Reject the candidate that waits for approval."""
         return actions.reject(identity, said.by, keep_data=said.keep_data)
 
     @router.post("/quarantine", status_code=201)
@@ -223,7 +223,7 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/quarantine/{identity}/reject")
     def discard(identity: str, said: SaidBody) -> views.View:
-        """Leave the data of a quarantine out for good."""
+        """Leave the data of a quarantine out permanently."""
         return actions.review(identity, "rejected", said.by)
 
     return router

@@ -1,6 +1,6 @@
 """Control, put together: store, scheduler, judge, ledger, console as one app.
 
-It owns wiring and life cycle; what it wires lives in the rooms below.
+It owns wiring and life cycle; the parts are in the packages below.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """What control counts, for Prometheus: engines, runs, decisions, feedback by version, routes, training, dead letters.
 
-It owns metric names; the numbers are read from the store and the last look at the engines when they are asked for.
+It owns metric names; each scrape reads the numbers from the store and from the last check of the engines.
 """
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -26,7 +26,7 @@ def scrape(control: Control) -> bytes:
         decisions.labels(row.model, row.verdict).set(row.n)
     feedback = Gauge(
         "loraloop_feedback_taken_in",
-        "Feedback that stands, on what a version answered.",
+        "Feedback that was not replaced or withdrawn, by the version that answered.",
         ("model", "version", "arm", "type"),
         registry=registry,
     )

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class Part:
     """What one process reads of the configuration: settings that may change while it runs, and those that may not.
 
-    A longer path wins over a shorter one; what stands in neither is not the process's.
+    A longer path wins over a shorter one; the process does not use a path that is in neither.
     """
 
     name: str

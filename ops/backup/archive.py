@@ -57,7 +57,7 @@ class Part:
 
 
 def part_of(path: Path, size: int) -> Part:
-    """The first `size` bytes of a file; a spool's segment may grow meanwhile."""
+    """The first `size` bytes of a file; a spool's segment may grow during the backup."""
     digest = hashlib.sha256()
     for piece in Part(path, size, "").pieces():
         digest.update(piece)
@@ -66,7 +66,7 @@ def part_of(path: Path, size: int) -> Part:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The first file of a backup: when and of which ledger it was made, and every other file's size and SHA-256."""
+    """The first file of a backup: its time, the ledger's head, and every other file's size and SHA-256."""
 
     format: int
     made: str
@@ -75,7 +75,7 @@ class Manifest:
     files: dict[str, dict[str, Any]]
 
     def to_json(self) -> bytes:
-        """As it stands in the backup."""
+        """The bytes that the backup holds."""
         return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
 
 
@@ -89,7 +89,7 @@ class Backups:
         self._busy = threading.Lock()
 
     def make(self) -> tuple[int, Iterator[bytes]]:
-        """A backup's size in bytes and its bytes. Raises Conflict while another is made, NotReady without room."""
+        """A backup's size in bytes and its bytes. Raises Conflict during another, NotReady if the disk is full."""
         stream = self._stream()
         # From its first piece on the stream cleans up behind itself, even if nobody reads it to its end.
         return int(next(stream)), stream
@@ -102,7 +102,7 @@ class Backups:
         try:
             shutil.rmtree(staging, ignore_errors=True)  # of a control that was killed
             staging.mkdir()
-            parts = {name: part_of(path, size) for name, path, size in self._stage(staging)}
+            parts = {name: part_of(path, size) for name, path, size in self._collect(staging)}
             manifest = self._manifest(staging / STORE, parts).to_json()
             sizes = {MANIFEST: len(manifest)} | {name: part.size for name, part in parts.items()}
             yield b"%d" % sum(_padded(size) + tarfile.BLOCKSIZE for size in (*sizes.values(), tarfile.BLOCKSIZE))
@@ -116,12 +116,12 @@ class Backups:
             shutil.rmtree(staging, ignore_errors=True)
             self._busy.release()
 
-    def _stage(self, staging: Path) -> Iterator[tuple[str, Path, int]]:
-        """(name, path, size) of every file, held in place under `staging` so that nobody takes it away meanwhile."""
+    def _collect(self, staging: Path) -> Iterator[tuple[str, Path, int]]:
+        """(name, path, size) of every file, linked under `staging` so that it stays during the backup."""
         data = self._settings.data
         for segment in sorted(data.glob(f"gateways/*/spool/*{SUFFIX}")):
             yield _held(segment, staging, str(segment.relative_to(data)))
-        self._require_room(data)
+        self._require_space(data)
         self._store.copy_to(staging / STORE)
         yield STORE, staging / STORE, (staging / STORE).stat().st_size
         for kind, paths in (("adapters", versions.folders(self._store)), ("snapshots", snapshots.folders(self._store))):
@@ -134,12 +134,12 @@ class Backups:
         settings.write_text(self._settings.model_dump_json(indent=1, exclude={"keys"}), encoding="utf-8")
         yield SETTINGS, settings, settings.stat().st_size
 
-    def _require_room(self, data: Path) -> None:
+    def _require_space(self, data: Path) -> None:
         wanted = sum(file.stat().st_size for file in data.glob(f"{STORE}*")) * ROOM
         free = shutil.disk_usage(data).free
         if free < wanted:
             raise NotReady(
-                f"The copy of the store wants {wanted / 1e9:.1f} GB and {free / 1e9:.1f} GB are free.",
+                f"The copy of the store needs {wanted / 1e9:.1f} GB and {free / 1e9:.1f} GB are free.",
                 hint=f"Free space on the disk of {data}.",
             )
 

@@ -38,7 +38,7 @@ def _nothing(_: int) -> None:
 
 
 def prove(path: Path, *, into: Path | None = None, advance: Advance = _nothing) -> Manifest:
-    """Reads a backup whole, checks every file against the manifest, and writes them out if told where to.
+    """Reads a backup whole, checks every file against the manifest, and writes them to `into` if that is given.
 
     `advance` is called with the bytes read since the last call. Raises InputError that names what does not fit.
     """
@@ -109,13 +109,13 @@ def _hash(content: IO[bytes], target: Path | None, advance: Advance) -> str:
 
 
 def occupied(data: Path) -> list[str]:
-    """The names of what stands in a data folder, besides what earlier restores put aside."""
+    """The names in a data folder, except those that earlier restores put aside."""
     names = [entry.name for entry in data.iterdir()] if data.is_dir() else []
     return sorted(name for name in names if name not in (LOCK, STAGING, *NOT_OURS) and not name.startswith(ASIDE))
 
 
 def restore(path: Path, settings: Settings, now: datetime, advance: Advance = _nothing) -> tuple[Manifest, Path | None]:
-    """Puts a backup in place of what the data folder holds; returns where that was put aside, if there was any.
+    """Replaces what the data folder holds with a backup; returns where that was put aside, if there was any.
 
     Nothing is moved before all is proved. The caller holds the folder's lock. Raises InputError or NotReady.
     """
@@ -179,7 +179,7 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _add_spools(kept: Path, gateways: Path) -> None:
-    """Adds segments beside those that gateways still have, which hold as much and more: no vote is lost twice."""
+    """Adds the segments that gateways no longer have. A segment that still exists holds as much or more."""
     for segment in sorted(kept.rglob("*")) if kept.is_dir() else ():
         target = gateways / segment.relative_to(kept)
         if segment.is_file() and not target.exists():

@@ -1,4 +1,4 @@
-"""Commands that keep what LoraLoop knows: backup, restore.
+"""Commands that copy and bring back all data: backup, restore.
 
 It owns files on the person's side; control alone reads and writes its store.
 """

@@ -1,6 +1,6 @@
 """Commands that change what serves: retrain, promote, rollback, approve, reject.
 
-With --dry-run each only says what it would do; otherwise it asks first, and off a terminal it wants --yes.
+With --dry-run each only says what it would do; otherwise it asks first, and without a terminal it needs --yes.
 """
 
 import getpass
@@ -48,7 +48,7 @@ def retrain(
     json: JsonOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Start a run now, whatever the schedule says. The gate judges its candidate like any other."""
+    """Start a run now, without waiting for the schedule. The gate judges its candidate like any other."""
     if exit_code and not wait:
         raise typer.BadParameter("it tells how a run ended, so it needs --wait.", param_hint="--exit-code")
     client = _client(config)
@@ -103,7 +103,7 @@ def rollback(
         _tell_switch(done)
         if done["quarantine"]:
             held = done["quarantine"]
-            tell(f"{held['votes']} votes are in quarantine. Look at them with: loraloop quarantine show {held['id']}")
+            tell(f"{held['votes']} votes are in quarantine. See them with: loraloop quarantine show {held['id']}")
 
 
 def approve(
@@ -113,7 +113,7 @@ def approve(
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Let a candidate that passed its gates start its canary, or take over, whichever it waits for."""
+    """Approve the step that a candidate waits for: the start of its canary, or its promotion."""
     client = _client(config)
     step = client.get(f"/api/promotions/{identity}")["live"].get("step")
     what = "starts its canary" if step == "canary" else "takes over"
@@ -127,14 +127,14 @@ def approve(
 
 def reject(
     identity: DecisionArgument,
-    comment: Annotated[str, typer.Option("--comment", "-m", help="Why; wanted.")],
+    comment: Annotated[str, typer.Option("--comment", "-m", help="Why. Required.")],
     keep_data: KeepData = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Turn a candidate that waits for approval away; its newest data goes to quarantine, unless --keep-data."""
-    if agreed(f"The candidate of decision {identity} is turned away.", yes, dry_run):
+    """Reject a candidate that waits for approval. Its newest data goes to quarantine, unless --keep-data is given."""
+    if agreed(f"The candidate of decision {identity} is rejected.", yes, dry_run):
         _client(config).post(f"/api/promotions/{identity}/reject", {"keep_data": keep_data, **said(comment)})
         tell("Rejected; the champion stays.")
 

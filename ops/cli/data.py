@@ -34,7 +34,7 @@ BATCH = 1000
 MOST_ERRORS = 20
 KindArgument = Annotated[Kind, typer.Argument(help="What to take out.")]
 OutFile = Annotated[Path, typer.Argument(metavar="PATH", help="A file that ends in .jsonl or .parquet.")]
-InFile = Annotated[Path, typer.Argument(metavar="PATH", help="Feedback, one row a line: .jsonl or .parquet.")]
+InFile = Annotated[Path, typer.Argument(metavar="PATH", help="Feedback: .jsonl with one row per line, or .parquet.")]
 KeyOption = Annotated[str | None, typer.Option("--key", help="Only feedback that this key gave, by the key's id.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only this model.")]
 

@@ -92,8 +92,8 @@ def listing(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> 
 
 
 def revoke(identity: KeyId, yes: Yes = False, dry_run: DryRun = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """End a key for good; gateways refuse it within a second."""
-    if agreed(f"The key {identity} opens nothing any more, for good.", yes, dry_run):
+    """End a key permanently. Gateways refuse it within a second."""
+    if agreed(f"The key {identity} ends permanently.", yes, dry_run):
         _client(config).post(f"/api/keys/{identity}/revoke", {})
         tell("Revoked.")
 

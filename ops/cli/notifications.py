@@ -1,4 +1,4 @@
-"""Commands about notifications: how each target stands, and a test.
+"""Commands about notifications: the state of each target, and a test.
 
 Control sends; the targets' URLs stay with it.
 """
@@ -9,7 +9,7 @@ from core.errors import LoraLoopError, NotReady
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, settings_from, show
 from ops.client import ControlClient
 
-notify_app = typer.Typer(help="Notifications: how each target stands, and a test.", no_args_is_help=True)
+notify_app = typer.Typer(help="Notifications: the state of each target, and a test.", no_args_is_help=True)
 NONE = "No targets. Put apprise URLs into LORALOOP_NOTIFY_URLS or notifications.urls_file and restart control."
 
 
@@ -21,12 +21,12 @@ def register(app: typer.Typer) -> None:
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Show how far each target has been told of the ledger."""
+    """Show the last row of the ledger that each target received."""
     rows = ControlClient(settings_from(config)).get("/api/notifications")
     columns = {
         "target": "target",
-        "seq": "told up to row",
-        "told": "told (UTC)",
+        "seq": "sent up to row",
+        "told": "sent (UTC)",
         "behind": "rows behind",
         "refusals": "refused",
     }
@@ -42,5 +42,5 @@ def send_test(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -
     refused = [row["target"] for row in rows if not row["taken"]]
     if refused:
         raise LoraLoopError(
-            f"Not taken by {', '.join(refused)}.", hint="Look at its URL, and whether control's machine may reach it."
+            f"Not taken by {', '.join(refused)}.", hint="Check its URL, and whether control's machine can reach it."
         )

@@ -67,7 +67,7 @@ def listed(
 def votes(
     context: typer.Context,
     identity: Identity,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of votes.")] = 100,
     config: OwnConfig = None,
     json: JsonOption = False,
 ) -> None:
@@ -105,7 +105,7 @@ def hold(
     given = sum(row["n"] - row["revoked"] for row in client.get("/api/feedback", model=model, key=key))
     if agreed(f"{given} votes that the key {key} gave on {model} are left out until they are released.", yes, dry_run):
         done = client.post("/api/quarantine", {"model": model, "key": key, **said(comment)})
-        tell(f"They are held. Look at them with: loraloop quarantine show {done['id']}")
+        tell(f"They are held. See them with: loraloop quarantine show {done['id']}")
 
 
 def release(
@@ -128,7 +128,7 @@ def reject(
     dry_run: DryRun = False,
     config: OwnConfig = None,
 ) -> None:
-    """Leave these votes out of every snapshot, for good."""
+    """Leave these votes out of every snapshot, permanently."""
     _decide(config or context.obj, identity, "reject", "are permanently left out of training", comment, yes, dry_run)
 
 

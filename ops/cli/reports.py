@@ -38,7 +38,7 @@ SHOWN = (
     "cost_per_1000",
 )
 ModelArgument = Annotated[str | None, typer.Argument(help="Only this model.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of rows.")]
 
 Head = Annotated[str | None, typer.Option("--head", help="A head that was sent out once, as in a notification.")]
 
@@ -128,7 +128,7 @@ def runs(
         "trigger": "trigger",
         "reason": "reason",
     }
-    show(rows, json, columns, "No runs yet. One starts by itself when there is enough new feedback.")
+    show(rows, json, columns, "No runs yet. One starts automatically when there is enough new feedback.")
 
 
 def promotions(

@@ -22,7 +22,7 @@ from ops.local import doctor, up
 from ops.local.config_template import STARTER
 
 KEEP_ALIVE_SECONDS = 75
-# Objects made before the collector looks at the youngest, and generations before it looks at older ones.
+# Objects made before the collector checks the youngest, and generations before it checks older ones.
 GC_THRESHOLDS = (20_000, 20, 20)
 
 
@@ -67,7 +67,7 @@ def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
     settings = settings_from(config)
     logs.install(settings.logs)
     app = create_app(settings=settings, tracing=create_tracing(settings), config=config)
-    # Modules, routes and settings stay for good. Looked through again and again for garbage among them, they
+    # Modules, routes and settings stay as long as the process. If the collector checked them repeatedly, it
     # would cost every tenth request some hundred microseconds.
     gc.collect()
     gc.freeze()
@@ -88,7 +88,7 @@ def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Say what is missing, one line a check, each with the command that fixes it."""
+    """Check the installation: one line per check, with the command that fixes it."""
     findings = doctor.examine(config)
     if json:
         print_json([{"check": f.name, "ok": f.ok, "found": f.found, "fix": f.fix} for f in findings])

@@ -107,7 +107,7 @@ def evaluate(
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
-    """Ask suites of a version, beside base and champion. It changes nothing, and no holdout is asked."""
+    """Run suites on a version, base and champion. It changes nothing and uses no holdout."""
     client = ControlClient(settings_from(config))
     asked = client.post(f"/api/models/{model}/evaluate", {"version": version, "suites": suite or [], **said(comment)})
     run = _await(client, asked["run_id"])

@@ -60,7 +60,7 @@ def bytes_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 def count_bar(what: str, total: int | None) -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar with count, rate and time left on a terminal, nothing elsewhere; call it with what is done, and how far.
 
-    Rate and time begin anew with each thing that is done.
+    Each task has its own rate and time.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
     with Progress(
@@ -90,7 +90,7 @@ def settings_from(config: Path) -> Settings:
 
 
 def agreed(what: str, yes: bool, dry_run: bool) -> bool:
-    """Whether to go on with a change: asks on a terminal, and elsewhere wants --yes. Raises NoTerminal."""
+    """Whether to go on with a change: asks on a terminal, and elsewhere needs --yes. Raises NoTerminal."""
     tell(what)
     if dry_run:
         tell("Nothing was done (--dry-run).")

@@ -55,7 +55,7 @@ def top(
         elif sys.stdout.isatty():
             _watch(watcher, interval)
         else:
-            raise NoTerminal("top wants a terminal.", hint="Use --once or --json elsewhere.")
+            raise NoTerminal("top needs a terminal.", hint="Use --once or --json elsewhere.")
     finally:
         watcher.close()
 
@@ -69,7 +69,7 @@ def _watch(watcher: Any, interval: float) -> None:
         ending.wait(interval)
         return watcher.look()
 
-    # Looks are taken beside, so that one that waits for a dead host never holds up a key.
+    # Another thread reads the numbers, so that a dead host never delays the answer to a key.
     with _keys() as pressed, ThreadPoolExecutor(1) as pool, Live(console=out, screen=True, auto_refresh=False) as live:
         asked = pool.submit(watcher.look)
         try:

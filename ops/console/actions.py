@@ -1,4 +1,4 @@
-"""The pages that act: each asks first, with what will change in plain sight, and does it when told to.
+"""The pages that act: each shows what will change, asks, and acts after the answer.
 
 It owns the questions; what is done is `ops/actions.py`'s. Everything works without a script.
 """
@@ -106,7 +106,7 @@ def _by(visitor: Visitor, fields: dict[str, str]) -> By:
 
 
 def _done(url: str) -> RedirectResponse:
-    # 303: the browser asks for the page anew, and a reload does not act again.
+    # 303: the browser requests the page again, and a reload does not act again.
     return RedirectResponse(url, 303)
 
 
@@ -190,7 +190,7 @@ def _approve(control: Control, actions: Actions, identity: str) -> Question:
             f"Let {run['model']}@{run['candidate']} begin its canary?",
             f"Approve v{run['candidate']}",
             canary,
-            "A share of users gets its answers; it is ended by itself if they are worse.",
+            "A share of users gets its answers. LoraLoop ends it automatically if they are worse.",
             f"/promotions/{decision['id']}",
             {"champion": now["champion"]},
             decision,
@@ -239,7 +239,7 @@ def _review(control: Control, identity: str, verb: Verb) -> Question:
         raise AlreadyDone(f"The quarantine {identity} was {held['state']} by {held['actor']} already.")
     votes = f"{held['votes']:,} votes of {held['users']:,} users"
     releases = verb == "release"
-    changes = ((votes, "in no snapshot", "may be learnt from again" if releases else "left out for good"),)
+    changes = ((votes, "in no snapshot", "may be learnt from again" if releases else "permanently left out"),)
     note = (
         "The next snapshot takes them like any other."
         if releases

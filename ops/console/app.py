@@ -1,4 +1,4 @@
-"""The console, put together: its rooms as routers, each behind the door it needs.
+"""The console with all its parts: one router per subject, each with the access check that it needs.
 
 It owns wiring; sessions, pages and actions know nothing of each other.
 """
@@ -22,7 +22,7 @@ from serve.gateway.authentication import KeyChecker
 
 
 def create_router(control: Control, access: KeyChecker, deliveries: Callable[[], list[Delivery]] = list) -> APIRouter:
-    """Every route of the console; `deliveries` says how each target of notifications stands."""
+    """Every route of the console; `deliveries` returns the state of each target of notifications."""
     sessions = Sessions(hours=control.settings.control.session_hours, clock=control.clock)
     rendered = Pages()
     visitors = Visitors(access=access, sessions=sessions, keyring=control.keyring, pages=rendered)

@@ -1,6 +1,6 @@
 """Assets: the console's few static files, served from memory under names that change with their content.
 
-It owns what may be asked for; nothing of a request ever becomes a path.
+It owns the list of files; nothing of a request ever becomes a path.
 """
 
 import hashlib

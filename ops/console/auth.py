@@ -21,7 +21,7 @@ from ops.console.sessions import Session, Sessions
 from serve.gateway.authentication import KeyChecker
 
 COOKIE = "loraloop_session"
-# A browser keeps such a cookie only if it came over TLS, for this host alone and all of it.
+# A browser keeps a cookie of this name only if it came over TLS, for this host alone and all of it.
 SECURE_COOKIE = f"__Host-{COOKIE}"
 # A correction of 20,000 characters, each as long as an escape of UTF-8 gets.
 LONGEST_FORM = 192 * 1024
@@ -41,7 +41,10 @@ class Visitor:
 
 
 def is_secure(request: Request) -> bool:
-    """Whether the browser speaks TLS, to us or to the proxy before us; who lies only hardens their own cookie."""
+    """Whether the browser uses TLS, to us or to the proxy before us.
+
+    A false header only makes the caller's own cookie stricter.
+    """
     return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
 
 
@@ -51,7 +54,7 @@ def cookie_name(request: Request) -> str:
 
 
 class Visitors:
-    """Knows visitors by what they bring."""
+    """Identifies visitors by session cookie or key."""
 
     def __init__(self, *, access: KeyChecker, sessions: Sessions, keyring: ApiKeyStore, pages: Pages) -> None:
         self.access = access
@@ -64,7 +67,7 @@ class Visitors:
         return self.sessions.find(request.cookies.get(cookie_name(request)))
 
     def require(self, scope: Scope) -> Callable[[Request, Response], AsyncIterator[None]]:
-        """A dependency that wants a session or a key of this scope, and puts the visitor into `request.state`."""
+        """A dependency that requires a session or a key of this scope, and puts the visitor into `request.state`."""
 
         async def check(request: Request, response: Response) -> AsyncIterator[None]:
             shown = request.headers.get("authorization")
@@ -89,7 +92,7 @@ class Visitors:
         return check
 
     def refuse(self, request: Request, error: LoraLoopError) -> Response:
-        """An error as a page; for want of a key, the page to log in, which leads back to where one wanted to go."""
+        """An error as a page; without a key, the page to log in, which leads back to the page requested."""
         if not wants_page(request):
             return refusal(error)
         if isinstance(error, KeyRefused):
@@ -109,7 +112,7 @@ class Visitors:
 
 
 def known(request: Request) -> Visitor | None:
-    """The visitor, where the door has let one in."""
+    """The visitor, if the access check admitted one."""
     return getattr(request.state, "visitor", None)
 
 
@@ -141,7 +144,7 @@ async def read_own_form(request: Request, token: str) -> dict[str, str]:
 
 
 def the_visitor(request: Request) -> Visitor:
-    """A dependency that gives the visitor whom the door let in."""
+    """A dependency that gives the visitor whom the access check admitted."""
     return request.state.visitor
 
 

@@ -47,7 +47,7 @@ def search(store: Store, wanted: Search, limit: int, clock: Clock) -> View:
     for row in shown:
         row["value"], row["metadata"] = json.loads(row["value"]), json.loads(row["metadata"])
         about = interactions.find(store, id=row["interaction_id"]) if row["interaction_id"] else None
-        row["about"] = _told(about) if about else None
+        row["about"] = _as_pairs(about) if about else None
     last = shown[-1] if len(rows) > limit else None
     return {"feedback": shown, "next": {"before": last["time"], "before_id": last["id"]} if last else None}
 
@@ -60,10 +60,10 @@ def interaction(store: Store, identity: str) -> View:
     votes = feedback.on_interaction(store, id=identity)
     for vote in votes:
         vote["value"], vote["metadata"] = json.loads(vote["value"]), json.loads(vote["metadata"])
-    return {"interaction": _told(row), "votes": votes}
+    return {"interaction": _as_pairs(row), "votes": votes}
 
 
-def _told(row: dict[str, Any]) -> View:
+def _as_pairs(row: dict[str, Any]) -> View:
     """An interaction with its prompt as (role, text) pairs, None where it was not kept or is more than text."""
     request = row.pop("request")
     prompt = from_request(row["endpoint"], json.loads(request)) if request else None

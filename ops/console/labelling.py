@@ -1,4 +1,4 @@
-"""Labelling: the queue of answers that people should look at, and the labels and corrections that reviewers give there.
+"""Labelling: the queue of answers that people should review, and the labels and corrections that reviewers give there.
 
 It owns which answer comes next; what is given goes in as any feedback does, checked by the same rules.
 """
@@ -19,7 +19,7 @@ from ops.console import feedback_data
 from ops.console.auth import ByVisitor, FormFields
 from ops.control import Control
 
-# Doubt is looked for among so many of a model's newest votes and answers, none older.
+# How many of a model's newest votes and answers are searched for doubtful ones.
 WINDOW = 20_000
 DAYS = 14
 MOST_SKIPPED = 200

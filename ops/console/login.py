@@ -1,6 +1,6 @@
 """Logging in and out: a key is shown once, and the browser keeps a name for it.
 
-It owns the two forms; sessions and cookies are their own rooms' business.
+It owns the two forms; sessions and cookies have their own modules.
 """
 
 from urllib.parse import urlsplit

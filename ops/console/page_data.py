@@ -19,7 +19,7 @@ from ops.notify.notifier import Delivery
 from retrain.trainer.process import LOG
 
 View = views.View
-# So many judged candidates are drawn, and so many days of traffic and feedback.
+# The maximum number of judged candidates in a picture, and the days of traffic and feedback.
 MOST_VERSIONS = 40
 DAYS = 30
 MOST_ROUTES = 20
@@ -131,7 +131,7 @@ def _seconds(found: View) -> dict[str, float]:
 
 
 def _log(control: Control, identity: str) -> str:
-    # The run stands in the store, so its id is one of ours; yet nothing outside the folder of runs is read.
+    # The store has the run, so its id is one of ours; yet nothing outside the folder of runs is read.
     folder = control.settings.data / "runs"
     file = (folder / identity / LOG).resolve()
     if not file.is_relative_to(folder.resolve()) or not file.is_file():
@@ -186,7 +186,7 @@ def alarms(found: View) -> list[str]:
     """What is wrong, a sentence each. A pure function."""
     said = [f"The ledger is broken. {found['ledger']['reason']}"] if not found["ledger"]["ok"] else []
     if not found["engines"]:
-        said.append("No engine has been looked at yet.")
+        said.append("No engine has been checked yet.")
     for engine in found["engines"]:
         if not engine["ready"]:
             missing = ", ".join(engine["missing"])
@@ -211,7 +211,7 @@ def alarms(found: View) -> list[str]:
 def _capture_alarms(gateways: list[View]) -> list[str]:
     lagging = [one for one in gateways if one["unshipped"] > MOST_UNSHIPPED]
     said = [
-        f"The gateway {one['gateway']} has {one['unshipped'] / 1e6:.0f} MB that control has not taken in."
+        f"The gateway {one['gateway']} has {one['unshipped'] / 1e6:.0f} MB that control has not received."
         for one in lagging
     ]
     return said + [

@@ -1,6 +1,6 @@
 """The console's pages that only read, each with a `.json` twin of the same view.
 
-It owns which page shows which view; views are made by `ops.views` and its neighbours, looks by the templates.
+It owns which page shows which view; `ops.views` and the `*_data` modules make the views, the templates the HTML.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Sessions: who is logged in at the console, as random names for keys that stay in control's memory.
 
-It owns their life and the tokens of their forms; whether a key still opens anything is asked of the door anew with
+It owns their life and the tokens of their forms; the access check verifies the key again with
 each request, so that a session ends with its key.
 """
 
@@ -42,7 +42,7 @@ class Sessions:
         self._lock = threading.Lock()
 
     def begin(self, key: str) -> Session:
-        """A new session for a key that the door has let in."""
+        """A new session for a key that the access check admitted."""
         now = self._clock().timestamp()
         session = Session(secrets.token_urlsafe(32), f"Bearer {key}", now + self.seconds)
         with self._lock:

@@ -1,4 +1,4 @@
-"""The configuration that `loraloop init` writes: small, commented, and safe as it stands."""
+"""The configuration that `loraloop init` writes: small, commented, and safe without changes."""
 
 STARTER = """\
 # LoraLoop. Every setting: docs/configuration.md. Check it with: loraloop doctor

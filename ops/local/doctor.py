@@ -1,6 +1,6 @@
-"""The doctor: what stands between this machine and a running LoraLoop, each with the command that fixes it.
+"""The doctor: checks of what this machine lacks for LoraLoop, each with the command that fixes it.
 
-It looks and never mends.
+It reports and never changes anything.
 """
 
 import importlib.util
@@ -36,7 +36,7 @@ KEY_OR_LOGS = "Export LORALOOP_KEY, a key with ops:read; else see the logs in th
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was found, and the command that mends it if it is not well."""
+    """One check: what was found, and the command that fixes it if it failed."""
 
     name: str
     ok: bool
@@ -49,7 +49,7 @@ def examine(config: Path, now: Callable[[], float] = time.time) -> list[Finding]
     try:
         settings = load(config)
     except LoraLoopError as error:
-        return [Finding("configuration", False, error.message, error.hint or "Mend the file.")]
+        return [Finding("configuration", False, error.message, error.hint or "Correct the file.")]
     return [Finding("configuration", True, str(config)), *_checks(settings, now)]
 
 
@@ -118,18 +118,18 @@ def _guardrails(name: str, settings: ModelSettings) -> Finding:
             continue
         least = resolvable_difference(len(one.units), USUAL_DISCORDANCE)
         said.append(f"{kpi} resolves {least:.3f} with 80 % power, accepted {guard.margin:.3f}")
-    return Finding(check, True, "; ".join(said) or "none that a suite would measure", fix)
+    return Finding(check, True, "; ".join(said) or "0 KPIs that a suite measures", fix)
 
 
 def _disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(_nearest(settings.data)).free / GIB
-    fix = f"Run: df -h   Free some space, or set data to another disk; {LEAST_DISK_GIB} GiB are wanted."
+    fix = f"Run: df -h   Free some space, or set data to another disk; {LEAST_DISK_GIB} GiB are needed."
     return Finding("disk", free >= LEAST_DISK_GIB, f"{free:.1f} GiB free", fix)
 
 
 def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    fix = f"Run: free -h   The default model with its trainer wants {LEAST_MEMORY_GIB} GiB."
+    fix = f"Run: free -h   The default model with its trainer needs {LEAST_MEMORY_GIB} GiB."
     return Finding("memory", total >= LEAST_MEMORY_GIB, f"{total:.1f} GiB", fix)
 
 
@@ -186,7 +186,7 @@ def _notifications(url: str, bearer: dict[str, str]) -> Finding:
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return Finding("notifications", False, "not known", KEY_OR_LOGS)
     found = f"not taken by {', '.join(refusing)}" if refusing else f"{len(targets)} targets"
-    return Finding("notifications", not refusing, found, "Mend its URL, then: loraloop notify test")
+    return Finding("notifications", not refusing, found, "Correct its URL, then: loraloop notify test")
 
 
 def _clock(name: str, url: str, now: Callable[[], float]) -> Finding:

@@ -1,7 +1,7 @@
 """Orphans: the processes that a `loraloop up` left running because it was killed itself.
 
 It owns the note of who they are and their end; it must not know what they do. A process is known by its id, the
-moment it started and the boot of the machine, which together never come back, whatever the clock does.
+moment it started and the boot of the machine, which together are never used twice, even if the clock changes.
 """
 
 import json

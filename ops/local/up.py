@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.3
 READY_SECONDS = 60
-# A process that dies at its start, or within so many seconds of its first answer, would die again: it is restarted
-# ever later. One that served for longer died of something else and is wanted back at once.
+# A process that dies at its start, or this many seconds after its first answer, would die again: it is restarted
+# ever later. One that served for longer died of something else and is restarted at once.
 STEADY_SECONDS = 5.0
 LONGEST_BACKOFF = 30.0
 
@@ -61,7 +61,7 @@ class Child:
 
 
 def check_ports(settings: Settings) -> None:
-    """Raises NotReady when a port that is wanted is taken."""
+    """Raises NotReady when a port that we need is taken."""
     wanted = {"gateway.listen": settings.gateway.listen, "control.listen": settings.control.listen}
     if not settings.engine.urls:
         wanted["engine.listen"] = settings.engine.listen
@@ -112,7 +112,7 @@ def tell_first_key(settings: Settings, tell: Tell) -> None:
     finally:
         store.close()
     if first:
-        tell("The first key, which may do everything and is shown only now; the command line sends it by itself:")
+        tell("The first key, which may do everything and is shown only now; the command line sends it automatically:")
         tell(f"  export {KEY_VARIABLES['own']}={first.key}")
         tell("Make keys for apps with: loraloop keys create NAME --scope infer --scope feedback")
 
@@ -120,7 +120,7 @@ def tell_first_key(settings: Settings, tell: Tell) -> None:
 def _environment(settings: Settings) -> dict[str, str]:
     """What our processes are given: every key of the settings, and one between them, new at each start.
 
-    The person's own key is nothing that they need.
+    They do not need the person's own key.
     """
     held = {name: key.get_secret_value() for name in KEY_VARIABLES if (key := getattr(settings.keys, name))}
     held = {"internal": secrets.token_urlsafe(32)} | held
@@ -170,7 +170,7 @@ class Stack:
             raise
 
     def watch(self) -> None:
-        """Restarts what dies, until `stop` is called or the process is asked to end."""
+        """Restarts what dies, until `stop` is called or a signal ends the process."""
         while not self._ending.wait(TICK_SECONDS):
             if self._hung_up.is_set():
                 self._hung_up.clear()
@@ -205,7 +205,7 @@ class Stack:
         """Has control and the gateway reload; one that is just starting reads the file anyway."""
         if self._terminal and not _has_terminal():
             raise KeyboardInterrupt  # the signal says that the window was closed
-        self.tell("Reloading; what took effect stands in the logs of control and gateway")
+        self.tell("Reloading; what took effect is in the logs of control and gateway")
         for child in self._children:
             if child.name != "engine" and child.answered is not None and child.process.poll() is None:
                 child.process.send_signal(signal.SIGHUP)

@@ -1,7 +1,7 @@
 """Notifications: the ledger's news on their way to people.
 
-It owns how far each target has been told, kept in the store beside the ledger: a crash loses no news, and doubles at
-most the one under way. Each target has a thread of its own, so that a dead one holds up neither control nor
+It owns the last row that each target received. The store keeps it, so that a crash loses no message and repeats one at
+most. Each target has a thread of its own, so that a dead one delays neither control nor
 the others. It must not know what a target is.
 """
 
@@ -40,7 +40,7 @@ KINDS = {
 
 @dataclass(slots=True)
 class Delivery:
-    """How one target stands: told up to which row of the ledger, and how often it refused the next one."""
+    """The state of one target: the last row of the ledger sent to it, and how often it refused the next one."""
 
     target: str
     seq: int
@@ -50,7 +50,7 @@ class Delivery:
 
 
 def compose(row: dict[str, Any], head: LedgerHead, ops_url: str) -> Message:
-    """What is told of a row of the ledger. The head goes with it: whoever keeps it can prove the tail was not cut."""
+    """The message for a row of the ledger. It has the head, which proves later that no newer row was cut off."""
     body = json.loads(row["body"])
     word = WORDS.get(row["verdict"], row["verdict"])
     versions = " → ".join("–" if v is None else f"v{v}" for v in (row["from_version"], row["to_version"]))
@@ -69,7 +69,7 @@ def _line(text: str) -> str:
 
 
 class Notifier:
-    """Tells every target of each verdict that is wanted, in the ledger's order, at least once."""
+    """Sends every target each verdict of the settings, in the ledger's order, at least once."""
 
     def __init__(
         self,
@@ -91,24 +91,24 @@ class Notifier:
         self._threads: list[threading.Thread] = []
 
     def want(self, verdicts: Collection[Verdict]) -> None:
-        """Changes which verdicts are told from now on."""
+        """Changes which verdicts are sent from now on."""
         self._verdicts = frozenset(verdicts)
 
     def start(self) -> None:
-        """Begins to tell."""
+        """Begins to send."""
         for target in self._targets:
             thread = threading.Thread(target=self._follow, args=(target,), name=f"notify {target.name}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def stop(self) -> None:
-        """Ends it; what a target has not answered by then is told again after the next start."""
+        """Ends it; a message without an answer by then is sent again after the next start."""
         self._ending.set()
         for thread in self._threads:
             thread.join(STOP_SECONDS)
 
     def deliveries(self) -> list[Delivery]:
-        """How each target stands."""
+        """The state of each target."""
         newest = self._head().seq
         for delivery in self._targets.values():
             delivery.behind = newest - delivery.seq
@@ -130,9 +130,9 @@ class Notifier:
                 continue
             if not _sent(target, compose(row, self._head(), self._ops_url)):
                 return self._refused(target, delivery, row["seq"])
-            self._told(target, delivery, row["seq"])
+            self._sent(target, delivery, row["seq"])
         if rows and delivery.seq < rows[-1]["seq"]:
-            self._told(target, delivery, rows[-1]["seq"])
+            self._sent(target, delivery, rows[-1]["seq"])
         return 0.0 if rows else self._poll_s
 
     def _follow(self, target: Target) -> None:
@@ -145,7 +145,7 @@ class Notifier:
                 wait = LONGEST_BACKOFF if self._ending.is_set() else self._poll_s * 10
 
     def _begin(self, target: Target) -> Delivery:
-        """Where a target was left; a new one is told from now on and not of the past."""
+        """Where a target was left; a new one gets only rows from now on."""
         known = notifications_table.position(self._store, target=target.fingerprint)
         if known:
             return Delivery(target.name, known.seq, known.time)
@@ -153,7 +153,7 @@ class Notifier:
         notifications_table.set_position(self._store, target=target.fingerprint, seq=begun.seq, time=self._clock())
         return begun
 
-    def _told(self, target: Target, delivery: Delivery, seq: int) -> None:
+    def _sent(self, target: Target, delivery: Delivery, seq: int) -> None:
         now = self._clock()
         notifications_table.set_position(self._store, target=target.fingerprint, seq=seq, time=now)
         delivery.seq, delivery.told, delivery.refusals = seq, now, 0
@@ -177,18 +177,18 @@ class Notifier:
 def _sent(target: Target, message: Message) -> bool:
     try:
         return target.send(message)
-    except Exception as error:  # what a library says of its failure may hold the URL, so only its kind is told
+    except Exception as error:  # what a library says of its failure may hold the URL, so the log has only its kind
         log.warning("%s failed: %s", target.name, type(error).__name__)
         return False
 
 
 def create_reading_router(notifier: Notifier) -> APIRouter:
-    """The route that says how each target stands."""
+    """The route that returns the state of each target."""
     router = APIRouter(prefix="/api")
 
     @router.get("/notifications")
     def notifications() -> list[dict[str, Any]]:
-        """How far each target has been told of the ledger."""
+        """List how far each target has received the ledger."""
         return [asdict(delivery) for delivery in notifier.deliveries()]
 
     return router

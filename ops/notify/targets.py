@@ -1,7 +1,7 @@
 """Targets: where notifications go, each an apprise URL that holds a token.
 
-It alone knows a URL and lets none out: a target is called by its place and kind, known to the store by a
-fingerprint, and apprise's own log is shut. It must not know what is told.
+It alone reads a URL and lets none out: a target is called by its place and kind, the store has only its
+fingerprint, and apprise's own log is off. It must not depend on what a message says.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from core.settings import KEY_VARIABLES, Settings
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is told: a line, some lines, and how grave it is (`info`, `success`, `warning` or `failure`)."""
+    """A message: a title, some lines, and how grave it is (`info`, `success`, `warning` or `failure`)."""
 
     title: str
     body: str
@@ -43,7 +43,7 @@ def targets(settings: Settings) -> list[Target]:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"notifications.urls_file {file} cannot be read.", hint="Write a text file with a URL a line."
+                f"notifications.urls_file {file} cannot be read.", hint="Write a text file with one URL per line."
             ) from error
         for number, line in enumerate(lines, 1):
             if line.strip() and not line.lstrip().startswith("#"):
@@ -61,7 +61,7 @@ def _target(url: str, where: str) -> Target:
     receiver = apprise.Apprise(asset=asset)
     if not receiver.add(url):
         raise SettingsError(
-            f"{where} is none that apprise knows.",
+            f"{where} is not a URL that apprise supports.",
             hint="Write it as apprise does: slack://…, mailto://…, json://host/path.",
         )
     name = f"{url.partition(':')[0].lower()} ({where})"

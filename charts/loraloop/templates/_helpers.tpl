@@ -1,6 +1,6 @@
 {{/* Names, labels, security contexts and the parts that several pods share. A list argument is (root, …). */}}
 
-{{/* 40 characters leave room for "-engine-<name>" in a DNS label of 63. */}}
+{{/* A DNS label holds 63 characters: 40, and 23 for "-engine-<name>". */}}
 {{- define "loraloop.fullname" -}}
 {{- $name := ternary .Release.Name (printf "%s-loraloop" .Release.Name) (contains "loraloop" .Release.Name) -}}
 {{- $name | trunc 40 | trimSuffix "-" -}}
@@ -142,7 +142,7 @@ env:
         key: {{ $key }}
   {{- end }}
   {{- if eq $component "control" }}
-  # Where notifications go, and the judge's key: without them nobody is told, and a judge is asked without one.
+  # The URLs of notifications and the judge's key. Without them control sends no notifications, and no key to a judge.
   {{- range $key := list "LORALOOP_NOTIFY_URLS" "LORALOOP_JUDGE_KEY" }}
   - name: {{ $key }}
     valueFrom:

@@ -105,14 +105,14 @@ def arm_bars(arms: Plain, kpi: str, others: Plain) -> Markup:
 
 
 def measured_kpis(evidence: Plain) -> list[str]:
-    """Every KPI of which some arm has a value, the primary one first."""
+    """Every KPI that has a value in some arm, the primary one first."""
     found = {kpi for arm in evidence["arms"].values() for kpi in arm}
     order = [*(kpi for kpi in COLUMNS if kpi in found), *sorted(found.difference(COLUMNS))]
     return sorted(order, key=lambda kpi: kpi != evidence.get("primary"))
 
 
 def drawn_kpis(evidence: Plain) -> list[str]:
-    """The KPIs of which some arm has an interval, the primary one first."""
+    """The KPIs that have an interval in some arm, the primary one first."""
     found = {kpi for arm in evidence["arms"].values() for kpi, measure in arm.items() if measure["low"] is not None}
     return [kpi for kpi in measured_kpis(evidence) if kpi in found]
 
@@ -156,7 +156,7 @@ def _dot_row(mark: _Mark, scale: Scale, y: float) -> list[Markup]:
 
 
 def gate_plot(checks: Sequence[Plain]) -> Markup:
-    """Every check beside its threshold: right of the line passes, each unit on a scale of its own.
+    """Every check with its threshold: right of the line passes, each unit on a scale of its own.
 
     A check passes where its bound is beyond the threshold, upwards for a gain and downwards for a harm; the
     outcome says which of the two it was.
@@ -234,7 +234,7 @@ def _check_numbers(check: Plain, y: float) -> list[Markup]:
 def forest(evidence: Plain) -> Markup:
     """The candidate's difference from the champion in every KPI and suite that has one, better to the right.
 
-    The dashed line is no change; a tick of its own colour is what the gate wants: the gain to exceed, or the harm
+    The dashed line is no change; a tick of its own colour is what the gate requires: the gain to exceed, or the harm
     that a guardrail accepts.
     """
     title = "Candidate against champion"
@@ -311,7 +311,7 @@ def _forest_line(row: _Gain, scale: Scale, y: float) -> list[Markup]:
 
 
 def gain_bar(difference: Plain, wanted: float = 0.0) -> Markup:
-    """A small bar of the candidate's gain with its bounds beside the gate's line; numbers stand in the text around."""
+    """A small bar of the candidate's gain with its bounds and the gate's line; the text around it has the numbers."""
     value, lower, upper = (finite(difference[name]) for name in ("value", "lower", "upper"))
     if value is None or lower is None or upper is None:
         return Markup("")
@@ -324,7 +324,7 @@ def gain_bar(difference: Plain, wanted: float = 0.0) -> Markup:
         dot(scale(value), 12, fill=colour, stroke=colour),
     ]
     said = f"{number(value, sign=True)}, bounds {number(lower, sign=True)} to {number(upper, sign=True)}"
-    return svg("Gain over the champion, beside what the gate wants", said, 24, parts, 140)
+    return svg("Gain over the champion, with what the gate requires", said, 24, parts, 140)
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> Markup:

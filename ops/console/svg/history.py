@@ -79,7 +79,7 @@ def _bounds(measure: Plain) -> tuple[float | None, float | None, float | None]:
 
 
 def _named(x: Scale, names: Sequence[str], most: int = 8) -> list[Markup]:
-    """Names beneath their places, as many as there is room for."""
+    """Names beneath their places, as many as fit."""
     step = math.ceil(len(names) / most)
     return [
         text(x(place), BOTTOM + 18, names[place], anchor="middle", size=SMALL, fill=MUTED)

@@ -50,7 +50,7 @@ def confidence_sequence(looks: Sequence[Plain]) -> Markup:
     """
     title = "The canary's confidence sequence"
     if not looks:
-        return nothing(title, "The canary has not been looked at yet.")
+        return nothing(title, "The canary has not been tested yet.")
     shown = _thinned(looks)
     bodies = [look["body"] for look in shown]
     users = [body["control"]["users"] + body["canary"]["users"] for body in bodies]
@@ -66,7 +66,7 @@ def confidence_sequence(looks: Sequence[Plain]) -> Markup:
     parts.append(text(LEFT + 4, named, "line to beat", size=SMALL, fill=OPEN))
     parts += _differences([(at, y(body["difference"])) for at, body in zip(across, bodies, strict=True)])
     parts.append(text(0, BOTTOM + 54, _last_look(looks[-1]), bold=True))
-    parts.append(text(0, BOTTOM + 71, "solid: difference; shade: 95% at every look at once", size=SMALL, fill=MUTED))
+    parts.append(text(0, BOTTOM + 71, "solid: difference; shade: 95% for all looks together", size=SMALL, fill=MUTED))
     return svg(title, f"{len(looks)} looks. {_last_look(looks[-1])}", BOTTOM + 78, parts)
 
 

@@ -56,7 +56,7 @@ KPIS = {
     "latency_p50_ms": "latency p50, ms",
     "latency_p95_ms": "latency p95, ms",
 }
-# Measures that no gate judges by themselves, of which less is better too.
+# Measures that no gate judges alone. For these too, less is better.
 COSTS = (
     "prompt_tokens",
     "answer_tokens",
@@ -141,7 +141,7 @@ def widened(values: Iterable[float], part: float = 0.08) -> tuple[float, float]:
 
 
 def fit(content: str, most: int) -> str:
-    """The text, cut to so many characters."""
+    """The text, cut to a maximum number of characters."""
     return content if len(content) <= most else content[: most - 1].rstrip() + "…"
 
 

@@ -287,7 +287,7 @@ def test_the_worst_regressions_are_read_with_their_questions_and_go_with_their_i
     console.seal("kept", run_id="run-1", evidence=full_evidence(), from_version=6)
     console.seal("failed", run_id="run-1")
     html = console.page("/promotions/dec-1")
-    part = html[html.index("Worst regressions") : html.index("Seal")]
+    part = html[html.index("Worst regressions") : html.index("Hashes")]
     assert "first question" in part and "0.800" in part and "as it should be" in part
     assert EVIL not in html and part.count("<details") == 2 and "gone" not in part.replace("goes", "")
     found = console.client.get("/promotions/dec-1.json").json()["regressions"]

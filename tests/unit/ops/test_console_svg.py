@@ -202,7 +202,7 @@ def test_a_day_of_looks_stays_a_light_page_and_keeps_its_end() -> None:
 
 
 def test_no_look_yet_says_so() -> None:
-    assert "not been looked at" in words(evidence.confidence_sequence([]))
+    assert "not been tested" in words(evidence.confidence_sequence([]))
 
 
 def test_a_row_of_a_confusion_sums_to_a_hundred_percent() -> None:

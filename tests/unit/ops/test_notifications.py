@@ -204,7 +204,7 @@ def test_what_a_library_says_of_its_failure_is_not_told(store: Store, caplog: py
 
 @pytest.mark.parametrize("url", [f"nonsense-{TOKEN}", f"nowhere://{TOKEN}", "json://"])
 def test_a_url_that_is_none_is_refused_without_being_said(url: str):
-    with pytest.raises(SettingsError, match="LORALOOP_NOTIFY_URLS: URL 1 is none that apprise knows") as caught:
+    with pytest.raises(SettingsError, match="LORALOOP_NOTIFY_URLS: URL 1 is not a URL that apprise supports") as caught:
         targets(settings(url))
     assert TOKEN not in str(caught.value)
 
