@@ -59,7 +59,7 @@ def test_a_retrieval_is_made_served_and_rolled_back_without_a_failed_request(run
 
     asked = texts(300, 32)
     with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(running.crowd, MODEL, asked, labels=False)
+        load = pool.submit(running.simulate_users, MODEL, asked, labels=False)
         time.sleep(1)
         switch = running.control.post(f"/api/models/{MODEL}/rollback", {"actor": "test", "comment": "drill"})
         answers = load.result()
