@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # The variable turns off an advertisement for another tool.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: install demo test test-unit test-clients test-browser check lock docs docs-site bench-lora bench-gateway bench-console bench-faults bench-switch bench-gates bench-eval clean help
+.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-console bench-faults bench-switch bench-gates bench-eval clean help
 
 help: ## List all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -36,14 +36,18 @@ test-browser: $(STAMP) ## Test the console in Chromium, which is installed if ne
 	@sh scripts/chromium.sh
 	$(BIN)/python -m pytest -m browser tests/browser
 
-check: $(STAMP) ## ruff, pyright, import rules, generated pages and pictures, words, links of the site
+check: $(STAMP) ## ruff with its format, pyright, import rules, generated pages and pictures, words, links of the site
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.docs_reference --check
 	$(BIN)/python -m tools.diagrams --check
 	$(BIN)/python -m tools.words
 	$(MKDOCS) build --quiet --strict
+
+layout: $(STAMP) ## Lengths of modules and functions, and import cycles, as JSON
+	$(BIN)/python -m tools.layout
 
 docs: $(STAMP) ## Write the generated references and draw the diagrams
 	$(BIN)/python -m tools.docs_reference
