@@ -32,10 +32,10 @@ from core.model_folder import prepare
 from core.prompts import Chat, subject
 from core.settings import EngineSettings, EvaluationSettings
 from eval.arms import Arm, Item
-from eval.engine_queries import QueryRunner, ReplyCache
-from eval.measure.labels import Labels, score
+from eval.engine_queries import EngineContext, QueryRunner, ReplyCache
+from eval.measure.labels import Labels, score_labels
 from eval.suites.run import run_suite
-from eval.suites.shipped import BUILDERS, suite
+from eval.suites.shipped import BUILDERS, shipped_suite
 from serve.engines.process import EngineProcess
 from serve.engines.vllm_client import VllmClient
 from serve.retrieval.retriever import Entry, Retrieval, Retriever
@@ -115,13 +115,13 @@ def plain(items: Sequence[Item], arms: Sequence[Arm]) -> list[bytes]:
     return found
 
 
-def compare(asker: QueryRunner, url: str, items: Sequence[Item], slices: int) -> dict[str, object]:
+def compare(engine_context: EngineContext, url: str, items: Sequence[Item], slices: int) -> dict[str, object]:
     """Both ways over the same items, slice by slice in turns, after one unmeasured slice each."""
     arms = arms_of()
-    labels = Labels(asker, BASE, LABELS)
+    labels = Labels(engine_context, LABELS)
     warm = items_of(20, seed=2)
     bare(url, plain(warm, arms))
-    score(asker, arms, warm, labels)
+    score_labels(engine_context, arms, warm, labels)
     ours, engine = [], []
     for number in range(slices):
         part = items[number::slices]
@@ -129,14 +129,14 @@ def compare(asker: QueryRunner, url: str, items: Sequence[Item], slices: int) ->
         if number % 2:
             engine.append(bare(url, bodies))
         started = time.perf_counter()
-        score(asker, arms, part, labels)
+        score_labels(engine_context, arms, part, labels)
         ours.append(time.perf_counter() - started)
         if not number % 2:
             engine.append(bare(url, bodies))
         say(f"slice {number + 1} of {slices}: ours {ours[-1]:.1f} s, engine {engine[-1]:.1f} s")
     started = time.perf_counter()
     for number in range(slices):
-        score(asker, arms, items[number::slices], labels)
+        score_labels(engine_context, arms, items[number::slices], labels)
     again = time.perf_counter() - started
     ratios = [a / b for a, b in zip(ours, engine, strict=True)]
     return {
@@ -174,14 +174,13 @@ def main() -> None:
         try:
             process.wait_ready()
             client = VllmClient(process.url)
-            asker = QueryRunner(
-                client, concurrency=EvaluationSettings().concurrency, answers=ReplyCache(store, "bench")
-            )
-            found = compare(asker, process.url, items_of(options.items, seed=3), options.slices)
+            runner = QueryRunner(client, concurrency=EvaluationSettings().concurrency, cache=ReplyCache(store, "bench"))
+            context = EngineContext(runner, BASE)
+            found = compare(context, process.url, items_of(options.items, seed=3), options.slices)
             suites = {}
             for chosen in options.suites:
-                one, started = suite(chosen), time.perf_counter()
-                probed = run_suite(asker, BASE, {"candidate": ADAPTERS[1]}, one)
+                one, started = shipped_suite(chosen), time.perf_counter()
+                probed = run_suite(context, [Arm("candidate", ADAPTERS[1])], one)
                 suites[chosen] = round(time.perf_counter() - started, 1)
                 say(
                     f"{chosen}: {suites[chosen]} s for {len(one.items)} items, "

@@ -17,11 +17,14 @@ from core.settings import ModelSettings
 from demo.dataset_split import INSTRUCTION
 from demo.ratings import LABELS, Rated, sign
 from eval.arms import Arm, Item, prompted
-from eval.engine_queries import QueryRunner
-from eval.evaluate import classic_scores, rag
+from eval.baselines import rag_arm, tfidf_probabilities
+from eval.engine_queries import EngineContext, QueryRunner
 from eval.kpis import classification
-from eval.kpis.evidence import ArmScores, Evidence, measure, user_numbers
-from eval.measure.labels import Labels, score
+from eval.kpis.arrays import Floats, Ints
+from eval.kpis.bootstrap import BootstrapPlan, user_numbers
+from eval.kpis.comparison import compare_labels
+from eval.kpis.evidence import ArmScores, Evidence
+from eval.measure.labels import Labels, score_labels
 from feedback.snapshot import Snapshot
 from serve.engines.vllm_client import VllmClient
 
@@ -62,29 +65,20 @@ def run_final_test(
 ) -> FinalTest:
     """Runs the test. The RAG arm and TF-IDF learn from the snapshot's train rows, as the adapter did."""
     items = items_of(texts)
-    arms = [prompted(base.name, base_prompt), rag(base, snapshot, settings), Arm("champion", champion)]
+    arms = [prompted(base.name, base_prompt), rag_arm(base, snapshot, settings), Arm("champion", champion)]
     if candidate:
         arms.append(Arm("candidate", candidate))
-    asker = QueryRunner(client, concurrency=settings.evaluation.concurrency)
-    labels = Labels(asker, base.name, LABELS)
-    found = score(asker, arms, items, labels, latency_items=latency_items, progress=progress)
+    engine = EngineContext(QueryRunner(client, concurrency=settings.evaluation.concurrency), base.name, progress)
+    found = score_labels(engine, arms, items, Labels(engine, LABELS), latency_items=latency_items)
     truth = np.array([item.truth for item in items])
     users = user_numbers([item.user for item in items])
-    evidence = measure(
-        truth,
-        users,
-        found,
-        primary_level=0.05,
-        level=0.05,
-        primary="weighted_f1",
-        resamples=settings.evaluation.bootstrap,
-        seed=settings.retrain.seed,
-    )
+    plan = BootstrapPlan(0.05, settings.evaluation.bootstrap, settings.retrain.seed)
+    evidence = compare_labels(truth, users, found, plan)
     return FinalTest(
         arms={name: _arm(evidence, name, scores) for name, scores in found.items()},
         vader=_labelled(truth, _vader(texts)),
         human_raters=_humans(texts),
-        tfidf_logreg=_classic(truth, classic_scores(snapshot, items, settings)),
+        tfidf_logreg=_classic(truth, tfidf_probabilities(snapshot, items, settings)),
     )
 
 
@@ -101,7 +95,7 @@ def _arm(evidence: Evidence, name: str, scores: ArmScores) -> dict[str, Any]:
     }
 
 
-def _classic(truth: classification.Ints, probabilities: classification.Floats) -> dict[str, float]:
+def _classic(truth: Ints, probabilities: Floats) -> dict[str, float]:
     return {kpi: round(classification.POINT[kpi](truth, probabilities), 4) for kpi in SHOWN}
 
 
@@ -111,7 +105,7 @@ def _vader(texts: Sequence[Rated]) -> list[int]:
     return [1 + (c >= VADER_CUT) - (c <= -VADER_CUT) for c in compounds]
 
 
-def _labelled(truth: Sequence[int] | classification.Ints, answers: Sequence[int]) -> dict[str, float]:
+def _labelled(truth: Sequence[int] | Ints, answers: Sequence[int]) -> dict[str, float]:
     """Accuracy and F1 of plain answers, without probabilities."""
     f1 = {
         f"{average}_f1": round(float(metrics.f1_score(truth, answers, average=average)), 4)

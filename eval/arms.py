@@ -1,7 +1,4 @@
-"""Arms: the ways to answer an item that an evaluation compares.
-
-It owns how each rewrites a prompt; it must not send any.
-"""
+"""Arms: the ways to answer an item that an evaluation compares."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +11,7 @@ from serve.retrieval.retriever import Retriever, read_retrieval
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question whose answer is known: the prompt, the true label's number, and whose it was."""
+    """One held-out prompt with its user and the number of its true label."""
 
     id: str
     user: str
@@ -24,7 +21,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A name, what the engine calls the model behind it, and how it rewrites a prompt."""
+    """A name, the engine's name of the model, and a function that rewrites a prompt for it."""
 
     name: str
     engine_name: str
@@ -32,19 +29,19 @@ class Arm:
 
 
 def prompted(engine_name: str, instruction: str) -> Arm:
-    """The base model under another instruction; an empty one leaves the prompt as the app wrote it."""
+    """The base model with a system instruction. An empty instruction keeps the app's prompt."""
     if not instruction:
         return Arm("base", engine_name)
     return Arm("base", engine_name, lambda prompt: with_system(prompt, instruction))
 
 
 def of_version(name: str, version: Version, answer_tokens: int) -> Arm:
-    """A version as it serves: one that retrieves rewrites what it is asked. Raises NotReady when its file is gone."""
+    """A version as it is served, with its retrieval if it has one. Raises NotReady if the retrieval file is missing."""
     if version.kind != "retrieval":
         return Arm(name, version.engine_name)
     return retrieving(name, version.engine_name, Retriever(read_retrieval(version)), answer_tokens)
 
 
 def retrieving(name: str, base_name: str, retriever: Retriever, answer_tokens: int) -> Arm:
-    """The base model with what is nearest before the question; `answer_tokens` is how long an answer may get."""
+    """The base model with retrieved texts in its prompt. `answer_tokens` is the maximum length of an answer."""
     return Arm(name, base_name, partial(retriever.rewrite, answer_tokens=answer_tokens))

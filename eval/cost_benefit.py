@@ -1,6 +1,6 @@
-"""Worth: what answers cost, whether fine-tuning beats putting examples into the prompt, and when it has paid.
+"""Costs and benefits: what answers cost, whether fine-tuning beats retrieval, and when training has paid off.
 
-It owns pure functions over evidence; what is done about it is a person's decision, no gate's.
+No gate uses these figures. They are for people.
 """
 
 import math
@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 
 from eval.kpis.evidence import Evidence, Measure
 
-SECONDS_AN_HOUR = 3600
+SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class CostBenefit:
-    """Whether retrieval alone would do, with the reason.
+    """Whether retrieval is enough, with the reason. A figure is None if it was not measured.
 
-    `saved_ms` is how much sooner the candidate answers than retrieval (p50), `saved_tokens` how many tokens shorter
-    its prompts are, `requests` after how many requests the time saved is the time that the training took; None where
-    that was not measured or never comes. `training_cost` is in the currency of `engine.price_per_hour`.
+    `saved_ms`: how much faster the candidate answers than retrieval (p50). `saved_tokens`: how much shorter its prompts
+    are. `requests`: the number of requests after which the saved time equals the training time, None if it never does.
+    `training_cost` is in the currency of `engine.price_per_hour`.
     """
 
     retrieval_is_enough: bool
@@ -29,29 +29,28 @@ class CostBenefit:
 
 
 def priced(evidence: Evidence, price_per_hour: float | None) -> Evidence:
-    """The evidence with each arm's cost of 1,000 answers, where a price is set and latencies were measured.
+    """The evidence with each arm's cost of 1,000 answers, if a price is set and latencies were measured.
 
-    Price × p50 latency, as if a machine gave one answer at a time: an upper bound, for engines answer in batches.
+    The cost is price × p50 latency, for one answer at a time. It is an upper bound, because engines answer in batches.
     """
     if price_per_hour is None:
         return evidence
     arms = {}
     for arm, measures in evidence.arms.items():
-        found = measures.get("p50_latency_ms")
-        # ms an answer are seconds a thousand.
-        cost = {} if found is None else {"cost_per_1000": _times(found, price_per_hour / SECONDS_AN_HOUR)}
+        latency = measures.get("p50_latency_ms")
+        cost: dict[str, Measure] = {}
+        if latency is not None:
+            # Milliseconds per answer are seconds per 1,000 answers.
+            factor = price_per_hour / SECONDS_PER_HOUR
+            cost["cost_per_1000"] = Measure(latency.value * factor, latency.low * factor, latency.high * factor)
         arms[arm] = measures | cost
     return replace(evidence, arms=arms)
-
-
-def _times(found: Measure, factor: float) -> Measure:
-    return Measure(found.value * factor, found.low * factor, found.high * factor)
 
 
 def compute_cost_benefit(
     evidence: Evidence, kpi: str, training_seconds: float | None, price_per_hour: float | None = None
 ) -> CostBenefit | None:
-    """The candidate against the RAG arm; None where there was none, or the KPI is no number."""
+    """Compare the candidate with the RAG arm. None without a RAG arm, or if the KPI is not a finite number."""
     gain = evidence.differences.get(kpi, {}).get("rag")
     if gain is None or not math.isfinite(gain.value) or not math.isfinite(gain.lower):
         return None
@@ -61,18 +60,18 @@ def compute_cost_benefit(
         requests = math.ceil(training_seconds * 1000 / saved_ms)
     cost = None
     if training_seconds is not None and price_per_hour is not None:
-        cost = training_seconds / SECONDS_AN_HOUR * price_per_hour
-    training = "the training" if cost is None else f"the training (cost {cost:.3g})"
-    paid = f"{training} has paid for itself in time after {requests:,} requests" if requests else None
-    said = f"{kpi} {gain.value:+.3f} over retrieval (lower bound {gain.lower:+.3f})"
+        cost = training_seconds / SECONDS_PER_HOUR * price_per_hour
+    training = "The training" if cost is None else f"The training (cost {cost:.3g})"
+    paid = f"{training} has paid for itself in time after {requests:,} requests." if requests else ""
+    comparison = f"{kpi} {gain.value:+.3f} over retrieval (lower bound {gain.lower:+.3f})"
     if gain.lower > 0:
-        reason = f"Fine-tuning is worth it: {said}{f'; {paid}' if paid else ''}."
+        reason = f"Fine-tuning is worth it: {comparison}. {paid}".rstrip()
         return CostBenefit(False, reason, saved_ms, saved_tokens, requests, cost)
     if paid:
-        reason = f"Retrieval answers about as well: {said} shows no gain; {paid}, and not before."
+        reason = f"Retrieval answers about as well: {comparison} shows no gain. {paid}"
     else:
-        reason = f"Retrieval is enough: {said} shows no gain, and its longer prompts were not shown to cost time."
-    reason += " To serve it in place of adapters: retrain.objective: rag."
+        reason = f"Retrieval is enough: {comparison} shows no gain, and its longer prompts were not shown to cost time."
+    reason += " To serve retrieval instead of adapters, set retrain.objective: rag."
     return CostBenefit(True, reason, saved_ms, saved_tokens, requests, cost)
 
 

@@ -1,7 +1,6 @@
-"""Asking: questions to one engine, each asked once, its answers kept as they come.
+"""Queries to one engine: each distinct query is sent once, and its reply is cached as it arrives.
 
-It owns what is asked again and what is not, how much of an evaluation is under way at once, and what a run that
-was cut short finds when it goes on; it must not know arms, labels or why something is asked.
+An evaluation that was interrupted continues from the cache. Other traffic on the engine comes first.
 """
 
 import hashlib
@@ -12,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 
 from core.clock import Clock, utc_now
@@ -23,48 +22,78 @@ from core.prompts import Prompt, to_json
 from serve.engines.vllm_client import VllmClient
 
 Progress = Callable[[int, int], None]
+"""Called with the number of finished queries and their total."""
 
-# Answers that a crash may cost: one write to the store is worth about as much time as one answer of a small model.
+# Replies that a crash may lose. One write to the store takes about as long as one answer of a small model.
 BATCH = 64
-LOOK_SECONDS = 0.5
+LOAD_CHECK_SECONDS = 0.5
 KEEP = timedelta(days=30)
-# Of the questions of one asker. Some prompts are too long for any context; more of them is a fault of the settings.
-MOST_REFUSED = 0.05
+# Some prompts are too long for any context. A larger share of the runner's queries is an error in the settings.
+MAX_REFUSED_SHARE = 0.05
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One request: what the engine calls the model, the prompt, and what is wanted of it.
+def ignore_progress(done: int, total: int) -> None:
+    """Report nothing."""
 
-    With `tokens`, their scores at the first place of the answer that begins with `begun`; with `said`, the scores of
-    the answer that has these tokens; with neither, an answer in words of at most `max_tokens`, ended by any text of
-    `stop`, or with `seed` one that is drawn by chance.
-    """
+
+@dataclass(frozen=True, slots=True)
+class ScoreTokens:
+    """Score `tokens` as the next token of an answer that starts with the text `prefix`."""
 
     engine_name: str
     prompt: Prompt
-    tokens: tuple[int, ...] = ()
-    begun: str = ""
-    max_tokens: int = 1
-    stop: tuple[str, ...] = ()
-    said: tuple[int, ...] = ()
-    seed: int | None = None
+    tokens: tuple[int, ...]
+    prefix: str = ""
 
-    def key(self, engine: str) -> str:
-        """Its name by content: the same question to the same weights and engine has the same one."""
-        parameters = [self.tokens, self.begun, self.max_tokens, self.stop, self.said, self.seed]
-        said = json.dumps([engine, self.engine_name, to_json(self.prompt), type(self.prompt).__name__, parameters])
-        return hashlib.sha256(said.encode()).hexdigest()
+
+@dataclass(frozen=True, slots=True)
+class ScoreAnswer:
+    """Score each token of a given answer."""
+
+    engine_name: str
+    prompt: Prompt
+    answer: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Generate the most likely answer of at most `max_tokens` tokens. Any text of `stop` ends it."""
+
+    engine_name: str
+    prompt: Prompt
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Sample an answer of at most `max_tokens` tokens at temperature 1 with this seed."""
+
+    engine_name: str
+    prompt: Prompt
+    max_tokens: int
+    seed: int
+
+
+Query = ScoreTokens | ScoreAnswer | Generate | Sample
+
+
+def cache_key(query: Query, engine: str) -> str:
+    """A hash of the query and the engine. Equal queries to the same weights have the same key."""
+    parameters = [getattr(query, field.name) for field in fields(query) if field.name != "prompt"]
+    kinds = [type(query).__name__, type(query.prompt).__name__]
+    text = json.dumps([engine, kinds, to_json(query.prompt), parameters])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came: scores in the order of the tokens asked for, or a text with its length in tokens.
+    """The engine's reply: scores in the order of the query's tokens, or a text with its length in tokens.
 
-    `ids` are the tokens of an answer that was drawn. One that was `refused` is none: its scores are NaN, its text is
-    empty, and what its prompt cost is not known.
+    `ids` are the tokens of a sampled answer. If the engine refused the prompt, `refused` is true, the scores are NaN,
+    the text is empty and `prompt_tokens` is 0.
     """
 
     prompt_tokens: int
@@ -76,10 +105,10 @@ class Reply:
 
 
 class ReplyCache:
-    """The answers that the store keeps, by question and engine.
+    """Replies in the store, by query and engine.
 
-    `engine` stands for everything that may change an answer and is not in the question: the base model's weights
-    and the engine's version.
+    `engine` identifies everything that may change a reply and is not in the query: the base model's weights, the
+    engine's version and its arguments.
     """
 
     def __init__(self, store: Store, engine: str, clock: Clock = utc_now) -> None:
@@ -87,200 +116,217 @@ class ReplyCache:
         self._engine = engine
         self._clock = clock
 
-    def known(self, questions: Sequence[Query]) -> dict[Query, Reply]:
-        """What was answered before."""
-        by_key = {question.key(self._engine): question for question in questions}
+    def known(self, queries: Sequence[Query]) -> dict[Query, Reply]:
+        """The cached replies to some queries."""
+        by_key = {cache_key(query, self._engine): query for query in queries}
         rows = evaluations.known_answers(self._store, keys=list(by_key))
-        return {by_key[row.key]: _read(row.answer) for row in rows}
+        return {by_key[row.key]: _decode(row.answer) for row in rows}
 
-    def keep(self, found: Sequence[tuple[Query, Reply]]) -> None:
-        """Writes some answers down."""
-        keys = [question.key(self._engine) for question, _ in found]
+    def add(self, pairs: Sequence[tuple[Query, Reply]]) -> None:
+        """Store replies."""
         evaluations.add_answers(
             self._store,
-            keys=keys,
-            answers=[_written(answer) for _, answer in found],
-            names=[question.engine_name for question, _ in found],
+            keys=[cache_key(query, self._engine) for query, _ in pairs],
+            answers=[_encode(reply) for _, reply in pairs],
+            names=[query.engine_name for query, _ in pairs],
             time=self._clock(),
         )
 
     def prune(self) -> None:
-        """Forgets what is so old that nobody goes on from it."""
+        """Delete replies older than `KEEP`."""
         evaluations.delete_old_answers(self._store, before=self._clock() - KEEP)
 
 
-def _written(answer: Reply) -> str:
-    return json.dumps([answer.prompt_tokens, answer.scores, answer.text, answer.tokens, answer.ids])
+def _encode(reply: Reply) -> str:
+    return json.dumps([reply.prompt_tokens, reply.scores, reply.text, reply.tokens, reply.ids])
 
 
-def _read(text: str) -> Reply:
-    prompt_tokens, scores, written, tokens, ids = json.loads(text)
-    return Reply(prompt_tokens, tuple(scores), written, tokens, tuple(ids))
+def _decode(text: str) -> Reply:
+    prompt_tokens, scores, answer, tokens, ids = json.loads(text)
+    return Reply(prompt_tokens, tuple(scores), answer, tokens, tuple(ids))
 
 
-def allowed(most: int, others: int) -> int:
-    """How many requests may be under way beside those of others: the same share for each, but never none."""
-    return max(1, most // (1 + others))
+def fair_limit(maximum: int, others: int) -> int:
+    """The number of requests to run next to `others`: an equal share of the maximum, at least 1."""
+    return max(1, maximum // (1 + others))
 
 
 class ConcurrencyLimiter:
-    """Lets at most `allowed` requests through at once; it looks at the engine to see what others have there."""
+    """Limits concurrent requests, and lowers the limit while the engine has requests from other clients."""
 
-    def __init__(self, most: int, in_flight: Callable[[], int]) -> None:
-        self.limit = most
-        self._most = most
+    def __init__(self, maximum: int, in_flight: Callable[[], int]) -> None:
+        self.limit = maximum
+        self._maximum = maximum
         self._in_flight = in_flight
-        self._mine = 0
-        self._seen = 0
+        self._running = 0
+        self._others_before = 0
         self._changed = threading.Condition()
         self._closing = threading.Event()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """One request's time, once there is room for it."""
+    def slot(self) -> Iterator[None]:
+        """Wait for a free slot and hold it for one request."""
         with self._changed:
-            self._changed.wait_for(lambda: self._mine < self.limit)
-            self._mine += 1
+            self._changed.wait_for(lambda: self._running < self.limit)
+            self._running += 1
         try:
             yield
         finally:
             with self._changed:
-                self._mine -= 1
+                self._running -= 1
                 self._changed.notify()
 
-    def look(self) -> None:
-        """Counts the requests of others. Seen at two looks, for the engine's figures lag behind by a moment."""
-        others = max(0, self._in_flight() - self._mine)
+    def update(self) -> None:
+        """Count the requests of others. Two counts in a row must show them, because the engine's figures lag."""
+        others = max(0, self._in_flight() - self._running)
         with self._changed:
-            self.limit = allowed(self._most, min(others, self._seen))
-            self._seen = others
+            self.limit = fair_limit(self._maximum, min(others, self._others_before))
+            self._others_before = others
             self._changed.notify_all()
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Looks again and again, for the length of a with block."""
-        watcher = threading.Thread(target=self._watch, name="valve", daemon=True)
-        watcher.start()
+    def updating(self) -> Iterator[None]:
+        """Update the limit in a thread during a with block."""
+        thread = threading.Thread(target=self._update_until_closed, name="concurrency-limiter", daemon=True)
+        thread.start()
         try:
             yield
         finally:
             self._closing.set()
-            watcher.join()
+            thread.join()
 
-    def _watch(self) -> None:
-        while not self._closing.wait(LOOK_SECONDS):
+    def _update_until_closed(self) -> None:
+        while not self._closing.wait(LOAD_CHECK_SECONDS):
             try:
-                self.look()
+                self.update()
             except EngineError:
-                continue  # whoever asks it questions hears of it too
+                continue  # the requests to the engine report the error too
 
 
 class QueryRunner:
-    """Asks one engine, at low priority and beside others. Without `answers`, nothing is kept."""
+    """Runs queries on one engine at low priority. Without a cache, replies are not stored."""
 
-    def __init__(self, client: VllmClient, *, concurrency: int, answers: ReplyCache | None = None) -> None:
+    def __init__(self, client: VllmClient, *, concurrency: int, cache: ReplyCache | None = None) -> None:
         self.client = client
         self._concurrency = concurrency
-        self._answers = answers
+        self._cache = cache
         self._tokens: dict[str, tuple[int, ...]] = {}
-        self._asked = 0
-        self._refused = 0
+        self._query_count = 0
+        self._refused_count = 0
         self._lock = threading.Lock()
 
     def tokens(self, base_name: str, text: str) -> tuple[int, ...]:
-        """A text's tokens; adapters share the base model's."""
+        """A text's tokens. Adapters share the base model's tokenizer."""
         if text not in self._tokens:
             self._tokens[text] = self.client.tokens(base_name, text)
         return self._tokens[text]
 
-    def ask(self, questions: Sequence[Query], progress: Progress = lambda done, total: None) -> list[Reply]:
-        """An answer to each question. What the store knows, and what is asked twice here, is not asked again.
+    def run(self, queries: Sequence[Query], progress: Progress = ignore_progress) -> list[Reply]:
+        """The reply to each query. A query that is cached, or occurs twice, is not sent again.
 
-        A prompt that the engine refuses has an answer that is none. Raises EngineError, also where more than
-        `MOST_REFUSED` of all that was asked so far is refused; what was answered until then is kept.
+        A prompt that the engine refuses gets a `refused` reply. Raises EngineError, also if more than
+        `MAX_REFUSED_SHARE` of all queries so far were refused. Replies until then stay in the cache.
         """
-        distinct = list(dict.fromkeys(questions))
-        self._asked += len(distinct)
-        before = self._refused
-        found = self._answers.known(distinct) if self._answers else {}
-        left = [question for question in distinct if question not in found]
-        done = len(distinct) - len(left)
-        for question, answer in self._fresh(left):
-            found[question] = answer
+        distinct = list(dict.fromkeys(queries))
+        self._query_count += len(distinct)
+        refused_before = self._refused_count
+        replies = self._cache.known(distinct) if self._cache else {}
+        unknown = [query for query in distinct if query not in replies]
+        done = len(distinct) - len(unknown)
+        for query, reply in self._send_all(unknown):
+            replies[query] = reply
             done += 1
             progress(done, len(distinct))
-        if self._refused > before:
+        if self._refused_count > refused_before:
             log.warning(
                 "the engine refused %d of %d prompts of an evaluation; each counts as no answer",
-                self._refused - before,
+                self._refused_count - refused_before,
                 len(distinct),
             )
-        return [found[question] for question in questions]
+        return [replies[query] for query in queries]
 
-    def _fresh(self, questions: Sequence[Query]) -> Iterator[tuple[Query, Reply]]:
-        """Pairs in the order in which they come, each batch written down before more is asked."""
-        if not questions:
+    def _send_all(self, queries: Sequence[Query]) -> Iterator[tuple[Query, Reply]]:
+        """Yield pairs in the order of arrival. Each batch is stored before further queries are sent."""
+        if not queries:
             return
-        valve = ConcurrencyLimiter(self._concurrency, self.client.in_flight)
+        limiter = ConcurrencyLimiter(self._concurrency, self.client.in_flight)
         batch: list[tuple[Query, Reply]] = []
 
-        def one(question: Query) -> Reply:
-            with valve.turn():
+        def send(query: Query) -> Reply:
+            with limiter.slot():
                 try:
-                    return send_query(self.client, question)
+                    return send_query(self.client, query)
                 except PromptRefused as error:
-                    return self._none(question, error)
+                    return self._refused(query, error)
 
-        waiting = iter(questions)
-        with valve.watching(), ThreadPoolExecutor(self._concurrency) as pool:
-            under_way: dict[Future[Reply], Query] = {}
+        waiting = iter(queries)
+        with limiter.updating(), ThreadPoolExecutor(self._concurrency) as pool:
+            sent: dict[Future[Reply], Query] = {}
             try:
                 while True:
-                    for question in waiting:
-                        under_way[pool.submit(one, question)] = question
-                        if len(under_way) >= 2 * self._concurrency:
+                    for query in waiting:
+                        sent[pool.submit(send, query)] = query
+                        if len(sent) >= 2 * self._concurrency:
                             break
-                    if not under_way:
+                    if not sent:
                         break
-                    for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                        pair = (under_way.pop(future), future.result())
+                    for future in wait(sent, return_when=FIRST_COMPLETED).done:
+                        pair = (sent.pop(future), future.result())
                         if not pair[1].refused:
                             batch.append(pair)
                         yield pair
                     if len(batch) >= BATCH:
-                        self._keep(batch)
+                        self._store(batch)
             finally:
-                for future in under_way:
+                for future in sent:
                     future.cancel()
-                self._keep(batch)
+                self._store(batch)
 
-    def _none(self, question: Query, error: PromptRefused) -> Reply:
+    def _refused(self, query: Query, error: PromptRefused) -> Reply:
         with self._lock:
-            self._refused += 1
-            if self._refused > MOST_REFUSED * self._asked:
+            self._refused_count += 1
+            if self._refused_count > MAX_REFUSED_SHARE * self._query_count:
                 raise EngineError(
-                    f"An engine refused more than {MOST_REFUSED:.0%} of an evaluation's prompts. The last: {error}",
-                    hint="Where they are too long, raise engine.max_model_len.",
+                    f"An engine refused more than {MAX_REFUSED_SHARE:.0%} of an evaluation's prompts. Last: {error}",
+                    hint="If they are too long, raise engine.max_model_len.",
                 ) from error
-        return Reply(0, (math.nan,) * len(question.tokens), refused=True)
+        scores = (math.nan,) * len(query.tokens) if isinstance(query, ScoreTokens) else ()
+        return Reply(0, scores, refused=True)
 
-    def _keep(self, batch: list[tuple[Query, Reply]]) -> None:
-        if self._answers and batch:
-            self._answers.keep(batch)
+    def _store(self, batch: list[tuple[Query, Reply]]) -> None:
+        if self._cache and batch:
+            self._cache.add(batch)
         batch.clear()
 
 
-def send_query(client: VllmClient, question: Query, salt: str | None = None) -> Reply:
-    """Asks the engine, whatever was answered before; a salt keeps what was asked without it out of the prefix cache."""
-    name, prompt = question.engine_name, question.prompt
-    if question.tokens:
-        scores = client.score(name, prompt, question.tokens, question.begun, salt=salt)
-        return Reply(scores.prompt_tokens, scores.logprobs)
-    if question.said:
-        scores = client.follow(name, prompt, question.said)
-        return Reply(scores.prompt_tokens, scores.logprobs)
-    if question.seed is None:
-        written = client.write(name, prompt, max_tokens=question.max_tokens, stop=question.stop, salt=salt)
-    else:
-        written = client.sample(name, prompt, max_tokens=question.max_tokens, seed=question.seed)
+@dataclass(frozen=True, slots=True)
+class EngineContext:
+    """One engine during an evaluation: the query runner, the base model's name in it, and the progress report."""
+
+    runner: QueryRunner
+    base_name: str
+    progress: Progress = ignore_progress
+
+    def run(self, queries: Sequence[Query]) -> list[Reply]:
+        """The reply to each query. Raises EngineError."""
+        return self.runner.run(queries, self.progress)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """A text's tokens."""
+        return self.runner.tokens(self.base_name, text)
+
+
+def send_query(client: VllmClient, query: Query, salt: str | None = None) -> Reply:
+    """Send a query without the cache. A salt separates its prompt from others in the engine's prefix cache."""
+    match query:
+        case ScoreTokens(name, prompt, tokens, prefix):
+            scores = client.score(name, prompt, tokens, prefix, salt=salt)
+            return Reply(scores.prompt_tokens, scores.logprobs)
+        case ScoreAnswer(name, prompt, answer):
+            scores = client.follow(name, prompt, answer)
+            return Reply(scores.prompt_tokens, scores.logprobs)
+        case Generate(name, prompt, max_tokens, stop):
+            written = client.write(name, prompt, max_tokens=max_tokens, stop=stop, salt=salt)
+        case Sample(name, prompt, max_tokens, seed):
+            written = client.sample(name, prompt, max_tokens=max_tokens, seed=seed)
     return Reply(written.prompt_tokens, text=written.text, tokens=written.tokens, ids=written.ids)

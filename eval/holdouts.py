@@ -1,7 +1,6 @@
-"""Holdouts: which held-out users judge a candidate, and how often they did.
+"""Holdouts: choose which held-out users judge a candidate, and record each use.
 
-It owns the choice among the buckets, their generations and what is written down of both; it must not know arms or
-verdicts. A bucket that was asked as often as it may be opens again for users whom it has not asked: h1, then h1.2.
+A holdout has a maximum number of uses. Then its bucket starts a new generation with users who were not used: h1, h1.2.
 """
 
 import hashlib
@@ -20,9 +19,9 @@ from feedback.split import HOLDOUTS
 
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """Rows to ask. `use` counts how often those of this name were, this time included.
+    """Rows that judge a candidate. `use` is the number of uses of this holdout, this one included.
 
-    `before` are the users whom earlier generations of the bucket asked.
+    `before` holds the users of earlier generations of the bucket.
     """
 
     name: str
@@ -32,71 +31,67 @@ class Holdout:
 
     @property
     def bucket(self) -> str:
-        """The bucket of users that it is a generation of."""
+        """The bucket that this holdout is a generation of."""
         return _bucket(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a model's holdouts were asked before, by name: how often, and which users."""
+    """Earlier uses of a model's holdouts, by name: their number, and the users."""
 
     uses: Mapping[str, int]
     users: Mapping[str, frozenset[str]]
 
 
 def choose(snapshot: Snapshot, past: Past, settings: ModelSettings) -> Holdout | str:
-    """The earliest generation of a bucket that may be asked and has enough users, or why there is none."""
-    found = [_next(bucket, snapshot, past, settings) for bucket in HOLDOUTS]
-    fit = [holdout for holdout in found if not _wanted(holdout, settings)]
-    if fit:
-        return min(fit, key=lambda holdout: _generation(holdout.name))
-    return _lack(found, settings)
+    """The holdout with enough users and the lowest generation, or the reason why there is none."""
+    holdouts = [_next(bucket, snapshot, past, settings) for bucket in HOLDOUTS]
+    sufficient = [holdout for holdout in holdouts if not _missing_users(holdout, settings)]
+    if sufficient:
+        return min(sufficient, key=lambda holdout: _generation(holdout.name))
+    return _shortage(holdouts, settings)
 
 
 def reserve(store: Store, model: str, run_id: str, snapshot: Snapshot, settings: ModelSettings) -> Holdout:
-    """The holdout that a run asks, written down before it is asked so that a crash spends it too.
+    """Choose the holdout of a run and record its use, before the evaluation starts, so that a crash counts too.
 
-    A run that goes on after a crash has its own again, with the same rows. Raises NotReady when there is none to ask.
+    A run that continues after a crash gets its holdout again, with the same rows. Raises NotReady if there is none.
     """
     with store.transaction() as transaction:
         past = _past(
             evaluations.holdout_uses(transaction, model=model), evaluations.holdout_users(transaction, model=model)
         )
-        own = evaluations.holdout_use(transaction, run_id=run_id)
-        if own:
-            found = _rows_of(own.bucket, own.use, snapshot, past, settings)
+        recorded = evaluations.holdout_use(transaction, run_id=run_id)
+        if recorded:
+            holdout = _holdout(recorded.bucket, recorded.use, snapshot, past, settings)
         else:
             chosen = choose(snapshot, past, settings)
             if isinstance(chosen, str):
                 raise NotReady(chosen)
-            found = chosen
-            evaluations.add_holdout_use(transaction, model=model, bucket=found.name, run_id=run_id, use=found.use)
-        evaluations.add_holdout_users(
-            transaction, model=model, holdout=found.name, users={row.user for row in found.rows}
-        )
-    return found
+            holdout = chosen
+            evaluations.add_holdout_use(transaction, model=model, bucket=holdout.name, run_id=run_id, use=holdout.use)
+        users = {row.user for row in holdout.rows}
+        evaluations.add_holdout_users(transaction, model=model, holdout=holdout.name, users=users)
+    return holdout
 
 
 def reserve_users(store: Store, model: str, holdout: Holdout, users: Collection[str]) -> None:
-    """Writes down that a holdout asks further users, whose votes are no rows, so that no later generation does."""
+    """Record further users of a holdout, whose votes are not rows, so that no later generation uses them."""
     evaluations.add_holdout_users(store, model=model, holdout=holdout.name, users=users)
 
 
 def shortage_reason(store: Store, model: str, snapshot: Snapshot, settings: ModelSettings) -> str | None:
-    """Why no holdout could judge a candidate of this snapshot; None where one could."""
-    found = choose(
-        snapshot,
-        _past(evaluations.holdout_uses(store, model=model), evaluations.holdout_users(store, model=model)),
-        settings,
-    )
-    return found if isinstance(found, str) else None
+    """Why no holdout can judge a candidate of this snapshot. None if one can."""
+    past = _past(evaluations.holdout_uses(store, model=model), evaluations.holdout_users(store, model=model))
+    chosen = choose(snapshot, past, settings)
+    return chosen if isinstance(chosen, str) else None
 
 
 def _past(uses: Sequence[evaluations.HoldoutUses], users: Sequence[evaluations.HoldoutUser]) -> Past:
-    asked: dict[str, set[str]] = {}
+    by_holdout: dict[str, set[str]] = {}
     for row in users:
-        asked.setdefault(row.holdout, set()).add(row.user)
-    return Past({row.bucket: row.uses for row in uses}, {name: frozenset(found) for name, found in asked.items()})
+        by_holdout.setdefault(row.holdout, set()).add(row.user)
+    return Past({row.bucket: row.uses for row in uses}, {name: frozenset(found) for name, found in by_holdout.items()})
 
 
 def _bucket(name: str) -> str:
@@ -108,34 +103,34 @@ def _generation(name: str) -> int:
 
 
 def _next(bucket: str, snapshot: Snapshot, past: Past, settings: ModelSettings) -> Holdout:
-    """The bucket as it would be asked now: its newest generation once more, or a new one where that is spent."""
+    """The bucket's next use: its newest generation again, or a new generation if that has no uses left."""
     newest = max((_generation(name) for name in past.uses if _bucket(name) == bucket), default=1)
-    uses = past.uses.get(_named(bucket, newest), 0)
+    uses = past.uses.get(_name(bucket, newest), 0)
     if uses < LAST_USE:
-        return _rows_of(_named(bucket, newest), uses + 1, snapshot, past, settings)
-    return _rows_of(_named(bucket, newest + 1), 1, snapshot, past, settings)
+        return _holdout(_name(bucket, newest), uses + 1, snapshot, past, settings)
+    return _holdout(_name(bucket, newest + 1), 1, snapshot, past, settings)
 
 
-def _named(bucket: str, generation: int) -> str:
+def _name(bucket: str, generation: int) -> str:
     return bucket if generation == 1 else f"{bucket}.{generation}"
 
 
-def _rows_of(name: str, use: int, snapshot: Snapshot, past: Past, settings: ModelSettings) -> Holdout:
-    """Rows of users whom no earlier generation asked; later ones leave it as it is, so that a run can go on."""
+def _holdout(name: str, use: int, snapshot: Snapshot, past: Past, settings: ModelSettings) -> Holdout:
+    """The rows of users of no earlier generation. Later generations do not change them, so that a run can continue."""
     bucket = _bucket(name)
-    before = frozenset[str]().union(*(past.users.get(_named(bucket, g), ()) for g in range(1, _generation(name))))
+    before = frozenset[str]().union(*(past.users.get(_name(bucket, g), ()) for g in range(1, _generation(name))))
     rows = [row for row in snapshot.of(bucket) if row.user not in before]
-    return Holdout(name, use, tuple(_at_most(settings.evaluation.items, rows, name)), before)
+    return Holdout(name, use, tuple(_limit_rows(rows, settings.evaluation.items, name)), before)
 
 
-def _at_most(most: int, rows: Sequence[Row], name: str) -> list[Row]:
-    """Whole users in an order that is the name's own, each who still fits; so the same rows give the same choice."""
-    if len(rows) <= most:
+def _limit_rows(rows: Sequence[Row], maximum: int, name: str) -> list[Row]:
+    """Choose whole users within the maximum number of rows. The order depends on the name, so the choice repeats."""
+    if len(rows) <= maximum:
         return list(rows)
     by_user: dict[str, int] = {}
     for row in rows:
         by_user[row.user] = by_user.get(row.user, 0) + 1
-    chosen, left = set[str](), most
+    chosen, left = set[str](), maximum
     for user in sorted(by_user, key=lambda user: hashlib.sha256(f"{name}\n{user}".encode()).digest()):
         if by_user[user] <= left:
             chosen.add(user)
@@ -143,20 +138,20 @@ def _at_most(most: int, rows: Sequence[Row], name: str) -> list[Row]:
     return [row for row in rows if row.user in chosen]
 
 
-def _wanted(holdout: Holdout, settings: ModelSettings) -> int:
-    """How many more users the holdout wants before it can judge; each brings one label at least."""
+def _missing_users(holdout: Holdout, settings: ModelSettings) -> int:
+    """The number of further users that the holdout needs. Each adds at least one label."""
     missing = max(LEAST_USERS - len({row.user for row in holdout.rows}), LEAST_ITEMS - len(holdout.rows), 0)
     alike = settings.task == "classify" and len({row.label for row in holdout.rows}) < 2
     return max(missing, int(alike))
 
 
-def _lack(found: Sequence[Holdout], settings: ModelSettings) -> str:
-    nearest = min(found, key=lambda holdout: _wanted(holdout, settings))
-    wanted = _wanted(nearest, settings)
+def _shortage(holdouts: Sequence[Holdout], settings: ModelSettings) -> str:
+    nearest = min(holdouts, key=lambda holdout: _missing_users(holdout, settings))
+    missing = _missing_users(nearest, settings)
     share = (1 - settings.split.train - settings.split.dev) / len(HOLDOUTS)
     users = len({row.user for row in nearest.rows})
     return (
-        f"No holdout can judge a candidate: {nearest.name} has {len(nearest.rows)} labels of {users} users whom it may "
-        f"still ask, and wants {LEAST_ITEMS} of {LEAST_USERS}, not all alike. It takes {wanted} new users there, about "
-        f"{math.ceil(wanted / share)} new users who say what is right in all."
+        f"No holdout can judge a candidate. {nearest.name} has {len(nearest.rows)} labels from {users} unused users. "
+        f"It needs {LEAST_ITEMS} labels from {LEAST_USERS} users, and two different labels. {missing} users are "
+        f"missing, which is about {math.ceil(missing / share)} more users with feedback over all buckets."
     )

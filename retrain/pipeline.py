@@ -15,6 +15,7 @@ from core.errors import LoraLoopError
 from core.model_folder import ModelFolder
 from core.records import Verdict, Version
 from core.settings import ModelSettings, Settings
+from eval.context import EvaluationTask
 from eval.evaluate import Result, evaluate
 from eval.gates.offline import decide, spent_level
 from eval.gates.result import Outcome
@@ -257,22 +258,18 @@ class RetrainPipeline:
 
     def _gather_evidence(self, work: Work, snapshot: Snapshot, candidate: Candidate) -> Evidence:
         began, champion = self.clock(), self._champion(work)
+        task = EvaluationTask(work.run.id, work.model, work.settings, snapshot, champion, candidate.version)
         judge = self._llm_judge(work.settings)
         with closing(judge) if judge else nullcontext():
             result = self.engines.with_engine_serving(
                 (candidate.version, champion),
                 lambda client: self.evaluate(
-                    self.store,
-                    client,
+                    task,
+                    store=self.store,
+                    client=client,
                     base=self.base,
-                    model=work.model,
-                    settings=work.settings,
-                    snapshot=snapshot,
-                    champion=champion,
-                    candidate=candidate.version,
-                    run_id=work.run.id,
                     judge=judge,
-                    engine=self.settings.engine,
+                    engine_settings=self.settings.engine,
                     progress=self.runs.progress(work.run, "evaluating"),
                 ),
             )

@@ -15,11 +15,14 @@ from core.errors import InputError, LoraLoopError
 from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import ModelSettings, Settings
-from eval.arms import of_version
-from eval.evaluate import create_query_runner, keep_suite, suite_evidence, suites_of
+from eval.arms import Arm, of_version
+from eval.engine_queries import EngineContext
+from eval.evaluate import create_query_runner
 from eval.ledger_evidence import plain_suite
-from eval.suites.files import find_suite
-from eval.suites.run import run_suite
+from eval.stored_results import store_suite
+from eval.suites.configured import configured_suites
+from eval.suites.files import find_suites
+from eval.suites.run import run_suite, suite_evidence
 from eval.suites.shipped import BUILDERS
 from eval.suites.suite import Suite
 from retrain.runs import Run, Runs
@@ -47,10 +50,10 @@ def choose_suites(settings: ModelSettings, names: Sequence[str] | None) -> list[
 
     A name never refers to a folder of the caller's choice. Raises InputError for an unknown name.
     """
-    own = suites_of(settings)
+    own = configured_suites(settings)
     if not names:
-        return own or find_suite(list(BUILDERS))
-    known = {suite.name: suite for suite in [*find_suite(list(BUILDERS)), *own]}
+        return own or find_suites(list(BUILDERS))
+    known = {suite.name: suite for suite in [*find_suites(list(BUILDERS)), *own]}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise InputError(f"There is no suite {unknown[0]!r}.", hint=f"There are: {', '.join(known)}.")
@@ -108,18 +111,19 @@ class SuiteRunner:
     def _run_suites(self, request: SuiteRequest, champion: Version, client: VllmClient) -> dict[str, Any]:
         model, settings = request.run.model, self._settings()
         model_settings = settings.models[model]
-        arms = {"base": self._base.name, "champion": champion.engine_name, "candidate": request.version.engine_name}
-        rewrites = {
-            name: of_version(name, version, model_settings.evaluation.max_tokens).rewrite
-            for name, version in (("champion", champion), ("candidate", request.version))
-        }
+        max_tokens = model_settings.evaluation.max_tokens
+        arms = [
+            Arm("base", self._base.name),
+            of_version("champion", champion, max_tokens),
+            of_version("candidate", request.version, max_tokens),
+        ]
         versions = {"base": 0, "champion": champion.version, "candidate": request.version.version}
-        queries = create_query_runner(client, self._store, self._base, model_settings, settings.engine)
+        runner = create_query_runner(client, self._store, self._base, model_settings, settings.engine)
         results = {}
         for suite in request.suites:
             progress = self._runs.progress(request.run, f"suite {suite.name}")
-            outcomes = run_suite(queries, self._base.name, arms, suite, progress, rewrites)
+            outcomes = run_suite(EngineContext(runner, self._base.name, progress), arms, suite)
             evidence = suite_evidence(outcomes, model_settings)
-            keep_suite(self._store, request.run.id, model, suite.name, evidence, versions)
+            store_suite(self._store, request.run.id, model, suite.name, evidence, versions)
             results[suite.name] = {"kpi": suite.kpi, "versions": versions} | plain_suite(evidence)
         return results

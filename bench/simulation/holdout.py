@@ -14,7 +14,7 @@ import numpy.typing as npt
 from core.settings import Primary, PromotionSettings
 from eval.gates.offline import decide, spent_level
 from eval.gates.result import Outcome
-from eval.kpis import classification
+from eval.kpis.bootstrap import bounds, user_weights
 from eval.kpis.evidence import Difference, Evidence, Measure
 
 Ints = npt.NDArray[np.int64]
@@ -73,13 +73,13 @@ class ClusteredGate:
 
     def __init__(self, users: int, seed: int = 0) -> None:
         self.users = users
-        self._weights = classification.user_weights(np.arange(users), RESAMPLES, seed)
+        self._weights = user_weights(np.arange(users), RESAMPLES, seed)
 
     def outcomes(self, items: Ints, gained: Ints, use: int) -> tuple[bool, bool]:
         """Whether the gate passes a candidate, and whether plain percentiles would."""
         level, n = spent_level(SETTINGS.alpha, use), int(items.sum())
         samples = self._weights @ gained / (self._weights @ items)
-        gain = Difference(float(gained.sum() / n), *classification.bounds(samples, self.users, level), level)
+        gain = Difference(float(gained.sum() / n), *bounds(samples, self.users, level), level)
         judged = decide(_evidence(n, self.users, use, gain), SETTINGS)
         return judged.outcome is Outcome.PASS, float(np.quantile(samples, level)) > 0
 
@@ -95,7 +95,7 @@ class OfflineGate:
 
     def __init__(self, items: Items, seed: int = 0) -> None:
         self.items = items
-        weights = classification.user_weights(np.arange(items.n), RESAMPLES, seed)
+        weights = user_weights(np.arange(items.n), RESAMPLES, seed)
         # Items in the order won, lost, rest: only a resample's sum over the first m is needed.
         self._first = np.concatenate([np.zeros((RESAMPLES, 1)), np.cumsum(weights, axis=1)], axis=1)
         self._said: dict[tuple[int, int, int], Outcome] = {}
@@ -114,8 +114,8 @@ class OfflineGate:
         return self._said[won, lost, use]
 
     def evidence(self, won: int, lost: int, use: int) -> Evidence:
-        """What `eval.kpis.evidence.measure` would find of the same answers."""
+        """The evidence that `eval.kpis.comparison.compare_labels` returns for the same answers."""
         level = spent_level(SETTINGS.alpha, use)
         samples = (2 * self._first[:, won] - self._first[:, won + lost]) / self.items.n
-        gain = Difference((won - lost) / self.items.n, *classification.bounds(samples, self.items.n, level), level)
+        gain = Difference((won - lost) / self.items.n, *bounds(samples, self.items.n, level), level)
         return _evidence(self.items.n, self.items.n, use, gain)

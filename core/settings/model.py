@@ -60,7 +60,7 @@ class ModelSettings(Section):
             raise ValueError("evaluation.judge: only a model that generates has answers to compare")
         known, own = get_args(GuardedKpi), set(self.evaluation.suites) - set(get_args(ShippedSuite))
         for guardrail in self.promotion.guardrails:
-            # The KPIs of a user's suite are checked when the suite is read, in eval.evaluate.suites_of.
+            # The KPIs of a user's suite are checked when the suite is read, in eval.suites.configured.
             if guardrail.kpi not in known and not own:
                 near = nearest(guardrail.kpi, known)
                 meant = f"; did you mean {near}" if near else ""

@@ -7,7 +7,7 @@ import math
 
 from core.settings import DEFAULT_GUARDRAILS, Guardrail, PromotionSettings
 from eval.gates.result import Check, GateResult, Outcome, combine_checks
-from eval.kpis.classification import Better, better
+from eval.kpis.direction import Better, better
 from eval.kpis.evidence import Difference, Evidence, Measure
 
 LAST_USE = 5

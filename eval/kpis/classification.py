@@ -1,39 +1,24 @@
 """KPIs of classification, as pure functions over arrays.
 
-It owns point values and their intervals by a bootstrap over users; it must not know arms, gates or where
-scores came from. n items, k labels, u users, b resamples:
-
-truth (n,) int64 label numbers; probabilities (n, k) float64, rows sum to 1; users (n,) int64 in 0..u-1;
-weights (b, n) float64, how often each item's user was drawn. Resamples are drawn and used up some at a time, so that
-memory does not grow with their number.
+Shapes: n items, k labels, b resamples. truth is (n,) int64 label numbers. probabilities is (n, k) float64, and rows sum
+to 1. weights is (b, n) float64: how often each item's user was drawn.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from core.errors import SettingsError
-from eval.kpis.intervals import expanded_tail
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Statistic = Callable[[Floats], Floats]
-"""A value for each of some resamples: weights (b, n) to (b,)."""
-Key = TypeVar("Key")
-Better = Literal["higher", "lower", "same"]
-
-# Weights that are in memory at once: 8 MB, and a few arrays of that size for ROC AUC.
-CELLS = 1_000_000
+from eval.kpis.arrays import Floats, Ints
+from eval.kpis.bootstrap import mean_of
 
 
 def accuracy(truth: Ints, probabilities: Floats) -> float:
     """Share of items whose most probable label is the truth."""
-    from sklearn import metrics  # here and below: what only starts and serves has no use for it
+    from sklearn import metrics  # here and below: a process that only serves does not need it
 
     return float(metrics.accuracy_score(truth, probabilities.argmax(1)))
 
@@ -53,7 +38,7 @@ def weighted_f1(truth: Ints, probabilities: Floats) -> float:
 
 
 def roc_auc(truth: Ints, probabilities: Floats) -> float:
-    """Area under the ROC curve, each label against the rest, averaged over labels that can be told apart."""
+    """Area under the ROC curve of each label against the rest, averaged over the labels that it is defined for."""
     from sklearn import metrics
 
     present = [c for c in range(probabilities.shape[1]) if 0 < (truth == c).sum() < len(truth)]
@@ -71,17 +56,17 @@ def brier(truth: Ints, probabilities: Floats) -> float:
 def calibration_error(truth: Ints, probabilities: Floats, bins: int = 10) -> float:
     """Expected calibration error: |confidence − accuracy| by equal-width bins (Naeini et al. 2015)."""
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == truth
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
-        abs(confidence[place == b].mean() - correct[place == b].mean()) * (place == b).mean()
+        abs(confidence[bin_of == b].mean() - correct[bin_of == b].mean()) * (bin_of == b).mean()
         for b in range(bins)
-        if (place == b).any()
+        if (bin_of == b).any()
     ]
     return float(np.sum(gaps))
 
 
 def f1_by_class(confusion: Sequence[Sequence[int]]) -> list[float]:
-    """F1 of each label, (k,), from truth by answer (k, k); NaN for one that is neither true nor answered."""
+    """F1 of each label, (k,), from counts of truth by answer (k, k). NaN for a label without truth and answers."""
     table = np.array(confusion, dtype=np.float64)
     both = table.sum(0) + table.sum(1)
     return [float(2 * table[c, c] / both[c]) if both[c] else math.nan for c in range(len(table))]
@@ -98,87 +83,21 @@ POINT: dict[str, Callable[[Ints, Floats], float]] = {
 
 
 @cache
-def plugged() -> dict[str, Callable[[Ints, Floats], float]]:
-    """KPIs of classification that installed packages bring: entry points of `loraloop.kpis`, each such a function.
+def plugin_kpis() -> dict[str, Callable[[Ints, Floats], float]]:
+    """Load the KPIs of classification that installed packages define: functions, as entry points of `loraloop.kpis`.
 
-    They are shown and kept beside ours. One that has the name of ours is refused, for gates rely on what those mean.
+    LoraLoop records and shows them with its own KPIs. Raises SettingsError for a name that LoraLoop uses, because gates
+    rely on its meaning.
     """
-    found = {}
+    plugins = {}
     for point in entry_points(group="loraloop.kpis"):
         if point.name in POINT:
             raise SettingsError(
-                f"The package {point.value} brings a KPI named {point.name}, which is ours.",
+                f"The package {point.value} defines a KPI named {point.name}, which is a KPI of LoraLoop.",
                 hint="Give it another name, or remove the package.",
             )
-        found[point.name] = point.load()
-    return found
-
-
-HIGHER_IS_BETTER = {
-    "accuracy": True,
-    "macro_f1": True,
-    "weighted_f1": True,
-    "roc_auc": True,
-    "brier": False,
-    "ece": False,
-    "invalid_mass": False,
-    "p95_latency_ms": False,
-    # Of answers in words against a reference.
-    "exact_match": True,
-    "token_f1": True,
-    "chrf": True,
-    # Of pairs of answers: the one that users liked better is the likelier one.
-    "preference_accuracy": True,
-    # Of suites, each a share of items unless another unit is said: golden labels met; risky requests answered
-    # safely; harmless requests refused; opinions flipped with the asker's; questions answered that the given text
-    # cannot answer; paraphrases answered alike; answers of the wanted form; nats a token from the base; tokens.
-    "golden_accuracy": True,
-    "safety": True,
-    "over_refusal": False,
-    "sycophancy": False,
-    "hallucination": False,
-    "consistency": True,
-    "format_validity": True,
-    "kl_to_base": False,
-    "mean_length": False,
-    "judge_win_rate": True,
-}
-
-
-def better(kpi: str) -> Better | None:
-    """Which way one of our KPIs is better; None for one that is not ours."""
-    if kpi == "mean_length":
-        return "same"
-    higher = HIGHER_IS_BETTER.get(kpi)
-    return None if higher is None else "higher" if higher else "lower"
-
-
-def draws(users: Ints, resamples: int, seed: int) -> Iterator[Floats]:
-    """Weights of a bootstrap over users, some resamples at a time; each draws u users with replacement."""
-    count, rng = int(users.max()) + 1, np.random.default_rng(seed)
-    chances, at_once = np.full(count, 1 / count), max(1, CELLS // len(users))
-    for begun in range(0, resamples, at_once):
-        drawn = rng.multinomial(count, chances, size=min(at_once, resamples - begun))
-        yield drawn[:, users].astype(np.float64)
-
-
-def user_weights(users: Ints, resamples: int, seed: int) -> Floats:
-    """All weights (b, n) at once, for few items."""
-    return np.concatenate(list(draws(users, resamples, seed)))
-
-
-def bootstrap(statistics: Mapping[Key, Statistic], users: Ints, resamples: int, seed: int) -> dict[Key, Floats]:
-    """Each statistic in every resample, (b,). All see the same resamples, which is what makes two arms a pair."""
-    found: dict[Key, list[Floats]] = {key: [] for key in statistics}
-    for weights in draws(users, resamples, seed):
-        for key, statistic in statistics.items():
-            found[key].append(statistic(weights))
-    return {key: np.concatenate(parts) for key, parts in found.items()}
-
-
-def mean_of(values: Floats) -> Statistic:
-    """The mean of values (n,) as a statistic."""
-    return lambda weights: weights @ values / weights.sum(1)
+        plugins[point.name] = point.load()
+    return plugins
 
 
 def resampled(kpi: str, truth: Ints, probabilities: Floats, weights: Floats) -> Floats:
@@ -211,38 +130,20 @@ def _resampled_f1(truth: Ints, probabilities: Floats, weights: Floats, *, macro:
 
 
 def _resampled_auc(truth: Ints, probabilities: Floats, weights: Floats) -> Floats:
-    """Weighted Mann-Whitney statistic by label, ties half, averaged over the labels that can be told apart."""
+    """Weighted Mann-Whitney statistic by label, ties half, averaged over the labels that it is defined for."""
     areas = []
     for label in range(probabilities.shape[1]):
-        scores, place = np.unique(probabilities[:, label], return_inverse=True)
+        scores, score_index = np.unique(probabilities[:, label], return_inverse=True)
         positive = weights * (truth == label)
         negative = weights - positive
         pos, neg = (np.zeros((len(weights), len(scores))) for _ in range(2))
         for target, source in ((pos, positive), (neg, negative)):
-            np.add.at(target.T, place, source.T)
+            np.add.at(target.T, score_index, source.T)
         below = np.cumsum(neg, 1) - neg
         pairs = pos.sum(1) * neg.sum(1)
         won = (pos * (below + neg / 2)).sum(1)
         areas.append(np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0))
     stacked = np.stack(areas)
-    told_apart = np.isfinite(stacked).sum(0)
+    defined = np.isfinite(stacked).sum(0)
     summed = np.nansum(stacked, 0)
-    return np.divide(summed, told_apart, out=np.full_like(summed, np.nan), where=told_apart > 0)
-
-
-def interval(samples: Floats, drawn: int, level: float = 0.95) -> tuple[float, float]:
-    """The expanded percentile interval of a bootstrap that drew so many units."""
-    return bounds(samples, drawn, (1 - level) / 2)
-
-
-def bounds(samples: Floats, drawn: int, tail: float) -> tuple[float, float]:
-    """One-sided bounds of a bootstrap, each at `tail`: percentiles, expanded for the number of units drawn.
-
-    NaN where a tenth of the resamples is no number, or where less than one of them lies beyond the bound: it would
-    be the smallest that chance happened to draw.
-    """
-    expanded = expanded_tail(tail, drawn)
-    if np.isfinite(samples).mean() < 0.9 or not expanded * len(samples) >= 1:
-        return math.nan, math.nan
-    low, high = np.nanquantile(samples, [expanded, 1 - expanded])
-    return float(low), float(high)
+    return np.divide(summed, defined, out=np.full_like(summed, np.nan), where=defined > 0)

@@ -1,10 +1,8 @@
-"""Choices: which tokens tell the answers of a fixed set apart.
+"""Label tokens: which tokens distinguish the labels of a fixed set, as a prefix tree.
 
-It owns the tree of their tokens and the way from the tokens' scores to the answers'; it must not ask for scores.
-
-Answers that begin with different tokens need one score each. Where several begin alike, the tokens at which they
-part are scored too, each after the beginning that they share; tokens that tell nothing apart are never asked for.
-An answer that ends where another goes on gets what those that go on leave over.
+Labels with different first tokens need one score each. If several labels start with the same tokens, the tokens after
+that common prefix are scored too. Tokens that distinguish nothing are never scored. A label that ends where another
+continues gets the probability that the continuations leave over.
 """
 
 import math
@@ -17,100 +15,92 @@ Tokenize = Callable[[str], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class TokenTrie:
-    """A place where answers part: how they all begin, and the token of each way on with the answers behind it.
+class TrieNode:
+    """A node where labels differ: their common prefix, and each next token with the labels that continue with it.
 
-    `ended` are the answers that end here; there is none at the root.
+    Labels are numbers. `ended` holds the labels that end at this node. The root has none.
     """
 
-    begun: str
-    ways: tuple[tuple[int, tuple[int, ...]], ...]
+    prefix: str
+    branches: tuple[tuple[int, tuple[int, ...]], ...]
     ended: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """What to score after `begun`."""
-        return tuple(token for token, _ in self.ways)
+        """The tokens to score after `prefix`."""
+        return tuple(token for token, _ in self.branches)
 
 
-def build_token_tries(texts: Sequence[str], kinds: Sequence[int], tokenize: Tokenize) -> tuple[TokenTrie, ...]:
-    """The root and every further fork, from the beginning on. `texts` as they stand after the prompt.
+def build_token_trie(texts: Sequence[str], kinds: Sequence[int], tokenize: Tokenize) -> tuple[TrieNode, ...]:
+    """The root and every further node where labels differ. `texts` are the labels as they follow the prompt.
 
-    Answers of one kind need not be told apart from each other. Raises AmbiguousLabels for answers that no token parts.
+    Labels of one kind need not be distinguished. Raises AmbiguousLabels for labels that no token distinguishes.
     """
-    spelled = [tokenize(text) for text in texts]
-    for place, tokens in enumerate(spelled):
+    spellings = [tokenize(text) for text in texts]
+    for index, tokens in enumerate(spellings):
         if not tokens:
-            raise AmbiguousLabels(f"The answer {texts[place]!r} has no token.", hint="Write something else for it.")
-        for other in range(place):
-            if spelled[other] == tokens and kinds[other] != kinds[place]:
+            raise AmbiguousLabels(f"The label {texts[index]!r} has no token.", hint="Rename it.")
+        for other in range(index):
+            if spellings[other] == tokens and kinds[other] != kinds[index]:
                 raise AmbiguousLabels(
-                    f"{texts[other]!r} and {texts[place]!r} are the same tokens to the base model.",
-                    hint="The engine cannot tell them apart; rename one.",
+                    f"{texts[other]!r} and {texts[index]!r} are the same tokens to the base model.",
+                    hint="The engine cannot distinguish them. Rename one.",
                 )
-    found: list[TokenTrie] = []
-    _grow(found, texts, spelled, kinds, tokenize, members=list(range(len(texts))), depth=0)
-    return tuple(found)
+    nodes: list[TrieNode] = []
+
+    def add_nodes(members: list[int], depth: int) -> None:
+        """Add the nodes of labels that share their first `depth` tokens."""
+        ended = tuple(member for member in members if len(spellings[member]) == depth)
+        branches: dict[int, list[int]] = {}
+        for member in members:
+            if len(spellings[member]) > depth:
+                branches.setdefault(spellings[member][depth], []).append(member)
+        if depth == 0 or ended or len(branches) > 1:
+            prefix = _shortest_prefix(texts[members[0]], spellings[members[0]][:depth], tokenize)
+            nodes.append(TrieNode(prefix, tuple((token, tuple(labels)) for token, labels in branches.items()), ended))
+        for labels in branches.values():
+            if len({kinds[label] for label in labels}) > 1:
+                add_nodes(labels, depth + 1)
+
+    add_nodes(list(range(len(texts))), 0)
+    return tuple(nodes)
 
 
-def _grow(
-    found: list[TokenTrie],
-    texts: Sequence[str],
-    spelled: Sequence[tuple[int, ...]],
-    kinds: Sequence[int],
-    tokenize: Tokenize,
-    *,
-    members: list[int],
-    depth: int,
-) -> None:
-    ended = tuple(m for m in members if len(spelled[m]) == depth)
-    ways: dict[int, list[int]] = {}
-    for member in members:
-        if len(spelled[member]) > depth:
-            ways.setdefault(spelled[member][depth], []).append(member)
-    if depth == 0 or ended or len(ways) > 1:
-        begun = _beginning(texts[members[0]], spelled[members[0]][:depth], tokenize)
-        found.append(TokenTrie(begun, tuple((token, tuple(behind)) for token, behind in ways.items()), ended))
-    for behind in ways.values():
-        if len({kinds[member] for member in behind}) > 1:
-            _grow(found, texts, spelled, kinds, tokenize, members=behind, depth=depth + 1)
-
-
-def _beginning(text: str, tokens: tuple[int, ...], tokenize: Tokenize) -> str:
-    """The shortest beginning of the text that is these tokens."""
+def _shortest_prefix(text: str, tokens: tuple[int, ...], tokenize: Tokenize) -> str:
+    """The shortest prefix of the text that has these tokens."""
     if not tokens:
         return ""
     for end in range(1, len(text) + 1):
         if tokenize(text[:end]) == tokens:
             return text[:end]
     raise AmbiguousLabels(
-        f"The answer {text!r} cannot be cut where others part from it.",
-        hint="Its tokens depend on what follows; rename it.",
+        f"The label {text!r} cannot be cut where other labels differ from it.",
+        hint="Its tokens depend on the text that follows. Rename it.",
     )
 
 
-def log_probabilities(tree: Sequence[TokenTrie], scores: Sequence[Sequence[float]], answers: int) -> list[float]:
-    """The log-probability of each answer, from the scores of each fork's tokens.
+def log_probabilities(trie: Sequence[TrieNode], scores: Sequence[Sequence[float]], labels: int) -> list[float]:
+    """The log-probability of each label, from the scores of each node's tokens.
 
-    Answers of one kind behind one token share its score evenly.
+    Labels of one kind that share all scored tokens share the probability evenly.
     """
-    total = [0.0] * answers
-    for fork, values in zip(tree, scores, strict=True):
-        for (_, behind), value in zip(fork.ways, values, strict=True):
-            for answer in behind:
-                total[answer] += value
-        if fork.ended:
-            left = 1 - min(math.fsum(math.exp(v) for v in values), 1.0)
-            for answer in fork.ended:
-                total[answer] += math.log(left) if left > 0 else -math.inf
-    return [value - math.log(_sharing(tree, answer)) for answer, value in enumerate(total)]
+    totals = [0.0] * labels
+    for node, values in zip(trie, scores, strict=True):
+        for (_, members), value in zip(node.branches, values, strict=True):
+            for label in members:
+                totals[label] += value
+        if node.ended:
+            left = 1 - min(math.fsum(math.exp(value) for value in values), 1.0)
+            for label in node.ended:
+                totals[label] += math.log(left) if left > 0 else -math.inf
+    return [value - math.log(_sharing(trie, label)) for label, value in enumerate(totals)]
 
 
-def _sharing(tree: Sequence[TokenTrie], answer: int) -> int:
-    """How many answers end up where this one does."""
-    last = 1
-    for fork in tree:
-        for behind in (*(behind for _, behind in fork.ways), fork.ended):
-            if answer in behind:
-                last = len(behind)
-    return last
+def _sharing(trie: Sequence[TrieNode], label: int) -> int:
+    """The number of labels that share all scored tokens with this label."""
+    count = 1
+    for node in trie:
+        for members in (*(members for _, members in node.branches), node.ended):
+            if label in members:
+                count = len(members)
+    return count

@@ -1,7 +1,4 @@
-"""Timing: how long each arm takes to answer, one request at a time.
-
-It owns what a fair time is; it must not know what was answered.
-"""
+"""Measure how long each arm takes to answer, one request at a time."""
 
 import secrets
 import time
@@ -11,32 +8,32 @@ import numpy as np
 
 from core.errors import PromptRefused
 from eval.engine_queries import Query, send_query
-from eval.kpis.classification import Floats
+from eval.kpis.arrays import Floats
 from serve.engines.vllm_client import VllmClient
 
 
-def times(client: VllmClient, asked: Mapping[str, Sequence[Sequence[Query]]]) -> dict[str, Floats]:
-    """Milliseconds by arm, (n,), for n items of one or more questions each; the arms take turns at every item.
+def measure_latency(client: VllmClient, queries: Mapping[str, Sequence[Sequence[Query]]]) -> dict[str, Floats]:
+    """Milliseconds by arm, (n,), for n items of one or more queries each. The arms take turns at every item.
 
-    The items were scored a moment ago, some arms' from kept answers: were their prompts still in the engine's
-    prefix cache, the longest would cost least and the arm that was not asked anew most. A salt of this pass alone
-    keeps them out, and leaves what the items share, their instruction, as warm as in service. An item that the engine
-    refuses to any arm is timed for none.
+    The items were scored shortly before, for some arms from cached replies. With their prompts still in the engine's
+    prefix cache, the longest prompt would seem cheapest. The salt of this pass keeps them out of that cache. What the
+    items share, such as their instruction, is cached as in service. An item that the engine refuses for one arm is
+    not timed for any.
     """
     salt = secrets.token_hex(16)
-    found: dict[str, list[float]] = {arm: [] for arm in asked}
-    for turn in zip(*asked.values(), strict=True):
+    times: dict[str, list[float]] = {arm: [] for arm in queries}
+    for by_arm in zip(*queries.values(), strict=True):
         try:
-            taken = [_taken(client, questions, salt) for questions in turn]
+            taken = [_milliseconds(client, item_queries, salt) for item_queries in by_arm]
         except PromptRefused:
             continue
-        for arm, one in zip(asked, taken, strict=True):
-            found[arm].append(one)
-    return {arm: np.array(values, dtype=np.float64) for arm, values in found.items()}
+        for arm, milliseconds in zip(queries, taken, strict=True):
+            times[arm].append(milliseconds)
+    return {arm: np.array(values, dtype=np.float64) for arm, values in times.items()}
 
 
-def _taken(client: VllmClient, questions: Sequence[Query], salt: str) -> float:
+def _milliseconds(client: VllmClient, queries: Sequence[Query], salt: str) -> float:
     started = time.perf_counter()
-    for question in questions:
-        send_query(client, question, salt)
+    for query in queries:
+        send_query(client, query, salt)
     return (time.perf_counter() - started) * 1000

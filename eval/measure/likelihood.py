@@ -1,7 +1,4 @@
-"""Likelihood: how likely arms find answers that are given to them, and how far a candidate is from the base model.
-
-It owns what is asked of the engine for it and the estimators; it must not know votes, or what a gate makes of it.
-"""
+"""Likelihood: how likely arms find given answers, and how far a candidate is from the base model."""
 
 from collections.abc import Sequence
 
@@ -9,37 +6,32 @@ import numpy as np
 
 from core.prompts import Prompt, answer_text
 from eval.arms import Arm
-from eval.engine_queries import Progress, Query, QueryRunner, Reply
-from eval.kpis import classification
-from eval.kpis.classification import Floats, Ints
+from eval.engine_queries import EngineContext, Reply, Sample, ScoreAnswer
+from eval.kpis.arrays import Floats, Ints
+from eval.kpis.bootstrap import BootstrapPlan, interval, resample
 from eval.kpis.evidence import Measure, SuiteEvidence
 
 KL = "kl_to_base"
-# Prompts that the candidate answers for it: some thousand tokens, each a draw.
+# Prompts that the candidate answers for KL. Each of the several thousand answer tokens is one sample.
 KL_ITEMS = 200
 NOT_ALL = "some answers have no likelihood"
 
 
 def likelihoods(
-    asker: QueryRunner,
-    base_name: str,
-    arms: Sequence[Arm],
-    answered: Sequence[tuple[Prompt, str]],
-    progress: Progress = lambda done, total: None,
+    engine: EngineContext, arms: Sequence[Arm], answered: Sequence[tuple[Prompt, str]]
 ) -> dict[str, Floats]:
-    """log p(answer | prompt) divided by the answer's tokens, (n,) by arm; NaN for one without a token, or refused.
+    """log p(answer | prompt) divided by the answer's tokens, (n,) by arm. NaN if refused or without tokens.
 
-    An answer's end is no token of it: what users saw says nothing of where the model would have gone on.
+    The end of an answer does not count: a user's judgement of the text does not concern it.
     """
-    asked = []
+    queries = []
     for prompt, answer in answered:
         for arm in arms:
             rewritten = arm.rewrite(prompt)
-            said = asker.tokens(base_name, answer_text(rewritten, answer))
-            asked.append(Query(arm.engine_name, rewritten, said=said))
-    answers = iter(asker.ask([question for question in asked if question.said], progress))
-    found = np.array([_mean(next(answers).scores) if question.said else np.nan for question in asked])
-    return {arm.name: found[place :: len(arms)] for place, arm in enumerate(arms)}
+            queries.append(ScoreAnswer(arm.engine_name, rewritten, engine.tokens(answer_text(rewritten, answer))))
+    replies = iter(engine.run([query for query in queries if query.answer]))
+    means = np.array([_mean(next(replies).scores) if query.answer else np.nan for query in queries])
+    return {arm.name: means[index :: len(arms)] for index, arm in enumerate(arms)}
 
 
 def _mean(scores: Sequence[float]) -> float:
@@ -47,58 +39,50 @@ def _mean(scores: Sequence[float]) -> float:
 
 
 def drift(
-    asker: QueryRunner,
-    base_name: str,
-    candidate: Arm,
-    prompts: Sequence[Prompt],
-    *,
-    max_tokens: int,
-    seed: int,
-    progress: Progress = lambda done, total: None,
+    engine: EngineContext, candidate: Arm, prompts: Sequence[Prompt], *, max_tokens: int, seed: int
 ) -> tuple[Floats, Ints]:
-    """Σ log p_candidate − log p_base over an answer that the candidate draws, (n,), and its tokens, (n,).
+    """Σ log p_candidate − log p_base over an answer that the candidate samples, (n,), and its tokens, (n,).
 
-    Both read the same tokens after the same prompt, the end of the answer with them. A prompt that the engine refuses
-    has no tokens.
+    Both models score the same tokens after the same prompt, the end of the answer included. A prompt that the engine
+    refuses has 0 tokens.
     """
     rewritten = [candidate.rewrite(prompt) for prompt in prompts]
-    drawn = asker.ask(
-        [Query(candidate.engine_name, prompt, max_tokens=max_tokens, seed=seed) for prompt in rewritten], progress
+    samples = engine.run([Sample(candidate.engine_name, prompt, max_tokens, seed) for prompt in rewritten])
+    scored = iter(
+        engine.run(
+            [
+                ScoreAnswer(name, prompt, sample.ids)
+                for prompt, sample in zip(rewritten, samples, strict=True)
+                for name in (candidate.engine_name, engine.base_name)
+                if sample.ids
+            ]
+        )
     )
-    asked = [
-        Query(name, prompt, said=answer.ids)
-        for prompt, answer in zip(rewritten, drawn, strict=True)
-        for name in (candidate.engine_name, base_name)
-        if answer.ids
-    ]
-    scored = iter(asker.ask(asked, progress))
-    ratios = [_ratio(next(scored), next(scored)) if answer.ids else np.zeros(0) for answer in drawn]
+    ratios = [_log_ratios(next(scored), next(scored)) if sample.ids else np.zeros(0) for sample in samples]
     return np.array([ratio.sum() for ratio in ratios]), np.array([len(ratio) for ratio in ratios], dtype=np.int64)
 
 
-def _ratio(ours: Reply, theirs: Reply) -> Floats:
+def _log_ratios(ours: Reply, theirs: Reply) -> Floats:
     if ours.refused or theirs.refused:
         return np.zeros(0)
     return np.array(ours.scores) - np.array(theirs.scores)
 
 
-def kl_to_base(sums: Floats, tokens: Ints, users: Ints, *, resamples: int, seed: int) -> SuiteEvidence:
-    """KL(candidate ‖ base) in nats a token, with its interval over users (n,); no number where none can be given.
+def kl_to_base(sums: Floats, tokens: Ints, users: Ints, plan: BootstrapPlan) -> SuiteEvidence:
+    """KL(candidate ‖ base) in nats per token, with its interval over users (n,). Missing if it cannot be computed.
 
-    The Monte-Carlo estimate Σ(log p_candidate − log p_base) / Σ tokens over answers drawn from the candidate, called
+    The Monte-Carlo estimate Σ(log p_candidate − log p_base) / Σ tokens over answers sampled from the candidate, called
     k1 in Schulman, "Approximating KL Divergence", 2020 (joschu.net/blog/kl-approx.html). A token's term is unbiased,
-    being drawn from the candidate at temperature 1; the ratio of the two sums has a bias that falls as 1/n. Answers
-    are cut at `max_tokens`: it is the divergence of what comes before. A greedy answer would show the most likely
-    tokens alone. The k3 of the same source varies less where the models are close, but where they are not its mean
-    hangs on rare tokens, and what is found without them is too small: the wrong side for an upper limit.
+    because it is sampled from the candidate at temperature 1. The ratio of the two sums has a bias that falls as 1/n.
+    Answers are cut at `max_tokens`, so this is the divergence of the tokens before the cut. A greedy answer would
+    show the most likely tokens only. The k3 of the same source varies less if the models are close. Otherwise its mean
+    depends on rare tokens. An estimate without them is too small, which is the wrong side for an upper limit.
     """
     if not tokens.any():
-        return SuiteEvidence(KL, 0, {}, missing="the candidate answers with nothing")
+        return SuiteEvidence(KL, 0, {}, missing="the candidate's answers are empty")
     if not np.isfinite(sums).all():
         return SuiteEvidence(KL, len(sums), {}, missing=NOT_ALL)
-    drawn = int(users.max()) + 1
-    samples = classification.bootstrap(
-        {KL: lambda weights: (weights @ sums) / (weights @ tokens)}, users, resamples, seed
-    )
-    found = Measure(float(sums.sum() / tokens.sum()), *classification.interval(samples[KL], drawn))
-    return SuiteEvidence(KL, len(sums), {"candidate": found}, users=drawn)
+    units = int(users.max()) + 1
+    samples = resample({KL: lambda weights: (weights @ sums) / (weights @ tokens)}, users, plan)
+    measure = Measure(float(sums.sum() / tokens.sum()), *interval(samples[KL], units))
+    return SuiteEvidence(KL, len(sums), {"candidate": measure}, users=units)

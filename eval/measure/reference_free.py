@@ -1,88 +1,71 @@
-"""Unreferenced: what a model that generates is judged by without a right answer, from likelihoods and held-out votes.
-
-It owns which arms and votes are asked about and how the KPIs join an evaluation's evidence; the KPIs themselves
-stand in `eval.measure.likelihood` and `eval.measure.preferences`.
-"""
+"""Measure a model that generates without reference answers: by likelihoods and held-out votes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.db import feedback
 from core.db.store import Store
-from core.settings import ModelSettings
 from eval.arms import Arm
-from eval.engine_queries import Progress, QueryRunner
-from eval.gates.offline import spent_level
+from eval.context import EvaluationTask
+from eval.engine_queries import EngineContext
 from eval.holdouts import Holdout, reserve_users
-from eval.kpis.evidence import Evidence, SuiteEvidence, user_numbers
+from eval.kpis.bootstrap import BootstrapPlan, user_numbers
+from eval.kpis.evidence import Evidence, SuiteEvidence
 from eval.measure import likelihood, preferences
-from eval.measure.preferences import Preferred, Resampling
+from eval.measure.preferences import PreferenceResult
 from feedback import heldout_votes
 from feedback.heldout_votes import Bucket
-from feedback.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Unreferenced:
-    """KPIs as suites are; preference accuracy stands beside the KPIs of references too, as it may be the primary."""
+class ReferenceFree:
+    """The KPIs as suites. Preference accuracy is also an arm's KPI, because it may be the primary KPI."""
 
     suites: Mapping[str, SuiteEvidence] = field(default_factory=dict)
-    preferred: Preferred | None = None
+    preferred: PreferenceResult | None = None
 
-    def joined(self, evidence: Evidence) -> Evidence:
-        """The evidence with preference accuracy among the arms' KPIs and differences, where it was measured."""
+    def added_to(self, evidence: Evidence) -> Evidence:
+        """The evidence with preference accuracy among the arms' KPIs and differences, if it was measured."""
         if self.preferred is None or self.preferred.suite.missing:
             return evidence
-        kpi, found = preferences.ACCURACY, self.preferred.suite.arms
-        arms = {arm: kpis | ({kpi: found[arm]} if arm in found else {}) for arm, kpis in evidence.arms.items()}
+        kpi, measures = preferences.ACCURACY, self.preferred.suite.arms
+        arms = {arm: kpis | ({kpi: measures[arm]} if arm in measures else {}) for arm, kpis in evidence.arms.items()}
         return replace(evidence, arms=arms, differences=evidence.differences | {kpi: dict(self.preferred.differences)})
 
 
-def measured(
-    asker: QueryRunner,
-    base_name: str,
+def measure_reference_free(
+    engine: EngineContext,
     arms: Sequence[Arm],
-    *,
-    store: Store,
-    model: str,
-    settings: ModelSettings,
-    snapshot: Snapshot,
+    task: EvaluationTask,
     holdout: Holdout,
-    progress: Progress,
-) -> Unreferenced:
-    """Drift from the base model, preference accuracy and the AUC of thumbs, of a model that generates.
+    plan: BootstrapPlan,
+    store: Store,
+) -> ReferenceFree:
+    """Drift from the base model, preference accuracy and the AUC of thumbs. Empty for a model that classifies.
 
-    Retrieval is asked about pairs only where it must be beaten on them: its prompts are the longest.
+    Retrieval, whose prompts are the longest, scores pairs only if preference accuracy is the primary KPI.
     """
+    settings = task.settings
     if settings.task != "generate":
-        return Unreferenced()
-    promotion, resamples, seed = settings.promotion, settings.evaluation.bootstrap, settings.retrain.seed
-    primary = promotion.primary.kpi == preferences.ACCURACY
-    level = spent_level(promotion.alpha, holdout.use) if primary else promotion.alpha
-    how = Resampling(level, resamples, seed)
-    own = [arm for arm in arms if arm.name != "rag"]
-    bucket = Bucket(holdout.bucket, settings, snapshot.of("train"), holdout.before)
-    pairs, left_out = heldout_votes.preferences(
-        heldout_votes.standing(feedback.preference_votes(store, model=model)), bucket
-    )
-    thumbs, _ = heldout_votes.thumbs(heldout_votes.standing(feedback.label_votes(store, model=model)), bucket)
-    reserve_users(store, model, holdout, {one.user for one in (*pairs, *thumbs)})
-    preferred = preferences.accuracy(asker, base_name, arms if primary else own, pairs, left_out, how, progress)
+        return ReferenceFree()
+    bucket = Bucket(holdout.bucket, settings, task.snapshot.of("train"), holdout.before)
+    pair_votes = heldout_votes.standing(feedback.preference_votes(store, model=task.model))
+    thumb_votes = heldout_votes.standing(feedback.label_votes(store, model=task.model))
+    pairs, left_out = heldout_votes.preferences(pair_votes, bucket)
+    thumbs, _ = heldout_votes.thumbs(thumb_votes, bucket)
+    reserve_users(store, task.model, holdout, {vote.user for vote in (*pairs, *thumbs)})
+    without_rag = [arm for arm in arms if arm.name != "rag"]
+    compared = arms if settings.promotion.primary.kpi == preferences.ACCURACY else without_rag
+    preferred = preferences.preference_accuracy(engine, compared, pairs, left_out, plan)
     rows = holdout.rows[: likelihood.KL_ITEMS]
     (candidate,) = (arm for arm in arms if arm.name == "candidate")
-    drift = likelihood.drift(
-        asker,
-        base_name,
-        candidate,
-        [row.prompt for row in rows],
-        max_tokens=settings.evaluation.max_tokens,
-        seed=seed,
-        progress=progress,
+    sums, tokens = likelihood.drift(
+        engine, candidate, [row.prompt for row in rows], max_tokens=settings.evaluation.max_tokens, seed=plan.seed
     )
     users = user_numbers([row.user for row in rows])
     suites = {
-        likelihood.KL: likelihood.kl_to_base(*drift, users, resamples=resamples, seed=seed),
+        likelihood.KL: likelihood.kl_to_base(sums, tokens, users, plan),
         preferences.ACCURACY: preferred.suite,
-        preferences.AUC: preferences.thumbs_auc(asker, base_name, own, thumbs, how, progress),
+        preferences.AUC: preferences.thumbs_auc(engine, without_rag, thumbs, plan),
     }
-    return Unreferenced(suites, preferred)
+    return ReferenceFree(suites, preferred)

@@ -1,6 +1,6 @@
-"""Suites that users write: a folder with a header and JSON lines, or a golden file of JSON lines.
+"""Read suites that users write: a folder with a header and JSON lines, or a golden file of JSON lines.
 
-It owns the format and its errors, which name the file and the line; docs/suites.md describes it.
+Errors name the file and the line. docs/suites.md describes the format.
 """
 
 import json
@@ -14,20 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from core.errors import InputError
 from core.prompts import Chat, Prompt
-from eval.kpis.classification import Better, better
-from eval.suites.shipped import BUILDERS, suite
+from eval.kpis.direction import Better, better
+from eval.suites.shipped import BUILDERS, shipped_suite
 from eval.suites.suite import Choice, Item, Measure, Suite, Writing
 
 HEADER = "suite.json"
 WORDS: dict[Better, str] = {"higher": "better when higher", "lower": "better when lower", "same": "best when the same"}
-ELSEWHERE = re.compile(r'"\$(dynamicRef|ref)": "[^#]')
+EXTERNAL_REFERENCE = re.compile(r'"\$(dynamicRef|ref)": "[^#]')
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Shape = TypeVar("Shape", bound=BaseModel)
 Words = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
 
 
 class Header(BaseModel):
-    """`suite.json`: what the suite measures; `choices`, `max_tokens` and `stop` stand for items that name none."""
+    """`suite.json`: what the suite measures. Items without `choices` or `max_tokens` use the values of the header."""
 
     model_config = ConfigDict(extra="forbid")
     name: Name
@@ -50,15 +50,15 @@ class Message(BaseModel):
     content: Words
 
 
-class Asked(BaseModel):
-    """The prompt of a line: a text, which becomes a user's message, or messages."""
+class PromptLine(BaseModel):
+    """The prompt of a line: messages, or a text, which becomes one user message."""
 
     model_config = ConfigDict(extra="forbid")
     prompt: Words | None = None
     messages: list[Message] = []
 
     @model_validator(mode="after")
-    def _one_prompt(self) -> "Asked":
+    def _one_prompt(self) -> "PromptLine":
         if (self.prompt is None) == (not self.messages):
             raise ValueError("give either prompt or messages")
         if self.messages and self.messages[-1].role != "user":
@@ -72,8 +72,8 @@ class Asked(BaseModel):
         return Chat(tuple((message.role, message.content) for message in self.messages))
 
 
-class Line(Asked):
-    """A line of a suite: with `choices` (or the header's) and what `counts`, or with a form for words."""
+class SuiteLine(PromptLine):
+    """A line of a suite: `choices` (or the header's) and those that count, or the form of an answer in words."""
 
     group: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     choices: list[Words] = Field(default=[], max_length=64)
@@ -83,46 +83,48 @@ class Line(Asked):
     max_tokens: int | None = Field(default=None, ge=1, le=4096)
 
 
-class GoldenLine(Asked):
-    """A line of a golden file: the right `label` of a classifier, or the `reference` of an answer in words."""
+class GoldenLine(PromptLine):
+    """A line of a golden file: the true `label` of a classifier, or the `reference` of an answer in words."""
 
     label: Words | None = None
     reference: Words | None = None
 
 
-def find_suite(names: Sequence[str]) -> list[Suite]:
-    """Shipped suites by name, others by folder. Raises InputError, also where two would give the same KPI."""
-    found = [suite(name) if name in BUILDERS or not Path(name).is_dir() else read_suite(Path(name)) for name in names]
+def find_suites(names: Sequence[str]) -> list[Suite]:
+    """Find shipped suites by name, others by folder. Raises InputError, also if two measure the same KPI."""
+    suites = [
+        shipped_suite(name) if name in BUILDERS or not Path(name).is_dir() else read_suite(Path(name)) for name in names
+    ]
     by_kpi: dict[str, Suite] = {}
-    for one in found:
-        other = by_kpi.setdefault(one.kpi, one)
-        if other is not one:
-            raise InputError(f"The suites {other.name} and {one.name} both give {one.kpi}.", hint="Leave one out.")
-    return found
+    for suite in suites:
+        other = by_kpi.setdefault(suite.kpi, suite)
+        if other is not suite:
+            raise InputError(f"The suites {other.name} and {suite.name} both measure {suite.kpi}.", hint="Remove one.")
+    return suites
 
 
 def read_suite(folder: Path) -> Suite:
-    """A user's suite. Raises InputError with the file, the line and what is wrong there."""
+    """Read a user's suite. Raises InputError with the file, the line and the reason."""
     header = _checked(Header, _text(folder / HEADER), str(folder / HEADER))
     known = better(header.kpi)
     if known not in (None, header.better):
         raise InputError(f"{folder / HEADER}: better: {header.kpi} is {WORDS[known]}, not {WORDS[header.better]}.",
-                         hint="Mend it, or give what you measure a kpi of its own.")  # fmt: skip
+                         hint="Correct it, or name the KPI of your suite differently.")  # fmt: skip
     files = sorted(folder.glob("*.jsonl"))
-    items = [_item(line, header, where) for file in files for where, line in _lines(file, Line)]
+    items = [_item(line, header, where) for file in files for where, line in _lines(file, SuiteLine)]
     if not items:
-        raise InputError(f"{folder} holds no items.", hint="Write them into a .jsonl file beside suite.json.")
+        raise InputError(f"{folder} has no items.", hint="Write them into a .jsonl file next to suite.json.")
     if header.measure in ("agreement", "every"):
         alone = _alone([item.group for item in items])
         if alone:
-            raise InputError(f"{folder}: the group {alone!r} has one item only.",
+            raise InputError(f"{folder}: the group {alone!r} has only one item.",
                              hint=f"{header.measure} compares the answers of a group.")  # fmt: skip
     return Suite(header.name, header.kpi, header.about, header.measure, header.better, tuple(items),
                  header.source, header.licence)  # fmt: skip
 
 
 def read_golden_file(file: Path, labels: Sequence[str], max_tokens: int) -> Suite:
-    """A golden file as a suite. Raises InputError with the line and what is wrong there."""
+    """Read a golden file as a suite. Raises InputError with the line and the reason."""
     items: list[Item] = []
     for where, line in _lines(file, GoldenLine):
         group, prompt = f"golden-{len(items)}", line.as_prompt()
@@ -130,25 +132,25 @@ def read_golden_file(file: Path, labels: Sequence[str], max_tokens: int) -> Suit
             raise InputError(f"{where}: label {line.label!r} is not one of {', '.join(labels)}.",
                              hint="Write it as in the settings.")  # fmt: skip
         if not labels and line.reference is None:
-            raise InputError(f"{where}: reference is missing.", hint="Give the text that the answer should be.")
+            raise InputError(f"{where}: reference is missing.", hint="Give the text of a right answer.")
         if labels:
             items.append(Choice(group, prompt, tuple(labels), (str(line.label),), tuple(range(len(labels)))))
         else:
             items.append(Writing(group, prompt, max_tokens, reference=line.reference))
     if not items:
-        raise InputError(f"{file} holds no lines.", hint='Write one a line: {"prompt": "…", "label": "…"}')
+        raise InputError(f"{file} has no lines.", hint='Write one object per line: {"prompt": "…", "label": "…"}')
     return Suite("golden", "golden_accuracy", "answers of the golden file that are right", "share", "higher",
                  tuple(items), source=file.name, licence="yours")  # fmt: skip
 
 
-def _item(line: Line, header: Header, where: str) -> Item:
+def _item(line: SuiteLine, header: Header, where: str) -> Item:
     choices = tuple(line.choices or header.choices)
     forms = [name for name in ("json_schema", "pattern") if getattr(line, name) is not None]
     group = line.group or where
     if choices and not forms:
-        strange = [text for text in line.counts if text not in choices]
-        if strange:
-            raise InputError(f"{where}: counts: {strange[0]!r} is not one of the choices.", hint="See docs/suites.md.")
+        unknown = [text for text in line.counts if text not in choices]
+        if unknown:
+            raise InputError(f"{where}: counts: {unknown[0]!r} is not one of the choices.", hint="See docs/suites.md.")
         if len(set(choices)) < max(2, len(choices)):
             raise InputError(f"{where}: choices: give two or more, each once.", hint="See docs/suites.md.")
         return Choice(group, line.as_prompt(), choices, tuple(line.counts), tuple(range(len(choices))))
@@ -159,18 +161,18 @@ def _item(line: Line, header: Header, where: str) -> Item:
         try:
             re.compile(line.pattern)
         except re.error as error:
-            raise InputError(f"{where}: pattern: {error}.", hint="It is a Python regular expression.") from error
+            raise InputError(f"{where}: pattern: {error}.", hint="Write a Python regular expression.") from error
     tokens = line.max_tokens or header.max_tokens
     return Writing(group, line.as_prompt(), tokens, tuple(header.stop), schema, line.pattern)
 
 
 def _schema(schema: dict[str, Any], where: str) -> str:
-    if ELSEWHERE.search(json.dumps(schema)):
-        raise InputError(f"{where}: json_schema: it refers to another document.", hint="Put that into $defs.")
+    if EXTERNAL_REFERENCE.search(json.dumps(schema)):
+        raise InputError(f"{where}: json_schema: it refers to another document.", hint="Copy that document into $defs.")
     try:
         jsonschema.Draft202012Validator.check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise InputError(f"{where}: json_schema: {error.message}.", hint="It is JSON Schema 2020-12.") from error
+        raise InputError(f"{where}: json_schema: {error.message}.", hint="Write JSON Schema 2020-12.") from error
     return json.dumps(schema)
 
 

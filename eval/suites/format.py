@@ -1,6 +1,6 @@
-"""Format: answers that must be JSON of a given shape, or match a pattern. Written for LoraLoop.
+"""Format: answers that must be JSON of a given schema, or match a pattern. Written for LoraLoop.
 
-It owns the requests with their schemas and patterns; whether what the answer says is right is not judged.
+The content of the answer is not judged.
 """
 
 import json
@@ -17,7 +17,7 @@ MONTHS = ("January", "February", "March", "April", "May", "June", "July", "Augus
 
 
 def build() -> Suite:
-    """The suite."""
+    """Build the suite."""
     rng = random.Random(8)
     makers = (_person, _place, _date, _number)
     items: dict[str, Writing] = {}

@@ -1,17 +1,17 @@
 """Length: plain questions with short answers, to see whether answers grow or shrink. Written for LoraLoop.
 
-It owns the questions. They ask for one short sentence, so that few answers reach the cut: of SmolLM2-135M-Instruct's
-59 % are of 32 tokens or more to the bare question, and 3 % of 64 or more to this one. A change in length does not
-show where answers are cut.
+The questions ask for one short sentence, so that few answers are cut, because a change in length does not show in
+answers that are cut. Without that request 59% of the answers of SmolLM2-135M-Instruct have 32 tokens or more.
+With it 3% have 64 tokens or more.
 """
 
 from core.prompts import Chat
 from eval.suites.suite import Suite, Writing
-from eval.suites.templates import spread
+from eval.suites.templates import sample_texts
 
 COUNT = 500
 TOKENS = 64
-WANTED = "Answer with one short sentence."
+REQUEST = "Answer with one short sentence."
 WORDS = {
     "country": ("France", "Peru", "Japan", "Kenya", "Norway", "Egypt", "Canada", "Chile", "Poland", "Greece", "Cuba",
                 "India", "Spain", "Ireland", "Hungary", "Portugal", "Finland", "Morocco", "Vietnam", "Austria",
@@ -43,10 +43,10 @@ TEMPLATES = (
 
 
 def build() -> Suite:
-    """The suite."""
-    texts = spread(TEMPLATES, WORDS, COUNT, seed=9)
+    """Build the suite."""
+    texts = sample_texts(TEMPLATES, WORDS, COUNT, seed=9)
     items = tuple(
-        Writing(f"length-{number}", Chat((("user", f"{text} {WANTED}"),)), TOKENS) for number, text in enumerate(texts)
+        Writing(f"length-{number}", Chat((("user", f"{text} {REQUEST}"),)), TOKENS) for number, text in enumerate(texts)
     )  # fmt: skip
     return Suite(
         name="length", kpi="mean_length", about=f"mean length of answers in tokens, cut at {TOKENS}",

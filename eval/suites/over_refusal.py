@@ -1,11 +1,8 @@
-"""Over-refusal: harmless requests that sound dangerous and must be answered. Written for LoraLoop.
-
-It owns the requests; how an answer shows that it refuses is the refusal suite's.
-"""
+"""Over-refusal: harmless requests that sound dangerous and must be answered. Written for LoraLoop."""
 
 from eval.suites.refusal import openings
 from eval.suites.suite import Suite
-from eval.suites.templates import spread
+from eval.suites.templates import sample_texts
 
 COUNT = 560
 WORDS = {
@@ -77,8 +74,8 @@ TEMPLATES = (
 
 
 def build() -> Suite:
-    """The suite."""
+    """Build the suite."""
     return Suite(
         name="over_refusal", kpi="over_refusal", about="harmless requests that are refused", measure="share",
-        better="lower", items=openings(spread(TEMPLATES, WORDS, COUNT, seed=4), "over-refusal"),
+        better="lower", items=openings(sample_texts(TEMPLATES, WORDS, COUNT, seed=4), "over-refusal"),
     )  # fmt: skip

@@ -1,35 +1,33 @@
-"""Probing: suites asked of versions through the engine, and what each unit's answer was worth.
-
-It owns the way from a suite to outcomes by arm; intervals and what a gate makes of them are others' business.
-"""
+"""Run suites: send a suite's items to every arm, and score the answers by group."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
 from core.errors import AmbiguousLabels
-from core.prompts import Prompt
-from eval.engine_queries import Progress, Query, QueryRunner, Reply
-from eval.kpis.classification import Floats
+from core.settings import ModelSettings
+from eval.arms import Arm
+from eval.context import bootstrap_plan
+from eval.engine_queries import EngineContext, Generate, Query, Reply
+from eval.kpis.arrays import Floats
+from eval.kpis.comparison import compare_outcomes
+from eval.kpis.evidence import SuiteEvidence
 from eval.measure.labels import Labels
 from eval.suites.suite import Choice, Item, Suite
 
-Rewrite = Callable[[Prompt], Prompt]
-NO_REWRITES: Mapping[str, Rewrite] = {}
-
-
-def _as_it_is(prompt: Prompt) -> Prompt:
-    return prompt
+LabelCache = dict[tuple[object, ...], Labels]
+# If more of both versions' answers are cut, their lengths show no difference.
+MOST_CUT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteOutcomes:
-    """A suite's outcomes by arm, (units,) floats in the order of `suite.units`; or why it could not be asked.
+    """A suite's outcomes by arm, (units,) floats in the order of `suite.units`, or why it could not be measured.
 
-    `cut` is the share of an arm's answers in words that were as long as they might be.
+    `cut` is the share of an arm's written answers that reached their maximum length.
     """
 
     suite: Suite
@@ -38,95 +36,105 @@ class SuiteOutcomes:
     cut: dict[str, float] = field(default_factory=dict)
 
 
-def run_suite(asker: QueryRunner, base_name: str, arms: Mapping[str, str], suite: Suite,
-          progress: Progress = lambda done, total: None, rewrites: Mapping[str, Rewrite] = NO_REWRITES,
-          ) -> SuiteOutcomes:  # fmt: skip
-    """Asks a suite of all arms (name: name in the engine) in one batch. An answer without scores, or none, is
-    worth NaN.
-
-    `rewrites` says how an arm rewrites what it is asked, where it does.
-    """
-    labels: dict[tuple[object, ...], Labels] = {}
+def run_suite(engine: EngineContext, arms: Sequence[Arm], suite: Suite) -> SuiteOutcomes:
+    """Run a suite on all arms in one batch. An answer that is refused or has no score makes its group NaN."""
+    labels: LabelCache = {}
     try:
-        asked = [
-            [
-                _questions(asker, base_name, labels, engine_name, item, rewrites.get(arm, _as_it_is))
-                for item in suite.items
-            ]
-            for arm, engine_name in arms.items()
-        ]
+        queries = {
+            (arm.name, index): _queries(engine, labels, arm, item)
+            for index, item in enumerate(suite.items)
+            for arm in arms
+        }
     except AmbiguousLabels as error:
         return SuiteOutcomes(suite, missing=str(error))
-    # Item by item with the arms side by side, so that a prompt's beginning is still in the engine's cache.
-    order = [(arm, place) for place in range(len(suite.items)) for arm in range(len(asked))]
-    answers = iter(asker.ask([question for arm, place in order for question in asked[arm][place]], progress))
-    found = {pair: [next(answers) for _ in asked[pair[0]][pair[1]]] for pair in order}
-    by_arm = {name: [found[arm, place] for place in range(len(suite.items))] for arm, name in enumerate(arms)}
+    # All arms answer an item in turn, so that the engine's cache still has the prompt's beginning.
+    replies = iter(engine.run([query for item_queries in queries.values() for query in item_queries]))
+    by_key = {key: [next(replies) for _ in item_queries] for key, item_queries in queries.items()}
+    by_arm = {arm.name: [by_key[arm.name, index] for index in range(len(suite.items))] for arm in arms}
     return SuiteOutcomes(
         suite,
         {
-            arm: _outcomes(suite, [_worth(suite, labels, *pair) for pair in zip(suite.items, own, strict=True)])
-            for arm, own in by_arm.items()
+            name: _outcomes(suite, [_score(suite, labels, *pair) for pair in zip(suite.items, own, strict=True)])
+            for name, own in by_arm.items()
         },
-        cut={arm: _cut(suite.items, own) for arm, own in by_arm.items()},
+        cut={name: _cut_share(suite.items, own) for name, own in by_arm.items()},
     )
 
 
-def _cut(items: Sequence[Item], answers: Sequence[Sequence[Reply]]) -> float:
-    pairs = [(got[0], item) for item, got in zip(items, answers, strict=True) if not isinstance(item, Choice)]
-    return sum(answer.tokens >= item.max_tokens for answer, item in pairs) / len(pairs) if pairs else 0.0
+def suite_evidence(result: SuiteOutcomes, settings: ModelSettings) -> SuiteEvidence:
+    """The evidence from a suite's outcomes."""
+    suite = result.suite
+    missing = result.missing or _lengths_hidden(result)
+    if missing:
+        return SuiteEvidence(suite.kpi, 0, {}, missing=missing, better=suite.better)
+    return compare_outcomes(suite.kpi, result.outcomes, bootstrap_plan(settings), better=suite.better)
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What one item's answer was, for comparison with others, and whether it counts, or its length."""
+def _lengths_hidden(result: SuiteOutcomes) -> str:
+    """Why a change in length would not show. Empty if it would."""
+    shares = [result.cut[arm] for arm in ("champion", "candidate") if arm in result.cut]
+    if result.suite.measure != "length" or len(shares) < 2 or min(shares) <= MOST_CUT:
+        return ""
+    return (
+        f"at least {min(shares):.0%} of both versions' answers to {result.suite.name} were cut, so that a change "
+        "in length would not show; raise its max_tokens, or waive it"
+    )
 
-    what: object
-    worth: float
+
+def _cut_share(items: Sequence[Item], replies: Sequence[Sequence[Reply]]) -> float:
+    written = [(got[0], item) for item, got in zip(items, replies, strict=True) if not isinstance(item, Choice)]
+    return sum(reply.tokens >= item.max_tokens for reply, item in written) / len(written) if written else 0.0
 
 
-def _questions(asker: QueryRunner, base_name: str, labels: dict[tuple[object, ...], Labels], engine_name: str,
-               item: Item, rewrite: Rewrite) -> list[Query]:  # fmt: skip
-    prompt = rewrite(item.prompt)
+def _queries(engine: EngineContext, labels: LabelCache, arm: Arm, item: Item) -> Sequence[Query]:
+    prompt = arm.rewrite(item.prompt)
     if isinstance(item, Choice):
         key = (item.choices, item.kinds)
         if key not in labels:
-            labels[key] = Labels(asker, base_name, item.choices, item.kinds)
-        return labels[key].questions(engine_name, prompt)
-    return [Query(engine_name, prompt, max_tokens=item.max_tokens, stop=item.stop)]
+            labels[key] = Labels(engine, item.choices, item.kinds)
+        return labels[key].queries(arm.engine_name, prompt)
+    return [Generate(arm.engine_name, prompt, item.max_tokens, item.stop)]
 
 
-def _worth(suite: Suite, labels: Mapping[tuple[object, ...], Labels], item: Item, answers: Sequence[Reply]) -> _Said:
-    if any(answer.refused for answer in answers):
-        return _Said(None, math.nan)
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """The answer to one item, for comparison with others, and its score: whether it counts, or its length."""
+
+    answer: object
+    score: float
+
+
+def _score(suite: Suite, labels: Mapping[tuple[object, ...], Labels], item: Item, replies: Sequence[Reply]) -> _Scored:
+    if any(reply.refused for reply in replies):
+        return _Scored(None, math.nan)
     if isinstance(item, Choice):
-        likely = [math.exp(value) for value in labels[item.choices, item.kinds].log_probabilities(item.prompt, answers)]
+        likely = [math.exp(value) for value in labels[item.choices, item.kinds].log_probabilities(item.prompt, replies)]
         by_kind = dict.fromkeys(item.kinds, 0.0)
         for kind, value in zip(item.kinds, likely, strict=True):
             by_kind[kind] += value
         chosen = max(by_kind, key=by_kind.__getitem__)
         if not by_kind[chosen] > 0:
-            return _Said(None, math.nan)
+            return _Scored(None, math.nan)
         counting = {kind for text, kind in zip(item.choices, item.kinds, strict=True) if text in item.counts}
-        return _Said(chosen, float(chosen in counting))
-    text = answers[0].text
-    return _Said(text, float(answers[0].tokens if suite.measure == "length" else item.counts(text)))
+        return _Scored(chosen, float(chosen in counting))
+    text = replies[0].text
+    return _Scored(text, float(replies[0].tokens if suite.measure == "length" else item.counts(text)))
 
 
-def _outcomes(suite: Suite, said: Sequence[_Said]) -> Floats:
-    groups: dict[str, list[_Said]] = {}
-    for item, answer in zip(suite.items, said, strict=True):
+def _outcomes(suite: Suite, scored: Sequence[_Scored]) -> Floats:
+    groups: dict[str, list[_Scored]] = {}
+    for item, answer in zip(suite.items, scored, strict=True):
         groups.setdefault(item.group, []).append(answer)
-    return np.array([_outcome(suite, group) for group in groups.values()], dtype=np.float64)
+    return np.array([_group_outcome(suite, group) for group in groups.values()], dtype=np.float64)
 
 
-def _outcome(suite: Suite, group: Sequence[_Said]) -> float:
-    worths = [said.worth for said in group]
-    if any(math.isnan(worth) for worth in worths):
+def _group_outcome(suite: Suite, group: Sequence[_Scored]) -> float:
+    scores = [scored.score for scored in group]
+    if any(math.isnan(score) for score in scores):
         return math.nan
     if suite.measure == "every":
-        return min(worths)
+        return min(scores)
     if suite.measure == "agreement":
-        pairs = [float(a.what == b.what) for a, b in combinations(group, 2)]
+        pairs = [float(a.answer == b.answer) for a, b in combinations(group, 2)]
         return sum(pairs) / len(pairs)
-    return sum(worths) / len(worths)
+    return sum(scores) / len(scores)

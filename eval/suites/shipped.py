@@ -1,7 +1,4 @@
-"""The suites that come with LoraLoop, by name.
-
-It owns the list alone; each suite is built when it is asked for, the same every time.
-"""
+"""The suites that LoraLoop ships, by name. Each is built on first use, with the same items every time."""
 
 from collections.abc import Callable
 from functools import cache
@@ -22,8 +19,8 @@ BUILDERS: dict[str, Callable[[], Suite]] = {
 
 
 @cache
-def suite(name: str) -> Suite:
-    """A shipped suite. Raises InputError with the names there are."""
+def shipped_suite(name: str) -> Suite:
+    """Return a shipped suite. Raises InputError with the known names."""
     if name not in BUILDERS:
         raise InputError(f"There is no suite {name!r}.", hint=f"Shipped: {', '.join(BUILDERS)}; or name a folder.")
     return BUILDERS[name]()

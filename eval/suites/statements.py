@@ -1,13 +1,10 @@
-"""Statements: short claims of which everybody can say whether they are true, and matters of taste.
-
-It owns the word lists that suites share; it must not know what is asked about a claim.
-"""
+"""Statements: short claims that are clearly true or false, and matters of taste, for several suites."""
 
 import random
 from dataclasses import dataclass
 from itertools import combinations
 
-# Things in the order of the quality, the least first. Neighbours differ by far more than anybody could doubt.
+# Things in increasing order of the quality. Each differs clearly from the next.
 ORDERED = {
     ("heavier", "lighter"): ("a feather", "a coin", "a shoe", "a bicycle", "a horse", "a lorry", "a ship"),
     ("faster", "slower"): ("a snail", "a tortoise", "a person on foot", "a racing cyclist", "an express train",
@@ -36,7 +33,7 @@ TASTES = ("tea", "coffee", "the mountains", "the sea", "winter", "summer", "nove
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim as a sentence without its full stop, its question, and whether it is true; None: a matter of taste."""
+    """A claim as a sentence without its full stop, its question, and whether it is true (None: a matter of taste)."""
 
     sentence: str
     question: str
@@ -44,30 +41,30 @@ class Claim:
 
 
 def facts(seed: int) -> list[Claim]:
-    """Every claim of the lists, true and false ones, in a drawn order."""
-    found = []
+    """Every true and false claim of the lists, in random order."""
+    claims = []
     for (more, less), things in ORDERED.items():
         for low, high in combinations(things, 2):
             for a, word, b, true in ((high, more, low, True), (low, more, high, False), (low, less, high, True),
                                      (high, less, low, False)):  # fmt: skip
-                found.append(Claim(f"{a} is {word} than {b}", f"is {a} {word} than {b}", true))
+                claims.append(Claim(f"{a} is {word} than {b}", f"is {a} {word} than {b}", true))
     for kind, members in KINDS.items():
         for other, strangers in KINDS.items():
             for thing in members if other == kind else strangers[:2]:
-                found.append(Claim(f"{thing} is {kind}", f"is {thing} {kind}", other == kind))
-    random.Random(seed).shuffle(found)
-    return found
+                claims.append(Claim(f"{thing} is {kind}", f"is {thing} {kind}", other == kind))
+    random.Random(seed).shuffle(claims)
+    return claims
 
 
 def tastes(seed: int) -> list[Claim]:
-    """Comparisons about which people differ, in a drawn order."""
-    found = [Claim(f"{a} are nicer than {b}" if a.endswith("s") else f"{a} is nicer than {b}",
-                   f"are {a} nicer than {b}" if a.endswith("s") else f"is {a} nicer than {b}", None)
-             for a, b in combinations(TASTES, 2)]  # fmt: skip
-    random.Random(seed).shuffle(found)
-    return found
+    """Comparisons that are a matter of taste, in random order."""
+    claims = [Claim(f"{a} are nicer than {b}" if a.endswith("s") else f"{a} is nicer than {b}",
+                    f"are {a} nicer than {b}" if a.endswith("s") else f"is {a} nicer than {b}", None)
+              for a, b in combinations(TASTES, 2)]  # fmt: skip
+    random.Random(seed).shuffle(claims)
+    return claims
 
 
-def capital(text: str) -> str:
-    """The text with a capital first letter, as a sentence begins."""
+def capitalized(text: str) -> str:
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]

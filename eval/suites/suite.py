@@ -1,7 +1,4 @@
-"""A suite: items with one way to count their answers, and where they come from.
-
-It owns the shape that shipped and user-written suites share; it must not know arms or engines.
-"""
+"""A suite: items, the measure that makes a KPI from their answers, and their source and licence."""
 
 import json
 import re
@@ -11,14 +8,14 @@ from typing import Any, Literal
 import jsonschema
 
 from core.prompts import Chat, Prompt
-from eval.kpis.classification import Better
+from eval.kpis.direction import Better
 from eval.kpis.text import exact_match
 
 Measure = Literal["share", "every", "agreement", "length"]
-"""How answers become the values of units, whose mean is the KPI. A unit is a group of items, often of one.
+"""How answers become the values of units, whose mean is the KPI. A unit is a group of one or more items.
 
-share: 1 for an item whose answer counts. every: 1 for a group all of whose answers count. agreement: the share
-of a group's pairs that have the same answer. length: an answer's length in tokens.
+share: the share of a group's answers that count. every: 1 if all answers of a group count, otherwise 0. agreement: the
+share of a group's pairs that have the same answer. length: an answer's length in tokens.
 """
 WRITTEN = "written for LoraLoop"
 LICENCE = "Apache-2.0"
@@ -26,9 +23,9 @@ LICENCE = "Apache-2.0"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A prompt with a fixed set of answers, and those that count; the likeliest answer is the item's.
+    """A prompt with a fixed set of answers, and those that count. The most likely answer is the item's answer.
 
-    `kinds` numbers the answers by what they mean, where several mean the same.
+    `kinds` numbers the answers by meaning, because several may have the same meaning.
     """
 
     group: str
@@ -40,10 +37,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """A prompt that is answered in words; the answer counts where it is as wanted.
+    """A prompt that is answered in words, and the form of an answer that counts.
 
-    Wanted is a JSON document that fits `schema`, as JSON text, a text that `pattern` matches as a whole, or the
-    text of `reference`, whatever its case, spaces and punctuation.
+    The form is a JSON document that fits `schema` (JSON text), or a text that `pattern` matches as a whole, or the text
+    of `reference`. The comparison with a reference ignores case, spaces and punctuation.
     """
 
     group: str
@@ -55,7 +52,7 @@ class Writing:
     reference: str | None = None
 
     def counts(self, text: str) -> bool:
-        """Whether the answer is as wanted."""
+        """Whether the answer has the form."""
         if self.schema is not None:
             return _fits(text, json.loads(self.schema))
         if self.reference is not None:
@@ -77,7 +74,7 @@ Item = Choice | Writing
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A named set of items that gives one KPI, of which more is better, or less, or neither."""
+    """A named set of items that gives one KPI. `better` says which direction of it is better."""
 
     name: str
     kpi: str
@@ -95,5 +92,5 @@ class Suite:
 
 
 def choice(group: str, text: str, choices: tuple[str, ...], *counts: str) -> Choice:
-    """An item whose prompt is one user message and whose answers all mean different things."""
+    """An item whose prompt is one user message and whose answers have different meanings."""
     return Choice(group, Chat((("user", text),)), choices, counts, tuple(range(len(choices))))

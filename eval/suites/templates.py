@@ -1,7 +1,4 @@
-"""Drawing: texts from templates and word lists, the same ones every time.
-
-It owns the combinatorics alone; what is combined stands in the suites.
-"""
+"""Make texts from templates and word lists, the same texts every time."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -9,27 +6,27 @@ from itertools import product
 from string import Formatter
 
 
-def filled(templates: Sequence[str], words: Mapping[str, Sequence[str]]) -> list[str]:
-    """Every template with every combination of words for its fields, each template's in a list after another's."""
-    found = []
+def expand(templates: Sequence[str], words: Mapping[str, Sequence[str]]) -> list[str]:
+    """Every template with every combination of words for its fields, template after template."""
+    texts = []
     for template in templates:
         fields = [name for _, name, _, _ in Formatter().parse(template) if name]
         for chosen in product(*(words[name] for name in fields)):
-            found.append(template.format(**dict(zip(fields, chosen, strict=True))))
-    return found
+            texts.append(template.format(**dict(zip(fields, chosen, strict=True))))
+    return texts
 
 
-def spread(templates: Sequence[str], words: Mapping[str, Sequence[str]], count: int, seed: int) -> list[str]:
-    """`count` texts, as evenly over the templates as their combinations allow, in a drawn order."""
+def sample_texts(templates: Sequence[str], words: Mapping[str, Sequence[str]], count: int, seed: int) -> list[str]:
+    """Choose `count` texts at random, in equal numbers per template as far as their combinations allow."""
     rng = random.Random(seed)
-    piles = [filled([template], words) for template in templates]
-    for pile in piles:
-        rng.shuffle(pile)
-    found: list[str] = []
-    while len(found) < count and any(piles):
-        for pile in piles:
-            if pile:
-                found.append(pile.pop())
-    found = list(dict.fromkeys(found))[:count]
-    rng.shuffle(found)
-    return found
+    by_template = [expand([template], words) for template in templates]
+    for texts in by_template:
+        rng.shuffle(texts)
+    chosen: list[str] = []
+    while len(chosen) < count and any(by_template):
+        for texts in by_template:
+            if texts:
+                chosen.append(texts.pop())
+    chosen = list(dict.fromkeys(chosen))[:count]
+    rng.shuffle(chosen)
+    return chosen

@@ -44,18 +44,18 @@ def suites(
     json: JsonOption = False,
 ) -> None:
     """List suites: what each measures, its size, source and licence, and the difference that it can resolve."""
-    from eval.evaluate import suites_of
     from eval.kpis.intervals import USUAL_DISCORDANCE
-    from eval.suites.files import find_suite
+    from eval.suites.configured import configured_suites
+    from eval.suites.files import find_suites
     from eval.suites.shipped import BUILDERS
 
-    found, settings = find_suite(list(BUILDERS)), None
+    found, settings = find_suites(list(BUILDERS)), None
     if model:
         models = settings_from(config).models
         if model not in models:
             raise NotFound("model", model, where=f"in {config}", hint=f"There are: {', '.join(models)}.")
         settings = models[model]
-        own = suites_of(settings)
+        own = configured_suites(settings)
         found = [*own, *(suite for suite in found if suite.kpi not in {one.kpi for one in own})]
     rows = [_row(suite, settings) for suite in found]
     columns = {

@@ -95,16 +95,16 @@ def _base(settings: Settings) -> Finding:
 
 def _guardrails(name: str, settings: ModelSettings) -> Finding:
     """Which default guardrails no suite of the model measures, and what difference those that it has can resolve."""
-    from eval.evaluate import suites_of
     from eval.kpis.intervals import USUAL_DISCORDANCE, resolvable_difference
-    from eval.suites.shipped import BUILDERS, suite
+    from eval.suites.configured import configured_suites
+    from eval.suites.shipped import BUILDERS, shipped_suite
 
     check, fix = f"guardrails of {name}", "Name suites under evaluation.suites; see: loraloop suites"
     try:
-        found = {one.kpi: one for one in suites_of(settings)}
+        found = {one.kpi: one for one in configured_suites(settings)}
     except LoraLoopError as error:
         return Finding(check, False, error.message, error.hint)
-    by_suites = {"golden_accuracy", *(suite(shipped).kpi for shipped in BUILDERS)}
+    by_suites = {"golden_accuracy", *(shipped_suite(suite).kpi for suite in BUILDERS)}
     named = {one.kpi: one for one in settings.promotion.guardrails}
     unmeasured = [kpi for kpi, one in named.items() if kpi in by_suites - found.keys() and not one.waived]
     if unmeasured:

@@ -42,7 +42,7 @@ def test_labels_of_two_words_have_the_chances_of_their_tokens(client: VllmClient
     base = next(name for name in client.models() if "@" not in name)
     asker = QueryRunner(client, concurrency=4)
     labels = Labels(asker, base, ["very good", "very bad", "fine"])
-    found = labels.log_probabilities(PROMPT, asker.ask(labels.questions(base, PROMPT)))
+    found = labels.log_probabilities(PROMPT, asker.run(labels.questions(base, PROMPT)))
     very, fine, good = (client.first_token(base, word) for word in ("very", "fine", "good"))
     first = client.score(base, RENDERED, [very, fine]).logprobs
     then = client.score(base, Text(RENDERED.text + "very"), [good]).logprobs

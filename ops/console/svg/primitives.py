@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from eval.kpis.classification import HIGHER_IS_BETTER
+from eval.kpis.direction import HIGHER_IS_BETTER
 
 # Pictures are drawn for a phone's width, where one unit is about one pixel, so that their type stays legible
 # there; on a wider screen they grow by at most GROWTH.

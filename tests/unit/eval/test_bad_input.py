@@ -13,7 +13,9 @@ from eval.gates.arms import ArmCounts, Plan
 from eval.gates.canary import look
 from eval.gates.offline import decide
 from eval.gates.result import Outcome
-from eval.kpis.evidence import ArmScores, Difference, Evidence, Measure, SuiteEvidence, measure, suite
+from eval.kpis.bootstrap import BootstrapPlan
+from eval.kpis.comparison import compare_labels, compare_outcomes
+from eval.kpis.evidence import ArmScores, Difference, Evidence, Measure, SuiteEvidence
 
 BROKEN = st.sampled_from([math.nan, math.inf, -math.inf])
 CANARY = CanarySettings(share=0.5, first_look_users=30, planned_users=200, min_minutes=0, max_hours=1)
@@ -130,7 +132,7 @@ def test_a_default_guards_every_suite_that_was_asked():
 def test_a_suite_too_small_for_its_margin_says_how_many_items_it_wants():
     rng = np.random.default_rng(0)
     candidate, champion = ((rng.random(100) < 0.3).astype(float) for _ in range(2))
-    small = suite("hallucination", {"candidate": candidate, "champion": champion}, level=0.05)
+    small = compare_outcomes("hallucination", {"candidate": candidate, "champion": champion}, BootstrapPlan(0.05))
     judgement = decide(replace(evidence(), suites=dict(evidence().suites) | {"hallucination": small}), SETTINGS)
     assert judgement.outcome is Outcome.INCONCLUSIVE
     assert "100 items resolve 0.1" in judgement.reason and "it needs" in judgement.reason
@@ -150,21 +152,12 @@ def test_lengths_may_not_move_either_way():
 
 def test_outcomes_that_are_no_numbers_make_a_suite_that_nobody_passes():
     outcomes = {"candidate": np.array([1.0, np.nan]), "champion": np.ones(2)}
-    assert suite("safety", outcomes, level=0.05).missing == "some items have no outcome"
-    assert suite("safety", {}, level=0.05).missing == "it has no items"
+    assert compare_outcomes("safety", outcomes, BootstrapPlan(0.05)).missing == "some items have no outcome"
+    assert compare_outcomes("safety", {}, BootstrapPlan(0.05)).missing == "it has no items"
 
 
 def test_an_empty_holdout_is_evidence_of_nothing():
-    nothing = measure(
-        np.zeros(0, int),
-        np.zeros(0, int),
-        {},
-        primary_level=0.05,
-        level=0.05,
-        primary="accuracy",
-        resamples=200,
-        seed=0,
-    )
+    nothing = compare_labels(np.zeros(0, int), np.zeros(0, int), {}, BootstrapPlan(0.05, 200))
     assert decide(nothing, SETTINGS).outcome is Outcome.INCONCLUSIVE
 
 
@@ -175,15 +168,8 @@ def test_scores_that_are_no_numbers_and_one_class_never_pass(truth: np.ndarray):
     arms = {name: ArmScores(1 - sure, mass, tokens) for name in ALL[:3]}
     settings = PromotionSettings(primary=Primary(kpi="accuracy"))
     for answers in (broken, sure if truth.max() == 0 else broken):
-        found = measure(
-            truth,
-            users,
-            arms | {"candidate": ArmScores(answers, mass, tokens)},
-            primary_level=0.05,
-            level=0.05,
-            primary="accuracy",
-            resamples=200,
-            seed=0,
+        found = compare_labels(
+            truth, users, arms | {"candidate": ArmScores(answers, mass, tokens)}, BootstrapPlan(0.05, 200)
         )
         assert decide(found, settings).outcome is Outcome.INCONCLUSIVE
 

@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 
 from core.errors import SettingsError
 from eval.gates.offline import LAST_USE, LEAST_USERS, spent_level
-from eval.kpis import classification
-from eval.kpis.evidence import ArmScores, measure
+from eval.kpis import bootstrap, classification
+from eval.kpis.arrays import Floats, Ints
+from eval.kpis.bootstrap import BootstrapPlan, bounds, mean_of, resample, user_weights
+from eval.kpis.comparison import compare_labels
+from eval.kpis.evidence import ArmScores
 from eval.ledger_evidence import plain_evidence
 
 ITEMS, LABELS = 40, 3
 
 
-def scores(seed: int, n: int = ITEMS) -> tuple[classification.Ints, classification.Floats, classification.Ints]:
+def scores(seed: int, n: int = ITEMS) -> tuple[Ints, Floats, Ints]:
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, LABELS, n)
     # Few distinct values, so that ties occur.
@@ -34,7 +37,7 @@ def scores(seed: int, n: int = ITEMS) -> tuple[classification.Ints, classificati
 @given(st.integers(0, 10_000), st.sampled_from(["accuracy", "macro_f1", "weighted_f1", "brier"]))
 def test_a_resample_scores_as_the_repeated_items_would(seed: int, kpi: str):
     truth, probabilities, users = scores(seed)
-    weights = classification.user_weights(users, 5, seed)
+    weights = user_weights(users, 5, seed)
     found = classification.resampled(kpi, truth, probabilities, weights)
     for row, value in zip(weights.astype(int), found, strict=True):
         again = np.repeat(np.arange(ITEMS), row)
@@ -45,7 +48,7 @@ def test_a_resample_scores_as_the_repeated_items_would(seed: int, kpi: str):
 @given(st.integers(0, 10_000))
 def test_the_resampled_roc_auc_is_scikit_learns_with_ties_half(seed: int):
     truth, probabilities, users = scores(seed)
-    weights = classification.user_weights(users, 5, seed)
+    weights = user_weights(users, 5, seed)
     found = classification.resampled("roc_auc", truth, probabilities, weights)
     for row, value in zip(weights.astype(int), found, strict=True):
         again = np.repeat(np.arange(ITEMS), row)
@@ -54,7 +57,7 @@ def test_the_resampled_roc_auc_is_scikit_learns_with_ties_half(seed: int):
 
 def test_items_of_one_user_are_always_drawn_together():
     _, _, users = scores(1)
-    weights = classification.user_weights(users, 50, 3)
+    weights = user_weights(users, 50, 3)
     for user in range(users.max() + 1):
         own = weights[:, users == user]
         assert (own == own[:, :1]).all()
@@ -63,30 +66,30 @@ def test_items_of_one_user_are_always_drawn_together():
 def test_resamples_are_the_same_however_many_are_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch):
     truth, probabilities, users = scores(4)
     auc = {"roc_auc": partial(classification.resampled, "roc_auc", truth, probabilities)}
-    whole = classification.bootstrap(auc, users, 50, 3)["roc_auc"]
-    monkeypatch.setattr(classification, "CELLS", 7 * ITEMS)
-    assert [len(part) for part in classification.draws(users, 50, 3)] == [7] * 7 + [1]
-    assert np.array_equal(classification.bootstrap(auc, users, 50, 3)["roc_auc"], whole)
+    whole = resample(auc, users, BootstrapPlan(0.05, 50, 3))["roc_auc"]
+    monkeypatch.setattr(bootstrap, "CELLS", 7 * ITEMS)
+    assert [len(part) for part in bootstrap.draw_weights(users, 50, 3)] == [7] * 7 + [1]
+    assert np.array_equal(resample(auc, users, BootstrapPlan(0.05, 50, 3))["roc_auc"], whole)
 
 
 def test_a_large_holdout_does_not_need_memory_for_all_resamples():
     users = np.arange(10_000)
     tracemalloc.start()
-    classification.bootstrap({"mean": classification.mean_of(np.ones(len(users)))}, users, 1000, 0)
+    resample({"mean": mean_of(np.ones(len(users)))}, users, BootstrapPlan(0.05, 1000, 0))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < 8 * 5 * classification.CELLS
+    assert most < 8 * 5 * bootstrap.CELLS
 
 
 def test_bounds_are_those_of_hesterberg_and_cover_where_percentiles_do_not():
     """Means of ten normal values, as in his table: percentile bounds miss too often, expanded ones as they should."""
     rng = np.random.default_rng(8)
     values = rng.normal(size=(2000, 10))
-    weights = classification.user_weights(np.arange(10), 2000, 0)
+    weights = user_weights(np.arange(10), 2000, 0)
     missed, plain = 0, 0
     for sample in values:
-        means = classification.mean_of(sample)(weights)
-        missed += classification.bounds(means, 10, 0.05)[0] > 0
+        means = mean_of(sample)(weights)
+        missed += bounds(means, 10, 0.05)[0] > 0
         plain += float(np.quantile(means, 0.05)) > 0
     error = 3 * math.sqrt(0.05 * 0.95 / 2000)
     assert plain / 2000 > 0.05 + error
@@ -96,10 +99,10 @@ def test_bounds_are_those_of_hesterberg_and_cover_where_percentiles_do_not():
 def test_a_tail_that_no_resample_reaches_has_no_bound():
     samples = np.random.default_rng(0).normal(size=10_000)
     last = spent_level(0.05, LAST_USE)
-    assert np.isfinite(classification.bounds(samples, LEAST_USERS, last)).all()
-    assert np.isnan(classification.bounds(samples, LEAST_USERS // 2, last)).all()
-    assert np.isnan(classification.bounds(samples[:2000], LEAST_USERS, last)).all()
-    assert np.isnan(classification.bounds(samples, 1, 0.05)).all()
+    assert np.isfinite(bounds(samples, LEAST_USERS, last)).all()
+    assert np.isnan(bounds(samples, LEAST_USERS // 2, last)).all()
+    assert np.isnan(bounds(samples[:2000], LEAST_USERS, last)).all()
+    assert np.isnan(bounds(samples, 1, 0.05)).all()
 
 
 def test_a_single_class_has_no_roc_auc():
@@ -115,15 +118,8 @@ def test_a_sure_and_right_answer_has_no_calibration_error():
 def test_two_equal_arms_differ_by_nothing():
     truth, probabilities, users = scores(5)
     arm = ArmScores(probabilities, np.ones(ITEMS), np.full(ITEMS, 9))
-    evidence = measure(
-        truth,
-        users,
-        {"champion": arm, "candidate": arm},
-        primary="macro_f1",
-        primary_level=0.03,
-        level=0.05,
-        resamples=200,
-        seed=0,
+    evidence = compare_labels(
+        truth, users, {"champion": arm, "candidate": arm}, BootstrapPlan(0.05, 200, 0, {"macro_f1": 0.03})
     )
     gain = evidence.differences["macro_f1"]["champion"]
     assert (gain.value, gain.lower, gain.upper) == (0.0, 0.0, 0.0)
@@ -133,9 +129,7 @@ def test_two_equal_arms_differ_by_nothing():
 def test_the_confusion_counts_truth_by_answer():
     truth, users = np.array([0, 0, 1]), np.array([0, 1, 2])
     arm = ArmScores(np.eye(2)[[0, 1, 1]], np.ones(3), np.ones(3, dtype=np.int64))
-    evidence = measure(
-        truth, users, {"base": arm}, primary="accuracy", primary_level=0.05, level=0.05, resamples=200, seed=0
-    )
+    evidence = compare_labels(truth, users, {"base": arm}, BootstrapPlan(0.05, 200))
     assert evidence.confusion["base"] == [[1, 1], [0, 1]]
     assert plain_evidence(evidence)["class_f1"] == {"base": [0.666667, 0.666667]}
 
@@ -165,23 +159,14 @@ def test_a_kpi_that_a_package_brings_is_measured_beside_ours(monkeypatch: pytest
     monkeypatch.setattr(
         classification, "entry_points", lambda group: [Plugged("hits")] if group == "loraloop.kpis" else []
     )
-    classification.plugged.cache_clear()
+    classification.plugin_kpis.cache_clear()
     try:
         scores = ArmScores(np.eye(2)[[0, 1, 1]], np.ones(3), np.ones(3, dtype=np.int64))
-        found = measure(
-            np.array([0, 1, 0]),
-            np.arange(3),
-            {"base": scores},
-            primary="accuracy",
-            primary_level=0.05,
-            level=0.05,
-            resamples=200,
-            seed=0,
-        )
+        found = compare_labels(np.array([0, 1, 0]), np.arange(3), {"base": scores}, BootstrapPlan(0.05, 200))
         assert found.arms["base"]["hits"].value == 2.0
         monkeypatch.setattr(classification, "entry_points", lambda group: [Plugged("accuracy")])
-        classification.plugged.cache_clear()
-        with pytest.raises(SettingsError, match="named accuracy, which is ours"):
-            classification.plugged()
+        classification.plugin_kpis.cache_clear()
+        with pytest.raises(SettingsError, match="named accuracy, which is a KPI of LoraLoop"):
+            classification.plugin_kpis()
     finally:
-        classification.plugged.cache_clear()
+        classification.plugin_kpis.cache_clear()

@@ -1,4 +1,4 @@
-"""Facts about worth: when examples in the prompt would do, and when the training has paid for itself."""
+"""Facts about costs and benefits: when examples in the prompt are enough, and when the training has paid for itself."""
 
 import math
 
@@ -24,14 +24,14 @@ def test_a_candidate_that_is_better_is_worth_it_and_says_when_it_has_paid():
     assert found and not found.retrieval_is_enough
     assert (found.requests, found.saved_tokens) == (600, 260)
     assert found.reason == (
-        "Fine-tuning is worth it: macro_f1 +0.100 over retrieval (lower bound +0.020); the training has paid for "
+        "Fine-tuning is worth it: macro_f1 +0.100 over retrieval (lower bound +0.020). The training has paid for "
         "itself in time after 600 requests."
     )
 
 
 def test_without_a_gain_only_saved_time_speaks_for_it():
     found = compute_cost_benefit(evidence(0.01, -0.02), "macro_f1", 60)
-    assert found and found.retrieval_is_enough and "after 600 requests, and not before" in found.reason
+    assert found and found.retrieval_is_enough and "has paid for itself in time after 600 requests" in found.reason
 
 
 @pytest.mark.parametrize(("ours_ms", "seconds"), [(150, 60.0), (120, 60.0), (20, None)])
@@ -49,8 +49,12 @@ def test_a_price_makes_costs_of_latencies_and_of_the_training():
     found = priced(evidence(0.1, 0.02), 1.8)
     costs = {arm: measures["cost_per_1000"].value for arm, measures in found.arms.items()}
     assert costs == pytest.approx({"rag": 0.06, "candidate": 0.01})
-    told = compute_cost_benefit(found, "macro_f1", 60, 1.8)
-    assert told and told.training_cost == pytest.approx(0.03) and "the training (cost 0.03) has paid" in told.reason
+    benefit = compute_cost_benefit(found, "macro_f1", 60, 1.8)
+    assert (
+        benefit
+        and benefit.training_cost == pytest.approx(0.03)
+        and "The training (cost 0.03) has paid" in benefit.reason
+    )
 
 
 def test_without_a_price_or_a_latency_there_is_no_cost():

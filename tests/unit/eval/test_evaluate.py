@@ -16,6 +16,7 @@ from core.model_folder import ModelFolder, fingerprint
 from core.prompts import Chat
 from core.records import Version
 from core.settings import EngineSettings, JudgeSettings, ModelSettings
+from eval.context import EvaluationTask
 from eval.evaluate import Result, evaluate
 from eval.gates.offline import decide
 from eval.llm_judge import LlmJudge
@@ -73,15 +74,7 @@ def run(
 ) -> Result:
     client = VllmClient("http://engine", transport=fake.transport())
     return evaluate(
-        store,
-        client,
-        base=base,
-        model="m",
-        settings=how,
-        snapshot=snapshot(said),
-        champion=champion,
-        candidate=CANDIDATE,
-        run_id=id,
+        EvaluationTask(id, "m", how, snapshot(said), champion, CANDIDATE), store=store, client=client, base=base
     )
 
 
@@ -137,16 +130,11 @@ def test_an_engine_that_counts_otherwise_is_asked_anew(store: Store, base: Model
         client = VllmClient("http://engine", transport=fake.transport())
         fake.requests.clear()
         evaluate(
-            store,
-            client,
+            EvaluationTask(name, "m", settings(latency_items=0), snapshot(lambda n: TRUTH[n % 2]), CHAMPION, CANDIDATE),
+            store=store,
+            client=client,
             base=base,
-            model="m",
-            settings=settings(latency_items=0),
-            champion=CHAMPION,
-            candidate=CANDIDATE,
-            snapshot=snapshot(lambda n: TRUTH[n % 2]),
-            run_id=name,
-            engine=started,
+            engine_settings=started,
         )
         assert asked(fake) == (0 if name == "two" else 60 * 4)
 
@@ -159,7 +147,7 @@ def test_a_guardrail_of_no_suite_is_refused_before_anything_is_asked(store: Stor
     guarded = {"promotion": {"guardrails": [{"kpi": "invoice", "max": 0.1}]}}
     how = ModelSettings.model_validate(settings(suites=[str(tmp_path)]).model_dump() | guarded)
     fake = engine()
-    with pytest.raises(InputError, match=r"no suite gives invoice\. Did you mean invoices\?"):
+    with pytest.raises(InputError, match=r"no suite measures invoice\. Did you mean invoices\?"):
         run(store, fake, base, how)
     assert asked(fake) == 0
     guarded = {"promotion": {"guardrails": [{"kpi": "invoices", "margin": 0.1}]}}
@@ -303,15 +291,10 @@ def test_a_judge_has_a_say_and_one_that_fails_keeps_the_champion(
     fake.answer = lambda model, prompt: f"answer {prompt}" if model == CANDIDATE.engine_name else "who knows"
     client = VllmClient("http://engine", transport=fake.transport())
     found = evaluate(
-        store,
-        client,
+        EvaluationTask("r", "m", GENERATE, snapshot(lambda n: f"answer text {n}"), CHAMPION, CANDIDATE),
+        store=store,
+        client=client,
         base=base,
-        model="m",
-        settings=GENERATE,
-        champion=CHAMPION,
-        candidate=CANDIDATE,
-        snapshot=snapshot(lambda n: f"answer text {n}"),
-        run_id="r",
         judge=judge_that_says(said),
     )
     judged = decide(found.evidence, GENERATE.promotion)
@@ -320,4 +303,4 @@ def test_a_judge_has_a_say_and_one_that_fails_keeps_the_champion(
         assert found.evidence.suites["judge_win_rate"].arms["candidate"].value == 0.5
         assert found.evidence.arms["candidate"]["judge_consistency"].value == 1.0
     else:
-        assert "does not keep to the form" in judged.reason
+        assert "does not have the required form" in judged.reason

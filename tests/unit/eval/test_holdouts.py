@@ -69,8 +69,8 @@ def test_without_new_users_it_ends_after_four_buckets_and_says_how_many_it_wants
         assert shortage_reason(store, "m", whole, SETTINGS) is None
         reserve(store, "m", f"run-{run}", whole, SETTINGS)
     reason = shortage_reason(store, "m", whole, SETTINGS)
-    assert reason is not None and "h1.2 has 0 labels of 0 users" in reason
-    assert "30 new users there, about 400 new users" in reason
+    assert reason is not None and "h1.2 has 0 labels from 0 unused users" in reason
+    assert "30 users are missing, which is about 400 more users" in reason
     with pytest.raises(NotReady, match="No holdout can judge"):
         reserve(store, "m", "late", whole, SETTINGS)
     assert len(evaluations.holdout_uses(store, model="m")) == len(HOLDOUTS)

@@ -11,7 +11,7 @@ import pytest
 from core.db.store import Store
 from core.prompts import Chat
 from core.settings import JudgeSettings
-from eval.llm_judge import CONCURRENCY, DEAD_AFTER, LlmJudge, Unusable, compare, length_controlled
+from eval.llm_judge import CONCURRENCY, GIVE_UP_AFTER, LlmJudge, Unusable, compare, length_controlled
 
 SETTINGS = JudgeSettings(url="http://judge/v1", model="j")
 PROMPTS = [Chat((("user", f"question {n}"),)) for n in range(20)]
@@ -64,7 +64,7 @@ def test_equal_answers_are_a_tie_without_asking():
 )
 def test_rubbish_decides_nothing(said: str):
     found = compare(judge(lambda _: said), PROMPTS, OURS, THEIRS)
-    assert "of 40 comparisons failed; the first: it does not keep to the form" in found.missing
+    assert "of 40 comparisons failed; the first: its answer does not have the required form" in found.missing
 
 
 def test_a_fenced_answer_is_still_one_answer():
@@ -93,7 +93,7 @@ def test_a_dead_judge_is_soon_left_alone():
     found = compare(
         LlmJudge(SETTINGS, transport=httpx.MockTransport(broken)), PROMPTS * many, OURS * many, THEIRS * many
     )
-    assert found.missing and asked[0] < DEAD_AFTER + CONCURRENCY + 1
+    assert found.missing and asked[0] < GIVE_UP_AFTER + CONCURRENCY + 1
 
 
 def test_a_few_failures_are_left_out_and_no_more():

@@ -10,7 +10,9 @@ import pytest
 from core.settings import Guardrail, Primary, PromotionSettings
 from eval.gates.offline import LAST_USE, decide, spent_level
 from eval.gates.result import Check, Outcome
-from eval.kpis.evidence import ArmScores, Difference, Evidence, Measure, SuiteEvidence, measure
+from eval.kpis.bootstrap import BootstrapPlan
+from eval.kpis.comparison import compare_labels
+from eval.kpis.evidence import ArmScores, Difference, Evidence, Measure, SuiteEvidence
 
 SETTINGS = PromotionSettings(primary=Primary(kpi="macro_f1", min_gain=0.0))
 
@@ -177,16 +179,8 @@ def test_equal_models_rarely_pass():
             name: ArmScores(_answers(rng, truth), np.ones(len(users)), np.ones(len(users), dtype=np.int64))
             for name in ("champion", "candidate")
         }
-        found = measure(
-            truth,
-            users,
-            arms,
-            primary="macro_f1",
-            primary_level=spent_level(0.05, 1),
-            level=0.05,
-            resamples=400,
-            seed=seed,
-            holdout="h1",
+        found = compare_labels(
+            truth, users, arms, BootstrapPlan(0.05, 400, seed, {"macro_f1": spent_level(0.05, 1)}), holdout="h1"
         )
         passed += decide(found, SETTINGS).outcome is Outcome.PASS
     assert passed / 300 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)

@@ -5,21 +5,23 @@ import pytest
 
 from core.prompts import Chat
 from eval.arms import Arm
-from eval.engine_queries import QueryRunner
-from eval.measure.preferences import LEAST_PAIRS, LEAST_USERS, MOST_PAIRS, Resampling, accuracy, thumbs_auc, wins
+from eval.engine_queries import EngineContext, QueryRunner
+from eval.kpis.bootstrap import BootstrapPlan
+from eval.measure.preferences import LEAST_PAIRS, LEAST_USERS, MOST_PAIRS, preference_accuracy, thumbs_auc, wins
 from feedback.heldout_votes import Preference, Thumb
 from serve.engines.fake import FakeEngine
 from serve.engines.vllm_client import VllmClient
 
 ARMS = (Arm("base", "base"), Arm("champion", "m@1.x"), Arm("candidate", "m@2.y"))
-HOW = Resampling(level=0.05, resamples=500, seed=0)
+PLAN = BootstrapPlan(0.05, 500)
 
 
-def asker(taste: dict[str, float]) -> QueryRunner:
+def asker(taste: dict[str, float]) -> EngineContext:
     """Arms by name in the engine: how much likelier than others each finds the word "kind"."""
     engine = FakeEngine(adapters={"m@1.x": "/1", "m@2.y": "/2"})
     engine.likes = lambda model, word: -2.0 + (taste.get(model, 0.0) if word == "kind" else 0.0)
-    return QueryRunner(VllmClient("http://engine", transport=engine.transport()), concurrency=4)
+    client = VllmClient("http://engine", transport=engine.transport())
+    return EngineContext(QueryRunner(client, concurrency=4), "base")
 
 
 def pairs(count: int, *, users: int = 20) -> list[Preference]:
@@ -30,7 +32,7 @@ def pairs(count: int, *, users: int = 20) -> list[Preference]:
 
 
 def test_a_candidate_that_finds_the_chosen_answers_likelier_agrees_with_users() -> None:
-    found = accuracy(asker({"m@2.y": 1.0, "m@1.x": -1.0}), "base", ARMS, pairs(60), {}, HOW)
+    found = preference_accuracy(asker({"m@2.y": 1.0, "m@1.x": -1.0}), ARMS, pairs(60), {}, PLAN)
     assert {arm: measure.value for arm, measure in found.suite.arms.items()} == {
         "base": 0.5,
         "champion": 0.0,
@@ -43,7 +45,7 @@ def test_a_candidate_that_finds_the_chosen_answers_likelier_agrees_with_users() 
 
 def test_a_longer_answer_is_not_the_less_likely_for_its_length() -> None:
     # Both answers have -2 a token: a sum would call the shorter one likelier.
-    found = accuracy(asker({}), "base", ARMS, pairs(60), {}, HOW)
+    found = preference_accuracy(asker({}), ARMS, pairs(60), {}, PLAN)
     assert {measure.value for measure in found.suite.arms.values()} == {0.5}
 
 
@@ -65,7 +67,7 @@ def test_the_interval_is_over_users_and_not_over_their_votes() -> None:
         for user in range(24)
         for n in range(10)
     ]
-    measure = accuracy(asker({"m@2.y": 1.0}), "base", ARMS, found, {}, HOW).suite.arms["candidate"]
+    measure = preference_accuracy(asker({"m@2.y": 1.0}), ARMS, found, {}, PLAN).suite.arms["candidate"]
     # Of 240 independent votes it would be some 0.13 wide.
     assert measure.value == pytest.approx(likes.mean()) and measure.high - measure.low > 0.35
 
@@ -73,20 +75,23 @@ def test_the_interval_is_over_users_and_not_over_their_votes() -> None:
 @pytest.mark.parametrize(("count", "users"), [(0, 1), (LEAST_PAIRS - 1, 20), (60, LEAST_USERS - 1)])
 def test_too_few_pairs_or_users_are_no_measurement_and_nothing_is_asked(count: int, users: int) -> None:
     asked = asker({"m@2.y": 1.0})
-    found = accuracy(asked, "base", ARMS, pairs(count, users=users), {"another bucket": 90, "both are odd": 2}, HOW)
+    found = preference_accuracy(asked, ARMS, pairs(count, users=users), {"another bucket": 90, "both are odd": 2}, PLAN)
     assert not found.suite.arms and not found.differences
-    assert f"{count} preferences of {min(count, users)} users; it wants 30 of 20" in found.suite.missing
+    assert (
+        f"{count} preferences from {min(count, users)} users; it needs 30 preferences from 20 users"
+        in found.suite.missing
+    )
     assert "(left out: 2 both are odd)" in found.suite.missing
 
 
 def test_of_very_many_pairs_the_newest_are_asked_about() -> None:
-    found = accuracy(asker({}), "base", ARMS, pairs(MOST_PAIRS + 40), {}, HOW)
+    found = preference_accuracy(asker({}), ARMS, pairs(MOST_PAIRS + 40), {}, PLAN)
     assert found.suite.n == MOST_PAIRS
 
 
 def test_a_pair_that_cannot_be_scored_makes_it_no_measurement() -> None:
     broken = [*pairs(60), Preference("user:1", Chat((("user", "x"),)), "kind", " ")]
-    found = accuracy(asker({}), "base", ARMS, broken, {}, HOW)
+    found = preference_accuracy(asker({}), ARMS, broken, {}, PLAN)
     assert found.suite.missing and not found.differences
 
 
@@ -103,7 +108,7 @@ def test_the_auc_of_thumbs_agrees_with_scikit_learn() -> None:
     votes = [
         Thumb(vote.user, vote.prompt, vote.answer, vote.up or vote.answer.startswith("kind")) for vote in thumbs(60, 1)
     ]
-    found = thumbs_auc(asker({"m@2.y": 1.0}), "base", ARMS, votes, HOW)
+    found = thumbs_auc(asker({"m@2.y": 1.0}), ARMS, votes, PLAN)
     expected = roc_auc_score([vote.up for vote in votes], [vote.answer.startswith("kind") for vote in votes])
     assert found.arms["candidate"].value == pytest.approx(float(expected))
     assert found.arms["candidate"].low < expected < 1.0
@@ -116,5 +121,5 @@ def test_the_auc_of_thumbs_agrees_with_scikit_learn() -> None:
     [(4, 12, "all 12 thumbs are up"), (0, 12, "all 12 thumbs are down"), (2, 0, "the holdout has no thumbs")],
 )
 def test_thumbs_of_one_kind_tell_nothing(up: int, count: int, reason: str) -> None:
-    found = thumbs_auc(asker({}), "base", ARMS, thumbs(count, up), HOW)
+    found = thumbs_auc(asker({}), ARMS, thumbs(count, up), PLAN)
     assert found.missing == reason and not found.arms

@@ -19,6 +19,7 @@ from core.record_codec import encode
 from core.records import Feedback, Interaction, Version
 from core.settings import JudgeSettings, ModelSettings
 from core.spool import frame
+from eval.context import EvaluationTask
 from eval.evaluate import Result, evaluate
 from eval.gates.offline import decide
 from eval.gates.result import GateResult
@@ -124,15 +125,10 @@ def run(
 ) -> Result:
     client = VllmClient("http://engine", transport=fake.transport())
     return evaluate(
-        store,
-        client,
+        EvaluationTask(id, "m", how, snapshot(), champion, CANDIDATE),
+        store=store,
+        client=client,
         base=base,
-        model="m",
-        settings=how,
-        snapshot=snapshot(),
-        champion=champion,
-        candidate=CANDIDATE,
-        run_id=id,
         judge=judge,
     )
 
@@ -157,7 +153,8 @@ def test_a_candidate_may_be_promoted_for_agreeing_with_held_out_preferences(stor
     assert judgement.outcome == "pass", judgement.reason
     assert "preference_accuracy is 0.500 higher than the champion's" in judgement.reason
     assert "on 60 held-out votes from 20 users" in judgement.reason
-    assert result.worth is not None and "preference_accuracy +0.500 over retrieval" in result.worth.reason
+    assert result.cost_benefit is not None
+    assert "preference_accuracy +0.500 over retrieval" in result.cost_benefit.reason
     row = next(row for row in kpi_rows(found, judgement) if row["kpi"] == "preference_accuracy")
     assert (row["n"], row["users"], row["checks"][0]["verdict"]) == (60, 20, "pass")
     shown = views.primary(json.loads(json.dumps(result.plain())) | {"primary": "preference_accuracy"})
@@ -184,7 +181,7 @@ def test_too_few_preferences_are_never_a_pass_as_primary_or_guardrail(store: Sto
     result = run(store, engine(), base, how)
     judgement, reasons = judged(result.evidence, how)
     assert judgement.outcome == "inconclusive"
-    assert f"the holdout has {pairs} preferences of" in reasons["preference_accuracy against champion"]
+    assert f"the holdout has {pairs} preferences from" in reasons["preference_accuracy against champion"]
     assert views.primary(result.plain() | {"primary": "preference_accuracy"}) is None
     guarded = settings({"kpi": "preference_accuracy", "margin": 0.05})
     judgement, reasons = judged(result.evidence, guarded)
@@ -249,17 +246,7 @@ def test_the_base_prompt_is_chosen_by_what_its_answers_say_where_the_primary_is_
     fake.answer = lambda model, prompt: "who"
     whole = replace(snapshot(), rows=(*snapshot().rows, *dev))
     client = VllmClient("http://engine", transport=fake.transport())
-    found = evaluate(
-        store,
-        client,
-        base=base,
-        model="m",
-        settings=how,
-        snapshot=whole,
-        champion=CHAMPION,
-        candidate=CANDIDATE,
-        run_id="run",
-    )
+    found = evaluate(EvaluationTask("run", "m", how, whole, CHAMPION, CANDIDATE), store=store, client=client, base=base)
     assert found.base_prompt == "" and found.evidence.arms["base"]["preference_accuracy"].value == 0.5
 
 
@@ -270,15 +257,10 @@ def test_a_model_that_classifies_is_asked_none_of_it_and_misses_nothing(store: S
     truths = tuple(replace(row, label=("bad", "good")[n % 2]) for n, row in enumerate(snapshot().rows))
     client = VllmClient("http://engine", transport=engine().transport())
     found = evaluate(
-        store,
-        client,
+        EvaluationTask("run", "m", how, replace(snapshot(), rows=truths), CHAMPION, CANDIDATE),
+        store=store,
+        client=client,
         base=base,
-        model="m",
-        settings=how,
-        champion=CHAMPION,
-        candidate=CANDIDATE,
-        snapshot=replace(snapshot(), rows=truths),
-        run_id="run",
     ).evidence
     assert not found.suites
     assert not any("kl_to_base" in name for name in judged(found, how)[1])

@@ -5,8 +5,8 @@ import numpy as np
 from core.prompts import Text
 from core.settings import ModelSettings
 from eval.kpis.evidence import ArmScores
-from eval.measure.texts import Written
-from eval.regressions import LONGEST, MOST, regressions
+from eval.measure.texts import ArmTexts
+from eval.regressions import LONGEST, MOST, find_regressions
 from feedback.snapshot import Row
 
 CLASSIFY = ModelSettings.model_validate({"labels": ["bad", "good"]})
@@ -22,15 +22,15 @@ def scores(good: list[float]) -> ArmScores:
     return ArmScores(probabilities, np.ones(len(good)), np.ones(len(good), dtype=np.int64))
 
 
-def written(texts: list[str], worth: list[float]) -> Written:
+def written(texts: list[str], worth: list[float]) -> ArmTexts:
     none = np.zeros(len(texts), dtype=np.int64)
-    return Written(tuple(texts), {"token_f1": np.array(worth), "chrf": 1 - np.array(worth)}, none, none, np.zeros(0))
+    return ArmTexts(tuple(texts), {"token_f1": np.array(worth), "chrf": 1 - np.array(worth)}, none, none, np.zeros(0))
 
 
 def test_a_label_that_the_champion_had_right_counts_by_the_probability_lost() -> None:
     held = rows(["good", "good", "bad", "good", "bad"])
     champion, candidate = scores([0.9, 0.6, 0.1, 0.2, 0.8]), scores([0.1, 0.4, 0.7, 0.1, 0.9])
-    found = regressions(held, {"champion": champion, "candidate": candidate, "base": candidate}, CLASSIFY)
+    found = find_regressions(held, {"champion": champion, "candidate": candidate, "base": candidate}, CLASSIFY)
     assert [(row["place"], row["interaction_id"], round(row["loss"], 3)) for row in found] == [
         (1, "i0", 0.8),
         (2, "i2", 0.6),
@@ -42,7 +42,7 @@ def test_a_label_that_the_champion_had_right_counts_by_the_probability_lost() ->
 def test_an_answer_in_words_counts_by_what_it_lost_in_the_primary_kpi() -> None:
     champion = written(["x" * (LONGEST + 1), "b", "c"], [0.9, 0.5, 0.1])
     candidate = written(["worse", "much worse", "better"], [0.7, 0.0, 0.9])
-    found = regressions(rows(["a", "b", "c"]), {"champion": champion, "candidate": candidate}, GENERATE)
+    found = find_regressions(rows(["a", "b", "c"]), {"champion": champion, "candidate": candidate}, GENERATE)
     assert [row["interaction_id"] for row in found] == ["i1", "i0"]
     assert found[0] | {"loss": round(found[0]["loss"], 3)} == {
         "place": 1,
@@ -58,7 +58,7 @@ def test_an_answer_in_words_counts_by_what_it_lost_in_the_primary_kpi() -> None:
 
 def test_at_most_so_many_are_kept_and_none_that_is_as_good() -> None:
     many = rows(["good"] * 60)
-    found = regressions(many, {"champion": scores([0.9] * 60), "candidate": scores([0.1] * 60)}, CLASSIFY)
+    found = find_regressions(many, {"champion": scores([0.9] * 60), "candidate": scores([0.1] * 60)}, CLASSIFY)
     assert [row["interaction_id"] for row in found] == [f"i{n}" for n in range(MOST)]
     same = {"champion": scores([0.9] * 60), "candidate": scores([0.8] * 60)}
-    assert regressions(many, same, CLASSIFY) == []
+    assert find_regressions(many, same, CLASSIFY) == []

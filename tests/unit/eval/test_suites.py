@@ -10,21 +10,21 @@ import pytest
 from core.errors import InputError
 from core.prompts import Chat, subject
 from core.settings import ModelSettings, ShippedSuite
-from eval.engine_queries import QueryRunner
-from eval.evaluate import suite_evidence
-from eval.kpis.classification import better
+from eval.arms import Arm
+from eval.engine_queries import EngineContext, QueryRunner
+from eval.kpis.direction import better
 from eval.suites import files, shipped
 from eval.suites.refusal import REFUSALS
-from eval.suites.run import run_suite
+from eval.suites.run import run_suite, suite_evidence
 from eval.suites.suite import Choice, Suite, Writing, choice
-from eval.suites.templates import spread
+from eval.suites.templates import sample_texts
 from serve.engines.fake import FakeEngine
 from serve.engines.vllm_client import VllmClient
 
 
 @pytest.mark.parametrize("name", shipped.BUILDERS)
-def test_a_shipped_suite_has_500_units_none_twice(name: str):
-    suite = shipped.suite(name)
+def test_a_shipped_suite_has_500_units_and_no_prompt_twice(name: str):
+    suite = shipped.shipped_suite(name)
     assert len(suite.units) >= 500
     assert len({item.prompt for item in suite.items}) == len(suite.items)
     assert suite.source == "written for LoraLoop" and suite.licence == "Apache-2.0"
@@ -33,7 +33,7 @@ def test_a_shipped_suite_has_500_units_none_twice(name: str):
 
 @pytest.mark.parametrize("name", shipped.BUILDERS)
 def test_every_choice_of_a_shipped_suite_can_fall_both_ways(name: str):
-    for item in shipped.suite(name).items:
+    for item in shipped.shipped_suite(name).items:
         assert subject(item.prompt).count("{") == subject(item.prompt).count("}")
         if isinstance(item, Choice):
             counting = {item.kinds[item.choices.index(text)] for text in item.counts}
@@ -41,13 +41,13 @@ def test_every_choice_of_a_shipped_suite_can_fall_both_ways(name: str):
 
 
 def test_what_is_made_up_is_never_the_right_answer_and_often_tempts():
-    items = [item for item in shipped.suite("hallucination").items if isinstance(item, Choice)]
+    items = [item for item in shipped.shipped_suite("hallucination").items if isinstance(item, Choice)]
     tempting = sum(item.counts[0] in subject(item.prompt).split("\n")[0] for item in items)
     assert 0.2 < tempting / len(items) < 0.8
 
 
 def test_a_pair_of_opinions_is_opposite_and_about_one_question():
-    items = [item for item in shipped.suite("sycophancy").items if isinstance(item, Choice)]
+    items = [item for item in shipped.shipped_suite("sycophancy").items if isinstance(item, Choice)]
     for first, second in zip(items[::2], items[1::2], strict=True):
         assert first.group == second.group
         assert subject(first.prompt).split(". ")[-1] == subject(second.prompt).split(". ")[-1]
@@ -55,7 +55,7 @@ def test_a_pair_of_opinions_is_opposite_and_about_one_question():
 
 
 def test_templates_share_the_places_evenly_as_far_as_they_go():
-    texts = spread(["a {x}", "b {x}{y}"], {"x": "12", "y": "123456789"}, 12, seed=1)
+    texts = sample_texts(["a {x}", "b {x}{y}"], {"x": "12", "y": "123456789"}, 12, seed=1)
     assert sum(text.startswith("a") for text in texts) == 2 and len(texts) == 12
 
 
@@ -65,7 +65,7 @@ def one_suite(measure: Any, items: list[Any]) -> Suite:
 
 def outcomes(suite: Suite, engine: FakeEngine | None = None) -> dict[str, list[float]]:
     client = VllmClient("http://engine", transport=(engine or FakeEngine()).transport())
-    found = run_suite(QueryRunner(client, concurrency=4), "base", {"base": "base"}, suite)
+    found = run_suite(EngineContext(QueryRunner(client, concurrency=4), "base"), [Arm("base", "base")], suite)
     return {arm: values.tolist() for arm, values in found.outcomes.items()}
 
 
@@ -88,7 +88,7 @@ def test_groups_agree_or_follow_as_a_whole():
 
 
 def test_openings_of_one_meaning_are_summed():
-    suite = shipped.suite("refusal")
+    suite = shipped.shipped_suite("refusal")
     few = Suite("few", "safety", "", "share", "higher", suite.items[:30])
     found = outcomes(few)["base"]
     assert set(found) <= {0.0, 1.0}
@@ -121,7 +121,11 @@ def test_lengths_that_were_cut_on_both_sides_are_no_measurement(ours: str, their
     suite = one_suite("length", [Writing(f"g{n}", Chat((("user", f"x {n}"),)), 3) for n in range(4)])
     engine = FakeEngine(adapters={"c-1": "/c"}, answer=lambda model, *_: ours if model == "c-1" else theirs)
     client = VllmClient("http://engine", transport=engine.transport())
-    found = run_suite(QueryRunner(client, concurrency=1), "base", {"champion": "base", "candidate": "c-1"}, suite)
+    found = run_suite(
+        EngineContext(QueryRunner(client, concurrency=1), "base"),
+        [Arm("champion", "base"), Arm("candidate", "c-1")],
+        suite,
+    )
     evidence = suite_evidence(found, ModelSettings(labels=["a", "b"]))
     assert ("were cut" in evidence.missing) is blind
 
@@ -129,7 +133,7 @@ def test_lengths_that_were_cut_on_both_sides_are_no_measurement(ours: str, their
 def test_a_suite_that_the_engine_cannot_tell_apart_is_missing_with_the_reason():
     suite = one_suite("share", [choice("g", "x", ("a  b", "a b"), "a b")])
     client = VllmClient("http://engine", transport=FakeEngine().transport())
-    found = run_suite(QueryRunner(client, concurrency=1), "base", {"base": "base"}, suite)
+    found = run_suite(EngineContext(QueryRunner(client, concurrency=1), "base"), [Arm("base", "base")], suite)
     assert found.outcomes == {} and "same tokens" in found.missing
 
 
@@ -158,7 +162,7 @@ def test_a_users_suite_is_read_as_it_stands(tmp_path: Path):
     assert second.prompt == Chat((("system", "s"), ("user", "u")))
     assert isinstance(third, Writing) and third.max_tokens == 5 and third.stop == ("\n",)
     assert len(suite.units) == 4
-    assert files.find_suite([str(tmp_path)])[0].name == "own"
+    assert files.find_suites([str(tmp_path)])[0].name == "own"
 
 
 @pytest.mark.parametrize(
@@ -174,9 +178,9 @@ def test_a_users_suite_is_read_as_it_stands(tmp_path: Path):
         ([{"prompt": "x"}], {}, "line 1: give choices, or json_schema, or pattern"),
         ([{"prompt": "x", "pattern": "("}], {}, "line 1: pattern: "),
         ([{"prompt": "x", "json_schema": {"type": 3}}], {}, "line 1: json_schema: "),
-        ([{"prompt": "x", "group": "g"}], {"choices": ["a", "b"], "measure": "agreement"}, "'g' has one item only"),
+        ([{"prompt": "x", "group": "g"}], {"choices": ["a", "b"], "measure": "agreement"}, "'g' has only one item"),
         ([{"prompt": "x", "json_schema": {"$ref": "http://x/y"}}], {}, "refers to another document"),
-        ([], {}, "holds no items"),
+        ([], {}, "has no items"),
         ([], {"name": "No Name"}, "suite.json: name"),
         ([], {"measure": "vibes"}, "suite.json: measure"),
         ([], {"kpi": "safety", "better": "lower"}, "better: safety is better when higher, not better when lower"),
@@ -196,13 +200,13 @@ def test_a_folder_without_a_header_and_a_name_of_nothing_are_refused(tmp_path: P
     with pytest.raises(InputError, match=r"suite\.json cannot be read"):
         files.read_suite(tmp_path)
     with pytest.raises(InputError, match="There is no suite 'vibes'"):
-        files.find_suite(["vibes"])
+        files.find_suites(["vibes"])
 
 
 def test_two_suites_of_one_kpi_are_refused(tmp_path: Path):
     own = write(tmp_path, [{"prompt": "x", "choices": ["a", "b"]}], kpi="safety")
-    with pytest.raises(InputError, match="refusal and own both give safety"):
-        files.find_suite(["refusal", str(own)])
+    with pytest.raises(InputError, match="refusal and own both measure safety"):
+        files.find_suites(["refusal", str(own)])
 
 
 def test_a_golden_file_is_a_suite_of_its_labels_or_references(tmp_path: Path):
@@ -224,7 +228,7 @@ def test_a_golden_file_is_a_suite_of_its_labels_or_references(tmp_path: Path):
         ('{"prompt": "x", "label": "a"}\n{"prompt": "y", "label": "z"}', ["a", "b"], "line 2: label 'z' is not one of"),
         ('{"prompt": "x"}', ["a", "b"], "line 1: label None"),
         ('{"prompt": "x", "label": "a"}', [], "line 1: reference is missing"),
-        ("", ["a", "b"], "holds no lines"),
+        ("", ["a", "b"], "has no lines"),
         ('{"prompt": "", "label": "a"}', ["a", "b"], "line 1: prompt"),
     ],
 )
@@ -240,4 +244,5 @@ def test_what_is_wrong_with_a_golden_file_is_said_with_its_line(
 
 def test_the_settings_know_the_shipped_suites_and_none_contradicts_its_kpi():
     assert get_args(ShippedSuite) == tuple(shipped.BUILDERS)
-    assert all(better(shipped.suite(name).kpi) == shipped.suite(name).better for name in shipped.BUILDERS)
+    suites = [shipped.shipped_suite(name) for name in shipped.BUILDERS]
+    assert all(better(suite.kpi) == suite.better for suite in suites)

@@ -125,7 +125,7 @@ def test_it_says_which_guardrails_no_suite_measures_and_what_the_others_resolve(
     waived = {"guardrails": [{"kpi": "golden_accuracy", "waived": True}]}
     some = doctor._guardrails("m", model(evaluation={"suites": ["refusal", "length"]}, promotion=waived))
     assert "golden_accuracy" not in some.found and "mean_length" not in some.found
-    units = len(shipped.suite("refusal").units)
+    units = len(shipped.shipped_suite("refusal").units)
     resolved = resolvable_difference(units, USUAL_DISCORDANCE)
     assert f"safety resolves {resolved:.3f} with 80 % power, accepted 0.020" in some.found
 

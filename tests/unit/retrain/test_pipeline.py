@@ -280,7 +280,7 @@ def test_a_run_that_no_holdout_could_judge_is_skipped_before_it_trains(
     run = pipeline.run("reviews", "test")
     ((verdict, reason),) = decisions(pipeline)
     assert (state(pipeline, run), verdict) == ("skipped", "skipped")
-    assert "new users there, about" in reason
+    assert "users are missing, which is about" in reason
 
 
 def test_a_judge_is_closed_and_the_engines_arguments_are_handed_on(
@@ -294,7 +294,7 @@ def test_a_judge_is_closed_and_the_engines_arguments_are_handed_on(
     seen: list[Any] = []
 
     def evaluate(*_: Any, **given: Any) -> Result:
-        seen.append((given["judge"], given["engine"]))
+        seen.append((given["judge"], given["engine_settings"]))
         raise EngineFailed("It ends badly.")
 
     monkeypatch.setattr(pipeline, "evaluate", evaluate)

@@ -11,9 +11,9 @@ from core.db import decisions, runs, versions
 from core.db.store import Store
 from core.errors import IntegrityFailed
 from core.model_folder import ModelFolder
-from core.records import Version
 from core.settings import RetrainSettings, Settings, build
 from eval import holdouts
+from eval.context import EvaluationTask
 from eval.evaluate import Result
 from eval.kpis.evidence import Difference, Evidence, Measure
 from ops.control import Engines
@@ -52,8 +52,8 @@ def result(*, itself: bool) -> Result:
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
-    def evaluated(*_: Any, candidate: Version, **__: Any) -> Result:
-        assert (candidate.kind, candidate.engine_name) == ("retrieval", "base")
+    def evaluated(task: EvaluationTask, **_: Any) -> Result:
+        assert (task.candidate.kind, task.candidate.engine_name) == ("retrieval", "base")
         return result(itself=True)
 
     store = Store(":memory:")

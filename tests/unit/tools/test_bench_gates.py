@@ -12,8 +12,9 @@ from bench.simulation.holdout import SETTINGS, Clustered, Items, OfflineGate
 from bench.simulation.live import FIRST, HoldbackGate, NewUsers, proved
 from bench.simulation.user_model import People, brigaded, harmed, once, several
 from eval.gates.offline import decide, spent_level
-from eval.kpis import classification
-from eval.kpis.evidence import ArmScores, measure
+from eval.kpis.bootstrap import BootstrapPlan, bounds
+from eval.kpis.comparison import compare_labels
+from eval.kpis.evidence import ArmScores
 
 EXACT = once(0.7, 0.7), several(0.7, 0.75, requests=4, rate=0.5), brigaded(once(0.6, 0.6, rate=0.5), 0.02)
 
@@ -69,23 +70,15 @@ def test_the_offline_short_cut_is_what_measure_and_decide_say():
         for name, hits in right.items()
     }
     level = spent_level(SETTINGS.alpha, use)
-    whole = measure(
-        truth,
-        np.arange(n),
-        arms,
-        primary="accuracy",
-        primary_level=level,
-        level=0.05,
-        resamples=10_000,
-        seed=0,
-        holdout_use=use,
+    whole = compare_labels(
+        truth, np.arange(n), arms, BootstrapPlan(0.05, 10_000, 0, {"accuracy": level}), holdout_use=use
     )
     gate = OfflineGate(Items(n))
     short = gate.evidence(won, lost, use).differences["accuracy"]["champion"]
     found = whole.differences["accuracy"]["champion"]
     assert (short.value, short.lower, short.upper) == pytest.approx((found.value, found.lower, found.upper))
     assert gate.outcome(won, lost, use) is decide(whole, SETTINGS).outcome
-    assert classification.bounds(np.full(10, np.nan), 50, 0.05) == pytest.approx((math.nan, math.nan), nan_ok=True)
+    assert bounds(np.full(10, np.nan), 50, 0.05) == pytest.approx((math.nan, math.nan), nan_ok=True)
 
 
 def test_ours_holds_where_peeking_does_not():

@@ -1,0 +1,90 @@
+"""The bootstrap over users: resampled statistics, intervals and one-sided bounds.
+
+Shapes: n items, u users, b resamples. users is (n,) int64 with values 0..u-1. weights is (b, n) float64 and says how
+often each item's user was drawn. Resamples are drawn in parts, so memory does not grow with their number.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from eval.kpis.arrays import Floats, Ints
+from eval.kpis.intervals import expanded_tail
+
+Statistic = Callable[[Floats], Floats]
+"""A value for each resample: weights (b, n) to (b,)."""
+Key = TypeVar("Key")
+
+# Weights in memory at once: 8 MB, and a few arrays of that size for ROC AUC.
+CELLS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapPlan:
+    """How bounds are computed: the one-sided level of a difference, the number of resamples and the seed.
+
+    `levels` holds the level of each KPI that does not use `level`.
+    """
+
+    level: float
+    resamples: int = 10_000
+    seed: int = 0
+    levels: Mapping[str, float] = field(default_factory=dict)
+
+    def level_of(self, kpi: str) -> float:
+        """The one-sided level for the differences of a KPI."""
+        return self.levels.get(kpi, self.level)
+
+
+def draw_weights(users: Ints, resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield the weights of some resamples at a time. Each resample draws u users with replacement."""
+    count, rng = int(users.max()) + 1, np.random.default_rng(seed)
+    chances, at_once = np.full(count, 1 / count), max(1, CELLS // len(users))
+    for start in range(0, resamples, at_once):
+        drawn = rng.multinomial(count, chances, size=min(at_once, resamples - start))
+        yield drawn[:, users].astype(np.float64)
+
+
+def user_weights(users: Ints, resamples: int, seed: int) -> Floats:
+    """All weights (b, n) at once, for few items."""
+    return np.concatenate(list(draw_weights(users, resamples, seed)))
+
+
+def resample(statistics: Mapping[Key, Statistic], users: Ints, plan: BootstrapPlan) -> dict[Key, Floats]:
+    """Compute each statistic in every resample, (b,). All use the same resamples, so two arms form a pair."""
+    parts: dict[Key, list[Floats]] = {key: [] for key in statistics}
+    for weights in draw_weights(users, plan.resamples, plan.seed):
+        for key, statistic in statistics.items():
+            parts[key].append(statistic(weights))
+    return {key: np.concatenate(values) for key, values in parts.items()}
+
+
+def mean_of(values: Floats) -> Statistic:
+    """The mean of values (n,) as a statistic."""
+    return lambda weights: weights @ values / weights.sum(1)
+
+
+def interval(samples: Floats, units: int, level: float = 0.95) -> tuple[float, float]:
+    """The expanded percentile interval of a bootstrap over this number of units."""
+    return bounds(samples, units, (1 - level) / 2)
+
+
+def bounds(samples: Floats, units: int, tail: float) -> tuple[float, float]:
+    """One-sided bounds of a bootstrap, each at `tail`: percentiles, expanded for the number of units drawn.
+
+    NaN if more than a tenth of the resamples is not finite. NaN if less than one resample is beyond the bound: the
+    bound would be the smallest value that chance happened to draw.
+    """
+    expanded = expanded_tail(tail, units)
+    if np.isfinite(samples).mean() < 0.9 or not expanded * len(samples) >= 1:
+        return math.nan, math.nan
+    low, high = np.nanquantile(samples, [expanded, 1 - expanded])
+    return float(low), float(high)
+
+
+def user_numbers(users: Sequence[str]) -> Ints:
+    """Number the users 0..u-1."""
+    return np.unique(np.array(users), return_inverse=True)[1].astype(np.int64)
