@@ -140,7 +140,7 @@ def test_a_retrieval_is_promoted_with_its_lineage_and_rolled_back(
     assert lineage["retrieval_sha256"] == version.sha256 and len(lineage["snapshot"]) == 64
     assert lineage["retrieval"]["k"] == 4 and lineage["retrieval"]["entries"] == {"chat": len(entries)}
     assert "training" not in lineage and "adapter_sha256" not in lineage and lineage["cost"]["training_s"] is None
-    assert "the candidate is the RAG arm itself" in body["reason"]
+    assert "The candidate is the retrieval arm" in body["reason"]
     table = pipeline.promotion.board.table
     assert table and table.models["reviews"].champion.retrieval == version.sha256 and table.retrievals()
     pipeline.promotion.roll_back("reviews", None, WHY)
