@@ -225,7 +225,7 @@ def test_a_large_file_comes_in_once_however_often_it_is_imported(house: House, t
 BAD = [
     ("{not json", "It is not JSON"),
     ("[]", "A row is one JSON object"),
-    ({"type": "thumbs", "value": True, "interaction_id": "i"}, "id: is wanted"),
+    ({"type": "thumbs", "value": True, "interaction_id": "i"}, "id: is required"),
     (VOTES[0] | {"value": "yes"}, "thumbs takes true or false"),
     (VOTES[0] | {"modell": "x"}, "modell: no such field"),
     (VOTES[0] | {"time": "yesterday"}, "time: is no time"),
