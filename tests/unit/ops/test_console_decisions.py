@@ -12,7 +12,7 @@ from feedback.ingest import add
 from ops import views
 from ops.console import page_data
 from ops.console.svg import evidence
-from tests.unit.ops.test_console import EVIL, LINEAGE, NOW, SWITCHED, Console, full_evidence, look_body
+from tests.support.console import EVIL, LINEAGE, NOW, SWITCHED, Console, full_evidence, look_body
 
 TEXT_KPIS = {"exact_match": 0.30, "token_f1": 0.50, "chrf": 0.55}
 

@@ -17,7 +17,7 @@ from feedback.ingest import add
 from ops.console import labelling
 from rollout import quarantine_review
 from rollout.changes import DecisionContext
-from tests.unit.ops.test_console_security import EVIL, House
+from tests.support.console_security import EVIL, House
 
 
 @pytest.fixture

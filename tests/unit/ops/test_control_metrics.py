@@ -14,7 +14,7 @@ from ops.apps import control_metrics
 from rollout.routes import RouteManager
 from serve.engines.fake import FakeEngines
 from serve.routing.publisher import RoutePublisher
-from tests.unit.feedback.test_ingest import NOW, asked, said
+from tests.support.ingest import NOW, asked, said
 
 
 def test_feedback_is_counted_by_version_arm_and_type_of_the_newest_versions_alone() -> None:

@@ -27,7 +27,7 @@ from serve.engines.reconciler import Reconciler
 from serve.engines.vllm_client import VllmClient
 from serve.retrieval.retriever import FILE, read_retrieval
 from serve.routing.publisher import RoutePublisher
-from tests.unit.retrain.test_pipeline import NOW, vote
+from tests.support.pipeline import NOW, vote
 
 WHY = DecisionContext("because", "test")
 

@@ -1,0 +1,184 @@
+"""Gateway and control with keys of every scope, and the lists of their routes."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from core.api_key_store import ApiKeyStore, NewKey
+from core.api_keys import GRANTABLE, Scope
+from core.clock import utc_now
+from core.db.store import Store
+from core.model_folder import ModelFolder
+from core.settings import build
+from ops.apps import control as control_app
+from serve.engines.fake import running
+from serve.routing import publisher
+from serve.routing.publisher import RoutePublisher
+
+INTERNAL_KEY = "internal-s3cret"
+GATEWAY = {
+    ("POST", "/v1/chat/completions"): {Scope.INFER},
+    ("POST", "/v1/completions"): {Scope.INFER},
+    ("GET", "/v1/models"): {Scope.INFER},
+    ("GET", "/v1/models/{model}"): {Scope.INFER},
+    ("GET", "/openapi.json"): {Scope.INFER},
+    ("POST", "/v1/feedback"): {Scope.FEEDBACK},
+    ("DELETE", "/v1/feedback/{feedback_id}"): {Scope.FEEDBACK, Scope.OPS_WRITE},
+    ("GET", "/v1/chat/completions"): {Scope.INFER, Scope.OPS_READ},
+    ("GET", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_READ},
+    ("GET", "/v1/chat/completions/{completion_id}/messages"): {Scope.INFER, Scope.OPS_READ},
+    ("POST", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_WRITE},
+    ("DELETE", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_WRITE},
+    ("POST", "/api/reload"): {Scope.OPS_WRITE},
+    ("GET", "/metrics"): {Scope.OPS_READ, Scope.INTERNAL},
+}
+READ = (
+    "/promotions",
+    "/promotions/{identity}",
+    "/models/{model}",
+    "/feedback",
+    "/feedback/queue",
+    "/feedback/{identity}",
+    "/quarantine",
+    "/quarantine/{identity}",
+    "/runs",
+    "/runs/{identity}",
+    "/system",
+)
+ACTIONS = (
+    "/models/{model}/rollback",
+    "/models/{model}/retrain",
+    "/promotions/{identity}/approve",
+    "/promotions/{identity}/reject",
+    "/quarantine/{identity}/{verb}",
+)
+PAGES = (
+    {("GET", path): {Scope.OPS_READ} for path in ("/", *READ, *(f"{path}.json" for path in READ))}
+    | {("POST", "/logout"): {Scope.OPS_READ}, ("POST", "/feedback/queue"): {Scope.OPS_WRITE}}
+    | {(method, path): {Scope.OPS_WRITE} for path in ACTIONS for method in ("GET", "POST")}
+)
+CONTROL = PAGES | {
+    ("POST", "/internal/routes"): {Scope.INTERNAL},
+    ("POST", "/internal/spool/{spool}/{segment}"): {Scope.INTERNAL},
+    ("GET", "/internal/retrievals/{sha256}"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/get"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/page"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/messages"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/change"): {Scope.INTERNAL},
+    ("POST", "/internal/completions/delete"): {Scope.INTERNAL},
+    ("GET", "/api/keys"): {Scope.ADMIN},
+    ("POST", "/api/keys"): {Scope.ADMIN},
+    ("POST", "/api/keys/{identity}/rotate"): {Scope.ADMIN},
+    ("POST", "/api/keys/{identity}/revoke"): {Scope.ADMIN},
+    ("POST", "/api/backup"): {Scope.ADMIN},
+    ("GET", "/api/export/{kind}"): {Scope.ADMIN},
+    ("POST", "/api/feedback/import"): {Scope.OPS_WRITE},
+    ("GET", "/api/notifications"): {Scope.OPS_READ},
+    ("POST", "/api/notifications/test"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/adapters"): {Scope.OPS_WRITE},
+    ("GET", "/api/models"): {Scope.OPS_READ},
+    ("GET", "/api/models/{model}/versions"): {Scope.OPS_READ},
+    ("GET", "/api/models/{model}/routes"): {Scope.OPS_READ},
+    ("GET", "/api/promotions"): {Scope.OPS_READ},
+    ("GET", "/api/promotions/{identity}"): {Scope.OPS_READ},
+    ("GET", "/api/runs"): {Scope.OPS_READ},
+    ("GET", "/api/runs/{identity}"): {Scope.OPS_READ},
+    ("GET", "/api/feedback"): {Scope.OPS_READ},
+    ("GET", "/api/quarantine"): {Scope.OPS_READ},
+    ("GET", "/api/quarantine/{identity}"): {Scope.OPS_READ},
+    ("POST", "/api/quarantine"): {Scope.OPS_WRITE},
+    ("POST", "/api/quarantine/{identity}/release"): {Scope.OPS_WRITE},
+    ("POST", "/api/quarantine/{identity}/reject"): {Scope.OPS_WRITE},
+    ("GET", "/api/ledger"): {Scope.OPS_READ},
+    ("POST", "/api/models/{model}/retrain"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/evaluate"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/rollback"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/promote"): {Scope.OPS_WRITE},
+    ("POST", "/api/promotions/{identity}/approve"): {Scope.OPS_WRITE},
+    ("POST", "/api/promotions/{identity}/reject"): {Scope.OPS_WRITE},
+    ("POST", "/api/reload"): {Scope.OPS_WRITE},
+    ("GET", "/metrics"): {Scope.OPS_READ, Scope.INTERNAL},
+}
+
+
+@dataclass
+class Keys:
+    """A key of every scope, and one of every kind that opens nothing."""
+
+    by_scope: dict[Scope, str] = field(default_factory=dict)
+    dead: dict[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, ring: ApiKeyStore) -> "Keys":
+        made = {scope: ring.make(NewKey(scope, (scope,)), "test").key for scope in GRANTABLE}
+        expired = ring.make(NewKey("expired", GRANTABLE, lifetime=timedelta(microseconds=1)), "test")
+        revoked = ring.make(NewKey("revoked", GRANTABLE), "test")
+        ring.revoke(revoked.id)
+        rotated = ring.make(NewKey("rotated", GRANTABLE), "test")
+        ring.rotate(rotated.id, timedelta())
+        wrong = made[Scope.ADMIN][:-1] + ("a" if made[Scope.ADMIN][-1] != "a" else "b")
+        dead = {
+            "no": None,
+            "wrong": wrong,
+            "expired": expired.key,
+            "revoked": revoked.key,
+            "rotated": rotated.key,
+            "odd": "\xffé",
+            "long": "x" * 100_000,
+        }
+        return cls(made | {Scope.INTERNAL: INTERNAL_KEY}, dead)
+
+
+Ask = Callable[..., httpx.Response]
+
+
+def asked(client: httpx.Client) -> Ask:
+    """Asks a route with a key."""
+
+    def ask(route: tuple[str, str], key: str | None, **how: Any) -> httpx.Response:
+        method, path = route
+        for name in ("feedback_id", "completion_id", "identity", "model", "spool"):
+            path = path.replace(f"{{{name}}}", "x")
+        path = path.replace("{segment}", "1?offset=0")
+        headers = {} if key is None else {"Authorization": f"Bearer {key}".encode("latin-1")}
+        body: dict[str, Any] = {} if method == "GET" else {"json": {}}
+        return client.request(method, path, **(body | {"headers": headers, "follow_redirects": False} | how))
+
+    return ask
+
+
+class Control:
+    """Control's real app, not yet started: its doors need no scheduler."""
+
+    def __init__(self, data: Path) -> None:
+        settings = build({"data": str(data), "models": {"reviews": {"labels": ["a", "b"]}}})
+        self.app = control_app.create_app(settings=settings, base=ModelFolder("tiny", data))
+        self.control: Any = self.app.state.control
+        self.keys = Keys.make(self.control.keyring)
+        self.client = TestClient(self.app, raise_server_exceptions=False)
+        self.ask = asked(self.client)
+
+
+class Gateway:
+    """A gateway on a port, and the keyring whose grants reach it by the long poll."""
+
+    def __init__(self, house: Any) -> None:
+        self.store, self.board, self.stack = Store(":memory:"), RoutePublisher(), ExitStack()
+        self.ring = ApiKeyStore(store=self.store, clock=utc_now, changed=self.board.publish_keys)
+        self.board.publish(house.table(house.engine_url))
+        app = FastAPI()
+        app.include_router(publisher.create_router(self.board))
+        url = self.stack.enter_context(running(app))
+        self.house = house.open(control=url, cached=False, access="keys")
+        self.ask = asked(house.http)
+
+    def settle(self) -> None:
+        """Waits until the gateway has every key."""
+        self.house.until(lambda: self.house.app.state.tables.keys == self.ring.grants, 5)

@@ -1,0 +1,149 @@
+"""Facts about the console's log-in: keys, cookies, sessions and guesses."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+from fastapi.testclient import TestClient
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from core.errors import LimitReached
+from ops.cli import server
+from ops.console.login import FRONT, local
+from ops.console.sessions import MOST_ADDRESSES, MOST_SESSIONS, Sessions
+from tests.support.console_security import SECRET_PAGES, House, Moving
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr("rollout.routes.SETTLE_SECONDS", 0.0)
+    made = House(tmp_path)
+    # One event loop for all requests, as TestClient has it when it is entered; that would start the scheduler.
+    with start_blocking_portal() as made.browser.portal:
+        yield made
+    made.control.store.close()
+
+
+@pytest.mark.parametrize("path", SECRET_PAGES)
+def test_a_stranger_sees_the_log_in_and_nothing_else(house: House, path: str) -> None:
+    answer = house.browser.get(path)
+    assert answer.status_code == 401 and "Log in" in answer.text and f'value="{path}"' in answer.text
+    assert "reviews" not in answer.text.replace(f'value="{path}"', "")
+    assert house.browser.get(f"{path}.json").json()["error"]["code"] == "key_refused"
+
+
+def test_the_log_in_leads_to_where_one_wanted_to_go_with_a_cookie_that_scripts_cannot_read(house: House) -> None:
+    answer = house.log_in("reader", onward="/runs?model=reviews")
+    cookie = answer.headers["set-cookie"]
+    assert answer.headers["location"] == "/runs?model=reviews"
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Path=/" in cookie and "Secure" not in cookie
+    assert house.made["reader"].key not in cookie
+    assert house.browser.get("/runs").status_code == 200
+
+
+def test_over_tls_the_cookie_never_goes_out_in_the_clear(house: House) -> None:
+    page = house.browser.get("/login").text
+    found = re.search(r'name="token" value="(\w+)"', page)
+    assert found
+    fields = {"token": found[1], "key": house.made["reader"].key}
+    answer = house.browser.post("/login", data=fields, headers={"X-Forwarded-Proto": "https"})
+    assert answer.headers["set-cookie"].startswith("__Host-") and "Secure" in answer.headers["set-cookie"]
+
+
+def test_a_wrong_key_a_key_of_another_scope_and_no_form_of_ours_open_nothing(house: House) -> None:
+    assert house.form("/login", key="llk_x_y").status_code == 401
+    assert house.form("/login", key=house.made["app"].key).status_code == 403
+    assert house.browser.post("/login", data={"key": house.made["reader"].key}).status_code == 403
+    assert house.browser.get("/promotions").status_code == 401
+
+
+def test_guessing_is_slowed_down_and_others_are_not(house: House) -> None:
+    tried = [house.form("/login", key=f"guess {n}").status_code for n in range(12)]
+    assert tried == [401] * 10 + [429] * 2
+    assert house.form("/login", key=house.made["reader"].key).status_code == 429
+    house.clock.now += timedelta(minutes=1)
+    house.log_in("reader")
+
+
+def test_guesses_from_everywhere_are_slowed_down_together_and_leave_nothing_behind() -> None:
+    clock = Moving()
+    sessions = Sessions(hours=1, clock=clock)
+    for number in range(MOST_ADDRESSES + 10):
+        sessions.failed(f"2001:db8::{number:x}")
+    with pytest.raises(LimitReached):
+        sessions.may_try("2001:db8::ffff:1")
+    sessions.may_try("2001:db8::1")  # who failed once before has an account of their own
+    clock.now += timedelta(minutes=2)
+    sessions.may_try("2001:db8::ffff:1")
+    sessions.failed("2001:db8::ffff:1")
+    assert len(sessions._failures) == 1
+
+
+def test_old_sessions_give_way_to_new_ones() -> None:
+    sessions = Sessions(hours=1, clock=Moving())
+    begun = [sessions.begin("key") for _ in range(MOST_SESSIONS + 1)]
+    assert sessions.find(begun[0].name) is None and sessions.find(begun[-1].name) is begun[-1]
+    assert sessions.find(None) is None and "key" not in repr(begun[-1])
+
+
+def test_a_session_ends_by_time_by_logging_out_and_with_its_key(house: House) -> None:
+    house.log_in("reader")
+    house.clock.now += timedelta(hours=12, seconds=1)
+    assert house.browser.get("/runs").status_code == 401
+    house.log_in("reader")
+    old = dict(house.browser.cookies)
+    page = house.browser.get("/runs").text
+    token = re.search(r'name="token" value="(\w+)"', page)
+    assert token and house.browser.post("/logout", data={"token": token[1]}).status_code == 303
+    house.browser.cookies.update(old)  # a thief's copy
+    assert house.browser.get("/runs").status_code == 401
+    house.browser.cookies.clear()
+    house.log_in("reader")
+    house.control.keyring.revoke(house.made["reader"].id)
+    assert house.browser.get("/runs").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "onward",
+    [
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "javascript:alert(1)",
+        "evil",
+        "/%0d%0aSet-Cookie: a=b".replace("%0d%0a", "\r\n"),
+        "http:evil.example",
+        "",
+        "/\t/evil.example",
+        "/logout",
+        "///evil",
+    ],
+)
+def test_the_log_in_leads_nowhere_else(house: House, onward: str) -> None:
+    assert local(onward) == FRONT
+    assert house.log_in("reader", onward=onward).headers["location"] == FRONT
+
+
+def test_behind_a_trusted_proxy_one_visitors_wrong_keys_lock_nobody_else_out(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {}
+    monkeypatch.setattr("uvicorn.run", lambda app, **how: options.update(how, app=app))
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    server._serve(house.browser.app, "127.0.0.1:0", ["10.0.0.0/24"])  # type: ignore[arg-type]
+    assert options["proxy_headers"]
+    behind = ProxyHeadersMiddleware(options["app"], options["forwarded_allow_ips"])
+
+    def tries(proxy: str, visitor: str) -> int:
+        house.browser = TestClient(behind, client=(proxy, 1), headers={"X-Forwarded-For": visitor})  # type: ignore[arg-type]
+        return house.form("/login", key="wrong").status_code
+
+    assert [tries("10.0.0.7", "1.1.1.1") for _ in range(11)][-1] == 429
+    assert tries("10.0.0.7", "2.2.2.2") == 401
+    assert tries("10.0.0.7", "1.1.1.1") == 429
+    assert [tries("9.9.9.9", f"3.3.3.{n}") for n in range(11)][-1] == 429  # whom nobody trusts is believed nothing
