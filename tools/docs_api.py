@@ -21,10 +21,10 @@ from serve.gateway import openapi
 HEAD = """\
 # HTTP API
 
-Two servers: the gateway, which apps call, and control, for operations. Both take a key as
-`Authorization: Bearer llk_…` ([keys.md](how-to/keys.md)); the scope that opens a route stands beside it, and `admin`
-opens all. Bodies and answers are JSON; an error is `{"error": {"message", "type", "param", "code"}}`, with its fix in
-the message. Made from the code by `make docs`.
+Two servers have an HTTP API. Apps call the gateway. People and programs that operate LoraLoop call control. Both take a
+key as `Authorization: Bearer llk_…` ([keys](how-to/keys.md)). Each table names the scope that a route requires; `admin`
+allows every route. Requests and responses are JSON. An error is `{"error": {"message", "type", "param", "code"}}`, and
+its message says the fix. Made from the code by `make docs`.
 
 ## Gateway
 
