@@ -11,7 +11,7 @@ import pytest
 
 from core.prompts import Chat, Text
 from core.settings import KEY_VARIABLES
-from eval.engine_queries import QueryRunner
+from eval.engine_queries import EngineContext, QueryRunner
 from eval.measure.labels import Labels
 from serve.engines.vllm_client import VllmClient
 from tools.live_stack import LiveStack
@@ -40,9 +40,9 @@ def test_an_answer_that_has_begun_goes_on_as_the_same_text_does(client: VllmClie
 
 def test_labels_of_two_words_have_the_chances_of_their_tokens(client: VllmClient, running: LiveStack):
     base = next(name for name in client.models() if "@" not in name)
-    asker = QueryRunner(client, concurrency=4)
-    labels = Labels(asker, base, ["very good", "very bad", "fine"])
-    found = labels.log_probabilities(PROMPT, asker.run(labels.questions(base, PROMPT)))
+    engine = EngineContext(QueryRunner(client, concurrency=4), base)
+    labels = Labels(engine, ["very good", "very bad", "fine"])
+    found = labels.log_probabilities(PROMPT, engine.run(labels.queries(base, PROMPT)))
     very, fine, good = (client.first_token(base, word) for word in ("very", "fine", "good"))
     first = client.score(base, RENDERED, [very, fine]).logprobs
     then = client.score(base, Text(RENDERED.text + "very"), [good]).logprobs
