@@ -112,10 +112,7 @@ SELECT type, count(*) AS n FROM feedback WHERE model = $model AND revoked_at IS 
 -- name: label_votes
 -- Labels, corrections and thumbs that were not revoked, with request and answer of their interaction, oldest first.
 SELECT f.id, f.type, f.value, i.answer, coalesce(f.user_id, '') AS voter, i.id AS interaction_id, i.user_id, i.conversation_id,
-    i.endpoint, i.request, f.id IN (
-        SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id
-        WHERE b.state <> 'released'
-    ) AS quarantined
+    i.endpoint, i.request, f.id IN (SELECT feedback_id FROM quarantined_feedback) AS quarantined
 FROM feedback f JOIN interactions i ON i.id = f.interaction_id
 WHERE i.model = $model AND f.type IN ('label', 'correction', 'thumbs') AND f.revoked_at IS NULL
 ORDER BY f.time, f.id
@@ -126,10 +123,7 @@ SELECT f.id, coalesce(f.user_id, '') AS voter,
     c.id AS chosen_id, c.user_id, c.conversation_id, c.endpoint AS chosen_endpoint, c.request AS chosen_request,
     c.answer AS chosen_answer,
     r.id AS rejected_id, r.user_id AS rejected_user_id, r.endpoint AS rejected_endpoint, r.request AS rejected_request,
-    r.answer AS rejected_answer, f.id IN (
-        SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id
-        WHERE b.state <> 'released'
-    ) AS quarantined
+    r.answer AS rejected_answer, f.id IN (SELECT feedback_id FROM quarantined_feedback) AS quarantined
 FROM feedback f
 JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen') AND c.model = $model
 JOIN interactions r ON r.id = json_extract_string(f.value, '$.rejected') AND r.model = $model

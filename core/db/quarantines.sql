@@ -8,9 +8,7 @@ WHERE v.model = $model AND v.version = $version AND s.feedback_id NOT IN (
         SELECT r.snapshot FROM versions v JOIN runs r ON r.id = v.run_id
         WHERE v.model = $model AND v.version <= $beside AND r.snapshot IS NOT NULL ORDER BY v.version DESC LIMIT 1
     )
-) AND s.feedback_id NOT IN (
-    SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id WHERE b.state <> 'released'
-)
+) AND s.feedback_id NOT IN (SELECT feedback_id FROM quarantined_feedback)
 ORDER BY s.feedback_id
 
 -- name: add
@@ -26,9 +24,8 @@ SELECT $id, $model, $key_id, d.id, d.time, 'held' FROM decisions d ORDER BY d.se
 -- name: votes_of_key
 -- Votes of a key that were not revoked and are in no quarantine.
 SELECT f.id AS feedback_id FROM feedback f
-WHERE f.key_id = $key_id AND f.model = $model AND f.revoked_at IS NULL AND f.id NOT IN (
-    SELECT q.feedback_id FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id WHERE b.state <> 'released'
-)
+WHERE f.key_id = $key_id AND f.model = $model AND f.revoked_at IS NULL
+    AND f.id NOT IN (SELECT feedback_id FROM quarantined_feedback)
 ORDER BY f.id
 
 -- name: add_votes
