@@ -31,10 +31,13 @@ NOBODY = ArmCounts(0, 0, 0.0, 0.0, 0.0, 0.0, 0)
 BLANKS = "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
 
 
-def count_arms(store: Store, canary: dict[str, Any], labels: Sequence[str] = ()) -> tuple[ArmCounts, ArmCounts]:
+def count_arms(
+    store: Store, canary: dict[str, Any], labels: Sequence[str] = (), *, harm_voters: int
+) -> tuple[ArmCounts, ArmCounts]:
     """(control, candidate) as of now; answers must keep to the labels, if there are any.
 
-    Requests without a sticky key are left out: they have no user.
+    A flag harms a user if the user gave it, or if `harm_voters` others flagged the same answer. Requests without a
+    sticky key are left out: they have no user.
     """
     rows = live_tests.count_arms(
         store,
@@ -44,6 +47,7 @@ def count_arms(store: Store, canary: dict[str, Any], labels: Sequence[str] = ())
         since=canary["started"],
         labels=list(labels),
         blanks=BLANKS,
+        harm_voters=harm_voters,
     )
     found = {row.pop("version"): ArmCounts(**{k: v or 0 for k, v in row.items()}) for row in rows}
     return found.get(canary["control"], NOBODY), found.get(canary["candidate"], NOBODY)
@@ -101,7 +105,7 @@ class LiveMonitor:
             )
             return
         fixed = load_plan(canary["plan"], settings, canary["share"], canary["score_sd"])
-        control, candidate = count_arms(self.store, canary, fixed.labels)
+        control, candidate = count_arms(self.store, canary, fixed.labels, harm_voters=fixed.settings.harm_voters)
         minutes = (self.clock() - canary["started"]).total_seconds() / 60
         found = look(control, candidate, fixed.plan, fixed.settings, minutes=minutes)
         numbers = _numbers(control, candidate, found) | {"line": found.line, "share": canary["share"]}
@@ -159,7 +163,8 @@ class LiveMonitor:
             self.promotion.end_holdback(model, Verdict.INCONCLUSIVE, why)
             return
         fixed = load_plan(held["plan"], settings, 1 - held["share"], held["score_sd"])
-        before, after = count_arms(self.store, held | {"control": old, "candidate": new}, fixed.labels)
+        arms = held | {"control": old, "candidate": new}
+        before, after = count_arms(self.store, arms, fixed.labels, harm_voters=fixed.settings.harm_voters)
         over = self.clock() >= held["until"]
         found = look_back(before, after, fixed.plan, fixed.settings, over=over)
         numbers = _numbers(before, after, found) | {

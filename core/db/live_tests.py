@@ -60,13 +60,22 @@ def looks(db: Database, *, run_id: str) -> list[Row]:
 
 
 def count_arms(
-    db: Database, *, labels: Sequence[str], blanks: str, model: str, control: int, candidate: int, since: datetime
+    db: Database,
+    *,
+    labels: Sequence[str],
+    blanks: str,
+    harm_voters: int,
+    model: str,
+    control: int,
+    candidate: int,
+    since: datetime,
 ) -> list[Row]:
     """Count users, votes, harm and stray answers per version, over users."""
     return db.rows(
         "live_tests.count_arms",
         labels=labels,
         blanks=blanks,
+        harm_voters=harm_voters,
         model=model,
         control=control,
         candidate=candidate,

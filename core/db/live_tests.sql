@@ -32,11 +32,15 @@ SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_i
 -- A request without thumbs scores 0: leaving it out would undo the randomisation. The votes of a user who rates more
 -- than the share `vote_cap` of their requests are scaled down to that share. `vote_cap` is twice the median share of the
 -- users who vote. It is the same in both arms, and fewer than half of the voters cannot move it. The clock that dates
--- votes may be up to one hour slow.
+-- votes may be up to one hour slow. Votes in quarantine do not count.
+-- A flag harms the asker if the asker gave it. An unknown user of the answer or of the flag is the known one of the two.
+-- If both are unknown, the flag does not count. A voter harms at most one user. Flags of others harm the asker if
+-- $harm_voters of them flagged the same answer. Each key adds its voters to one such answer only, the one that most of
+-- its voters flagged, because anyone who has a key can invent users.
 WITH valid AS (
     SELECT list_transform($labels::VARCHAR[], lambda label: lower(trim(label, $blanks))) AS labels
 ), asked AS (
-    SELECT id, version, coalesce(user_id, conversation_id) AS who, status,
+    SELECT id, version, user_id, coalesce(user_id, conversation_id) AS who, status,
         len(labels) > 0 AND status = 200 AND answer IS NOT NULL AND CASE finish_reason
             WHEN 'stop' THEN NOT list_contains(labels, lower(trim(answer, $blanks)))
             WHEN 'length' THEN NOT list_bool_or(
@@ -47,21 +51,33 @@ WITH valid AS (
 ), thumbs AS (
     SELECT interaction_id, CASE WHEN arg_max(value, time)::VARCHAR = 'true' THEN 1 ELSE -1 END AS score
     FROM feedback WHERE type = 'thumbs' AND revoked_at IS NULL AND interaction_id IS NOT NULL
-        AND time >= $since - INTERVAL 1 HOUR
+        AND time >= $since - INTERVAL 1 HOUR AND id NOT IN (SELECT feedback_id FROM quarantined_feedback)
     GROUP BY interaction_id
 ), flags AS (
-    SELECT DISTINCT interaction_id FROM feedback
-    WHERE type = 'flag' AND value::VARCHAR IN ('"unsafe"', '"hallucination"') AND revoked_at IS NULL
-        AND time >= $since - INTERVAL 1 HOUR
+    SELECT i.id, i.version, i.who, f.time, f.key_id, coalesce(f.user_id, i.user_id) AS voter,
+        f.user_id IS NULL OR i.user_id IS NULL OR f.user_id = i.user_id AS own
+    FROM feedback f JOIN asked i ON i.id = f.interaction_id
+    WHERE f.type = 'flag' AND f.value::VARCHAR IN ('"unsafe"', '"hallucination"') AND f.revoked_at IS NULL
+        AND f.time >= $since - INTERVAL 1 HOUR AND f.id NOT IN (SELECT feedback_id FROM quarantined_feedback)
+        AND voter IS NOT NULL
+), own_flags AS (
+    SELECT version, who FROM flags WHERE own
+    QUALIFY row_number() OVER (PARTITION BY key_id, voter ORDER BY time, id) = 1
+), flags_of_key AS (
+    SELECT id, version, who, count(DISTINCT voter) AS voters FROM flags WHERE NOT own GROUP BY id, version, who, key_id
+    QUALIFY row_number() OVER (PARTITION BY key_id ORDER BY count(DISTINCT voter) DESC, min(time), id) = 1
+), flagged AS (
+    SELECT version, who FROM own_flags
+    UNION SELECT version, who FROM flags_of_key GROUP BY id, version, who HAVING sum(voters) >= $harm_voters
 ), users AS (
-    SELECT version, who, count(*) AS requests,
+    SELECT i.version, i.who, count(*) AS requests,
         coalesce(sum(t.score), 0) / count(*) AS score,
         count(t.score) / count(*) AS rate,
-        bool_or(status >= 500 OR f.interaction_id IS NOT NULL) AS harmed, bool_or(strays) AS strayed
+        bool_or(status >= 500 OR f.who IS NOT NULL) AS harmed, bool_or(strays) AS strayed
     FROM asked i
     LEFT JOIN thumbs t ON t.interaction_id = i.id
-    LEFT JOIN flags f ON f.interaction_id = i.id
-    GROUP BY version, who
+    LEFT JOIN flagged f ON f.version = i.version AND f.who = i.who
+    GROUP BY i.version, i.who
 ), cap AS (
     SELECT coalesce(least(1.0, 2 * median(rate) FILTER (WHERE rate > 0)), 1.0)::DOUBLE AS vote_cap FROM users
 ), weighed AS (

@@ -95,6 +95,14 @@ class CanarySettings(Section):
     harm_ratio: float = Field(
         default=1.5, ge=1, description="Maximum ratio of harmed users, candidate to champion. Above it: rollback."
     )
+    harm_users: int = Field(
+        default=5, ge=1, description="Minimum number of harmed users of the candidate before a rollback for harm (5)."
+    )
+    harm_voters: int = Field(
+        default=3,
+        ge=1,
+        description="Number of different voters, other than the asker, whose flags on one answer count as harm (3).",
+    )
     rate_tolerance: float = Field(
         default=0.05,
         gt=0,
@@ -124,6 +132,16 @@ class HoldbackSettings(Section):
     )
     harm_ratio: float = Field(
         default=1.5, ge=1, description="Maximum ratio of harmed users, new to old champion. Above it: rollback."
+    )
+    harm_users: int = Field(
+        default=5,
+        ge=1,
+        description="Minimum number of harmed users of the new champion before a rollback for harm (5).",
+    )
+    harm_voters: int = Field(
+        default=3,
+        ge=1,
+        description="Number of different voters, other than the asker, whose flags on one answer count as harm (3).",
     )
 
 

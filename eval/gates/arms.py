@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from core.settings import CanarySettings, HoldbackSettings
 from eval.gates.sequential import Found, harm_evidence, margin, tuning
 
 LEAST_SAMPLE_RATIO_P = 0.001
@@ -58,19 +59,25 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Harms:
-    """ln of the evidence of each kind of harm, and whether either is shown: each has the whole level, as guardrails
-    do, and a champion that rarely keeps to the labels does not hide errors."""
+    """ln of the evidence of each kind of harm, and whether it is shown: each has the whole level, as guardrails do,
+    and a champion that rarely keeps to the labels does not hide errors."""
 
     harm: Found
     strays: Found
-    shown: npt.NDArray[np.bool_]
+    harmed: npt.NDArray[np.bool_]
+    strayed: npt.NDArray[np.bool_]
 
 
-def harms(control: ArmCounts, other: ArmCounts, plan: Plan, ratio: float) -> Harms:
-    """What harm the newer version does compared with control, tolerated up to `ratio` times as many users."""
-    harm = harm_evidence(other.harmed, control.harmed, plan.share, ratio)
-    strays = harm_evidence(other.strayed, control.strayed, plan.share, ratio)
-    return Harms(harm, strays, np.maximum(harm, strays) >= math.log(1 / plan.alpha))
+def harms(control: ArmCounts, other: ArmCounts, plan: Plan, settings: CanarySettings | HoldbackSettings) -> Harms:
+    """What harm the newer version does compared with control, tolerated up to `harm_ratio` times as many users.
+
+    Fewer than `harm_users` users show no harm: a few people can arrange to be that many.
+    """
+    harm = harm_evidence(other.harmed, control.harmed, plan.share, settings.harm_ratio)
+    strays = harm_evidence(other.strayed, control.strayed, plan.share, settings.harm_ratio)
+    bound, least = math.log(1 / plan.alpha), settings.harm_users
+    harmed = (harm >= bound) & (np.asarray(other.harmed) >= least)
+    return Harms(harm, strays, harmed, (strays >= bound) & (np.asarray(other.strayed) >= least))
 
 
 def readable(arm: ArmCounts) -> npt.NDArray[np.bool_]:

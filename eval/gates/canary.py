@@ -6,6 +6,7 @@ look.
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,7 @@ class Signals:
     fewest: Found
     readable: npt.NDArray[np.bool_]
     harmed: npt.NDArray[np.bool_]
+    strayed: npt.NDArray[np.bool_]
     worse: npt.NDArray[np.bool_]
     halted: npt.NDArray[np.bool_]
     better: npt.NDArray[np.bool_]
@@ -73,7 +75,7 @@ def outcomes(found: Signals, settings: CanarySettings, *, minutes: Numbers) -> n
     minutes = np.asarray(minutes, dtype=np.float64)
     cases = [
         (~found.readable, Outcome.INCONCLUSIVE),
-        (found.harmed | found.worse, Outcome.FAIL),
+        (found.harmed | found.strayed | found.worse, Outcome.FAIL),
         (found.halted, Outcome.INCONCLUSIVE),
         (found.better & (found.agree | found.both) & (minutes >= settings.min_minutes), Outcome.PASS),
         (minutes >= settings.max_hours * 60, Outcome.INCONCLUSIVE),
@@ -88,7 +90,7 @@ def signals(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanaryS
         apart, half_width = difference(control, canary, plan, settings.planned_users)
         rates_apart = _rates_apart(control, canary, plan, settings)
         line, allowed = _line(control, settings), settings.rate_tolerance * np.asarray(control.rate_mean)
-        found = harms(control, canary, plan, settings.harm_ratio)
+        found = harms(control, canary, plan, settings)
         ratio_p = sample_ratio_p(canary.users, control.users, plan.share)
         fewest = np.minimum(control.users, canary.users)
         looks = fewest >= settings.first_look_users
@@ -103,7 +105,8 @@ def signals(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanaryS
             allowed,
             fewest,
             readable=readable(control) & readable(canary),
-            harmed=found.shown,
+            harmed=found.harmed,
+            strayed=found.strayed,
             worse=looks & (apart + half_width < 0),
             halted=ratio_p < LEAST_SAMPLE_RATIO_P,
             better=looks & (apart - half_width > line),
@@ -198,15 +201,15 @@ def _checks(
         ),
         Check(
             "harm",
-            Outcome.FAIL if harm >= bound else Outcome.PASS,
+            Outcome.FAIL if found.harmed else Outcome.PASS,
             f"{canary.harmed} of {canary.users} canary users and {control.harmed} of {control.users} champion users "
-            f"were harmed.",
+            f"were harmed.{few(canary.harmed, harm >= bound, settings.harm_users)}",
             harm,
             harm,
             bound,
             "harm",
         ),
-        strayed(canary, control, float(found.strays), bound, ("canary", "champion")),
+        strayed(canary, control, found, bound, settings.harm_users, ("canary", "champion")),
         Check(
             "not worse live",
             Outcome.FAIL if found.worse else Outcome.PASS,
@@ -237,15 +240,37 @@ def points(score: float) -> str:
     return f"{50 * score:+.1f}"
 
 
-def strayed(new: ArmCounts, old: ArmCounts, evidence: float, bound: float, words: tuple[str, str]) -> Check:
+def few(users: int, evident: bool, least: int) -> str:
+    """What is said when the evidence suffices and the number of users does not."""
+    return f" A rollback needs {least} such users." if evident and users < least else ""
+
+
+class StraySignals(Protocol):
+    """What a look of either live test says of answers outside the labels."""
+
+    @property
+    def strays(self) -> Found:
+        """ln of the evidence."""
+        ...
+
+    @property
+    def strayed(self) -> npt.NDArray[np.bool_]:
+        """Whether it is shown."""
+        ...
+
+
+def strayed(
+    new: ArmCounts, old: ArmCounts, found: StraySignals, bound: float, least: int, words: tuple[str, str]
+) -> Check:
     """The check of answers that are none of the labels; a champion that gives them too is the measure."""
+    evidence = float(found.strays)
     reason = (
         f"{new.strayed} of {new.users} {words[0]} users and {old.strayed} of {old.users} {words[1]} users got "
-        f"answers outside the labels."
+        f"answers outside the labels.{few(new.strayed, evidence >= bound, least)}"
     )
     return Check(
         "answers outside the labels",
-        Outcome.FAIL if evidence >= bound else Outcome.PASS,
+        Outcome.FAIL if found.strayed else Outcome.PASS,
         reason,
         evidence,
         evidence,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from core.settings import HoldbackSettings
 from eval.gates.arms import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan, difference, harms, readable
-from eval.gates.canary import points, strayed
+from eval.gates.canary import few, points, strayed
 from eval.gates.result import Check, GateResult, Outcome
 from eval.gates.sequential import Found, sample_ratio_p
 
@@ -41,6 +41,7 @@ class Signals:
     sample_ratio_p: Found
     readable: npt.NDArray[np.bool_]
     harmed: npt.NDArray[np.bool_]
+    strayed: npt.NDArray[np.bool_]
     worse: npt.NDArray[np.bool_]
     halted: npt.NDArray[np.bool_]
 
@@ -62,7 +63,7 @@ def signals(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettin
     """What a look sees. Before the first look only harm and a broken split speak."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         apart, half_width = difference(old, new, plan, settings.planned_users)
-        found = harms(old, new, plan, settings.harm_ratio)
+        found = harms(old, new, plan, settings)
         ratio_p = sample_ratio_p(new.users, old.users, plan.share)
         looks = np.minimum(old.users, new.users) >= settings.first_look_users
         half_width = np.where(looks, half_width, math.inf)
@@ -73,7 +74,8 @@ def signals(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettin
             found.strays,
             ratio_p,
             readable=readable(old) & readable(new),
-            harmed=found.shown,
+            harmed=found.harmed,
+            strayed=found.strayed,
             worse=looks & (apart + half_width < 0),
             halted=ratio_p < LEAST_SAMPLE_RATIO_P,
         )
@@ -82,7 +84,7 @@ def signals(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettin
 def outcomes(found: Signals, *, over: bool) -> npt.NDArray[np.str_]:
     """The outcome of each holdback. Rollback wins over a broken experiment, as in a canary. But a broken one goes on
     until its time is up, because harm can still roll it back."""
-    back = found.readable & (found.harmed | found.worse)
+    back = found.readable & (found.harmed | found.strayed | found.worse)
     broken = ~found.readable | found.halted
     ends = (Outcome.INCONCLUSIVE, Outcome.PASS) if over else (Outcome.WAIT, Outcome.WAIT)
     return np.where(back, str(Outcome.FAIL), np.where(broken, str(ends[0]), str(ends[1])))
@@ -112,15 +114,15 @@ def _checks(
         ),
         Check(
             "harm",
-            Outcome.FAIL if harm >= bound else Outcome.PASS,
+            Outcome.FAIL if found.harmed else Outcome.PASS,
             f"{new.harmed} of {new.users} users of the new champion and {old.harmed} of {old.users} of the previous "
-            f"champion were harmed.",
+            f"champion were harmed.{few(new.harmed, harm >= bound, settings.harm_users)}",
             harm,
             harm,
             bound,
             "harm",
         ),
-        strayed(new, old, float(found.strays), bound, ("new champion's", "previous champion's")),
+        strayed(new, old, found, bound, settings.harm_users, ("new champion's", "previous champion's")),
         Check(
             "sample ratio",
             Outcome.INCONCLUSIVE if found.halted else Outcome.PASS,

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.db import feedback, interactions, live_tests
+from core.db import feedback, interactions, live_tests, quarantines
 from core.db.store import Store
-from eval.gates.arms import ArmCounts
+from core.settings import CanarySettings
+from eval.gates.arms import ArmCounts, Plan
+from eval.gates.canary import look
+from eval.gates.result import Outcome
 from rollout.live_monitor import count_arms
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -104,7 +107,7 @@ def by_hand(requests: Requests) -> tuple[ArmCounts, ...]:
 def test_the_query_counts_as_numpy_does(store: Store, seed: int):
     requests = drawn(seed)
     fill(store, requests)
-    for found, expected in zip(count_arms(store, CANARY), by_hand(requests), strict=True):
+    for found, expected in zip(count_arms(store, CANARY, harm_voters=3), by_hand(requests), strict=True):
         for name in ArmCounts.__slots__:
             assert getattr(found, name) == pytest.approx(getattr(expected, name)), name
 
@@ -112,7 +115,7 @@ def test_the_query_counts_as_numpy_does(store: Store, seed: int):
 def test_a_user_who_votes_on_everything_weighs_no_more_than_the_cap(store: Store):
     quiet: Requests = [(1, f"u{user}", 1 if turn == 0 else None) for user in range(9) for turn in range(10)]
     fill(store, quiet + [(1, "brigade", -1)] * 10)
-    control, _ = count_arms(store, CANARY)
+    control, _ = count_arms(store, CANARY, harm_voters=3)
     assert control.vote_cap == pytest.approx(0.2)
     assert control.score_mean == pytest.approx((9 * 0.1 - 0.2) / 10)
 
@@ -122,7 +125,7 @@ def test_old_requests_other_models_and_requests_without_a_user_do_not_count(stor
     fill(store, [(1, "other", 1)], model="other")
     fill(store, [(1, "nobody", 1)], bucket=None)
     fill(store, [(1, "one", None)])
-    control, canary = count_arms(store, CANARY)
+    control, canary = count_arms(store, CANARY, harm_voters=3)
     assert (control.users, canary.users) == (1, 0)
     assert (control.rate_mean, control.vote_cap) == (0, 1)
 
@@ -149,10 +152,10 @@ def test_old_requests_other_models_and_requests_without_a_user_do_not_count(stor
 def test_an_answer_that_is_none_of_the_labels_is_counted_by_user(store: Store, said: dict[str, Any], strays: bool):
     fill(store, [(1, "ann", None)] * 3 + [(2, "bob", None), (2, "cy", None)], answer="positive")
     fill(store, [(2, "dan", None), (2, "dan", None)], **{"conversation": None} | said)
-    control, canary = count_arms(store, CANARY, [" Positive", "very positive"])
+    control, canary = count_arms(store, CANARY, [" Positive", "very positive"], harm_voters=3)
     assert (control.strayed, canary.strayed) == (0, int(strays))
     assert canary.harmed == (said.get("status") == 502)
-    assert count_arms(store, CANARY)[1].strayed == 0  # a model without labels has no format to keep
+    assert count_arms(store, CANARY, harm_voters=3)[1].strayed == 0  # a model without labels has no format to keep
 
 
 def test_a_history_of_traffic_is_counted_by_user(store: Store):
@@ -165,3 +168,113 @@ def test_a_history_of_traffic_is_counted_by_user(store: Store):
     assert row["score_sd"] > 0 and row["covariance"] is not None
     nothing = live_tests.traffic_history(store, model="nobody", before=START)
     assert nothing is not None and nothing["users"] == 0
+
+
+# Flags as harm.
+
+
+def flag(store: Store, voter: str | None, *interactions: str, key: str | None = "shop", value: str = "unsafe") -> None:
+    rows = [
+        {
+            "id": f"{key}:{voter}:{interaction}:{value}",
+            "time": START + timedelta(minutes=3),
+            "interaction_id": interaction,
+            "conversation_id": None,
+            "type": "flag",
+            "value": f'"{value}"',
+            "comment": None,
+            "user": voter,
+            "metadata": "{}",
+            "key_id": key,
+        }
+        for interaction in interactions
+    ]
+    with store.transaction() as transaction:
+        feedback.add(transaction, rows)
+
+
+def harmed(store: Store) -> int:
+    return count_arms(store, CANARY, harm_voters=3)[1].harmed
+
+
+def verdict(store: Store) -> tuple[Outcome, str]:
+    control, canary = count_arms(store, CANARY, harm_voters=3)
+    found = look(control, canary, Plan(0.1), CanarySettings(), minutes=1)
+    return found.judgement.outcome, next(check.reason for check in found.judgement.checks if check.kind == "harm")
+
+
+@pytest.fixture
+def asked(store: Store) -> Store:
+    """270 users of the champion and 30 of the canary, each with one answer: `i270-c0` is the canary's first."""
+    control: Requests = [(1, f"u{user}", None) for user in range(270)]
+    fill(store, control + [(2, f"c{user}", None) for user in range(30)])
+    return store
+
+
+def test_three_flags_of_one_voter_harm_nobody_and_decide_nothing(asked: Store):
+    flag(asked, "one-troll", "i270-c0", "i271-c1", "i272-c2")
+    assert verdict(asked) == (Outcome.WAIT, "0 of 30 canary users and 0 of 270 champion users were harmed.")
+
+
+def test_flags_of_five_askers_roll_back(asked: Store):
+    for user in range(4):
+        flag(asked, f"c{user}", f"i{270 + user}-c{user}")
+    assert verdict(asked) == (
+        Outcome.WAIT,
+        "4 of 30 canary users and 0 of 270 champion users were harmed. A rollback needs 5 such users.",
+    )
+    flag(asked, "c4", "i274-c4", value="hallucination")
+    assert verdict(asked) == (Outcome.FAIL, "5 of 30 canary users and 0 of 270 champion users were harmed.")
+
+
+def test_a_flag_without_a_user_is_the_askers(asked: Store):
+    flag(asked, None, "i270-c0", "i271-c1")
+    assert harmed(asked) == 2
+
+
+def test_others_harm_the_asker_when_three_of_them_flag_one_answer(asked: Store):
+    flag(asked, "x", "i270-c0")
+    flag(asked, "y", "i270-c0")
+    assert harmed(asked) == 0
+    flag(asked, "y", "i270-c0", value="hallucination")  # the same voter once more
+    assert harmed(asked) == 0
+    flag(asked, "z", "i270-c0")
+    assert harmed(asked) == 1
+
+
+def test_users_that_one_key_names_harm_at_most_one_other_user(asked: Store):
+    everybody = [f"i{270 + user}-c{user}" for user in range(30)]
+    for voter in range(20):
+        flag(asked, f"invented-{voter}", *everybody, key="app")
+    assert harmed(asked) == 1
+    for key in ("second", "third", "fourth"):  # one voter each: together three, on the same answer
+        flag(asked, "somebody", "i270-c0", "i271-c1", key=key)
+    assert harmed(asked) == 1
+
+
+def test_a_voter_on_answers_without_a_user_harms_one_and_an_unknown_voter_nobody(store: Store):
+    asked = [{"version": 2, "conversation": f"talk-{n}"} for n in range(6)]
+    for place, more in enumerate(asked):
+        fill(store, [(2, f"x{place}", None)], **more | {"user": None})
+    flag(store, "ann", *(f"i0-x{n}" for n in range(4)))
+    assert harmed(store) == 1
+    flag(store, None, "i0-x4", "i0-x5")
+    assert harmed(store) == 1
+
+
+def test_a_flag_of_another_kind_harms_nobody(asked: Store):
+    flag(asked, "c0", "i270-c0", value="other")
+    flag(asked, "c1", "i271-c1", value="private")
+    assert harmed(asked) == 0
+
+
+def test_votes_in_quarantine_neither_harm_nor_score(asked: Store):
+    fill(asked, [(2, "c9", -1)])
+    for user in range(5):
+        flag(asked, f"c{user}", f"i{270 + user}-c{user}")
+    ids = [f"shop:c{user}:i{270 + user}-c{user}:unsafe" for user in range(5)]
+    with asked.transaction() as transaction:
+        quarantines.add(transaction, id="q", model="reviews", version=2, decision_id="d", time=START)
+        quarantines.add_votes(transaction, id="q", feedback_ids=[*ids, "f0-c9"])
+    canary = count_arms(asked, CANARY, harm_voters=3)[1]
+    assert (canary.harmed, canary.score_mean) == (0, 0)
