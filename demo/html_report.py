@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.console.rendering import environment
-from ops.console.svg.evidence import approval, arm_bars, durations
+from ops.console.svg.evidence import arm_bars, durations
+from ops.console.svg.live import approval
 
 Plain = Mapping[str, Any]
 

@@ -11,19 +11,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from ops import views
 from ops.console.assets import asset_url, stylesheet
-from ops.console.svg.evidence import (
-    OUTCOMES,
-    confidence_sequence,
-    confusion,
-    drawn_kpis,
-    durations,
-    forest,
-    gain_bar,
-    gate_plot,
-    interval_bars,
-    measured_kpis,
-)
+from ops.console.svg.evidence import confusion, drawn_kpis, durations, interval_bars, measured_kpis
+from ops.console.svg.gate import OUTCOMES, forest, gain_bar, gate_plot
 from ops.console.svg.history import kpi_over_versions, learning_curve, loss_curve, stacked_days
+from ops.console.svg.live import confidence_sequence
 from ops.console.svg.primitives import arm_words, kpi_words
 
 HEADERS = {

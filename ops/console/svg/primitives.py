@@ -18,6 +18,9 @@ WIDTH = 340.0
 GROWTH = 1.3
 SMALL = 11.5
 NORMAL = 13.0
+# A plot with one row per arm or KPI: the height of a row, and where its scale begins and ends.
+ROW = 40.0
+PLOT = (112.0, 256.0)
 
 # The fallbacks are middle tones, so that a picture saved without its page reads on white and on black.
 INK = "currentColor"

@@ -11,7 +11,7 @@ from core.records import Feedback, Interaction
 from feedback.ingest import add
 from ops import views
 from ops.console import page_data
-from ops.console.svg import evidence
+from ops.console.svg import evidence, gate
 from tests.support.console import EVIL, LINEAGE, NOW, SWITCHED, Console, full_evidence, look_body
 
 TEXT_KPIS = {"exact_match": 0.30, "token_f1": 0.50, "chrf": 0.55}
@@ -95,7 +95,7 @@ def generate_evidence() -> dict[str, Any]:
 
 
 def test_answers_in_words_are_drawn_with_more_to_the_right(console: Console) -> None:
-    plot = str(evidence.forest(generate_evidence()))
+    plot = str(gate.forest(generate_evidence()))
     assert "token F1 +0.100 (+0.060 to +0.140)" in plot and "chrF +0.100" in plot
     assert "token F1, higher is better" in str(evidence.interval_bars(generate_evidence(), "token_f1"))
     assert "higher is better" not in str(
@@ -104,7 +104,7 @@ def test_answers_in_words_are_drawn_with_more_to_the_right(console: Console) -> 
 
 
 def test_suites_stand_in_the_forest_by_their_own_direction_and_those_of_another_unit_do_not() -> None:
-    plot = str(evidence.forest(generate_evidence()))
+    plot = str(gate.forest(generate_evidence()))
     assert "hallucination +0.020 (+0.010 to +0.030)" in plot
     assert "mean length" not in plot
 

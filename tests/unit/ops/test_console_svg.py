@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from eval.kpis.intervals import wilson
-from ops.console.svg import evidence
-from ops.console.svg.live import MOST_POINTS
+from ops.console.svg import evidence, gate, live
 from ops.console.svg.primitives import Scale, tick_words, ticks
 
 EVIL = '<script>alert("x")</script>&\x00'
@@ -72,12 +71,12 @@ def places(picture: Markup, shape: str, name: str) -> list[float]:
 ALL = {
     "interval_bars": lambda s: evidence.interval_bars({"arms": {"candidate": {s: MEASURE}}}, s),
     "arm_bars": lambda s: evidence.arm_bars({"base": {s: 0.5}}, s, {s: {s: 0.4}}),
-    "gate_plot": lambda s: evidence.gate_plot([check(s) | {"reason": s}]),
-    "confidence_sequence": lambda s: evidence.confidence_sequence([look(10, 0.1, 0.2, s)]),
+    "gate_plot": lambda s: gate.gate_plot([check(s) | {"reason": s}]),
+    "confidence_sequence": lambda s: live.confidence_sequence([look(10, 0.1, 0.2, s)]),
     "confusion": lambda s: evidence.confusion([[1, 2], [3, 4]], [s, "other"], s),
     "durations": lambda s: evidence.durations({s: 2.0}),
-    "gain_bar": lambda s: evidence.gain_bar({"value": 0.1, "lower": 0.0, "upper": 0.2}),
-    "approval": lambda s: evidence.approval([point(1, 0, 10, 5)], 3.0),
+    "gain_bar": lambda s: gate.gain_bar({"value": 0.1, "lower": 0.0, "upper": 0.2}),
+    "approval": lambda s: live.approval([point(1, 0, 10, 5)], 3.0),
 }
 
 
@@ -106,7 +105,7 @@ def test_every_text_is_legible_on_a_phone(name: str) -> None:
 @given(st.text(max_size=60))
 def test_any_label_makes_whole_xml(label: str) -> None:
     parsed(evidence.confusion([[0, 1], [0, 0]], [label, "b"], label))
-    parsed(evidence.gate_plot([check(label) | {"reason": label}]))
+    parsed(gate.gate_plot([check(label) | {"reason": label}]))
 
 
 def test_an_interval_without_bounds_still_draws() -> None:
@@ -139,12 +138,12 @@ def test_the_primary_kpi_comes_first_and_one_without_intervals_is_left_out() -> 
 
 def test_an_outcome_stands_in_words_beside_its_colour() -> None:
     checks = [check(outcome=outcome) for outcome in ("pass", "fail", "inconclusive", "wait")]
-    said = words(evidence.gate_plot(checks))
+    said = words(gate.gate_plot(checks))
     assert all(word in said for word in ("✓ passes", "✗ fails", "? not shown", "… waits"))
 
 
 def test_a_check_without_numbers_still_stands_in_the_plot() -> None:
-    picture = evidence.gate_plot([check("holdout", "inconclusive", None, None, None), check(bound=None)])
+    picture = gate.gate_plot([check("holdout", "inconclusive", None, None, None), check(bound=None)])
     assert "holdout" in words(picture)
     assert not list(parsed(picture).iter(f"{SVG}circle"))
 
@@ -162,47 +161,47 @@ def test_a_check_without_numbers_still_stands_in_the_plot() -> None:
 def test_what_passes_is_right_of_the_line_whether_more_or_less_is_better(
     outcome: str, bound: float, threshold: float, right: bool
 ) -> None:
-    picture = evidence.gate_plot([check("floor x", outcome, bound, bound, threshold)])
+    picture = gate.gate_plot([check("floor x", outcome, bound, bound, threshold)])
     assert (places(picture, "circle", "cx")[0] > 170) is right
 
 
 def test_a_margin_guardrail_draws_its_harm_on_the_scale_of_its_bound() -> None:
-    picture = evidence.gate_plot([check("guardrail accuracy", "pass", 0.01, 0.02, 0.03)])
+    picture = gate.gate_plot([check("guardrail accuracy", "pass", 0.01, 0.02, 0.03)])
     assert len(list(parsed(picture).iter(f"{SVG}circle"))) == 1
 
 
 def test_gains_over_several_arms_share_a_scale() -> None:
     checks = [check(value=0.1, bound=0.05), check("macro_f1 against base", value=0.2, bound=0.1)]
-    near, far = (x - 170 for x in places(evidence.gate_plot(checks), "circle", "cx"))
+    near, far = (x - 170 for x in places(gate.gate_plot(checks), "circle", "cx"))
     assert far == pytest.approx(2 * near, abs=0.2)
 
 
 def test_a_look_without_a_band_still_draws() -> None:
-    said = words(evidence.confidence_sequence([look(5, 0.2, None)]))
+    said = words(live.confidence_sequence([look(5, 0.2, None)]))
     assert "no band yet" in said
 
 
 def test_the_last_look_is_said_in_words() -> None:
-    said = words(evidence.confidence_sequence([look(50, 0.1, 0.2), look(200, 0.08, 0.05, "pass")]))
+    said = words(live.confidence_sequence([look(50, 0.1, 0.2), look(200, 0.08, 0.05, "pass")]))
     assert "+0.080 ± 0.050; promotes" in said
     assert "line to beat" in said
 
 
 def test_a_wide_early_band_does_not_flatten_the_later_looks() -> None:
-    picture = evidence.confidence_sequence([look(3, 0.1, 90.0), look(200, 0.1, 0.05)])
+    picture = live.confidence_sequence([look(3, 0.1, 90.0), look(200, 0.1, 0.05)])
     assert "90" not in [found.text for found in parsed(picture).iter(f"{SVG}text")]
 
 
 def test_a_day_of_looks_stays_a_light_page_and_keeps_its_end() -> None:
     looks = [look(n, 0.1, 1 / n, "wait") for n in range(1, 6000)] + [look(6000, 0.1, 0.01, "pass")]
-    picture = evidence.confidence_sequence(looks)
+    picture = live.confidence_sequence(looks)
     longest = max(len(found.attrib["points"].split()) for found in parsed(picture).iter(f"{SVG}polyline"))
-    assert longest <= MOST_POINTS + 3
+    assert longest <= live.MOST_POINTS + 3
     assert "promotes" in words(picture)
 
 
 def test_no_look_yet_says_so() -> None:
-    assert "not been tested" in words(evidence.confidence_sequence([]))
+    assert "not been tested" in words(live.confidence_sequence([]))
 
 
 def test_a_row_of_a_confusion_sums_to_a_hundred_percent() -> None:
@@ -219,14 +218,14 @@ def test_many_labels_keep_their_size_and_let_the_frame_scroll() -> None:
 
 def test_approval_draws_a_series_for_each_version_and_marks_the_switch() -> None:
     points = [point(5, 0, 40, 20), point(10, 0, 40, 18), point(15, 1, 30, 24), point(20, 1, 0, 0)]
-    picture = evidence.approval(points, 12.0)
+    picture = live.approval(points, 12.0)
     assert len(list(parsed(picture).iter(f"{SVG}polygon"))) == 1
     assert "switch at 12 s" in words(picture) and "v1: 80% of 30 rated answers" in words(picture)
 
 
 def test_approval_without_a_switch_or_without_votes_still_draws() -> None:
-    assert "switch" not in words(evidence.approval([point(5, 0, 4, 2)], None))
-    assert "Nothing was rated" in words(evidence.approval([point(5, 0, 0, 0)], None))
+    assert "switch" not in words(live.approval([point(5, 0, 4, 2)], None))
+    assert "Nothing was rated" in words(live.approval([point(5, 0, 0, 0)], None))
 
 
 def test_no_phase_and_a_phase_of_no_time_still_draw() -> None:

@@ -15,7 +15,8 @@ from core.records import Decision, Feedback, Interaction, Verdict
 from feedback.ingest import add
 from ops import views
 from ops.console import feedback_data, page_data
-from ops.console.svg import evidence, history
+from ops.console.svg import history
+from ops.console.svg.gate import forest
 from ops.ledger_verifier import LedgerWatch
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -240,10 +241,10 @@ def test_a_forest_turns_every_kpi_so_that_right_is_better_and_draws_what_the_gat
         {"name": "guardrail brier", "outcome": "pass", "value": -0.03, "threshold": 0.04},
     ]
     found = {"macro_f1": difference(0.05), "brier": difference(-0.03)}
-    plot = str(evidence.forest({"differences": found, "gate": gate}))
+    plot = str(forest({"differences": found, "gate": gate}))
     assert "macro F1 +0.050 (+0.030 to +0.070); Brier score +0.030 (+0.010 to +0.050)" in plot
     assert plot.count(f'stroke="{history.ACCENT}"') == 2
-    assert "No difference was measured" in evidence.forest({})
+    assert "No difference was measured" in forest({})
 
 
 def test_a_stack_of_days_names_the_largest_series_and_gathers_the_rest() -> None:
