@@ -4,9 +4,8 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from core.clock import Clock, new_id
 from core.db import feedback, runs, versions
@@ -28,6 +27,7 @@ from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_f
 from retrain.lineage import lineage_of, retrieval_summary, training_summary
 from retrain.plan import Plan, choose_plan, require_examples
 from retrain.runs import Run, Runs
+from retrain.step_results import Candidate, Decided, Evidence, RunEnded, Work
 from retrain.suite_run import MEASURING, SuiteRunner
 from retrain.trainer.job import Job
 from retrain.trainer.process import Trainer
@@ -43,58 +43,6 @@ log = logging.getLogger(__name__)
 
 # States in which a run waits for users or a person; nothing of it is being done in this process.
 LIVE = ("canary", "awaiting_approval")
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One run in progress, with the settings that it began with: a reload does not change them."""
-
-    run: Run
-    settings: ModelSettings
-
-    @property
-    def model(self) -> str:
-        """The name of the run's model."""
-        return self.run.model
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A version that a run made, what the ledger records of its making, and its training time in seconds."""
-
-    version: Version
-    made: dict[str, Any]
-    training_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What an evaluation measured against the champion, and what the ledger records of the candidate's origin."""
-
-    result: Result
-    champion: Version
-    lineage: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """The offline gate's outcome, with what the ledger records of it."""
-
-    outcome: Outcome
-    context: DecisionContext
-
-
-class RunEnded(Exception):
-    """A step ended its run before a gate could judge; the ledger gets this verdict and reason."""
-
-    def __init__(
-        self, verdict: Verdict, reason: str, version: int | None = None, lineage: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(reason)
-        self.verdict = verdict
-        self.reason = reason
-        self.version = version
-        self.lineage = lineage or {}
 
 
 class RetrainPipeline:
