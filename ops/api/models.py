@@ -106,6 +106,12 @@ def _utc(moment: datetime | None) -> datetime | None:
 def create_reading_router(control: Control) -> APIRouter:
     """Routes under /api that change nothing."""
     router = APIRouter(prefix="/api")
+    for add in (_read_models, _read_decisions, _read_runs, _read_feedback, _read_ledger):
+        add(router, control)
+    return router
+
+
+def _read_models(router: APIRouter, control: Control) -> None:
     store = control.store
 
     @router.get("/models")
@@ -125,6 +131,10 @@ def create_reading_router(control: Control) -> APIRouter:
         control.promotion.route(model)
         return routes_table.history(store, model=model)
 
+
+def _read_decisions(router: APIRouter, control: Control) -> None:
+    store = control.store
+
     @router.get("/promotions")
     def promotions(
         model: str | None = None,
@@ -141,6 +151,10 @@ def create_reading_router(control: Control) -> APIRouter:
         """One decision with all that the ledger holds of it."""
         return views.decision(store, identity)
 
+
+def _read_runs(router: APIRouter, control: Control) -> None:
+    store = control.store
+
     @router.get("/runs")
     def runs(model: str | None = None, limit: Limit = 50) -> list[views.View]:
         """Runs with their progress, newest first."""
@@ -150,6 +164,10 @@ def create_reading_router(control: Control) -> APIRouter:
     def run(identity: str) -> views.View:
         """One run with every step, and each KPI by arm."""
         return views.run(store, identity)
+
+
+def _read_feedback(router: APIRouter, control: Control) -> None:
+    store = control.store
 
     @router.get("/feedback")
     def feedback(model: str | None = None, key: str | None = None, by_key: bool = False) -> list[views.View]:
@@ -166,12 +184,12 @@ def create_reading_router(control: Control) -> APIRouter:
         """One quarantine with its votes."""
         return views.quarantine(store, identity, limit)
 
+
+def _read_ledger(router: APIRouter, control: Control) -> None:
     @router.get("/ledger")
     def ledger(head: str | None = None) -> views.View:
         """Whether the ledger is whole, and a head that was once sent out is in it."""
-        return views.ledger(store, head)
-
-    return router
+        return views.ledger(control.store, head)
 
 
 def create_acting_router(control: Control) -> APIRouter:

@@ -5,7 +5,7 @@ It owns wiring and life cycle; everything it wires lives in `serve` and `feedbac
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -111,9 +111,8 @@ def create_app(
             )
             tables.load_cache()
             app.state.tables, app.state.shipper = tables, shipper
-            app.include_router(models_route.create_router(tables), dependencies=infer)
             kept = StoredCompletions(session=session, control_url=settings.control_url, key=key, shipper=shipper)
-            app.include_router(routes.create_router(kept, *stored_doors))
+            _add_models_and_stored(app, tables, kept, access)
             app.completions = completions(
                 tables=tables,
                 upstream=upstream(client, max_in_flight=gateway.max_in_flight),
@@ -124,15 +123,10 @@ def create_app(
                 max_body_bytes=gateway.max_body_bytes,
             )
             recorder.start()
-            work = [asyncio.create_task(tables.follow()), asyncio.create_task(shipper.run())]
             try:
-                yield
+                async with _in_background(tables.follow(), shipper.run()):
+                    yield
             finally:
-                for task in work:
-                    task.cancel()
-                for task in work:
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await task
                 await recorder.stop()
                 await client.close()
                 if tracing:
@@ -140,34 +134,27 @@ def create_app(
 
     app, completions, upstream = _kinds(settings, tracing, lifespan)
     access = create_key_checker(settings, keys=lambda: app.state.tables.keys, clock=clock)
-    infer = [Depends(require_key(access, Scope.INFER))]
-    stored_doors = [Depends(require_key(access, Scope.INFER, others)) for others in (Scope.OPS_READ, Scope.OPS_WRITE)]
     app.open_to(settings)
     install_errors(app)
-    app.include_router(
-        feedback_routes.create_router(
-            spool=spool,
-            clock=clock,
-            count=lambda kind: metrics.feedback.labels(kind).inc(),
-            givers=Depends(require_key(access, Scope.FEEDBACK)),
-            revokers=Depends(require_key(access, Scope.FEEDBACK, Scope.OPS_WRITE)),
-        )
-    )
+    _add_feedback(app, spool, metrics, access, clock)
     openapi.describe(app, signal=FeedbackRequest.model_json_schema(), most_signals=MAX_BATCH)
     _add_signals(app, recorder, metrics, access)
-
-    def take(new: Settings) -> None:
-        app.completions.max_body_bytes = new.gateway.max_body_bytes
-        app.completions.upstream.max_in_flight = new.gateway.max_in_flight
-        access.let_anyone(new.access == "open")
-        app.open_to(new)
-        logs.change(new.logs)
-
-    app.state.reloader = Reloader(config, settings, GATEWAY, take)
-    app.include_router(
-        reload.create_router(app.state.reloader), dependencies=[Depends(require_key(access, Scope.OPS_WRITE))]
-    )
+    _add_reload(app, settings, access, config)
     return app
+
+
+@asynccontextmanager
+async def _in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run this work until the block ends, and wait until all of it has stopped."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 def _kinds(settings: Settings, tracing: "Tracing | None", lifespan: Any) -> tuple[GatewayApp, Any, Any]:
@@ -194,6 +181,38 @@ def create_tracing(settings: Settings) -> "Tracing | None":
     from serve.gateway.tracing import Tracing, provider_for
 
     return Tracing(provider_for(settings.tracing), content=settings.tracing.content)
+
+
+def _add_models_and_stored(app: FastAPI, tables: RouteSubscriber, kept: StoredCompletions, access: KeyChecker) -> None:
+    app.include_router(models_route.create_router(tables), dependencies=[Depends(require_key(access, Scope.INFER))])
+    readers, writers = (Depends(require_key(access, Scope.INFER, ops)) for ops in (Scope.OPS_READ, Scope.OPS_WRITE))
+    app.include_router(routes.create_router(kept, readers, writers))
+
+
+def _add_feedback(app: FastAPI, spool: SpoolWriter, metrics: Metrics, access: KeyChecker, clock: Clock) -> None:
+    app.include_router(
+        feedback_routes.create_router(
+            spool=spool,
+            clock=clock,
+            count=lambda kind: metrics.feedback.labels(kind).inc(),
+            givers=Depends(require_key(access, Scope.FEEDBACK)),
+            revokers=Depends(require_key(access, Scope.FEEDBACK, Scope.OPS_WRITE)),
+        )
+    )
+
+
+def _add_reload(app: GatewayApp, settings: Settings, access: KeyChecker, config: Path | None) -> None:
+    def take(new: Settings) -> None:
+        app.completions.max_body_bytes = new.gateway.max_body_bytes
+        app.completions.upstream.max_in_flight = new.gateway.max_in_flight
+        access.let_anyone(new.access == "open")
+        app.open_to(new)
+        logs.change(new.logs)
+
+    app.state.reloader = Reloader(config, settings, GATEWAY, take)
+    app.include_router(
+        reload.create_router(app.state.reloader), dependencies=[Depends(require_key(access, Scope.OPS_WRITE))]
+    )
 
 
 def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: KeyChecker) -> None:

@@ -110,73 +110,75 @@ def _keys() -> Iterator[Any]:
 def draw(seen: dict[str, Any]) -> RenderableType:
     """The picture for any width; every state is said in words too, not by colour alone."""
     parts: list[RenderableType] = [Text(f"DOWN: {sentence}", style="bold red") for sentence in seen["down"]]
-    parts.append(
-        _table(
-            "engines",
-            seen["engines"],
-            {
-                "url": "engine",
-                "state": "state",
-                "missing": "lacks",
-                "error": "error",
-            },
-            lambda row: {
-                "state": "ready" if row["ready"] else "NOT READY",
-                "missing": ", ".join(row["missing"]) or None,
-            },
-        )
-    )
+    parts.append(_engines(seen["engines"]))
     for model in seen["models"]:
-        parts.append(_headline(model))
-        parts.append(
-            _table(
-                "traffic",
-                model["versions"],
-                {
-                    "version": "version",
-                    "role": "role",
-                    "per_second": "req/s",
-                    "part": "share",
-                    "p95_ms": "p95 ms",
-                    "in_flight": "in flight",
-                    "requests": "requests",
-                    "errors": "failed",
-                },
-                lambda row: {
-                    "part": _percent(row["share"]),
-                    "p95_ms": _short(row["p95_ms"]),
-                    "per_second": _short(row["per_second"]),
-                },
-            )
-        )
-    feedback = [{"type": kind, **counted} for kind, counted in seen["feedback"].items()]
-    parts.append(
-        _table(
-            "feedback",
-            feedback,
-            {"type": "feedback", "per_second": "per s", "count": "count"},
-            lambda row: {"per_second": _short(row["per_second"])},
-        )
-    )
-    parts.append(
-        _table(
-            "runs",
-            seen["runs"],
-            {
-                "id": "run",
-                "model": "model",
-                "state": "state",
-                "step": "step",
-                "started": "started (UTC)",
-                "reason": "reason",
-            },
-            lambda row: {"step": _step(row["progress"])},
-        )
-    )
-    spool = seen["spool"]
-    lost = f", {spool['interactions_dropped']:.0f} interactions NOT KEPT" if spool["interactions_dropped"] else ""
-    parts.append(Text(f"spool: {spool['unshipped_bytes'] / 1e6:.2f} MB on the way to control{lost}    q ends"))
+        parts += [_headline(model), _traffic(model["versions"])]
+    parts += [_feedback(seen["feedback"]), _runs(seen["runs"]), _spool(seen["spool"])]
     return Group(*parts)
+
+
+def _engines(rows: list[dict[str, Any]]) -> RenderableType:
+    return _table(
+        "engines",
+        rows,
+        {"url": "engine", "state": "state", "missing": "lacks", "error": "error"},
+        lambda row: {
+            "state": "ready" if row["ready"] else "NOT READY",
+            "missing": ", ".join(row["missing"]) or None,
+        },
+    )
+
+
+def _traffic(rows: list[dict[str, Any]]) -> RenderableType:
+    return _table(
+        "traffic",
+        rows,
+        {
+            "version": "version",
+            "role": "role",
+            "per_second": "req/s",
+            "part": "share",
+            "p95_ms": "p95 ms",
+            "in_flight": "in flight",
+            "requests": "requests",
+            "errors": "failed",
+        },
+        lambda row: {
+            "part": _percent(row["share"]),
+            "p95_ms": _short(row["p95_ms"]),
+            "per_second": _short(row["per_second"]),
+        },
+    )
+
+
+def _feedback(by_type: dict[str, dict[str, Any]]) -> RenderableType:
+    return _table(
+        "feedback",
+        [{"type": kind, **counted} for kind, counted in by_type.items()],
+        {"type": "feedback", "per_second": "per s", "count": "count"},
+        lambda row: {"per_second": _short(row["per_second"])},
+    )
+
+
+def _runs(rows: list[dict[str, Any]]) -> RenderableType:
+    return _table(
+        "runs",
+        rows,
+        {
+            "id": "run",
+            "model": "model",
+            "state": "state",
+            "step": "step",
+            "started": "started (UTC)",
+            "reason": "reason",
+        },
+        lambda row: {"step": _step(row["progress"])},
+    )
+
+
+def _spool(spool: dict[str, Any]) -> Text:
+    lost = f", {spool['interactions_dropped']:.0f} interactions NOT KEPT" if spool["interactions_dropped"] else ""
+    return Text(f"spool: {spool['unshipped_bytes'] / 1e6:.2f} MB on the way to control{lost}    q ends")
 
 
 def _headline(model: dict[str, Any]) -> Text:

@@ -22,6 +22,8 @@ from ops.notify.notifier import Delivery
 A_PAGE = 25
 UNKEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 View = views.View
+# Adds the page of a view at a path, drawn by a template.
+AddPage = Callable[[str, str, Callable[..., View]], None]
 Text = Annotated[str | None, Query(max_length=200)]
 Number = Annotated[int | None, Query(ge=0, lt=2**62)]
 
@@ -29,7 +31,6 @@ Number = Annotated[int | None, Query(ge=0, lt=2**62)]
 def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[Delivery]]) -> APIRouter:
     """Every page that changes nothing."""
     router = APIRouter()
-    store = control.store
 
     def add(path: str, template: str, view: Callable[..., View]) -> None:
         """A page, and before it its twin, which the page's own pattern would take for a name."""
@@ -49,6 +50,18 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
     @router.get("/", include_in_schema=False)
     def front() -> RedirectResponse:
         return RedirectResponse("/promotions")
+
+    def system() -> View:
+        return page_data.system(control, deliveries())
+
+    for subject in (_add_decisions, _add_models, _add_feedback, _add_quarantines, _add_runs):
+        subject(add, control)
+    add("/system", "system.html", system)
+    return router
+
+
+def _add_decisions(add: AddPage, control: Control) -> None:
+    store = control.store
 
     def promotions(
         model: Text = None, verdict: Text = None, since: Text = None, until: Text = None, before: Number = None
@@ -73,8 +86,19 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
             "regressions": page_data.regressions(store, found),
         }
 
+    add("/promotions", "promotions.html", promotions)
+    add("/promotions/{identity}", "decision.html", decision)
+
+
+def _add_models(add: AddPage, control: Control) -> None:
     def model(model: str) -> View:
         return page_data.model(control, model)
+
+    add("/models/{model}", "model.html", model)
+
+
+def _add_feedback(add: AddPage, control: Control) -> None:
+    store = control.store
 
     def feedback(
         model: Text = None, kind: Text = None, words: Text = None, before: Text = None, before_id: Text = None
@@ -86,6 +110,17 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
     def queue(model: Text = None, skip: Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)] = 0) -> View:
         return labelling.queue(control, model or next(iter(control.settings.models)), skip)
 
+    def interaction(identity: str) -> View:
+        return feedback_data.interaction(store, identity)
+
+    add("/feedback", "feedback.html", feedback)
+    add("/feedback/queue", "queue.html", queue)
+    add("/feedback/{identity}", "interaction.html", interaction)
+
+
+def _add_quarantines(add: AddPage, control: Control) -> None:
+    store = control.store
+
     def quarantines(model: Text = None) -> View:
         return {
             "quarantines": views.quarantines(store, model or None),
@@ -96,8 +131,12 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
     def quarantine(identity: str) -> View:
         return page_data.quarantine(store, identity)
 
-    def interaction(identity: str) -> View:
-        return feedback_data.interaction(store, identity)
+    add("/quarantine", "quarantines.html", quarantines)
+    add("/quarantine/{identity}", "quarantine.html", quarantine)
+
+
+def _add_runs(add: AddPage, control: Control) -> None:
+    store = control.store
 
     def runs(model: Text = None) -> View:
         return {
@@ -109,21 +148,8 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
     def run(identity: str) -> View:
         return page_data.run(control, identity)
 
-    def system() -> View:
-        return page_data.system(control, deliveries())
-
-    add("/promotions", "promotions.html", promotions)
-    add("/promotions/{identity}", "decision.html", decision)
-    add("/models/{model}", "model.html", model)
-    add("/feedback", "feedback.html", feedback)
-    add("/feedback/queue", "queue.html", queue)
-    add("/feedback/{identity}", "interaction.html", interaction)
-    add("/quarantine", "quarantines.html", quarantines)
-    add("/quarantine/{identity}", "quarantine.html", quarantine)
     add("/runs", "runs.html", runs)
     add("/runs/{identity}", "run.html", run)
-    add("/system", "system.html", system)
-    return router
 
 
 def _moment(name: str, text: str | None) -> datetime | None:
