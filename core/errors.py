@@ -34,6 +34,7 @@ Each error has a one-sentence message, a hint that says what to do, an HTTP stat
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from core.quoting import quote_untrusted
 
@@ -74,9 +75,13 @@ class SettingsError(LoraLoopError):
 
 
 class InputError(LoraLoopError):
-    """A request or a file is wrong, and its sender can correct it."""
+    """A request or a file is wrong, and its sender can correct it. `field` is the field at fault, if it is one."""
 
     status = 422
+
+    def __init__(self, message: str, *, field: str | None = None, hint: str = "", **more: Any) -> None:
+        super().__init__(message, hint=hint, **more)
+        self.field = field
 
 
 class NotFound(InputError):

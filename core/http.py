@@ -1,6 +1,7 @@
 """Shared parts of both HTTP apps: bounded bodies, errors in OpenAI's format, and key checks."""
 
 import asyncio
+import json
 import logging
 import math
 import secrets
@@ -59,10 +60,26 @@ def parse_json(content: bytes) -> Any:
         raise InputError(f"The body is not JSON: {error}.") from error
 
 
-async def read_json(request: Request, limit: int) -> Any:
+def parse_json_with_any_text(content: bytes) -> Any:
+    """A body as JSON that may have halves of surrogate pairs, so that the caller can name the element that has one.
+
+    Raises InputError.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        if b"\\u" not in content:
+            raise InputError(f"The body is not JSON: {error}.") from error
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"The body is not JSON: {error}.") from error
+
+
+async def read_json(request: Request, limit: int, parse: Callable[[bytes], Any] = parse_json) -> Any:
     """The body as JSON, at most `limit` bytes long. Raises InputError."""
     try:
-        return parse_json(await read_body(request.scope, request.receive, limit))
+        return parse(await read_body(request.scope, request.receive, limit))
     except ClientDisconnect as error:
         raise InputError("The client went away before its body was whole.") from error
 
@@ -144,19 +161,26 @@ def is_let_in(authenticator: Authenticator, request: Request, *scopes: Scope) ->
     return True
 
 
+def error_object(status: int, message: str, *, code: str, field: str | None = None) -> dict[str, str | None]:
+    """An error in OpenAI's format. `param` is the field at fault."""
+    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
+    return {"message": message, "type": kind, "param": field, "code": code}
+
+
 def answer(
     status: int,
     message: str,
     *,
     code: str,
+    field: str | None = None,
     retry: bool = False,
     retry_after_s: float | None = None,
     headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
-    """Return an error in OpenAI's format, with a request id that is also in the log."""
+    """Return an error in OpenAI's format, with a request id that is also in the log. `more` are further fields."""
     request_id = f"req-{secrets.token_hex(12)}"
-    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
-    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    body = {"error": error_object(status, message, code=code, field=field), **(more or {})}
     sent = {"X-Request-Id": request_id, **(headers or {})}
     if retry or retry_after_s is not None:
         sent["Retry-After"] = str(RETRY_AFTER_SECONDS if retry_after_s is None else max(1, math.ceil(retry_after_s)))
@@ -165,15 +189,17 @@ def answer(
     return JSONResponse(body, status, sent)
 
 
-def refusal(error: LoraLoopError) -> Response:
-    """An error of ours as an answer."""
+def refusal(error: LoraLoopError, more: Mapping[str, Any] | None = None) -> Response:
+    """An error of ours as an answer. `more` are further fields of its body."""
     return answer(
         error.status,
         str(error),
         code=error.code,
+        field=error.field if isinstance(error, InputError) else None,
         retry=error.retry,
         retry_after_s=error.retry_after_s,
         headers=error.headers,
+        more=more,
     )
 
 

@@ -33,7 +33,9 @@ def parse_record(entry: Any, clock: Clock) -> list[Feedback | Revocation]:
         raise InputError("id: is required, so that the same row is never imported twice.")
     own = {"id": _name("id", entry["id"]), "key_id": _name("key_id", entry["key_id"]) if entry.get("key_id") else None}
     plain = {name: value for name, value in entry.items() if name not in KEPT and value is not None}
-    (record,) = parse(plain, clock)
+    if plain.get("type") == "label" and type(plain.get("value")) is int:
+        plain["value"] = str(plain["value"])  # a column of Parquet, whose labels are all numbers
+    (record,) = parse(plain, clock, reviewer=True)
     now = clock()
     record = replace(record, time=_time("time", entry.get("time"), now) or now, **own)
     records: list[Feedback | Revocation] = [record]
@@ -67,6 +69,10 @@ def _time(name: str, value: Any, now: datetime) -> datetime | None:
         raise InputError(f"{name}: is no time; write it as 2026-03-01T03:00:00+00:00.") from None
     if found.tzinfo is None:
         raise InputError(f"{name}: has no time zone; write it as 2026-03-01T03:00:00+00:00.")
+    try:
+        found = found.astimezone(UTC)
+    except OverflowError:
+        raise InputError(f"{name}: is before the year 1 or after the year 9999 in UTC.", field=name) from None
     if found > now + AHEAD:
-        raise InputError(f"{name}: lies in the future.")
-    return found.astimezone(UTC)
+        raise InputError(f"{name}: is in the future; the time now is {now:%Y-%m-%dT%H:%M:%S%z}.", field=name)
+    return found

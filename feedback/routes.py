@@ -1,21 +1,23 @@
 """The feedback routes of the gateway. A vote is acknowledged only after it is on the disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.params import Depends
 from fastapi.responses import JSONResponse
 
 from core.api_keys import Scope
 from core.clock import Clock
-from core.http import AuthorizedRequest, read_json
+from core.errors import InputError
+from core.http import AuthorizedRequest, error_object, parse_json_with_any_text, read_json, refusal
 from core.record_codec import encode, encode_all
-from core.records import Revocation
+from core.records import Feedback, Revocation
 from core.spool import SpoolWriter
-from feedback.schema import StoredIdentifier, kept_id, own_id, parse
+from feedback.schema import StoredIdentifier, kept_id, own_id, parse_each
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+SOME_FAILED = 207
 
 
 def create_router(
@@ -28,21 +30,17 @@ def create_router(
     router = APIRouter()
 
     @router.post("/v1/feedback", status_code=202, dependencies=[givers])
-    async def give(request: Request) -> JSONResponse:
-        body = await read_json(request, MAX_BODY_BYTES)
-        key_id = _admission(request).key_id
-        records = parse(body, clock, key_id)
-        # One frame: a batch that met a full disk or a kill half-way would otherwise be there in part,
-        # and sent again.
-        await spool.durable(spool.append(encode_all(records) if len(records) > 1 else encode(records[0])))
-        for record in records:
-            count(record.type)
-        ids: list[dict[str, Any]] = [{"feedback_id": own_id(key_id, record.id)} for record in records]
-        return JSONResponse(ids if isinstance(body, list) else ids[0], status_code=202)
+    async def give(request: Request) -> Response:
+        body = await read_json(request, MAX_BODY_BYTES, parse_json_with_any_text)
+        giver = admission_of(request)
+        found = parse_each(body, clock, giver.key_id, reviewer=giver.opens(Scope.OPS_WRITE))
+        await keep(spool, [each for each in found if isinstance(each, Feedback)], count)
+        return _answer(found, giver.key_id, is_list=isinstance(body, list))
 
-    @router.delete("/v1/feedback/{feedback_id}", status_code=202, dependencies=[revokers])
+    # An id may have slashes in it, which a server sees even if the client has sent them as %2F.
+    @router.delete("/v1/feedback/{feedback_id:path}", status_code=202, dependencies=[revokers])
     async def revoke(feedback_id: StoredIdentifier, request: Request) -> dict[str, str]:
-        asker = _admission(request)
+        asker = admission_of(request)
         key_id = asker.key_id
         named = Revocation(feedback_id, clock(), None if asker.opens(Scope.OPS_WRITE) else key_id)
         # The id is one that was made here, or one of the key's own.
@@ -53,5 +51,32 @@ def create_router(
     return router
 
 
-def _admission(request: Request) -> AuthorizedRequest:
+async def keep(spool: SpoolWriter, records: Sequence[Feedback], count: Callable[[str], None]) -> None:
+    """Write feedback to the disk. It is there once this returns."""
+    if not records:
+        return
+    # One frame: a batch that met a full disk or a kill half-way would otherwise be there in part,
+    # and sent again.
+    await spool.durable(spool.append(encode_all(records) if len(records) > 1 else encode(records[0])))
+    for record in records:
+        count(record.type)
+
+
+def admission_of(request: Request) -> AuthorizedRequest:
+    """The key that a request was let in with."""
     return request.state.admission
+
+
+def _answer(found: Sequence[Feedback | InputError], key_id: str, *, is_list: bool) -> Response:
+    """One result per object. The status says whether all, some or none of them are on the disk."""
+    results: list[dict[str, Any]] = [_result(each, key_id) for each in found]
+    errors = [each for each in found if isinstance(each, InputError)]
+    if errors and len(errors) == len(found):
+        return refusal(errors[0], {"results": results} if is_list else None)
+    return JSONResponse(results if is_list else results[0], SOME_FAILED if errors else 202)
+
+
+def _result(each: Feedback | InputError, key_id: str) -> dict[str, Any]:
+    if isinstance(each, Feedback):
+        return {"feedback_id": own_id(key_id, each.id)}
+    return {"error": error_object(each.status, str(each), code=each.code, field=each.field)}

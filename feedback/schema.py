@@ -3,20 +3,40 @@
 Feedback may arrive before its interaction, so nothing here checks that the interaction exists.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from core.clock import Clock, new_id
 from core.errors import InputError
+from core.names import LONGEST_NAME, REVIEWER, checked_name, in_one_form, wrong_characters
 from core.records import Feedback
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+# A user or a conversation, as a completion request names it. The empty text names nobody there too.
+Name = Annotated[
+    str,
+    AfterValidator(lambda name: _in_limit(name) or None),
+    Field(json_schema_extra={"maxLength": LONGEST_NAME}),
+]
 Comment = Annotated[str, StringConstraints(max_length=10_000)]
 FLAGS = ("unsafe", "hallucination", "private", "other")
 MAX_BATCH = 1000
+LONGEST_TEXT = 100_000
 # An app's id as it is stored, prefixed with its key's id: longer than an id in a request.
 StoredIdentifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
+# The `metadata.source` of what reviewers give in the console.
+CONSOLE = "console"
 
 
 class Pair(BaseModel):
@@ -34,11 +54,11 @@ class FeedbackRequest(BaseModel):
 
     id: Identifier | None = None
     interaction_id: Identifier | None = None
-    conversation_id: Identifier | None = None
+    conversation_id: Name | None = None
     type: Literal["thumbs", "rating", "label", "correction", "preference", "comment", "flag"]
     value: Any = None
     comment: Comment | None = None
-    user: Identifier | None = None
+    user: Name | None = None
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
         default_factory=dict, max_length=16
     )
@@ -57,6 +77,13 @@ class FeedbackRequest(BaseModel):
         return self
 
 
+def _in_limit(name: str) -> str:
+    try:
+        return checked_name("", name)
+    except InputError as error:
+        raise ValueError(error.message.removeprefix(": ").removesuffix(".")) from None
+
+
 def _thumbs(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("value: thumbs takes true or false")
@@ -70,9 +97,18 @@ def _rating(value: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > 100_000:
-        raise ValueError("value: takes a text of 1 to 100,000 characters")
+    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_TEXT:
+        said = f"; this one has {len(value):,}" if isinstance(value, str) and value.strip() else ""
+        raise ValueError(f"value: takes a text of 1 to {LONGEST_TEXT:,} characters{said}")
     return value
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, bool | int | float):
+        raise ValueError(
+            f'value: takes a text of 1 to {LONGEST_TEXT:,} characters; write the label in quotes: "{value}"'
+        )
+    return in_one_form(_text(value))
 
 
 def _flag(value: Any) -> str:
@@ -94,7 +130,7 @@ def _pair(value: Any) -> dict[str, str]:
 VALUES = {
     "thumbs": _thumbs,
     "rating": _rating,
-    "label": _text,
+    "label": _label,
     "correction": _text,
     "comment": _text,
     "flag": _flag,
@@ -116,38 +152,77 @@ def own_id(key_id: str | None, kept: str) -> str:
     return kept.removeprefix(f"{key_id}:")
 
 
-def parse(body: Any, clock: Clock, key_id: str | None = None) -> list[Feedback]:
+def parse(body: Any, clock: Clock, key_id: str | None = None, *, reviewer: bool = False) -> list[Feedback]:
     """Records of one object or a list, as given by a key. Raises InputError that names the field and the fix."""
+    found = parse_each(body, clock, key_id, reviewer=reviewer)
+    records = [each for each in found if isinstance(each, Feedback)]
+    if len(records) < len(found):
+        raise next(each for each in found if isinstance(each, InputError))
+    return records
+
+
+def parse_each(
+    body: Any, clock: Clock, key_id: str | None = None, *, reviewer: bool = False
+) -> Sequence[Feedback | InputError]:
+    """A record of each object of a list or of one object, or the error that says why it is none.
+
+    `reviewer` says whether feedback may be a reviewer's. Raises InputError if the number of objects is wrong.
+    """
     entries = body if isinstance(body, list) else [body]
     if not 1 <= len(entries) <= MAX_BATCH:
         raise InputError(f"Send 1 to {MAX_BATCH} feedback objects, not {len(entries)}.")
-    found = []
+    found: list[Feedback | InputError] = []
     for index, entry in enumerate(entries):
         try:
-            signal = _one.validate_python(entry, strict=True)
-        except ValidationError as error:
-            raise InputError(_sentence(error, index if isinstance(body, list) else None)) from error
-        found.append(
-            Feedback(
-                id=kept_id(key_id, signal.id) if signal.id else new_id("fb"),
-                time=clock(),
-                interaction_id=signal.interaction_id,
-                conversation_id=signal.conversation_id,
-                type=signal.type,
-                value=signal.value,
-                comment=signal.comment,
-                user=signal.user,
-                metadata=signal.metadata,
-                key_id=key_id,
-            )
-        )
+            found.append(_record(entry, clock, key_id, reviewer))
+        except InputError as error:
+            found.append(_at(index, error) if isinstance(body, list) else error)
     return found
 
 
-def _sentence(error: ValidationError, index: int | None) -> str:
+def _record(entry: Any, clock: Clock, key_id: str | None, reviewer: bool) -> Feedback:
+    for where, trouble in wrong_characters(entry):
+        raise InputError(f"{where}: {trouble}.", hint="Leave that character out.", field=where)
+    try:
+        signal = _one.validate_python(entry, strict=True)
+    except ValidationError as error:
+        raise _refusal(error) from error
+    for field, given in (("user", signal.user), ("metadata.source", signal.metadata.get("source"))):
+        if not reviewer and given is not None and (given.startswith(REVIEWER) if field == "user" else given == CONSOLE):
+            raise InputError(
+                f"{field}: only the console and keys with ops:write may give a reviewer's feedback.",
+                hint="Send another text.",
+                field=field,
+            )
+    return Feedback(
+        id=kept_id(key_id, signal.id) if signal.id else new_id("fb"),
+        time=clock(),
+        interaction_id=signal.interaction_id,
+        conversation_id=signal.conversation_id,
+        type=signal.type,
+        value=signal.value,
+        comment=signal.comment,
+        user=signal.user,
+        metadata=signal.metadata,
+        key_id=key_id,
+    )
+
+
+def _refusal(error: ValidationError) -> InputError:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in (*([index] if index is not None else []), *first["loc"]))
+    where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{where}: no such field. Fields: {', '.join(FeedbackRequest.model_fields)}."
+        return InputError(f"{where}: no such field. Fields: {', '.join(FeedbackRequest.model_fields)}.", field=where)
     message = str(first["msg"]).removeprefix("Value error, ")
-    return f"{where}: {message}." if where else f"{message}."
+    if first["type"] == "string_too_long":
+        message += f", this one has {len(first['input']):,}"
+    # A rule about several fields names the one at fault in its message.
+    named = where or (message.partition(":")[0] if message.startswith("value: ") else None)
+    return InputError(f"{where}: {message}." if where else f"{message}.", field=named)
+
+
+def _at(index: int, error: InputError) -> InputError:
+    """The error of an object in a list, which says the object's place."""
+    field = f"{index}.{error.field}" if error.field else str(index)
+    joined = "." if error.field and error.message.startswith(error.field) else ": "
+    return InputError(f"{index}{joined}{error.message}", hint=error.hint, field=field)

@@ -3,6 +3,7 @@
 It owns both formats; it must not know what a row means. Where Parquet has no type for nested JSON, it holds its text.
 """
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -15,6 +16,17 @@ import orjson
 from core.errors import InputError
 
 ENDINGS = (".jsonl", ".parquet")
+READABLE = (".jsonl", ".ndjson", ".json", ".parquet")
+# The largest file that is one JSON array: it is in memory as a whole.
+LARGEST_ARRAY = 512 * 1024 * 1024
+# How a file begins that is not plain UTF-8, and its encoding. UTF-32's beginning begins with that of UTF-16.
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
 # Columns that hold JSON.
 NESTED = ("value", "metadata", "request")
 BATCH = 1000
@@ -82,10 +94,10 @@ COLUMNS = {
 }
 
 
-def require_ending(path: Path) -> None:
+def require_ending(path: Path, endings: tuple[str, ...] = ENDINGS) -> None:
     """Raises InputError for a file whose ending names no format."""
-    if path.suffix not in ENDINGS:
-        raise InputError(f"{path}: its ending names no format.", hint=f"Call it {' or '.join(ENDINGS)}.")
+    if path.suffix not in endings:
+        raise InputError(f"{path}: its ending names no format.", hint=f"Call it {' or '.join(endings)}.")
 
 
 def write(path: Path, batches: Iterable[list[bytes]], columns: dict[str, str], *, as_parquet: bool) -> int:
@@ -130,18 +142,63 @@ def _cell(name: str, value: Any, columns: dict[str, str]) -> Any:
 
 
 def read(path: Path) -> Iterator[Numbered]:
-    """(line, row) of a file, the first line being 1. Raises InputError that names the line."""
+    """(line, row) of a file, the first line being 1. Raises InputError that names the line.
+
+    A file may be one JSON array instead of lines. The number is then that of the element. A line that cannot be read
+    is an InputError instead of its row.
+    """
     try:
-        yield from _read_parquet(path) if path.suffix == ".parquet" else _read_lines(path)
+        yield from _read_parquet(path) if path.suffix == ".parquet" else _read_json(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _read_lines(path: Path) -> Iterator[Numbered]:
+def _read_json(path: Path) -> Iterator[Numbered]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, _line(line)
+        start = file.read(4096)
+        encoding = next((encoding for mark, encoding in MARKS if start.startswith(mark)), None)
+        if encoding is None and b"\0" in start:
+            raise InputError(
+                f"{path} is not UTF-8: it has NUL bytes.",
+                hint=f"Do: iconv -f UTF-16LE -t UTF-8 {path.name} > new.jsonl",
+            )
+    array = _whole_array(path, encoding)
+    if array is not None:
+        yield from enumerate(array, 1)
+        return
+    for number, line in enumerate(_lines(path, encoding), 1):
+        if line.strip():
+            yield number, _line(line)
+
+
+def _lines(path: Path, encoding: str | None) -> Iterator[bytes]:
+    if encoding is None:
+        with path.open("rb") as file:
+            yield from file
+        return
+    try:
+        with path.open(encoding=encoding, newline="\n") as file:
+            for line in file:
+                yield line.encode()
+    except UnicodeError as error:
+        raise InputError(f"{path} is not {encoding.upper()}, as its first bytes say: {error}.") from error
+
+
+def _whole_array(path: Path, encoding: str | None) -> list[Any] | None:
+    """The elements of a file that is one JSON value, None if it has lines of JSON."""
+    first = next((line.strip() for line in _lines(path, encoding) if line.strip()), b"")
+    if path.suffix != ".json" and not first.startswith(b"["):
+        return None
+    if path.stat().st_size > LARGEST_ARRAY:
+        raise InputError(
+            f"{path} is one array of more than {LARGEST_ARRAY // 2**20} MB.",
+            hint=f"Make lines of it: jq -c '.[]' {path.name} > new.jsonl",
+        )
+    try:
+        found = orjson.loads(b"".join(_lines(path, encoding)))
+    except orjson.JSONDecodeError:
+        return None  # its lines say where it is wrong
+    return found if isinstance(found, list) else [found]
 
 
 def _line(line: bytes) -> Any:
@@ -149,7 +206,7 @@ def _line(line: bytes) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return InputError(f"It is not JSON: {error}.")
+        return InputError(f"It is not JSON: {error}.", hint="Write each row as one JSON object on a line of its own.")
 
 
 def _read_parquet(path: Path) -> Iterator[Numbered]:
@@ -160,11 +217,37 @@ def _read_parquet(path: Path) -> Iterator[Numbered]:
         with pq.ParquetFile(path) as file:
             number = 0
             for batch in file.iter_batches(BATCH):
-                for row in batch.to_pylist():
+                for row in _rows(batch):
                     number += 1
-                    yield number, {name: _nested(name, value) for name, value in row.items()}
+                    yield number, row if isinstance(row, InputError) else _plain(row)
     except pa.ArrowInvalid as error:
         raise InputError(f"{path} is no Parquet file: {error}.") from error
+
+
+def _rows(batch: Any) -> Iterator[Any]:
+    """The rows of a batch; one with a time that Python has no word for is an InputError that names the column."""
+    try:
+        rows = batch.to_pylist()
+    except (ValueError, OverflowError):
+        yield from _readable(batch)
+    else:
+        yield from rows
+
+
+def _readable(batch: Any) -> Iterator[Any]:
+    for place in range(batch.num_rows):
+        row: dict[str, Any] = {}
+        wrong: InputError | None = None
+        for name in batch.schema.names:
+            try:
+                row[name] = batch.column(name)[place].as_py()
+            except (ValueError, OverflowError) as error:
+                wrong = InputError(f"{name}: cannot be read: {error}.", hint="Write a time from year 1 to 9999.")
+        yield wrong or row
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: _nested(name, value) for name, value in row.items()}
 
 
 def _nested(name: str, value: Any) -> Any:

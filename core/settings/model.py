@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from core.names import in_one_form, label_key
 from core.settings.evaluation import BaselineSettings, EvaluationSettings, SplitSettings
 from core.settings.kpi_names import GENERATE_PRIMARY, GuardedKpi, ShippedSuite, TextKpi
 from core.settings.promotion import PromotionSettings
@@ -31,6 +32,17 @@ class ModelSettings(Section):
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     promotion: PromotionSettings = Field(default_factory=PromotionSettings)
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _are_texts(cls, labels: Any) -> Any:
+        for place, label in enumerate(labels if isinstance(labels, list) else (), 1):
+            if isinstance(label, bool):
+                # YAML has read yes, no, on and off as booleans: what was written cannot be known.
+                raise ValueError(f'label {place} is a boolean for YAML; write it in quotes, such as "yes" or "true"')
+            if isinstance(label, int | float):
+                raise ValueError(f'label {place} is a number for YAML; write it in quotes: "{label}"')
+        return labels
+
     @field_validator("labels")
     @classmethod
     def _check_labels(cls, labels: list[str], about: ValidationInfo) -> list[str]:
@@ -38,9 +50,9 @@ class ModelSettings(Section):
             raise ValueError("a model that classifies needs at least two")
         if about.data.get("task") == "generate" and labels:
             raise ValueError("a model that generates has none; remove them, or set task: classify")
-        if len({label.strip().lower() for label in labels}) != len(labels) or any(not x.strip() for x in labels):
+        if len({label_key(label) for label in labels}) != len(labels) or any(not x.strip() for x in labels):
             raise ValueError("labels must be distinct and not blank, ignoring case")
-        return labels
+        return [in_one_form(label) for label in labels]
 
     @model_validator(mode="before")
     @classmethod

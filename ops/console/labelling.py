@@ -12,8 +12,9 @@ from fastapi.responses import RedirectResponse
 
 from core.db import feedback, interactions
 from core.errors import InputError
+from core.names import REVIEWER
 from feedback.ingest import add
-from feedback.schema import parse
+from feedback.schema import CONSOLE, parse
 from ops import views
 from ops.console import feedback_data
 from ops.console.auth import ByVisitor, FormFields
@@ -23,7 +24,6 @@ from ops.control import Control
 WINDOW = 20_000
 DAYS = 14
 MOST_SKIPPED = 200
-SOURCE = "console"
 
 
 def queue(control: Control, model: str, skip: int) -> views.View:
@@ -66,10 +66,10 @@ def create_router(control: Control) -> APIRouter:
             "interaction_id": fields.get("interaction_id"),
             "type": kind,
             "value": said,
-            "user": f"reviewer:{visitor.key_id}",
-            "metadata": {"source": SOURCE, "actor": visitor.actor},
+            "user": f"{REVIEWER}{visitor.key_id}",
+            "metadata": {"source": CONSOLE, "actor": visitor.actor},
         }
-        add(control.store, parse(signal, control.clock, visitor.key_id))
+        add(control.store, parse(signal, control.clock, visitor.key_id, reviewer=True))
         return RedirectResponse(f"/feedback/queue?{urlencode({'model': model, 'skip': skip})}", 303)
 
     return router

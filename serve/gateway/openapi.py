@@ -152,6 +152,7 @@ SCHEMAS: dict[str, Schema] = {
         additionalProperties=False,
     ),
     "Taken": _object({"feedback_id": _said("Takes it back with DELETE.", "string")}, ("feedback_id",)),
+    "Result": {"anyOf": [{"$ref": "#/components/schemas/Taken"}, {"$ref": "#/components/schemas/Error"}]},
     "Error": _object(
         {
             "error": _object(
@@ -231,13 +232,14 @@ def _model() -> Schema:
 
 def _feedback(most: int) -> Schema:
     signal = _reference("Signal")
-    taken = _reference("Taken")
+    taken, results = _reference("Taken"), _list(_reference("Result"))
     example = {"interaction_id": "chatcmpl-0123456789abcdef", "type": "thumbs", "value": True}
     return {
         "summary": "Give feedback",
         "requestBody": _body({"anyOf": [signal, _list(signal, minItems=1, maxItems=most)]}, example),
         "responses": {
             "202": {"description": "The disk has it.", **_json({"anyOf": [taken, _list(taken)]})},
+            "207": {"description": "The disk has some of a list. One result per object.", **_json(results)},
             **_refusals(401, 403, 413, 422, 500, 503),
         },
     }

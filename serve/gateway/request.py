@@ -11,6 +11,7 @@ from core.api_keys import Scope
 from core.clock import Clock
 from core.errors import Forbidden, InputError
 from core.http import parse_json
+from core.names import REVIEWER
 from core.records import Endpoint, Interaction, StoredCompletion
 from serve.gateway.authentication import RequestPermit
 from serve.routing.table import RoutingDecision, RoutingTable, sticky_key
@@ -136,6 +137,8 @@ def open_request(
     if not isinstance(model, str):
         raise InputError("model: name the model as a string.", hint="See GET /v1/models.")
     key, user, conversation = sticky_key(body)
+    if user and user.startswith(REVIEWER) and not admission.opens(Scope.OPS_WRITE):
+        raise Forbidden(f"user: only keys with ops:write may name a user {REVIEWER}…", hint="Send another name.")
     if "@" in model:
         if not admission.opens(Scope.OPS_READ):
             raise Forbidden("This key may not choose a version.", hint="Name the model alone; ops:read may choose.")

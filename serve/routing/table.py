@@ -11,6 +11,7 @@ from typing import Any
 
 from core.api_keys import Grant, grant_from_dict
 from core.errors import NotFound
+from core.names import checked_name
 from core.records import Arm
 
 
@@ -144,15 +145,19 @@ def sticky_bucket(salt: str, key: str) -> float:
 
 
 def sticky_key(body: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
-    """(key, user, conversation) of a request: OpenAI's `user`, else `safety_identifier`, else conversation."""
-    user = _text(body.get("user")) or _text(body.get("safety_identifier"))
+    """(key, user, conversation) of a request: OpenAI's `user`, else `safety_identifier`, else conversation.
+
+    Raises InputError for a name that feedback could not have.
+    """
+    user = _name(body, "user") or _name(body, "safety_identifier")
     metadata = body.get("metadata")
-    conversation = _text(metadata.get("conversation_id")) if isinstance(metadata, dict) else None
+    conversation = _name(metadata, "conversation_id", "metadata.") if isinstance(metadata, dict) else None
     return user or conversation, user, conversation
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _name(body: dict[str, Any], field: str, within: str = "") -> str | None:
+    value = body.get(field)
+    return checked_name(within + field, value) if isinstance(value, str) and value else None
 
 
 def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -30,6 +30,10 @@ def test_a_models_settings_have_one_hash_that_follows_every_value() -> None:
     assert settings_sha256(changed) != first
 
 
+def test_labels_are_in_one_unicode_form() -> None:
+    assert build(model(labels=["cafe\u0301", "the"])).models["reviews"].labels == ["caf\u00e9", "the"]
+
+
 def made(**content: Any) -> Settings:
     return build({"models": {"reviews": MODEL}} | content)
 
@@ -158,6 +162,9 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no models": ({"models": {}}, ["models", "at least 1"]),
     "model name": ({"models": {"a/b": MODEL}}, ["model name 'a/b'", "letters"]),
     "equal labels": (model(labels=["Good", "good "]), ["models.reviews.labels", "distinct"]),
+    "labels that differ in the form of an accent": (model(labels=["caf\u00e9", "cafe\u0301"]), ["distinct"]),
+    "number as label": (model(labels=["good", 1]), ["label 2 is a number for YAML", 'write it in quotes: "1"']),
+    "boolean as label": (model(labels=[True, "no"]), ["label 1 is a boolean for YAML", "write it in quotes"]),
     "blank label": (model(labels=["good", " "]), ["models.reviews.labels", "not blank"]),
     "no holdout": (model(split={"train": 0.9, "dev": 0.08}), ["models.reviews.split", "lower one of them"]),
     "empty guardrail": (model(promotion={"guardrails": [{"kpi": "ece"}]}), ["guardrails.0", "a max or a min"]),

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from core.api_keys import Grant, Scope
 from core.db.store import Store
-from core.errors import SpoolFull
+from core.errors import InputError, SpoolFull
 from core.http import install_errors
 from core.record_codec import Record, decode_all
 from core.records import Feedback, Revocation
@@ -20,6 +20,7 @@ from core.spool import SpoolWriter, frame, read_frames, segments
 from feedback import routes
 from feedback.ingest import ingest
 from serve.gateway.authentication import RequestPermit
+from serve.routing.table import sticky_key
 from tests.support.ingest import NOW, pieces, query
 
 
@@ -127,11 +128,95 @@ def test_an_id_that_feedback_cannot_have_cannot_be_taken_back(doors: Doors, iden
     assert doors.records() == []
 
 
-def test_a_batch_with_one_wrong_entry_leaves_nothing_behind(doors: Doors) -> None:
-    good = {"interaction_id": "i", "type": "thumbs", "value": True}
-    answer = doors.client.post("/v1/feedback", json=[good, good | {"value": "yes"}])
-    assert answer.status_code == 422 and answer.json()["error"]["message"].startswith("1: value: thumbs")
+GOOD = {"interaction_id": "i", "type": "thumbs", "value": True}
+
+
+def test_one_wrong_entry_of_a_batch_does_not_cost_the_others(doors: Doors) -> None:
+    answer = doors.client.post("/v1/feedback", json=[GOOD, GOOD | {"value": "yes"}, GOOD | {"id": "mine"}])
+    first, second, third = answer.json()
+    assert answer.status_code == 207
+    assert [record.id for record in doors.records()] == [first["feedback_id"], "k1:mine"]  # type: ignore[union-attr]
+    assert third == {"feedback_id": "mine"} and doors.counted == ["thumbs"] * 2
+    assert second["error"] == {
+        "message": "1.value: thumbs takes true or false.",
+        "type": "invalid_request_error",
+        "param": "1.value",
+        "code": "input_error",
+    }
+
+
+def test_a_batch_of_wrong_entries_is_422_with_one_result_per_entry(doors: Doors) -> None:
+    answer = doors.client.post("/v1/feedback", json=[GOOD | {"usr": "a"}, "text"])
+    results = answer.json()["results"]
+    assert answer.status_code == 422 and answer.json()["error"]["param"] == "0.usr"
+    assert results[0]["error"]["message"].startswith("0.usr: no such field. Fields: id,")
+    assert results[1]["error"]["message"].startswith("1: ")
     assert doors.records() == []
+
+
+def test_a_single_wrong_object_is_422_with_its_field(doors: Doors) -> None:
+    answer = doors.client.post("/v1/feedback", json=GOOD | {"comment": "x" * 10_000_000})
+    assert answer.status_code == 413 and "larger than 4194304 bytes" in answer.json()["error"]["message"]
+    answer = doors.client.post("/v1/feedback", json=GOOD | {"comment": "x" * 1_000_000})
+    assert answer.status_code == 422 and answer.json()["error"]["param"] == "comment"
+    assert "10000 characters, this one has 1,000,000" in answer.json()["error"]["message"]
+    assert "results" not in answer.json()
+
+
+def test_half_of_a_surrogate_pair_is_refused_with_its_element(doors: Doors) -> None:
+    bodies = [GOOD, GOOD | {"metadata": {"page": "a\ud83d"}}, GOOD | {"user": "n\0"}]
+    answer = doors.client.post("/v1/feedback", content=json.dumps(bodies))
+    assert answer.status_code == 207 and len(doors.records()) == 1
+    half, null = (result["error"] for result in answer.json()[1:])
+    assert half["param"] == "1.metadata.page" and "half of a surrogate pair (U+D83D) at position 2" in half["message"]
+    assert null["param"] == "2.user" and "a NUL character at position 2" in null["message"]
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"a": "\\u00"}', b'[{"a": "\\ud83d"', b"[" * 100_000 + b'"\\u0041"'])
+def test_a_body_that_is_not_json_is_422(doors: Doors, content: bytes) -> None:
+    answer = doors.client.post("/v1/feedback", content=content)
+    assert answer.status_code == 422 and "is not JSON" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["user 17", "Zoë", "山田", "a/b?c#d", "x" * 512])
+def test_any_name_that_a_completion_takes_may_vote(doors: Doors, name: str) -> None:
+    body = {"messages": [], "user": name, "metadata": {"conversation_id": name}}
+    said = {"conversation_id": name, "type": "thumbs", "value": True, "user": name}
+    assert doors.client.post("/v1/feedback", json=said).status_code == 202
+    (record,) = doors.records()
+    assert isinstance(record, Feedback)
+    assert sticky_key(body) == (record.user, record.user, record.conversation_id)
+
+
+def test_composed_and_decomposed_accents_are_one_user(doors: Doors) -> None:
+    said = GOOD | {"user": "Zoe\u0308"}
+    assert doors.client.post("/v1/feedback", json=said).status_code == 202
+    assert [record.user for record in doors.records()] == ["Zo\u00eb"]  # type: ignore[union-attr]
+    assert sticky_key({"user": "Zoe\u0308"})[1] == sticky_key({"user": "Zo\u00eb"})[1] == "Zo\u00eb"
+
+
+def test_a_name_that_is_too_long_is_refused_in_both_places(doors: Doors) -> None:
+    answer = doors.client.post("/v1/feedback", json=GOOD | {"user": "x" * 513})
+    assert answer.status_code == 422 and "513 characters long, the limit is 512" in answer.json()["error"]["message"]
+    with pytest.raises(InputError, match="user: is 513 characters long, the limit is 512"):
+        sticky_key({"user": "x" * 513})
+    with pytest.raises(InputError, match=r"metadata\.conversation_id: has a NUL character at position 1"):
+        sticky_key({"metadata": {"conversation_id": "\0"}})
+
+
+@pytest.mark.parametrize("fields", [{"user": "reviewer:k1"}, {"metadata": {"source": "console"}}])
+def test_only_a_key_with_ops_write_gives_a_reviewers_feedback(doors: Doors, fields: dict[str, Any]) -> None:
+    assert doors.client.post("/v1/feedback", json=GOOD | fields).status_code == 422
+    doors.grant = Grant("k1", "", (Scope.FEEDBACK, Scope.OPS_WRITE))
+    assert doors.client.post("/v1/feedback", json=GOOD | fields).status_code == 202
+
+
+@pytest.mark.parametrize("sent", ["order/17", "order%2F17"])
+def test_an_id_with_a_slash_can_be_taken_back(doors: Doors, store: Store, sent: str) -> None:
+    doors.client.post("/v1/feedback", json=GOOD | {"id": "order/17"})
+    assert doors.client.delete(f"/v1/feedback/{sent}").json() == {"feedback_id": "order/17"}
+    ingest(store, "g", 1, 0, pieces(*doors.records()))
+    assert query(store, "SELECT id, revoked_at IS NULL FROM feedback") == [("k1:order/17", False)]
 
 
 def test_a_full_spool_is_503_with_retry_after(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:

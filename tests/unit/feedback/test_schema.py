@@ -94,7 +94,10 @@ def test_every_type_is_tried_here() -> None:
         ({"interaction_id": "x" * 129}, "interaction_id: "),
         ({"interaction_id": 5}, "interaction_id: "),
         ({"id": "ü"}, "id: "),
-        ({"user": "a\0"}, "user: "),
+        ({"user": "a\0"}, "user: has a NUL character at position 2"),
+        ({"user": "x" * 513}, "user: is 513 characters long, the limit is 512"),
+        ({"metadata": {"a": "\ud800"}}, "metadata.a: has half of a surrogate pair (U+D800) at position 1"),
+        ({"metadata": {"\ud800": "a"}}, "metadata: has half of a surrogate pair"),
         ({"comment": "x" * 10_001}, "comment: "),
         ({"metadata": {"a": 1}}, "metadata.a: "),
         ({"metadata": {"a": "x" * 513}}, "metadata.a: "),
@@ -138,3 +141,18 @@ def test_ids_are_made_where_none_is_given() -> None:
     records = parse([signal("thumbs", True)] * 5, lambda: NOW)
     assert len({record.id for record in records}) == 5
     assert all(record.id.startswith("fb-") for record in records)
+
+
+def test_a_label_is_kept_in_one_form() -> None:
+    (record,) = parse(signal("label", "tre\u0300s bien"), lambda: NOW)
+    assert record.value == "tr\u00e8s bien"
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True])
+def test_a_label_that_is_no_text_is_refused_with_the_fix(value: Any) -> None:
+    assert f'write the label in quotes: "{value}"' in refusal(signal("label", value))
+
+
+def test_nobody_is_named_by_an_empty_user_as_in_a_completion() -> None:
+    (record,) = parse(signal("thumbs", True, user=""), lambda: NOW)
+    assert record.user is None

@@ -230,7 +230,10 @@ BAD = [
     (VOTES[0] | {"modell": "x"}, "modell: no such field"),
     (VOTES[0] | {"time": "yesterday"}, "time: is no time"),
     (VOTES[0] | {"time": "2026-01-01T00:00:00"}, "time: has no time zone"),
-    (VOTES[0] | {"time": "2999-01-01T00:00:00+00:00"}, "time: lies in the future"),
+    (VOTES[0] | {"time": "2999-01-01T00:00:00+00:00"}, "time: is in the future"),
+    (VOTES[0] | {"time": "0001-01-01T00:00:00+05:00"}, "time: is before the year 1 or after the year 9999"),
+    (VOTES[0] | {"time": "9999-12-31T23:59:59-05:00"}, "time: is before the year 1 or after the year 9999"),
+    (VOTES[1] | {"value": True}, "write the label in quotes"),
     (VOTES[0] | {"revoked_at": 5}, "revoked_at: is no time"),
 ]
 
