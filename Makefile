@@ -36,11 +36,12 @@ test-browser: $(STAMP) ## Test the console in Chromium, which is installed if ne
 	@sh scripts/chromium.sh
 	$(BIN)/python -m pytest -m browser tests/browser
 
-check: $(STAMP) ## ruff with its format, pyright, import rules, generated pages and pictures, words, links of the site
+check: $(STAMP) ## ruff with its format, pyright, import rules, layout, generated pages and pictures, words, links of the site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.layout --check
 	$(BIN)/python -m tools.docs_reference --check
 	$(BIN)/python -m tools.diagrams --check
 	$(BIN)/python -m tools.words
