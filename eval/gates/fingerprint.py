@@ -1,7 +1,7 @@
 """The gate's code as one short hash, so that the ledger says which rules judged.
 
-It owns which files are rules; it must not know what they say. All of `eval` and its suites are rules. Questions and
-scores decide a verdict as much as thresholds do. A hash that changes too often costs nothing.
+This module lists which files hold rules; it must not know what they say. Questions and scores decide a verdict as much
+as thresholds do, so all of `eval` counts. A hash that changes too often costs nothing.
 """
 
 import hashlib
@@ -11,23 +11,27 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources.abc import Traversable
 
-# In addition to `eval`: defaults, how prompts are read, which votes become truth for whom, and what counts live users.
-ELSEWHERE = {
-    "core": (
-        "settings/evaluation.py",
-        "settings/kpi_names.py",
-        "settings/model.py",
-        "settings/promotion.py",
-        "settings/retrain.py",
-        "prompts.py",
-        "db/live_tests.sql",
-        "db/evaluations.sql",
-        "db/feedback.sql",
-        "db/snapshots.sql",
-    ),
-    "feedback": ("heldout_votes.py", "snapshot.py", "split.py"),
-    "serve": ("retrieval/retriever.py",),
-}
+# Files and whole folders: what measures and judges, what decides the next step of a candidate, settings, how labels
+# and prompts are read, and which votes and texts count. A test finds what the modules here import and this list lacks.
+RULES = (
+    "eval",
+    "rollout",
+    "core/settings",
+    "core/names.py",
+    "core/prompts.py",
+    "core/db/decisions.sql",
+    "core/db/evaluations.sql",
+    "core/db/feedback.sql",
+    "core/db/live_tests.sql",
+    "core/db/quarantines.sql",
+    "core/db/snapshots.sql",
+    "core/db/migrations/0019_quarantined_feedback.sql",
+    "feedback/heldout_votes.py",
+    "feedback/quarantine.py",
+    "feedback/snapshot.py",
+    "feedback/split.py",
+    "serve/retrieval",
+)
 
 
 @cache
@@ -44,16 +48,16 @@ def gate_fingerprint() -> str:
 
 
 def rules() -> Iterator[tuple[str, Traversable]]:
-    """Every file that has a say, by its name from the top."""
-    yield from _under("eval", resources.files("eval"))
-    for package, names in ELSEWHERE.items():
-        for name in names:
-            yield f"{package}/{name}", resources.files(package).joinpath(name)
+    """Every file that decides verdicts, by its path from the top of the repository."""
+    for name in RULES:
+        package, *inner = name.split("/")
+        yield from _files(name, resources.files(package).joinpath(*inner))
 
 
-def _under(name: str, folder: Traversable) -> Iterator[tuple[str, Traversable]]:
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir() and entry.name != "__pycache__":
-            yield from _under(f"{name}/{entry.name}", entry)
-        elif entry.name.endswith(".py"):
-            yield f"{name}/{entry.name}", entry
+def _files(name: str, entry: Traversable) -> Iterator[tuple[str, Traversable]]:
+    if not entry.is_dir():
+        yield name, entry
+        return
+    for inner in sorted(entry.iterdir(), key=lambda inner: inner.name):
+        if inner.is_dir() or inner.name.endswith(".py"):
+            yield from _files(f"{name}/{inner.name}", inner)
