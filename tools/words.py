@@ -1,7 +1,7 @@
 """Find words and sentences that the writing rules of CONTRIBUTING.md do not allow.
 
 It reads pages, docstrings, comments, messages in code, HTML templates, SQL, YAML, shell and JSON descriptions.
-`tools/words.toml` holds the words, `tools/words_pending.toml` the paths that are not clean yet.
+`tools/words.toml` holds the words.
 """
 
 import argparse
@@ -20,13 +20,11 @@ from tools.prose import READERS, Text, texts
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = Path(__file__).with_name("words.toml")
-PENDING = Path(__file__).with_name("words_pending.toml")
 LONGEST_SENTENCE = 25  # words
 MOST_SEMICOLONS = 1  # in one sentence
 # Data, vendored files and what other projects wrote.
 SKIPPED = (
     "tools/words.toml",
-    "tools/words_pending.toml",
     "tests/unit/*/test_words.py",
     "*.min.js",
     "*/VENDORED.md",
@@ -86,11 +84,6 @@ def load_bans(path: Path = RULES) -> list[Ban]:
             )
         )
     return bans
-
-
-def load_pending(path: Path = PENDING) -> dict[str, list[str]]:
-    """Read the globs of files that are not clean yet, by rule."""
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 # --- the rules ---------------------------------------------------------------------------------------------------
@@ -176,14 +169,11 @@ def report(found: Iterable[Finding]) -> dict[str, dict[str, int]]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the check and return 1 if there are findings."""
     parser = argparse.ArgumentParser(prog="python -m tools.words", description="Check the words of code and pages.")
-    parser.add_argument("paths", nargs="*", help="files or folders; without any: all, except paths that are pending")
+    parser.add_argument("paths", nargs="*", help="files or folders; without any: all")
     parser.add_argument("--json", action="store_true", help="print findings as JSON, one object per line")
     parser.add_argument("--report", action="store_true", help="print the number of findings by path and rule as JSON")
     options = parser.parse_args(arguments)
     found = check_files(tracked(options.paths), load_bans())
-    if not options.paths and not options.report:
-        pending = load_pending()
-        found = [one for one in found if not matches(one.path, pending.get(one.rule.replace(" ", "_"), ()))]
     if options.report:
         print(json.dumps(report(found), indent=2))
         return 0

@@ -36,7 +36,7 @@ FOLDERS = ("adapters", "snapshots", "gateways")
 STAGING = "backup.part"
 CHUNK = 1024 * 1024
 # Of the store's size, what must be free for its copy.
-ROOM = 1.2
+SPACE_FACTOR = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Backups:
         yield SETTINGS, settings, settings.stat().st_size
 
     def _require_space(self, data: Path) -> None:
-        wanted = sum(file.stat().st_size for file in data.glob(f"{STORE}*")) * ROOM
+        wanted = sum(file.stat().st_size for file in data.glob(f"{STORE}*")) * SPACE_FACTOR
         free = shutil.disk_usage(data).free
         if free < wanted:
             raise NotReady(

@@ -241,7 +241,7 @@ def _arms(evidence: dict[str, Any]) -> None:
     rows = [{"arm": arm} | {n: found.get(n, {}).get("value") for n in names} for arm, found in arms.items()]
     if evidence["tfidf_logreg"]:
         rows.append({"arm": "tfidf_logreg"} | {n: evidence["tfidf_logreg"].get(n, {}).get("value") for n in names})
-    out.print(f"\narms, on {evidence['n']} held-out labels of {evidence['users']} users", style="bold", markup=False)
+    out.print(f"\narms, on {evidence['n']} held-out labels from {evidence['users']} users", style="bold", markup=False)
     show(rows, False, {"arm": "arm", **{n: n for n in names}}, "")
 
 

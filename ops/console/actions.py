@@ -237,7 +237,7 @@ def _review(control: Control, identity: str, verb: Verb) -> Question:
     held = views.quarantined(control.store, identity)
     if held["state"] != "held":
         raise AlreadyDone(f"The quarantine {identity} was {held['state']} by {held['actor']} already.")
-    votes = f"{held['votes']:,} votes of {held['users']:,} users"
+    votes = f"{held['votes']:,} votes from {held['users']:,} users"
     releases = verb == "release"
     changes = ((votes, "in no snapshot", "may be learnt from again" if releases else "permanently left out"),)
     note = (

@@ -137,8 +137,8 @@ def test_batches_that_meet_a_disk_which_fills_and_empties_stand_whole_and_once(g
     refused = 0
     for number in range(120):
         marks = [f"{number}-{part}" for part in range(1 + number % 7)]
-        room = segments(gateway.own / "spool")[-1].path.stat().st_size + 97 * (number % 30)
-        gateway.process.rlimit(psutil.RLIMIT_FSIZE, (room if number % 3 else hard, hard))
+        space = segments(gateway.own / "spool")[-1].path.stat().st_size + 97 * (number % 30)
+        gateway.process.rlimit(psutil.RLIMIT_FSIZE, (space if number % 3 else hard, hard))
         answer = gateway.vote(*marks)
         assert answer.status_code in (202, 503), answer.text
         refused += answer.status_code == 503

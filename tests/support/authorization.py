@@ -155,7 +155,7 @@ def asked(client: httpx.Client) -> Ask:
 
 
 class Control:
-    """Control's real app, not yet started: its doors need no scheduler."""
+    """Control's real app, not yet started: its routes need no scheduler."""
 
     def __init__(self, data: Path) -> None:
         settings = build({"data": str(data), "models": {"reviews": {"labels": ["a", "b"]}}})
@@ -166,19 +166,19 @@ class Control:
         self.ask = asked(self.client)
 
 
-class Gateway:
+class KeyedGateway:
     """A gateway on a port, and the keyring whose grants reach it by the long poll."""
 
-    def __init__(self, house: Any) -> None:
+    def __init__(self, gateway: Any) -> None:
         self.store, self.board, self.stack = Store(":memory:"), RoutePublisher(), ExitStack()
         self.ring = ApiKeyStore(store=self.store, clock=utc_now, changed=self.board.publish_keys)
-        self.board.publish(house.table(house.engine_url))
+        self.board.publish(gateway.table(gateway.engine_url))
         app = FastAPI()
         app.include_router(publisher.create_router(self.board))
         url = self.stack.enter_context(running(app))
-        self.house = house.open(control=url, cached=False, access="keys")
-        self.ask = asked(house.http)
+        self.gateway = gateway.open(control=url, cached=False, access="keys")
+        self.ask = asked(gateway.http)
 
     def settle(self) -> None:
         """Waits until the gateway has every key."""
-        self.house.until(lambda: self.house.app.state.tables.keys == self.ring.grants, 5)
+        self.gateway.until(lambda: self.gateway.app.state.tables.keys == self.ring.grants, 5)

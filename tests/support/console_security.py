@@ -33,7 +33,7 @@ class Moving:
         return self.now
 
 
-class House:
+class KeyedConsole:
     """Control's real app with keys, a browser before it, and a way to log in."""
 
     def __init__(self, data: Path) -> None:

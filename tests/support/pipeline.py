@@ -24,7 +24,7 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 class StubTrainer:
-    """Stands where the trainer's process does and leaves a folder, or fails."""
+    """Replaces the trainer's process: it leaves a folder, or fails."""
 
     def __init__(self, fails: str = "") -> None:
         self.fails = fails

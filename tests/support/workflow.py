@@ -25,7 +25,7 @@ CANARY: dict[str, Any] = {"share": 0.5, "first_look_users": 30, "planned_users":
 PLAIN: dict[str, Any] = {"canary": None, "holdback": None}
 
 
-class House:
+class RolloutHarness:
     """The store with one model and a candidate, at a time that tests set."""
 
     def __init__(self, path: Path | str = ":memory:", **promotion: Any) -> None:

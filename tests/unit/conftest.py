@@ -1,4 +1,4 @@
-"""A gateway that tests can ask: the real app on a loopback port, before the fake engine."""
+"""A running gateway for tests: the real app on a loopback port, in front of the fake engine."""
 
 import os
 import time
@@ -38,8 +38,8 @@ def served() -> Iterator[tuple[FakeEngine, str]]:
         yield engine, url
 
 
-class House:
-    """A gateway on a port, its client, and what stands in its spool."""
+class RunningGateway:
+    """A gateway on a port, its client, and the records in its spool."""
 
     table = staticmethod(table)
 
@@ -58,7 +58,7 @@ class House:
         tracing: Any = None,
         logs: Any = None,
         **gateway: Any,
-    ) -> "House":
+    ) -> "RunningGateway":
         folder = self.data / "gateways" / "gateway-1"
         folder.mkdir(parents=True, exist_ok=True)
         if cached:
@@ -106,7 +106,9 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, served: tuple[FakeEngine, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def gateway(
+    tmp_path: Path, served: tuple[FakeEngine, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningGateway]:
     for name in os.environ:
         if name.startswith("LORALOOP_"):
             monkeypatch.delenv(name)
@@ -114,7 +116,7 @@ def house(tmp_path: Path, served: tuple[FakeEngine, str], monkeypatch: pytest.Mo
     engine.fault, engine.gap_s, engine.adapters = "", 0.0, {"reviews-7": "/x"}
     engine.requests.clear()
     engine.traces.clear()
-    made = House(tmp_path, engine, url)
+    made = RunningGateway(tmp_path, engine, url)
     with made.stack:
         yield made
         engine.fault = ""

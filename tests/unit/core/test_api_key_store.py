@@ -1,4 +1,4 @@
-"""Facts about the keys in the store: what is kept, who is told, and what opens afterwards."""
+"""Facts about the keys in the store: what is kept, what is published, and what opens afterwards."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -18,21 +18,21 @@ FULL = NewKey("full", (Scope.INFER,), ("reviews", "movies"), timedelta(days=1), 
 
 
 class Ring:
-    """A keyring on a file, a door before it, and a clock for both."""
+    """A keyring on a file, a key checker that reads it, and a clock for both."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.now = path, START
-        self.told: list[tuple[Grant, ...]] = []
+        self.published: list[tuple[Grant, ...]] = []
         self.open()
 
     def open(self) -> None:
         self.store = Store(self.path)
-        self.keys = ApiKeyStore(store=self.store, clock=lambda: self.now, changed=self.told.append)
-        self.door = KeyChecker(keys=lambda: self.keys.grants, clock=lambda: self.now)
+        self.keys = ApiKeyStore(store=self.store, clock=lambda: self.now, changed=self.published.append)
+        self.checker = KeyChecker(keys=lambda: self.keys.grants, clock=lambda: self.now)
 
     def opens(self, made: IssuedKey, scope: Scope = Scope.INFER) -> bool:
         try:
-            self.door.admit(f"Bearer {made.key}", scope).release(0)
+            self.checker.admit(f"Bearer {made.key}", scope).release(0)
         except KeyRefused:
             return False
         return True
@@ -47,10 +47,10 @@ def ring(tmp_path: Path):
 
 def test_a_key_opens_from_the_moment_it_is_made_and_after_a_restart(ring: Ring) -> None:
     made = ring.keys.make(APP, "k0")
-    assert ring.opens(made) and ring.told[-1] == ring.keys.grants
+    assert ring.opens(made) and ring.published[-1] == ring.keys.grants
     ring.store.close()
     ring.open()
-    assert ring.opens(made) and ring.told[-1] == ring.keys.grants
+    assert ring.opens(made) and ring.published[-1] == ring.keys.grants
 
 
 def test_everything_that_was_asked_for_stands_in_the_grant_and_in_the_list(ring: Ring) -> None:
@@ -68,7 +68,7 @@ def test_no_secret_is_kept_listed_handed_on_or_shown(ring: Ring, tmp_path: Path)
     rotated = ring.keys.rotate(made.id, timedelta(hours=1))
     secrets = [parts[1] for key in (made.key, rotated.key) if (parts := read_key(key))]
     assert len(secrets) == 2
-    shown = repr((made, rotated, ring.keys.all(), [asdict(grant) for grant in ring.told[-1]]))
+    shown = repr((made, rotated, ring.keys.all(), [asdict(grant) for grant in ring.published[-1]]))
     ring.store.close()
     kept = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert made.id.encode() in kept  # else the next line could not fail
@@ -82,7 +82,7 @@ def test_a_revoked_key_opens_nothing_and_stays_in_the_list(ring: Ring) -> None:
     made = ring.keys.make(APP, "k0")
     ring.now += timedelta(hours=1)
     ring.keys.revoke(made.id)
-    assert not ring.opens(made) and ring.told[-1] == ()
+    assert not ring.opens(made) and ring.published[-1] == ()
     assert [row["revoked"] for row in ring.keys.all()] == [START + timedelta(hours=1)]
     for change in (lambda: ring.keys.revoke(made.id), lambda: ring.keys.rotate(made.id, timedelta())):
         with pytest.raises(AlreadyDone, match="revoked already"):

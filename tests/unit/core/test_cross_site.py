@@ -121,23 +121,23 @@ def test_with_keys_any_name_and_a_key_from_any_page_is_answered(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/feedback", "/api/reload"])
-def test_no_page_elsewhere_reaches_an_open_gateway(house: Any, path: str) -> None:
-    http = house.open().http
+def test_no_page_elsewhere_reaches_an_open_gateway(gateway: Any, path: str) -> None:
+    http = gateway.open().http
     body = {"model": "reviews", "messages": [{"role": "user", "content": "hi"}]}
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         assert http.post(path, json=body, headers=headers).status_code == 403, headers
-    assert house.spooled() == []
+    assert gateway.spooled() == []
 
 
-def test_a_name_pointed_at_an_open_gateway_reads_nothing(house: Any) -> None:
-    http = house.open().http
+def test_a_name_pointed_at_an_open_gateway_reads_nothing(gateway: Any) -> None:
+    http = gateway.open().http
     assert http.get("/v1/models", headers={"Host": "evil.example"}).status_code == 403
     assert http.get("/v1/models").status_code == 200
 
 
-def test_a_browsers_app_asks_a_gateway_with_its_key_from_another_origin(house: Any, monkeypatch: Any) -> None:
+def test_a_browsers_app_asks_a_gateway_with_its_key_from_another_origin(gateway: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("LORALOOP_APP_KEY", "s3cret")
     headers = {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site", "Authorization": "Bearer s3cret"}
-    http = house.open(access="keys").http
+    http = gateway.open(access="keys").http
     body = {"model": "reviews", "messages": [{"role": "user", "content": "hi"}]}
     assert http.post("/v1/chat/completions", json=body, headers=headers | {"Host": "ai.example"}).status_code == 200

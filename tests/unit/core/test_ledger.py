@@ -1,4 +1,4 @@
-"""Facts about the ledger's proof: whatever is done to a row, the row is named."""
+"""Facts about the ledger's proof: a row that was changed, removed or moved is named."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -84,7 +84,7 @@ def test_a_row_with_any_column_changed_is_named(chain: list[Row], column: str, v
         assert f"its column {column} differs" in report.broken.fault
 
 
-def test_every_field_of_the_sealed_text_is_covered(chain: list[Row]):
+def test_every_field_of_the_hashed_text_is_covered(chain: list[Row]):
     for name in json.loads(canonical(decision(3))):
         changed = [dict(row) for row in chain]
         changed[2]["body"] = changed[2]["body"].replace(f'"{name}":', f'"{name} ":', 1)
@@ -93,7 +93,7 @@ def test_every_field_of_the_sealed_text_is_covered(chain: list[Row]):
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "no json", '{"id": "dec-3"}', '{"time": 3}'])
-def test_a_sealed_text_that_is_no_decision_is_named(chain: list[Row], text: str):
+def test_a_hashed_text_that_is_no_decision_is_named(chain: list[Row], text: str):
     chain[2] = chain[2] | {"body": text, "hash": hash_row(chain[2]["previous_hash"], text)}
     report = verify(chain)
     assert report.broken is not None and report.broken.fault == "its text is not a decision."

@@ -1,4 +1,4 @@
-"""Facts about the log: one line an event, no forged line, no key."""
+"""Facts about the log: one line per event, no forged line, no key."""
 
 import io
 import json
@@ -100,19 +100,19 @@ def test_no_key_is_written(text: str) -> None:
     assert "llk_760251df4e_" in Lines().format(record(KEY))
 
 
-def test_the_access_log_has_a_line_a_request_and_nothing_that_was_said(house: Any, stream: io.StringIO) -> None:
+def test_the_access_log_has_one_line_per_request_and_no_text_of_it(gateway: Any, stream: io.StringIO) -> None:
     logs.install(LogSettings(format="json"), stream)
-    house.open(logs={"access": True})
-    answer = house.post(messages=[{"role": "user", "content": "s3cret"}])
-    house.events(messages=[{"role": "user", "content": "s3cret"}])
-    house.post(model="x\ny")
-    house.http.get("/v1/models?key=s3cret")
+    gateway.open(logs={"access": True})
+    answer = gateway.post(messages=[{"role": "user", "content": "s3cret"}])
+    gateway.events(messages=[{"role": "user", "content": "s3cret"}])
+    gateway.post(model="x\ny")
+    gateway.http.get("/v1/models?key=s3cret")
 
     def lines() -> list[dict[str, Any]]:
         found = [json.loads(line) for line in stream.getvalue().splitlines()]
         return [line for line in found if line["logger"] == "serve.gateway.access_log"]
 
-    house.until(lambda: len(lines()) == 4)
+    gateway.until(lambda: len(lines()) == 4)
     whole, streamed, refused, models = lines()
     assert (whole["method"], whole["path"], whole["status"]) == ("POST", "/v1/chat/completions", 200)
     assert (whole["request_id"], whole["model"], whole["version"]) == (answer.json()["id"], "reviews", 7)
@@ -121,9 +121,9 @@ def test_the_access_log_has_a_line_a_request_and_nothing_that_was_said(house: An
     assert "s3cret" not in stream.getvalue() and "heard" not in stream.getvalue()
 
 
-def test_the_log_of_a_client_that_left_says_so(house: Any, stream: io.StringIO) -> None:
+def test_the_log_of_a_client_that_left_says_so(gateway: Any, stream: io.StringIO) -> None:
     logs.install(LogSettings(format="json"), stream)
-    house.open(logs={"access": True}).engine.fault = "hang"
+    gateway.open(logs={"access": True}).engine.fault = "hang"
     with pytest.raises(Exception, match="timed out"):
-        house.http.post("/v1/chat/completions", json={"model": "reviews", "messages": []}, timeout=0.3)
-    house.until(lambda: '"status":499' in stream.getvalue())
+        gateway.http.post("/v1/chat/completions", json={"model": "reviews", "messages": []}, timeout=0.3)
+    gateway.until(lambda: '"status":499' in stream.getvalue())

@@ -137,7 +137,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         model(promotion={"guardrails": [{"kpi": "halucination", "margin": 0.1}]}),
         ["halucination is not a KPI", "did you mean hallucination."],
     ),
-    "a guardrail of no KPI beside shipped suites": (
+    "a guardrail of no KPI with shipped suites": (
         model(promotion={"guardrails": [{"kpi": "invoices", "max": 0.1}]}, evaluation={"suites": ["format"]}),
         ["promotion.guardrails: invoices is not a KPI"],
     ),
@@ -242,7 +242,7 @@ def test_any_address_is_accepted_where_keys_are_wanted_and_loopback_where_not() 
         ("localhost.evil.org:1", "localhost.evil.org", False),
     ],
 )
-def test_loopback_is_told_from_open(listen: str, host: str, loopback: bool) -> None:
+def test_a_loopback_address_is_recognized(listen: str, host: str, loopback: bool) -> None:
     assert split_listen(listen) == (host, 1)
     assert is_loopback(listen) is loopback
 

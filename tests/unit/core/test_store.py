@@ -201,9 +201,11 @@ def test_a_time_comes_back_as_the_same_moment_in_utc(naive: datetime, hours: int
     assert found and found[0].replace(tzinfo=UTC) == time
 
 
-def test_a_checkpoint_that_met_a_full_disk_is_told_and_a_new_process_has_every_committed_row(tmp_path: Path) -> None:
-    told: list[bool] = []
-    store = Store(tmp_path / "loraloop.duckdb", fatal=lambda: told.append(True))
+def test_a_checkpoint_that_met_a_full_disk_is_reported_and_a_new_process_has_every_committed_row(
+    tmp_path: Path,
+) -> None:
+    reported: list[bool] = []
+    store = Store(tmp_path / "loraloop.duckdb", fatal=lambda: reported.append(True))
     for number in range(200):
         spools.set_offset(store, spool="g" * 300, segment=number, offset=1)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -213,13 +215,13 @@ def test_a_checkpoint_that_met_a_full_disk_is_told_and_a_new_process_has_every_c
             store._connection.execute("CHECKPOINT")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
-    assert not told
+    assert not reported
     with pytest.raises(duckdb.FatalException):
         spools.offset(store, spool="g", segment=1)
-    assert told
+    assert reported
     with pytest.raises(duckdb.FatalException):
         spools.set_offset(store, spool="g", segment=1, offset=2)
-    assert len(told) == 2
+    assert len(reported) == 2
     store.close()
     again = Store(tmp_path / "loraloop.duckdb")
     assert [spools.offset(again, spool="g" * 300, segment=n) for n in (0, 199)] == [1, 1]

@@ -1,4 +1,4 @@
-"""Facts about the floor's small values: errors, ids, prompts, the wire, packages, HTTP."""
+"""Facts about the small values of core: errors, ids, prompts, the wire, packages, HTTP."""
 
 import asyncio
 import hashlib
@@ -145,7 +145,7 @@ def test_an_error_says_by_its_class_what_a_client_can_do() -> None:
 
 
 def test_an_error_says_its_sentence_and_its_hint() -> None:
-    assert str(SettingsError("It is wrong.", hint="Mend it.")) == "It is wrong. Mend it."
+    assert str(SettingsError("It is wrong.", hint="Fix it.")) == "It is wrong. Fix it."
     assert str(SettingsError("It is wrong.")) == "It is wrong."
 
 

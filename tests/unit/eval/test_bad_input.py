@@ -1,4 +1,4 @@
-"""Whatever is missing, empty or no number, a gate never passes it."""
+"""Facts about bad input: a gate never passes a value that is missing, empty or no number."""
 
 import math
 from dataclasses import replace

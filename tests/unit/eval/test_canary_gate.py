@@ -75,7 +75,7 @@ def test_a_champion_that_never_keeps_to_the_labels_hides_no_errors():
 
 @pytest.mark.parametrize("known", [{}, {"rate_mean": 0.2, "rate_sd": 0.3, "covariance": 0.05}])
 def test_what_the_bounds_are_tuned_for_is_the_plans_and_never_the_data_s(known: dict[str, float]):
-    """Control's own rate and deviation may come out as they like: ρ² does not follow. Looks at what is tuned only:
+    """Control's own rate and deviation may come out as they like: ρ² does not follow. Tests only the tuned part:
     with the same error, the half-width over the error is a function of ρ² and users alone."""
     plan, widths = Plan(0.5, 0.4, **known), []
     for rate in (0.3, 0.6):
@@ -187,7 +187,7 @@ def test_the_sample_ratio_test_is_one_over_the_bayes_factor():
 
 
 def test_the_sequence_holds_at_every_look():
-    """2,000 canaries of equal models, looked at after every user: few are ever outside."""
+    """2,000 canaries of equal models, with a look after every user: few are ever outside."""
     rng = np.random.default_rng(11)
     users, runs, alpha = 400, 2000, 0.05
     rho2 = tuning(alpha, 400, 0.25, 0.5)

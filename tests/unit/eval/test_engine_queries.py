@@ -1,4 +1,4 @@
-"""Facts about asking: nothing is asked twice, nothing that came is lost, and others go first."""
+"""Facts about queries to engines: each is sent once, every answer is kept, and users' requests go first."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""Facts about evaluations: what all arms are asked, what is kept, and how one goes on that was cut short."""
+"""Facts about evaluations: which questions every arm gets, what is kept, and how an interrupted one continues."""
 
 import json
 from collections.abc import Callable

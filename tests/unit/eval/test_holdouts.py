@@ -1,4 +1,4 @@
-"""Facts about holdouts: which users are asked, how often, and what happens when all were."""
+"""Facts about holdouts: which users are in one, how often it is used, and what happens when it is used up."""
 
 import random
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def test_without_new_users_it_ends_after_four_buckets_and_says_how_many_it_wants
 
 
 def test_new_users_open_spent_buckets_again_for_themselves_alone(store: Store):
-    """Two hundred evaluations with new users between them: no user is asked in two generations of a bucket."""
+    """Two hundred evaluations with new users between them: no user is in two generations of a bucket."""
     rng, known, count = random.Random(4), rows(30), 30
     asked: dict[str, set[str]] = {}
     uses: dict[str, list[int]] = {}
@@ -102,7 +102,7 @@ def test_exactly_those_whom_no_earlier_generation_asked_are_asked(store: Store):
     first = rows(30, ("h1",))
     for run in range(LAST_USE - 1):
         reserve(store, "m", f"run-{run}", snapshot(first), SETTINGS)
-    # Ten users come before the last use and are asked in it; twenty-five come after it.
+    # Ten users come before the last use and are in it; twenty-five come after it.
     reserve(store, "m", "last", snapshot(first + rows(10, ("h1",), begun=30)), SETTINGS)
     whole = snapshot(rows(65, ("h1",)))
     again = reserve(store, "m", "again", whole, SETTINGS)

@@ -1,4 +1,4 @@
-"""Facts about intervals of proportions and the items that a suite wants."""
+"""Facts about intervals of proportions and the items that a suite needs."""
 
 import math
 
@@ -72,7 +72,7 @@ def test_tango_holds_the_difference_and_stays_in_range(won: int, lost: int, rest
 
 @pytest.mark.parametrize(("difference", "few", "many"), [(0.02, 2316, 3862), (0.05, 369, 616), (0.10, 91, 152)])
 def test_the_table_of_paired_items(difference: float, few: int, many: int):
-    """Published rounded down; items are whole, so one more may be wanted."""
+    """Published rounded down; items are whole, so one more may be needed."""
     assert paired_items(difference, 0.15) - few in (0, 1)
     assert paired_items(difference, 0.25) - many in (0, 1)
 

@@ -1,4 +1,4 @@
-"""Facts about choices: which tokens are asked for, and that probabilities add up as chances do."""
+"""Facts about label tokens: which tokens an engine is queried for, and that probabilities add up to at most one."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_an_answer_that_ends_where_another_goes_on_gets_what_that_leaves():
     assert [round(math.exp(value), 6) for value in found] == [0.4, 0.1]
 
 
-def test_answers_that_mean_the_same_are_not_told_apart():
+def test_answers_that_mean_the_same_are_not_distinguished():
     (root,) = build_token_trie(["I cannot", "I can't", "Sure"], [0, 0, 1], by_letters)
     first, second, sure = log_probabilities([root], [[math.log(0.6), math.log(0.1)]], 3)
     assert math.exp(first) + math.exp(second) == pytest.approx(0.6)

@@ -187,7 +187,7 @@ def test_too_few_preferences_are_never_a_pass_as_primary_or_guardrail(store: Sto
     judgement, reasons = judged(result.evidence, guarded)
     assert judgement.outcome == "inconclusive"
     assert "could not be measured" in reasons["guardrail preference_accuracy"]
-    # Nobody named it: nothing is asked of it.
+    # No guardrail names it, so it has no limit.
     judgement, reasons = judged(result.evidence, settings())
     assert judgement.outcome == "pass" and "guardrail preference_accuracy" not in reasons
 
@@ -204,7 +204,7 @@ def test_a_candidate_that_disagrees_with_users_more_than_the_champion_does_is_he
     assert "a loss of at least 0.500" in reasons["guardrail preference_accuracy"]
 
 
-def test_the_auc_of_thumbs_is_told_and_decides_nothing(store: Store, base: ModelFolder):
+def test_the_auc_of_thumbs_is_reported_and_decides_nothing(store: Store, base: ModelFolder):
     voted(store, 60)
     fake = engine()
     fake.likes = lambda model, word: -1.0 - 0.2 * ((model, word) == (CANDIDATE.engine_name, "kind"))
@@ -299,7 +299,7 @@ def test_a_run_that_was_cut_short_pays_no_judge_and_asks_no_likelihood_twice(sto
     found = run(store, fake, base, settings(latency_items=0), judge=judge()).evidence
     assert found.suites["judge_win_rate"].arms["candidate"].value == 0.5
     assert not any(path.startswith("/v1") for path, _ in fake.requests)
-    # Those that were under way when it ended, and no others, are asked again.
+    # Those that were under way when it ended, and no others, are sent again.
     assert 120 < len(asked) <= 120 + 4 and before < 120
 
 

@@ -1,4 +1,4 @@
-"""Facts about regressions: which held-out items are the worst, whatever the task, and how many are kept."""
+"""Facts about regressions: which held-out items are the worst, for each task, and how many are kept."""
 
 import numpy as np
 

@@ -115,7 +115,7 @@ NO_VERSION = Version("m", 1, "m@1.x", "/1", "x", 8, None)
 
 @pytest.fixture
 def judged(tmp_path: Path) -> Any:
-    """Evaluates one version before another with the fake engine; gives what was found and what was asked."""
+    """Evaluates one version before another with the fake engine; returns what was found and the requests."""
     store = Store(":memory:")
     prompts = [Chat((("user", f"text {n}"),)) for n in range(120)]
     rows = tuple(

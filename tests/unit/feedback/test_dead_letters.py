@@ -32,14 +32,14 @@ def test_a_dead_letter_is_seen_in_metrics_and_by_the_doctor(tmp_path: Path, monk
         )
     )
 
-    def told() -> doctor.Finding:
+    def finding() -> doctor.Finding:
         return next(finding for finding in doctor.examine(config) if finding.name == "dead letters")
 
     with running(create_app(settings=load(config), base=ModelFolder("base", tmp_path)), port) as url:
-        assert told().ok
+        assert finding().ok
         letter = frame(b'{"kind":"from a newer version"}')
         bearer = {"Authorization": "Bearer k"}
         sent = httpx.post(f"{url}/internal/spool/g/1?offset=0", content=letter, headers=bearer)
         assert sent.json() == {"offset": len(letter)}
         assert "loraloop_dead_letters 1.0" in httpx.get(f"{url}/metrics", headers=bearer).text
-        assert not told().ok and told().found.startswith("1 of") and told().fix
+        assert not finding().ok and finding().found.startswith("1 of") and finding().fix

@@ -1,4 +1,4 @@
-"""Facts about held-out votes: only users of the bucket, only pairs that can be compared, nothing that was learnt."""
+"""Facts about held-out votes: only users of the bucket, only pairs that can be compared, no vote from training."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Facts about ingest: each row exactly once, in whatever order and how often the pieces come."""
+"""Facts about ingest: each row exactly once, for any order and number of deliveries of the pieces."""
 
 import shutil
 import tempfile
@@ -43,7 +43,7 @@ def test_every_row_arrives_once_for_any_sequence_of_pieces(steps: list[tuple[int
         known = spools.offset(store, spool="g", segment=segment)
         taken, end = ingest(store, "g", segment, offset, SEGMENT[offset : offset + size])
         assert taken is (offset == known)
-    for segment in (0, 1):  # a shipper that then does as it is told
+    for segment in (0, 1):  # a shipper that then follows the answers
         taken, end = False, 0
         while end < len(SEGMENT):
             _, end = ingest(store, "g", segment, end, SEGMENT[end:])
@@ -94,7 +94,7 @@ def test_rows_and_offset_are_committed_together(store: Store, monkeypatch: pytes
     assert ingest(store, "g", 1, 0, SEGMENT) == (True, len(SEGMENT))
 
 
-def test_a_torn_tail_waits_and_a_piece_from_elsewhere_is_told_where_to_go_on(store: Store) -> None:
+def test_a_torn_tail_waits_and_a_piece_from_elsewhere_gets_the_offset_to_continue_at(store: Store) -> None:
     first = len(pieces(records[0]))
     assert ingest(store, "g", 1, 0, SEGMENT[: first + 3]) == (True, first)
     assert ingest(store, "g", 1, 0, SEGMENT) == (False, first)
@@ -188,7 +188,7 @@ def test_every_row_arrives_once_and_in_order_whatever_restarts_and_however_the_c
             else:
                 ship(10**6)
                 writer.close()
-                if act == "folder emptied":  # of what has been taken in, as a new disk is
+                if act == "folder emptied":  # of what was ingested, as a new disk is
                     shutil.rmtree(folder)
                 writer = SpoolWriter(folder, segment_bytes=150)
         ship(10**6)

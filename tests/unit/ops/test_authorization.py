@@ -1,6 +1,6 @@
-"""Facts about every door of gateway and control: what it wants, and that nothing opens it otherwise.
+"""Facts about every route of gateway and control: the scope that it needs, and that no other key gets in.
 
-Every route of an app must stand in the lists here; those of the raw data plane are asked by name, whoever serves them.
+Every route of an app must be in the lists here; those of the raw data plane are requested by name.
 """
 
 import base64
@@ -13,9 +13,9 @@ from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
 
 from core.api_keys import Scope
-from tests.support.authorization import CONTROL, GATEWAY, INTERNAL_KEY, Ask, Control, Gateway, Keys
+from tests.support.authorization import CONTROL, GATEWAY, INTERNAL_KEY, Ask, Control, KeyedGateway, Keys
 
-# The log-in has doors of its own: test_console_strangers.py.
+# The log-in has its own tests: test_console_login.py.
 OPEN = {
     ("GET", "/health"),
     ("GET", "/ready"),
@@ -38,7 +38,7 @@ def unlisted(app: FastAPI, listed: dict[tuple[str, str], set[Scope]]) -> set[tup
 
 
 def walk(ask: Ask, listed: dict[tuple[str, str], set[Scope]], keys: Keys) -> None:
-    """No route answers without a right key; each answers, in whatever way, with one."""
+    """No route answers without a right key; each lets a request with one through."""
     for route, wanted in listed.items():
         for kind, key in keys.dead.items():
             answer = ask(route, key)
@@ -46,7 +46,7 @@ def walk(ask: Ask, listed: dict[tuple[str, str], set[Scope]], keys: Keys) -> Non
         for scope, key in keys.by_scope.items():
             right = scope in wanted or (scope is Scope.ADMIN and wanted != {Scope.INTERNAL})
             answer = ask(route, key)
-            # With the right key, a form that no page of ours made is refused all the same.
+            # With the right key, a form that no page of ours made is refused anyway.
             let_in = answer.status_code not in (401, 403) or "takes a form" in answer.text
             assert let_in is right, (route, scope, answer.status_code)
             if not right:
@@ -55,10 +55,10 @@ def walk(ask: Ask, listed: dict[tuple[str, str], set[Scope]], keys: Keys) -> Non
 
 
 @pytest.fixture
-def inside(house: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The house, whose environment holds no key but the inside one."""
+def inside(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The gateway, with no key but the internal one in its environment."""
     monkeypatch.setenv("LORALOOP_INTERNAL_KEY", INTERNAL_KEY)
-    return house
+    return gateway
 
 
 @pytest.fixture
@@ -71,30 +71,30 @@ def control(tmp_path: Path, inside: Any) -> Iterator[Control]:
 
 
 @pytest.fixture
-def gateway(inside: Any) -> Iterator[Gateway]:
-    made = Gateway(inside)
+def keyed(inside: Any) -> Iterator[KeyedGateway]:
+    made = KeyedGateway(inside)
     yield made
     inside.stack.close()
     made.stack.close()
     made.store.close()
 
 
-def test_every_route_of_control_stands_in_the_list_and_opens_to_its_scope_alone(control: Control) -> None:
+def test_every_route_of_control_is_in_the_list_and_opens_to_its_scope_alone(control: Control) -> None:
     assert unlisted(control.app, CONTROL) == set()
     walk(control.ask, CONTROL, control.keys)
 
 
-def test_every_route_of_the_gateway_stands_in_the_list_and_opens_to_its_scope_alone(gateway: Gateway) -> None:
-    keys = Keys.make(gateway.ring)
-    gateway.settle()
-    assert unlisted(gateway.house.app, GATEWAY) == set()
-    walk(gateway.ask, GATEWAY, keys)
+def test_every_route_of_the_gateway_is_in_the_list_and_opens_to_its_scope_alone(keyed: KeyedGateway) -> None:
+    keys = Keys.make(keyed.ring)
+    keyed.settle()
+    assert unlisted(keyed.gateway.app, GATEWAY) == set()
+    walk(keyed.ask, GATEWAY, keys)
 
 
-def test_what_is_open_says_yes_or_no_and_tells_more_to_readers(control: Control, gateway: Gateway) -> None:
-    keys = Keys.make(gateway.ring)
-    gateway.settle()
-    for ask, mine, more in ((control.ask, control.keys, {"engines"}), (gateway.ask, keys, {"unshipped_bytes"})):
+def test_what_is_open_says_yes_or_no_and_tells_more_to_readers(control: Control, keyed: KeyedGateway) -> None:
+    keys = Keys.make(keyed.ring)
+    keyed.settle()
+    for ask, mine, more in ((control.ask, control.keys, {"engines"}), (keyed.ask, keys, {"unshipped_bytes"})):
         for key in (None, *mine.dead.values(), mine.by_scope[Scope.INFER], mine.by_scope[Scope.OPS_WRITE]):
             assert ask(("GET", "/health"), key).json() == {"status": "ok"}
             assert list(ask(("GET", "/ready"), key).json()) == ["ready"]
@@ -107,16 +107,16 @@ def test_no_app_describes_itself(control: Control, path: str) -> None:
     assert control.ask(("GET", path), control.keys.by_scope[Scope.ADMIN]).status_code == 404
 
 
-def test_nothing_of_a_body_is_looked_at_before_the_key(control: Control, gateway: Gateway) -> None:
+def test_no_body_is_read_before_the_key(control: Control, keyed: KeyedGateway) -> None:
     for route in CONTROL:
         if route[0] == "POST":
             assert control.ask(route, None, json=None, content=b"{").status_code == 401
     for route in GATEWAY:
         if route[0] == "POST":
-            assert gateway.ask(route, None, json=None, content=b"{").status_code == 401
+            assert keyed.ask(route, None, json=None, content=b"{").status_code == 401
 
 
-def test_no_door_opens_to_a_browsers_password(control: Control) -> None:
+def test_no_route_accepts_a_browsers_password(control: Control) -> None:
     pair = base64.b64encode(f"me:{control.keys.by_scope[Scope.ADMIN]}".encode()).decode()
     for route in CONTROL:
         answer = control.ask(route, None, headers={"Authorization": f"Basic {pair}"})

@@ -13,7 +13,7 @@ from core.api_key_store import NewKey
 from core.api_keys import Limits, Scope, read_key
 from core.records import Version
 from serve.engines.fake import FakeEngines
-from tests.support.authorization import CONTROL, GATEWAY, INTERNAL_KEY, Control, Gateway, Keys
+from tests.support.authorization import CONTROL, GATEWAY, INTERNAL_KEY, Control, KeyedGateway, Keys
 
 
 def secret_of(key: str) -> str:
@@ -22,10 +22,10 @@ def secret_of(key: str) -> str:
 
 
 @pytest.fixture
-def inside(house: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The house, whose environment holds no key but the inside one."""
+def inside(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The gateway, with no key but the internal one in its environment."""
     monkeypatch.setenv("LORALOOP_INTERNAL_KEY", INTERNAL_KEY)
-    return house
+    return gateway
 
 
 @pytest.fixture
@@ -38,44 +38,44 @@ def control(tmp_path: Path, inside: Any) -> Iterator[Control]:
 
 
 @pytest.fixture
-def gateway(inside: Any) -> Iterator[Gateway]:
-    made = Gateway(inside)
+def keyed(inside: Any) -> Iterator[KeyedGateway]:
+    made = KeyedGateway(inside)
     yield made
     inside.stack.close()
     made.stack.close()
     made.store.close()
 
 
-def test_a_revoked_key_is_refused_by_the_gateway_well_within_a_second(gateway: Gateway) -> None:
-    made = gateway.ring.make(NewKey("app", (Scope.INFER,)), "test")
-    gateway.house.until(lambda: gateway.ask(("GET", "/v1/models"), made.key).status_code == 200, 1)
-    gateway.ring.revoke(made.id)
-    gateway.house.until(lambda: gateway.ask(("GET", "/v1/models"), made.key).status_code == 401, 0.7)
+def test_a_revoked_key_is_refused_by_the_gateway_well_within_a_second(keyed: KeyedGateway) -> None:
+    made = keyed.ring.make(NewKey("app", (Scope.INFER,)), "test")
+    keyed.gateway.until(lambda: keyed.ask(("GET", "/v1/models"), made.key).status_code == 200, 1)
+    keyed.ring.revoke(made.id)
+    keyed.gateway.until(lambda: keyed.ask(("GET", "/v1/models"), made.key).status_code == 401, 0.7)
 
 
-def test_with_control_dead_a_restarted_gateway_still_knows_its_keys(gateway: Gateway, tmp_path: Path) -> None:
-    made = gateway.ring.make(NewKey("app", (Scope.INFER,)), "test")
-    gateway.settle()
-    file = gateway.house.data / "gateways" / "gateway-1" / "routes.json"
-    gateway.house.until(lambda: file.is_file() and made.id in file.read_text())
+def test_with_control_dead_a_restarted_gateway_still_knows_its_keys(keyed: KeyedGateway, tmp_path: Path) -> None:
+    made = keyed.ring.make(NewKey("app", (Scope.INFER,)), "test")
+    keyed.settle()
+    file = keyed.gateway.data / "gateways" / "gateway-1" / "routes.json"
+    keyed.gateway.until(lambda: file.is_file() and made.id in file.read_text())
     kept = file.read_text()
     assert secret_of(made.key) not in kept
-    gateway.house.stack.close()
-    gateway.stack.close()
-    again = type(gateway.house)(tmp_path / "again", gateway.house.engine, gateway.house.engine_url)
+    keyed.gateway.stack.close()
+    keyed.stack.close()
+    again = type(keyed.gateway)(tmp_path / "again", keyed.gateway.engine, keyed.gateway.engine_url)
     with again.stack:
-        again.open(access="keys", keys=gateway.ring.grants)
+        again.open(access="keys", keys=keyed.ring.grants)
         answer = again.http.get("/v1/models", headers={"Authorization": f"Bearer {made.key}"})
         assert answer.status_code == 200 and again.http.get("/v1/models").status_code == 401
 
 
-def test_a_key_is_shown_the_models_that_it_may_use(gateway: Gateway) -> None:
-    mine = gateway.ring.make(NewKey("app", (Scope.INFER,), ("reviews", "later")), "test")
-    other = gateway.ring.make(NewKey("app", (Scope.INFER,), ("poems",)), "test")
-    gateway.settle()
-    shown = [gateway.ask(("GET", "/v1/models"), made.key).json()["data"] for made in (mine, other)]
+def test_a_key_is_shown_the_models_that_it_may_use(keyed: KeyedGateway) -> None:
+    mine = keyed.ring.make(NewKey("app", (Scope.INFER,), ("reviews", "later")), "test")
+    other = keyed.ring.make(NewKey("app", (Scope.INFER,), ("poems",)), "test")
+    keyed.settle()
+    shown = [keyed.ask(("GET", "/v1/models"), made.key).json()["data"] for made in (mine, other)]
     assert [[entry["id"] for entry in entries] for entries in shown] == [["reviews"], []]
-    found = [gateway.ask(("GET", "/v1/models/reviews"), made.key).status_code for made in (mine, other)]
+    found = [keyed.ask(("GET", "/v1/models/reviews"), made.key).status_code for made in (mine, other)]
     assert found == [200, 404]
 
 
@@ -96,28 +96,28 @@ def test_who_acts_is_the_key_whatever_the_caller_says(control: Control) -> None:
     assert shown["comment"] == "(on behalf of key:somebody) now"
 
 
-def test_a_limit_is_429_with_when_to_come_again_and_what_is_left(gateway: Gateway) -> None:
+def test_a_limit_is_429_with_when_to_come_again_and_what_is_left(keyed: KeyedGateway) -> None:
     wanted = NewKey("app", (Scope.INFER,), limits=Limits(requests_per_minute=2))
-    made = gateway.ring.make(wanted, "test")
-    gateway.settle()
-    told = [gateway.ask(("GET", "/v1/models"), made.key) for _ in range(3)]
-    assert [answer.status_code for answer in told] == [200, 200, 429]
-    assert [answer.headers["x-ratelimit-remaining-requests"] for answer in told] == ["1", "0", "0"]
-    assert 28 <= int(told[-1].headers["retry-after"]) <= 30
-    assert told[-1].headers["x-ratelimit-limit-requests"] == "2"
-    assert told[-1].json()["error"]["code"] == "limit_reached"
+    made = keyed.ring.make(wanted, "test")
+    keyed.settle()
+    answers = [keyed.ask(("GET", "/v1/models"), made.key) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["1", "0", "0"]
+    assert 28 <= int(answers[-1].headers["retry-after"]) <= 30
+    assert answers[-1].headers["x-ratelimit-limit-requests"] == "2"
+    assert answers[-1].json()["error"]["code"] == "limit_reached"
 
 
 def test_nothing_of_a_key_stands_in_an_answer_or_a_log(
-    control: Control, gateway: Gateway, caplog: pytest.LogCaptureFixture
+    control: Control, keyed: KeyedGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     for logger in ("uvicorn", "uvicorn.error", "core.http", "serve.routing.subscriber"):
         logging.getLogger(logger).setLevel(logging.DEBUG)
-    keys = Keys.make(gateway.ring)
-    gateway.settle()
+    keys = Keys.make(keyed.ring)
+    keyed.settle()
     said = []
-    for ask, mine, listed in ((control.ask, control.keys, CONTROL), (gateway.ask, keys, GATEWAY)):
+    for ask, mine, listed in ((control.ask, control.keys, CONTROL), (keyed.ask, keys, GATEWAY)):
         shown = [key for key in (*mine.by_scope.values(), *mine.dead.values()) if key]
         said += [ask(route, key).text for key in shown for route in [*listed][:6]]
     everything = caplog.text + "".join(said)
@@ -142,14 +142,14 @@ ODD = [
 ]
 
 
-def test_odd_bytes_in_a_header_are_refused_and_the_next_request_is_served(gateway: Gateway) -> None:
-    url = gateway.house.http.base_url
+def test_odd_bytes_in_a_header_are_refused_and_the_next_request_is_served(keyed: KeyedGateway) -> None:
+    url = keyed.gateway.http.base_url
     for value in ODD:
         with socket.create_connection((url.host, url.port), 5) as raw:
             raw.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: " + value + b"\r\n\r\n")
             status = int(raw.recv(4096).split(b" ")[1])
         assert status in (400, 401, 431), value[:20]
-        assert gateway.house.http.get("/health").status_code == 200
+        assert keyed.gateway.http.get("/health").status_code == 200
 
 
 def test_keys_are_made_listed_rotated_and_revoked_over_the_api(control: Control) -> None:

@@ -33,7 +33,7 @@ def decision(number: int) -> Decision:
     return Decision(f"dec-{number}", NOW, "reviews", 0, 1, Verdict.PROMOTED, "It won.", "t", "a")
 
 
-class House:
+class DataFolder:
     """A data folder as control and a gateway leave it, and backups of it."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,8 +78,8 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    made = House(tmp_path / "data", monkeypatch)
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DataFolder]:
+    made = DataFolder(tmp_path / "data", monkeypatch)
     yield made
     made.store.close()
 
@@ -100,8 +100,8 @@ def pack(path: Path, files: dict[str, bytes], *more: tarfile.TarInfo) -> Path:
     return path
 
 
-def test_a_backup_holds_everything_and_no_secret(house: House, tmp_path: Path):
-    found = content(house.backup(tmp_path / "b.tar"))
+def test_a_backup_holds_everything_and_no_secret(data_folder: DataFolder, tmp_path: Path):
+    found = content(data_folder.backup(tmp_path / "b.tar"))
     assert set(found) == {
         MANIFEST,
         STORE,
@@ -113,11 +113,11 @@ def test_a_backup_holds_everything_and_no_secret(house: House, tmp_path: Path):
     assert b"s3cret-of-ops" not in (tmp_path / "b.tar").read_bytes()
     assert b"t0ken" not in (tmp_path / "b.tar").read_bytes()
     assert prove(tmp_path / "b.tar").ledger_rows == 2
-    assert not (house.settings.data / STAGING).exists()
+    assert not (data_folder.settings.data / STAGING).exists()
 
 
-def test_a_backup_comes_back_elsewhere_with_its_folders(house: House, tmp_path: Path):
-    path = house.backup(tmp_path / "b.tar")
+def test_a_backup_comes_back_elsewhere_with_its_folders(data_folder: DataFolder, tmp_path: Path):
+    path = data_folder.backup(tmp_path / "b.tar")
     new = settings_in(tmp_path / "it's elsewhere")
     manifest, aside = restore(path, new, NOW)
     assert aside is None
@@ -131,11 +131,11 @@ def test_a_backup_comes_back_elsewhere_with_its_folders(house: House, tmp_path: 
     store.close()
 
 
-def test_what_is_written_meanwhile_neither_tears_nor_grows_a_backup(house: House, tmp_path: Path):
-    size, pieces = house.backups.make()
-    house.segment.write_bytes(b"frames and more of them")  # the segment under the same name goes on
-    house.segment.unlink()  # and is taken in and gone
-    with house.store.transaction() as transaction:
+def test_what_is_written_meanwhile_neither_tears_nor_grows_a_backup(data_folder: DataFolder, tmp_path: Path):
+    size, pieces = data_folder.backups.make()
+    data_folder.segment.write_bytes(b"frames and more of them")  # the segment under the same name goes on
+    data_folder.segment.unlink()  # and is taken in and gone
+    with data_folder.store.transaction() as transaction:
         append(transaction, decision(3))
     path = tmp_path / "b.tar"
     path.write_bytes(b"".join(pieces))
@@ -143,20 +143,20 @@ def test_what_is_written_meanwhile_neither_tears_nor_grows_a_backup(house: House
     assert content(path)["gateways/gateway-1/spool/00000000000000000001.seg"] == b"frames"
 
 
-def test_one_backup_at_a_time_and_an_abandoned_one_leaves_nothing(house: House, tmp_path: Path):
-    _, pieces = house.backups.make()
+def test_one_backup_at_a_time_and_an_abandoned_one_leaves_nothing(data_folder: DataFolder, tmp_path: Path):
+    _, pieces = data_folder.backups.make()
     with pytest.raises(Conflict):
-        house.backups.make()
+        data_folder.backups.make()
     del pieces  # as when a client goes away before the first byte
-    assert not (house.settings.data / STAGING).exists()
-    house.backup(tmp_path / "b.tar")
+    assert not (data_folder.settings.data / STAGING).exists()
+    data_folder.backup(tmp_path / "b.tar")
 
 
-def test_without_room_for_the_copy_nothing_is_begun(house: House, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ops.backup.archive.ROOM", 1e12)
+def test_without_space_for_the_copy_no_backup_begins(data_folder: DataFolder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ops.backup.archive.SPACE_FACTOR", 1e12)
     with pytest.raises(NotReady, match="Free space on the disk"):
-        house.backups.make()
-    assert not (house.settings.data / STAGING).exists()
+        data_folder.backups.make()
+    assert not (data_folder.settings.data / STAGING).exists()
 
 
 def _changed(found: dict[str, bytes]) -> dict[str, bytes]:
@@ -208,9 +208,9 @@ def _manifested(**changes: Any) -> Callable[[dict[str, bytes]], dict[str, bytes]
     ],
 )
 def test_a_backup_that_was_changed_is_refused_and_nothing_is_touched(
-    house: House, tmp_path: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]], sentence: str
+    data_folder: DataFolder, tmp_path: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]], sentence: str
 ):
-    path = pack(tmp_path / "bad.tar", change(content(house.backup(tmp_path / "b.tar"))))
+    path = pack(tmp_path / "bad.tar", change(content(data_folder.backup(tmp_path / "b.tar"))))
     new = settings_in(tmp_path / "new")
     new.data.mkdir()
     (new.data / "mine").write_text("stays")
@@ -219,8 +219,8 @@ def test_a_backup_that_was_changed_is_refused_and_nothing_is_touched(
     assert [entry.name for entry in new.data.iterdir()] == ["mine"]
 
 
-def test_a_link_in_a_backup_is_refused(house: House, tmp_path: Path):
-    found = content(house.backup(tmp_path / "b.tar"))
+def test_a_link_in_a_backup_is_refused(data_folder: DataFolder, tmp_path: Path):
+    found = content(data_folder.backup(tmp_path / "b.tar"))
     del found["snapshots/5a/rows.parquet"]
     link = tarfile.TarInfo("snapshots/5a/rows.parquet")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -229,15 +229,15 @@ def test_a_link_in_a_backup_is_refused(house: House, tmp_path: Path):
 
 
 @pytest.mark.parametrize("keep", [0, 100, 5000])
-def test_a_file_that_is_cut_off_is_refused(house: House, tmp_path: Path, keep: int):
-    path = house.backup(tmp_path / "b.tar")
+def test_a_file_that_is_cut_off_is_refused(data_folder: DataFolder, tmp_path: Path, keep: int):
+    path = data_folder.backup(tmp_path / "b.tar")
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(InputError):
         prove(path)
 
 
-def test_what_was_there_is_put_aside_and_not_deleted(house: House, tmp_path: Path):
-    path = house.backup(tmp_path / "b.tar")
+def test_what_was_there_is_put_aside_and_not_deleted(data_folder: DataFolder, tmp_path: Path):
+    path = data_folder.backup(tmp_path / "b.tar")
     new = settings_in(tmp_path / "new")
     for turn in (1, 2):
         (new.data / "adapters").mkdir(parents=True, exist_ok=True)
@@ -247,8 +247,10 @@ def test_what_was_there_is_put_aside_and_not_deleted(house: House, tmp_path: Pat
     assert len(list(new.data.glob("before-restore-*"))) == 2
 
 
-def test_a_folder_that_is_a_disk_of_its_own_stays_one(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = house.backup(tmp_path / "b.tar")
+def test_a_folder_that_is_a_disk_of_its_own_stays_one(
+    data_folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = data_folder.backup(tmp_path / "b.tar")
     new = settings_in(tmp_path / "new")
     (new.adapters / "mine").mkdir(parents=True)
     (new.adapters / "lost+found").mkdir()
@@ -261,27 +263,30 @@ def test_a_folder_that_is_a_disk_of_its_own_stays_one(house: House, tmp_path: Pa
     assert (new.data / "lost+found").is_dir()
 
 
-def test_spools_that_gateways_still_have_stay_and_those_of_the_backup_join_them(house: House, tmp_path: Path):
-    path = house.backup(tmp_path / "b.tar")
-    house.store.close()
-    house.segment.write_bytes(b"frames and more of them")
-    later = house.segment.with_name("00000000000000000002.seg")
+def test_spools_that_gateways_still_have_stay_and_those_of_the_backup_join_them(
+    data_folder: DataFolder, tmp_path: Path
+):
+    path = data_folder.backup(tmp_path / "b.tar")
+    data_folder.store.close()
+    data_folder.segment.write_bytes(b"frames and more of them")
+    later = data_folder.segment.with_name("00000000000000000002.seg")
     later.write_bytes(b"not taken in yet")
-    restore(path, house.settings, NOW)
-    assert (house.segment.read_bytes(), later.read_bytes()) == (b"frames and more of them", b"not taken in yet")
-    house.segment.unlink()
-    restore(path, house.settings, NOW.replace(minute=9))
-    assert (house.segment.read_bytes(), later.read_bytes()) == (b"frames", b"not taken in yet")
+    restore(path, data_folder.settings, NOW)
+    assert (data_folder.segment.read_bytes(), later.read_bytes()) == (b"frames and more of them", b"not taken in yet")
+    data_folder.segment.unlink()
+    restore(path, data_folder.settings, NOW.replace(minute=9))
+    assert (data_folder.segment.read_bytes(), later.read_bytes()) == (b"frames", b"not taken in yet")
 
 
-def test_a_store_that_control_has_open_is_not_replaced(house: House, tmp_path: Path):
-    path = house.backup(tmp_path / "b.tar")
-    house.store.close()
-    hold = f"import duckdb, sys; held = duckdb.connect({str(house.settings.store_path)!r}); print('held', flush=True)"
+def test_a_store_that_control_has_open_is_not_replaced(data_folder: DataFolder, tmp_path: Path):
+    path = data_folder.backup(tmp_path / "b.tar")
+    data_folder.store.close()
+    store_path = str(data_folder.settings.store_path)
+    hold = f"import duckdb, sys; held = duckdb.connect({store_path!r}); print('held', flush=True)"
     hold += "; sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout and holder.stdout.readline() == b"held\n"
         with pytest.raises(StoreError, match="cannot be opened"):
-            restore(path, house.settings, NOW)
+            restore(path, data_folder.settings, NOW)
         holder.communicate()
-    assert STORE in occupied(house.settings.data)
+    assert STORE in occupied(data_folder.settings.data)

@@ -20,7 +20,7 @@ from tests.support.chart import CHART, ENGINE, EVERYTHING, SECRET, WAYS, objects
 
 @pytest.mark.parametrize("values", [{}, SECRET, SECRET | EVERYTHING], ids=["bare", "secret", "everything"])
 def test_lint_finds_nothing_but_the_missing_icon(values: dict[str, Any]) -> None:
-    # An icon has to be a URL, and the house keeps hosts out of the chart; Helm calls it advice.
+    # An icon has to be a URL, and this repository keeps hosts out of the chart; Helm calls it a recommendation.
     report = helm_python.lint(CHART, values, strict=True)
     assert report["errors"] == []
     assert [each["error"] for each in report["messages"]] == ["icon is recommended"]
@@ -75,7 +75,7 @@ def test_the_readme_lists_every_top_level_value_and_no_other() -> None:
 
 def test_every_value_has_a_comment_above_it() -> None:
     lines = (CHART / "values.yaml").read_text().splitlines()
-    # What stands below these names is Kubernetes' own vocabulary.
+    # What is below these names is Kubernetes' own vocabulary.
     foreign = re.compile(r"^\s*(requests|limits|value):")
     bare = [
         line

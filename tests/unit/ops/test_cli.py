@@ -248,12 +248,12 @@ def test_a_script_learns_how_a_run_ended(
 ):
     started: list[str] = []
     run = {"id": "run-2", "state": state, "reason": "why", "progress": None, "decisions": [{"verdict": verdict}]}
-    house = FastAPI()
-    house.get("/api/runs")(lambda: [run] * len(started) + [run | {"id": "run-1"}])
-    house.get("/api/runs/run-2")(lambda: run)
-    house.post("/api/models/reviews/retrain")(lambda: started.append("run-2"))
+    api = FastAPI()
+    api.get("/api/runs")(lambda: [run] * len(started) + [run | {"id": "run-1"}])
+    api.get("/api/runs/run-2")(lambda: run)
+    api.post("/api/models/reviews/retrain")(lambda: started.append("run-2"))
     monkeypatch.chdir(tmp_path)
-    with running(house) as url:
+    with running(api) as url:
         Path("loraloop.yaml").write_text(STARTER.replace("127.0.0.1:8081", url.removeprefix("http://")))
         done = CliRunner().invoke(app, ["retrain", "reviews", "--wait", "--exit-code", "--json"])
     assert done.exit_code == code and json.loads(done.stdout)["id"] == "run-2"

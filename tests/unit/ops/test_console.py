@@ -15,14 +15,14 @@ def console() -> Console:
 
 
 def test_a_page_carries_the_content_security_policy(console: Console) -> None:
-    console.seal("promoted", evidence=full_evidence())
+    console.add_decision("promoted", evidence=full_evidence())
     for path in ("/promotions", "/promotions/dec-1"):
         policy = console.client.get(path).headers["content-security-policy"]
         assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
 
 
 def test_no_page_needs_anything_from_elsewhere(console: Console) -> None:
-    console.seal("promoted", evidence=full_evidence(), lineage=LINEAGE)
+    console.add_decision("promoted", evidence=full_evidence(), lineage=LINEAGE)
     for html in (console.page("/promotions"), console.page("/promotions/dec-1"), render(report())):
         assert not re.search(r"<script(?! src)|<iframe|@import|url\(|src=(?!\"/static/)|href=\"https?:|\son\w+=", html)
 
@@ -34,7 +34,7 @@ def test_before_the_first_decision_the_page_says_what_will_appear(console: Conso
 
 
 def test_the_front_page_shows_the_gain_with_its_bounds_and_the_gates_passed(console: Console) -> None:
-    console.seal("promoted", evidence=full_evidence())
+    console.add_decision("promoted", evidence=full_evidence())
     html = console.page("/promotions")
     assert "macro F1 0.610 → <strong>0.690</strong>" in html
     assert "+0.080, bounds +0.031 to +0.120" in html and "gates 3/5" in html
@@ -43,14 +43,14 @@ def test_the_front_page_shows_the_gain_with_its_bounds_and_the_gates_passed(cons
 def test_a_gain_without_bounds_still_has_its_row(console: Console) -> None:
     evidence = full_evidence()
     evidence["differences"]["macro_f1"]["champion"] |= {"lower": None, "upper": None}
-    console.seal("inconclusive", evidence=evidence)
+    console.add_decision("inconclusive", evidence=evidence)
     assert "bounds – to –" in console.page("/promotions")
     console.page("/promotions/dec-1")
 
 
 def test_the_filter_shows_one_models_decisions(console: Console) -> None:
-    console.seal("kept", reason="Of reviews.")
-    console.seal("kept", reason="Of movies.", model="movies")
+    console.add_decision("kept", reason="Of reviews.")
+    console.add_decision("kept", reason="Of movies.", model="movies")
     html = console.page("/promotions?model=movies")
     assert "Of movies." in html and "Of reviews." not in html
     assert "/promotions.json?model=movies" in html
@@ -79,13 +79,13 @@ def test_the_canary_shows_on_its_models_strip(console: Console) -> None:
     assert "loraloop rollback reviews" in html and "puts v6 back" in html
 
 
-def test_a_comment_from_a_stranger_is_escaped(console: Console) -> None:
+def test_text_from_outside_is_escaped(console: Console) -> None:
     evidence = full_evidence()
     evidence["labels"] = [EVIL, "b", "c"]
     evidence["base_prompt"] = EVIL
     evidence["gate"][0] |= {"name": EVIL, "reason": EVIL}
     console.look(1, look_body(4, 0.5, None), "wait", EVIL)
-    console.seal(
+    console.add_decision(
         "promoted",
         comment=EVIL,
         reason=EVIL,
@@ -101,8 +101,8 @@ def test_a_comment_from_a_stranger_is_escaped(console: Console) -> None:
         assert EVIL not in html and "&lt;script&gt;" in html
 
 
-def test_a_whole_and_a_broken_ledger_are_told_apart(console: Console) -> None:
-    console.seal("promoted")
+def test_a_whole_and_a_broken_ledger_differ_on_the_page(console: Console) -> None:
+    console.add_decision("promoted")
     assert "The ledger is whole" in console.page("/promotions")
     console.store._connection.execute("UPDATE decisions SET reason = 'It was otherwise.'")
     console.control.ledger.walk()
@@ -111,13 +111,13 @@ def test_a_whole_and_a_broken_ledger_are_told_apart(console: Console) -> None:
 
 
 def test_rows_of_the_same_run_link_to_each_other(console: Console) -> None:
-    console.seal("canary_started", run_id="run-1")
-    console.seal("promoted", run_id="run-1")
+    console.add_decision("canary_started", run_id="run-1")
+    console.add_decision("promoted", run_id="run-1")
     assert 'href="/promotions/dec-1"' in console.page("/promotions/dec-2")
 
 
 def test_a_page_links_to_its_json_twin(console: Console) -> None:
-    console.seal("promoted", evidence=full_evidence(), lineage=LINEAGE)
+    console.add_decision("promoted", evidence=full_evidence(), lineage=LINEAGE)
     assert 'href="/promotions/dec-1.json"' in console.page("/promotions/dec-1")
     assert console.client.get("/promotions/dec-1.json").json()["decision"]["verdict"] == "promoted"
     assert console.client.get("/promotions.json").json()["ledger"]["ok"] is True
@@ -128,7 +128,7 @@ def test_an_unknown_decision_is_an_error_not_a_page(console: Console) -> None:
 
 
 def test_tables_say_what_their_headers_are_for_and_pages_can_be_skipped_into(console: Console) -> None:
-    console.seal("promoted", evidence=full_evidence(), lineage=LINEAGE, live=look_body(200, 0.05, 0.04))
+    console.add_decision("promoted", evidence=full_evidence(), lineage=LINEAGE, live=look_body(200, 0.05, 0.04))
     html = console.page("/promotions/dec-1")
     assert not re.search(r"<th(?![^>]*scope=)[ >]", html)
     assert 'class="skip" href="#main"' in html and 'id="main"' in html and '<html lang="en">' in html

@@ -20,7 +20,7 @@ def test_every_verdict_has_a_page_with_and_without_evidence(console: Console, ve
     to_version = 7 if full else None
     console.look(1, look_body(4, 0.5, None))
     console.look(2, look_body(200, 0.05, 0.04), "pass")
-    identity = console.seal(verdict, to_version=to_version, **more)
+    identity = console.add_decision(verdict, to_version=to_version, **more)
     for html in (console.page("/promotions"), console.page(f"/promotions/{identity}")):
         assert WORDS[verdict] in html and "It was so." in html
     html = console.page(f"/promotions/{identity}")
@@ -38,11 +38,13 @@ def test_a_decision_says_when_retrieval_would_do_and_what_a_retrieval_is_made_of
             "requests": None,
         }
     }
-    console.seal("kept", evidence=full_evidence() | enough, lineage=LINEAGE)
+    console.add_decision("kept", evidence=full_evidence() | enough, lineage=LINEAGE)
     assert "Retrieval is enough: no gain." in console.page("/promotions/dec-1")
     made = {"retrieval": {"k": 4, "entries": {"chat": 71}, "context_tokens": None}, "retrieval_sha256": "ef" * 32}
     without = {arm: measures(value) for arm, value in ARMS.items() if arm != "rag"}
-    console.seal("promoted", evidence=full_evidence() | {"candidate_is_rag": True, "arms": without}, lineage=made)
+    console.add_decision(
+        "promoted", evidence=full_evidence() | {"candidate_is_rag": True, "arms": without}, lineage=made
+    )
     html = console.page("/promotions/dec-2")
     for part in ("Three arms", "base with retrieval", "Retrieval: entries", "chat 71"):
         assert part in html
@@ -50,14 +52,14 @@ def test_a_decision_says_when_retrieval_would_do_and_what_a_retrieval_is_made_of
 
 
 def test_the_decision_page_leads_with_the_verdict_and_the_reason(console: Console) -> None:
-    console.seal("kept", reason="macro_f1 −0.012 against the champion.", evidence=full_evidence())
+    console.add_decision("kept", reason="macro_f1 −0.012 against the champion.", evidence=full_evidence())
     html = console.page("/promotions/dec-1")
     assert html.index("Champion kept") < html.index("macro_f1 −0.012") < html.index("The gate")
     assert "v6 goes on serving" in html
 
 
 def test_the_decision_page_gives_the_arms_their_latency_tokens_and_tfidf(console: Console) -> None:
-    console.seal("promoted", evidence=full_evidence())
+    console.add_decision("promoted", evidence=full_evidence())
     html = console.page("/promotions/dec-1")
     for words in ("latency p95, ms", "prompt tokens", "TF-IDF", "3 of 5 checks pass"):
         assert words in html
@@ -83,20 +85,20 @@ def test_a_decision_says_which_command_undoes_it(console: Console, verdict: str,
         started=NOW,
         feedback_until=NOW,
     )
-    console.seal(verdict, trigger=trigger, run_id="run-1")
+    console.add_decision(verdict, trigger=trigger, run_id="run-1")
     assert command in console.page("/promotions/dec-1")
 
 
 def test_a_withdrawn_canary_says_that_the_champion_went_on(console: Console) -> None:
-    console.seal("rolled_back", trigger="canary")
-    console.seal("rolled_back", trigger="person", from_version=7, to_version=6)
+    console.add_decision("rolled_back", trigger="canary")
+    console.add_decision("rolled_back", trigger="person", from_version=7, to_version=6)
     html = console.page("/promotions")
     assert html.count("v6 goes on serving") == 1 and "v7 goes on serving" not in html
 
 
 def test_a_decision_shows_the_f1_of_each_label(console: Console) -> None:
     by_arm = {"candidate": [0.8125, None, 0.75], "champion": [0.7, None, 0.6]}
-    console.seal("promoted", evidence=full_evidence() | {"class_f1": by_arm})
+    console.add_decision("promoted", evidence=full_evidence() | {"class_f1": by_arm})
     html = console.page("/promotions/dec-1")
     rows = html.split("F1 by label</h2>")[1].split("</table>")[0]
     assert "neutral" in rows and "0.812" in rows and "–" in rows

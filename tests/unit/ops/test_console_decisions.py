@@ -81,7 +81,8 @@ def generate_evidence() -> dict[str, Any]:
                 "value": 0.1,
                 "bound": 0.06,
                 "threshold": 0.0,
-                "reason": "token_f1 against champion: +0.100, needs more than +0.000; lower bound +0.060.",
+                "reason": "token_f1 is 0.100 higher than the champion's: at least +0.060, "
+                "more than +0.000 is required.",
             }
         ],
         "worth": {
@@ -110,7 +111,7 @@ def test_suites_stand_in_the_forest_by_their_own_direction_and_those_of_another_
 
 
 def test_the_arms_have_the_columns_that_were_measured(console: Console) -> None:
-    console.seal("promoted", evidence=generate_evidence(), run_id="run-1")
+    console.add_decision("promoted", evidence=generate_evidence(), run_id="run-1")
     html = console.page("/promotions/dec-1")
     header = html[html.index("KPIs by arm, with") :]
     assert header.index("token F1") < header.index("exact match") < header.index("answer tokens")
@@ -134,7 +135,9 @@ def test_what_a_decision_recorded_is_shown_and_nothing_as_code(console: Console)
         "source": {"folder": "adapters", "kept": True},
         "training": {"targets": ["q", "v"]},
     }
-    console.seal("promoted", evidence=generate_evidence(), lineage=lineage, live=live, gate_code="1.0 abcdef012345")
+    console.add_decision(
+        "promoted", evidence=generate_evidence(), lineage=lineage, live=live, gate_code="1.0 abcdef012345"
+    )
     html = console.page("/promotions/dec-1")
     for words in (
         "1.0 abcdef012345",
@@ -160,18 +163,18 @@ def test_what_a_decision_recorded_is_shown_and_nothing_as_code(console: Console)
 
 
 def test_a_rollback_that_quarantined_says_so_without_live_numbers_too(console: Console) -> None:
-    console.seal("rolled_back", trigger="person", live={"quarantine": {"id": "quar-1", "votes": 3}})
-    console.seal("released", trigger="review", live={"quarantine": "quar-1"})
+    console.add_decision("rolled_back", trigger="person", live={"quarantine": {"id": "quar-1", "votes": 3}})
+    console.add_decision("released", trigger="review", live={"quarantine": "quar-1"})
     assert "3 votes wait for review" in console.page("/promotions/dec-1")
     assert 'href="/quarantine/quar-1"' in console.page("/promotions/dec-2")
 
 
 @pytest.mark.parametrize("verdict", ["confirmed", "discarded", "released", "switched", "skipped"])
 def test_a_row_that_only_names_a_version_does_not_hide_what_it_was_made_of(console: Console, verdict: str) -> None:
-    console.seal("promoted", lineage=LINEAGE)
-    console.seal("kept", lineage=LINEAGE | {"snapshot": "99" * 32}, to_version=8)
-    console.seal("rolled_back", trigger="person", from_version=8, to_version=7)
-    console.seal(verdict, from_version=7)
+    console.add_decision("promoted", lineage=LINEAGE)
+    console.add_decision("kept", lineage=LINEAGE | {"snapshot": "99" * 32}, to_version=8)
+    console.add_decision("rolled_back", trigger="person", from_version=8, to_version=7)
+    console.add_decision(verdict, from_version=7)
     found = page_data._lineage(console.store, "reviews", 7)
     assert found is not None and (found["decision"], found["snapshot"]) == ("dec-1", LINEAGE["snapshot"])
 
@@ -190,15 +193,15 @@ def test_the_model_page_says_on_which_data_after_a_holdback(console: Console) ->
         decision_id="dec-1",
         holdback=0.0,
     )
-    console.seal("promoted", lineage=LINEAGE)
-    console.seal("confirmed", from_version=7, to_version=7, trigger="holdback")
+    console.add_decision("promoted", lineage=LINEAGE)
+    console.add_decision("confirmed", from_version=7, to_version=7, trigger="holdback")
     assert LINEAGE["snapshot"] in console.page("/models/reviews")
 
 
 def test_a_rollback_after_a_holdback_does_not_take_the_version_out_of_the_curve(console: Console) -> None:
-    console.seal("promoted", run_id="run-1", evidence=full_evidence(), lineage=LINEAGE)
-    console.seal("rolled_back", run_id="run-1", trigger="holdback", from_version=7, to_version=6)
-    console.seal("kept", run_id="run-2", evidence=full_evidence(), lineage=LINEAGE, to_version=8)
+    console.add_decision("promoted", run_id="run-1", evidence=full_evidence(), lineage=LINEAGE)
+    console.add_decision("rolled_back", run_id="run-1", trigger="holdback", from_version=7, to_version=6)
+    console.add_decision("kept", run_id="run-2", evidence=full_evidence(), lineage=LINEAGE, to_version=8)
     found = [(entry["version"], entry["verdict"]) for entry in page_data.judged(console.store, "reviews")]
     assert found == [(7, "promoted"), (8, "kept")]
 
@@ -237,7 +240,7 @@ def test_the_holdback_stands_on_the_models_page_with_its_end(console: Console) -
 
 @pytest.mark.parametrize("verdict", ["confirmed", "discarded", "released"])
 def test_a_row_that_changed_nobody_advises_no_promotion(console: Console, verdict: str) -> None:
-    console.seal(verdict, from_version=7, to_version=7)
+    console.add_decision(verdict, from_version=7, to_version=7)
     assert "loraloop promote" not in console.page("/promotions/dec-1")
 
 
@@ -284,8 +287,8 @@ def test_the_worst_regressions_are_read_with_their_questions_and_go_with_their_i
     regressed(console, 2, "i2", wanted=None, champion=EVIL, candidate="words " * 100)
     regressed(console, 3, "gone")
     add(console.store, [Feedback("f1", NOW, "i2", None, "correction", "as it should be")])
-    console.seal("kept", run_id="run-1", evidence=full_evidence(), from_version=6)
-    console.seal("failed", run_id="run-1")
+    console.add_decision("kept", run_id="run-1", evidence=full_evidence(), from_version=6)
+    console.add_decision("failed", run_id="run-1")
     html = console.page("/promotions/dec-1")
     part = html[html.index("Worst regressions") : html.index("Hashes")]
     assert "first question" in part and "0.800" in part and "as it should be" in part
@@ -325,6 +328,6 @@ def test_the_last_step_of_each_run_is_asked_for_and_no_other(console: Console, m
 
 
 def test_a_switch_shows_its_own_facts_once(console: Console) -> None:
-    console.seal("switched", live=SWITCHED)
+    console.add_decision("switched", live=SWITCHED)
     html = console.page("/promotions/dec-1")
     assert html.count("41.5 ms") == 1 and "Switch ms" not in html

@@ -1,4 +1,4 @@
-"""Facts about the console and strangers: who gets in, what a form must bring, and what no input can do."""
+"""Facts about the console and text from outside: who gets in, what a form must bring, and what no input can do."""
 
 import json
 import re
@@ -13,53 +13,53 @@ from core.db.store import Transaction
 from core.records import Feedback, Interaction, Verdict
 from feedback.ingest import add
 from rollout.changes import DecisionContext
-from tests.support.console_security import EVIL, SECRET_PAGES, House
+from tests.support.console_security import EVIL, SECRET_PAGES, KeyedConsole
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyedConsole]:
     monkeypatch.setattr("rollout.routes.SETTLE_SECONDS", 0.0)
-    made = House(tmp_path)
+    made = KeyedConsole(tmp_path)
     # One event loop for all requests, as TestClient has it when it is entered; that would start the scheduler.
     with start_blocking_portal() as made.browser.portal:
         yield made
     made.control.store.close()
 
 
-def test_a_reader_sees_no_button_and_may_not_act(house: House) -> None:
-    house.promote(1)
-    house.log_in("reader")
-    assert "/rollback?" not in house.browser.get("/promotions").text
-    assert house.browser.get("/models/reviews/rollback").status_code == 403
-    assert house.browser.post("/models/reviews/rollback", data={"champion": 1, "to": 0}).status_code == 403
-    assert house.control.promotion.route("reviews").champion == 1
+def test_a_reader_sees_no_button_and_may_not_act(console: KeyedConsole) -> None:
+    console.promote(1)
+    console.log_in("reader")
+    assert "/rollback?" not in console.browser.get("/promotions").text
+    assert console.browser.get("/models/reviews/rollback").status_code == 403
+    assert console.browser.post("/models/reviews/rollback", data={"champion": 1, "to": 0}).status_code == 403
+    assert console.control.promotion.route("reviews").champion == 1
 
 
-def test_a_roll_back_is_asked_for_shown_and_lands_in_the_ledger_with_its_verified_actor(house: House) -> None:
-    house.promote(1)
-    house.log_in("actor")
-    page = house.browser.get("/models/reviews/rollback").text
+def test_a_roll_back_is_asked_for_shown_and_lands_in_the_ledger_with_its_verified_actor(console: KeyedConsole) -> None:
+    console.promote(1)
+    console.log_in("actor")
+    page = console.browser.get("/models/reviews/rollback").text
     assert "Roll reviews back to v0?" in page and "It won." in page
-    done = house.form("/models/reviews/rollback", comment="a drill\r\nof ours", actor="somebody else")
+    done = console.form("/models/reviews/rollback", comment="a drill\r\nof ours", actor="somebody else")
     assert done.status_code == 303 and done.headers["location"] == "/models/reviews"
-    assert house.control.promotion.route("reviews").champion == 0
-    assert house.verdicts()[2] == ("rolled_back", f"actor (key {house.made['actor'].id})")
-    assert json.loads(decisions.chain(house.control.store)[2]["body"])["comment"] == "a drill\nof ours"
+    assert console.control.promotion.route("reviews").champion == 0
+    assert console.verdicts()[2] == ("rolled_back", f"actor (key {console.made['actor'].id})")
+    assert json.loads(decisions.chain(console.control.store)[2]["body"])["comment"] == "a drill\nof ours"
 
 
-def test_what_changed_since_the_page_was_read_is_not_confirmed(house: House) -> None:
-    house.promote(1)
-    house.log_in("actor")
-    page = house.browser.get("/models/reviews/rollback?to=0").text
+def test_what_changed_since_the_page_was_read_is_not_confirmed(console: KeyedConsole) -> None:
+    console.promote(1)
+    console.log_in("actor")
+    page = console.browser.get("/models/reviews/rollback?to=0").text
     hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
-    house.promote(2)
-    assert house.browser.post("/models/reviews/rollback", data=hidden).status_code == 409
-    assert house.control.promotion.route("reviews").champion == 2
+    console.promote(2)
+    assert console.browser.post("/models/reviews/rollback", data=hidden).status_code == 409
+    assert console.control.promotion.route("reviews").champion == 2
 
 
-def awaiting(house: House) -> str:
-    house.promote(1)
-    house.promote(2)
+def awaiting(console: KeyedConsole) -> str:
+    console.promote(1)
+    console.promote(2)
 
     def add_run(transaction: Transaction) -> None:
         runs.add(
@@ -68,25 +68,25 @@ def awaiting(house: House) -> str:
             model="reviews",
             trigger="t",
             state="awaiting_approval",
-            started=house.clock(),
-            feedback_until=house.clock(),
+            started=console.clock(),
+            feedback_until=console.clock(),
         )
         transaction._connection.execute("UPDATE runs SET candidate = 1 WHERE id = 'run-1'")
 
     why = DecisionContext("It passed.", "schedule", run_id="run-1")
-    with house.control.store.transaction() as transaction:
+    with console.control.store.transaction() as transaction:
         add_run(transaction)
-    return house.control.promotion.record_decision("reviews", 1, Verdict.AWAITING_APPROVAL, why).id
+    return console.control.promotion.record_decision("reviews", 1, Verdict.AWAITING_APPROVAL, why).id
 
 
 @pytest.mark.parametrize(("word", "champion", "verdict"), [("approve", 1, "promoted"), ("reject", 2, "rejected")])
-def test_an_approval_is_given_or_refused_once(house: House, word: str, champion: int, verdict: str) -> None:
-    identity = awaiting(house)
-    house.log_in("actor")
-    assert house.form(f"/promotions/{identity}/{word}", comment="yes").status_code == 303
-    assert house.control.promotion.route("reviews").champion == champion
-    assert (verdict, f"actor (key {house.made['actor'].id})") in house.verdicts()
-    assert house.browser.get(f"/promotions/{identity}/{word}").status_code == 409
+def test_an_approval_is_given_or_refused_once(console: KeyedConsole, word: str, champion: int, verdict: str) -> None:
+    identity = awaiting(console)
+    console.log_in("actor")
+    assert console.form(f"/promotions/{identity}/{word}", comment="yes").status_code == 303
+    assert console.control.promotion.route("reviews").champion == champion
+    assert (verdict, f"actor (key {console.made['actor'].id})") in console.verdicts()
+    assert console.browser.get(f"/promotions/{identity}/{word}").status_code == 409
 
 
 @pytest.mark.parametrize(
@@ -98,45 +98,47 @@ def test_an_approval_is_given_or_refused_once(house: House, word: str, champion:
         {"Origin": "null"},
     ],
 )
-def test_a_form_that_another_site_sends_does_nothing_even_with_the_token(house: House, headers: dict[str, str]) -> None:
-    house.promote(1)
-    house.log_in("actor")
+def test_a_form_that_another_site_sends_does_nothing_even_with_the_token(
+    console: KeyedConsole, headers: dict[str, str]
+) -> None:
+    console.promote(1)
+    console.log_in("actor")
     hidden = dict(
         re.findall(
-            r'<input type="hidden" name="(\w+)" value="([^"]*)"', house.browser.get("/models/reviews/rollback").text
+            r'<input type="hidden" name="(\w+)" value="([^"]*)"', console.browser.get("/models/reviews/rollback").text
         )
     )
-    assert house.browser.post("/models/reviews/rollback", data=hidden, headers=headers).status_code == 403
-    for token in ("", "0" * 64, "é", house.control.keyring.grants[0].id):
-        assert house.browser.post("/models/reviews/rollback", data=hidden | {"token": token}).status_code == 403
-    assert house.control.promotion.route("reviews").champion == 1
+    assert console.browser.post("/models/reviews/rollback", data=hidden, headers=headers).status_code == 403
+    for token in ("", "0" * 64, "é", console.control.keyring.grants[0].id):
+        assert console.browser.post("/models/reviews/rollback", data=hidden | {"token": token}).status_code == 403
+    assert console.control.promotion.route("reviews").champion == 1
 
 
-def test_a_token_of_one_session_is_not_that_of_another(house: House) -> None:
-    house.promote(1)
-    house.log_in("actor")
+def test_a_token_of_one_session_is_not_that_of_another(console: KeyedConsole) -> None:
+    console.promote(1)
+    console.log_in("actor")
     stolen = dict(
         re.findall(
-            r'<input type="hidden" name="(\w+)" value="([^"]*)"', house.browser.get("/models/reviews/rollback").text
+            r'<input type="hidden" name="(\w+)" value="([^"]*)"', console.browser.get("/models/reviews/rollback").text
         )
     )
-    house.browser.cookies.clear()
-    house.log_in("actor")
-    assert house.browser.post("/models/reviews/rollback", data=stolen).status_code == 403
+    console.browser.cookies.clear()
+    console.log_in("actor")
+    assert console.browser.post("/models/reviews/rollback", data=stolen).status_code == 403
 
 
-def test_no_page_can_be_framed_or_run_a_script_of_a_page(house: House) -> None:
+def test_no_page_can_be_framed_or_run_a_script_of_a_page(console: KeyedConsole) -> None:
     for path in ("/login", "/promotions", "/nothing/../promotions"):
-        answer = house.browser.get(path)
+        answer = console.browser.get(path)
         assert answer.headers["x-frame-options"] == "DENY"
         policy = answer.headers["content-security-policy"]
         assert "frame-ancestors 'none'" in policy and "unsafe" not in policy and "base-uri 'none'" in policy
 
 
-def test_what_strangers_wrote_is_text_on_every_page(house: House) -> None:
+def test_what_users_wrote_is_text_on_every_page(console: KeyedConsole) -> None:
     asked = Interaction(
         "i1",
-        house.clock(),
+        console.clock(),
         "reviews",
         0,
         "champion",
@@ -156,13 +158,13 @@ def test_what_strangers_wrote_is_text_on_every_page(house: House) -> None:
         False,
     )
     said = [
-        Feedback("f1", house.clock(), "i1", None, "thumbs", False, EVIL, EVIL, {"a": EVIL}),
-        Feedback("f2", house.clock(), "i1", None, "correction", EVIL, None, EVIL),
-        Feedback("f3", house.clock(), EVIL, None, "flag", "other", EVIL, EVIL),
+        Feedback("f1", console.clock(), "i1", None, "thumbs", False, EVIL, EVIL, {"a": EVIL}),
+        Feedback("f2", console.clock(), "i1", None, "correction", EVIL, None, EVIL),
+        Feedback("f3", console.clock(), EVIL, None, "flag", "other", EVIL, EVIL),
     ]
-    add(house.control.store, [asked, *said])
-    house.control.promotion.record_decision("reviews", None, Verdict.FAILED, DecisionContext(EVIL, EVIL, EVIL, EVIL))
-    house.log_in("actor")
+    add(console.control.store, [asked, *said])
+    console.control.promotion.record_decision("reviews", None, Verdict.FAILED, DecisionContext(EVIL, EVIL, EVIL, EVIL))
+    console.log_in("actor")
     for path in (
         *SECRET_PAGES,
         "/feedback/i1",
@@ -172,9 +174,9 @@ def test_what_strangers_wrote_is_text_on_every_page(house: House) -> None:
         f"/runs/{EVIL}",
         f"/models/{EVIL}",
     ):
-        text = house.browser.get(path).text
+        text = console.browser.get(path).text
         assert "<script>" not in text and "<img" not in text, path
-    assert "&lt;script&gt;" in house.browser.get("/feedback").text
+    assert "&lt;script&gt;" in console.browser.get("/feedback").text
 
 
 @pytest.mark.parametrize(
@@ -188,47 +190,47 @@ def test_what_strangers_wrote_is_text_on_every_page(house: House) -> None:
         "/runs/../../loraloop.duckdb",
     ],
 )
-def test_no_path_leads_out_of_the_house(house: House, path: str) -> None:
-    house.log_in("actor")
-    assert house.browser.get(path).status_code == 404
+def test_no_path_leads_out_of_the_served_folders(console: KeyedConsole, path: str) -> None:
+    console.log_in("actor")
+    assert console.browser.get(path).status_code == 404
 
 
-def test_the_log_of_a_run_is_the_runs_own(house: House) -> None:
-    house.log_in("reader")
-    (house.control.settings.data / "secret").mkdir()
-    (house.control.settings.data / "secret" / "trainer.log").write_text("a secret")
-    (house.control.settings.data / "runs").mkdir()
+def test_the_log_of_a_run_is_the_runs_own(console: KeyedConsole) -> None:
+    console.log_in("reader")
+    (console.control.settings.data / "secret").mkdir()
+    (console.control.settings.data / "secret" / "trainer.log").write_text("a secret")
+    (console.control.settings.data / "runs").mkdir()
     for identity in ("../secret", "run-1"):
         runs.add(
-            house.control.store,
+            console.control.store,
             id=identity,
             model="reviews",
             trigger="t",
             state="training",
-            started=house.clock(),
-            feedback_until=house.clock(),
+            started=console.clock(),
+            feedback_until=console.clock(),
         )
-    assert "a secret" not in house.browser.get("/runs/..%2Fsecret").text
-    (house.control.settings.data / "runs" / "run-1").mkdir()
-    (house.control.settings.data / "runs" / "run-1" / "trainer.log").write_text(EVIL)
-    assert "&lt;script&gt;" in house.browser.get("/runs/run-1").text
+    assert "a secret" not in console.browser.get("/runs/..%2Fsecret").text
+    (console.control.settings.data / "runs" / "run-1").mkdir()
+    (console.control.settings.data / "runs" / "run-1" / "trainer.log").write_text(EVIL)
+    assert "&lt;script&gt;" in console.browser.get("/runs/run-1").text
 
 
-def test_a_comment_cannot_forge_a_line_of_the_log(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_comment_cannot_forge_a_line_of_the_log(console: KeyedConsole, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    house.promote(1)
-    house.log_in("actor")
-    house.form("/models/reviews/rollback", comment="x\n2026-01-01 CRITICAL all is lost")
-    house.browser.get("/models/a%0aCRITICAL forged")
-    house.browser.get("/promotions/a%0aCRITICAL%20forged")
+    console.promote(1)
+    console.log_in("actor")
+    console.form("/models/reviews/rollback", comment="x\n2026-01-01 CRITICAL all is lost")
+    console.browser.get("/models/a%0aCRITICAL forged")
+    console.browser.get("/promotions/a%0aCRITICAL%20forged")
     assert not any("\n" in record.getMessage() for record in caplog.records)
 
 
-def test_a_label_of_the_queue_is_feedback_of_a_reviewer_and_the_answer_leaves_the_queue(house: House) -> None:
+def test_a_label_of_the_queue_is_feedback_of_a_reviewer_and_the_answer_leaves_the_queue(console: KeyedConsole) -> None:
     asked = [
         Interaction(
             f"i{n}",
-            house.clock(),
+            console.clock(),
             "reviews",
             0,
             "champion",
@@ -250,25 +252,25 @@ def test_a_label_of_the_queue_is_feedback_of_a_reviewer_and_the_answer_leaves_th
         for n in range(3)
     ]
     votes = [
-        Feedback("f0", house.clock(), "i0", None, "thumbs", False, None, "a"),
-        Feedback("f1", house.clock(), "i1", None, "label", "good", None, "a"),
-        Feedback("f2", house.clock(), "i1", None, "label", "bad", None, "b"),
-        Feedback("f3", house.clock(), "i2", None, "thumbs", True, None, "b"),
+        Feedback("f0", console.clock(), "i0", None, "thumbs", False, None, "a"),
+        Feedback("f1", console.clock(), "i1", None, "label", "good", None, "a"),
+        Feedback("f2", console.clock(), "i1", None, "label", "bad", None, "b"),
+        Feedback("f3", console.clock(), "i2", None, "thumbs", True, None, "b"),
     ]
-    add(house.control.store, [*asked, *votes])
-    house.log_in("actor")
-    first = house.browser.get("/feedback/queue.json").json()
+    add(console.control.store, [*asked, *votes])
+    console.log_in("actor")
+    first = console.browser.get("/feedback/queue.json").json()
     assert (first["waiting"], first["about"]["interaction"]["id"]) == (2, "i1")  # users contradict each other
-    assert house.form("/feedback/queue?model=reviews&skip=0", label="terrible").status_code == 422
-    assert house.form("/feedback/queue?model=reviews&skip=0", label="bad").status_code == 303
-    after = house.browser.get("/feedback/queue.json").json()
+    assert console.form("/feedback/queue?model=reviews&skip=0", label="terrible").status_code == 422
+    assert console.form("/feedback/queue?model=reviews&skip=0", label="bad").status_code == 303
+    after = console.browser.get("/feedback/queue.json").json()
     assert (after["waiting"], after["about"]["interaction"]["id"]) == (1, "i0")
-    given = house.browser.get("/feedback/i1.json").json()["votes"][-1]
-    assert (given["value"], given["user_id"]) == ("bad", f"reviewer:{house.made['actor'].id}")
+    given = console.browser.get("/feedback/i1.json").json()["votes"][-1]
+    assert (given["value"], given["user_id"]) == ("bad", f"reviewer:{console.made['actor'].id}")
 
 
-def test_odd_queries_are_answered_and_never_a_bug(house: House) -> None:
-    house.log_in("reader")
+def test_odd_queries_are_answered_and_never_a_bug(console: KeyedConsole) -> None:
+    console.log_in("reader")
     for query in (
         "/promotions?since=yesterday",
         "/promotions?before=-1",
@@ -282,5 +284,5 @@ def test_odd_queries_are_answered_and_never_a_bug(house: House) -> None:
         "/promotions/99999999999999999999999",
         "/feedback?before_id=%00",
     ):
-        answer = house.browser.get(query)
+        answer = console.browser.get(query)
         assert answer.status_code in (200, 404, 422) and answer.headers["content-type"].startswith("text/html"), query

@@ -241,7 +241,7 @@ def test_a_wilson_interval_holds_the_rate_and_stays_within_0_and_1(rated: int, p
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-4, 1e4))
-def test_ticks_are_few_lie_within_and_are_told_apart(low: float, span: float) -> None:
+def test_ticks_are_few_inside_the_range_and_have_different_labels(low: float, span: float) -> None:
     found = ticks(low, low + span)
     assert len(found) <= 6
     assert all(low - span * 1e-6 <= tick <= low + span * 1.000001 for tick in found)

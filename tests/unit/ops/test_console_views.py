@@ -1,4 +1,4 @@
-"""Facts about what the console's pages are told: filters, pages by key, the study of a model, alarms, the ledger."""
+"""Facts about the data of the console's pages: filters, pages by key, the study of a model, alarms, the ledger."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def store() -> Iterator[Store]:
     made.close()
 
 
-def seal(store: Store, number: int, **changes: Any) -> None:
+def add_decision(store: Store, number: int, **changes: Any) -> None:
     plain: dict[str, Any] = {
         "model": "reviews",
         "from_version": 0,
@@ -46,21 +46,21 @@ def seal(store: Store, number: int, **changes: Any) -> None:
 
 def test_pages_of_decisions_follow_each_other_without_gap_or_overlap(store: Store) -> None:
     for number in range(7):
-        seal(store, number)
+        add_decision(store, number)
     seen: list[str] = []
     before = None
     while found := views.decisions(store, views.Filter(before=before), 3):
         seen += [row["id"] for row in found]
         before = found[-1]["seq"]
         if len(seen) == 3:
-            seal(store, 99)  # what comes meanwhile does not move the pages
+            add_decision(store, 99)  # a row that is added now does not move the pages
     assert seen == [f"d{number}" for number in range(6, -1, -1)]
 
 
 def test_decisions_are_filtered_by_model_verdict_and_time(store: Store) -> None:
-    seal(store, 0)
-    seal(store, 1, verdict=Verdict.PROMOTED)
-    seal(store, 2, model="notes")
+    add_decision(store, 0)
+    add_decision(store, 1, verdict=Verdict.PROMOTED)
+    add_decision(store, 2, model="notes")
 
     def ids(**wanted: Any) -> list[str]:
         return [row["id"] for row in views.decisions(store, views.Filter(**wanted), 9)]
@@ -180,7 +180,7 @@ def test_what_is_wrong_is_said_in_a_sentence(change: dict[str, Any], words: list
 def test_new_rows_are_checked_at_once_and_old_ones_with_the_next_whole_walk(store: Store) -> None:
     watch = LedgerWatch(store, lambda: NOW)
     for number in range(3):
-        seal(store, number)
+        add_decision(store, number)
     assert watch.report() | {"head": ""} == {
         "ok": True,
         "rows": 3,
@@ -188,7 +188,7 @@ def test_new_rows_are_checked_at_once_and_old_ones_with_the_next_whole_walk(stor
         "checked": None,
         "reason": "3 rows, each follows from the one before.",
     }
-    seal(store, 3)
+    add_decision(store, 3)
     with store.transaction() as transaction:
         transaction._connection.execute("UPDATE decisions SET reason = 'else' WHERE seq = 4")
     assert watch.report()["reason"] == "Row 4 (d3): its column reason differs from its text."
@@ -199,12 +199,12 @@ def test_new_rows_are_checked_at_once_and_old_ones_with_the_next_whole_walk(stor
     assert not watch.report()["ok"] and "Row 1 (d0)" in watch.report()["reason"] and watch.report()["checked"] == NOW
 
 
-def test_a_tail_that_was_cut_off_is_told_and_stays_told(store: Store) -> None:
+def test_a_tail_that_was_cut_off_is_reported_and_stays_reported(store: Store) -> None:
     watch = LedgerWatch(store, lambda: NOW)
     for number in range(3):
-        seal(store, number)
+        add_decision(store, number)
     watch.walk()
-    seal(store, 3)
+    add_decision(store, 3)
     assert watch.report()["ok"]
     with store.transaction() as transaction:
         transaction._connection.execute("DELETE FROM decisions WHERE seq >= 3")

@@ -41,7 +41,7 @@ def test_feedback_is_counted_by_version_arm_and_type_of_the_newest_versions_alon
     store.close()
 
 
-def test_a_models_route_and_its_newest_training_are_told() -> None:
+def test_a_models_route_and_its_newest_training_are_in_the_metrics() -> None:
     store = Store(":memory:")
     promotion = RouteManager(
         store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW

@@ -1,4 +1,4 @@
-"""Facts about the doctor: every check finds what it is for, and says what mends it."""
+"""Facts about the doctor: every check finds what it is for, and says how to fix it."""
 
 import time
 from collections.abc import Callable
@@ -27,20 +27,20 @@ WELL: dict[str, Any] = {
 
 
 def answers(changes: dict[str, Any]) -> FastAPI:
-    house = FastAPI()
+    api = FastAPI()
 
     def route(body: Any) -> Callable[[], JSONResponse]:
         return lambda: JSONResponse(body)
 
     for path, body in (WELL | changes).items():
-        house.get(path)(route(body))
-    return house
+        api.get(path)(route(body))
+    return api
 
 
 def examined(
     tmp_path: Path, changes: dict[str, Any] | None = None, now: Callable[[], float] = time.time
 ) -> dict[str, Finding]:
-    """What the doctor says of one server that plays control and gateway."""
+    """What the doctor says of one server that answers as control and gateway."""
     (port,) = free_ports(1)
     config = tmp_path / "loraloop.yaml"
     config.write_text(
@@ -61,7 +61,7 @@ def examined(
 def test_where_all_is_well_it_says_so(tmp_path: Path):
     found = examined(tmp_path)
     sick = {name for name, finding in found.items() if not finding.ok}
-    assert sick <= {"base model", "packages", "memory", "disk"}  # what this machine has, not what was asked
+    assert sick <= {"base model", "packages", "memory", "disk"}  # what this machine has, not what the test is about
     assert {"spool", "ledger", "notifications", "clock of control", "clock of gateway", "clock of files"} <= set(found)
 
 

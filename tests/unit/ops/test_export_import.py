@@ -43,8 +43,8 @@ VOTES = [
 ]
 
 
-class House:
-    """A control on a port, its store, and the command line beside it."""
+class RunningControl:
+    """A control on a port, its store, and the command line next to it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_ports(1)[0]
@@ -70,12 +70,12 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
     for name in os.environ:
         if name.startswith("LORALOOP_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
-    made = House(tmp_path)
+    made = RunningControl(tmp_path)
     with running(made.app, made.port):
         yield made
 
@@ -117,24 +117,24 @@ def written(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-def test_an_import_has_a_bar_on_a_terminal(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_import_has_a_bar_on_a_terminal(control: RunningControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shown = io.StringIO()
     monkeypatch.setattr(terminal, "err", Console(file=shown, force_terminal=True, width=120))
     rows = [{"id": f"f{n}", "interaction_id": "i", "type": "thumbs", "value": True} for n in range(3)]
-    done = house.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes", "--json")
+    done = control.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes", "--json")
     assert json.loads(done.stdout) == {"added": 3, "known": 0}
     assert "Importing feedback" in shown.getvalue() and "3/3" in shown.getvalue()
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
-def test_feedback_goes_out_and_comes_back_the_same(house: House, tmp_path: Path, ending: str):
-    fill(house.store)
+def test_feedback_goes_out_and_comes_back_the_same(control: RunningControl, tmp_path: Path, ending: str):
+    fill(control.store)
     path = tmp_path / f"f.{ending}"
-    assert house.run("export", "feedback", str(path)).exit_code == 0
-    before = [row for batch in exports.feedback(house.store, 100, model=None, key=None) for row in batch]
-    done = house.run("import", str(path), "--yes", "--json")
+    assert control.run("export", "feedback", str(path)).exit_code == 0
+    before = [row for batch in exports.feedback(control.store, 100, model=None, key=None) for row in batch]
+    done = control.run("import", str(path), "--yes", "--json")
     assert json.loads(done.stdout) == {"added": 0, "known": 4}
-    shop = house.run("export", "feedback", str(tmp_path / f"shop.{ending}"), "--key", "shop")
+    shop = control.run("export", "feedback", str(tmp_path / f"shop.{ending}"), "--key", "shop")
     assert "Wrote 1 feedback" in shop.stderr
     other = Store(":memory:")
     importer.import_records(other, [row for _, row in data_files.read(path)], lambda: NOW)
@@ -143,17 +143,17 @@ def test_feedback_goes_out_and_comes_back_the_same(house: House, tmp_path: Path,
 
 
 @pytest.mark.parametrize("kind", list(data_files.Kind))
-def test_every_kind_is_the_same_in_both_formats(house: House, tmp_path: Path, kind: data_files.Kind):
-    fill(house.store)
+def test_every_kind_is_the_same_in_both_formats(control: RunningControl, tmp_path: Path, kind: data_files.Kind):
+    fill(control.store)
     for ending in ("jsonl", "parquet"):
-        assert house.run("export", kind, str(tmp_path / f"x.{ending}")).exit_code == 0
+        assert control.run("export", kind, str(tmp_path / f"x.{ending}")).exit_code == 0
     lines, parquet = (list(data_files.read(tmp_path / f"x.{ending}")) for ending in ("jsonl", "parquet"))
     assert lines == parquet and lines
     assert pq.read_schema(tmp_path / "x.parquet").names == list(data_files.COLUMNS[kind])
 
 
-def test_decisions_are_listed_by_verdict_and_day(house: House):
-    fill(house.store)
+def test_decisions_are_listed_by_verdict_and_day(control: RunningControl):
+    fill(control.store)
     for words, rows in (
         ((), 1),
         (("--verdict", "promoted"), 1),
@@ -163,41 +163,41 @@ def test_decisions_are_listed_by_verdict_and_day(house: House):
         (("--until", "2026-03-01"), 0),
         (("--until", "2026-03-02"), 1),
     ):
-        done = house.run("promotions", *words, "--json")
+        done = control.run("promotions", *words, "--json")
         assert done.exit_code == 0 and len(json.loads(done.stdout)) == rows, words
 
 
-def test_a_row_is_shown_with_the_configuration_named_behind_the_verb(house: House):
-    fill(house.store)
-    assert json.loads(house.run("promotions", "show", "1", "--json").stdout)["id"] == "dec-1"
+def test_a_row_is_shown_with_the_configuration_named_behind_the_verb(control: RunningControl):
+    fill(control.store)
+    assert json.loads(control.run("promotions", "show", "1", "--json").stdout)["id"] == "dec-1"
 
 
-def test_what_a_key_gave_is_counted_held_and_shown_by_the_number_of_its_row(house: House):
-    fill(house.store)
-    with house.store.transaction() as transaction:
+def test_what_a_key_gave_is_counted_held_and_shown_by_the_number_of_its_row(control: RunningControl):
+    fill(control.store)
+    with control.store.transaction() as transaction:
         insert(transaction, parse([VOTES[0]], lambda: NOW, "shop"))
-    counted = json.loads(house.run("feedback", "--by-key", "--json").stdout)
+    counted = json.loads(control.run("feedback", "--by-key", "--json").stdout)
     assert sorted((row["key"] or "", row["n"]) for row in counted) == [("", 1)] * 3 + [("shop", 1)] * 2
-    house.app.state.control.promotion.sync_models(["reviews"])
-    done = house.run("quarantine", "hold", "reviews", "--key", "shop", "--yes", "-m", "one script")
+    control.app.state.control.promotion.sync_models(["reviews"])
+    done = control.run("quarantine", "hold", "reviews", "--key", "shop", "--yes", "-m", "one script")
     assert done.exit_code == 0 and "1 votes" in done.stderr, done.stderr
-    (held,) = json.loads(house.run("quarantine", "--json").stdout)
-    shown = json.loads(house.run("quarantine", "show", str(held["decision_seq"]), "--json").stdout)
+    (held,) = json.loads(control.run("quarantine", "--json").stdout)
+    shown = json.loads(control.run("quarantine", "show", str(held["decision_seq"]), "--json").stdout)
     assert [vote["id"] for vote in shown["votes"]] == ["shop:f1"] and shown["key"] == "shop"
 
 
-def test_exported_decisions_prove_themselves(house: House, tmp_path: Path):
-    fill(house.store)
-    house.run("export", "decisions", str(tmp_path / "d.jsonl"))
+def test_exported_decisions_prove_themselves(control: RunningControl, tmp_path: Path):
+    fill(control.store)
+    control.run("export", "decisions", str(tmp_path / "d.jsonl"))
     ((_, row),) = data_files.read(tmp_path / "d.jsonl")
     assert hash_row(row["previous_hash"], row["body"]) == row["hash"]
-    head = house.run("ledger", "verify", "--head", row["hash"], "--json")
+    head = control.run("ledger", "verify", "--head", row["hash"], "--json")
     assert head.exit_code == 0 and json.loads(head.stdout)["head_at"] == 1
-    lost = house.run("ledger", "verify", "--head", "f" * 64)
+    lost = control.run("ledger", "verify", "--head", "f" * 64)
     assert lost.exit_code == 1 and "BROKEN: No row has the head" in lost.stdout
 
 
-def test_a_large_file_comes_in_once_however_often_it_is_imported(house: House, tmp_path: Path):
+def test_a_large_file_comes_in_once_however_often_it_is_imported(control: RunningControl, tmp_path: Path):
     path = written(
         tmp_path / "f.jsonl",
         [
@@ -213,11 +213,14 @@ def test_a_large_file_comes_in_once_however_often_it_is_imported(house: House, t
         ],
     )
     for added in (ROWS, 0):
-        done = house.run("import", str(path), "--yes", "--json")
+        done = control.run("import", str(path), "--yes", "--json")
         assert json.loads(done.stdout) == {"added": added, "known": ROWS - added}
-    assert len(house.ids()) == ROWS
+    assert len(control.ids()) == ROWS
     (row,) = [
-        row for batch in exports.feedback(house.store, 100, model=None, key=None) for row in batch if row["id"] == "f7"
+        row
+        for batch in exports.feedback(control.store, 100, model=None, key=None)
+        for row in batch
+        if row["id"] == "f7"
     ]
     assert row["time"] == NOW and row["revoked_at"] == NOW
 
@@ -238,46 +241,46 @@ BAD = [
 ]
 
 
-def test_every_bad_line_is_named_and_nothing_is_sent(house: House, tmp_path: Path):
+def test_every_bad_line_is_named_and_nothing_is_sent(control: RunningControl, tmp_path: Path):
     rows = [VOTES[0], *(row for row, _ in BAD), "", VOTES[1]]
-    done = house.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes")
+    done = control.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes")
     for number, (_, sentence) in enumerate(BAD, 2):
         assert f"line {number}: " in done.stderr and sentence in done.stderr
     assert isinstance(done.exception, InputError) and f"{len(BAD)} of {len(BAD) + 2} rows" in str(done.exception)
-    assert house.ids() == []
+    assert control.ids() == []
 
 
 @pytest.mark.parametrize("name", ["f.csv", "none.jsonl", "empty.jsonl", "bad.parquet"])
-def test_a_file_that_is_none_is_refused(house: House, tmp_path: Path, name: str):
+def test_a_file_that_is_none_is_refused(control: RunningControl, tmp_path: Path, name: str):
     if not name.startswith("none"):
         (tmp_path / name).write_bytes(b"" if name.startswith("empty") else b"PAR1junk")
-    assert isinstance(house.run("import", str(tmp_path / name), "--yes").exception, InputError)
+    assert isinstance(control.run("import", str(tmp_path / name), "--yes").exception, InputError)
 
 
-def test_an_import_asks_first_and_a_dry_run_sends_nothing(house: House, tmp_path: Path):
+def test_an_import_asks_first_and_a_dry_run_sends_nothing(control: RunningControl, tmp_path: Path):
     path = str(written(tmp_path / "f.jsonl", VOTES))
-    assert "--yes" in str(house.run("import", path).exception)
-    assert house.run("import", path, "--dry-run").exit_code == 0
-    assert house.ids() == []
+    assert "--yes" in str(control.run("import", path).exception)
+    assert control.run("import", path, "--dry-run").exit_code == 0
+    assert control.ids() == []
 
 
-def test_a_file_that_is_there_is_not_replaced_unasked(house: House, tmp_path: Path):
+def test_a_file_that_is_there_is_not_replaced_unasked(control: RunningControl, tmp_path: Path):
     (tmp_path / "f.jsonl").write_text("mine")
-    assert "--yes" in str(house.run("export", "feedback", str(tmp_path / "f.jsonl")).exception)
+    assert "--yes" in str(control.run("export", "feedback", str(tmp_path / "f.jsonl")).exception)
     assert (tmp_path / "f.jsonl").read_text() == "mine"
-    assert house.run("export", "feedback", str(tmp_path / "f.jsonl"), "--yes").exit_code == 0
+    assert control.run("export", "feedback", str(tmp_path / "f.jsonl"), "--yes").exit_code == 0
     assert (tmp_path / "f.jsonl").stat().st_mode & 0o077 == 0
 
 
-def test_a_backup_is_made_while_control_runs_and_comes_back(house: House, tmp_path: Path):
-    fill(house.store)
+def test_a_backup_is_made_while_control_runs_and_comes_back(control: RunningControl, tmp_path: Path):
+    fill(control.store)
     path = tmp_path / "b.tar"
-    done = house.run("backup", str(path), "--json")
+    done = control.run("backup", str(path), "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["ledger_rows"] == 1 and path.stat().st_mode & 0o077 == 0
     assert [p.name for p in tmp_path.glob("*.part")] == []
     new = tmp_path / "new.yaml"
-    new.write_text(house.config.read_text().replace(str(tmp_path / "data"), str(tmp_path / "new")))
+    new.write_text(control.config.read_text().replace(str(tmp_path / "data"), str(tmp_path / "new")))
     assert CliRunner().invoke(app, ["restore", str(path), "--dry-run", "--config", str(new)]).exit_code == 0
     assert not (tmp_path / "new").exists()
     done = CliRunner().invoke(app, ["restore", str(path), "--config", str(new), "--json"])
@@ -286,19 +289,19 @@ def test_a_backup_is_made_while_control_runs_and_comes_back(house: House, tmp_pa
     assert "--yes" in str(again.exception)
 
 
-def test_a_restore_under_a_running_up_is_refused(house: House, tmp_path: Path):
-    house.run("backup", str(tmp_path / "b.tar"))
+def test_a_restore_under_a_running_up_is_refused(control: RunningControl, tmp_path: Path):
+    control.run("backup", str(tmp_path / "b.tar"))
     lock = Lock(tmp_path / "data")
-    done = house.run("restore", str(tmp_path / "b.tar"), "--yes")
+    done = control.run("restore", str(tmp_path / "b.tar"), "--yes")
     lock.release()
     assert isinstance(done.exception, NotReady) and "Stop it first" in str(done.exception)
     assert not list((tmp_path / "data").glob("before-restore-*"))
 
 
 def test_a_backup_that_cannot_be_made_leaves_no_half_file(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    control: RunningControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("ops.backup.archive.ROOM", 1e12)
-    done = house.run("backup", str(tmp_path / "b.tar"))
+    monkeypatch.setattr("ops.backup.archive.SPACE_FACTOR", 1e12)
+    done = control.run("backup", str(tmp_path / "b.tar"))
     assert isinstance(done.exception, LoraLoopError) and "Free space" in str(done.exception)
     assert list(tmp_path.glob("b.tar*")) == []

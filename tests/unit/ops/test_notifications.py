@@ -33,19 +33,19 @@ WANTED = NotificationSettings().verdicts
 
 
 class Webhook:
-    """A server that keeps what is posted to it, and refuses while told to."""
+    """A server that keeps what is posted to it, and refuses while its status is an error."""
 
     def __init__(self) -> None:
         self.status = 200
         self.got: list[dict[str, Any]] = []
-        house = self
+        webhook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if house.status < 300:
-                    house.got.append(body)
-                self.send_response(house.status)
+                if webhook.status < 300:
+                    webhook.got.append(body)
+                self.send_response(webhook.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -127,24 +127,24 @@ def test_a_restart_neither_loses_nor_doubles(tmp_path: Path, webhook: Webhook):
     (target,) = targets(settings(webhook.url))
     store = Store(tmp_path / "s.duckdb")
     notifier = notifier_of(store, [target])
-    decide(store, Verdict.PROMOTED, "told")
+    decide(store, Verdict.PROMOTED, "while it was up")
     notifier.step(target)
     decide(store, Verdict.FAILED, "while it was down")
     store.close()
     store = Store(tmp_path / "s.duckdb")
     notifier_of(store, [target]).step(target)
     store.close()
-    assert [said["message"].splitlines()[0] for said in webhook.got] == ["told", "while it was down"]
+    assert [said["message"].splitlines()[0] for said in webhook.got] == ["while it was up", "while it was down"]
 
 
-def test_a_new_target_is_not_told_of_the_past(store: Store, webhook: Webhook):
+def test_a_new_target_gets_no_past_decisions(store: Store, webhook: Webhook):
     decide(store, Verdict.PROMOTED)
     (target,) = targets(settings(webhook.url))
     notifier_of(store, [target]).step(target)
     assert webhook.got == []
 
 
-def test_only_the_verdicts_that_are_wanted_are_told(store: Store, webhook: Webhook):
+def test_only_the_configured_verdicts_are_sent(store: Store, webhook: Webhook):
     (target,) = targets(settings(webhook.url))
     notifier = notifier_of(store, [target], verdicts=[Verdict.KEPT])
     for verdict in Verdict:
@@ -153,7 +153,7 @@ def test_only_the_verdicts_that_are_wanted_are_told(store: Store, webhook: Webho
     assert [said["title"] for said in webhook.got] == ["reviews: Champion kept, v6 → v7"]
 
 
-def test_what_is_wanted_may_change_while_it_runs(store: Store, webhook: Webhook):
+def test_the_configured_verdicts_may_change_while_it_runs(store: Store, webhook: Webhook):
     (target,) = targets(settings(webhook.url))
     notifier = notifier_of(store, [target])
     notifier.want([Verdict.SKIPPED])
@@ -163,7 +163,7 @@ def test_what_is_wanted_may_change_while_it_runs(store: Store, webhook: Webhook)
     assert [said["title"] for said in webhook.got] == ["reviews: Skipped, v6 → v7"]
 
 
-def test_a_dead_target_holds_up_no_other(store: Store, webhook: Webhook):
+def test_a_dead_target_delays_no_other(store: Store, webhook: Webhook):
     dead = f"json://127.0.0.1:{free_ports(1)[0]}/x"
     notifier = notifier_of(store, targets(settings(dead, webhook.url)), poll_s=0.01)
     notifier.start()
@@ -188,11 +188,11 @@ def test_no_url_and_no_token_is_ever_said(store: Store, webhook: Webhook, caplog
     for target in found:
         notifier.step(target)
     kept = notifications_table.position(store, target=found[0].fingerprint)
-    told = caplog.text + repr(found) + str(notifier.deliveries()) + str(kept) + str(settings(webhook.url))
-    assert "did not take row 1" in told and TOKEN not in told
+    output = caplog.text + repr(found) + str(notifier.deliveries()) + str(kept) + str(settings(webhook.url))
+    assert "did not take row 1" in output and TOKEN not in output
 
 
-def test_what_a_library_says_of_its_failure_is_not_told(store: Store, caplog: pytest.LogCaptureFixture):
+def test_a_librarys_error_text_is_not_logged(store: Store, caplog: pytest.LogCaptureFixture):
     def fails(_: Message) -> bool:
         raise RuntimeError(f"cannot reach https://hooks/{TOKEN}")
 
@@ -244,7 +244,7 @@ def test_the_routes_say_how_targets_stand_and_send_a_test(store: Store, webhook:
         assert client.get("/api/notifications").json()[0]["behind"] == 0
 
 
-def test_every_verdict_can_be_told():
+def test_every_verdict_has_a_message():
     for verdict in Verdict:
         body = json.dumps({"actor": "a\x1b[31m", "trigger": "t"})
         row = {

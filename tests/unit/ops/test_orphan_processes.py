@@ -63,17 +63,17 @@ def stat(pid: int) -> str:
         return "X"
 
 
-def test_a_stranger_is_left_alone(tmp_path: Path, started: Started) -> None:
-    stranger, member = started(), started(session=False)
-    start = born(stranger.pid)
+def test_a_process_of_another_program_is_left_alone(tmp_path: Path, started: Started) -> None:
+    other_process, member = started(), started(session=False)
+    start = born(other_process.pid)
     assert start and born(member.pid) is None  # it leads no session, so it is none of ours
     boot, ticks = start.split()
     for other in (f"{boot} {int(ticks) - 1}", f"another-boot {ticks}"):  # its id was one of ours once
         (tmp_path / orphan_processes.NOTE).write_text(
-            f'[{{"name": "gateway", "pid": {stranger.pid}, "born": "{other}"}}]'
+            f'[{{"name": "gateway", "pid": {other_process.pid}, "born": "{other}"}}]'
         )
         assert orphan_processes.end(tmp_path) == []
-    assert stranger.poll() is None and member.poll() is None
+    assert other_process.poll() is None and member.poll() is None
 
 
 def test_what_has_ended_needs_no_end(tmp_path: Path, started: Started) -> None:

@@ -33,7 +33,7 @@ RUN = {
     "reason": None,
     "progress": {"phase": "training", "done": 3, "total": 9},
 }
-ENGINE = {"url": "http://e", "ready": False, "missing": ["reviews-8"], "error": "no [red]room[/]"}
+ENGINE = {"url": "http://e", "ready": False, "missing": ["reviews-8"], "error": "no [red]memory[/]"}
 
 
 def served(metrics: Metrics, version: int, times: int, *, ms: float = 60.0, status: int = 200) -> None:
@@ -128,7 +128,7 @@ def test_the_picture_fits_any_width_and_takes_no_markup(width: int):
     if width == 200:
         assert (
             "NOT READY" in text
-            and "no [red]room[/]" in text
+            and "no [red]memory[/]" in text
             and "training 3/9" in text
             and "canary v8 with 10%" in text
         )
@@ -157,12 +157,12 @@ def test_with_everything_down_it_says_so_and_fails(config: Path):
     assert done.exit_code == 1 and len(json.loads(done.stdout)["down"]) == 2
 
 
-def test_with_control_down_the_gateway_is_shown_all_the_same(config: Path):
-    metrics, house = Metrics(), FastAPI()
+def test_with_control_down_the_gateway_is_shown_anyway(config: Path):
+    metrics, api = Metrics(), FastAPI()
     metrics.feedback.labels("thumbs").inc(5)
-    house.get("/metrics")(lambda: Response(text_of(metrics)))
+    api.get("/metrics")(lambda: Response(text_of(metrics)))
     port = int(yaml.safe_load(config.read_text())["gateway"]["listen"].rpartition(":")[2])
-    with running(house, port):
+    with running(api, port):
         seen = json.loads(CliRunner().invoke(app, ["top", "--json", "--config", str(config)]).stdout)
     assert seen["feedback"]["thumbs"]["count"] == 5 and len(seen["down"]) == 1
 

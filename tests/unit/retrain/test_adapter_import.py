@@ -40,7 +40,7 @@ def peft_folder(folder: Path, value: float = 0.5, **changes: Any) -> Path:
 
 
 class Stack:
-    """Control on a port, without engines, and the command line beside it."""
+    """Control on a port, without engines, and the command line next to it."""
 
     def __init__(self, folder: Path, base: Path, stack: ExitStack) -> None:
         self.folder, self.data = folder, folder / "data"

@@ -31,7 +31,7 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 class RecordingTrainer:
-    """Stands where the trainer's process does: it keeps what it was to learn and leaves a folder."""
+    """Replaces the trainer's process: it keeps the texts that it was to learn and leaves a folder."""
 
     def __init__(self) -> None:
         self.learnt: dict[str, str] = {}

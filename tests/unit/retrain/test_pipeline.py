@@ -1,4 +1,4 @@
-"""Facts about cycles: when they start, what they refuse, and what the ledger learns of each end."""
+"""Facts about runs: when they start, what they refuse, and what the ledger learns of each end."""
 
 import json
 import threading
@@ -35,11 +35,11 @@ def test_a_winner_is_promoted_with_its_lineage(make: Callable[..., RetrainPipeli
     run = pipeline.run("reviews", "test")
     assert state(pipeline, run) == "finished"
     assert pipeline.promotion.route("reviews").champion == 1
-    sealed = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
-    assert sealed["lineage"]["training"]["seed"] == 0
-    assert sealed["lineage"]["config_sha256"] == settings_sha256(pipeline.settings.models["reviews"])
-    assert sum(sealed["lineage"]["rows"].values()) == 60
-    assert sealed["evidence"]["gate"][0]["outcome"] == "pass"
+    body = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
+    assert body["lineage"]["training"]["seed"] == 0
+    assert body["lineage"]["config_sha256"] == settings_sha256(pipeline.settings.models["reviews"])
+    assert sum(body["lineage"]["rows"].values()) == 60
+    assert body["evidence"]["gate"][0]["outcome"] == "pass"
 
 
 def test_others_write_while_a_trained_adapter_is_checked(

@@ -55,8 +55,8 @@ def test_a_run_cut_short_in_its_evaluation_goes_on_and_trains_nothing_anew(make:
     pipeline.resume(left)
     assert (left.id, state(pipeline, run)) == (run, "finished")
     assert pipeline.promotion.route("reviews").champion == 1
-    sealed = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
-    assert sealed["trigger"] == "test" and sum(sealed["lineage"]["rows"].values()) == 60
+    body = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
+    assert body["trigger"] == "test" and sum(body["lineage"]["rows"].values()) == 60
 
 
 def test_an_evaluation_that_ends_control_again_and_again_is_given_up(make: Callable[..., RetrainPipeline]):
@@ -87,9 +87,9 @@ def test_who_asked_for_a_run_and_why_stands_in_the_ledger_after_a_restart_too(ma
     run = cut_short(pipeline, "key:ada", "for the demo")
     (left,) = pipeline.recover()
     pipeline.resume(left)
-    sealed = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
-    assert (sealed["run_id"], sealed["verdict"]) == (run, "promoted")
-    assert (sealed["actor"], sealed["comment"]) == ("key:ada", "for the demo")
+    body = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
+    assert (body["run_id"], body["verdict"]) == (run, "promoted")
+    assert (body["actor"], body["comment"]) == ("key:ada", "for the demo")
     row = runs_table.find(pipeline.store, id=run) or {}
     assert (row["actor"], row["comment"]) == ("key:ada", "for the demo")
 
@@ -98,8 +98,8 @@ def test_a_run_that_a_restart_fails_names_who_asked_for_it(make: Callable[..., R
     pipeline = make()
     pipeline.runs.add(Run("run-a", "reviews", "asked for", "key:ada", "for the demo"), "training", NOW)
     pipeline.recover()
-    sealed = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
-    assert (sealed["trigger"], sealed["actor"], sealed["comment"]) == ("restart", "key:ada", "for the demo")
+    body = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
+    assert (body["trigger"], body["actor"], body["comment"]) == ("restart", "key:ada", "for the demo")
 
 
 class ReloadingTrainer(StubTrainer):

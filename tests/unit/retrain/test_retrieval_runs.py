@@ -33,7 +33,7 @@ WHY = DecisionContext("because", "test")
 
 
 class NoTrainer:
-    """Stands where the trainer does; a retrieval needs none."""
+    """Replaces the trainer; a retrieval needs none."""
 
     def run(self, *_: Any) -> Path:
         raise AssertionError("something was trained")

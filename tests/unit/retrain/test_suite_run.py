@@ -100,7 +100,7 @@ def test_a_version_that_retrieves_is_asked_with_its_examples(
     assert (runs.find(pipeline.store, id=wanted.run.id) or {})["state"] == "measured"
     asked = [body for path, body in engine.requests if path == "/v1/chat/completions"]
     shown = [body for body in asked if any(m["content"] == "write a number" for m in body["messages"])]
-    assert len(shown) == len(asked) / 2  # beside the base model, which is the champion too
+    assert len(shown) == len(asked) / 2  # next to the base model, which is the champion too
 
 
 def test_feedback_that_came_before_a_measuring_still_starts_a_run(pipeline: RetrainPipeline):

@@ -13,7 +13,7 @@ TRAFFIC = Traffic(users_per_day=1000, requests_per_user=1, rate_mean=1.0, rate_s
 
 
 def test_all_rated_it_is_a_little_above_the_benchmarks_median():
-    """By simulation, half of the equal candidates have passed after 1,050 to 1,150 users an arm."""
+    """By simulation, half of the equal candidates have passed after 1,050 to 1,150 users per arm."""
     expected = expected_length(TRAFFIC, SETTINGS)
     assert 2200 <= expected.users <= 2900
     assert expected.days == pytest.approx(expected.users / 1000)

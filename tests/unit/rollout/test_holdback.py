@@ -16,7 +16,7 @@ from eval.gates.holdback import look_back
 from eval.gates.result import Outcome
 from rollout.live_plan import create_plan, load_plan
 from serve.routing.table import ModelRoute, RoutingTable, Target
-from tests.support.workflow import CANARY, WHY, House
+from tests.support.workflow import CANARY, WHY, RolloutHarness
 
 # Holdbacks.
 
@@ -64,46 +64,48 @@ def test_nobody_moves_who_need_not_from_canary_over_holdback_to_the_end():
     assert {table.choose("m", user).arm for user in users} == {"champion", "holdback"}
 
 
-def held_back() -> House:
-    house = House(canary=None, holdback={"share": 0.5, "first_look_users": 30, "planned_users": 200, "hours": 5})
-    house.offer()
-    return house
+def held_back() -> RolloutHarness:
+    harness = RolloutHarness(
+        canary=None, holdback={"share": 0.5, "first_look_users": 30, "planned_users": 200, "hours": 5}
+    )
+    harness.offer()
+    return harness
 
 
 def test_a_holdback_without_harm_ends_by_itself_and_is_confirmed():
-    house = held_back()
-    table = house.board.table
+    harness = held_back()
+    table = harness.board.table
     assert table is not None and table.models["m"].held == Target(0, "base")
-    house.live(0, 40, True)
-    house.live(1, 40, True)
-    house.watch.check_all()
-    assert house.promotion.route("m").holdback == 0.5
-    house.now += timedelta(hours=5)
-    house.watch.check_all()
-    house.watch.check_all()
-    assert house.verdicts() == ["promoted", "switched", "confirmed"]
-    assert house.promotion.route("m").holdback == 0 and live_tests.open_holdbacks(house.store) == []
+    harness.live(0, 40, True)
+    harness.live(1, 40, True)
+    harness.watch.check_all()
+    assert harness.promotion.route("m").holdback == 0.5
+    harness.now += timedelta(hours=5)
+    harness.watch.check_all()
+    harness.watch.check_all()
+    assert harness.verdicts() == ["promoted", "switched", "confirmed"]
+    assert harness.promotion.route("m").holdback == 0 and live_tests.open_holdbacks(harness.store) == []
 
 
 def test_a_holdback_whose_split_is_broken_ends_inconclusive_and_is_not_confirmed():
-    house = held_back()
-    house.live(0, 200, True)
-    house.live(1, 40, True)
-    house.watch.check_all()
-    assert house.promotion.route("m").holdback == 0.5  # it still watches for harm
-    house.now += timedelta(hours=5)
-    house.watch.check_all()
-    assert house.verdicts() == ["promoted", "switched", "inconclusive"]
-    assert "planned share is 0.5" in house.last()["reason"] and "the new champion stays" in house.last()["reason"]
-    route = house.promotion.route("m")
-    assert (route.champion, route.holdback) == (1, 0) and live_tests.open_holdbacks(house.store) == []
+    harness = held_back()
+    harness.live(0, 200, True)
+    harness.live(1, 40, True)
+    harness.watch.check_all()
+    assert harness.promotion.route("m").holdback == 0.5  # it still watches for harm
+    harness.now += timedelta(hours=5)
+    harness.watch.check_all()
+    assert harness.verdicts() == ["promoted", "switched", "inconclusive"]
+    assert "planned share is 0.5" in harness.last()["reason"] and "the new champion stays" in harness.last()["reason"]
+    route = harness.promotion.route("m")
+    assert (route.champion, route.holdback) == (1, 0) and live_tests.open_holdbacks(harness.store) == []
 
 
 def test_a_holdback_that_is_switched_off_is_not_confirmed():
-    house = held_back()
-    house.steps.models = house.watch.models = House(canary=None, holdback=None).models
-    house.watch.check_all()
-    assert house.last()["verdict"] == "inconclusive" and "switched off" in house.last()["reason"]
+    harness = held_back()
+    harness.steps.models = harness.watch.models = RolloutHarness(canary=None, holdback=None).models
+    harness.watch.check_all()
+    assert harness.last()["verdict"] == "inconclusive" and "switched off" in harness.last()["reason"]
 
 
 # What is fixed beforehand.
@@ -114,32 +116,32 @@ def settings_of(**promotion: Any) -> dict[str, ModelSettings]:
 
 
 def test_a_reload_changes_the_next_canary_and_not_the_one_under_way():
-    house = House(canary=CANARY, alpha=0.03)
-    house.live(9, 40, True, after=timedelta(days=-2))
-    house.offer()
-    plan = house.last()["live"]["plan"]
+    harness = RolloutHarness(canary=CANARY, alpha=0.03)
+    harness.live(9, 40, True, after=timedelta(days=-2))
+    harness.offer()
+    plan = harness.last()["live"]["plan"]
     assert plan["plan"]["alpha"] == 0.03 and plan["plan"]["rate_mean"] == 1 and plan["settings"]["planned_users"] == 200
     changed = CANARY | {"strict": True, "planned_users": 90_000, "margin": 0.3, "max_hours": 0.01, "harm_ratio": 9}
-    house.steps.models = house.watch.models = settings_of(canary=changed, alpha=0.2)
-    house.now += timedelta(minutes=30)
-    house.live(0, 40, True)
-    house.live(1, 40, True)  # answers "a", which are among the labels of then
-    house.watch.check_all()
-    assert house.verdicts()[:3] == ["canary_started", "promoted", "switched"]
-    passed = json.loads(decisions.chain(house.store)[1]["body"])["live"]
+    harness.steps.models = harness.watch.models = settings_of(canary=changed, alpha=0.2)
+    harness.now += timedelta(minutes=30)
+    harness.live(0, 40, True)
+    harness.live(1, 40, True)  # answers "a", which are among the labels of then
+    harness.watch.check_all()
+    assert harness.verdicts()[:3] == ["canary_started", "promoted", "switched"]
+    passed = json.loads(decisions.chain(harness.store)[1]["body"])["live"]
     assert passed["line"] == pytest.approx(-0.1)
     assert passed["holdback_plan"]["plan"]["alpha"] == 0.2 and passed["holdback_plan"]["labels"] == ["c", "d"]
 
 
 def test_a_reload_does_not_change_a_holdback_under_way():
-    house = held_back()
-    house.steps.models = house.watch.models = settings_of(
+    harness = held_back()
+    harness.steps.models = harness.watch.models = settings_of(
         canary=None, holdback={"share": 0.5, "first_look_users": 5000, "planned_users": 90_000, "hours": 5}
     )
-    house.live(0, 60, True)
-    house.live(1, 60, False)
-    house.watch.check_all()
-    assert "rolled_back" in house.verdicts()
+    harness.live(0, 60, True)
+    harness.live(1, 60, False)
+    harness.watch.check_all()
+    assert "rolled_back" in harness.verdicts()
 
 
 OLDER = {
@@ -175,27 +177,27 @@ def test_a_plan_is_read_as_it_was_written():
 
 
 def test_a_holdback_that_shows_harm_puts_the_old_champion_back():
-    house = held_back()
-    house.live(0, 60, True)
-    house.live(1, 60, False)
-    house.watch.check_all()
-    route = house.promotion.route("m")
+    harness = held_back()
+    harness.live(0, 60, True)
+    harness.live(1, 60, False)
+    harness.watch.check_all()
+    route = harness.promotion.route("m")
     assert (route.champion, route.previous, route.holdback) == (0, 1, 0)
-    assert house.verdicts() == ["promoted", "switched", "rolled_back", "switched"]
-    assert live_tests.open_holdbacks(house.store) == []
+    assert harness.verdicts() == ["promoted", "switched", "rolled_back", "switched"]
+    assert live_tests.open_holdbacks(harness.store) == []
 
 
-def test_one_holdback_makes_room_for_the_next():
-    house = held_back()
-    house.now += timedelta(hours=25)
-    house.offer(2, "run-2", over=1)  # before a look has ended the first
-    (held,) = live_tests.open_holdbacks(house.store)
+def test_the_next_promotion_ends_an_open_holdback():
+    harness = held_back()
+    harness.now += timedelta(hours=25)
+    harness.offer(2, "run-2", over=1)  # before a look has ended the first
+    (held,) = live_tests.open_holdbacks(harness.store)
     assert (held["held"], held["promoted"]) == (1, 2)
-    assert house.promotion.route("m").previous == 1
+    assert harness.promotion.route("m").previous == 1
 
 
-def test_no_canary_starts_beside_a_holdback():
-    house = held_back()
-    house.candidate(2, "run-2")
+def test_no_canary_starts_during_a_holdback():
+    harness = held_back()
+    harness.candidate(2, "run-2")
     with pytest.raises(NotReady, match="has a holdback"):
-        house.promotion.start_canary("m", 2, 0.1, WHY, over=1)
+        harness.promotion.start_canary("m", 2, 0.1, WHY, over=1)

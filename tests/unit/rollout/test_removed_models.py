@@ -28,8 +28,8 @@ CANARY: dict[str, Any] = {"share": 0.5, "first_look_users": 30, "planned_users":
 STAYS, GOES = "stays", "goes"
 
 
-class House:
-    """One store and one engine under two models, and control that starts anew on what settings are left."""
+class TwoModelHarness:
+    """One store and one engine under two models, and control that starts again on the settings that are left."""
 
     def __init__(self, **promotion: Any) -> None:
         self.now, self.store, self.engine = NOW, Store(":memory:"), FakeEngine()
@@ -114,25 +114,25 @@ class House:
 
 
 def test_a_canary_of_a_removed_model_ends_with_a_reason_and_is_served_no_more():
-    house = House(canary=CANARY)
-    house.offer(GOES)
-    house.start(STAYS)
-    assert house.board.table is not None and set(house.board.table.models) == {STAYS}
-    assert live_tests.open_canaries(house.store) == [] and house.state(GOES) == "finished"
-    route = house.promotion.route(GOES)
+    harness = TwoModelHarness(canary=CANARY)
+    harness.offer(GOES)
+    harness.start(STAYS)
+    assert harness.board.table is not None and set(harness.board.table.models) == {STAYS}
+    assert live_tests.open_canaries(harness.store) == [] and harness.state(GOES) == "finished"
+    route = harness.promotion.route(GOES)
     assert (route.champion, route.canary, route.share) == (0, None, 0.0)
-    assert house.ledger(GOES) == [("canary_started", "run-goes"), ("withdrawn", "run-goes")]
-    sealed = json.loads(decisions.after(house.store, seq=0, limit=100)[-1]["body"])
-    assert sealed["reason"] == "goes is not in the settings any more, so it is not served."
-    assert (sealed["trigger"], sealed["actor"]) == ("settings", "control")
+    assert harness.ledger(GOES) == [("canary_started", "run-goes"), ("withdrawn", "run-goes")]
+    body = json.loads(decisions.after(harness.store, seq=0, limit=100)[-1]["body"])
+    assert body["reason"] == "goes is not in the settings any more, so it is not served."
+    assert (body["trigger"], body["actor"]) == ("settings", "control")
 
 
 def test_an_approval_and_a_holdback_of_a_removed_model_end_too():
-    asks = House(canary=CANARY | {"start": "approve"})
+    asks = TwoModelHarness(canary=CANARY | {"start": "approve"})
     asks.offer(GOES)
     asks.start(STAYS)
     assert decisions.open_approvals(asks.store) == [] and asks.ledger(GOES)[-1] == ("withdrawn", "run-goes")
-    held = House(canary=None, holdback={"share": 0.5, "hours": 5})
+    held = TwoModelHarness(canary=None, holdback={"share": 0.5, "hours": 5})
     held.offer(GOES)
     held.start(STAYS)
     assert live_tests.open_holdbacks(held.store) == [] and held.promotion.route(GOES).holdback == 0
@@ -140,55 +140,55 @@ def test_an_approval_and_a_holdback_of_a_removed_model_end_too():
 
 
 def test_nothing_is_written_of_a_removed_model_of_which_nothing_is_open_and_it_may_come_back():
-    house = House(canary=None, holdback=None)
-    house.offer(GOES)
-    before = house.ledger(GOES)
-    house.start(STAYS)
-    house.start(STAYS, GOES)
-    assert house.ledger(GOES) == before
-    assert house.board.table is not None and house.board.table.models[GOES].champion.version == 1
+    harness = TwoModelHarness(canary=None, holdback=None)
+    harness.offer(GOES)
+    before = harness.ledger(GOES)
+    harness.start(STAYS)
+    harness.start(STAYS, GOES)
+    assert harness.ledger(GOES) == before
+    assert harness.board.table is not None and harness.board.table.models[GOES].champion.version == 1
 
 
 def test_engines_give_up_the_adapters_of_a_removed_model():
-    house = House(canary=CANARY)
-    house.offer(GOES)
-    house.offer(STAYS)
-    assert set(house.engine.adapters) == {"goes@1.x", "stays@1.x"}
-    house.start(STAYS)
-    house.engines.look()
-    assert set(house.engine.adapters) == {"stays@1.x"}
+    harness = TwoModelHarness(canary=CANARY)
+    harness.offer(GOES)
+    harness.offer(STAYS)
+    assert set(harness.engine.adapters) == {"goes@1.x", "stays@1.x"}
+    harness.start(STAYS)
+    harness.engines.look()
+    assert set(harness.engine.adapters) == {"stays@1.x"}
 
 
 def test_whatever_one_live_test_meets_the_others_are_looked_at_and_approvals_lapse(caplog: pytest.LogCaptureFixture):
-    house = House(canary=CANARY)
-    house.offer(GOES)
-    house.offer(STAYS)
-    house.users(STAYS, 0, True)
-    house.users(STAYS, 1, False)
-    del house.models[GOES]  # nobody has cleaned up after it
-    house.watch.check_all()
-    assert house.ledger(STAYS)[-1] == ("rolled_back", "run-stays")
+    harness = TwoModelHarness(canary=CANARY)
+    harness.offer(GOES)
+    harness.offer(STAYS)
+    harness.users(STAYS, 0, True)
+    harness.users(STAYS, 1, False)
+    del harness.models[GOES]  # nobody has cleaned up after it
+    harness.watch.check_all()
+    assert harness.ledger(STAYS)[-1] == ("rolled_back", "run-stays")
     assert "goes, run run-goes" in caplog.text and "KeyError" in caplog.text
 
 
 def test_an_approval_that_cannot_lapse_keeps_no_other_from_it():
-    house = House(canary=CANARY | {"start": "approve"}, approval_hours=1)
-    house.offer(GOES)
-    house.offer(STAYS)
-    house.now += timedelta(hours=2)
-    del house.models[GOES]
-    house.watch.check_all()
-    assert house.ledger(STAYS)[-1] == ("withdrawn", "run-stays")
+    harness = TwoModelHarness(canary=CANARY | {"start": "approve"}, approval_hours=1)
+    harness.offer(GOES)
+    harness.offer(STAYS)
+    harness.now += timedelta(hours=2)
+    del harness.models[GOES]
+    harness.watch.check_all()
+    assert harness.ledger(STAYS)[-1] == ("withdrawn", "run-stays")
 
 
 def test_a_look_at_engines_asks_who_is_drained_only_of_what_it_would_unload(monkeypatch: pytest.MonkeyPatch):
-    house, asked = House(canary=None, holdback=None), []
-    house.offer(STAYS)
-    house.engine.adapters["strange"] = "/s"
-    drained = house.board.drained
-    monkeypatch.setattr(house.board, "drained", lambda *who: asked.append(who) or drained(*who))
-    house.engines.look()
-    assert asked == [] and "strange" in house.engine.adapters  # not ours to unload
-    house.promotion.roll_back(STAYS, 0, DecisionContext("a drill", "test"))
-    house.engines.look()
-    assert asked == [] and "stays@1.x" in house.engine.adapters  # to roll back to
+    harness, asked = TwoModelHarness(canary=None, holdback=None), []
+    harness.offer(STAYS)
+    harness.engine.adapters["strange"] = "/s"
+    drained = harness.board.drained
+    monkeypatch.setattr(harness.board, "drained", lambda *who: asked.append(who) or drained(*who))
+    harness.engines.look()
+    assert asked == [] and "strange" in harness.engine.adapters  # not ours to unload
+    harness.promotion.roll_back(STAYS, 0, DecisionContext("a drill", "test"))
+    harness.engines.look()
+    assert asked == [] and "stays@1.x" in harness.engine.adapters  # to roll back to

@@ -10,7 +10,7 @@ import pytest
 from core import ledger
 from core.db import live_tests
 from core.errors import NotReady
-from tests.support.workflow import CANARY, WHY, House
+from tests.support.workflow import CANARY, WHY, RolloutHarness
 
 # Crashes.
 
@@ -19,14 +19,14 @@ class Killed(BaseException):
     """Control ends here."""
 
 
-def promoting(house: House) -> None:
-    house.offer(1)
+def promoting(harness: RolloutHarness) -> None:
+    harness.offer(1)
 
 
-def undoing(house: House) -> None:
-    house.live(0, 60, True)
-    house.live(1, 60, False)
-    house.watch.check_all()
+def undoing(harness: RolloutHarness) -> None:
+    harness.live(0, 60, True)
+    harness.live(1, 60, False)
+    harness.watch.check_all()
 
 
 INSIDE = (
@@ -43,15 +43,15 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     point: str,
-    before: Callable[[House], None] | None,
-    act: Callable[[House], None],
+    before: Callable[[RolloutHarness], None] | None,
+    act: Callable[[RolloutHarness], None],
     champions: tuple[int, int],
 ):
     held = {"share": 0.5, "first_look_users": 30, "planned_users": 200}
     settings: dict[str, Any] = {"canary": None, "holdback": held}
-    house = House(tmp_path / "store", **settings)
+    harness = RolloutHarness(tmp_path / "store", **settings)
     if before:
-        before(house)
+        before(harness)
 
     def end(*_: Any, **__: Any) -> None:
         raise Killed
@@ -59,14 +59,14 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(point, end)
         with pytest.raises(Killed):
-            act(house)
-    house.store.close()
-    again = House(tmp_path / "store", **settings)
+            act(harness)
+    harness.store.close()
+    again = RolloutHarness(tmp_path / "store", **settings)
     route = again.promotion.route("m")
     happened = point in AFTER
     assert route.champion == champions[happened]
     assert again.board.table is not None and again.board.table.models["m"].champion.version == route.champion
-    # A holdback stands exactly while its row does, and every switch has its event row.
+    # A holdback is in the route exactly while its row is open, and every switch has its event row.
     assert bool(route.holdback) == bool(live_tests.open_holdbacks(again.store))
     assert again.verdicts().count("switched") == sum(v in ("promoted", "rolled_back") for v in again.verdicts())
     assert ledger.verify_store(again.store).ok
@@ -82,33 +82,33 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
 def test_a_kill_while_a_canary_starts_or_ends_leaves_route_and_run_in_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ):
-    house = House(tmp_path / "store", canary=CANARY)
+    harness = RolloutHarness(tmp_path / "store", canary=CANARY)
 
     def end(*_: Any, **__: Any) -> None:
         raise Killed
 
-    house.candidate()
-    for step in (lambda: house.steps.passed_offline("m", 1, 0, WHY), house.watch.check_all):
-        route, state = house.promotion.route("m"), house.state()
+    harness.candidate()
+    for step in (lambda: harness.steps.passed_offline("m", 1, 0, WHY), harness.watch.check_all):
+        route, state = harness.promotion.route("m"), harness.state()
         with monkeypatch.context() as patch:
             patch.setattr(point, end)
             with pytest.raises(Killed):
                 step()
-        assert (house.promotion.route("m"), house.state()) == (route, state)
+        assert (harness.promotion.route("m"), harness.state()) == (route, state)
         step()
-        house.now += timedelta(hours=2)
-    assert house.verdicts() == ["canary_started", "inconclusive"]
-    assert house.promotion.route("m").canary is None and house.state() == "finished"
-    house.store.close()
+        harness.now += timedelta(hours=2)
+    assert harness.verdicts() == ["canary_started", "inconclusive"]
+    assert harness.promotion.route("m").canary is None and harness.state() == "finished"
+    harness.store.close()
 
 
 def test_one_test_that_cannot_be_acted_on_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch):
-    house = House(canary=CANARY)
-    house.offer()
-    house.now += timedelta(hours=2)
-    monkeypatch.setattr(house.promotion, "end_canary", lambda *_: (_ for _ in ()).throw(NotReady("engines are down")))
-    house.watch.check_all()
-    assert house.verdicts() == ["canary_started"]
+    harness = RolloutHarness(canary=CANARY)
+    harness.offer()
+    harness.now += timedelta(hours=2)
+    monkeypatch.setattr(harness.promotion, "end_canary", lambda *_: (_ for _ in ()).throw(NotReady("engines are down")))
+    harness.watch.check_all()
+    assert harness.verdicts() == ["canary_started"]
     monkeypatch.undo()
-    house.watch.check_all()
-    assert house.verdicts()[-1] == "inconclusive"
+    harness.watch.check_all()
+    assert harness.verdicts()[-1] == "inconclusive"

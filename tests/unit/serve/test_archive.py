@@ -51,7 +51,7 @@ def below(folder: str, files: dict[str, bytes] = FILES) -> Members:
 
 
 def unpacked(tmp: Path, data: bytes, limit: int = LIMIT) -> dict[str, bytes]:
-    """What the archive leaves in an empty folder; nothing may ever appear beside it."""
+    """What the archive leaves in an empty folder; nothing may ever appear next to it."""
     archive, folder = tmp / "archive", tmp / "adapter"
     archive.write_bytes(data)
     folder.mkdir(exist_ok=True)
@@ -156,7 +156,7 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path):
 BOMBS: dict[str, Callable[[], bytes]] = {
     "zip": lambda: zipped([(CONFIG, b"{}"), (WEIGHTS, bytes(100_000_000))]),
     "tar.gz": lambda: gzip.compress(tarred([(CONFIG, b"{}"), (WEIGHTS, bytes(100_000_000))])),
-    "tar.gz beside the adapter": lambda: gzip.compress(tarred([*below(""), ("big", bytes(100_000_000))])),
+    "tar.gz next to the adapter": lambda: gzip.compress(tarred([*below(""), ("big", bytes(100_000_000))])),
 }
 
 

@@ -1,4 +1,4 @@
-"""Facts about the door: keys, scopes, models and limits, on a clock of the test's own."""
+"""Facts about the access check: keys, scopes, models and limits, on a clock of the test's own."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from core.api_keys import GRANTABLE, Grant, Limits, Scope, digest_of, static_grants
 from core.errors import Forbidden, KeyRefused, LimitReached
 from core.settings import KeySettings
-from serve.gateway import authentication as room
+from serve.gateway import authentication
 from serve.gateway.authentication import ANYONE, KeyChecker
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
@@ -20,20 +20,20 @@ KEY = "Bearer llk_k1_s3cret"
 GRANT = Grant("k1", digest_of("s3cret"), (Scope.INFER,))
 
 
-class Door:
-    """An Access with a clock and grants that a test can change."""
+class Checker:
+    """A KeyChecker with a clock and grants that a test can change."""
 
     def __init__(self, *grants: Grant, **how: Any) -> None:
         self.now, self.grants = START, grants
-        self.access = KeyChecker(keys=lambda: self.grants, clock=lambda: self.now, **how)
+        self.key_checker = KeyChecker(keys=lambda: self.grants, clock=lambda: self.now, **how)
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
     def admit(
         self, scope: Scope = Scope.INFER, *, header: str | None = KEY, model: str | None = None
-    ) -> room.RequestPermit:
-        return self.access.admit(header, scope, model)
+    ) -> authentication.RequestPermit:
+        return self.key_checker.admit(header, scope, model)
 
     def opens(self, scope: Scope = Scope.INFER, **how: Any) -> bool:
         try:
@@ -44,12 +44,12 @@ class Door:
 
 
 def test_the_right_key_is_let_in_and_named() -> None:
-    assert Door(GRANT).admit().key_id == "k1"
+    assert Checker(GRANT).admit().key_id == "k1"
 
 
 @pytest.mark.parametrize("header", ["bearer llk_k1_s3cret", "BEARER  llk_k1_s3cret ", "Bearer\x20llk_k1_s3cret"])
 def test_the_scheme_is_written_as_one_likes(header: str) -> None:
-    assert Door(GRANT).opens(header=header)
+    assert Checker(GRANT).opens(header=header)
 
 
 WRONG = [
@@ -82,40 +82,40 @@ WRONG = [
 
 @pytest.mark.parametrize("header", WRONG)
 def test_a_wrong_key_is_refused_and_never_repeated(header: str | None) -> None:
-    door = Door(GRANT, static=static_grants(KeySettings(app=SecretStr("app"))))
+    checker = Checker(GRANT, static=static_grants(KeySettings(app=SecretStr("app"))))
     for _ in range(2):
         with pytest.raises(KeyRefused) as caught:
-            door.admit(header=header)
+            checker.admit(header=header)
     said = str(caught.value) + str(caught.value.headers)
     assert said == "The API key is missing, wrong or no longer valid. Send Authorization: Bearer with your key." + str(
         {"WWW-Authenticate": "Bearer"}
     )
-    assert door.access._known == {}
+    assert checker.key_checker._known == {}
 
 
 @given(st.text())
 def test_no_text_but_the_key_opens(text: str) -> None:
-    door = Door(GRANT)
+    checker = Checker(GRANT)
     for header in (text, f"Bearer {text}", f"Bearer llk_k1_{text}"):
-        assert door.opens(header=header) is (header.partition(" ")[2].strip() == "llk_k1_s3cret")
+        assert checker.opens(header=header) is (header.partition(" ")[2].strip() == "llk_k1_s3cret")
 
 
 @pytest.mark.parametrize("scope", GRANTABLE)
 def test_a_key_opens_its_scope_and_a_refusal_names_the_one_that_is_missing(scope: Scope) -> None:
-    door = Door(replace(GRANT, scopes=(scope,)))
+    checker = Checker(replace(GRANT, scopes=(scope,)))
     for wanted in Scope:
         if wanted is scope or (scope is Scope.ADMIN and wanted is not Scope.INTERNAL):
-            assert door.opens(wanted)
+            assert checker.opens(wanted)
         else:
             with pytest.raises(Forbidden, match=wanted):
-                door.admit(wanted)
+                checker.admit(wanted)
 
 
-def test_a_key_for_some_models_is_refused_the_others_by_name_at_the_door_and_later() -> None:
-    door = Door(replace(GRANT, models=("reviews",), limits=Limits(requests_per_minute=1)))
+def test_a_key_for_some_models_is_refused_the_others_by_name_on_admission_and_later() -> None:
+    checker = Checker(replace(GRANT, models=("reviews",), limits=Limits(requests_per_minute=1)))
     with pytest.raises(Forbidden, match="'movies'"):
-        door.admit(model="movies")
-    passed = door.admit(model="reviews")  # the refusal above did not cost the one request
+        checker.admit(model="movies")
+    passed = checker.admit(model="reviews")  # the refusal above did not cost the one request
     assert passed.allows("reviews") and not passed.allows("movies")
     passed.require_model("reviews")
     with pytest.raises(Forbidden, match="'movies'"):
@@ -123,167 +123,169 @@ def test_a_key_for_some_models_is_refused_the_others_by_name_at_the_door_and_lat
 
 
 def test_a_key_without_models_may_ask_all() -> None:
-    assert Door(GRANT).admit(model="anything").allows("anything else")
+    assert Checker(GRANT).admit(model="anything").allows("anything else")
 
 
 def test_a_key_ends_at_its_second_even_when_it_was_just_used() -> None:
-    door = Door(replace(GRANT, expires=START.timestamp() + 60))
-    assert door.opens()
-    door.wait(59.9)
-    assert door.opens()
-    door.wait(0.1)
-    assert not door.opens() and not door.opens()
+    checker = Checker(replace(GRANT, expires=START.timestamp() + 60))
+    assert checker.opens()
+    checker.wait(59.9)
+    assert checker.opens()
+    checker.wait(0.1)
+    assert not checker.opens() and not checker.opens()
 
 
 def test_after_a_rotation_the_old_secret_lives_for_its_grace_and_the_new_one_on() -> None:
     new = "Bearer llk_k1_new"
-    door = Door(
+    checker = Checker(
         replace(
             GRANT, digest=digest_of("new"), previous_digest=digest_of("s3cret"), previous_until=START.timestamp() + 10
         )
     )
-    assert door.opens() and door.opens(header=new)
-    door.wait(10)
-    assert not door.opens() and door.opens(header=new)
+    assert checker.opens() and checker.opens(header=new)
+    checker.wait(10)
+    assert not checker.opens() and checker.opens(header=new)
 
 
 def test_a_changed_table_takes_effect_at_the_next_request() -> None:
-    door = Door(GRANT)
-    assert door.opens()
-    door.grants = (replace(GRANT, scopes=(Scope.FEEDBACK,)),)
-    assert not door.opens() and door.opens(Scope.FEEDBACK)
-    door.grants = ()
-    assert not door.opens(Scope.FEEDBACK)
+    checker = Checker(GRANT)
+    assert checker.opens()
+    checker.grants = (replace(GRANT, scopes=(Scope.FEEDBACK,)),)
+    assert not checker.opens() and checker.opens(Scope.FEEDBACK)
+    checker.grants = ()
+    assert not checker.opens(Scope.FEEDBACK)
 
 
 def test_a_header_is_hashed_once_while_the_table_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    door, hashed = Door(GRANT), []
-    monkeypatch.setattr(room, "digest_of", lambda text: hashed.append(text) or digest_of(text))
+    checker, hashed = Checker(GRANT), []
+    monkeypatch.setattr(authentication, "digest_of", lambda text: hashed.append(text) or digest_of(text))
     for _ in range(5):
-        door.admit()
+        checker.admit()
     assert len(hashed) == 1
-    door.grants = (GRANT,)
-    door.admit()
+    checker.grants = (GRANT,)
+    checker.admit()
     assert len(hashed) == 2
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "REMEMBERED", 3)
-    door = Door(GRANT)
+    monkeypatch.setattr(authentication, "REMEMBERED", 3)
+    checker = Checker(GRANT)
     for spaces in range(1, 20):
-        assert door.opens(header=f"Bearer{' ' * spaces}llk_k1_s3cret")
-        assert len(door.access._known) <= 3
+        assert checker.opens(header=f"Bearer{' ' * spaces}llk_k1_s3cret")
+        assert len(checker.key_checker._known) <= 3
 
 
-def test_the_environments_keys_open_beside_the_stores() -> None:
-    door = Door(GRANT, static=static_grants(KeySettings(app=SecretStr("schlüssel"), ops=SecretStr("llk_k1_mine"))))
+def test_the_environments_keys_open_in_addition_to_the_stores() -> None:
+    checker = Checker(
+        GRANT, static=static_grants(KeySettings(app=SecretStr("schlüssel"), ops=SecretStr("llk_k1_mine")))
+    )
     as_sent = "schlüssel".encode().decode("latin-1")
-    assert door.opens(header=f"Bearer {as_sent}") and not door.opens(Scope.OPS_READ, header=f"Bearer {as_sent}")
-    assert door.opens(Scope.ADMIN, header="Bearer llk_k1_mine") and door.opens()
+    assert checker.opens(header=f"Bearer {as_sent}") and not checker.opens(Scope.OPS_READ, header=f"Bearer {as_sent}")
+    assert checker.opens(Scope.ADMIN, header="Bearer llk_k1_mine") and checker.opens()
 
 
 @pytest.mark.parametrize("header", [None, "Bearer x", KEY, "x" * 5000])
 def test_where_anyone_may_come_everything_opens_but_the_inside(header: str | None) -> None:
-    door = Door(anyone=ANYONE, static=static_grants(KeySettings(internal=SecretStr("in"))))
-    assert [scope for scope in Scope if not door.opens(scope, header=header)] == [Scope.INTERNAL]
-    assert door.opens(Scope.INTERNAL, header="Bearer in")
+    checker = Checker(anyone=ANYONE, static=static_grants(KeySettings(internal=SecretStr("in"))))
+    assert [scope for scope in Scope if not checker.opens(scope, header=header)] == [Scope.INTERNAL]
+    assert checker.opens(Scope.INTERNAL, header="Bearer in")
 
 
-def limited(**limits: int) -> Door:
-    return Door(replace(GRANT, limits=Limits(**limits)))
+def limited(**limits: int) -> Checker:
+    return Checker(replace(GRANT, limits=Limits(**limits)))
 
 
-def refusal(door: Door) -> LimitReached:
+def refusal(checker: Checker) -> LimitReached:
     with pytest.raises(LimitReached) as caught:
-        door.admit()
+        checker.admit()
     return caught.value
 
 
-def test_requests_a_minute_are_counted_told_and_refused_until_one_is_free() -> None:
-    door = limited(requests_per_minute=3)
-    told = [door.admit().headers for _ in range(3)]
-    assert [t["x-ratelimit-remaining-requests"] for t in told] == ["2", "1", "0"]
-    assert told[0] == {
+def test_requests_per_minute_are_counted_reported_and_refused_until_one_is_free() -> None:
+    checker = limited(requests_per_minute=3)
+    headers = [checker.admit().headers for _ in range(3)]
+    assert [t["x-ratelimit-remaining-requests"] for t in headers] == ["2", "1", "0"]
+    assert headers[0] == {
         "x-ratelimit-limit-requests": "3",
         "x-ratelimit-remaining-requests": "2",
         "x-ratelimit-reset-requests": "20s",
     }
-    error = refusal(door)
+    error = refusal(checker)
     assert (error.status, error.retry_after_s) == (429, 20) and "3 requests a minute" in str(error)
     assert error.headers["x-ratelimit-reset-requests"] == "1m0s"
-    door.wait(20)
-    door.admit()
-    assert refusal(door).retry_after_s == pytest.approx(20)
+    checker.wait(20)
+    checker.admit()
+    assert refusal(checker).retry_after_s == pytest.approx(20)
 
 
 def test_tokens_are_charged_afterwards_and_a_debt_refuses_the_next() -> None:
-    door = limited(tokens_per_minute=60)
-    door.admit().release(60)
-    last = door.admit()  # an empty bucket is not below zero
+    checker = limited(tokens_per_minute=60)
+    checker.admit().release(60)
+    last = checker.admit()  # an empty bucket is not below zero
     last.release(30)
-    error = refusal(door)
+    error = refusal(checker)
     assert error.retry_after_s == 30 and error.headers["x-ratelimit-remaining-tokens"] == "0"
     assert error.headers["x-ratelimit-reset-tokens"] == "1m30s"
-    door.wait(30)
-    assert door.admit().headers["x-ratelimit-remaining-tokens"] == "0"
+    checker.wait(30)
+    assert checker.admit().headers["x-ratelimit-remaining-tokens"] == "0"
 
 
-def test_requests_at_once_are_bounded_and_an_end_makes_room() -> None:
-    door = limited(concurrent=2)
-    first, second = door.admit(), door.admit()
-    assert first.headers == {} and refusal(door).retry_after_s == 1
+def test_requests_at_once_are_bounded_and_an_end_frees_a_slot() -> None:
+    checker = limited(concurrent=2)
+    first, second = checker.admit(), checker.admit()
+    assert first.headers == {} and refusal(checker).retry_after_s == 1
     second.release(7)
     second.release(7)  # an end counts once
-    door.admit()
-    refusal(door)
+    checker.admit()
+    refusal(checker)
 
 
 def test_a_refusal_costs_nothing() -> None:
-    door = limited(requests_per_minute=2, concurrent=1)
-    held = door.admit()
+    checker = limited(requests_per_minute=2, concurrent=1)
+    held = checker.admit()
     for _ in range(5):
-        assert "at once" in str(refusal(door))
+        assert "at once" in str(refusal(checker))
     held.release(0)
-    assert door.admit().headers["x-ratelimit-remaining-requests"] == "0"
+    assert checker.admit().headers["x-ratelimit-remaining-requests"] == "0"
 
 
 def test_what_was_used_outlives_another_table_and_other_limits_begin_anew() -> None:
-    door = limited(requests_per_minute=1)
-    door.admit()
-    door.grants = (replace(door.grants[0]),)
-    refusal(door)
-    door.grants = (replace(door.grants[0], limits=Limits(requests_per_minute=2)),)
-    assert door.admit().headers["x-ratelimit-remaining-requests"] == "1"
+    checker = limited(requests_per_minute=1)
+    checker.admit()
+    checker.grants = (replace(checker.grants[0]),)
+    refusal(checker)
+    checker.grants = (replace(checker.grants[0], limits=Limits(requests_per_minute=2)),)
+    assert checker.admit().headers["x-ratelimit-remaining-requests"] == "1"
 
 
 def test_two_keys_do_not_use_each_others_limits() -> None:
     other = replace(GRANT, id="k2", limits=Limits(requests_per_minute=1))
-    door = Door(replace(GRANT, limits=Limits(requests_per_minute=1)), other)
-    door.admit()
-    door.admit(header="Bearer llk_k2_s3cret")
-    refusal(door)
+    checker = Checker(replace(GRANT, limits=Limits(requests_per_minute=1)), other)
+    checker.admit()
+    checker.admit(header="Bearer llk_k2_s3cret")
+    refusal(checker)
 
 
 def test_a_clock_that_is_put_back_fills_nothing() -> None:
-    door = limited(requests_per_minute=60)
+    checker = limited(requests_per_minute=60)
     for _ in range(60):
-        door.admit()
-    door.wait(-3600)
-    refusal(door)
-    door.wait(1)
-    door.admit()
+        checker.admit()
+    checker.wait(-3600)
+    refusal(checker)
+    checker.wait(1)
+    checker.admit()
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 500)), max_size=60))
 def test_over_any_stretch_no_more_requests_get_in_than_a_full_bucket_and_its_filling(
     steps: list[tuple[float, int]],
 ) -> None:
-    door, let_in, passed = limited(requests_per_minute=10, tokens_per_minute=100), 0, 0.0
+    checker, let_in, passed = limited(requests_per_minute=10, tokens_per_minute=100), 0, 0.0
     for wait, tokens in steps:
-        door.wait(wait)
+        checker.wait(wait)
         passed += wait
         try:
-            door.admit().release(tokens)
+            checker.admit().release(tokens)
             let_in += 1
         except LimitReached:
             pass
@@ -293,5 +295,5 @@ def test_over_any_stretch_no_more_requests_get_in_than_a_full_bucket_and_its_fil
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0ms"), (0.0201, "21ms"), (8.64, "8.64s"), (59.2, "59.2s"), (119.7, "2m0s")]
 )
-def test_a_reset_is_told_as_openai_does(seconds: float, text: str) -> None:
-    assert room._duration(seconds) == text
+def test_a_reset_is_written_as_openai_does(seconds: float, text: str) -> None:
+    assert authentication._duration(seconds) == text

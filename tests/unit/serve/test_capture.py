@@ -127,7 +127,7 @@ def test_a_disk_that_fails_is_counted_and_recording_goes_on(tmp_path: Path, monk
     asyncio.run(scene())
 
 
-def test_a_full_disk_is_told_once_in_a_while_with_how_much_was_dropped(
+def test_a_full_disk_is_logged_once_in_a_while_with_how_much_was_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> int:
@@ -269,7 +269,7 @@ def test_shipping_goes_on_after_any_wrong_answer_and_no_row_is_lost(scene: Calla
     assert made.control.revoked() == ["f1", "f2", "f3"] and made.control.calls > 10
 
 
-def test_whoever_waits_for_the_spool_waits_until_control_has_it_and_no_longer_than_told(
+def test_a_flush_waits_until_control_has_the_spool_and_no_longer_than_its_limit(
     scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipping, "IDLE_SECONDS", 60)
@@ -281,7 +281,7 @@ def test_whoever_waits_for_the_spool_waits_until_control_has_it_and_no_longer_th
         assert not await made.shipper.flush(0.02)  # nobody ships
         task = asyncio.create_task(made.shipper.run())
         assert await made.shipper.flush(5) and made.control.revoked() == ["f1", "f2"]
-        made.put("f3")  # the shipper rests for a minute, unless it is asked
+        made.put("f3")  # the shipper rests for a minute, unless a flush wakes it
         assert await made.shipper.flush(5) and made.control.revoked() == ["f1", "f2", "f3"]
         monkeypatch.setattr(shipping, "RETRY_SECONDS", 60)
         made.control.wrong = iter([aiohttp.ClientConnectionError()])
@@ -294,7 +294,7 @@ def test_whoever_waits_for_the_spool_waits_until_control_has_it_and_no_longer_th
     asyncio.run(run())
 
 
-def test_a_new_shipper_is_told_where_the_last_one_ended(scene: Callable[..., Scene]) -> None:
+def test_a_new_shipper_continues_where_the_last_one_ended(scene: Callable[..., Scene]) -> None:
     made = scene()
     made.put("f1")
     made.ship(lambda: made.shipper.unshipped == 0)

@@ -52,7 +52,7 @@ class Case:
 
 
 def wrapper_for(slots: list[int], prompts: list[int] | None = None) -> GroupedPunicaWrapper:
-    """A wrapper told of a step, slot n holding the adapter of id n + 1."""
+    """A wrapper with the metadata of a step, slot n holding the adapter of id n + 1."""
     wrapper = GroupedPunicaWrapper(4096, max_batches=256, device="cpu")
     tell(wrapper, slots, prompts)
     return wrapper

@@ -13,7 +13,7 @@ def healthy(questions):
 
 
 def corrupted(questions):
-    """As stock vLLM does: base rows beside an adapter answer as the adapter."""
+    """As stock vLLM does: base rows next to an adapter answer as the adapter."""
     adapters = [model for model, _ in questions if model != "base"]
     return [f"{adapters[-1] if adapters else model} says {prompt}" for model, prompt in questions]
 

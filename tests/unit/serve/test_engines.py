@@ -156,7 +156,7 @@ def test_a_fault_of_the_engine_is_one_error_with_its_reason(fault: Any, error: t
 
 
 @pytest.mark.parametrize(("status", "refused"), [(400, True), (413, True), (404, False), (401, False), (500, False)])
-def test_a_prompt_that_is_refused_is_told_from_a_fault(status: int, refused: bool) -> None:
+def test_a_refused_prompt_and_a_fault_are_different_errors(status: int, refused: bool) -> None:
     client = VllmClient("http://e", transport=httpx.MockTransport(lambda _: httpx.Response(status, text="too long")))
     for ask in (lambda: client.write("m", Text("x"), max_tokens=1), lambda: client.follow("m", Text("x"), [1])):
         with pytest.raises(EngineError, match="too long") as caught:
@@ -293,7 +293,7 @@ def test_nothing_is_unloaded_while_a_version_is_held() -> None:
         with made.ensure_loaded(version(1)):
             looked = pool.submit(made.reconcile, lambda: wanted, lambda _: True)
             time.sleep(0.1)
-            wanted.append(version(1))  # the route that wants it now stands
+            wanted.append(version(1))  # the route that needs it is now in force
         assert looked.result()[0].adapters == ("m-1-abc",)
 
 

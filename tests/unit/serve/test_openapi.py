@@ -74,19 +74,19 @@ def test_every_example_is_one_of_its_schema(document: dict[str, Any], path: str)
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/feedback"])
 def test_the_gateway_answers_the_example_and_refuses_in_the_shapes_of_the_document(
-    house: Any, document: dict[str, Any], path: str
+    gateway: Any, document: dict[str, Any], path: str
 ) -> None:
     _, example = body(document, path)
     answers = document["paths"][path]["post"]["responses"]
-    http, statuses = house.open().http, []
+    http, statuses = gateway.open().http, []
     for sent in (example, example | {"model": "none", "type": "none"}):
         answer = http.post(path, json=sent)
         statuses.append(answer.status_code)
-        told = answers[str(answer.status_code)]
-        jsonschema.validate(answer.json(), within(document, told["content"]["application/json"]["schema"]))
+        described = answers[str(answer.status_code)]
+        jsonschema.validate(answer.json(), within(document, described["content"]["application/json"]["schema"]))
     assert statuses in ([200, 404], [202, 422])
 
 
-def test_the_models_are_listed_as_the_document_says(house: Any, document: dict[str, Any]) -> None:
-    told = document["paths"]["/v1/models"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
-    jsonschema.validate(house.open().http.get("/v1/models").json(), within(document, told))
+def test_the_models_are_listed_as_the_document_says(gateway: Any, document: dict[str, Any]) -> None:
+    described = document["paths"]["/v1/models"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    jsonschema.validate(gateway.open().http.get("/v1/models").json(), within(document, described))

@@ -24,7 +24,7 @@ ASKED = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}
 
 
 class Control:
-    """As much of control as a gateway needs: tables, and the retrievals that its store knows."""
+    """As much of control as a gateway needs: tables, and the retrievals that its store has."""
 
     def __init__(self, folder: Path) -> None:
         self.board, self.store, self.folder, self.app = RoutePublisher(), Store(":memory:"), folder, FastAPI()
@@ -65,82 +65,82 @@ def table(url: str, version: int, name: str | None) -> RoutingTable:
     return RoutingTable({url: ("base",)}, {"reviews": ModelRoute(target, None, 0.0, "s", (target,))})
 
 
-def asked(house: Any) -> list[str]:
-    """What the engine was asked last, message by message."""
-    return [message["content"] for message in house.engine.requests[-1][1]["messages"]]
+def asked(gateway: Any) -> list[str]:
+    """The last request to the engine, message by message."""
+    return [message["content"] for message in gateway.engine.requests[-1][1]["messages"]]
 
 
-def kept(house: Any) -> set[str]:
-    return {file.stem for file in (house.data / "gateways" / "gateway-1" / "retrievals").glob("*")}
+def kept(gateway: Any) -> set[str]:
+    return {file.stem for file in (gateway.data / "gateways" / "gateway-1" / "retrievals").glob("*")}
 
 
-def serves(house: Any, version: int) -> None:
-    house.until(lambda: house.post(**ASKED).headers.get("x-loraloop-version") == f"reviews@{version}")
+def serves(gateway: Any, version: int) -> None:
+    gateway.until(lambda: gateway.post(**ASKED).headers.get("x-loraloop-version") == f"reviews@{version}")
 
 
-def test_engines_see_the_examples_and_the_record_what_the_app_asked(house: Any, control: Control) -> None:
-    control.board.publish(table(house.engine_url, 3, control.add(3)))
+def test_engines_see_the_examples_and_the_record_what_the_app_asked(gateway: Any, control: Control) -> None:
+    control.board.publish(table(gateway.engine_url, 3, control.add(3)))
     with running(control.app) as url:
-        house.open(control=url, cached=False)
-        serves(house, 3)
-        assert asked(house) == ["so bad", "good", "so good"]
-        house.post(stream=True, temperature=0.5, **ASKED)
-        sent = house.engine.requests[-1][1]
+        gateway.open(control=url, cached=False)
+        serves(gateway, 3)
+        assert asked(gateway) == ["so bad", "good", "so good"]
+        gateway.post(stream=True, temperature=0.5, **ASKED)
+        sent = gateway.engine.requests[-1][1]
         assert (sent["model"], sent["temperature"], sent["user"], len(sent["messages"])) == ("base", 0.5, "ada", 3)
-        house.until(lambda: house.spooled()[-1].streamed)
-        for record in (record for record in house.spooled() if record.version == 3):
+        gateway.until(lambda: gateway.spooled()[-1].streamed)
+        for record in (record for record in gateway.spooled() if record.version == 3):
             assert record.request["messages"] == ASKED["messages"]
-        house.post(echo=True, **ASKED)
-        assert asked(house) == ["so good"]
-        house.stack.close()
+        gateway.post(echo=True, **ASKED)
+        assert asked(gateway) == ["so good"]
+        gateway.stack.close()
 
 
-def test_a_gateway_starts_and_retrieves_with_control_dead(house: Any, control: Control) -> None:
-    control.board.publish(table(house.engine_url, 3, control.add(3)))
+def test_a_gateway_starts_and_retrieves_with_control_dead(gateway: Any, control: Control) -> None:
+    control.board.publish(table(gateway.engine_url, 3, control.add(3)))
     with running(control.app) as url:
-        house.open(control=url, cached=False)
-        serves(house, 3)
-        house.stack.close()
-    again = type(house)(house.data, house.engine, house.engine_url)
+        gateway.open(control=url, cached=False)
+        serves(gateway, 3)
+        gateway.stack.close()
+    again = type(gateway)(gateway.data, gateway.engine, gateway.engine_url)
     with again.stack:
         again.open(cached=False)
         assert again.post().headers["x-loraloop-version"] == "reviews@3"
         assert asked(again) == ["so bad", "good", "so good"]
 
 
-def test_a_table_whose_retrieval_is_not_to_be_had_waits_and_the_last_one_serves(house: Any, control: Control) -> None:
+def test_a_table_whose_retrieval_is_not_to_be_had_waits_and_the_last_one_serves(gateway: Any, control: Control) -> None:
     old, new = control.add(3), control.add(4, "fine")
     file = control.folder / "v4" / FILE
     content = file.read_bytes()
-    control.board.publish(table(house.engine_url, 3, old))
+    control.board.publish(table(gateway.engine_url, 3, old))
     with running(control.app) as url:
-        house.open(control=url, cached=False)
-        serves(house, 3)
+        gateway.open(control=url, cached=False)
+        serves(gateway, 3)
         file.unlink()
-        control.board.publish(table(house.engine_url, 4, new))
+        control.board.publish(table(gateway.engine_url, 4, new))
         switch = control.board.await_switch(1.5)
-        assert not switch.complete and house.post(**ASKED).headers["x-loraloop-version"] == "reviews@3"
-        assert house.http.get("/ready").json()["control_answers"]
+        assert not switch.complete and gateway.post(**ASKED).headers["x-loraloop-version"] == "reviews@3"
+        assert gateway.http.get("/ready").json()["control_answers"]
         file.write_bytes(content.replace(b"fine", b"evil"))  # not what the hash says
-        assert not control.board.await_switch(1.5).complete and kept(house) == {old}
+        assert not control.board.await_switch(1.5).complete and kept(gateway) == {old}
         file.write_bytes(content)
-        serves(house, 4)
-        assert asked(house) == ["so bad", "fine", "so good"]
-        house.until(lambda: kept(house) == {new})
-        house.stack.close()
+        serves(gateway, 4)
+        assert asked(gateway) == ["so bad", "fine", "so good"]
+        gateway.until(lambda: kept(gateway) == {new})
+        gateway.stack.close()
 
 
-def test_a_file_that_was_spoilt_on_the_gateways_disk_is_fetched_again(house: Any, control: Control) -> None:
+def test_a_file_that_was_spoilt_on_the_gateways_disk_is_fetched_again(gateway: Any, control: Control) -> None:
     name = control.add(3)
-    folder = house.data / "gateways" / "gateway-1"
+    folder = gateway.data / "gateways" / "gateway-1"
     (folder / "retrievals").mkdir(parents=True)
     (folder / "retrievals" / f"{name}.json").write_bytes(b"{")
-    (folder / "routes.json").write_text(table(house.engine_url, 3, name).to_json())
-    control.board.publish(table(house.engine_url, 3, name))
-    house.open(cached=False)
-    assert house.http.get("/ready").status_code == 503  # control is dead, and half is not served
-    house.stack.close()
-    again = type(house)(house.data, house.engine, house.engine_url)
+    (folder / "routes.json").write_text(table(gateway.engine_url, 3, name).to_json())
+    control.board.publish(table(gateway.engine_url, 3, name))
+    gateway.open(cached=False)
+    assert gateway.http.get("/ready").status_code == 503  # control is dead, and half is not served
+    gateway.stack.close()
+    again = type(gateway)(gateway.data, gateway.engine, gateway.engine_url)
     with running(control.app) as url, again.stack:
         again.open(control=url, cached=False)
         again.until(lambda: again.http.get("/ready").status_code == 200)
@@ -148,13 +148,13 @@ def test_a_file_that_was_spoilt_on_the_gateways_disk_is_fetched_again(house: Any
         assert len(asked(again)) == 3
 
 
-def test_a_name_that_is_no_hash_is_never_a_path(house: Any, control: Control) -> None:
-    control.board.publish(table(house.engine_url, 3, "../routes"))
+def test_a_name_that_is_no_hash_is_never_a_path(gateway: Any, control: Control) -> None:
+    control.board.publish(table(gateway.engine_url, 3, "../routes"))
     with running(control.app) as url:
-        house.open(control=url, cached=True)
+        gateway.open(control=url, cached=True)
         assert not control.board.await_switch(1.0).complete
-        assert house.post().headers["x-loraloop-version"] == "reviews@7"
-        house.stack.close()
+        assert gateway.post().headers["x-loraloop-version"] == "reviews@7"
+        gateway.stack.close()
 
 
 def test_a_table_of_a_release_before_retrievals_is_read_and_one_that_names_none_reads_as_before() -> None:

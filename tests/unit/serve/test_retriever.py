@@ -54,7 +54,7 @@ def test_passages_go_into_the_system_message_or_the_texts_head_and_only_those_th
     assert made.rewrite(Text("nothing alike")) == Text("nothing alike")
 
 
-def test_the_budget_counts_the_whole_prompt_and_what_does_not_fit_makes_room_for_what_does():
+def test_the_budget_counts_the_whole_prompt_and_skips_what_does_not_fit():
     long, short = Entry("chat", "the hinge broke", "bad", 150), Entry("chat", "a lamp", "good", 10)
     found = retriever(long, short, budget=120).rewrite(ASKED)
     assert isinstance(found, Chat) and [text for _, text in found.messages][1:3] == ["a lamp", "good"]
@@ -62,12 +62,12 @@ def test_the_budget_counts_the_whole_prompt_and_what_does_not_fit_makes_room_for
     assert retriever(budget=110).rewrite(history) is history
 
 
-def test_a_rewritten_prompt_leaves_the_engine_room_for_the_answer_whatever_its_tokens_are():
+def test_a_rewritten_prompt_leaves_space_for_the_answer_even_if_each_byte_is_a_token():
     made = retriever(context=100)
     assert made.rewrite(ASKED, 1) != ASKED
     assert made.rewrite(ASKED, 90) is ASKED  # the engine would refuse it
     assert made.rewrite(Chat((("user", "€" * 20),)), 1) == Chat((("user", "€" * 20),))  # 60 bytes: up to 60 tokens
-    assert retriever(context=110).rewrite(ASKED) is ASKED  # an answer of nobody knows how long has half of it
+    assert retriever(context=110).rewrite(ASKED) is ASKED  # an answer of unknown length gets half of it
 
 
 def test_a_chat_that_does_not_end_in_a_question_is_left_alone():

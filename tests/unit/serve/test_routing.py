@@ -117,7 +117,7 @@ def test_no_user_has_no_bucket_and_no_canary_has_no_canary() -> None:
     assert {table(0.9).choose("m", f"u{k}").arm for k in range(50)} == {"champion"}
 
 
-def test_an_unknown_model_is_told_where_the_known_ones_stand() -> None:
+def test_an_unknown_model_is_an_error_that_names_the_list() -> None:
     with pytest.raises(NotFound, match="See GET /v1/models"):
         table().choose("n", "u")
 

@@ -34,10 +34,10 @@ ANSWER = "reviews-7 heard so good"
 class World:
     """A gateway, control's routes for it with their store, and clients by key."""
 
-    def __init__(self, house: Any) -> None:
+    def __init__(self, gateway: Any) -> None:
         self.stack, self.store, self.board = ExitStack(), Store(":memory:"), RoutePublisher()
         self.ring = ApiKeyStore(store=self.store, clock=utc_now, changed=self.board.publish_keys)
-        self.board.publish(house.table(house.engine_url))
+        self.board.publish(gateway.table(gateway.engine_url))
         app = FastAPI()
         install_errors(app)
         app.include_router(publisher.create_router(self.board))
@@ -45,23 +45,23 @@ class World:
         app.include_router(store.create_router(CompletionStore(self.store)))
         self.control = ExitStack()
         url = self.control.enter_context(running(app))
-        self.house = house.open(control=url, cached=False, access="keys")
+        self.gateway = gateway.open(control=url, cached=False, access="keys")
 
     def client(self, *scopes: Scope, models: tuple[str, ...] | None = None) -> openai.OpenAI:
         made = self.ring.make(NewKey("app", scopes or (Scope.INFER,), models), "test")
-        self.house.until(lambda: self.house.app.state.tables.keys == self.ring.grants)
+        self.gateway.until(lambda: self.gateway.app.state.tables.keys == self.ring.grants)
         http = httpx.Client(trust_env=False)
         client = openai.OpenAI(
-            base_url=f"{self.house.http.base_url}/v1", api_key=made.key, max_retries=0, http_client=http
+            base_url=f"{self.gateway.http.base_url}/v1", api_key=made.key, max_retries=0, http_client=http
         )
         return self.stack.enter_context(client)
 
 
 @pytest.fixture
-def world(house: Any) -> Iterator[World]:
-    made = World(house)
+def world(gateway: Any) -> Iterator[World]:
+    made = World(gateway)
     yield made
-    house.stack.close()
+    gateway.stack.close()
     made.stack.close()
     made.control.close()
     made.store.close()
@@ -90,10 +90,10 @@ def test_nothing_is_kept_of_what_was_not_asked_to_be(world: World) -> None:
         made = ask(client, **options)
         with pytest.raises(openai.NotFoundError, match="There is no stored completion"):
             client.chat.completions.retrieve(made.id)
-    world.house.engine.fault = "error"
+    world.gateway.engine.fault = "error"
     with pytest.raises(openai.InternalServerError):
         ask(client)
-    world.house.engine.fault = ""
+    world.gateway.engine.fault = ""
     client.completions.create(model="reviews", prompt="x", extra_body={"store": True})
     assert client.chat.completions.list().data == []
 
@@ -111,7 +111,7 @@ def test_a_stream_is_stored_like_a_whole_answer(world: World) -> None:
 
 def test_a_broken_stream_is_not_stored(world: World) -> None:
     client = world.client()
-    world.house.engine.fault = "break"
+    world.gateway.engine.fault = "break"
     with pytest.raises(openai.APIError):
         list(ask(client, stream=True))
     assert client.chat.completions.list().data == []
@@ -187,7 +187,7 @@ LONG: list[tuple[Any, str]] = [
 def test_metadata_that_openai_would_refuse_is_refused_by_name_on_both_ways_in(world: World) -> None:
     client = world.client()
     made = ask(client, metadata={"n" * 64: "x" * 512})
-    before = len(world.house.engine.requests)
+    before = len(world.gateway.engine.requests)
     for metadata, words in LONG:
         with pytest.raises(openai.UnprocessableEntityError, match=words):
             ask(client, metadata=metadata)
@@ -195,7 +195,7 @@ def test_metadata_that_openai_would_refuse_is_refused_by_name_on_both_ways_in(wo
             client.chat.completions.update(made.id, metadata=metadata)
     with pytest.raises(openai.UnprocessableEntityError, match="Only metadata"):
         client.post(f"/chat/completions/{made.id}", body={"metadata": {}, "model": "x"}, cast_to=object)
-    assert len(world.house.engine.requests) == before
+    assert len(world.gateway.engine.requests) == before
 
 
 def test_a_key_sees_changes_and_deletes_nothing_of_another_key(world: World) -> None:
@@ -234,12 +234,12 @@ def test_readers_of_operations_see_all_keys_completions_and_only_writers_change_
 def test_a_deleted_one_is_gone_with_its_text_and_trains_nothing_but_its_counts_stay(world: World) -> None:
     client = world.client(Scope.INFER, Scope.FEEDBACK)
     made = ask(client, user="ada")
-    world.house.http.post(
+    world.gateway.http.post(
         "/v1/feedback",
         json={"interaction_id": made.id, "type": "label", "value": "a"},
         headers={"Authorization": f"Bearer {client.api_key}"},
     )
-    world.house.until(lambda: len(feedback.label_votes(world.store, model="reviews")) == 1)
+    world.gateway.until(lambda: len(feedback.label_votes(world.store, model="reviews")) == 1)
     rows, _ = curate(feedback.label_votes(world.store, model="reviews"), ModelSettings(labels=["a", "b"]))
     assert len(rows) == 1
     gone = client.chat.completions.delete(made.id)
@@ -267,7 +267,7 @@ def test_with_control_dead_it_is_503_and_what_is_stored_meanwhile_is_not_lost(wo
             call()
         assert caught.value.status_code == 503 and caught.value.response.headers["retry-after"] == "2"
         assert caught.value.code == "control_down"
-    _, stored = world.house.spooled()[-2:]
+    _, stored = world.gateway.spooled()[-2:]
     assert isinstance(stored, StoredCompletion) and stored.id == made.id
 
 
@@ -275,7 +275,7 @@ def test_a_page_or_an_id_of_any_shape_reaches_nothing_else(world: World) -> None
     client = world.client()
     ask(client)
     for odd in ("%2e%2e%2fpage", "x%00", "é", "a" * 5000, "%25", "..%2F..%2Finternal%2Froutes"):
-        answer = world.house.http.get(
+        answer = world.gateway.http.get(
             f"/v1/chat/completions/{odd}", headers={"Authorization": f"Bearer {client.api_key}"}
         )
         assert answer.status_code == 404, odd

@@ -22,14 +22,14 @@ PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 class Traced:
     """A gateway whose spans stay in memory."""
 
-    def __init__(self, house: Any, *engines: str, content: bool = False, **options: Any) -> None:
+    def __init__(self, gateway: Any, *engines: str, content: bool = False, **options: Any) -> None:
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.house = house.open(*engines, tracing=Tracing(provider, content=content), **options)
+        self.gateway = gateway.open(*engines, tracing=Tracing(provider, content=content), **options)
 
     def spans(self, count: int) -> list[ReadableSpan]:
-        self.house.until(lambda: len(self.exporter.get_finished_spans()) >= count)
+        self.gateway.until(lambda: len(self.exporter.get_finished_spans()) >= count)
         return sorted(self.exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
 
@@ -38,19 +38,19 @@ def said(span: ReadableSpan) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_request_is_a_span_of_the_clients_trace_and_the_engine_goes_on_from_ours(house: Any, stream: bool) -> None:
-    traced = Traced(house)
-    house.http.headers["traceparent"] = PARENT
-    answer = house.post(stream=stream, temperature=0.5, max_tokens=8, seed=3, top_p="hot", stop=None)
+def test_a_request_is_a_span_of_the_clients_trace_and_the_engine_goes_on_from_ours(gateway: Any, stream: bool) -> None:
+    traced = Traced(gateway)
+    gateway.http.headers["traceparent"] = PARENT
+    answer = gateway.post(stream=stream, temperature=0.5, max_tokens=8, seed=3, top_p="hot", stop=None)
     assert answer.status_code == 200
     server, client = traced.spans(2)
     assert server.parent is not None and client.parent is not None and server.context and client.context
     assert f"{server.context.trace_id:032x}" == f"{client.context.trace_id:032x}" == TRACE
     assert f"{server.parent.span_id:016x}" == "b7ad6b7169203331" and client.parent.span_id == server.context.span_id
-    assert house.engine.traces[-1] == f"00-{TRACE}-{client.context.span_id:016x}-01"
+    assert gateway.engine.traces[-1] == f"00-{TRACE}-{client.context.span_id:016x}-01"
     assert (server.kind, client.kind, client.name) == (SpanKind.SERVER, SpanKind.CLIENT, "chat reviews")
     assert said(server)["http.response.status_code"] == 200 and said(server)["url.path"] == "/v1/chat/completions"
-    found, record = said(client), house.only()
+    found, record = said(client), gateway.only()
     assert found.pop("loraloop.first_byte_ms", 0) >= 0
     assert found == {
         "gen_ai.operation.name": "chat",
@@ -69,11 +69,11 @@ def test_a_request_is_a_span_of_the_clients_trace_and_the_engine_goes_on_from_ou
     }
 
 
-def test_no_text_stands_in_a_span_unless_asked_for_and_never_of_what_must_not_be_stored(house: Any) -> None:
-    traced = Traced(house, content=True)
-    house.post()
-    house.post("/v1/completions", prompt="so good")
-    house.post(store=False)
+def test_no_text_stands_in_a_span_unless_asked_for_and_never_of_what_must_not_be_stored(gateway: Any) -> None:
+    traced = Traced(gateway, content=True)
+    gateway.post()
+    gateway.post("/v1/completions", prompt="so good")
+    gateway.post(store=False)
     spans = [span for span in traced.spans(6) if span.kind is SpanKind.CLIENT]
     chat, completion, private = map(said, spans)
     assert json.loads(chat["gen_ai.input.messages"]) == [
@@ -84,38 +84,38 @@ def test_no_text_stands_in_a_span_unless_asked_for_and_never_of_what_must_not_be
     assert "so good" in completion["gen_ai.input.messages"] and "so good" not in str(private)
 
 
-def test_by_default_no_text_of_prompt_or_answer_is_in_any_span(house: Any) -> None:
-    traced = Traced(house)
-    house.post(messages=[{"role": "user", "content": "s3cret"}], user="ada")
-    house.engine.fault = "error"
-    house.post(messages=[{"role": "user", "content": "s3cret"}])
+def test_by_default_no_text_of_prompt_or_answer_is_in_any_span(gateway: Any) -> None:
+    traced = Traced(gateway)
+    gateway.post(messages=[{"role": "user", "content": "s3cret"}], user="ada")
+    gateway.engine.fault = "error"
+    gateway.post(messages=[{"role": "user", "content": "s3cret"}])
     for span in traced.spans(4):
         assert "s3cret" not in span.to_json() and "ada" not in span.to_json()
 
 
-def test_a_failure_is_an_error_of_its_span(house: Any) -> None:
-    traced = Traced(house, "http://127.0.0.1:9")
-    house.post()
+def test_a_failure_is_an_error_of_its_span(gateway: Any) -> None:
+    traced = Traced(gateway, "http://127.0.0.1:9")
+    gateway.post()
     server, client = traced.spans(2)
     assert said(client)["error.type"] == said(server)["error.type"] == "503"
     assert client.status.status_code is server.status.status_code is StatusCode.ERROR and not client.events
 
 
-def test_what_is_refused_has_a_span_of_its_request_alone_and_one_of_few_names(house: Any) -> None:
-    traced = Traced(house)
-    house.post(model="nobody")
-    house.http.get("/v1/models/nobody")
-    house.http.get("/nowhere/at/all")
+def test_what_is_refused_has_a_span_of_its_request_alone_and_one_of_few_names(gateway: Any) -> None:
+    traced = Traced(gateway)
+    gateway.post(model="nobody")
+    gateway.http.get("/v1/models/nobody")
+    gateway.http.get("/nowhere/at/all")
     names = [span.name for span in traced.spans(3)]
     assert set(names) <= {"POST", "GET", "GET /v1/models/{model}"} and len(names) == 3
     assert all(span.kind is SpanKind.SERVER for span in traced.spans(3))
 
 
 @pytest.mark.parametrize("odd", ["", "x", "00-zz-1-01", PARENT + "-more", "\xff" * 99, "00-" + "0" * 32 + "-1-01"])
-def test_an_odd_traceparent_begins_a_trace_of_our_own(house: Any, odd: str) -> None:
-    traced = Traced(house)
+def test_an_odd_traceparent_begins_a_trace_of_our_own(gateway: Any, odd: str) -> None:
+    traced = Traced(gateway)
     answer = httpx.post(
-        f"{house.http.base_url}/v1/chat/completions",
+        f"{gateway.http.base_url}/v1/chat/completions",
         headers=[(b"traceparent", odd.encode("latin-1"))],
         json={"model": "reviews", "messages": [{"role": "user", "content": "x"}]},
         trust_env=False,
@@ -124,20 +124,20 @@ def test_an_odd_traceparent_begins_a_trace_of_our_own(house: Any, odd: str) -> N
     assert traced.spans(2)[0].parent is None
 
 
-def test_unsampled_traces_stay_so(house: Any) -> None:
-    traced = Traced(house)
-    house.http.headers["traceparent"] = PARENT[:-2] + "00"
-    assert house.post().status_code == 200
+def test_unsampled_traces_stay_so(gateway: Any) -> None:
+    traced = Traced(gateway)
+    gateway.http.headers["traceparent"] = PARENT[:-2] + "00"
+    assert gateway.post().status_code == 200
     assert traced.exporter.get_finished_spans() == ()
-    assert (house.engine.traces[-1] or "").endswith("-00")
+    assert (gateway.engine.traces[-1] or "").endswith("-00")
 
 
-def test_without_tracing_the_app_is_the_plain_one(house: Any) -> None:
-    house.open()
-    house.http.headers["traceparent"] = PARENT
-    house.post()
-    assert type(house.app) is GatewayApp and house.engine.traces[-1] is None
-    assert type(house.app.completions).__module__ == "serve.gateway.completions"
+def test_without_tracing_the_app_is_the_plain_one(gateway: Any) -> None:
+    gateway.open()
+    gateway.http.headers["traceparent"] = PARENT
+    gateway.post()
+    assert type(gateway.app) is GatewayApp and gateway.engine.traces[-1] is None
+    assert type(gateway.app.completions).__module__ == "serve.gateway.completions"
 
 
 @pytest.mark.parametrize(
