@@ -220,7 +220,7 @@ def test_a_roll_back_works_without_a_script_and_by_keyboard(chromium: Any, loop:
     visit.context.close()
 
 
-def test_votes_that_a_rollback_quarantined_are_looked_at_and_released(visit: Visit) -> None:
+def test_votes_that_a_rollback_quarantined_are_reviewed_and_released(visit: Visit) -> None:
     page = visit.log_in()
     page.get_by_role("link", name="Quarantine", exact=True).click()
     page.locator('tbody a[href^="/quarantine/"]').first.click()

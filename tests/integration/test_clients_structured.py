@@ -20,14 +20,14 @@ def test_an_answer_follows_a_json_schema(client: openai.OpenAI, grammar_options:
     assert choice.finish_reason == "stop"
 
 
-def test_an_answer_is_parsed_into_the_class_that_was_asked_for(client: openai.OpenAI, grammar_options: dict[str, Any]):
+def test_an_answer_is_parsed_into_the_requested_class(client: openai.OpenAI, grammar_options: dict[str, Any]):
     common: Any = {"model": MODEL, "messages": MESSAGES, "response_format": Verdict, **grammar_options}
     assert isinstance(client.chat.completions.parse(**common).choices[0].message.parsed, Verdict)
     with client.chat.completions.stream(**common) as stream:
         assert isinstance(stream.get_final_completion().choices[0].message.parsed, Verdict)
 
 
-def test_an_answer_is_a_json_object_when_one_is_asked_for(
+def test_an_answer_is_a_json_object_when_the_request_says_so(
     client: openai.OpenAI, tiny_base: Path, grammar_options: dict[str, Any]
 ):
     options: dict[str, Any] = grammar_options | {"logit_bias": {str(token_ids(tiny_base)["}"]): 50}}

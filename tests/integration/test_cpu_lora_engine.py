@@ -187,7 +187,7 @@ def test_adapters_answer_unlike_the_base_and_each_other(engine):
     assert len({tuple(complete(engine, name, prompt)[0]) for name in (BASE, *TARGETS)}) == 3
 
 
-def test_base_answers_beside_adapters_are_those_without(engine):
+def test_base_answers_next_to_adapters_are_those_without(engine):
     result = check_engine(engine, BASE, list(TARGETS))
     assert result.ok, result.reason
     assert result.prompts == len(PROMPTS)

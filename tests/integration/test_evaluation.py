@@ -61,7 +61,7 @@ def test_an_engine_reports_its_version_and_load_and_stops_at_stop_texts(client: 
     assert client.write(base, PROMPT, max_tokens=5, stop=[stop]).text == stop
 
 
-def test_a_suite_is_asked_of_the_champion_from_the_command_line(running: LiveStack):
+def test_a_suite_runs_on_the_champion_from_the_command_line(running: LiveStack):
     command = [sys.executable, "-m", "ops.cli.app", "evaluate", "plain", "--suite", "format", "--json"]
     env = os.environ | {KEY_VARIABLES["ops"]: running.keys["ops"]}
     done = subprocess.run(

@@ -70,7 +70,7 @@ def test_its_batch_is_answered_in_order(model: ChatOpenAI):
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
-def test_its_structured_output_is_of_the_class_that_was_asked_for(model: ChatOpenAI, method: Any):
+def test_its_structured_output_is_of_the_requested_class(model: ChatOpenAI, method: Any):
     assert isinstance(model.with_structured_output(Verdict, method=method, strict=True).invoke(TALK), Verdict)
 
 

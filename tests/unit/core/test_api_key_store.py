@@ -53,7 +53,7 @@ def test_a_key_opens_from_the_moment_it_is_made_and_after_a_restart(ring: Ring) 
     assert ring.opens(made) and ring.published[-1] == ring.keys.grants
 
 
-def test_everything_that_was_asked_for_stands_in_the_grant_and_in_the_list(ring: Ring) -> None:
+def test_every_requested_field_is_in_the_grant_and_in_the_list(ring: Ring) -> None:
     made = ring.keys.make(FULL, "k0")
     (grant,) = ring.keys.grants
     assert (grant.id, grant.scopes, grant.models, grant.limits) == (made.id, FULL.scopes, FULL.models, FULL.limits)

@@ -36,7 +36,7 @@ def test_a_key_says_its_id_and_holds_256_random_bits() -> None:
 
 
 @given(st.text())
-def test_whatever_text_is_read_as_a_key_is_written_back_the_same(text: str) -> None:
+def test_every_text_that_is_read_as_a_key_is_written_back_the_same(text: str) -> None:
     for candidate in (text, f"llk_{text}"):
         found = read_key(candidate)
         assert found is None or write_key(*found) == candidate

@@ -106,7 +106,7 @@ def test_programs_and_our_own_pages_still_act_on_an_open_control(opened: Control
     assert opened.ask("POST", "/api/keys", headers).status_code == 201
 
 
-def test_an_open_control_answers_to_names_it_knows_and_to_no_name_pointed_at_it(opened: Control) -> None:
+def test_an_open_control_answers_to_its_own_names_and_to_no_name_pointed_at_it(opened: Control) -> None:
     for name, status in (("localhost:8081", 200), ("lora.lan", 200), ("evil.example", 403), ("testserver", 403)):
         assert opened.ask("GET", "/api/models", {}, name).status_code == status, name
 

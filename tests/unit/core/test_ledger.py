@@ -49,7 +49,7 @@ def chain(store: Store) -> list[Row]:
     return decisions.chain(store)
 
 
-def test_a_whole_ledger_is_whole_and_knows_every_head_it_had(store: Store, chain: list[Row]):
+def test_a_whole_ledger_is_whole_and_has_every_earlier_head(store: Store, chain: list[Row]):
     for row in chain:
         report = verify_store(store, row["hash"])
         assert report.ok and report.head_at == row["seq"] and report.head == chain[-1]["hash"]
@@ -107,7 +107,7 @@ def test_a_deleted_row_is_noticed_at_the_next(chain: list[Row], gone: int):
     assert f"expected number {removed['seq']}" in report.broken.fault
 
 
-def test_a_deleted_row_is_noticed_even_when_the_rest_is_numbered_anew(chain: list[Row]):
+def test_a_deleted_row_is_noticed_even_when_the_rest_is_numbered_again(chain: list[Row]):
     del chain[1]
     for place, row in enumerate(chain, 1):
         row["seq"] = place
@@ -133,7 +133,7 @@ def test_a_tail_that_was_cut_off_is_noticed_by_the_head_that_went_out(chain: lis
     assert head[:16] in report.reason
 
 
-def test_a_ledger_that_was_written_anew_is_noticed_by_the_head_that_went_out(chain: list[Row]):
+def test_a_rewritten_ledger_is_noticed_by_the_head_that_was_sent_out(chain: list[Row]):
     head, previous, forged = chain[-1]["hash"], GENESIS, []
     for number in range(1, ROWS + 1):
         text = canonical(replace(decision(number), reason="It was never rolled back."))

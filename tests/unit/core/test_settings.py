@@ -52,7 +52,7 @@ def write(tmp_path: Path) -> Callable[[str | bytes], Path]:
     return put
 
 
-def test_the_least_configuration_is_a_model_with_labels() -> None:
+def test_the_smallest_configuration_is_a_model_with_labels() -> None:
     found = made()
     assert found.engine_urls == ["http://127.0.0.1:8090"]
     assert found.control_url == "http://127.0.0.1:8081"
@@ -223,7 +223,7 @@ def test_a_wrong_variable_is_one_sentence(
     assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
 
 
-def test_any_address_is_accepted_where_keys_are_wanted_and_loopback_where_not() -> None:
+def test_any_address_is_accepted_where_keys_are_required_and_loopback_where_not() -> None:
     everywhere = {"listen": "0.0.0.0:1"}
     assert made(gateway=everywhere, control=everywhere).access == "keys"
     assert made(access="open").access == "open"

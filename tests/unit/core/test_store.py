@@ -190,7 +190,7 @@ def test_writers_in_many_threads_wait_for_each_other(store: Store) -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2100, 1, 1)), st.integers(-12, 12))
-def test_a_time_comes_back_as_the_same_moment_in_utc(naive: datetime, hours: int) -> None:
+def test_a_time_is_read_back_as_the_same_moment_in_utc(naive: datetime, hours: int) -> None:
     time = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
     store = Store(":memory:")
     with store.transaction() as transaction:

@@ -89,7 +89,7 @@ votes = st.builds(
 
 @quick
 @given(interactions | votes | st.builds(Revocation, texts, times))
-def test_a_record_comes_back_from_the_wire_as_it_was(record: Interaction | Feedback | Revocation) -> None:
+def test_a_record_is_read_back_from_the_wire_as_it_was(record: Interaction | Feedback | Revocation) -> None:
     assert decode(encode(record)) == record
 
 
@@ -204,11 +204,11 @@ def test_a_chat_with_more_fields_is_still_its_text() -> None:
 
 @quick
 @given(st.builds(Text, texts) | st.builds(Chat, st.lists(st.tuples(texts, texts), max_size=4).map(tuple)))
-def test_a_prompt_comes_back_from_json_as_it_was(prompt: prompts.Prompt) -> None:
+def test_a_prompt_is_read_back_from_json_as_it_was(prompt: prompts.Prompt) -> None:
     assert prompts.from_json(prompts.to_json(prompt)) == prompt
 
 
-def test_prompts_are_shaped_as_their_kind_wants() -> None:
+def test_prompts_are_shaped_as_their_kind_requires() -> None:
     chat = Chat((("system", "old"), ("user", "one"), ("assistant", "a"), ("user", "two")))
     assert prompts.subject(chat) == "two"
     assert prompts.subject(Chat((("system", "s"),))) == "s"

@@ -107,7 +107,7 @@ def test_an_arm_that_must_be_beaten_and_was_not_measured_is_inconclusive_unless_
     assert f"Waived in the settings: {arm}" in waived.reason
 
 
-def test_a_suite_that_could_not_be_asked_is_missed():
+def test_a_suite_that_could_not_run_makes_the_gate_inconclusive():
     missing = SuiteEvidence("hallucination", 0, {}, missing="the file is gone")
     judgement = decide(replace(evidence(), suites=dict(evidence().suites) | {"hallucination": missing}), SETTINGS)
     assert judgement.outcome is Outcome.INCONCLUSIVE
@@ -122,14 +122,14 @@ def test_a_waived_guardrail_is_not_judged_and_said():
     assert "Waived in the settings: hallucination" in judgement.reason
 
 
-def test_a_default_guards_every_suite_that_was_asked():
+def test_a_default_guards_every_suite_that_ran():
     harmful = SuiteEvidence("hallucination", 500, {}, Difference(0.1, 0.06, 0.14, 0.05), None, 0.02)
     judgement = decide(replace(evidence(), suites=dict(evidence().suites) | {"hallucination": harmful}), SETTINGS)
     assert judgement.outcome is Outcome.FAIL
     assert "hallucination is" in judgement.reason
 
 
-def test_a_suite_too_small_for_its_margin_says_how_many_items_it_wants():
+def test_a_suite_too_small_for_its_margin_says_how_many_items_it_needs():
     rng = np.random.default_rng(0)
     candidate, champion = ((rng.random(100) < 0.3).astype(float) for _ in range(2))
     small = compare_outcomes("hallucination", {"candidate": candidate, "champion": champion}, BootstrapPlan(0.05))

@@ -58,7 +58,7 @@ def test_a_harmed_arm_is_rolled_back_even_before_the_first_look():
         (150, 200, Outcome.PASS),  # within the tolerated ratio; what users say of it decides
     ],
 )
-def test_answers_outside_the_labels_are_harm_beside_what_the_champion_gives(
+def test_answers_outside_the_labels_are_harm_compared_with_the_champions(
     champion: int, canary: int, outcome_of_it: Outcome
 ):
     better = replace(CONTROL, score_mean=0.6, strayed=canary)

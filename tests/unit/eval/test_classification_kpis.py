@@ -155,7 +155,7 @@ class Plugged:
         return lambda truth, probabilities: float((probabilities.argmax(1) == truth).sum())
 
 
-def test_a_kpi_that_a_package_brings_is_measured_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kpi_that_a_package_brings_is_measured_with_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         classification, "entry_points", lambda group: [Plugged("hits")] if group == "loraloop.kpis" else []
     )

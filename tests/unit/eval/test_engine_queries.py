@@ -43,7 +43,7 @@ def test_answers_come_in_the_order_of_the_queries():
     assert len({answer.scores for answer in one_by_one}) > 10
 
 
-def test_the_same_question_is_asked_once(store: Store):
+def test_the_same_question_is_sent_once(store: Store):
     engine = FakeEngine()
     asked = [*queries(5), *queries(5)]
     first = runner(engine, store).run(asked)
@@ -80,7 +80,7 @@ def test_an_answer_in_words_is_kept_whole(store: Store):
     assert body["max_tokens"] == 9 and body["stop"] == ["\n"] and body["priority"] > 0
 
 
-def test_what_came_before_a_crash_is_not_asked_again(store: Store):
+def test_a_query_answered_before_a_crash_is_not_sent_again(store: Store):
     engine = FakeEngine()
     asked, seen = queries(40), threading.Event()
 

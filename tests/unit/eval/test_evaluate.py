@@ -97,7 +97,7 @@ def test_four_arms_answer_the_holdout_and_a_second_evaluation_costs_nothing_but_
     assert again.evidence.arms["candidate"]["accuracy"] == found.evidence.arms["candidate"]["accuracy"]
 
 
-def test_what_the_candidate_lost_to_the_champion_is_kept_beside_the_evaluation(store: Store, base: ModelFolder):
+def test_what_the_candidate_lost_to_the_champion_is_kept_with_the_evaluation(store: Store, base: ModelFolder):
     fake = engine()
     fake.answer = lambda model, prompt: "who knows" if model == CANDIDATE.engine_name else f"answer {prompt}"
     for _ in range(2):  # one that is done again finds the same
@@ -108,14 +108,14 @@ def test_what_the_candidate_lost_to_the_champion_is_kept_beside_the_evaluation(s
     assert kept[0][0] == "run" and kept[0][3] == "token_f1" and kept[0][6] == "who knows"
 
 
-def test_a_champion_that_is_the_bare_base_is_asked_nothing_that_base_was(store: Store, base: ModelFolder):
+def test_a_champion_that_is_the_bare_base_needs_no_requests_of_its_own(store: Store, base: ModelFolder):
     fake = engine()
     found = run(store, fake, base, settings(latency_items=0), champion=Version("m", 0, "base", None, None, 0, None))
     assert asked(fake) == 60 * 3
     assert found.evidence.champion_is_base
 
 
-def test_other_weights_under_the_same_name_are_asked_anew(store: Store, base: ModelFolder):
+def test_other_weights_under_the_same_name_are_queried_again(store: Store, base: ModelFolder):
     fake = engine()
     run(store, fake, base, settings(latency_items=0))
     (base.path / "config.json").write_text('{"changed": true}')
@@ -124,7 +124,7 @@ def test_other_weights_under_the_same_name_are_asked_anew(store: Store, base: Mo
 
 
 @pytest.mark.parametrize("changed", [{"dtype": "float32"}, {"extra_args": ["--quantization", "fp8"]}])
-def test_an_engine_that_counts_otherwise_is_asked_anew(store: Store, base: ModelFolder, changed: dict[str, Any]):
+def test_an_engine_with_other_numerics_is_queried_again(store: Store, base: ModelFolder, changed: dict[str, Any]):
     fake = engine()
     for name, started in (("one", EngineSettings()), ("two", EngineSettings()), ("three", EngineSettings(**changed))):
         client = VllmClient("http://engine", transport=fake.transport())
@@ -139,7 +139,7 @@ def test_an_engine_that_counts_otherwise_is_asked_anew(store: Store, base: Model
         assert asked(fake) == (0 if name == "two" else 60 * 4)
 
 
-def test_a_guardrail_of_no_suite_is_refused_before_anything_is_asked(store: Store, base: ModelFolder, tmp_path: Path):
+def test_a_guardrail_of_no_suite_is_refused_before_the_first_request(store: Store, base: ModelFolder, tmp_path: Path):
     header = {"name": "paper", "kpi": "invoices", "about": "a", "better": "lower", "source": "me", "licence": "mine"}
     (tmp_path / "suite.json").write_text(json.dumps(header))
     lines = [json.dumps({"prompt": f"q {n}", "pattern": ".*y.*"}) for n in range(40)]
@@ -221,7 +221,7 @@ def test_suites_and_golden_answers_reach_the_gate_and_the_store(store: Store, ba
     assert "guardrail golden_accuracy" in checks
 
 
-def test_a_suite_that_cannot_be_asked_keeps_the_champion(store: Store, base: ModelFolder, tmp_path: Path):
+def test_a_suite_that_cannot_run_keeps_the_champion(store: Store, base: ModelFolder, tmp_path: Path):
     (tmp_path / "suite.json").write_text(
         json.dumps(
             {
@@ -258,7 +258,7 @@ GENERATE = ModelSettings.model_validate(
 )
 
 
-def test_answers_in_words_are_held_against_what_users_would_have_said(store: Store, base: ModelFolder):
+def test_answers_in_words_are_compared_with_users_corrections(store: Store, base: ModelFolder):
     fake = engine()
     fake.answer = lambda model, prompt: f"answer {prompt}" if model == CANDIDATE.engine_name else "who knows"
     found = run(store, fake, base, GENERATE, said=lambda n: f"answer text {n}").evidence

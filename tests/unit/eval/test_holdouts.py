@@ -63,7 +63,7 @@ def test_a_holdout_belongs_to_its_run_and_counts_once_for_it(store: Store):
     assert said[0] == said[1]
 
 
-def test_without_new_users_it_ends_after_four_buckets_and_says_how_many_it_wants(store: Store):
+def test_without_new_users_it_ends_after_four_buckets_and_says_how_many_it_needs(store: Store):
     whole = snapshot(rows(30))
     for run in range(len(HOLDOUTS) * LAST_USE):
         assert shortage_reason(store, "m", whole, SETTINGS) is None
@@ -98,7 +98,7 @@ def test_new_users_open_spent_buckets_again_for_themselves_alone(store: Store):
         assert sum(map(len, generations)) == len(set[str]().union(*generations))
 
 
-def test_exactly_those_whom_no_earlier_generation_asked_are_asked(store: Store):
+def test_a_generation_has_exactly_the_users_of_no_earlier_one(store: Store):
     first = rows(30, ("h1",))
     for run in range(LAST_USE - 1):
         reserve(store, "m", f"run-{run}", snapshot(first), SETTINGS)
@@ -110,7 +110,7 @@ def test_exactly_those_whom_no_earlier_generation_asked_are_asked(store: Store):
     assert users(again) == {f"user:h1-{n}" for n in range(40, 65)}
 
 
-def test_a_run_cut_short_finds_the_same_rows_whatever_came_in_between(store: Store):
+def test_a_run_cut_short_finds_the_same_rows_after_other_runs(store: Store):
     early = snapshot(rows(40, ("h1",)))
     for run in range(LAST_USE - 1):
         reserve(store, "m", f"run-{run}", early, SETTINGS)

@@ -52,7 +52,7 @@ def test_an_arm_reads_the_answer_after_its_own_prompt() -> None:
     assert asked == [["an example first", "how are you"]]
 
 
-def test_what_was_asked_before_is_not_asked_again() -> None:
+def test_an_answered_query_is_not_sent_again() -> None:
     engine, store = fake(lambda model, word: -1.0), Store(":memory:")
     first = likelihoods(asker(engine, store), ARMS, [(PROMPT, "fine thanks")])
     _, tokens = drift(asker(engine, store), ARMS[1], [PROMPT], max_tokens=5, seed=0)

@@ -139,7 +139,7 @@ def kept_judge(store: Store, said: str, asked: list[str], **changes: str) -> Llm
     return LlmJudge(SETTINGS.model_copy(update=changes), transport=httpx.MockTransport(answer), store=store)
 
 
-def test_a_word_is_asked_for_once_of_each_judge():
+def test_a_verdict_is_requested_once_from_each_judge():
     store, asked = Store(":memory:"), []
     first = compare(kept_judge(store, better("first"), asked), PROMPTS, OURS, THEIRS)
     again = compare(kept_judge(store, better("second"), asked), PROMPTS, OURS, THEIRS)

@@ -39,7 +39,7 @@ def test_all_arms_are_scored_on_the_same_items():
     assert len(scored) == 6 * 2 + 2 * 2
 
 
-def test_timed_requests_find_no_prompt_of_their_own_in_the_prefix_cache_whoever_asked_before():
+def test_timed_requests_never_find_their_prompt_in_the_prefix_cache():
     engine = FakeEngine(adapters={"m-1": "/m"})
     asked = asker(engine)
     salts = []

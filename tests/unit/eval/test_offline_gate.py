@@ -53,7 +53,7 @@ def test_a_clear_loss_fails():
     assert decide(evidence(gain=-0.1), SETTINGS).outcome is Outcome.FAIL
 
 
-def test_a_gain_below_the_least_one_wanted_does_not_pass():
+def test_a_gain_below_the_required_one_does_not_pass():
     settings = SETTINGS.model_copy(update={"primary": Primary(kpi="macro_f1", min_gain=0.08)})
     assert decide(evidence(gain=0.1), settings).outcome is Outcome.INCONCLUSIVE
 
@@ -91,7 +91,7 @@ def test_a_kpi_that_is_not_a_number_is_never_a_pass():
 @pytest.mark.parametrize(
     ("floor", "outcome"), [(0.74, Outcome.PASS), (0.78, Outcome.INCONCLUSIVE), (0.86, Outcome.FAIL)]
 )
-def test_a_floor_looks_at_the_lower_bound(floor: float, outcome: Outcome):
+def test_a_minimum_is_compared_with_the_lower_bound(floor: float, outcome: Outcome):
     settings = SETTINGS.model_copy(update={"floors": {"accuracy": floor}})
     judgement = decide(evidence(), settings)
     assert judgement.outcome is outcome
@@ -101,7 +101,7 @@ def test_a_floor_looks_at_the_lower_bound(floor: float, outcome: Outcome):
 
 
 @pytest.mark.parametrize(("limit", "outcome"), [(0.1, Outcome.FAIL), (0.2, Outcome.INCONCLUSIVE), (0.26, Outcome.PASS)])
-def test_a_highest_value_looks_at_the_upper_bound(limit: float, outcome: Outcome):
+def test_a_maximum_is_compared_with_the_upper_bound(limit: float, outcome: Outcome):
     settings = SETTINGS.model_copy(update={"guardrails": [Guardrail(kpi="invalid_mass", max=limit)]})
     judgement = decide(evidence(extra={"invalid_mass": Measure(0.2, 0.15, 0.25)}), settings)
     assert judgement.outcome is outcome

@@ -73,7 +73,7 @@ def test_the_interval_is_over_users_and_not_over_their_votes() -> None:
 
 
 @pytest.mark.parametrize(("count", "users"), [(0, 1), (LEAST_PAIRS - 1, 20), (60, LEAST_USERS - 1)])
-def test_too_few_pairs_or_users_are_no_measurement_and_nothing_is_asked(count: int, users: int) -> None:
+def test_too_few_pairs_or_users_are_no_measurement_and_send_no_request(count: int, users: int) -> None:
     asked = asker({"m@2.y": 1.0})
     found = preference_accuracy(asked, ARMS, pairs(count, users=users), {"another bucket": 90, "both are odd": 2}, PLAN)
     assert not found.suite.arms and not found.differences
@@ -84,7 +84,7 @@ def test_too_few_pairs_or_users_are_no_measurement_and_nothing_is_asked(count: i
     assert "(left out: 2 both are odd)" in found.suite.missing
 
 
-def test_of_very_many_pairs_the_newest_are_asked_about() -> None:
+def test_of_very_many_pairs_the_newest_are_measured() -> None:
     found = preference_accuracy(asker({}), ARMS, pairs(MOST_PAIRS + 40), {}, PLAN)
     assert found.suite.n == MOST_PAIRS
 

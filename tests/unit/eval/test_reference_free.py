@@ -250,7 +250,7 @@ def test_the_base_prompt_is_chosen_by_what_its_answers_say_where_the_primary_is_
     assert found.base_prompt == "" and found.evidence.arms["base"]["preference_accuracy"].value == 0.5
 
 
-def test_a_model_that_classifies_is_asked_none_of_it_and_misses_nothing(store: Store, base: ModelFolder):
+def test_a_model_that_classifies_is_not_measured_on_it_and_misses_nothing(store: Store, base: ModelFolder):
     how = ModelSettings.model_validate(
         {"labels": ["bad", "good"], "evaluation": {"bootstrap": 200, "latency_items": 0, "concurrency": 4}}
     )

@@ -56,7 +56,7 @@ def test_an_answer_in_words_counts_by_what_it_lost_in_the_primary_kpi() -> None:
     assert len(found[1]["champion"]) == LONGEST
 
 
-def test_at_most_so_many_are_kept_and_none_that_is_as_good() -> None:
+def test_a_maximum_number_is_kept_and_only_items_that_became_worse() -> None:
     many = rows(["good"] * 60)
     found = find_regressions(many, {"champion": scores([0.9] * 60), "candidate": scores([0.1] * 60)}, CLASSIFY)
     assert [row["interaction_id"] for row in found] == [f"i{n}" for n in range(MOST)]

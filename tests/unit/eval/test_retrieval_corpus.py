@@ -152,14 +152,14 @@ def shows(bodies: list[dict[str, Any]]) -> int:
     return sum(body["messages"][0]["content"] == "text so bad" for body in bodies)
 
 
-def test_a_retrieval_is_judged_as_it_serves_without_a_rag_arm_beside_it(judged: Callable[..., Any], retrieval: Version):
+def test_a_retrieval_is_judged_as_it_serves_without_a_separate_rag_arm(judged: Callable[..., Any], retrieval: Version):
     found, bodies = judged(NO_VERSION, retrieval)
     assert list(found.evidence.arms) == ["base", "champion", "candidate"]
     assert found.evidence.candidate_is_rag and not found.evidence.champion_is_base and found.cost_benefit is None
     assert shows(bodies) == 80 + 1 and plain_evidence(found.evidence)["candidate_is_rag"]
 
 
-def test_a_champion_that_retrieves_answers_with_its_own_examples_beside_the_arm_over_the_new_snapshot(
+def test_a_champion_that_retrieves_answers_with_its_own_examples_and_the_rag_arm_with_the_new_ones(
     judged: Callable[..., Any], retrieval: Version
 ):
     found, bodies = judged(retrieval, NO_VERSION)

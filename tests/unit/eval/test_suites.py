@@ -147,7 +147,7 @@ def write(folder: Path, lines: list[Any], **header: Any) -> Path:
     return folder
 
 
-def test_a_users_suite_is_read_as_it_stands(tmp_path: Path):
+def test_a_users_suite_is_read_unchanged(tmp_path: Path):
     lines = [
         {"prompt": "one", "counts": ["yes"]},
         "",

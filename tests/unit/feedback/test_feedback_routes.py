@@ -234,7 +234,7 @@ def test_a_full_spool_is_503_with_retry_after(app: FeedbackApp, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("taken", [0, 1, 40, 400])
-def test_a_batch_that_meets_a_full_disk_anywhere_leaves_nothing_and_its_retry_stands_once(
+def test_a_batch_that_meets_a_full_disk_anywhere_leaves_nothing_and_its_retry_is_stored_once(
     app: FeedbackApp, monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:
     body = [{"interaction_id": f"i{n}", "type": "thumbs", "value": True} for n in range(5)]

@@ -100,7 +100,7 @@ def test_what_cannot_be_compared_is_left_out_by_its_reason(changes: dict[str, An
     assert preferences([pair(**changes)], bucket()) == ([], {reason: 1})
 
 
-def test_nothing_is_asked_that_was_learnt() -> None:
+def test_a_vote_on_a_text_from_training_is_left_out() -> None:
     assert preferences([pair()], bucket("how  ARE you?")) == ([], {"same text as one to learn from": 1})
     assert thumbs([thumb(True)], bucket("how  ARE you?")) == ([], {"same text as one to learn from": 1})
 

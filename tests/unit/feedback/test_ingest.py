@@ -68,7 +68,7 @@ def test_traffic_is_counted_by_model_version_arm_and_utc_day_with_errors_and_tok
 
 
 @pytest.mark.parametrize("first", ["vote", "interaction"])
-def test_a_vote_knows_its_model_whichever_comes_first(store: Store, first: str) -> None:
+def test_a_vote_gets_its_model_in_either_order_of_arrival(store: Store, first: str) -> None:
     vote, interaction = pieces(said("f", "i"), said("lost", "nowhere")), pieces(asked("i", version=3))
     for segment, data in enumerate((vote, interaction) if first == "vote" else (interaction, vote)):
         ingest(store, "g", segment, 0, data)
@@ -160,7 +160,7 @@ ACTS = st.sampled_from(["write", "write", "ship", "ship", "control restarts", "g
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(ACTS, st.integers(0, 400), st.integers(-3, 3)), max_size=25))
-def test_every_row_arrives_once_and_in_order_whatever_restarts_and_however_the_clock_jumps(
+def test_every_row_arrives_once_and_in_order_through_restarts_and_clock_jumps(
     acts: list[tuple[str, int, int]],
 ) -> None:
     now = time.time_ns()
@@ -213,7 +213,7 @@ def test_a_second_revocation_does_not_move_the_first(store: Store) -> None:
     assert query(store, "SELECT revoked_at FROM feedback") == [(NOW.replace(tzinfo=None),)]
 
 
-def test_of_one_id_the_first_stands_in_one_piece_too(store: Store) -> None:
+def test_of_one_id_the_first_counts_in_one_piece_too(store: Store) -> None:
     later = NOW + timedelta(hours=1)
     ingest(
         store,
@@ -234,7 +234,9 @@ def test_of_one_id_the_first_stands_in_one_piece_too(store: Store) -> None:
     assert query(store, TRAFFIC) == [("m", 0, "champion", NOW.date(), 1, 0, 2)]
 
 
-def test_a_piece_costs_as_many_statements_whatever_it_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_statements_does_not_depend_on_the_size_of_a_piece(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked_for, real = [], Transaction._execute
 
     def counted(self: Transaction, name: str, parameters: dict[str, Any]) -> Any:

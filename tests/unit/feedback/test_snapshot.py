@@ -205,7 +205,7 @@ def test_requests_are_never_all_in_memory_at_once(store: Store, tmp_path: Path) 
     assert peak < count * size / 2
 
 
-def test_one_more_label_is_another_snapshot_and_the_old_one_stands(store: Store, tmp_path: Path) -> None:
+def test_one_more_label_is_another_snapshot_and_the_old_one_stays(store: Store, tmp_path: Path) -> None:
     fill(store, *(asked(n, f"text {n}") for n in range(3)), labelled(0, 0), labelled(1, 1))
     first = snap(store, tmp_path)
     fill(store, labelled(2, 2))
@@ -221,7 +221,7 @@ def test_what_was_revoked_is_left_out(store: Store, tmp_path: Path) -> None:
     assert found.report.signals == {"label": 1}
 
 
-def test_the_newest_label_by_time_stands_in_whatever_order_they_came(store: Store, tmp_path: Path) -> None:
+def test_the_newest_label_by_time_counts_in_any_order_of_arrival(store: Store, tmp_path: Path) -> None:
     fill(store, labelled(1, 1, "bad", "ada", minute=5), asked(1, "a"), labelled(2, 1, "good", "ada", minute=1))
     assert [(row.feedback_id, row.label) for row in snap(store, tmp_path).rows] == [("f1", "Bad")]
 

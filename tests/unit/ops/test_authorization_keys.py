@@ -53,7 +53,7 @@ def test_a_revoked_key_is_refused_by_the_gateway_well_within_a_second(keyed: Key
     keyed.gateway.until(lambda: keyed.ask(("GET", "/v1/models"), made.key).status_code == 401, 0.7)
 
 
-def test_with_control_dead_a_restarted_gateway_still_knows_its_keys(keyed: KeyedGateway, tmp_path: Path) -> None:
+def test_with_control_dead_a_restarted_gateway_still_has_its_keys(keyed: KeyedGateway, tmp_path: Path) -> None:
     made = keyed.ring.make(NewKey("app", (Scope.INFER,)), "test")
     keyed.settle()
     file = keyed.gateway.data / "gateways" / "gateway-1" / "routes.json"
@@ -79,7 +79,7 @@ def test_a_key_is_shown_the_models_that_it_may_use(keyed: KeyedGateway) -> None:
     assert found == [200, 404]
 
 
-def test_who_acts_is_the_key_whatever_the_caller_says(control: Control) -> None:
+def test_the_actor_is_the_key_and_not_what_the_caller_says(control: Control) -> None:
     control.control.promotion.sync_models(["reviews"])
     admin = control.keys.by_scope[Scope.ADMIN]
     identity = (read_key(admin) or ("",))[0]
@@ -108,7 +108,7 @@ def test_a_limit_is_429_with_when_to_come_again_and_what_is_left(keyed: KeyedGat
     assert answers[-1].json()["error"]["code"] == "limit_reached"
 
 
-def test_nothing_of_a_key_stands_in_an_answer_or_a_log(
+def test_no_part_of_a_key_is_in_an_answer_or_a_log(
     control: Control, keyed: KeyedGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

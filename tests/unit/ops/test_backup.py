@@ -116,7 +116,7 @@ def test_a_backup_holds_everything_and_no_secret(data_folder: DataFolder, tmp_pa
     assert not (data_folder.settings.data / STAGING).exists()
 
 
-def test_a_backup_comes_back_elsewhere_with_its_folders(data_folder: DataFolder, tmp_path: Path):
+def test_a_backup_is_restored_elsewhere_with_its_folders(data_folder: DataFolder, tmp_path: Path):
     path = data_folder.backup(tmp_path / "b.tar")
     new = settings_in(tmp_path / "it's elsewhere")
     manifest, aside = restore(path, new, NOW)
@@ -131,7 +131,7 @@ def test_a_backup_comes_back_elsewhere_with_its_folders(data_folder: DataFolder,
     store.close()
 
 
-def test_what_is_written_meanwhile_neither_tears_nor_grows_a_backup(data_folder: DataFolder, tmp_path: Path):
+def test_writes_during_a_backup_neither_tear_nor_grow_it(data_folder: DataFolder, tmp_path: Path):
     size, pieces = data_folder.backups.make()
     data_folder.segment.write_bytes(b"frames and more of them")  # the segment under the same name goes on
     data_folder.segment.unlink()  # and is taken in and gone

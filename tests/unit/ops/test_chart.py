@@ -100,7 +100,7 @@ def test_the_schema_is_strict_about_all_that_is_the_charts_own() -> None:
     assert list(lax(schema, "")) == ["/properties/config", "/properties/config/properties/engine"]
 
 
-def test_the_schema_knows_exactly_the_values_that_there_are() -> None:
+def test_the_schema_has_exactly_the_values_that_there_are() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     # `global` is Helm's: it appears when the chart is a part of another.
     assert set(schema["properties"]) - {"global"} == set(yaml.safe_load((CHART / "values.yaml").read_text()))

@@ -47,7 +47,7 @@ def test_init_writes_a_configuration_that_loads(tmp_path: Path):
     assert "reviews" in load(tmp_path / "loraloop.yaml").models
 
 
-def test_init_replaces_nothing_by_itself(tmp_path: Path):
+def test_init_replaces_no_file_unasked(tmp_path: Path):
     (tmp_path / "loraloop.yaml").write_text("mine: true\n")
     done = loraloop("init", cwd=tmp_path)
     assert done.returncode == 1
@@ -87,7 +87,7 @@ def test_without_control_a_reading_command_says_how_to_start_it(tmp_path: Path):
     assert done.stdout == ""
 
 
-def test_off_a_terminal_a_change_wants_a_yes(tmp_path: Path):
+def test_off_a_terminal_a_change_needs_a_yes(tmp_path: Path):
     (tmp_path / "loraloop.yaml").write_text(STARTER)
     done = loraloop("promote", "reviews", "3", cwd=tmp_path)
     assert done.returncode == 1
@@ -101,7 +101,7 @@ def test_a_dry_run_does_nothing(tmp_path: Path):
     assert "Nothing was done" in done.stderr
 
 
-def test_doctor_names_a_fix_for_whatever_is_wrong(tmp_path: Path):
+def test_doctor_names_a_fix_for_every_finding(tmp_path: Path):
     ports = "gateway: {listen: 127.0.0.1:18997}\ncontrol: {listen: 127.0.0.1:18998}\nengine: {listen: 127.0.0.1:18999}"
     (tmp_path / "loraloop.yaml").write_text(f"base_model: nowhere\nmodels: {{r: {{labels: [a, b]}}}}\n{ports}")
     done = loraloop("doctor", "--json", cwd=tmp_path)
@@ -117,7 +117,7 @@ def test_the_demo_refuses_a_model_without_data(tmp_path: Path):
     assert "reviews, movies, tweets, editorials" in done.stderr
 
 
-def test_control_alone_wants_the_key_that_gateways_show(tmp_path: Path):
+def test_control_alone_requires_the_key_that_gateways_show(tmp_path: Path):
     (tmp_path / "loraloop.yaml").write_text(STARTER)
     done = loraloop("control", cwd=tmp_path)
     assert done.returncode == 1
@@ -259,7 +259,7 @@ def test_a_script_learns_how_a_run_ended(
     assert done.exit_code == code and json.loads(done.stdout)["id"] == "run-2"
 
 
-def test_a_bar_has_rate_and_time_left_and_begins_anew_with_each_phase(monkeypatch: pytest.MonkeyPatch):
+def test_a_bar_has_rate_and_time_left_and_restarts_with_each_phase(monkeypatch: pytest.MonkeyPatch):
     shown = io.StringIO()
     monkeypatch.setattr(terminal, "err", Console(file=shown, force_terminal=True, width=120))
     with terminal.count_bar("queued", None) as tell_of:

@@ -206,7 +206,7 @@ def test_a_rollback_after_a_holdback_does_not_take_the_version_out_of_the_curve(
     assert found == [(7, "promoted"), (8, "kept")]
 
 
-def test_the_holdback_stands_on_the_models_page_with_its_end(console: Console) -> None:
+def test_the_holdback_is_on_the_models_page_with_its_end(console: Console) -> None:
     routes.add(
         console.store,
         model="reviews",
@@ -298,7 +298,7 @@ def test_the_worst_regressions_are_read_with_their_questions_and_go_with_their_i
     assert "Worst regressions" not in console.page("/promotions/dec-2")
 
 
-def test_the_last_step_of_each_run_is_asked_for_and_no_other(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_last_step_of_each_run_is_queried(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     for run in range(3):
         runs.add(
             console.store,

@@ -36,7 +36,7 @@ def test_a_visitor_without_a_session_sees_only_the_log_in(console: KeyedConsole,
     assert console.browser.get(f"{path}.json").json()["error"]["code"] == "key_refused"
 
 
-def test_the_log_in_leads_to_where_one_wanted_to_go_with_a_cookie_that_scripts_cannot_read(
+def test_the_log_in_leads_to_the_requested_page_with_a_cookie_that_scripts_cannot_read(
     console: KeyedConsole,
 ) -> None:
     answer = console.log_in("reader", onward="/runs?model=reviews")

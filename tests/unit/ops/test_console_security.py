@@ -35,7 +35,7 @@ def test_a_reader_sees_no_button_and_may_not_act(console: KeyedConsole) -> None:
     assert console.control.promotion.route("reviews").champion == 1
 
 
-def test_a_roll_back_is_asked_for_shown_and_lands_in_the_ledger_with_its_verified_actor(console: KeyedConsole) -> None:
+def test_a_roll_back_is_confirmed_shown_and_in_the_ledger_with_its_verified_actor(console: KeyedConsole) -> None:
     console.promote(1)
     console.log_in("actor")
     page = console.browser.get("/models/reviews/rollback").text

@@ -125,7 +125,7 @@ def test_a_number_that_is_not_finite_is_not_drawn() -> None:
     assert len(list(parsed(picture).iter(f"{SVG}circle"))) == 1
 
 
-def test_other_systems_stand_beside_the_arms_by_name() -> None:
+def test_other_systems_are_next_to_the_arms_by_name() -> None:
     report = {"candidate": {"accuracy": 0.7, "intervals": {"accuracy": [0.6, 0.8]}}}
     said = words(evidence.arm_bars(report, "accuracy", {"vader": {"accuracy": 0.6}, "human_raters": {"accuracy": 0.9}}))
     assert "VADER" in said and "one human rater" in said
@@ -136,13 +136,13 @@ def test_the_primary_kpi_comes_first_and_one_without_intervals_is_left_out() -> 
     assert evidence.drawn_kpis(found) == ["roc_auc", "accuracy"]
 
 
-def test_an_outcome_stands_in_words_beside_its_colour() -> None:
+def test_an_outcome_has_words_next_to_its_colour() -> None:
     checks = [check(outcome=outcome) for outcome in ("pass", "fail", "inconclusive", "wait")]
     said = words(gate.gate_plot(checks))
     assert all(word in said for word in ("✓ passes", "✗ fails", "? not shown", "… waits"))
 
 
-def test_a_check_without_numbers_still_stands_in_the_plot() -> None:
+def test_a_check_without_numbers_is_still_in_the_plot() -> None:
     picture = gate.gate_plot([check("holdout", "inconclusive", None, None, None), check(bound=None)])
     assert "holdout" in words(picture)
     assert not list(parsed(picture).iter(f"{SVG}circle"))

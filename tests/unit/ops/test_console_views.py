@@ -235,7 +235,7 @@ def difference(value: float) -> dict[str, Any]:
     return {"champion": {"value": value, "lower": value - 0.02, "upper": value + 0.02, "level": 0.05}}
 
 
-def test_a_forest_turns_every_kpi_so_that_right_is_better_and_draws_what_the_gate_wants() -> None:
+def test_a_forest_turns_every_kpi_so_that_right_is_better_and_draws_the_gates_requirement() -> None:
     gate = [
         {"name": "macro_f1 against champion", "outcome": "pass", "value": 0.05, "threshold": 0.01},
         {"name": "guardrail brier", "outcome": "pass", "value": -0.03, "threshold": 0.04},

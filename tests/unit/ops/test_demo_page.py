@@ -20,7 +20,7 @@ def test_the_demo_page_names_missed_targets_first() -> None:
 
 
 @pytest.mark.parametrize("verdict", [*WORDS, "none", None])
-def test_the_demo_page_renders_whatever_was_decided(verdict: str | None) -> None:
+def test_the_demo_page_renders_every_decision(verdict: str | None) -> None:
     decision = {"verdict": verdict, "reason": "The trainer was killed."} if verdict else None
     without = {arm: demo_arm(value) for arm, value in ARMS.items() if arm != "candidate"}
     html = render(report(decision=decision, arms=without, switch=None, ledger=[], waves=[], approval_over_time=[]))

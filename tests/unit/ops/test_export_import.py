@@ -127,7 +127,7 @@ def test_an_import_has_a_bar_on_a_terminal(control: RunningControl, tmp_path: Pa
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
-def test_feedback_goes_out_and_comes_back_the_same(control: RunningControl, tmp_path: Path, ending: str):
+def test_exported_feedback_is_imported_the_same(control: RunningControl, tmp_path: Path, ending: str):
     fill(control.store)
     path = tmp_path / f"f.{ending}"
     assert control.run("export", "feedback", str(path)).exit_code == 0
@@ -272,7 +272,7 @@ def test_a_file_that_is_there_is_not_replaced_unasked(control: RunningControl, t
     assert (tmp_path / "f.jsonl").stat().st_mode & 0o077 == 0
 
 
-def test_a_backup_is_made_while_control_runs_and_comes_back(control: RunningControl, tmp_path: Path):
+def test_a_backup_is_made_while_control_runs_and_can_be_restored(control: RunningControl, tmp_path: Path):
     fill(control.store)
     path = tmp_path / "b.tar"
     done = control.run("backup", str(path), "--json")

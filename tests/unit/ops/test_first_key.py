@@ -56,7 +56,7 @@ def test_our_processes_are_given_every_key_but_the_persons_own(tmp_path: Path, m
 @pytest.mark.parametrize(
     "words", [["create", "x", "--scope", "infer", "--expires", "soon"], ["rotate", "a", "--grace", "1 hour"]]
 )
-def test_a_length_of_time_that_is_none_is_refused_before_anything_is_asked(
+def test_a_length_of_time_that_is_none_is_refused_before_the_first_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -107,7 +107,7 @@ def test_a_promotion_reaches_a_webhook_with_reason_and_head(store: Store, webhoo
     assert notifier.deliveries()[0].behind == 0
 
 
-def test_a_target_that_refuses_is_asked_ever_later_and_loses_nothing(store: Store, webhook: Webhook):
+def test_a_target_that_refuses_is_retried_ever_later_and_loses_nothing(store: Store, webhook: Webhook):
     (target,) = targets(settings(webhook.url))
     notifier = notifier_of(store, [target])
     decide(store, Verdict.PROMOTED, "first")

@@ -192,7 +192,7 @@ def test_a_process_without_a_file_says_so() -> None:
         Reloader(None, settings(), GATEWAY, lambda _: None).reload()
 
 
-def test_a_hang_up_reloads_and_tells_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sighup_reloads_and_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file, taken = File(tmp_path), []
     reloader = Reloader(file.path, load(file.path), GATEWAY, taken.append)
     caplog.set_level(logging.INFO)
@@ -261,7 +261,7 @@ class Process:
         self.got.append(number)
 
 
-def test_up_passes_a_hang_up_on_to_those_who_answer_but_never_to_an_engine(
+def test_up_passes_a_sighup_on_to_processes_that_handle_it_but_never_to_an_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(up, "_has_terminal", lambda: False)

@@ -95,7 +95,7 @@ def test_gateways_are_added_up():
     assert count([text_of(metrics)] * 2).requests["reviews", "7"] == 6
 
 
-def test_a_gateway_that_started_anew_has_no_rate():
+def test_a_gateway_that_was_restarted_has_no_rate():
     many, few = Metrics(), Metrics()
     served(many, 7, 9)
     served(few, 7, 1)

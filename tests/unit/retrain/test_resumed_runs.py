@@ -45,7 +45,7 @@ def cut_short(pipeline: RetrainPipeline, actor: str = "scheduler", comment: str 
     return str(runs_table.unfinished(pipeline.store)[0]["id"])
 
 
-def test_a_run_cut_short_in_its_evaluation_goes_on_and_trains_nothing_anew(make: Callable[..., RetrainPipeline]):
+def test_a_run_cut_short_in_its_evaluation_goes_on_and_trains_nothing_again(make: Callable[..., RetrainPipeline]):
     pipeline = make()
     vote(pipeline.store, 60)
     run = cut_short(pipeline)
@@ -81,7 +81,7 @@ def test_a_run_whose_snapshot_is_gone_fails_with_that_reason(make: Callable[...,
     assert "not on disk any more" in decisions(pipeline)[0][1]
 
 
-def test_who_asked_for_a_run_and_why_stands_in_the_ledger_after_a_restart_too(make: Callable[..., RetrainPipeline]):
+def test_the_actor_and_comment_of_a_run_are_in_the_ledger_after_a_restart_too(make: Callable[..., RetrainPipeline]):
     pipeline = make()
     vote(pipeline.store, 60)
     run = cut_short(pipeline, "key:ada", "for the demo")

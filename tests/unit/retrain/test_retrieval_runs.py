@@ -117,7 +117,7 @@ def test_too_few_labels_make_a_retrieval_only_where_it_is_set():
     assert choose_plan({"a": 30, "b": 9}, RetrainSettings(min_labels=20, objective="rag")).objective == "rag"
 
 
-def test_a_retrieval_wants_a_least_number_of_examples_too():
+def test_a_retrieval_needs_a_minimum_number_of_examples_too():
     assert require_examples(20, Plan("rag", "Why."), RetrainSettings()).objective == "rag"
     refused = require_examples(19, Plan("rag", "Why."), RetrainSettings())
     assert refused.objective is None
@@ -150,7 +150,7 @@ def test_a_retrieval_is_promoted_with_its_lineage_and_rolled_back(
     assert kinds == ["base", "retrieval"]
 
 
-def test_engines_are_asked_to_load_nothing_for_it_and_unload_nothing(make: Callable[..., RetrainPipeline]):
+def test_engines_load_nothing_for_it_and_unload_nothing(make: Callable[..., RetrainPipeline]):
     pipeline = make(fallback="rag")
     vote(pipeline.store, 60)
     pipeline.run("reviews", "test")

@@ -18,7 +18,9 @@ from retrain.scheduler import Scheduler
 from tests.support.pipeline import decisions, vote
 
 
-def test_the_scheduler_starts_a_run_by_itself_and_only_once(make: Callable[..., RetrainPipeline], settings: Settings):
+def test_the_scheduler_starts_a_run_on_enough_votes_and_only_once(
+    make: Callable[..., RetrainPipeline], settings: Settings
+):
     pipeline = make()
     scheduler = Scheduler(
         settings=settings,

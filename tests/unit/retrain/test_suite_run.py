@@ -74,7 +74,7 @@ def pipeline(settings: Settings, engine: FakeEngine, tmp_path: Path) -> Iterator
     store.close()
 
 
-def test_a_version_is_asked_beside_base_and_champion_and_nothing_is_decided(pipeline: RetrainPipeline):
+def test_a_version_is_measured_with_base_and_champion_and_nothing_is_decided(pipeline: RetrainPipeline):
     wanted = pipeline.suites.prepare("m", 1, None, "me")
     assert "m@1.x" in {version.engine_name for version in pipeline.promotion.wanted()}
     pipeline.suites.measure(wanted)
@@ -87,7 +87,7 @@ def test_a_version_is_asked_beside_base_and_champion_and_nothing_is_decided(pipe
     assert runs.unfinished_of(pipeline.store, model="m") is None
 
 
-def test_a_version_that_retrieves_is_asked_with_its_examples(
+def test_a_version_that_retrieves_is_measured_with_its_examples(
     pipeline: RetrainPipeline, engine: FakeEngine, tmp_path: Path
 ):
     content = Retrieval((Entry("chat", "write a number", "7", 10),), 1, 1024).to_bytes()

@@ -72,7 +72,7 @@ def held_back() -> RolloutHarness:
     return harness
 
 
-def test_a_holdback_without_harm_ends_by_itself_and_is_confirmed():
+def test_a_holdback_without_harm_ends_on_time_and_is_confirmed():
     harness = held_back()
     table = harness.board.table
     assert table is not None and table.models["m"].held == Target(0, "base")

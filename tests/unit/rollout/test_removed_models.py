@@ -139,7 +139,7 @@ def test_an_approval_and_a_holdback_of_a_removed_model_end_too():
     assert held.ledger(GOES)[-1] == ("withdrawn", "run-goes") and held.promotion.route(GOES).champion == 1
 
 
-def test_nothing_is_written_of_a_removed_model_of_which_nothing_is_open_and_it_may_come_back():
+def test_a_removed_model_without_open_work_gets_no_row_and_may_return():
     harness = TwoModelHarness(canary=None, holdback=None)
     harness.offer(GOES)
     before = harness.ledger(GOES)
@@ -159,7 +159,7 @@ def test_engines_give_up_the_adapters_of_a_removed_model():
     assert set(harness.engine.adapters) == {"stays@1.x"}
 
 
-def test_whatever_one_live_test_meets_the_others_are_looked_at_and_approvals_lapse(caplog: pytest.LogCaptureFixture):
+def test_an_error_in_one_live_test_stops_no_other(caplog: pytest.LogCaptureFixture):
     harness = TwoModelHarness(canary=CANARY)
     harness.offer(GOES)
     harness.offer(STAYS)
@@ -181,7 +181,7 @@ def test_an_approval_that_cannot_lapse_keeps_no_other_from_it():
     assert harness.ledger(STAYS)[-1] == ("withdrawn", "run-stays")
 
 
-def test_a_look_at_engines_asks_who_is_drained_only_of_what_it_would_unload(monkeypatch: pytest.MonkeyPatch):
+def test_only_adapters_to_unload_are_checked_for_running_requests(monkeypatch: pytest.MonkeyPatch):
     harness, asked = TwoModelHarness(canary=None, holdback=None), []
     harness.offer(STAYS)
     harness.engine.adapters["strange"] = "/s"

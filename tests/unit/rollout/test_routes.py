@@ -246,7 +246,7 @@ def test_a_canary_that_breaks_is_withdrawn(promotion: RouteManager):
     assert verdicts(promotion.store)[-1] == "rolled_back"
 
 
-def test_with_approval_wanted_a_person_comes_before_the_switch(promotion: RouteManager):
+def test_with_approval_required_a_person_decides_before_the_switch(promotion: RouteManager):
     settings = SETTINGS.model_copy(update={"promotion": SETTINGS.promotion.model_copy(update={"mode": "approve"})})
     watch = begin(promotion, settings)
     live(promotion.store, 0, 40, 0.3)

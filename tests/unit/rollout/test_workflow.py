@@ -35,7 +35,7 @@ def test_a_limit_holds_until_its_time_and_says_so(history: History, hours: float
     assert (found is None) if says is None else (found is not None and says in found)
 
 
-def test_one_cause_is_skipped_once_however_often_it_is_asked():
+def test_one_cause_is_skipped_once_for_any_number_of_requests():
     harness = RolloutHarness(**PLAIN)
     harness.offer()
     assert harness.verdicts() == ["promoted", "switched"]
@@ -77,7 +77,7 @@ def test_what_was_judged_against_another_champion_does_not_take_over():
 # Approvals.
 
 
-def test_leave_to_begin_and_leave_to_switch_are_asked_one_after_the_other():
+def test_approval_to_begin_and_approval_to_switch_are_requested_one_after_the_other():
     harness = RolloutHarness(mode="approve", canary=CANARY | {"start": "approve"})
     harness.offer()
     assert harness.last()["live"]["step"] == "canary" and harness.last()["live"]["forecast"]

@@ -175,7 +175,7 @@ def test_a_bomb_is_refused_in_little_memory(tmp_path: Path, case: str, limit: in
     assert sum(path.stat().st_size for path in (tmp_path / "adapter").iterdir()) < 20_000_000
 
 
-def test_a_zip_that_lies_about_a_size_is_refused(tmp_path: Path):
+def test_a_zip_with_a_false_size_is_refused(tmp_path: Path):
     data = bytearray(zipped([(CONFIG, b"{}"), (WEIGHTS, bytes(200_000))]))
     place = data.rindex(b"PK\x01\x02")
     data[place + 24 : place + 28] = struct.pack("<I", 100)

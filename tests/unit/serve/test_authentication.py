@@ -156,7 +156,7 @@ def test_a_changed_table_takes_effect_at_the_next_request() -> None:
     assert not checker.opens(Scope.FEEDBACK)
 
 
-def test_a_header_is_hashed_once_while_the_table_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_header_is_hashed_once_while_the_table_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     checker, hashed = Checker(GRANT), []
     monkeypatch.setattr(authentication, "digest_of", lambda text: hashed.append(text) or digest_of(text))
     for _ in range(5):
@@ -249,7 +249,7 @@ def test_a_refusal_costs_nothing() -> None:
     assert checker.admit().headers["x-ratelimit-remaining-requests"] == "0"
 
 
-def test_what_was_used_outlives_another_table_and_other_limits_begin_anew() -> None:
+def test_what_was_used_outlives_another_table_and_other_limits_begin_at_zero() -> None:
     checker = limited(requests_per_minute=1)
     checker.admit()
     checker.grants = (replace(checker.grants[0]),)

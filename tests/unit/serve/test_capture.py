@@ -217,7 +217,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         one.control.store.close()
 
 
-def test_finished_segments_go_once_all_of_them_is_taken_in(scene: Callable[..., Scene]) -> None:
+def test_finished_segments_are_deleted_once_they_are_fully_ingested(scene: Callable[..., Scene]) -> None:
     made = scene(segment_bytes=100)
     ids = [f"f{n:02d}" for n in range(12)]
     made.put(*ids)

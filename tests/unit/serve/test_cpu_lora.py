@@ -178,14 +178,14 @@ def test_a_step_without_adapters_changes_no_byte(max_loras, dtype):
     assert not group(torch.tensor([-1] * 9))
 
 
-def test_base_rows_beside_the_only_adapter_keep_their_bytes():
+def test_base_rows_next_to_the_only_adapter_keep_their_bytes():
     case = make_case([-1, 0, -1, 0, -1], max_loras=1)
     y = run(case)
     assert same_bytes(y[[0, 2, 4]], case.y[[0, 2, 4]])
     assert not torch.equal(y[[1, 3]], case.y[[1, 3]])
 
 
-def test_a_slot_loaded_anew_is_used_at_once_and_a_cleared_one_adds_nothing():
+def test_a_reloaded_slot_is_used_at_once_and_a_cleared_one_adds_nothing():
     case = make_case([0, 1, 2])
     wrapper = wrapper_for(case.slots)
     y = case.y.clone()
@@ -211,7 +211,7 @@ def test_a_slot_may_be_loaded_outside_of_inference_mode_after_a_step_in_it():
         assert not tensor[1].any() and tensor[0].any()
 
 
-def test_the_slices_hold_no_memory_beside_the_fused_matrix():
+def test_the_slices_hold_no_memory_except_the_fused_matrix():
     case = make_case([0, 1])
     wrapper_for(case.slots).add_lora_linear(case.y.clone(), case.x, case.a, case.b, 1.0, case.sizes)
     for parts in (case.a, case.b):

@@ -39,7 +39,7 @@ def test_the_switch_leaves_stock_in_place(platform, monkeypatch):
     assert platform.get_punica_wrapper().endswith("PunicaWrapperCPU")
 
 
-def test_another_platform_is_left_alone_whatever_its_version(platform, monkeypatch):
+def test_another_platform_is_left_alone_in_every_version(platform, monkeypatch):
     monkeypatch.setattr(type(platform), "is_cpu", lambda self: False)
     monkeypatch.setattr("vllm.__version__", "9.9.9")
     register()

@@ -61,7 +61,7 @@ class Scene:
         503,
     ],
 )
-def test_the_next_engine_is_asked_when_one_takes_nothing(problem: Any) -> None:
+def test_the_next_engine_gets_the_request_when_one_takes_nothing(problem: Any) -> None:
     scene = Scene(dead=problem, well=200)
     assert asyncio.run(scene.ask()) == 200 and scene.asked() == ["dead", "well"]
 
@@ -73,7 +73,7 @@ def test_an_engine_that_is_too_slow_is_not_asked_elsewhere_again() -> None:
     assert scene.asked() == ["slow"]
 
 
-def test_the_least_loaded_engine_is_asked_first() -> None:
+def test_the_least_loaded_engine_gets_the_request_first() -> None:
     scene = Scene(a=200, b=200)
 
     async def two() -> None:

@@ -123,7 +123,7 @@ def client_of(engine: FakeEngine) -> VllmClient:
     return VllmClient("http://engine", transport=engine.transport())
 
 
-def test_scores_come_in_the_order_that_was_asked() -> None:
+def test_scores_come_in_the_requested_order() -> None:
     engine = FakeEngine()
     client = client_of(engine)
     one = client.score("base", Text("so:"), [5, 9, 7])
@@ -189,7 +189,7 @@ def test_what_is_missing_is_loaded_on_every_engine_and_the_base_needs_nothing() 
     assert [path for path, _ in engines[1].requests].count("/v1/load_lora_adapter") == 1
 
 
-def test_a_retrieval_wants_nothing_of_an_engine_that_has_the_base_model() -> None:
+def test_a_retrieval_needs_nothing_from_an_engine_that_has_the_base_model() -> None:
     engine = FakeEngine(adapters={"m-1-abc": "x"})
     made, retrieval = reconciler(engine), replace(version(3), engine_name="base", kind="retrieval")
     (state,) = made.reconcile(lambda: [version(1), retrieval], lambda _: True)
@@ -198,7 +198,7 @@ def test_a_retrieval_wants_nothing_of_an_engine_that_has_the_base_model() -> Non
     assert not any("lora_adapter" in path for path, _ in engine.requests)
 
 
-def test_what_is_not_wanted_is_unloaded_only_when_it_may_be() -> None:
+def test_an_adapter_that_no_route_needs_is_unloaded_only_when_it_may_be() -> None:
     engine = FakeEngine(adapters={"m-1-abc": "x", "m-2-abc": "x", "somebody's": "x"})
     (state,) = reconciler(engine).reconcile(lambda: [version(2)], lambda name: name == "m-1-abc")
     assert state.adapters == ("m-2-abc", "somebody's") and state.ready
@@ -243,7 +243,7 @@ def test_an_engine_that_is_down_holds_nothing_and_the_others_are_served() -> Non
         pass
 
 
-def test_an_engine_that_fails_its_self_check_serves_nothing_and_is_asked_once() -> None:
+def test_an_engine_that_fails_its_self_check_serves_nothing_and_is_checked_once() -> None:
     engine, asked = FakeEngine(), []
 
     def self_check(client: VllmClient) -> str:
@@ -270,7 +270,7 @@ def test_a_fresh_engine_is_checked_and_one_that_holds_adapters_was() -> None:
     assert len(asked) == 1
 
 
-def test_what_an_engine_held_stands_while_it_is_not_well() -> None:
+def test_what_an_engine_held_is_remembered_while_it_is_not_well() -> None:
     engine = FakeEngine()
     made = reconciler(engine)
     made.reconcile(lambda: [version(1)], lambda _: True)

@@ -208,7 +208,7 @@ def test_an_engines_answer_that_is_no_json_is_502_and_on_record(
     assert gateway.only().status == 502
 
 
-def test_an_error_repeats_little_of_what_was_asked(gateway: Any) -> None:
+def test_an_error_repeats_little_of_the_request(gateway: Any) -> None:
     gateway.open()
     long = "x" * 100_000
     for answer in (

@@ -106,7 +106,7 @@ def test_only_the_prompt_of_a_body_is_replaced():
     assert rewrite_prompt(retriever(), "completion", {"prompt": [1, 2]}) == {}
 
 
-def test_a_retrieval_comes_back_from_its_bytes_and_a_changed_file_is_refused(tmp_path: Path):
+def test_a_retrieval_is_read_back_from_its_bytes_and_a_changed_file_is_refused(tmp_path: Path):
     made = Retrieval(EXAMPLES, 2, 200, 2048)
     content = made.to_bytes()
     assert Retrieval.from_bytes(content) == made and made.to_bytes() == content

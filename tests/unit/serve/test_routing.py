@@ -48,7 +48,7 @@ def table(share: float = 0.0, salt: str = "s", champion: int = 1, canary: bool =
 
 @quick
 @given(tables)
-def test_a_table_comes_back_from_json_with_the_same_tag(made: RoutingTable) -> None:
+def test_a_table_is_read_back_from_json_with_the_same_tag(made: RoutingTable) -> None:
     again = RoutingTable.from_json(made.to_json())
     assert again == made and again.etag == made.etag
 
@@ -65,7 +65,7 @@ def test_a_version_is_had_by_its_number_and_says_nothing_about_the_split() -> No
         made.pinned("n@1")
 
 
-def test_only_engines_that_hold_a_version_are_asked_for_it() -> None:
+def test_only_engines_that_hold_a_version_get_its_requests() -> None:
     made = RoutingTable({"http://a": ("base",), "http://b": ("base", "m-1")}, {})
     assert made.holders("m-1") == ["http://b"] and made.holders("base") == ["http://a", "http://b"]
     assert made.holders("m-9") == []
@@ -104,7 +104,7 @@ def test_the_share_is_met_with_and_without_users(share: float) -> None:
     assert abs(sum(made.choose("m", None).arm == "canary" for _ in range(n)) - n * share) < bound
 
 
-def test_a_new_salt_draws_anew() -> None:
+def test_a_new_salt_draws_again() -> None:
     n = 5000
     first = {k for k in range(n) if sticky_bucket("a", f"u{k}") < 0.2}
     second = {k for k in range(n) if sticky_bucket("b", f"u{k}") < 0.2}
@@ -199,7 +199,7 @@ def test_a_poll_gets_the_table_once_and_then_waits() -> None:
     assert board.gateways()["a"].etag == table().etag
 
 
-def test_keys_go_out_with_whatever_routes_stand_and_routes_with_whatever_keys() -> None:
+def test_keys_are_published_with_the_current_routes_and_routes_with_the_current_keys() -> None:
     board = RoutePublisher()
     board.publish_keys((KEY,))
     assert board.table is None
@@ -277,7 +277,7 @@ def test_a_table_serves_when_the_disk_does_not_take_it(tmp_path: Path) -> None:
     assert made.table == table()
 
 
-def test_following_goes_on_whatever_control_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_following_goes_on_after_every_answer_of_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.routing.subscriber.RETRY_SECONDS", 0)
     made = keeper(tmp_path / "routes.json")
     answers = iter(

@@ -257,7 +257,7 @@ def test_a_deleted_one_is_gone_with_its_text_and_trains_nothing_but_its_counts_s
             assert "so good" not in text and "heard" not in text and made.id in text
 
 
-def test_with_control_dead_it_is_503_and_what_is_stored_meanwhile_is_not_lost(world: World) -> None:
+def test_with_control_dead_it_is_503_and_what_is_stored_then_is_not_lost(world: World) -> None:
     client = world.client()
     world.control.close()
     made = ask(client)

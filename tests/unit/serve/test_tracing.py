@@ -69,7 +69,7 @@ def test_a_request_is_a_span_of_the_clients_trace_and_the_engine_goes_on_from_ou
     }
 
 
-def test_no_text_stands_in_a_span_unless_asked_for_and_never_of_what_must_not_be_stored(gateway: Any) -> None:
+def test_text_is_in_a_span_only_with_the_option_and_never_of_what_must_not_be_stored(gateway: Any) -> None:
     traced = Traced(gateway, content=True)
     gateway.post()
     gateway.post("/v1/completions", prompt="so good")

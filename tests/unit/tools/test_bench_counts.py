@@ -60,7 +60,7 @@ def users(**what: Any) -> ClientLoad:
         ([asked("c1", "u0-1"), vote("f1", "v0-1-t"), vote("f2", "v0-1-r"), vote("f3", "v0-1-r")], 0, 1),
     ],
 )
-def test_what_is_lost_or_stands_twice_is_counted(
+def test_what_is_lost_or_stored_twice_is_counted(
     tmp_path: Path, records: list[Any], lost: int, duplicated: int
 ) -> None:
     store = Store(tmp_path / "s.duckdb")

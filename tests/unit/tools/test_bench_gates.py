@@ -95,14 +95,14 @@ def test_a_better_candidate_is_promoted_and_a_worse_one_rolled_back():
     assert worse["rollback"] >= 0.9
 
 
-def test_twenty_candidates_and_cycles_are_judged():
+def test_twenty_candidates_and_repeated_runs_are_judged():
     twenty = {row["gate"]: row["promote"] for row in gates.scenario(scenarios.TWENTY, 10, 40)}
     assert twenty["ours"] < 0.2 < twenty["McNemar .05 each"] < twenty["point estimate"]
     ours, *_ = gates.scenario(scenarios.CYCLES, 10, 35)
     assert ours["share_wrong"] < 0.5
 
 
-def test_a_crowded_holdout_is_of_whole_items_and_its_candidates_are_no_better():
+def test_a_clustered_holdout_is_of_whole_items_and_its_candidates_are_no_better():
     rng = np.random.default_rng(1)
     asked = [Clustered(20).ask(1, rng) for _ in range(4000)]
     items, gained = np.stack([items for items, _ in asked]), np.concatenate([gained for _, gained in asked])
@@ -113,7 +113,7 @@ def test_a_crowded_holdout_is_of_whole_items_and_its_candidates_are_no_better():
     assert gained.var() > 1.5 * (2 * 0.5 * 0.7 * 0.3 * items.mean())
 
 
-def test_the_least_holdout_holds_its_level():
+def test_the_smallest_holdout_holds_its_level():
     ours, plain = gates.scenario(scenarios.LEAST, 10, 300)
     assert ours["promote"] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
     assert ours["runs"] == 300 and ours["promote"] <= plain["promote"]

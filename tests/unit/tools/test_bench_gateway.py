@@ -82,7 +82,7 @@ def test_the_canned_stream_reads_as_an_engines():
     assert (tee.finish_reason, tee.usage) == ("stop", stub_upstream.USAGE)
 
 
-def test_usage_is_streamed_only_when_it_is_asked_for():
+def test_usage_is_streamed_only_on_request():
     assert (
         len(stub_upstream.events({"stream_options": None}))
         == len(stub_upstream.events({"stream_options": {"include_usage": True}})) - 1

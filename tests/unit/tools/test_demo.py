@@ -48,7 +48,7 @@ def test_train_dev_and_holdout_share_no_document(part: DemoSplit):
 
 @pytest.mark.parametrize("sizes", [MAIN, QUICK])
 @pytest.mark.parametrize("name", ratings.FILES)
-def test_a_holdout_has_as_many_users_and_labels_as_a_judgement_wants(name: str, sizes: dict[str, int]):
+def test_a_holdout_has_as_many_users_and_labels_as_a_judgement_needs(name: str, sizes: dict[str, int]):
     part = dataset_split.make(name, ratings.load(name, print), label_share=0.5, **sizes)
     assert judged(part, canary=True)
 

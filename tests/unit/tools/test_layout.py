@@ -14,7 +14,7 @@ def module(name: str, *imports: str) -> Module:
     return Module(name, 10, frozenset(imports), ())
 
 
-def test_modules_that_import_each_other_are_a_cycle():
+def test_modules_that_import_each_other_are_an_import_cycle():
     assert cycles([module("a", "b"), module("b", "c"), module("c", "a"), module("d", "a")]) == [["a", "b", "c"]]
 
 
