@@ -1,4 +1,4 @@
-"""Facts about files of rows: every encoding, arrays in place of lines, and cells that cannot be read."""
+"""Facts about files of rows: every encoding, arrays instead of lines, and cells that cannot be read."""
 
 import json
 from pathlib import Path
