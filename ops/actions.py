@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from core.db.quarantines import Predicate
 from core.errors import AlreadyDone, InputError
 from feedback.quarantine import Outcome
 from ops import views
@@ -46,7 +47,11 @@ class Actions:
         return wanted
 
     def roll_back(self, model: str, to: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:
-        """Puts an earlier version back; none means the one that served before. Its newest data goes to quarantine."""
+        """Puts an earlier version back; none means the one that served before.
+
+        Votes against the version that leaves go to quarantine if they were a burst or contradict others, unless
+        `keep_data`.
+        """
         why = DecisionContext(f"Rolled back by {by.actor}.", "person", by.actor, by.comment)
         done = self._control.promotion.roll_back(model, to, why, keep_data=keep_data)
         return asdict(done) | {"quarantine": views.quarantined_by_last(self._control.store, model)}
@@ -62,7 +67,7 @@ class Actions:
     def reject(self, identity: str, by: By, *, keep_data: bool = False) -> dict[str, Any]:
         """Rejects what a decision asks for. A comment is required.
 
-        What the candidate was the first to learn from goes to quarantine, unless `keep_data`.
+        Votes against the candidate go to quarantine if they were a burst or contradict others, unless `keep_data`.
         """
         if not by.comment:
             raise InputError("comment: say why it is rejected.")
@@ -80,6 +85,21 @@ class Actions:
             raise AlreadyDone(f"Decision {identity[:64]} waits for nobody.", hint="See: loraloop promotions")
         return run, wanted
 
-    def hold_key(self, model: str, key_id: str, by: By) -> dict[str, Any]:
-        """Puts what a key gave of a model in quarantine. Raises NotFound, or NotReady when there is nothing."""
-        return quarantine_review.hold_key(self._control.promotion, model, key_id, actor=by.actor, comment=by.comment)
+    def preview_hold(self, model: str | None, predicate: Predicate) -> list[dict[str, Any]]:
+        """What holding these votes would hold on a model, or on every model. Raises NotFound or InputError."""
+        return quarantine_review.preview(self._control.promotion, self._models(model), predicate)
+
+    def hold(self, model: str | None, predicate: Predicate, by: By) -> list[dict[str, Any]]:
+        """Puts votes on a model, or on every model, in quarantine.
+
+        Raises NotFound, InputError for a predicate that fits every vote, NotReady if there are no such votes.
+        """
+        return quarantine_review.hold(
+            self._control.promotion, self._models(model), predicate, actor=by.actor, comment=by.comment
+        )
+
+    def _models(self, model: str | None) -> list[str]:
+        if model is None:
+            return list(self._control.settings.models)
+        self._control.promotion.route(model)
+        return [model]

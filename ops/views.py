@@ -18,7 +18,7 @@ from core.errors import NotFound
 from core.ledger import read_head, verify_store
 from core.settings import ModelSettings
 from eval.ledger_evidence import check_fields
-from feedback.quarantine import find
+from feedback.quarantine import find, with_predicates
 
 if TYPE_CHECKING:  # the command line shows views too, and must not load all of control for it
     from ops.control import Control
@@ -44,7 +44,7 @@ WORDS = {
     "withdrawn": "Withdrawn",
     "released": "Votes released from quarantine",
     "discarded": "Quarantined votes permanently left out",
-    "quarantined": "Votes of a key held in quarantine",
+    "quarantined": "Votes held in quarantine",
 }
 
 
@@ -228,15 +228,22 @@ def run(store: Store, identity: str) -> View:
     }
 
 
-def feedback(store: Store, model: str | None, key: str | None = None, by_key: bool = False) -> list[View]:
-    """Feedback by model and type, with what matched no interaction; `by_key` also by the key that gave it."""
+def feedback(
+    store: Store, model: str | None, key: str | None = None, *, by_key: bool = False, by_user: bool = False
+) -> list[View]:
+    """Feedback by model and type, with what matched no interaction.
+
+    `by_key` counts by the key that gave it too, `by_user` by the voter, that is, the key and the user.
+    """
+    if by_user:
+        return feedback_table.counts_by_user(store, model=model, key=key)
     counts = feedback_table.counts_by_key if by_key else feedback_table.counts
     return counts(store, model=model, key=key)
 
 
 def quarantines(store: Store, model: str | None) -> list[View]:
     """Every quarantine, newest first, with how many votes of how many users are in it."""
-    return quarantines_table.newest(store, model=model)
+    return with_predicates(store, quarantines_table.newest(store, model=model))
 
 
 def quarantined(store: Store, identity: str) -> View:
@@ -253,7 +260,7 @@ def quarantine(store: Store, identity: str, limit: int) -> View:
 
 
 def quarantined_by_last(store: Store, model: str) -> View | None:
-    """What the newest rollback of a model sent to quarantine, if anything."""
+    """Whose votes the newest rollback of a model sent to quarantine, or why nobody's. None if it kept the data."""
     row = decisions_table.newest_verdict(store, model=model, verdict="rolled_back")
     return json.loads(row["body"])["live"].get("quarantine") if row else None
 

@@ -16,6 +16,7 @@ from core.ledger import append
 from core.records import Decision, Route, Verdict
 from eval.gates.fingerprint import gate_fingerprint
 from feedback import quarantine
+from feedback.quarantine import Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +64,6 @@ class NewHoldback:
 
 
 @dataclass(frozen=True, slots=True)
-class HoldVersion:
-    """Quarantine the votes that `version` learned from and `compared_with` did not."""
-
-    version: int
-    compared_with: int
-
-
-@dataclass(frozen=True, slots=True)
-class HoldKey:
-    """Quarantine every vote of one API key."""
-
-    key_id: str
-    quarantine_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class EndQuarantine:
     """Release the votes of a quarantine, or reject them."""
 
@@ -96,7 +81,7 @@ class Change:
     run: RunState | None = None
     canary: NewCanary | None = None
     holdback: NewHoldback | None = None
-    quarantine: HoldVersion | HoldKey | EndQuarantine | None = None
+    quarantine: Hold | EndQuarantine | None = None
 
 
 def make_decision(
@@ -127,7 +112,7 @@ def apply_change(transaction: Transaction, change: Change, now: datetime) -> Non
     decision, before, after = change.decision, change.before, change.after
     if before is not None:
         _check_current(transaction, before)
-    append(transaction, _with_quarantine(transaction, change))
+    append(transaction, decision)
     if before is not None and after is not None:
         write_route(transaction, replace(after, rev=before.rev + 1), decision.id, now)
         if before.holdback:  # every change of the route ends the holdback; the change itself may begin another
@@ -139,14 +124,16 @@ def apply_change(transaction: Transaction, change: Change, now: datetime) -> Non
     if change.run is not None:
         set_run_state(transaction, change.run, now)
     match change.quarantine:
-        case HoldKey(key_id, quarantine_id):
-            quarantine.hold_key(transaction, decision.model, key_id, quarantine_id)
+        case Hold() as request:
+            quarantine.hold(transaction, decision.model, request, decision_id=decision.id, time=now)
         case EndQuarantine(quarantine_id, outcome):
             quarantine.decide(
                 transaction, quarantine_id, outcome, actor=decision.actor, comment=decision.comment, time=now
             )
     if before is not None and after is not None:
         _withdraw_waiting(transaction, decision, before, after, now)
+        if before.champion != after.champion:
+            _release_held(transaction, decision, after, now)
 
 
 def set_run_state(transaction: Transaction, run: RunState, now: datetime) -> None:
@@ -179,20 +166,16 @@ def _check_current(transaction: Transaction, before: Route) -> None:
         )
 
 
-def _with_quarantine(transaction: Transaction, change: Change) -> Decision:
-    """The decision, with the quarantine that it begins: the ledger entry names it."""
-    decision, request = change.decision, change.quarantine
-    if not isinstance(request, HoldVersion):
-        return decision
-    held = quarantine.hold(
-        transaction,
-        decision.model,
-        version=request.version,
-        beside=request.compared_with,
-        decision_id=decision.id,
-        time=decision.time,
-    )
-    return decision if held is None else replace(decision, live=decision.live | {"quarantine": held})
+def _release_held(transaction: Transaction, decision: Decision, after: Route, now: datetime) -> None:
+    """Release what the rollback of a version held, because that version serves again."""
+    for identity in quarantine.held_after(transaction, decision.model, after.champion):
+        reason = f"{decision.model}@{after.champion} serves again, so the votes that its rollback held are released."
+        context = DecisionContext(
+            reason, decision.trigger, decision.actor, decision.comment, live={"quarantine": identity}
+        )
+        released = make_decision(decision.model, after.champion, after.champion, Verdict.RELEASED, context, now)
+        append(transaction, released)
+        quarantine.decide(transaction, identity, "released", actor=decision.actor, comment=decision.comment, time=now)
 
 
 def _add_canary(transaction: Transaction, decision: Decision, canary: NewCanary, now: datetime) -> None:

@@ -1,11 +1,16 @@
 """Put votes in quarantine, and decide what becomes of them, each with its ledger entry."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from core.clock import new_id
+from core.db.quarantines import Predicate
+from core.errors import NotReady
 from core.records import Verdict
 from feedback import quarantine
-from rollout.changes import DecisionContext, EndQuarantine, HoldKey
+from feedback.quarantine import Hold
+from rollout.changes import DecisionContext, EndQuarantine
 from rollout.routes import RouteManager
 
 VERDICTS: dict[quarantine.Outcome, Verdict] = {"released": Verdict.RELEASED, "rejected": Verdict.DISCARDED}
@@ -15,13 +20,47 @@ OUTCOMES: dict[quarantine.Outcome, str] = {
 }
 
 
-def hold_key(routes: RouteManager, model: str, key_id: str, *, actor: str, comment: str) -> dict[str, Any]:
-    """Put every vote of a key on a model in quarantine. Raises NotFound, or NotReady if there are none."""
-    reason = f"{actor} put the votes of the key {key_id} in quarantine."
-    context = DecisionContext(reason, "review", actor, comment, live={"key": key_id})
-    hold = HoldKey(key_id, new_id("quar"))
-    routes.record_decision(model, None, Verdict.QUARANTINED, context, quarantine=hold)
-    return quarantine.find(routes.store, hold.quarantine_id)
+def preview(routes: RouteManager, models: Sequence[str], predicate: Predicate) -> list[dict[str, Any]]:
+    """What holding these votes would hold on each model: votes, those not held already, and voters."""
+    quarantine.check(predicate)
+    now = routes.clock()
+    sizes = {model: quarantine.preview(routes.store, model, predicate, now=now) for model in models}
+    return [{"model": model, **asdict(size)} for model, size in sizes.items()]
+
+
+def hold(
+    routes: RouteManager, models: Sequence[str], predicate: Predicate, *, actor: str, comment: str
+) -> list[dict[str, Any]]:
+    """Put votes in quarantine, on each of these models that has such votes.
+
+    Raises InputError if the predicate fits every vote, NotReady if no model has such votes, and AlreadyDone if exactly
+    these are in quarantine.
+    """
+    found = [row["model"] for row in preview(routes, models, predicate) if row["votes"]]
+    if not found:
+        raise NotReady(
+            f"There is no vote on {', '.join(models)[:200]} of {quarantine.describe(predicate)[:200]}.",
+            hint="See: loraloop feedback --by-key, loraloop feedback --by-user",
+        )
+    for model in found:
+        quarantine.require_new(routes.store, model, predicate)
+    return [_hold(routes, model, predicate, actor, comment) for model in found]
+
+
+def _hold(routes: RouteManager, model: str, predicate: Predicate, actor: str, comment: str) -> dict[str, Any]:
+    request = Hold(new_id("quar"), (predicate,))
+    named = {name: value for name, value in _plain(predicate).items() if value is not None}
+    reason = f"{actor} put the votes of {quarantine.describe(predicate)} in quarantine, later ones too."
+    context = DecisionContext(reason, "review", actor, comment, live=named | {"quarantine": request.quarantine_id})
+    routes.record_decision(model, None, Verdict.QUARANTINED, context, quarantine=request)
+    return quarantine.find(routes.store, request.quarantine_id)
+
+
+def _plain(predicate: Predicate) -> dict[str, str | None]:
+    times = {"from": predicate.since, "until": predicate.until}
+    return {"key": predicate.key, "user": predicate.user} | {
+        name: time.isoformat() if time else None for name, time in times.items()
+    }
 
 
 def decide(
@@ -30,9 +69,14 @@ def decide(
     """Release or reject a quarantine. Raises NotFound, or AlreadyDone if that was done already."""
     held = quarantine.find(routes.store, identity)
     identity, model, version = held["id"], held["model"], held["version"]
-    votes = f"Votes of the key {held['key']}" if held["key"] else f"Votes that only {model}@{version} learned from"
     context = DecisionContext(
-        f"{votes} {OUTCOMES[outcome]}, decided by {actor}.", "review", actor, comment, live={"quarantine": identity}
+        f"The votes of {held['whose']} {OUTCOMES[outcome]}, decided by {actor}."
+        if held["predicates"]
+        else f"Votes that only {model}@{version} learned from {OUTCOMES[outcome]}, decided by {actor}.",
+        "review",
+        actor,
+        comment,
+        live={"quarantine": identity},
     )
     end = EndQuarantine(identity, outcome)
     routes.record_decision(model, version, VERDICTS[outcome], context, quarantine=end)

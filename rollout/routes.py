@@ -12,18 +12,17 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import Protocol
 
-from core.clock import Clock
+from core.clock import Clock, new_id
 from core.db import live_tests, routes, runs, versions
 from core.db.store import Store, Transaction
 from core.errors import AlreadyDone, Conflict, NotFound, NotReady
 from core.ledger import append
 from core.records import Decision, Route, Verdict, Version
+from feedback.quarantine import Hold, suspects
 from rollout.changes import (
     Change,
     DecisionContext,
     EndQuarantine,
-    HoldKey,
-    HoldVersion,
     NewCanary,
     NewHoldback,
     RunState,
@@ -41,7 +40,7 @@ log = logging.getLogger(__name__)
 
 # Requests that fail this long after a switch count as its failures, in seconds.
 SETTLE_SECONDS = 2.0
-# After these verdicts, the votes that only the candidate learned from go to quarantine.
+# After these verdicts, the votes that the version's own votes indict go to quarantine.
 REFUSED = (Verdict.ROLLED_BACK, Verdict.REJECTED)
 
 
@@ -191,9 +190,10 @@ class RouteManager:
         route = self.route(model)
         if route.canary != candidate:
             raise Conflict(f"{model}@{candidate} is not the canary of {model} any more.")
-        refused = verdict in REFUSED and not keep_data
-        hold = HoldVersion(candidate, route.champion) if refused else None
         after = replace(route, canary=None, share=0.0)
+        hold = None
+        if verdict in REFUSED and not keep_data:
+            context, hold = self._hold(model, candidate, context)
         self._switch(Change(self._decision(route, candidate, verdict, context), route, after, run=run, quarantine=hold))
 
     def promote(
@@ -232,7 +232,7 @@ class RouteManager:
     ) -> SwitchResult:
         """Make an earlier version the champion, by default the previous one.
 
-        The votes that only the current champion learned from go to quarantine, unless `keep_data`.
+        Votes against the current champion that were a burst or contradict others go to quarantine, unless `keep_data`.
         """
         route = self.route(model)
         target = route.previous if to is None else to
@@ -241,7 +241,9 @@ class RouteManager:
         if target == route.champion:
             raise AlreadyDone(f"{model}@{target} is already the champion.")
         after = replace(route, champion=target, canary=None, share=0.0, previous=route.champion, holdback=0.0)
-        hold = None if keep_data else HoldVersion(route.champion, target)
+        hold = None
+        if not keep_data:
+            context, hold = self._hold(model, route.champion, context)
         decision = self._decision(route, target, Verdict.ROLLED_BACK, context)
         return self._switch(Change(decision, route, after, quarantine=hold))
 
@@ -253,23 +255,32 @@ class RouteManager:
         context: DecisionContext,
         *,
         run: RunState | None = None,
-        quarantine: HoldKey | EndQuarantine | None = None,
+        quarantine: Hold | EndQuarantine | None = None,
         keep_data: bool = False,
     ) -> Decision:
         """Write a decision that changes no route: kept, inconclusive, skipped, failed, awaiting approval."""
         route = self.route(model)
-        decision = self._decision(route, candidate, verdict, context)
-        hold: HoldVersion | HoldKey | EndQuarantine | None = quarantine
         if candidate is not None and verdict in REFUSED and not keep_data:
-            hold = HoldVersion(candidate, route.champion)
+            context, quarantine = self._hold(model, candidate, context)
+        decision = self._decision(route, candidate, verdict, context)
         with self.store.transaction() as transaction:
-            apply_change(transaction, Change(decision, run=run, quarantine=hold), self.clock())
+            apply_change(transaction, Change(decision, run=run, quarantine=quarantine), self.clock())
         return decision
 
     def recover(self) -> None:
         """Write the event of each switch whose control stopped before it could report."""
         for row in routes.unfinished_switches(self.store):
             report_interrupted_switch(self.store, row, self.clock())
+
+    def _hold(self, model: str, version: int, context: DecisionContext) -> tuple[DecisionContext, Hold | None]:
+        """Whose votes the refusal of a version holds: the ledger names the quarantine, or says why there is none.
+
+        The votes are read before the transaction, so that nothing waits for it.
+        """
+        found = suspects(self.store, model, version)
+        hold = Hold(new_id("quar"), found.predicates, version) if found.predicates else None
+        said = {"id": hold and hold.quarantine_id, "held": len(found.predicates), "reason": found.reason}
+        return replace(context, live=context.live | {"quarantine": said}), hold
 
     def _with_engine_name(self, version: Version) -> Version:
         return version if version.is_adapter else replace(version, engine_name=self.base_name)

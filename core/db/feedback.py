@@ -90,6 +90,11 @@ def counts_by_key(db: Database, *, model: str | None, key: str | None) -> list[R
     return db.rows("feedback.counts_by_key", model=model, key=key)
 
 
+def counts_by_user(db: Database, *, model: str | None, key: str | None) -> list[Row]:
+    """Feedback counts by voter, model and type: those with most feedback come first."""
+    return db.rows("feedback.counts_by_user", model=model, key=key)
+
+
 def counts_by_version(db: Database) -> list[VersionCount]:
     """Feedback counts by version, arm and type, for the five newest versions of each model."""
     return [VersionCount(**row) for row in db.rows("feedback.counts_by_version")]

@@ -70,6 +70,15 @@ SELECT key_id AS "key", model, type, count(*) AS n, count(revoked_at) AS revoked
     max(time) AS newest
 FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_id = $key) GROUP BY ALL ORDER BY ALL
 
+-- name: counts_by_user
+-- Feedback counts by voter, model and type, for the 1,000 with most. A voter is an API key and a user. A vote without a
+-- user is by the user of its answer; the user is NULL if that is unknown too.
+SELECT f.key_id AS "key", coalesce(f.user_id, i.user_id) AS "user", f.model, f.type, count(*) AS n,
+    count(f.revoked_at) AS revoked, min(f.time) AS oldest, max(f.time) AS newest
+FROM feedback f LEFT JOIN interactions i ON i.id = f.interaction_id AND f.user_id IS NULL
+WHERE ($model IS NULL OR f.model = $model) AND ($key IS NULL OR f.key_id = $key)
+GROUP BY ALL ORDER BY n DESC, "key", "user", f.model, f.type LIMIT 1000
+
 -- name: counts_by_version
 -- Feedback counts by version, arm and type, for the 5 newest versions of a model that have feedback: this limits the
 -- number of time series.

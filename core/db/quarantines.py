@@ -1,41 +1,101 @@
-"""Quarantines and the votes in them."""
+"""Quarantines, the predicates that say which votes they hold, and those votes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row, Transaction
 
 
-def suspect_votes(db: Database, *, model: str, version: int, beside: int) -> list[str]:
-    """Ids of votes that a version learned from and the version compared with it did not."""
-    rows = db.rows("quarantines.suspect_votes", model=model, version=version, beside=beside)
-    return [row["feedback_id"] for row in rows]
+@dataclass(frozen=True, slots=True)
+class Predicate:
+    """Which votes on a model a quarantine holds: those of a key, of a user, of a time. None fits every vote."""
+
+    key: str | None = None
+    user: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
-def add(db: Database, *, id: str, model: str, version: int, decision_id: str, time: datetime) -> None:
-    """Add a quarantine of a version's votes."""
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Votes that a quarantine holds, those that no other quarantine holds, and the voters who gave them."""
+
+    votes: int
+    added: int
+    voters: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoterAgainst:
+    """A voter, or a key if `user` is None, by its thumbs-down and flags on the answers of one version.
+
+    `peak` is the most of them in ten minutes, `typical` the median of all voters' totals. Of the `compared` answers
+    that others judged too, others approve of `contradicted`.
+    """
+
+    key: str | None
+    user: str | None
+    peak: int
+    typical: float
+    compared: int
+    contradicted: int
+
+
+def add(db: Database, *, id: str, model: str, version: int | None, decision_id: str, time: datetime) -> None:
+    """Add a quarantine; `version` is the one whose rollback put the votes there, if any."""
     db.run("quarantines.add", id=id, model=model, version=version, decision_id=decision_id, time=time)
 
 
-def add_for_key(db: Database, *, id: str, model: str, key_id: str) -> None:
-    """Add a quarantine of a key's votes, by the newest decision of the same transaction."""
-    db.run("quarantines.add_for_key", id=id, model=model, key_id=key_id)
+def add_predicates(transaction: Transaction, *, id: str, predicates: Sequence[Predicate]) -> None:
+    """Add predicates to a quarantine, all in one statement."""
+    rows = [
+        {
+            "quarantine_id": id,
+            "key_id": one.key,
+            "user_id": one.user,
+            "from_time": one.since,
+            "until_time": one.until,
+        }
+        for one in predicates
+    ]
+    transaction.run_set("quarantines.add_predicates", rows)
 
 
-def votes_of_key(db: Database, *, key_id: str, model: str) -> list[str]:
-    """Ids of votes of a key that were not revoked and are in no quarantine."""
-    return [row["feedback_id"] for row in db.rows("quarantines.votes_of_key", key_id=key_id, model=model)]
-
-
-def add_votes(transaction: Transaction, *, id: str, feedback_ids: Sequence[str]) -> None:
-    """Add votes to a quarantine."""
-    rows = [{"quarantine_id": id, "feedback_id": feedback_id} for feedback_id in feedback_ids]
-    transaction.run_many("quarantines.add_votes", rows)
+def size(db: Database, *, id: str) -> Size:
+    """How many votes a quarantine holds now, of how many voters."""
+    return Size(**db.one("quarantines.size", id=id))
 
 
 def find(db: Database, *, id: str) -> Row | None:
     """One quarantine by its id, or by its decision's number."""
     return db.maybe("quarantines.find", id=id)
+
+
+def held_after(db: Database, *, model: str, version: int) -> list[str]:
+    """Ids of quarantines that a version's rollback made and that nobody has decided."""
+    return [row["id"] for row in db.rows("quarantines.held_after", model=model, version=version)]
+
+
+def predicates(db: Database, *, ids: Sequence[str]) -> dict[str, list[Predicate]]:
+    """The predicates of quarantines, by quarantine."""
+    found: dict[str, list[Predicate]] = {id: [] for id in ids}
+    for row in db.rows("quarantines.predicates", ids=list(ids)) if ids else ():
+        found[row["quarantine_id"]].append(Predicate(row["key"], row["user"], row["from"], row["until"]))
+    return found
+
+
+def same_held(db: Database, *, model: str, predicate: Predicate) -> str | None:
+    """A quarantine that holds the votes of exactly this predicate, if there is one."""
+    row = db.maybe(
+        "quarantines.same_held",
+        model=model,
+        key_id=predicate.key,
+        user_id=predicate.user,
+        from_time=predicate.since,
+        until_time=predicate.until,
+    )
+    return row["id"] if row else None
 
 
 def set_outcome(db: Database, *, state: str, time: datetime, actor: str, comment: str, id: str) -> None:
@@ -51,3 +111,9 @@ def newest(db: Database, *, model: str | None) -> list[Row]:
 def votes(db: Database, *, id: str, limit: int) -> list[Row]:
     """Votes in a quarantine; users with most votes come first."""
     return db.rows("quarantines.votes", id=id, limit=limit)
+
+
+def voters_against(db: Database, *, model: str, version: int, least: int) -> list[VoterAgainst]:
+    """Voters whose votes against a version could be a burst or contradict others; `least` is the fewest that count."""
+    rows = db.rows("quarantines.voters_against", model=model, version=version, least=least)
+    return [VoterAgainst(**row) for row in rows]

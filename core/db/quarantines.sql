@@ -1,41 +1,50 @@
--- name: suspect_votes
--- Votes in a version's snapshot that are not in the snapshot of the version it is compared with. Where that version
--- has none, the newest version before it counts.
-SELECT DISTINCT s.feedback_id FROM versions v JOIN runs r ON r.id = v.run_id
-JOIN snapshot_rows s ON s.snapshot = r.snapshot
-WHERE v.model = $model AND v.version = $version AND s.feedback_id NOT IN (
-    SELECT known.feedback_id FROM snapshot_rows known WHERE known.snapshot = (
-        SELECT r.snapshot FROM versions v JOIN runs r ON r.id = v.run_id
-        WHERE v.model = $model AND v.version <= $beside AND r.snapshot IS NOT NULL ORDER BY v.version DESC LIMIT 1
-    )
-) AND s.feedback_id NOT IN (SELECT feedback_id FROM quarantined_feedback)
-ORDER BY s.feedback_id
-
 -- name: add
--- Add a quarantine of a version's votes.
+-- Add a quarantine. It holds the votes of its predicates.
 INSERT INTO quarantines (id, model, version, decision_id, time, state)
 VALUES ($id, $model, $version, $decision_id, $time, 'held')
 
--- name: add_for_key
--- Add a quarantine of a key's votes, by the newest decision, which is from the same transaction.
-INSERT INTO quarantines (id, model, key_id, decision_id, time, state)
-SELECT $id, $model, $key_id, d.id, d.time, 'held' FROM decisions d ORDER BY d.seq DESC LIMIT 1
+-- name: add_predicates
+-- Add predicates to a quarantine: it holds every vote on its model that fits one of them. NULL fits every vote.
+INSERT INTO quarantine_predicates (quarantine_id, key_id, user_id, from_time, until_time)
+SELECT ($quarantine_id::VARCHAR[])[1], * FROM (SELECT
+    unnest($key_id::VARCHAR[]), unnest($user_id::VARCHAR[]), unnest($from_time::TIMESTAMP[]),
+    unnest($until_time::TIMESTAMP[]))
 
--- name: votes_of_key
--- Votes of a key that were not revoked and are in no quarantine.
-SELECT f.id AS feedback_id FROM feedback f
-WHERE f.key_id = $key_id AND f.model = $model AND f.revoked_at IS NULL
-    AND f.id NOT IN (SELECT feedback_id FROM quarantined_feedback)
-ORDER BY f.id
-
--- name: add_votes
--- Add votes to a quarantine.
-INSERT INTO quarantine_rows VALUES ($quarantine_id, $feedback_id)
+-- name: size
+-- Votes that a quarantine holds, those that no other one holds, and the voters who gave them. A voter is a key with a
+-- user. A vote that was taken back counts for neither.
+SELECT count(*) AS votes, count(*) FILTER (WHERE NOT elsewhere) AS added,
+    count(DISTINCT (coalesce(key_id, ''), coalesce(who, ''))) AS voters
+FROM (
+    SELECT f.id, f.key_id, coalesce(f.user_id, i.user_id) AS who, f.id IN (
+        SELECT o.feedback_id FROM quarantine_votes o WHERE o.quarantine_id <> $id AND o.state <> 'released'
+    ) AS elsewhere
+    FROM quarantine_votes q JOIN feedback f ON f.id = q.feedback_id AND f.revoked_at IS NULL
+    LEFT JOIN interactions i ON i.id = f.interaction_id WHERE q.quarantine_id = $id
+)
 
 -- name: find
 -- One quarantine by its id, or by its decision's number.
-SELECT b.id, b.model, b.version, b.key_id AS "key", b.decision_id, b.time, b.state, b.decided, b.actor, b.comment
+SELECT b.id, b.model, b.version, b.decision_id, b.time, b.state, b.decided, b.actor, b.comment
 FROM quarantines b LEFT JOIN decisions d ON d.id = b.decision_id WHERE b.id = $id OR CAST(d.seq AS VARCHAR) = $id
+
+-- name: held_after
+-- Quarantines of votes that the rollback of a version put there, and that nobody has decided.
+SELECT id FROM quarantines WHERE model = $model AND version = $version AND state = 'held' ORDER BY time, id
+
+-- name: predicates
+-- The predicates of these quarantines.
+SELECT quarantine_id, key_id AS "key", user_id AS "user", from_time AS "from", until_time AS "until"
+FROM quarantine_predicates WHERE quarantine_id IN (SELECT unnest($ids::VARCHAR[]))
+ORDER BY quarantine_id, key_id, user_id, from_time, until_time
+
+-- name: same_held
+-- A quarantine of a model with exactly this one predicate that was not released.
+SELECT b.id FROM quarantines b JOIN quarantine_predicates p ON p.quarantine_id = b.id
+WHERE b.model = $model AND b.state <> 'released' AND p.cluster IS NULL AND p.key_id IS NOT DISTINCT FROM $key_id
+    AND p.user_id IS NOT DISTINCT FROM $user_id AND p.from_time IS NOT DISTINCT FROM $from_time
+    AND p.until_time IS NOT DISTINCT FROM $until_time
+LIMIT 1
 
 -- name: set_outcome
 -- Record the outcome of a quarantine.
@@ -43,9 +52,10 @@ UPDATE quarantines SET state = $state, decided = $time, actor = $actor, comment 
 
 -- name: newest
 -- Quarantines with their size, newest first. A model of NULL means every model.
-SELECT b.id, d.seq AS decision_seq, b.model, b.version, b.key_id AS "key", b.decision_id, b.time, b.state, b.decided,
-    b.actor, b.comment, count(*) AS votes, count(DISTINCT coalesce(f.user_id, i.user_id, i.conversation_id)) AS users
-FROM quarantines b JOIN quarantine_rows q ON q.quarantine_id = b.id LEFT JOIN decisions d ON d.id = b.decision_id
+SELECT b.id, d.seq AS decision_seq, b.model, b.version, b.decision_id, b.time, b.state, b.decided, b.actor, b.comment,
+    count(f.id) AS votes, count(DISTINCT coalesce(f.user_id, i.user_id, i.conversation_id)) AS users
+FROM quarantines b LEFT JOIN decisions d ON d.id = b.decision_id
+LEFT JOIN quarantine_votes q ON q.quarantine_id = b.id
 LEFT JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id
 WHERE $model IS NULL OR b.model = $model GROUP BY ALL ORDER BY b.time DESC, b.id
 
@@ -53,5 +63,42 @@ WHERE $model IS NULL OR b.model = $model GROUP BY ALL ORDER BY b.time DESC, b.id
 -- Votes in a quarantine. Users with most votes come first.
 SELECT f.id, f.time, coalesce(f.user_id, i.user_id, i.conversation_id) AS who, f.type, f.value, f.comment,
     f.interaction_id, i.answer, f.revoked_at, f.key_id AS "key"
-FROM quarantine_rows q JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id
+FROM quarantine_votes q JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id
 WHERE q.quarantine_id = $id ORDER BY count(*) OVER (PARTITION BY who) DESC, who, f.time, f.id LIMIT $limit
+
+-- name: voters_against
+-- Voters whose thumbs-down and flags on a version's answers could be a burst or contradict others: `peak` is the most
+-- of them in one slot of ten minutes, and of the `compared` answers that others judged too, others approve of
+-- `contradicted`. `typical` is the median of votes against the version over its voters. A row without a user is a key:
+-- its votes are compared with those of other keys. A vote without a user is by the user of its answer.
+WITH votes AS (
+    SELECT f.interaction_id, f.time, f.key_id, coalesce(f.user_id, i.user_id) AS voter,
+        CASE WHEN f.type = 'thumbs' AND f.value::VARCHAR = 'true' THEN 1 ELSE -1 END AS score
+    FROM feedback f JOIN interactions i ON i.id = f.interaction_id AND i.model = $model AND i.version = $version
+    WHERE f.model = $model AND f.version = $version AND f.revoked_at IS NULL
+        AND (f.type = 'thumbs' OR (f.type = 'flag' AND f.value::VARCHAR IN ('"unsafe"', '"hallucination"')))
+        AND f.id NOT IN (SELECT feedback_id FROM quarantined_feedback)
+), answers AS (
+    SELECT interaction_id, sum(score) AS score, count(*) AS n FROM votes GROUP BY interaction_id
+), given AS (
+    SELECT key_id, voter, interaction_id, sum(score) AS score, count(*) AS n FROM votes WHERE voter IS NOT NULL
+    GROUP BY key_id, voter, interaction_id
+    UNION ALL
+    SELECT key_id, NULL, interaction_id, sum(score), count(*) FROM votes WHERE key_id IS NOT NULL
+    GROUP BY key_id, interaction_id
+), compared AS (
+    SELECT g.key_id, g.voter, count(*) FILTER (WHERE a.n > g.n) AS compared,
+        count(*) FILTER (WHERE a.score > g.score) AS contradicted
+    FROM given g JOIN answers a ON a.interaction_id = g.interaction_id WHERE g.score < 0 GROUP BY g.key_id, g.voter
+), slots AS (
+    SELECT key_id, voter, time_bucket(INTERVAL 10 MINUTE, time) AS slot, count(*) AS n FROM votes
+    WHERE score < 0 AND voter IS NOT NULL GROUP BY ALL
+), peaks AS (
+    SELECT key_id, voter, sum(n)::BIGINT AS against, max(n) AS peak, median(sum(n)) OVER () AS typical FROM slots
+    GROUP BY key_id, voter
+)
+SELECT c.key_id AS "key", c.voter AS "user", coalesce(p.peak, 0) AS peak, coalesce(p.typical, 0) AS typical,
+    c.compared, c.contradicted
+FROM compared c LEFT JOIN peaks p ON p.key_id IS NOT DISTINCT FROM c.key_id AND p.voter = c.voter
+WHERE coalesce(p.peak, 0) >= $least OR c.contradicted >= $least
+ORDER BY coalesce(p.peak, 0) DESC, c.contradicted DESC, "key", "user" LIMIT 1000

@@ -38,7 +38,8 @@ class Said(BaseModel):
 class RollBack(Said):
     """Where to roll back to; none: to the version that served before.
 
-    Unless `keep_data`, what the version that leaves was the first to learn from goes to quarantine.
+    Unless `keep_data`, votes against the version that leaves go to quarantine if they were a burst or contradict
+    others.
     """
 
     to: int | None = Field(None, ge=0)
@@ -58,13 +59,6 @@ class Reject(Said):
     keep_data: bool = False
 
 
-class Hold(Said):
-    """Whose votes to put in quarantine, and on which model."""
-
-    model: str = Field(min_length=1, max_length=64)
-    key: str = Field(min_length=1, max_length=128)
-
-
 class Measure(Said):
     """The version to ask suites of, none: the champion; and which suites, none: those of the settings."""
 
@@ -82,7 +76,8 @@ def signed(said: Spoken, request: Request) -> Spoken:
     return said.model_copy(update={"actor": keyring.actor_of(request.state.key_id), "comment": comment})
 
 
-def _body(model: type[Spoken]) -> Any:
+def signed_body(model: type[Spoken]) -> Any:
+    """The body of a request, signed."""
     parse = json_body(model)
 
     async def read(request: Request) -> Spoken:
@@ -91,15 +86,15 @@ def _body(model: type[Spoken]) -> Any:
     return Depends(read)
 
 
-SaidBody = Annotated[Said, _body(Said)]
-RollBackBody = Annotated[RollBack, _body(RollBack)]
-PromoteBody = Annotated[Promote, _body(Promote)]
-RejectBody = Annotated[Reject, _body(Reject)]
-HoldBody = Annotated[Hold, _body(Hold)]
-MeasureBody = Annotated[Measure, _body(Measure)]
+SaidBody = Annotated[Said, signed_body(Said)]
+RollBackBody = Annotated[RollBack, signed_body(RollBack)]
+PromoteBody = Annotated[Promote, signed_body(Promote)]
+RejectBody = Annotated[Reject, signed_body(Reject)]
+MeasureBody = Annotated[Measure, signed_body(Measure)]
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def in_utc(moment: datetime | None) -> datetime | None:
+    """A time; UTC where it does not name a zone."""
     return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
@@ -144,7 +139,7 @@ def _read_decisions(router: APIRouter, control: Control) -> None:
         limit: Limit = 50,
     ) -> list[views.View]:
         """Decisions of the ledger, newest first; `since` and `until` are days or times, UTC where they say no zone."""
-        return views.decisions(store, views.Filter(model, verdict, _utc(since), _utc(until)), limit)
+        return views.decisions(store, views.Filter(model, verdict, in_utc(since), in_utc(until)), limit)
 
     @router.get("/promotions/{identity}")
     def promotion(identity: str) -> views.View:
@@ -170,19 +165,11 @@ def _read_feedback(router: APIRouter, control: Control) -> None:
     store = control.store
 
     @router.get("/feedback")
-    def feedback(model: str | None = None, key: str | None = None, by_key: bool = False) -> list[views.View]:
-        """Counts of feedback by model and type, of one key or by key."""
-        return views.feedback(store, model, key, by_key)
-
-    @router.get("/quarantine")
-    def quarantines(model: str | None = None) -> list[views.View]:
-        """Quarantines with how many votes of how many users are in each."""
-        return views.quarantines(store, model)
-
-    @router.get("/quarantine/{identity}")
-    def quarantine(identity: str, limit: Limit = 1000) -> views.View:
-        """One quarantine with its votes."""
-        return views.quarantine(store, identity, limit)
+    def feedback(
+        model: str | None = None, key: str | None = None, by_key: bool = False, by_user: bool = False
+    ) -> list[views.View]:
+        """Counts of feedback by model and type, of one key, by key, or by voter: the 1,000 with most votes."""
+        return views.feedback(store, model, key, by_key=by_key, by_user=by_user)
 
 
 def _read_ledger(router: APIRouter, control: Control) -> None:
@@ -211,7 +198,7 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/rollback")
     def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
-        """Put an earlier version back, by default the one before; the newest data of the other may be quarantined."""
+        """Put an earlier version back, by default the one before; votes against the other may be quarantined."""
         return actions.roll_back(model, said.to, said.by, keep_data=said.keep_data)
 
     @router.post("/models/{model}/promote")
@@ -228,20 +215,5 @@ def create_acting_router(control: Control) -> APIRouter:
     def reject(identity: str, said: RejectBody) -> dict[str, Any]:
         """Reject the candidate that waits for approval."""
         return actions.reject(identity, said.by, keep_data=said.keep_data)
-
-    @router.post("/quarantine", status_code=201)
-    def hold(said: HoldBody) -> views.View:
-        """Put what a key gave on a model's answers in quarantine."""
-        return actions.hold_key(said.model, said.key, said.by)
-
-    @router.post("/quarantine/{identity}/release")
-    def release(identity: str, said: SaidBody) -> views.View:
-        """Let the data of a quarantine be learnt from."""
-        return actions.review(identity, "released", said.by)
-
-    @router.post("/quarantine/{identity}/reject")
-    def discard(identity: str, said: SaidBody) -> views.View:
-        """Leave the data of a quarantine out permanently."""
-        return actions.review(identity, "rejected", said.by)
 
     return router

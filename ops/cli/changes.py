@@ -92,7 +92,8 @@ def rollback(
 ) -> None:
     """Put an earlier version back. No request is lost, and another rollback undoes it.
 
-    Votes that only the version that leaves has learnt from go to quarantine, unless --keep-data.
+    Votes against the version that leaves go to quarantine if they were a burst or contradict others, unless
+    --keep-data.
     """
     client = _client(config)
     if to is None:
@@ -103,7 +104,7 @@ def rollback(
         _tell_switch(done)
         if done["quarantine"]:
             held = done["quarantine"]
-            tell(f"{held['votes']} votes are in quarantine. See them with: loraloop quarantine show {held['id']}")
+            tell(held["reason"] + (f" See them with: loraloop quarantine show {held['id']}" if held["id"] else ""))
 
 
 def approve(
@@ -133,7 +134,10 @@ def reject(
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Reject a candidate that waits for approval. Its newest data goes to quarantine, unless --keep-data is given."""
+    """Reject a candidate that waits for approval.
+
+    Votes against it go to quarantine if they were a burst or contradict others, unless --keep-data is given.
+    """
     if agreed(f"The candidate of decision {identity} is rejected.", yes, dry_run):
         _client(config).post(f"/api/promotions/{identity}/reject", {"keep_data": keep_data, **said(comment)})
         tell("Rejected; the champion stays.")

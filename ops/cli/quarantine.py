@@ -54,14 +54,13 @@ def listed(
         "id": "quarantine",
         "time": "time (UTC)",
         "model": "model",
-        "version": "version",
-        "key": "key",
+        "whose": "whose",
         "votes": "votes",
         "users": "users",
         "state": "state",
         "actor": "by",
     }
-    show(rows, json, columns, "Nothing is in quarantine. A rollback puts the newest data of what it undoes there.")
+    show(rows, json, columns, "Nothing is in quarantine.")
 
 
 def votes(
@@ -76,8 +75,8 @@ def votes(
     if json:
         print_json(found)
         return
-    whose = f"the key {found['key']} on {found['model']}" if found["key"] else f"{found['model']}@{found['version']}"
-    out.print(f"{found['id']}: {found['state']}, of {whose}", style="bold", markup=False)
+    heading = f"{found['id']}: {found['state']}, on {found['model']}: {cell(found['whose'])}"
+    out.print(heading, style="bold", markup=False)
     if found["comment"]:
         out.print(f"  {found['actor']}: {cell(found['comment'])}", markup=False)
     columns = {
@@ -93,19 +92,33 @@ def votes(
 
 def hold(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="The model.")],
-    key: Annotated[str, typer.Option("--key", help="The id of the key that gave them.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Only votes on this model. Default: every model.")
+    ] = None,
+    key: Annotated[str | None, typer.Option("--key", help="The id of the key that gave them.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="The user who gave them.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="From this day or time on (UTC): 2026-03-01.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Before this day or time (UTC).")] = None,
     comment: Comment = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     config: OwnConfig = None,
 ) -> None:
-    """Hold every vote that a key gave on a model's answers; revoke the key first, or more will come."""
+    """Hold every vote that fits all of key, user and time, later ones too. --dry-run counts them."""
     client = _client(config or context.obj)
-    given = sum(row["n"] - row["revoked"] for row in client.get("/api/feedback", model=model, key=key))
-    if agreed(f"{given} votes that the key {key} gave on {model} are left out until they are released.", yes, dry_run):
-        done = client.post("/api/quarantine", {"model": model, "key": key, **said(comment)})
-        tell(f"They are held. See them with: loraloop quarantine show {done['id']}")
+    wanted = {"model": model, "key": key, "user": user, "from": since, "until": until}
+    found = [row for row in client.get("/api/quarantine/preview", **wanted) if row["votes"]]
+    for row in found:
+        tell(
+            f"{row['model']}: {row['votes']} votes of {row['voters']} voters, "
+            f"{row['votes'] - row['added']} of them already held."
+        )
+    if not found:
+        tell("There are no such votes.")
+    if agreed("Votes that fit are left out until they are released, also those that come later.", yes, dry_run):
+        asked = {name: value for name, value in wanted.items() if value is not None}
+        for done in client.post("/api/quarantine", asked | said(comment)):
+            tell(f"They are held. See them with: loraloop quarantine show {done['id']}")
 
 
 def release(

@@ -99,14 +99,17 @@ def versions(
 def feedback(
     model: ModelArgument = None,
     by_key: Annotated[bool, typer.Option("--by-key", help="Also by the key that gave it.")] = False,
+    by_user: Annotated[bool, typer.Option("--by-user", help="Also by key and user, those with most first.")] = False,
     key: Annotated[str | None, typer.Option("--key", help="Only what this key gave, by the key's id.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """Count feedback by model and type; a model of – has not (yet) met its interaction."""
-    rows = _client(config).get("/api/feedback", model=model, key=key, by_key=by_key)
+    rows = _client(config).get("/api/feedback", model=model, key=key, by_key=by_key, by_user=by_user)
     columns = {"model": "model", "type": "type", "n": "count", "revoked": "revoked", "newest": "newest (UTC)"}
-    if by_key:
+    if by_user:
+        columns = {"key": "key", "user": "user"} | columns
+    elif by_key:
         columns = {"key": "key", "users": "users"} | columns
     show(rows, json, columns, "No feedback yet. Apps send it to POST /v1/feedback.")
 

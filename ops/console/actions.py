@@ -3,17 +3,21 @@
 It owns the questions; what is done is `ops/actions.py`'s. Everything works without a script.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 
+from core.db.quarantines import Predicate
 from core.errors import AlreadyDone, InputError, NotReady, RunInProgress
 from feedback import quarantine
+from feedback.indictment import Indictment
 from ops import views
 from ops.actions import Actions, By
 from ops.console.auth import ByVisitor, FormFields, Visitor
+from ops.console.pages import moment
 from ops.console.rendering import Pages
 from ops.control import Control
 
@@ -31,10 +35,10 @@ class Question:
     changes: tuple[tuple[str, str, str], ...]
     note: str
     back: str
-    hidden: dict[str, int]
+    hidden: dict[str, Any]
     decision: views.View | None = None
     grave: bool = True
-    # Votes that go to quarantine unless the data is to be kept; None where nothing is quarantined.
+    # Voters and keys whose votes go to quarantine unless the data is to be kept; None where nothing is quarantined.
     suspects: int | None = None
 
 
@@ -86,6 +90,23 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
         actions.reject(identity, _by(visitor, fields), keep_data="keep_data" in fields)
         return _done(f"/models/{run['model']}")
 
+    _add_quarantine(router, control, actions, ask)
+    return router
+
+
+def _add_quarantine(
+    router: APIRouter, control: Control, actions: Actions, ask: Callable[[Question, Visitor], Any]
+) -> None:
+    @router.get("/hold", include_in_schema=False)
+    def ask_hold(request: Request, visitor: ByVisitor) -> Any:
+        return ask(_hold(actions, _wanted(request.query_params)), visitor)
+
+    @router.post("/hold", include_in_schema=False)
+    def hold(fields: FormFields, visitor: ByVisitor) -> Any:
+        model, predicate = _wanted(fields)
+        done = actions.hold(model, predicate, _by(visitor, fields))
+        return _done(f"/quarantine/{done[0]['id']}" if len(done) == 1 else "/quarantine")
+
     @router.get("/quarantine/{identity}/{verb}", include_in_schema=False)
     def ask_review(identity: str, verb: Verb, visitor: ByVisitor) -> Any:
         return ask(_review(control, identity, verb), visitor)
@@ -94,8 +115,6 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     def decide(identity: str, verb: Verb, fields: FormFields, visitor: ByVisitor) -> Any:
         actions.review(identity, OUTCOMES[verb], _by(visitor, fields))
         return _done(f"/quarantine/{identity}")
-
-    return router
 
 
 def _by(visitor: Visitor, fields: dict[str, str]) -> By:
@@ -132,7 +151,7 @@ def _roll_back(control: Control, model: str, to: int | None) -> Question:
     if target == now["champion"]:
         raise AlreadyDone(f"{model}@{target} is already the champion.")
     decision = views.decision(control.store, now["decision"]) if now["decision"] else None
-    suspects = quarantine.count(control.store, model, version=now["champion"], beside=target)
+    suspects = quarantine.suspects(control.store, model, now["champion"])
     changes = (
         ("champion", f"v{now['champion']}", f"v{target}{' (base model)' if target == 0 else ''}"),
         ("canary", "none" if now["canary"] is None else f"v{now['canary']}, {now['share']:.0%} of users", "none"),
@@ -144,21 +163,56 @@ def _roll_back(control: Control, model: str, to: int | None) -> Question:
         f"Roll back to v{target}",
         changes,
         "Requests in flight finish where they are and new ones go to the other version; none is lost. "
-        "Another rollback undoes it.",
+        f"Another rollback undoes it. {suspects.reason}",
         f"/models/{model}",
         {"champion": now["champion"], "to": target},
         decision,
-        suspects=suspects,
+        suspects=len(suspects.predicates),
     )
 
 
-def _held(suspects: int) -> tuple[str, str, str]:
-    """The line that says what happens to the votes that only the version that leaves has learnt from."""
-    votes = f"{suspects:,} vote{'' if suspects == 1 else 's'}"
-    return (
-        "newest data",
-        f"{votes} may be learnt from",
-        f"{votes} in quarantine until somebody reviews them" if suspects else "nothing goes to quarantine",
+def _held(suspects: Indictment) -> tuple[str, str, str]:
+    """The line that says what happens to votes against the version that leaves."""
+    if not suspects.predicates:
+        return "votes against it", "may be learnt from", "nothing goes to quarantine"
+    votes = f"votes of {quarantine.whose(suspects.predicates, None)}"
+    return votes, "may be learnt from", "in quarantine until somebody reviews them"
+
+
+def _wanted(fields: Mapping[str, str]) -> tuple[str | None, Predicate]:
+    """The model, or None for every model, and whose votes to hold. An empty field is not given."""
+    given = {name: fields.get(name, "").strip() or None for name in ("model", "key", "user", "from", "until")}
+    times = moment("from", given["from"]), moment("until", given["until"])
+    return given["model"], Predicate(given["key"], given["user"], *times)
+
+
+def _hold(actions: Actions, wanted: tuple[str | None, Predicate]) -> Question:
+    model, predicate = wanted
+    found = [row for row in actions.preview_hold(model, predicate) if row["votes"]]
+    said = quarantine.describe(predicate)
+    if not found:
+        raise NotReady(
+            f"There is no vote of {said}{f' on {model}' if model else ''}.", hint="Check key, user and time."
+        )
+    changes = tuple(
+        (
+            f"{row['votes']:,} votes on {row['model']}, of {row['voters']:,} voters",
+            f"{row['votes'] - row['added']:,} in quarantine",
+            "in quarantine, with votes that come later",
+        )
+        for row in found
+    )
+    times = {"from": predicate.since, "until": predicate.until}
+    hidden = {"model": model, "key": predicate.key, "user": predicate.user} | {
+        name: time and time.isoformat() for name, time in times.items()
+    }
+    return Question(
+        f"Hold the votes of {said}?",
+        "Hold the votes",
+        changes,
+        "No snapshot uses them until somebody releases them.",
+        "/quarantine",
+        {name: value for name, value in hidden.items() if value is not None},
     )
 
 
@@ -215,7 +269,7 @@ def _approve(control: Control, actions: Actions, identity: str) -> Question:
 def _reject(control: Control, actions: Actions, identity: str) -> Question:
     run, decision = actions.awaiting(identity)
     now = views.model(control, run["model"])
-    suspects = quarantine.count(control.store, run["model"], version=run["candidate"], beside=now["champion"])
+    suspects = quarantine.suspects(control.store, run["model"], run["candidate"])
     changes = (
         ("champion", f"v{now['champion']}", f"v{now['champion']}, it stays"),
         ("candidate", f"v{run['candidate']}", "turned away"),
@@ -225,11 +279,11 @@ def _reject(control: Control, actions: Actions, identity: str) -> Question:
         f"Turn {run['model']}@{run['candidate']} away?",
         f"Reject v{run['candidate']}",
         changes,
-        "It can still be put in service by hand: loraloop promote.",
+        f"It can still be put in service by hand: loraloop promote. {suspects.reason}",
         f"/promotions/{decision['id']}",
         {},
         decision,
-        suspects=suspects,
+        suspects=len(suspects.predicates),
     )
 
 

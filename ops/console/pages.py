@@ -66,7 +66,7 @@ def _add_decisions(add: AddPage, control: Control) -> None:
     def promotions(
         model: Text = None, verdict: Text = None, since: Text = None, until: Text = None, before: Number = None
     ) -> View:
-        wanted = views.Filter(model or None, verdict or None, _moment("since", since), _moment("until", until), before)
+        wanted = views.Filter(model or None, verdict or None, moment("since", since), moment("until", until), before)
         found = views.decisions(store, wanted, A_PAGE + 1)
         return {
             "models": views.models(control),
@@ -103,7 +103,7 @@ def _add_feedback(add: AddPage, control: Control) -> None:
     def feedback(
         model: Text = None, kind: Text = None, words: Text = None, before: Text = None, before_id: Text = None
     ) -> View:
-        wanted = feedback_data.Search(model or None, kind or None, words or None, _moment("before", before), before_id)
+        wanted = feedback_data.Search(model or None, kind or None, words or None, moment("before", before), before_id)
         found = feedback_data.search(store, wanted, A_PAGE, control.clock)
         return found | {"chosen": asdict(wanted), "types": feedback_data.TYPES, "models": list(control.settings.models)}
 
@@ -152,7 +152,7 @@ def _add_runs(add: AddPage, control: Control) -> None:
     add("/runs/{identity}", "run.html", run)
 
 
-def _moment(name: str, text: str | None) -> datetime | None:
+def moment(name: str, text: str | None) -> datetime | None:
     """A filter's day or time, as UTC where it does not say otherwise. Raises InputError."""
     if not text:
         return None

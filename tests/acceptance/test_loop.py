@@ -112,10 +112,8 @@ def test_a_rollback_under_load_fails_no_request(running: LiveStack):
     assert last["verdict"] == "switched"
     running.control.post("/api/models/notes/rollback", {"actor": "test", "comment": "undo"})
     assert running.model("notes")["champion"] == 1
-    held = running.control.get(f"/api/quarantine/{switch['quarantine']['id']}")
-    assert len(held["votes"]) == switch["quarantine"]["votes"] > 100
-    done = running.control.post(f"/api/quarantine/{held['id']}/release", {"actor": "test", "comment": "a drill"})
-    assert done["state"] == "released" and running.decisions("notes")[-1]["verdict"] == "released"
+    assert switch["quarantine"]["id"] is None  # a drill holds no vote: none was a burst or contradicted by others
+    assert "loraloop quarantine hold --model notes" in switch["quarantine"]["reason"]
 
 
 @pytest.mark.parametrize("victim", ["control", "gateway"])

@@ -220,10 +220,16 @@ def test_a_roll_back_works_without_a_script_and_by_keyboard(chromium: Any, loop:
     visit.context.close()
 
 
-def test_votes_that_a_rollback_quarantined_are_reviewed_and_released(visit: Visit) -> None:
+def test_votes_are_counted_held_reviewed_and_released(visit: Visit) -> None:
     page = visit.log_in()
     page.get_by_role("link", name="Quarantine", exact=True).click()
-    page.locator('tbody a[href^="/quarantine/"]').first.click()
+    page.get_by_label("Model", exact=True).select_option("notes")
+    page.get_by_label("From (UTC)").fill("2020-01-01")
+    page.get_by_role("button", name="Count them").click()
+    page.wait_for_url("**/hold**")
+    assert "in quarantine, with votes that come later" in page.inner_text("main") and faults(page) == []
+    page.get_by_role("button", name="Hold the votes").click()
+    page.wait_for_url("**/quarantine/quar*")
     assert "waits for review" in page.inner_text("main") and page.locator("tbody tr").count() > 0
     assert faults(page) == []
     visit.picture("quarantine")

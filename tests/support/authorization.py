@@ -58,6 +58,7 @@ ACTIONS = (
     "/promotions/{identity}/approve",
     "/promotions/{identity}/reject",
     "/quarantine/{identity}/{verb}",
+    "/hold",
 )
 PAGES = (
     {("GET", path): {Scope.OPS_READ} for path in ("/", *READ, *(f"{path}.json" for path in READ))}
@@ -92,6 +93,7 @@ CONTROL = PAGES | {
     ("GET", "/api/runs/{identity}"): {Scope.OPS_READ},
     ("GET", "/api/feedback"): {Scope.OPS_READ},
     ("GET", "/api/quarantine"): {Scope.OPS_READ},
+    ("GET", "/api/quarantine/preview"): {Scope.OPS_READ},
     ("GET", "/api/quarantine/{identity}"): {Scope.OPS_READ},
     ("POST", "/api/quarantine"): {Scope.OPS_WRITE},
     ("POST", "/api/quarantine/{identity}/release"): {Scope.OPS_WRITE},

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core.db import feedback, quarantines
+from core.db.quarantines import Predicate
 from core.db.store import Store
 from core.prompts import Chat
 from core.record_codec import encode
@@ -176,7 +177,8 @@ def test_the_store_gives_pairs_of_the_model_that_stand_and_are_not_in_quarantine
     assert found == [Preference(f"user:{HELD}", ASKED, "What?", "Well.")]
     with store.transaction() as transaction:
         quarantines.add(transaction, id="q", model="m", version=1, decision_id="d", time=NOW)
-        quarantines.add_votes(transaction, id="q", feedback_ids=["f1"])
+        only = Predicate(since=NOW + timedelta(seconds=1), until=NOW + timedelta(seconds=2))
+        quarantines.add_predicates(transaction, id="q", predicates=[only])
     assert [vote["id"] for vote in standing(feedback.preference_votes(store, model="m"))] == ["f0"]
     with store.transaction() as transaction:
         decide(transaction, "q", "released", actor="a", comment="", time=NOW)

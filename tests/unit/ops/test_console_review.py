@@ -10,7 +10,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from core.db import quarantines as quarantines_table
-from core.db import runs, snapshots
+from core.db import runs
+from core.db.quarantines import Predicate
 from core.db.store import Transaction
 from core.records import Feedback, Interaction, Verdict
 from feedback.ingest import add
@@ -56,47 +57,26 @@ def asked(
     return Interaction(**(plain | more))
 
 
-def learnt(console: KeyedConsole, votes: int) -> None:
-    """Version 1, which is the first to learn from some votes, and serves."""
-    add(console.control.store, [asked(console, f"i{n}", answer=EVIL) for n in range(votes)])
-    add(
-        console.control.store,
-        [Feedback(f"f{n}", console.clock(), f"i{n}", None, "label", "good", EVIL, "ada") for n in range(votes)],
-    )
-
-    def run(transaction: Transaction) -> None:
-        runs.add(
-            transaction,
-            id="run-1",
-            model="reviews",
-            trigger="t",
-            state="finished",
-            started=console.clock(),
-            feedback_until=console.clock(),
-        )
-        runs.set_snapshot(transaction, id="run-1", snapshot="snap")
-        for n in range(votes):
-            snapshots.add_rows(
-                transaction,
-                [{"snapshot": "snap", "interaction_id": f"i{n}", "feedback_id": f"f{n}", "bucket": "train"}],
-            )
-
-    with console.control.store.transaction() as transaction:
-        run(transaction)
+def flooded(console: KeyedConsole, votes: int, *, more: int = 0) -> None:
+    """Version 1 serves, and one voter has given it `votes` thumbs-down within a minute, and `more` labels."""
+    answers = [asked(console, f"i{n}", answer=EVIL, version=1) for n in range(votes)]
+    down = [Feedback(f"f{n}", console.clock(), f"i{n}", None, "thumbs", False, EVIL, "ada") for n in range(votes)]
+    quiet = [Feedback(f"q{n}", console.clock(), f"i{n}", None, "thumbs", False) for n in range(votes)]
+    labels = [Feedback(f"l{n}", console.clock(), f"i{n}", None, "label", "good", None, "ada") for n in range(more)]
+    add(console.control.store, [*answers, *down, *quiet, *labels])
     console.promote(1)
-    with console.control.store.transaction() as transaction:
-        transaction._connection.execute("UPDATE versions SET run_id = 'run-1' WHERE version = 1")
 
 
 def quarantines(console: KeyedConsole) -> list[dict[str, Any]]:
     return quarantines_table.newest(console.control.store, model=None)
 
 
-def test_a_roll_back_says_how_many_votes_it_sends_to_quarantine_and_can_keep_them(console: KeyedConsole) -> None:
-    learnt(console, 3)
+def test_a_roll_back_says_whose_votes_it_sends_to_quarantine_and_can_keep_them(console: KeyedConsole) -> None:
+    flooded(console, 12)
     console.log_in("actor")
     page = console.browser.get("/models/reviews/rollback").text
-    assert "3 votes in quarantine until somebody reviews them" in page and 'name="keep_data"' in page
+    assert "votes of user ada" in page and "in quarantine until somebody reviews them" in page
+    assert "12 votes against it in ten minutes" in page and 'name="keep_data"' in page
     assert console.form("/models/reviews/rollback", keep_data="yes").status_code == 303
     assert console.control.promotion.route("reviews").champion == 0 and quarantines(console) == []
 
@@ -104,23 +84,34 @@ def test_a_roll_back_says_how_many_votes_it_sends_to_quarantine_and_can_keep_the
 def test_a_roll_back_quarantines_where_nothing_else_is_said_and_one_of_nothing_does_not_ask(
     console: KeyedConsole,
 ) -> None:
-    learnt(console, 2)
+    flooded(console, 12)
     console.log_in("actor")
     assert console.form("/models/reviews/rollback").status_code == 303
-    assert [row["votes"] for row in quarantines(console)] == [2]
+    assert [row["votes"] for row in quarantines(console)] == [12]
     again = console.browser.get("/models/reviews/rollback").text
     assert "nothing goes to quarantine" in again and 'name="keep_data"' not in again
+    assert "loraloop quarantine hold --model reviews" in again
 
 
 @pytest.mark.parametrize(("fields", "held"), [({}, 1), ({"keep_data": "yes"}, 0)])
-def test_a_rejection_says_what_becomes_of_the_data_too(
+def test_a_rejection_says_what_becomes_of_the_votes_too(
     console: KeyedConsole, fields: dict[str, str], held: int
 ) -> None:
-    learnt(console, 2)
+    flooded(console, 12)
     console.control.promotion.roll_back("reviews", 0, DecisionContext("So.", "test"), keep_data=True)
 
     def waits(transaction: Transaction) -> None:
-        transaction._connection.execute("UPDATE runs SET state = 'awaiting_approval', candidate = 1, finished = NULL")
+        runs.add(
+            transaction,
+            id="run-1",
+            model="reviews",
+            trigger="t",
+            state="awaiting_approval",
+            started=console.clock(),
+            feedback_until=console.clock(),
+        )
+        runs.set_candidate(transaction, id="run-1", candidate=1)
+        transaction._connection.execute("UPDATE runs SET state = 'awaiting_approval'")
 
     why = DecisionContext("It passed.", "schedule", run_id="run-1")
     with console.control.store.transaction() as transaction:
@@ -128,7 +119,7 @@ def test_a_rejection_says_what_becomes_of_the_data_too(
     identity = console.control.promotion.record_decision("reviews", 1, Verdict.AWAITING_APPROVAL, why).id
     console.log_in("actor")
     page = console.browser.get(f"/promotions/{identity}/reject").text
-    assert "2 votes in quarantine until somebody reviews them" in page and 'name="keep_data"' in page
+    assert "votes of user ada" in page and 'name="keep_data"' in page
     assert console.form(f"/promotions/{identity}/reject", comment="no", **fields).status_code == 303
     assert len(quarantines(console)) == held
 
@@ -139,18 +130,18 @@ def test_a_rejection_says_what_becomes_of_the_data_too(
 def test_a_quarantine_is_listed_read_and_decided_once_by_whom_the_ledger_names(
     console: KeyedConsole, verb: str, state: str, verdict: str
 ) -> None:
-    learnt(console, 3)
+    flooded(console, 12)
     console.log_in("actor")
     console.form("/models/reviews/rollback", comment="worse")
     identity = quarantines(console)[0]["id"]
     listed = console.browser.get("/quarantine?model=reviews").text
     assert f"/quarantine/{identity}" in listed and "waits for review" in listed
     page = console.browser.get(f"/quarantine/{identity}").text
-    assert "3 of 1 users" in page and "Rolled back" in page and "&lt;script&gt;" in page and "<script>" not in page
+    assert "12 of 1 users" in page and "Rolled back" in page and "&lt;script&gt;" in page and "<script>" not in page
     assert 'href="/quarantine"' in console.browser.get("/feedback").text
     twin = console.browser.get(f"/quarantine/{identity}.json").json()
-    assert (len(twin["quarantine"]["sample"]), twin["decision"]["verdict"]) == (3, "rolled_back")
-    assert "3 votes from 1 users" in console.browser.get(f"/quarantine/{identity}/{verb}").text
+    assert (len(twin["quarantine"]["sample"]), twin["decision"]["verdict"]) == (12, "rolled_back")
+    assert "12 votes from 1 users" in console.browser.get(f"/quarantine/{identity}/{verb}").text
     assert console.form(f"/quarantine/{identity}/{verb}", comment="looked at").status_code == 303
     row = quarantines_table.find(console.control.store, id=identity)
     actor = f"actor (key {console.made['actor'].id})"
@@ -160,12 +151,13 @@ def test_a_quarantine_is_listed_read_and_decided_once_by_whom_the_ledger_names(
 
 
 def test_a_quarantine_of_a_key_names_the_key_and_is_found_by_its_row_in_the_ledger(console: KeyedConsole) -> None:
-    learnt(console, 2)
+    add(console.control.store, [asked(console, f"i{n}") for n in range(2)])
     given = [
         Feedback(f"k{n}", console.clock(), f"i{n}", None, "label", "bad", None, "eve", key_id="key-9") for n in range(2)
     ]
     add(console.control.store, given)
-    quarantine_review.hold_key(console.control.promotion, "reviews", "key-9", actor="ann", comment="a script")
+    key = Predicate(key="key-9")
+    quarantine_review.hold(console.control.promotion, ["reviews"], key, actor="ann", comment="a script")
     console.log_in("actor")
     row = quarantines(console)[0]
     for path in ("/quarantine", f"/quarantine/{row['id']}", f"/quarantine/{row['decision_seq']}"):
@@ -177,7 +169,7 @@ def test_a_quarantine_of_a_key_names_the_key_and_is_found_by_its_row_in_the_ledg
 
 
 def test_a_reader_decides_no_quarantine_and_an_unknown_one_is_not_found(console: KeyedConsole) -> None:
-    learnt(console, 1)
+    flooded(console, 12)
     console.control.promotion.roll_back("reviews", None, DecisionContext("So.", "person"))
     identity = quarantines(console)[0]["id"]
     console.log_in("reader")
@@ -185,6 +177,28 @@ def test_a_reader_decides_no_quarantine_and_an_unknown_one_is_not_found(console:
     assert console.browser.get(f"/quarantine/{identity}/release").status_code == 403
     assert console.browser.get("/quarantine/nope").status_code == 404
     assert console.browser.get("/quarantine/nope.json").status_code == 404
+
+
+def test_votes_are_held_from_the_console_after_they_were_counted(console: KeyedConsole) -> None:
+    flooded(console, 3, more=2)
+    console.log_in("actor")
+    assert 'action="/hold"' in console.browser.get("/quarantine").text
+    query = "/hold?model=&key=&user=ada&from=2020-01-01&until="
+    page = console.browser.get(query).text
+    assert "5 votes on reviews, of 1 voters" in page and "0 in quarantine" in page and quarantines(console) == []
+    token = re.search(r'name="token" value="([^"]+)"', page)
+    assert token and 'name="from" value="2020-01-01T00:00:00+00:00"' in page and 'name="model"' not in page
+    fields = {"token": token[1], "user": "ada", "from": "2020-01-01T00:00:00+00:00", "comment": "one person"}
+    assert console.browser.post("/hold", data=fields, follow_redirects=False).status_code == 303
+    (row,) = quarantines(console)
+    assert (row["votes"], row["state"]) == (5, "held")
+    shown = console.browser.get(f"/quarantine/{row['id']}").text
+    assert "user <code>ada</code> from" in shown
+    for wrong, status in (("", 422), ("?user=nobody", 409), ("?user=a&from=x", 422), ("?user=ada&model=none", 404)):
+        assert console.browser.get(f"/hold{wrong}").status_code == status, wrong
+    console.log_in("reader")
+    assert 'action="/hold"' not in console.browser.get("/quarantine").text
+    assert console.browser.get("/hold?user=ada").status_code == 403
 
 
 def vote(console: KeyedConsole, number: int, about: str, kind: str, value: Any) -> Feedback:
@@ -257,7 +271,7 @@ def test_a_model_that_writes_is_corrected_in_the_queue(console: KeyedConsole) ->
 
 
 def test_a_page_of_many_quarantined_votes_is_a_sample(console: KeyedConsole) -> None:
-    learnt(console, 60)
+    flooded(console, 60)
     console.control.promotion.roll_back("reviews", None, DecisionContext("So.", "person"))
     console.log_in("reader")
     twin = console.browser.get(f"/quarantine/{quarantines(console)[0]['id']}.json").json()

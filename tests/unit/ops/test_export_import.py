@@ -179,7 +179,7 @@ def test_what_a_key_gave_is_counted_held_and_shown_by_the_number_of_its_row(cont
     counted = json.loads(control.run("feedback", "--by-key", "--json").stdout)
     assert sorted((row["key"] or "", row["n"]) for row in counted) == [("", 1)] * 3 + [("shop", 1)] * 2
     control.app.state.control.promotion.sync_models(["reviews"])
-    done = control.run("quarantine", "hold", "reviews", "--key", "shop", "--yes", "-m", "one script")
+    done = control.run("quarantine", "hold", "--model", "reviews", "--key", "shop", "--yes", "-m", "one script")
     assert done.exit_code == 0 and "1 votes" in done.stderr, done.stderr
     (held,) = json.loads(control.run("quarantine", "--json").stdout)
     shown = json.loads(control.run("quarantine", "show", str(held["decision_seq"]), "--json").stdout)

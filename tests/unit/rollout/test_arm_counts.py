@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from core.db import feedback, interactions, live_tests, quarantines
+from core.db.quarantines import Predicate
 from core.db.store import Store
 from core.settings import CanarySettings
 from eval.gates.arms import ArmCounts, Plan
@@ -272,9 +273,9 @@ def test_votes_in_quarantine_neither_harm_nor_score(asked: Store):
     fill(asked, [(2, "c9", -1)])
     for user in range(5):
         flag(asked, f"c{user}", f"i{270 + user}-c{user}")
-    ids = [f"shop:c{user}:i{270 + user}-c{user}:unsafe" for user in range(5)]
+    held = [Predicate(user=f"c{user}") for user in (0, 1, 2, 3, 4, 9)]
     with asked.transaction() as transaction:
         quarantines.add(transaction, id="q", model="reviews", version=2, decision_id="d", time=START)
-        quarantines.add_votes(transaction, id="q", feedback_ids=[*ids, "f0-c9"])
+        quarantines.add_predicates(transaction, id="q", predicates=held)
     canary = count_arms(asked, CANARY, harm_voters=3)[1]
     assert (canary.harmed, canary.score_mean) == (0, 0)

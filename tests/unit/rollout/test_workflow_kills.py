@@ -30,7 +30,7 @@ def undoing(harness: RolloutHarness) -> None:
 
 
 INSIDE = (
-    "rollout.changes._with_quarantine",
+    "rollout.changes.append",
     "rollout.changes.write_route",
     "rollout.changes._withdraw_waiting",
 )

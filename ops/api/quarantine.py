@@ -1,0 +1,82 @@
+"""The ops API of quarantine: list, preview, hold, release, reject."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from core.db.quarantines import Predicate
+from ops import views
+from ops.actions import Actions
+from ops.api.models import Limit, Moment, Said, SaidBody, in_utc, signed_body
+from ops.control import Control
+
+Name = Annotated[str | None, Query(min_length=1, max_length=128)]
+OneModel = Annotated[str | None, Query(min_length=1, max_length=64)]
+
+
+class Hold(Said):
+    """Whose votes to put in quarantine: those that fit each part given. Without a model, on every model."""
+
+    model: str | None = Field(None, min_length=1, max_length=64)
+    key: str | None = Field(None, min_length=1, max_length=128)
+    user: str | None = Field(None, min_length=1, max_length=128)
+    since: datetime | None = Field(None, alias="from")
+    until: datetime | None = None
+
+
+HoldBody = Annotated[Hold, signed_body(Hold)]
+
+
+def create_reading_router(control: Control) -> APIRouter:
+    """Routes under /api/quarantine that change nothing."""
+    router = APIRouter(prefix="/api/quarantine")
+    actions = Actions(control)
+
+    @router.get("")
+    def quarantines(model: str | None = None) -> list[views.View]:
+        """Quarantines with how many votes of how many users are in each."""
+        return views.quarantines(control.store, model)
+
+    @router.get("/preview")
+    def preview(
+        model: OneModel = None,
+        key: Name = None,
+        user: Name = None,
+        since: Annotated[datetime | None, Query(alias="from")] = None,
+        until: Moment = None,
+    ) -> list[views.View]:
+        """What holding these votes would hold on each model: votes, those not held already, voters."""
+        return actions.preview_hold(model, Predicate(key, user, in_utc(since), in_utc(until)))
+
+    @router.get("/{identity}")
+    def quarantine(identity: str, limit: Limit = 1000) -> views.View:
+        """One quarantine with its votes."""
+        return views.quarantine(control.store, identity, limit)
+
+    return router
+
+
+def create_acting_router(control: Control) -> APIRouter:
+    """Routes under /api/quarantine that change which votes are learnt from."""
+    router = APIRouter(prefix="/api/quarantine")
+    actions = Actions(control)
+
+    @router.post("", status_code=201)
+    def hold(said: HoldBody) -> list[views.View]:
+        """Put the votes of a key, a user or a time in quarantine, later ones too: one quarantine per model."""
+        predicate = Predicate(said.key, said.user, in_utc(said.since), in_utc(said.until))
+        return actions.hold(said.model, predicate, said.by)
+
+    @router.post("/{identity}/release")
+    def release(identity: str, said: SaidBody) -> dict[str, Any]:
+        """Let the data of a quarantine be learnt from."""
+        return actions.review(identity, "released", said.by)
+
+    @router.post("/{identity}/reject")
+    def discard(identity: str, said: SaidBody) -> dict[str, Any]:
+        """Leave the data of a quarantine out permanently."""
+        return actions.review(identity, "rejected", said.by)
+
+    return router
