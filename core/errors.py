@@ -10,6 +10,7 @@ LoraLoopError
   Forbidden
   LimitReached
   AdapterRefused
+  LedgerHeadBroken
   StoreError
     StoreNewer
     RowRefused
@@ -133,6 +134,10 @@ class AdapterRefused(LoraLoopError):
     """An adapter folder failed preflight and was not loaded."""
 
     status = 422
+
+
+class LedgerHeadBroken(LoraLoopError):
+    """The file with the ledger's newest hash cannot be read."""
 
 
 class StoreError(LoraLoopError):

@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from core.db import decisions
+from core import ledger_head, route_check
+from core.db import decisions, routes
+from core.db.decisions import LedgerHead
 from core.db.store import Store, Transaction
-from core.errors import InputError
+from core.errors import InputError, LedgerHeadBroken
 from core.records import Decision
 
 GENESIS = "0" * 64
@@ -51,6 +53,7 @@ def append(transaction: Transaction, decision: Decision) -> str:
         previous_hash=previous,
         hash=row_hash,
     )
+    ledger_head.record(transaction, LedgerHead(head.seq + 1 if head else 1, row_hash))
     return row_hash
 
 
@@ -65,7 +68,7 @@ class BrokenRow:
 
 @dataclass(frozen=True, slots=True)
 class ChainReport:
-    """Whether the ledger is whole; if not, which row broke it and how.
+    """Whether the ledger is whole and the routes are its; if not, which row broke it and how.
 
     `head` is the hash of the last row that fits. `broken` names the first row that does not fit. `head_at` is the
     number of the row with the requested hash. It is None without a requested hash or if no row has it.
@@ -133,8 +136,22 @@ def _fault(row: dict[str, Any], previous: str, expected_seq: int) -> str:
 
 
 def verify_store(store: Store, head: str | None = None, *, after: ChainReport = EMPTY) -> ChainReport:
-    """Checks the ledger in the store, from its beginning or where another check ended, and that a head is in it."""
-    return verify(_rows_after(store, after.rows), head, after=after)
+    """Check the ledger in the store, from its beginning or from where another check ended.
+
+    A `head` that was sent out must be in it, and the head in the file next to the store. A check from the beginning
+    also compares the newest route of each model with the one that the newest decision about it recorded.
+    """
+    try:  # before the rows, because a row is committed before it is recorded
+        recorded, fault = ledger_head.read(ledger_head.beside(store.path)), ""
+    except LedgerHeadBroken as error:
+        recorded, fault = None, str(error)
+    report = verify(_rows_after(store, after.rows), head, after=after)
+    if not report.ok:
+        return report
+    fault = fault or ledger_head.fault_of(recorded, store)
+    if not fault and not after.rows:
+        fault = route_check.fault(routes.with_decisions(store))
+    return replace(report, ok=False, reason=fault) if fault else report
 
 
 def _rows_after(store: Store, seq: int) -> Iterator[dict[str, Any]]:

@@ -29,6 +29,7 @@ class Verdict(StrEnum):
     RELEASED = "released"
     DISCARDED = "discarded"
     QUARANTINED = "quarantined"
+    RESTORED = "restored"
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,8 @@ class LedgerWatch:
             await asyncio.sleep(WHOLE_SECONDS)
 
     def _take(self, found: ChainReport) -> None:
+        if self._last.ok and not found.ok:
+            log.error("The ledger is broken. %s", found.reason)
         if found.ok and self._last.ok and found.rows < self._last.rows:
             return  # rows came, and were checked for a page, while all before them were walked
         self._last = found

@@ -45,6 +45,7 @@ WORDS = {
     "released": "Votes released from quarantine",
     "discarded": "Quarantined votes permanently left out",
     "quarantined": "Votes held in quarantine",
+    "restored": "Restored from a backup",
 }
 
 

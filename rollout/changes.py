@@ -14,6 +14,7 @@ from core.db.store import Transaction
 from core.errors import Conflict
 from core.ledger import append
 from core.records import Decision, Route, Verdict
+from core.route_check import recorded_route
 from eval.gates.fingerprint import gate_fingerprint
 from feedback import quarantine
 from feedback.quarantine import Hold
@@ -112,9 +113,12 @@ def apply_change(transaction: Transaction, change: Change, now: datetime) -> Non
     decision, before, after = change.decision, change.before, change.after
     if before is not None:
         _check_current(transaction, before)
+    if before is not None and after is not None:
+        after = replace(after, rev=before.rev + 1)
+        decision = replace(decision, live=decision.live | {"route": recorded_route(after)})
     append(transaction, decision)
     if before is not None and after is not None:
-        write_route(transaction, replace(after, rev=before.rev + 1), decision.id, now)
+        write_route(transaction, after, decision.id, now)
         if before.holdback:  # every change of the route ends the holdback; the change itself may begin another
             live_tests.close_holdback(transaction, model=decision.model, time=now)
     if change.canary is not None:

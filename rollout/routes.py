@@ -18,6 +18,7 @@ from core.db.store import Store, Transaction
 from core.errors import AlreadyDone, Conflict, NotFound, NotReady
 from core.ledger import append
 from core.records import Decision, Route, Verdict, Version
+from core.route_check import recorded_route
 from feedback.quarantine import Hold, suspects
 from rollout.changes import (
     Change,
@@ -323,14 +324,19 @@ class RouteManager:
             ended.append((held["run_id"], held["promoted"]))
         if not ended and route.canary is None and not route.holdback:
             return
+        ended = ended or [(None, route.canary)]
+        after = replace(route, rev=route.rev + 1, canary=None, share=0.0, holdback=0.0)
         with self.store.transaction() as transaction:
-            for run_id, version in ended:
-                context = DecisionContext(reason, "settings", "control", run_id=run_id)
-                append(transaction, self._decision(route, version, Verdict.WITHDRAWN, context))
+            context = DecisionContext(reason, "settings", "control", live={"route": recorded_route(after)})
+            made = [
+                self._decision(route, version, Verdict.WITHDRAWN, replace(context, run_id=run_id))
+                for run_id, version in ended
+            ]
+            for decision in made:
+                append(transaction, decision)
             for run in waiting:
                 set_run_state(transaction, RunState(run["id"], "finished", reason), now)
             live_tests.close_canary(transaction, model=route.model, time=now)
             live_tests.close_holdback(transaction, model=route.model, time=now)
-            after = replace(route, rev=route.rev + 1, canary=None, share=0.0, holdback=0.0)
-            write_route(transaction, after, None, now)
+            write_route(transaction, after, made[-1].id, now)
         log.warning("%s", reason)

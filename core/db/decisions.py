@@ -50,6 +50,12 @@ def head(db: Database) -> LedgerHead | None:
     return LedgerHead(**row) if row else None
 
 
+def hash_at(db: Database, *, seq: int) -> str | None:
+    """The hash of one decision by its number, or None if there is none."""
+    row = db.maybe("decisions.hash_at", seq=seq)
+    return row["hash"] if row else None
+
+
 def append(
     db: Database,
     *,

@@ -2,6 +2,10 @@
 -- The newest decision's number and hash.
 SELECT seq, hash FROM decisions ORDER BY seq DESC LIMIT 1
 
+-- name: hash_at
+-- The hash of one decision, by its number.
+SELECT hash FROM decisions WHERE seq = $seq
+
 -- name: append
 -- Append a decision. Its number is the highest one plus 1. A sequence would leave a gap after a rollback.
 INSERT INTO decisions (seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, previous_hash, hash)

@@ -86,6 +86,11 @@ def champion_since(db: Database, *, model: str, champion: int) -> ChampionStart 
     return ChampionStart(**row) if row else None
 
 
+def with_decisions(db: Database) -> list[Row]:
+    """The current route of every model, with what its decision recorded and a later decision that changed it."""
+    return db.rows("routes.with_decisions")
+
+
 def unfinished_switches(db: Database) -> list[Row]:
     """Switches of a champion without the event that reports their result."""
     return db.rows("routes.unfinished_switches")

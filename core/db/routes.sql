@@ -33,6 +33,17 @@ SELECT time, decision_id FROM routes
 WHERE model = $model AND rev > (SELECT coalesce(max(rev), 0) FROM routes WHERE model = $model AND champion <> $champion)
 ORDER BY rev LIMIT 1
 
+-- name: with_decisions
+-- The current route of every model with its decision, with the route that the decision recorded, and with the newest
+-- later decision that recorded a route of the model.
+SELECT r.model, r.rev, r.champion, r.canary, r.share, r.previous, r.holdback, r.decision_id, d.seq, d.from_version,
+    d.to_version, json_extract(d.body, '$.live.route')::VARCHAR AS recorded, (
+        SELECT max(e.seq) FROM decisions e
+        WHERE e.model = r.model AND e.seq > coalesce(d.seq, 0) AND json_extract(e.body, '$.live.route') IS NOT NULL
+    ) AS newer
+FROM (SELECT * FROM routes QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1) r
+LEFT JOIN decisions d ON d.id = r.decision_id ORDER BY r.model
+
 -- name: unfinished_switches
 -- Newest routes that changed the champion and have no decision that reports the result of the switch.
 WITH history AS (

@@ -77,8 +77,10 @@ Row = dict[str, Any]
 class Transaction:
     """Runs statements that are committed together or not at all."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path | None = None) -> None:
         self._connection = connection
+        self.path = path
+        self._after: dict[str, Callable[[], None]] = {}
 
     def run(self, name: str, **parameters: Any) -> None:
         """Run a named statement."""
@@ -117,6 +119,15 @@ class Transaction:
         """Return the row of a named query that always has one, such as a count."""
         return self.rows(name, **parameters)[0]
 
+    def on_commit(self, name: str, action: Callable[[], None]) -> None:
+        """Run an action after the commit, before any other transaction. The last one of a name counts."""
+        self._after[name] = action
+
+    def committed(self) -> None:
+        """Run the actions that waited for the commit."""
+        for action in self._after.values():
+            action()
+
     def _execute(self, name: str, parameters: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         return self._connection.execute(_statements()[name], _stored(parameters))
 
@@ -138,6 +149,7 @@ class Store:
                 f"The store {Path(path).name} cannot be opened: {str(error).splitlines()[0]}",
                 hint="If another LoraLoop is running on it, stop that one first.",
             ) from error
+        self.path = None if path == ":memory:" else Path(path)
         self._fatal = fatal
         self._writing = threading.RLock()
         try:
@@ -176,12 +188,14 @@ class Store:
         """Open a write transaction. Writers wait for each other, so that DuckDB never reports a conflict."""
         with self._writing, self._cursor() as cursor:
             cursor.execute("BEGIN")
+            transaction = Transaction(cursor, self.path)
             try:
-                yield Transaction(cursor)
+                yield transaction
             except BaseException:
                 cursor.execute("ROLLBACK")
                 raise
             cursor.execute("COMMIT")
+            transaction.committed()
 
     def run(self, name: str, **parameters: Any) -> None:
         """Run one named statement in its own transaction."""

@@ -17,7 +17,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from core import logs
+from core import ledger_head, logs
 from core.api_key_store import ApiKeyStore
 from core.api_keys import Scope
 from core.clock import Clock, utc_now
@@ -112,6 +112,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        ledger_head.begin(control.store)
         control.promotion.sync_models(list(settings.models))
         control.promotion.recover()
         control.scheduler.resume()
