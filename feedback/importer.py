@@ -1,15 +1,17 @@
-"""Import feedback that was stored elsewhere, with its original time."""
+"""Import interactions and feedback that were stored elsewhere, with their original times."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from core.clock import Clock
-from core.db import feedback
+from core.db import feedback, interactions
 from core.db.store import Store
-from core.errors import InputError
+from core.errors import InputError, RowRefused
+from core.record_codec import Record
 from core.records import Feedback, Revocation
 from feedback.ingest import insert
 from feedback.schema import StoredIdentifier, parse
@@ -37,10 +39,23 @@ def parse_record(entry: Any, clock: Clock) -> list[Feedback | Revocation]:
         plain["value"] = str(plain["value"])  # a column of Parquet, whose labels are all numbers
     (record,) = parse(plain, clock, reviewer=True)
     now = clock()
-    record = replace(record, time=_time("time", entry.get("time"), now) or now, **own)
+    record = replace(record, time=parse_time("time", entry.get("time"), now) or now, **own)
     records: list[Feedback | Revocation] = [record]
-    revoked = _time("revoked_at", entry.get("revoked_at"), now)
+    revoked = parse_time("revoked_at", entry.get("revoked_at"), now)
     return [*records, Revocation(record.id, revoked)] if revoked else records
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of records: how many were new by kind, how many were known by their id, and which were refused.
+
+    A refused record is its place in the list and the reason.
+    """
+
+    interactions: int
+    feedback: int
+    known: int
+    refused: list[tuple[int, str]]
 
 
 def import_records(store: Store, entries: list[Any], clock: Clock) -> dict[str, int]:
@@ -53,6 +68,33 @@ def import_records(store: Store, entries: list[Any], clock: Clock) -> dict[str, 
     return {"added": added, "known": len(entries) - added}
 
 
+def take(store: Store, records: Sequence[Record]) -> Imported:
+    """Adds interactions with their feedback. A record that the store refuses does not cost the others."""
+    return _take(store, records, 0)
+
+
+def _take(store: Store, records: Sequence[Record], first: int) -> Imported:
+    try:
+        with store.transaction() as transaction:
+            before = interactions.total(transaction), feedback.total(transaction)
+            insert(transaction, records)
+            asked = interactions.total(transaction) - before[0]
+            said = feedback.total(transaction) - before[1]
+    except RowRefused as error:
+        if len(records) == 1:
+            return Imported(0, 0, 0, [(first, error.message)])
+        middle = len(records) // 2  # halves of halves find the one at fault
+        one, two = _take(store, records[:middle], first), _take(store, records[middle:], first + middle)
+        return Imported(
+            one.interactions + two.interactions,
+            one.feedback + two.feedback,
+            one.known + two.known,
+            one.refused + two.refused,
+        )
+    given = sum(not isinstance(record, Revocation) for record in records)
+    return Imported(asked, said, given - asked - said, [])
+
+
 def _name(field: str, value: Any) -> str:
     try:
         return _stored.validate_python(value)
@@ -60,7 +102,8 @@ def _name(field: str, value: Any) -> str:
         raise InputError(f"{field}: takes 1 to 256 visible ASCII characters.") from None
 
 
-def _time(name: str, value: Any, now: datetime) -> datetime | None:
+def parse_time(name: str, value: Any, now: datetime) -> datetime | None:
+    """A time with a zone, in UTC; None for None. Raises InputError that names the field."""
     if value is None:
         return None
     try:

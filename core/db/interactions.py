@@ -26,6 +26,11 @@ def count_failed(db: Database, *, model: str, since: datetime) -> Row:
     return db.one("interactions.count_failed", model=model, since=since)
 
 
+def total(db: Database) -> int:
+    """Number of interactions."""
+    return db.one("interactions.total")["n"]
+
+
 def find(db: Database, *, id: str) -> Row | None:
     """One interaction by its id."""
     return db.maybe("interactions.find", id=id)

@@ -53,3 +53,7 @@ WITH newest AS (
 SELECT t.id AS interaction_id, t.time AS newest, CASE WHEN t.strange OR t.cut THEN 3 ELSE 4 END AS rank FROM told t
 WHERE (t.strange OR t.cut OR t.differs) AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.interaction_id = t.id)
 ORDER BY rank, t.time DESC, t.id LIMIT $limit
+
+-- name: total
+-- Number of interactions.
+SELECT count(*) AS n FROM interactions

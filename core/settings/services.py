@@ -9,6 +9,9 @@ from core.records import Verdict
 from core.settings.address import Listen, Network
 from core.settings.section import Section
 
+# What a metric or score of another tool means as feedback.
+Meaning = Literal["thumbs", "thumbs_inverted", "rating", "label", "correction", "comment"]
+
 
 class EngineSettings(Section):
     """The vLLM engine that `loraloop up` starts, or URLs of external engines."""
@@ -58,6 +61,11 @@ class GatewaySettings(Section):
     )
     request_timeout_s: float = Field(default=300, gt=0, description="Time limit for one request, in seconds.")
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Maximum size of a request, in bytes.")
+    metrics: dict[str, Meaning] = Field(
+        default={},
+        description="Meaning of metrics of TensorZero and scores of Langfuse by name, such as `{escalated: "
+        "thumbs_inverted}`. Without an entry, a boolean is a thumb, a number a rating, a text a comment.",
+    )
 
 
 class ControlSettings(Section):

@@ -4,7 +4,8 @@ It owns how rows are written; which rows is the query's business, what a row of 
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +16,10 @@ from fastapi.responses import StreamingResponse
 from core.clock import Clock
 from core.db import exports
 from core.db.store import Store
-from core.errors import InputError
-from core.http import read_json
+from core.errors import InputError, NotFound
+from core.http import read_body, read_json
+from core.record_codec import decode_all
+from core.records import Interaction
 from feedback import importer
 from feedback.schema import MAX_BATCH
 from ops.data_files import NESTED, Kind
@@ -62,9 +65,24 @@ def create_export_router(store: Store) -> APIRouter:
     return router
 
 
-def create_import_router(store: Store, clock: Clock) -> APIRouter:
-    """The route that takes feedback in."""
+def create_import_router(
+    store: Store, clock: Clock, models: Callable[[], Collection[str]], limit: int = MAX_BODY
+) -> APIRouter:
+    """The routes that take feedback in, and interactions with their feedback. `models` are those of the settings."""
     router = APIRouter(prefix="/api")
+
+    @router.post("/import")
+    async def take_all(request: Request) -> dict[str, Any]:
+        """Take interactions and feedback in: a list of records as gateways write them. Names those that it refuses."""
+        content = await read_body(request.scope, request.receive, limit)
+        try:
+            records = decode_all(content)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"The body is no list of records: {error}.") from error
+        unknown = {each.model for each in records if isinstance(each, Interaction)} - set(models())
+        if unknown:
+            raise NotFound("model", min(unknown), where="in the settings")
+        return asdict(await asyncio.to_thread(importer.take, store, records))
 
     @router.post("/feedback/import")
     async def take(request: Request) -> dict[str, int]:

@@ -14,6 +14,7 @@ from ops.cli import (
     changes,
     data,
     help_examples,
+    importing,
     keys,
     notifications,
     quarantine,
@@ -42,6 +43,7 @@ GROUPS = (
     notifications,
     backup,
     data,
+    importing,
 )
 for group in GROUPS:
     group.register(app)

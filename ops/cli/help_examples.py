@@ -46,7 +46,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "backup": ("loraloop backup /backups/monday.tar",),
     "restore": ("loraloop restore /backups/monday.tar --dry-run", "loraloop restore /backups/monday.tar --yes"),
     "export": ("loraloop export decisions ledger.jsonl", "loraloop export feedback votes.parquet --key k1a2b3"),
-    "import": ("loraloop import votes.jsonl --dry-run", "loraloop import votes.jsonl --yes"),
+    "import": (
+        "loraloop import examples.jsonl --model reviews --dry-run",
+        "loraloop import traces.json --model reviews --format langfuse --yes",
+    ),
 }
 
 

@@ -30,7 +30,7 @@ GATEWAY = {
     ("GET", "/v1/models/{model}"): {Scope.INFER},
     ("GET", "/openapi.json"): {Scope.INFER},
     ("POST", "/v1/feedback"): {Scope.FEEDBACK},
-    ("DELETE", "/v1/feedback/{feedback_id}"): {Scope.FEEDBACK, Scope.OPS_WRITE},
+    ("DELETE", "/v1/feedback/{feedback_id:path}"): {Scope.FEEDBACK, Scope.OPS_WRITE},
     ("GET", "/v1/chat/completions"): {Scope.INFER, Scope.OPS_READ},
     ("GET", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_READ},
     ("GET", "/v1/chat/completions/{completion_id}/messages"): {Scope.INFER, Scope.OPS_READ},
@@ -81,6 +81,7 @@ CONTROL = PAGES | {
     ("POST", "/api/backup"): {Scope.ADMIN},
     ("GET", "/api/export/{kind}"): {Scope.ADMIN},
     ("POST", "/api/feedback/import"): {Scope.OPS_WRITE},
+    ("POST", "/api/import"): {Scope.OPS_WRITE},
     ("GET", "/api/notifications"): {Scope.OPS_READ},
     ("POST", "/api/notifications/test"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/adapters"): {Scope.OPS_WRITE},
@@ -146,7 +147,7 @@ def asked(client: httpx.Client) -> Ask:
 
     def ask(route: tuple[str, str], key: str | None, **how: Any) -> httpx.Response:
         method, path = route
-        for name in ("feedback_id", "completion_id", "identity", "model", "spool"):
+        for name in ("feedback_id:path", "completion_id", "identity", "model", "spool"):
             path = path.replace(f"{{{name}}}", "x")
         path = path.replace("{segment}", "1?offset=0")
         headers = {} if key is None else {"Authorization": f"Bearer {key}".encode("latin-1")}

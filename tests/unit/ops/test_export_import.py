@@ -6,32 +6,26 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
-from fastapi import FastAPI
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from core.db import exports
 from core.db.store import Store
 from core.errors import InputError, LoraLoopError, NotReady
 from core.ledger import append, hash_row
-from core.model_folder import ModelFolder
 from core.records import Decision, Interaction, Verdict
-from core.settings import load
 from feedback import importer
 from feedback.ingest import insert
 from feedback.schema import parse
 from ops import data_files
-from ops.apps.control import create_app
 from ops.cli import terminal
 from ops.cli.app import app
 from ops.local.up import Lock
 from serve.engines.fake import running
-from tools.live_stack import free_ports
+from tests.support.running_control import RunningControl, new, written
 
 NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
 ROWS = 1100
@@ -41,32 +35,6 @@ VOTES = [
     {"id": "f3", "type": "preference", "value": {"chosen": "i1", "rejected": "i2"}, "comment": "clearer"},
     {"id": "f4", "type": "rating", "value": 4.5, "conversation_id": "c1"},
 ]
-
-
-class RunningControl:
-    """A control on a port, its store, and the command line next to it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_ports(1)[0]
-        self.config = folder / "loraloop.yaml"
-        content = {
-            "base_model": str(folder),
-            "access": "open",
-            "data": str(folder / "data"),
-            "models": {"reviews": {"labels": ["a", "b"], "retrain": {"schedule": None}}},
-            "control": {"listen": f"127.0.0.1:{self.port}"},
-            "engine": {"urls": ["http://127.0.0.1:9"]},
-        }
-        self.config.write_text(yaml.safe_dump(content))
-        self.app: FastAPI = create_app(settings=load(self.config), base=ModelFolder("base", folder))
-        self.store: Store = self.app.state.control.store
-
-    def run(self, *words: str) -> Result:
-        return CliRunner().invoke(app, [*words, "--config", str(self.config)])
-
-    def ids(self) -> list[str]:
-        batches = exports.feedback(self.store, 100, model=None, key=None)
-        return [row["id"] for batch in batches for row in batch]
 
 
 @pytest.fixture
@@ -112,18 +80,13 @@ def fill(store: Store) -> None:
         append(transaction, decision)
 
 
-def written(path: Path, rows: list[Any]) -> Path:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return path
-
-
 def test_an_import_has_a_bar_on_a_terminal(control: RunningControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shown = io.StringIO()
     monkeypatch.setattr(terminal, "err", Console(file=shown, force_terminal=True, width=120))
     rows = [{"id": f"f{n}", "interaction_id": "i", "type": "thumbs", "value": True} for n in range(3)]
     done = control.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes", "--json")
-    assert json.loads(done.stdout) == {"added": 3, "known": 0}
-    assert "Importing feedback" in shown.getvalue() and "3/3" in shown.getvalue()
+    assert new(done) == (0, 3, 0)
+    assert "Importing" in shown.getvalue() and "3/3" in shown.getvalue() and "rows/s" in shown.getvalue()
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
@@ -133,7 +96,7 @@ def test_exported_feedback_is_imported_the_same(control: RunningControl, tmp_pat
     assert control.run("export", "feedback", str(path)).exit_code == 0
     before = [row for batch in exports.feedback(control.store, 100, model=None, key=None) for row in batch]
     done = control.run("import", str(path), "--yes", "--json")
-    assert json.loads(done.stdout) == {"added": 0, "known": 4}
+    assert new(done) == (0, 0, 4)
     shop = control.run("export", "feedback", str(tmp_path / f"shop.{ending}"), "--key", "shop")
     assert "Wrote 1 feedback" in shop.stderr
     other = Store(":memory:")
@@ -214,7 +177,7 @@ def test_a_large_file_comes_in_once_however_often_it_is_imported(control: Runnin
     )
     for added in (ROWS, 0):
         done = control.run("import", str(path), "--yes", "--json")
-        assert json.loads(done.stdout) == {"added": added, "known": ROWS - added}
+        assert new(done) == (0, added, ROWS - added)
     assert len(control.ids()) == ROWS
     (row,) = [
         row
@@ -241,13 +204,33 @@ BAD = [
 ]
 
 
-def test_every_bad_line_is_named_and_nothing_is_sent(control: RunningControl, tmp_path: Path):
+def test_every_bad_line_is_named_and_costs_no_other(control: RunningControl, tmp_path: Path):
     rows = [VOTES[0], *(row for row, _ in BAD), "", VOTES[1]]
     done = control.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes")
     for number, (_, sentence) in enumerate(BAD, 2):
         assert f"line {number}: " in done.stderr and sentence in done.stderr
     assert isinstance(done.exception, InputError) and f"{len(BAD)} of {len(BAD) + 2} rows" in str(done.exception)
+    assert sorted(control.ids()) == ["f1", "f2"]
+
+
+def test_a_file_with_only_bad_lines_is_refused_and_nothing_is_sent(control: RunningControl, tmp_path: Path):
+    done = control.run("import", str(written(tmp_path / "f.jsonl", [VOTES[0] | {"value": "yes"}])), "--yes")
+    assert isinstance(done.exception, InputError) and "1 of 1 rows have errors, the first in line 1" in str(
+        done.exception
+    )
     assert control.ids() == []
+
+
+def test_interactions_go_out_and_come_back_the_same(control: RunningControl, tmp_path: Path):
+    fill(control.store)
+    path = tmp_path / "i.jsonl"
+    assert control.run("export", "interactions", str(path)).exit_code == 0
+    before = path.read_text()
+    with control.store.transaction() as transaction:
+        transaction._connection.execute("DELETE FROM interactions")
+    assert new(control.run("import", str(path), "--yes", "--json")) == (3, 0, 0)
+    assert control.run("export", "interactions", str(path), "--yes").exit_code == 0
+    assert path.read_text() == before
 
 
 @pytest.mark.parametrize("name", ["f.csv", "none.jsonl", "empty.jsonl", "bad.parquet"])

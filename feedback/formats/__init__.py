@@ -1,0 +1,1 @@
+"""Shapes of other tools: what their feedback and their exports mean here."""

@@ -1,0 +1,110 @@
+"""Facts about `loraloop import` of files of other tools: interactions come with their feedback, once."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from core.db import feedback
+from core.errors import InputError, NotFound
+from ops.cli import importing
+from serve.engines.fake import running
+from tests.support.ingest import query
+from tests.support.running_control import RunningControl, new, written
+
+
+@pytest.fixture
+def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
+    for name in os.environ:
+        if name.startswith("LORALOOP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
+    made = RunningControl(tmp_path)
+    with running(made.app, made.port):
+        yield made
+
+
+def example(text: str, label: str, **more: Any) -> dict[str, Any]:
+    asked, said = {"role": "user", "content": text}, {"role": "assistant", "content": label}
+    return {"messages": [asked, said]} | more
+
+
+def test_examples_become_labels_that_a_snapshot_can_read(control: RunningControl, tmp_path: Path) -> None:
+    rows = [example(f"text {number}", "ab"[number % 2], user=f"u{number}") for number in range(50)]
+    path = str(written(tmp_path / "examples.jsonl", rows))
+    done = control.run("import", path, "--model", "reviews", "--yes", "--json")
+    assert done.exit_code == 0 and new(done) == (50, 50, 0)
+    assert "Format: openai, by the fields of line 1." in done.stderr
+    assert "50 rows for reviews: 50 interactions, 50 label." in done.stderr and "rows/s" in done.stderr
+    votes = feedback.label_votes(control.store, model="reviews")
+    assert len(votes) == 50 and json.loads(votes[0]["request"])["messages"][0]["role"] == "user"
+    assert new(control.run("import", path, "--model", "reviews", "--yes", "--json")) == (0, 0, 100)
+
+
+def test_preference_sets_come_in_as_parquet(control: RunningControl, tmp_path: Path) -> None:
+    sides = {
+        name: [
+            [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": f"{name} {n}"}] for n in range(3)
+        ]
+        for name in ("chosen", "rejected")
+    }
+    pq.write_table(pa.table(sides), tmp_path / "pairs.parquet")
+    done = control.run("import", str(tmp_path / "pairs.parquet"), "--model", "reviews", "--yes", "--json")
+    assert new(done) == (6, 3, 0)
+    assert len(feedback.preference_votes(control.store, model="reviews")) == 3
+
+
+def test_a_bad_line_is_named_left_out_and_gives_exit_code_1(control: RunningControl, tmp_path: Path) -> None:
+    rows = [example("one", "a"), "{broken", example("two", "c"), example("three", "b")]
+    path = str(written(tmp_path / "examples.jsonl", rows))
+    dry = control.run("import", path, "--model", "reviews", "--dry-run")
+    assert dry.exit_code == 0 and "Errors: 2 rows, which are left out." in dry.stderr
+    assert "line 2: It is not JSON" in dry.stderr and "line 3: messages: 'c' is not a label of reviews" in dry.stderr
+    assert query(control.store, "SELECT count(*) FROM interactions") == [(0,)]
+    done = control.run("import", path, "--model", "reviews", "--yes")
+    assert isinstance(done.exception, InputError) and "2 of 4 rows were left out" in str(done.exception)
+    assert query(control.store, "SELECT count(*) FROM interactions") == [(2,)]
+
+
+def test_a_row_that_control_refuses_is_named_by_its_line(control: RunningControl, tmp_path: Path) -> None:
+    row = {"id": "i1", "time": "2026-02-01T00:00:00Z", "model": "reviews", "endpoint": "chat", "arm": "champion"}
+    rows = [row | {"id": f"i{n}", "status": 2**40 if n == 1 else 200} for n in range(4)]
+    done = control.run("import", str(written(tmp_path / "i.jsonl", rows)), "--yes", "--json")
+    assert json.loads(done.stdout)["interactions"] == 3
+    assert "line 2: " in str(done.exception) and "1 of 4 rows were left out" in str(done.exception)
+
+
+def test_a_long_file_is_sent_in_pieces(
+    control: RunningControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "RECORDS_AT_ONCE", 7)
+    rows = [example(f"text {number}", "a") for number in range(30)]
+    done = control.run("import", str(written(tmp_path / "e.jsonl", rows)), "-m", "reviews", "--yes", "--json")
+    assert new(done) == (30, 30, 0)
+
+
+def test_what_is_left_out_is_counted_by_reason(control: RunningControl, tmp_path: Path) -> None:
+    score = {"id": "s", "traceId": "t", "name": "quality", "value": 1, "dataType": "BOOLEAN"}
+    rows = [score, score | {"id": "s2", "source": "EVAL"}]
+    done = control.run("import", str(written(tmp_path / "s.json", rows)), "-m", "reviews", "--yes", "--json")
+    assert "Left out: 1 × a score of an evaluator, not of a person." in done.stderr and new(done) == (0, 1, 0)
+    only = written(tmp_path / "only.jsonl", rows[1:])
+    refused = control.run("import", str(only), "-m", "reviews", "--yes").exception
+    assert isinstance(refused, InputError) and "has no row to import" in str(refused)
+
+
+def test_the_model_must_be_named_and_known(control: RunningControl, tmp_path: Path) -> None:
+    path = str(written(tmp_path / "e.jsonl", [example("one", "a")]))
+    assert "--model: is needed" in str(control.run("import", path, "--yes").exception)
+    assert isinstance(control.run("import", path, "--model", "none", "--yes").exception, NotFound)
+
+
+def test_the_format_can_be_named(control: RunningControl, tmp_path: Path) -> None:
+    path = str(written(tmp_path / "e.jsonl", [example("one", "a")]))
+    done = control.run("import", path, "-m", "reviews", "--format", "langfuse", "--yes")
+    assert "does not have the fields of langfuse" in str(done.exception)
