@@ -14,6 +14,7 @@ LoraLoopError
   StoreError
     StoreNewer
     RowRefused
+      RowKnown
     Conflict
   SpoolFull
   EngineError
@@ -150,6 +151,10 @@ class StoreNewer(StoreError):
 
 class RowRefused(StoreError):
     """A row breaks a rule of its table. The store itself works."""
+
+
+class RowKnown(RowRefused):
+    """A row has the id of one that is stored, or a column has no value. The store itself works."""
 
 
 class Conflict(StoreError):

@@ -39,6 +39,7 @@ class Interaction:
     `bucket` is the sticky split's hash in [0, 1), None when the request named no user, and `share`
     the canary's share at that moment, or the holdback's; together they say why this version answered.
     Latencies are milliseconds; `request`, `answer` are None when the client asked for `store: false`.
+    `key_id` is the key of the request: users of two keys are two people, even if they have one name.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Interaction:
     prompt_tokens: int | None
     completion_tokens: int | None
     streamed: bool
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

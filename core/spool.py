@@ -8,14 +8,16 @@ after the folder was emptied, because the receiver remembers its position by num
 """
 
 import asyncio
+import errno
 import logging
 import os
+import re
 import struct
 import time
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from core.errors import SpoolFull
 
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 HEADER = struct.Struct("<II")
 MAX_PAYLOAD = 64 * 1024 * 1024
 SUFFIX = ".seg"
+# What every payload begins with: a record as JSON, or a list of records. See core/record_codec.py.
+FIRST_BYTES = re.compile(rb'\[?\{"kind":"')
 
 
 def frame(payload: bytes) -> bytes:
@@ -31,19 +35,73 @@ def frame(payload: bytes) -> bytes:
     return HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def read_frames(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yields (payload, end offset in bytes) for each whole frame, and stops at the first that is torn."""
+class Frame(NamedTuple):
+    """A payload and where it is, in bytes from the beginning of the data."""
+
+    payload: bytes
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The whole frames of some data, and the ranges between them that are damaged.
+
+    `end` is where the data is read to: what follows is the beginning of a frame that is not complete yet, or was
+    never completed.
+    """
+
+    whole: list[Frame]
+    damaged: list[range]
+    end: int
+
+
+def read_frames(data: bytes, *, finished: bool = False) -> Frames:
+    """Read the frames of a segment's data, from the beginning of a frame.
+
+    A damaged frame costs itself only: reading goes on at the next whole frame. A frame that ends after the data is
+    incomplete, and reading stops there. In the last data of a segment that is `finished`, this frame may also have
+    a damaged length, so the next whole frame is searched for there as well.
+    """
+    whole: list[Frame] = []
+    damaged: list[range] = []
     offset = 0
     while offset + HEADER.size <= len(data):
-        length, checksum = HEADER.unpack_from(data, offset)
-        end = offset + HEADER.size + length
-        if not 0 < length <= MAX_PAYLOAD or end > len(data):
-            return
-        payload = data[offset + HEADER.size : end]
-        if zlib.crc32(payload) != checksum:
-            return
-        yield payload, end
-        offset = end
+        found = _frame_at(data, offset)
+        if found is None and (finished or not _is_incomplete(data, offset)):
+            found = _next_frame(data, offset + 1)
+            if found is not None:
+                damaged.append(range(offset, found.begin))
+        if found is None:
+            break
+        whole.append(found)
+        offset = found.end
+    return Frames(whole, damaged, offset)
+
+
+def _frame_at(data: bytes, offset: int) -> Frame | None:
+    length, checksum = HEADER.unpack_from(data, offset)
+    begin, end = offset + HEADER.size, offset + HEADER.size + length
+    if not 0 < length <= MAX_PAYLOAD or end > len(data) or zlib.crc32(memoryview(data)[begin:end]) != checksum:
+        return None
+    return Frame(data[begin:end], offset, end)
+
+
+def _is_incomplete(data: bytes, offset: int) -> bool:
+    length, _ = HEADER.unpack_from(data, offset)
+    return 0 < length <= MAX_PAYLOAD and offset + HEADER.size + length > len(data)
+
+
+def _next_frame(data: bytes, begin: int) -> Frame | None:
+    """The first whole frame from `begin` on.
+
+    Only offsets before a payload's first bytes are tried. Testing every offset would hash the data once per byte.
+    """
+    for found in FIRST_BYTES.finditer(data, begin + HEADER.size):
+        frame = _frame_at(data, found.start() - HEADER.size)
+        if frame is not None:
+            return frame
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +136,14 @@ class SpoolWriter:
     `append` returns once the operating system has the bytes, which survives kill -9 of this process;
     `durable` returns once an fsync covers them, which survives a power cut. A frame is whole or not there,
     so what must stand together goes into one payload. A disk that is full from the start is no error yet:
-    every `append` tries it again.
+    every `append` tries it again. Segments may have `max_bytes` together; above it, `append` raises SpoolFull until
+    some are shipped and deleted.
     """
 
-    def __init__(self, folder: Path, *, segment_bytes: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, folder: Path, *, segment_bytes: int = 16 * 1024 * 1024, max_bytes: int | None = None) -> None:
         self.folder = folder
         self.segment_bytes = segment_bytes
+        self.max_bytes = max_bytes
         existing = segments(folder)
         self._number = existing[-1].number if existing else 0
         self._fd = -1
@@ -105,6 +165,10 @@ class SpoolWriter:
     def current(self) -> int:
         """The number of the segment that is still being written."""
         return self._number
+
+    def spooled_bytes(self) -> int:
+        """Bytes of all segments, those that are ingested in part included."""
+        return sum(segment.path.stat().st_size for segment in segments(self.folder))
 
     def append(self, payload: bytes) -> int:
         """Writes one frame and returns a ticket for `durable`. Raises SpoolFull when the disk is full."""
@@ -175,8 +239,10 @@ class SpoolWriter:
             self._close(old)
 
     def _open_next(self) -> None:
-        """Changes to a new segment, or leaves all as it was when the disk refuses one."""
+        """Changes to a new segment, or leaves all as it was when the disk or the bound refuses one."""
         _make_folder(self.folder)
+        if self.max_bytes is not None and self.spooled_bytes() > self.max_bytes - self.segment_bytes:
+            raise OSError(errno.EDQUOT, f"it has reached its limit of {self.max_bytes:,} bytes")
         number = max(self._number + 1, time.time_ns() // 1000)
         path = self.folder / f"{number:020d}{SUFFIX}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
@@ -206,7 +272,7 @@ class SpoolWriter:
         self.refused += 1
         return SpoolFull(
             f"The spool at {self.folder.name} takes no more bytes: {error.strerror or error}.",
-            hint="Free space on its disk; the request may be sent again.",
+            hint="Free space on its disk, or find out why control ingests nothing; the request may be sent again.",
         )
 
     def close(self) -> None:

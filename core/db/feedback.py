@@ -1,20 +1,35 @@
 """Feedback, its revocations, and the queries that count and list it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+
+from core.db.columns import table
+from core.db.interactions import Served
+from core.db.rows import FeedbackRow, utc
 from core.db.store import Database, Row, Store, Transaction
 from core.records import Arm
 
-
-@dataclass(frozen=True, slots=True)
-class AddedFeedback:
-    """Feedback that was new; `model` is None if its interaction has not arrived."""
-
-    id: str
-    interaction_id: str | None
-    model: str | None
+COLUMNS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("time", pa.timestamp("us")),
+        ("interaction_id", pa.string()),
+        ("conversation_id", pa.string()),
+        ("type", pa.string()),
+        ("value", pa.string()),
+        ("comment", pa.string()),
+        ("user_id", pa.string()),
+        ("metadata", pa.string()),
+        ("model", pa.string()),
+        ("version", pa.int32()),
+        ("key_id", pa.string()),
+        ("arm", pa.string()),
+    ]
+)
+WAITING = pa.schema([("interaction_id", pa.string()), ("feedback_id", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +56,57 @@ def count_since_last_run(db: Database, *, model: str) -> Row:
     return db.one("feedback.count_since_last_run", model=model)
 
 
-def add(transaction: Transaction, rows: Sequence[Row]) -> list[AddedFeedback]:
-    """Add feedback. Returns the rows that were new."""
-    return [AddedFeedback(**row) for row in transaction.run_set("feedback.add", rows)]
+def add(transaction: Transaction, rows: Sequence[FeedbackRow], about: Mapping[str, Served]) -> None:
+    """Add feedback, with the interactions that are known by their ids. Raises RowKnown if one of the ids is stored."""
+    transaction.run_table(
+        "feedback.add",
+        table(
+            COLUMNS,
+            [
+                (
+                    row.id,
+                    utc(row.time),
+                    row.interaction_id,
+                    row.conversation_id,
+                    row.type,
+                    bytes(row.value),
+                    row.comment,
+                    row.user,
+                    bytes(row.metadata),
+                    served.model if served else None,
+                    served.version if served else None,
+                    row.key_id,
+                    served.arm if served else None,
+                )
+                for row in rows
+                for served in (about.get(row.interaction_id or ""),)
+            ],
+        ),
+    )
+
+
+def known(transaction: Transaction, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that are stored."""
+    return {row["id"] for row in transaction.rows_in("feedback.known", ids)}
 
 
 def add_waiting(transaction: Transaction, feedback: Sequence[WaitingFeedback]) -> None:
     """Record feedback whose interaction has not arrived."""
-    rows = [{"id": one.id, "interaction_id": one.interaction_id} for one in feedback]
-    transaction.run_set("feedback.add_waiting", rows)
+    rows = [(one.interaction_id, one.id) for one in feedback]
+    transaction.run_table("feedback.add_waiting", table(WAITING, rows))
 
 
-def waiting_for(db: Database, *, ids: Sequence[str]) -> list[WaitingFeedback]:
-    """Waiting feedback about these interactions."""
-    if not ids:
+def waiting_for(transaction: Transaction, ids: Sequence[str]) -> list[WaitingFeedback]:
+    """Waiting feedback about these interactions. The cost grows with the feedback that waits."""
+    if not ids or not transaction.one("feedback.count_waiting")["n"]:
         return []
-    return [WaitingFeedback(**row) for row in db.rows("feedback.waiting_for", ids=ids)]
+    return [WaitingFeedback(**row) for row in transaction.rows("feedback.waiting_for", ids=ids)]
 
 
-def set_interaction(transaction: Transaction, rows: Sequence[Row]) -> None:
+def set_interaction(transaction: Transaction, ids: Sequence[str], served: Served) -> None:
     """Fill in model, version and arm of feedback whose interaction arrived."""
-    transaction.run_set("feedback.set_interaction", rows)
-
-
-def delete_waiting(transaction: Transaction, ids: Sequence[str]) -> None:
-    """Delete feedback from the waiting list."""
-    transaction.run_set("feedback.delete_waiting", [{"id": id} for id in ids])
+    transaction.run_in("feedback.set_interaction", ids, model=served.model, version=served.version, arm=served.arm)
+    transaction.run_in("feedback.delete_waiting", ids)
 
 
 def add_revocation(transaction: Transaction, rows: Sequence[Row]) -> None:
@@ -76,8 +116,8 @@ def add_revocation(transaction: Transaction, rows: Sequence[Row]) -> None:
 
 def apply_revocations(transaction: Transaction, *, ids: Sequence[str]) -> None:
     """Mark those of these feedback rows as revoked that have a revocation."""
-    if ids:
-        transaction.run_set("feedback.apply_revocations", transaction.rows("feedback.revocations", ids=ids))
+    found = transaction.rows_in("feedback.revocations", ids)
+    transaction.run_in("feedback.apply_revocations", [row["id"] for row in found])
 
 
 def counts(db: Database, *, model: str | None, key: str | None) -> list[Row]:

@@ -5,27 +5,16 @@ WHERE model = $model AND revoked_at IS NULL AND time > coalesce(
     (SELECT max(feedback_until) FROM runs WHERE model = $model), TIMESTAMP '1970-01-01')
 
 -- name: add
--- Add feedback. Each parameter is a list with one value per row. Model, version and arm are set if the interaction has
--- already arrived. Returns the rows that were new.
-INSERT INTO feedback
-SELECT said.id, said.time, said.interaction_id, said.conversation_id, said.type, said.value, said.comment, said.who,
-    said.metadata, NULL, about.model, about.version, said.key_id, about.arm
-FROM (SELECT
-    unnest($id::VARCHAR[]) AS id, unnest($time::TIMESTAMP[]) AS time, unnest($interaction_id::VARCHAR[]) AS interaction_id,
-    unnest($conversation_id::VARCHAR[]) AS conversation_id, unnest($type::VARCHAR[]) AS type,
-    unnest($value::VARCHAR[]) AS value, unnest($comment::VARCHAR[]) AS comment, unnest($user::VARCHAR[]) AS who,
-    unnest($metadata::VARCHAR[]) AS metadata, unnest($key_id::VARCHAR[]) AS key_id,
-    unnest(range(len($id::VARCHAR[]))) AS place
-) said
-LEFT JOIN (
-    SELECT id, model, version, arm FROM interactions WHERE id IN (SELECT unnest($interaction_id::VARCHAR[]))
-) about ON about.id = said.interaction_id
-ORDER BY said.place
-ON CONFLICT DO NOTHING RETURNING id, interaction_id, model
+-- Add feedback. Model, version and arm are NULL if the interaction has not arrived.
+INSERT INTO feedback BY NAME SELECT * FROM given
+
+-- name: known
+-- Those of these ids that are stored.
+SELECT id FROM feedback WHERE id IN ($ids)
 
 -- name: add_waiting
 -- Record feedback whose interaction has not arrived.
-INSERT INTO feedback_waiting SELECT * FROM (SELECT unnest($interaction_id::VARCHAR[]), unnest($id::VARCHAR[]))
+INSERT INTO feedback_waiting BY NAME SELECT * FROM given
 
 -- name: waiting_for
 -- Waiting feedback about these interactions.
@@ -34,14 +23,11 @@ WHERE interaction_id IN (SELECT unnest($ids::VARCHAR[]))
 
 -- name: set_interaction
 -- Fill in model, version and arm of feedback whose interaction arrived.
-UPDATE feedback SET model = met.model, version = met.version, arm = met.arm FROM (SELECT
-    unnest($id::VARCHAR[]) AS id, unnest($model::VARCHAR[]) AS model, unnest($version::INTEGER[]) AS version,
-    unnest($arm::VARCHAR[]) AS arm
-) met WHERE feedback.id = met.id
+UPDATE feedback SET model = $model, version = $version, arm = $arm WHERE id IN ($ids)
 
 -- name: delete_waiting
 -- Delete feedback from the waiting list.
-DELETE FROM feedback_waiting WHERE feedback_id IN (SELECT unnest($id::VARCHAR[]))
+DELETE FROM feedback_waiting WHERE feedback_id IN ($ids)
 
 -- name: add_revocation
 -- Add revocations.
@@ -51,13 +37,13 @@ ON CONFLICT DO NOTHING
 
 -- name: revocations
 -- Revocations of these feedback ids.
-SELECT DISTINCT feedback_id AS id FROM revocations WHERE feedback_id IN (SELECT unnest($ids::VARCHAR[]))
+SELECT DISTINCT feedback_id AS id FROM revocations WHERE feedback_id IN ($ids)
 
 -- name: apply_revocations
 -- Mark feedback as revoked.
 UPDATE feedback SET revoked_at = r.time FROM revocations r
 WHERE feedback.id = r.feedback_id AND (r.key_id = '' OR r.key_id = feedback.key_id) AND feedback.revoked_at IS NULL
-    AND feedback.id IN (SELECT unnest($id::VARCHAR[]))
+    AND feedback.id IN ($ids)
 
 -- name: counts
 -- Feedback counts by model and type. The model is NULL if the interaction has not arrived.

@@ -1,19 +1,93 @@
 """Interactions and their daily counts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 
+import pyarrow as pa
+
+from core.db.columns import table
+from core.db.rows import InteractionRow, text, utc
 from core.db.store import Database, Row, Transaction
+from core.records import Arm
+
+COLUMNS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("time", pa.timestamp("us")),
+        ("model", pa.string()),
+        ("version", pa.int32()),
+        ("arm", pa.string()),
+        ("share", pa.float64()),
+        ("bucket", pa.float64()),
+        ("user_id", pa.string()),
+        ("conversation_id", pa.string()),
+        ("endpoint", pa.string()),
+        ("request", pa.string()),
+        ("answer", pa.string()),
+        ("finish_reason", pa.string()),
+        ("status", pa.int32()),
+        ("latency_ms", pa.float64()),
+        ("ttft_ms", pa.float64()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("streamed", pa.bool_()),
+        ("key_id", pa.string()),
+    ]
+)
 
 
-def add(transaction: Transaction, rows: Sequence[Row]) -> list[str]:
-    """Add interactions. Returns the ids that were new."""
-    return [row["id"] for row in transaction.run_set("interactions.add", rows)]
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Which version answered an interaction, and in which arm."""
+
+    model: str
+    version: int
+    arm: Arm
 
 
-def add_traffic(transaction: Transaction, rows: Sequence[Row]) -> None:
-    """Add to the daily request counts."""
-    transaction.run_many("interactions.add_traffic", rows)
+def table_of(rows: Iterable[InteractionRow]) -> pa.Table:
+    """Interactions as a table for `add`. Raises RowRefused if a value does not fit its column."""
+    return table(
+        COLUMNS,
+        [
+            (
+                row.id,
+                utc(row.time),
+                row.model,
+                row.version,
+                row.arm,
+                row.share,
+                row.bucket,
+                row.user,
+                row.conversation,
+                row.endpoint,
+                text(row.request),
+                row.answer,
+                row.finish_reason,
+                row.status,
+                row.latency_ms,
+                row.ttft_ms,
+                row.prompt_tokens,
+                row.completion_tokens,
+                row.streamed,
+                row.key_id,
+            )
+            for row in rows
+        ],
+    )
+
+
+def add(transaction: Transaction, given: pa.Table) -> None:
+    """Add interactions and count them in the traffic of their days in UTC. Raises RowKnown if one is stored."""
+    transaction.run_table("interactions.add", given)
+    transaction.run_table("interactions.add_traffic", given)
+
+
+def served(transaction: Transaction, ids: Sequence[str]) -> dict[str, Served]:
+    """Those of the interactions that are stored, by id."""
+    found = transaction.rows_in("interactions.served", ids)
+    return {row["id"]: Served(row["model"], row["version"], row["arm"]) for row in found}
 
 
 def delete_text(db: Database, *, id: str) -> None:

@@ -1,17 +1,17 @@
 -- name: add
--- Add interactions. Each parameter is a list with one value per row. Returns the ids that were new.
-INSERT INTO interactions SELECT * FROM (SELECT
-    unnest($id::VARCHAR[]), unnest($time::TIMESTAMP[]), unnest($model::VARCHAR[]), unnest($version::INTEGER[]),
-    unnest($arm::VARCHAR[]), unnest($share::DOUBLE[]), unnest($bucket::DOUBLE[]), unnest($user::VARCHAR[]),
-    unnest($conversation::VARCHAR[]), unnest($endpoint::VARCHAR[]), unnest($request::VARCHAR[]),
-    unnest($answer::VARCHAR[]), unnest($finish_reason::VARCHAR[]), unnest($status::INTEGER[]),
-    unnest($latency_ms::DOUBLE[]), unnest($ttft_ms::DOUBLE[]), unnest($prompt_tokens::INTEGER[]),
-    unnest($completion_tokens::INTEGER[]), unnest($streamed::BOOLEAN[])
-) ON CONFLICT DO NOTHING RETURNING id
+-- Add interactions.
+INSERT INTO interactions BY NAME SELECT * FROM given
+
+-- name: served
+-- Model, version and arm of interactions by their ids.
+SELECT id, model, version, arm FROM interactions WHERE id IN ($ids)
 
 -- name: add_traffic
--- Add to the daily request counts.
-INSERT INTO traffic_daily VALUES ($model, $version, $arm, $day, $requests, $errors, $tokens)
+-- Add interactions to the traffic of their days. The table has one row per model, version, arm and day.
+INSERT INTO traffic_daily
+SELECT model, version, arm, CAST(time AS DATE), count(*), count(*) FILTER (WHERE status >= 500),
+    coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), 0)
+FROM given GROUP BY ALL
 ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = errors + excluded.errors,
     tokens = tokens + excluded.tokens
 

@@ -3,12 +3,32 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+import pyarrow as pa
+
+from core.db.columns import table
+from core.db.rows import StoredCompletionRow, utc
 from core.db.store import Database, Row, Transaction
 
+COLUMNS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("time", pa.timestamp("us")),
+        ("key_id", pa.string()),
+        ("metadata", pa.string()),
+        ("completion", pa.string()),
+    ]
+)
 
-def add(transaction: Transaction, rows: Sequence[Row]) -> None:
-    """Add stored completions."""
-    transaction.run_set("stored_completions.add", rows)
+
+def add(transaction: Transaction, rows: Sequence[StoredCompletionRow]) -> None:
+    """Add stored completions. Raises RowKnown if one of the ids is stored; look for them with `known` first."""
+    plain = [(row.id, utc(row.time), row.key_id, bytes(row.metadata), bytes(row.completion)) for row in rows]
+    transaction.run_table("stored_completions.add", table(COLUMNS, plain))
+
+
+def known(transaction: Transaction, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that are stored, or were and are deleted."""
+    return {row["id"] for row in transaction.rows_in("stored_completions.known", ids)}
 
 
 def find(db: Database, *, id: str, owner: str | None, models: Sequence[str] | None) -> Row | None:

@@ -1,9 +1,10 @@
 -- name: add
 -- Add stored completions.
-INSERT INTO stored_completions SELECT *, NULL FROM (SELECT
-    unnest($id::VARCHAR[]), unnest($time::TIMESTAMP[]), unnest($key_id::VARCHAR[]), unnest($metadata::VARCHAR[]),
-    unnest($completion::VARCHAR[])
-) ON CONFLICT DO NOTHING
+INSERT INTO stored_completions BY NAME SELECT * FROM given
+
+-- name: known
+-- Those of these ids that are stored, or were and are deleted.
+SELECT id FROM stored_completions WHERE id IN ($ids)
 
 -- name: find
 -- One stored completion of a key. An owner of NULL means every key, models of NULL mean every model.

@@ -66,6 +66,14 @@ class GatewaySettings(Section):
         description="Meaning of metrics of TensorZero and scores of Langfuse by name, such as `{escalated: "
         "thumbs_inverted}`. Without an entry, a boolean is a thumb, a number a rating, a text a comment.",
     )
+    max_spool_bytes: int = Field(
+        default=16 * 1024**3,
+        ge=64 * 1024**2,
+        description=(
+            "Maximum size of the spool, in bytes. When control has ingested nothing for so long that it is reached, "
+            "requests are still served but not recorded, and feedback gets a 503."
+        ),
+    )
 
 
 class ControlSettings(Section):

@@ -27,6 +27,7 @@ RULES = (
     "core/db/snapshots.sql",
     "core/db/migrations/0019_quarantined_feedback.sql",
     "feedback/heldout_votes.py",
+    "feedback/indictment.py",
     "feedback/quarantine.py",
     "feedback/snapshot.py",
     "feedback/split.py",

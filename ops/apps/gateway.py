@@ -94,7 +94,7 @@ def create_app(
     folder = settings.data / "gateways" / gateway.name
     key = settings.keys.internal.get_secret_value() if settings.keys.internal else ""
     metrics = Metrics()
-    spool = SpoolWriter(folder / "spool")
+    spool = SpoolWriter(folder / "spool", max_bytes=gateway.max_spool_bytes)
     recorder = Recorder(spool)
 
     @asynccontextmanager
@@ -138,7 +138,7 @@ def create_app(
     install_errors(app)
     _add_feedback(app, spool, metrics, access, clock)
     openapi.describe(app, signal=FeedbackRequest.model_json_schema(), most_signals=MAX_BATCH)
-    _add_signals(app, recorder, metrics, access)
+    _add_signals(app, spool, recorder, metrics, access)
     _add_reload(app, settings, access, config)
     return app
 
@@ -215,7 +215,7 @@ def _add_reload(app: GatewayApp, settings: Settings, access: KeyChecker, config:
     )
 
 
-def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: KeyChecker) -> None:
+def _add_signals(app: FastAPI, spool: SpoolWriter, recorder: Recorder, metrics: Metrics, access: KeyChecker) -> None:
     readers = (Scope.OPS_READ, Scope.INTERNAL)
 
     @app.get("/health")
@@ -231,6 +231,8 @@ def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: Key
                 "control_answers": tables.control_answers,
                 "unshipped_bytes": app.state.shipper.unshipped,
                 "interactions_dropped": recorder.dropped,
+                "max_spool_bytes": spool.max_bytes,
+                "damaged_segments": app.state.shipper.damaged,
             }
         return JSONResponse(state, 200 if tables.ready else 503)
 
@@ -238,6 +240,8 @@ def _add_signals(app: FastAPI, recorder: Recorder, metrics: Metrics, access: Key
     async def scrape() -> Response:
         metrics.unshipped.set(app.state.shipper.unshipped)
         metrics.dropped.set(recorder.dropped)
+        metrics.spool_limit.set(spool.max_bytes or 0)
+        metrics.damaged.set(app.state.shipper.damaged)
         tables = app.state.tables
         metrics.in_flight.clear()
         known = tables.in_flight.keys() | (tables.table.versions() if tables.ready else set())

@@ -157,16 +157,27 @@ def _letters(url: str, bearer: dict[str, str]) -> Finding:
     return Finding("dead letters", count == 0, f"{count} of gateways' records make no row", fix)
 
 
+# The part of the spool's limit at which the alarm comes, so that there is time before records are refused.
+SPOOL_ALARM = 0.5
+
+
 def _spool(url: str, bearer: dict[str, str]) -> Finding:
     """What the gateway has taken and control has not: some for a moment is how it works, much is a stall."""
     try:
         state = httpx.get(url, timeout=5, trust_env=False, headers=bearer).json()
         waiting, dropped = int(state["unshipped_bytes"]), int(state["interactions_dropped"])
+        limit, damaged = state["max_spool_bytes"], int(state["damaged_segments"])
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return Finding("spool", False, "not known", KEY_OR_LOGS)
     if dropped:
         fix = "Run: df -h   Free space on the gateway's disk."
         return Finding("spool", False, f"{dropped} interactions were not kept", fix)
+    if damaged:
+        fix = "Check the disk. Each damaged segment is kept as a .bad file in the spool's folder; delete it when done."
+        return Finding("spool", False, f"{damaged} segments had damaged bytes; the other records arrived", fix)
+    if limit and waiting > limit * SPOOL_ALARM:
+        fix = f"{LOGS}   At {limit / 1e6:,.0f} MB (gateway.max_spool_bytes) nothing more is recorded."
+        return Finding("spool", False, f"{waiting / 1e6:,.0f} MB, which is {waiting / limit:.0%} of its limit", fix)
     fix = f"{LOGS}   It does not keep up, or refuses them: both need the same LORALOOP_INTERNAL_KEY."
     return Finding("spool", waiting <= MOST_UNSHIPPED, f"{waiting / 1e6:.1f} MB on the way to control", fix)
 

@@ -161,13 +161,13 @@ class Completions:
             answer=text,
             finish=finish,
             usage=data.get("usage") or {},
-            completion=data if exchange.owner and status == 200 else None,
+            completion=data if exchange.stores and status == 200 else None,
         )
         await send_whole(send, exchange, status, content, kind)
 
     async def _stream(self, exchange: CompletionRequest, send: Send) -> None:
         """Passes the engine's events on as they come, the last one once all are captured."""
-        tee, status, recorded = StreamAccumulator() if exchange.owner else StreamRecorder(), CLIENT_GONE, False
+        tee, status, recorded = StreamAccumulator() if exchange.stores else StreamRecorder(), CLIENT_GONE, False
         try:
             async with self._post(exchange) as upstream:
                 if upstream.status != 200:

@@ -63,8 +63,18 @@ class Metrics:
         self.unshipped = Gauge(
             "loraloop_spool_unshipped_bytes", "Spooled bytes that control has not ingested.", registry=self.registry
         )
+        self.spool_limit = Gauge(
+            "loraloop_spool_limit_bytes", "Maximum size of the spool: gateway.max_spool_bytes.", registry=self.registry
+        )
+        self.damaged = Gauge(
+            "loraloop_spool_damaged_segments",
+            "Segments with damaged bytes, kept as .bad files until a person deletes them.",
+            registry=self.registry,
+        )
         self.dropped = Gauge(
-            "loraloop_interactions_dropped", "Interactions not kept: the disk is full.", registry=self.registry
+            "loraloop_interactions_dropped",
+            "Interactions not kept: the disk or the spool is full.",
+            registry=self.registry,
         )
 
     def observe(self, interaction: Interaction) -> None:

@@ -1,6 +1,5 @@
 """The state of one completion request, what an engine receives of it, and the records that are made of it."""
 
-import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import orjson
 
 from core.api_keys import Scope
-from core.clock import Clock
+from core.clock import Clock, unguessable_id
 from core.errors import Forbidden, InputError
 from core.http import parse_json
 from core.names import REVIEWER
@@ -41,8 +40,8 @@ class CompletionRequest:
     """One completion request: its body, its version, and its start in seconds of `perf_counter`.
 
     `tokens` counts prompt and answer together, once they are known. `pieces` counts the events of a stream so far.
-    `size` is the request's size in bytes. `headers` are the headers of its answer. `owner` is the key that stores
-    the completion, or None. `shown` is what an engine gets instead of the app's prompt.
+    `size` is the request's size in bytes. `headers` are the headers of its answer. `key_id` is the key of the
+    request. `stores` says whether the completion is stored. `shown` is what an engine gets instead of the app's prompt.
     """
 
     id: str
@@ -52,7 +51,8 @@ class CompletionRequest:
     user: str | None
     conversation: str | None
     started: float
-    owner: str | None = None
+    key_id: str
+    stores: bool = False
     first_byte: float | None = None
     tokens: int = 0
     size: int = 0
@@ -118,14 +118,15 @@ class CompletionRequest:
             prompt_tokens=usage.get("prompt_tokens"),
             completion_tokens=usage.get("completion_tokens"),
             streamed=self.streamed,
+            key_id=self.key_id,
         )
 
     def stored(self, interaction: Interaction, completion: dict[str, Any]) -> StoredCompletion | None:
         """Return what is stored in addition to the interaction, if the client asked for it."""
-        if self.owner is None:
+        if not self.stores:
             return None
         metadata = self.body.get("metadata") or {}
-        return StoredCompletion(self.id, interaction.time, self.owner, metadata, completion)
+        return StoredCompletion(self.id, interaction.time, self.key_id, metadata, completion)
 
 
 def open_request(
@@ -146,19 +147,19 @@ def open_request(
     else:
         choice = table.choose(model, key)
     admission.require_model(choice.model)
-    owner = None
-    if body.get("store") is True and endpoint == "chat":
+    stores = body.get("store") is True and endpoint == "chat"
+    if stores:
         checked_metadata(body.get("metadata"))
-        owner = admission.key_id
     return CompletionRequest(
-        PREFIX[endpoint] + secrets.token_hex(16),
+        PREFIX[endpoint] + unguessable_id(),
         endpoint,
         body,
         choice,
         user,
         conversation,
         started,
-        owner,
+        admission.key_id,
+        stores,
         size=len(content),
     )
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 
 import aiohttp
 
@@ -14,14 +15,22 @@ from core.spool import Segment, SpoolWriter, read_from, segments
 
 log = logging.getLogger(__name__)
 
-CHUNK = 1024 * 1024
+# The larger a piece, the fewer transactions control needs. A segment is about as large.
+CHUNK = 16 * 1024 * 1024
 IDLE_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 0.01
+DAMAGED = ".bad"
+# While control commits a piece of one segment, it decodes a piece of the other.
+SEGMENTS_AT_ONCE = 2
 
 
 class Shipper:
-    """Send appended bytes, oldest first, and delete a finished segment after control has ingested it."""
+    """Send appended bytes, oldest segment first, and delete a finished segment after control has ingested it.
+
+    A segment that control refuses is tried again later and does not stop those after it. A segment in which control
+    found damaged bytes is kept under another name, for a person to inspect.
+    """
 
     def __init__(
         self, *, session: aiohttp.ClientSession, control_url: str, name: str, key: str, spool: SpoolWriter
@@ -31,6 +40,7 @@ class Shipper:
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/octet-stream"}
         self._spool = spool
         self._sent: dict[int, int] = {}
+        self._damaged: set[int] = set()
         self._failing = False
         self._flush_requested = asyncio.Event()
 
@@ -39,14 +49,17 @@ class Shipper:
         """Number of bytes that control has not ingested."""
         return sum(s.path.stat().st_size - self._sent.get(s.number, 0) for s in segments(self._spool.folder))
 
+    @property
+    def damaged(self) -> int:
+        """Number of segments that are kept because some of their bytes are damaged."""
+        return len(list(self._spool.folder.glob(f"*{DAMAGED}")))
+
     async def run(self) -> None:
         """Ships forever."""
         self._flush_requested = asyncio.Event()  # one of this loop
         while True:
             try:
-                moved = [await self._ship(segment) for segment in segments(self._spool.folder)]
-                self._failing = False
-                await self._rest(any(moved))
+                await self._rest(await self._ship_all())
             except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
                 log.debug("control takes no spool at the moment: %s", error)
                 self._failing = True
@@ -81,27 +94,63 @@ class Shipper:
             async with asyncio.timeout(IDLE_SECONDS):
                 await self._flush_requested.wait()
 
+    async def _ship_all(self) -> bool:
+        """Send every segment to its end, oldest first; returns whether there was something to send."""
+        waiting = iter(segments(self._spool.folder))
+        both = [self._ship_each(waiting) for _ in range(SEGMENTS_AT_ONCE)]
+        found = await asyncio.gather(*both, return_exceptions=True)
+        refused: list[aiohttp.ClientResponseError] = []
+        moved = False
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+            moved, refused = moved or one[0], refused + one[1]
+        if refused and not moved:
+            raise refused[0]
+        self._failing = bool(refused)
+        return moved
+
+    async def _ship_each(self, waiting: Iterator[Segment]) -> tuple[bool, list[aiohttp.ClientResponseError]]:
+        """Send segments to their ends; returns whether there was something to send, and why control refused some."""
+        moved, refused = False, []
+        for segment in waiting:
+            try:
+                while await self._ship(segment):
+                    moved = True
+            except aiohttp.ClientResponseError as error:
+                refused.append(error)
+                log.error("control refuses segment %d: %d %s", segment.number, error.status, error.message)
+        return moved, refused
+
     async def _ship(self, segment: Segment) -> bool:
-        """Sends one piece of a segment; returns whether there was something to send."""
+        """Send one piece of a segment; returns whether there was something to send."""
         offset = self._sent.get(segment.number, 0)
-        data = read_from(segment.path, offset, CHUNK)
         finished = segment.number < self._spool.current
+        data = await asyncio.to_thread(read_from, segment.path, offset, CHUNK)
         if not data:
             if finished:
                 self._forget(segment)
             return False
-        url = f"{self._url}/{segment.number}?offset={offset}"
+        last = finished and offset + len(data) >= segment.path.stat().st_size
+        url = f"{self._url}/{segment.number}?offset={offset}" + ("&finished=true" if last else "")
         async with self._session.post(url, data=data, headers=self._headers) as response:
             if response.status not in (200, 409):
                 response.raise_for_status()
-            taken = int((await response.json())["offset"])
-        self._sent[segment.number] = taken
-        if taken == offset and finished and response.status == 200:
+            answer = await response.json()
+        taken = self._sent[segment.number] = int(answer["offset"])
+        if answer.get("damaged"):
+            log.error("segment %d has %d damaged ranges; the rest is ingested", segment.number, answer["damaged"])
+            self._damaged.add(segment.number)
+        if taken == offset and last and response.status == 200:
             log.warning("segment %d ends in a torn frame of %d bytes, which is dropped", segment.number, len(data))
             self._forget(segment)
             return False
         return taken != offset
 
     def _forget(self, segment: Segment) -> None:
-        segment.path.unlink()
+        if segment.number in self._damaged:
+            segment.path.rename(segment.path.with_suffix(DAMAGED))
+        else:
+            segment.path.unlink()
         self._sent.pop(segment.number, None)
+        self._damaged.discard(segment.number)

@@ -81,7 +81,7 @@ class Gateway:
 
     def spooled(self) -> list[Any]:
         found = segments(self.own / "spool")
-        return [r for s in found for payload, _ in read_frames(s.path.read_bytes()) for r in decode_all(payload)]
+        return [r for s in found for f in read_frames(s.path.read_bytes()).whole for r in decode_all(f.payload)]
 
     def memory(self) -> int:
         return int(self.process.memory_info().rss)

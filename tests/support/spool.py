@@ -8,7 +8,7 @@ from core.spool import read_frames, segments
 
 
 def payloads_of(data: bytes) -> list[bytes]:
-    return [payload for payload, _ in read_frames(data)]
+    return [found.payload for found in read_frames(data).whole]
 
 
 def whole(folder: Path) -> list[bytes]:

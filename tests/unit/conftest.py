@@ -88,7 +88,7 @@ class RunningGateway:
 
     def spooled(self) -> list[Record]:
         found = segments(self.data / "gateways" / "gateway-1" / "spool")
-        frames = (payload for s in found for payload, _ in read_frames(s.path.read_bytes()))
+        frames = (frame.payload for s in found for frame in read_frames(s.path.read_bytes()).whole)
         return [record for payload in frames for record in decode_all(payload)]
 
     @staticmethod

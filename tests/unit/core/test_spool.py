@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from core import spool
 from core.errors import SpoolFull
-from core.spool import SpoolWriter, frame, read_frames, read_from, segments
-from tests.support.spool import half_write, no_space, whole
+from core.spool import Frame, Frames, SpoolWriter, frame, read_frames, read_from, segments
+from tests.support.spool import half_write, no_space, payloads_of, whole
 
 payloads = st.lists(st.binary(min_size=1, max_size=40), max_size=8)
 quick = settings(deadline=None, max_examples=60)
@@ -23,11 +23,9 @@ quick = settings(deadline=None, max_examples=60)
 def test_any_cut_of_a_segment_yields_a_prefix_of_whole_frames(items: list[bytes], data: st.DataObject) -> None:
     text = b"".join(map(frame, items))
     cut = data.draw(st.integers(0, len(text)))
-    found = list(read_frames(text[:cut]))
-    assert [payload for payload, _ in found] == items[: len(found)]
-    assert all(end <= cut for _, end in found)
+    found = payloads_of(text[:cut])
     ends = [sum(len(frame(p)) for p in items[: n + 1]) for n in range(len(items))]
-    assert len(found) == sum(end <= cut for end in ends)
+    assert found == items[: sum(end <= cut for end in ends)]
 
 
 @quick
@@ -36,15 +34,42 @@ def test_a_flipped_byte_is_never_parsed(items: list[bytes], data: st.DataObject)
     text = bytearray(b"".join(map(frame, items)))
     place = data.draw(st.integers(0, len(text) - 1))
     text[place] ^= data.draw(st.integers(1, 255))
-    found = [payload for payload, _ in read_frames(bytes(text))]
+    found = payloads_of(bytes(text))
     assert found == items[: len(found)]
     assert len(found) < len(items)
+
+
+RECORDS = [b'{"kind":"a","text":"one"}', b'[{"kind":"b"},{"kind":"c"}]', b'{"kind":"d"}', b'{"kind":"e","x":"{}"}']
+
+
+@quick
+@given(st.data())
+def test_a_flipped_byte_of_a_finished_segment_costs_its_frame_alone(data: st.DataObject) -> None:
+    pieces = [frame(payload) for payload in RECORDS]
+    hit = data.draw(st.integers(0, len(pieces) - 2))  # at the end it is like a torn tail
+    damaged = bytearray(pieces[hit])
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
+    text = b"".join([*pieces[:hit], bytes(damaged), *pieces[hit + 1 :]])
+    found = read_frames(text, finished=True)
+    begin = len(b"".join(pieces[:hit]))
+    assert [one.payload for one in found.whole] == [*RECORDS[:hit], *RECORDS[hit + 1 :]]
+    assert found.damaged == [range(begin, begin + len(damaged))]
+    assert found.end == len(text)
+
+
+def test_a_damaged_length_waits_for_the_rest_until_its_segment_is_finished() -> None:
+    first, second = frame(RECORDS[0]), frame(RECORDS[2])
+    text = first[:2] + b"\x01" + first[3:] + second  # 65,536 bytes longer than it is
+    assert read_frames(text) == Frames([], [], 0)
+    found = read_frames(text, finished=True)
+    assert [one.payload for one in found.whole] == [RECORDS[2]] and found.damaged == [range(0, len(first))]
 
 
 @quick
 @given(st.binary(max_size=200))
 def test_noise_is_read_without_an_error(noise: bytes) -> None:
-    list(read_frames(noise))
+    assert read_frames(noise).end <= len(noise)
+    assert read_frames(noise, finished=True).end <= len(noise)
 
 
 def test_a_new_writer_never_appends_to_an_old_segment(tmp_path: Path) -> None:
@@ -148,7 +173,8 @@ def test_a_record_longer_than_a_reader_takes_is_refused(tmp_path: Path, monkeypa
 
 
 def test_zeros_that_a_power_cut_left_are_no_frames() -> None:
-    assert list(read_frames(frame(b"one") + bytes(64))) == [(b"one", 11)]
+    for finished in (False, True):
+        assert read_frames(frame(b"one") + bytes(64), finished=finished) == Frames([Frame(b"one", 0, 11)], [], 11)
 
 
 def test_a_writer_on_a_full_disk_refuses_each_record_until_there_is_space(
@@ -187,7 +213,20 @@ def test_order_stands_however_the_clock_jumps(jumps: list[int]) -> None:
 def test_a_piece_for_shipping_holds_at_least_its_first_frame(tmp_path: Path) -> None:
     path = tmp_path / "1.seg"
     path.write_bytes(frame(b"a" * 100) + frame(b"b"))
-    assert [p for p, _ in read_frames(read_from(path, 0, 10))] == [b"a" * 100]
-    assert [p for p, _ in read_frames(read_from(path, 0, 1000))] == [b"a" * 100, b"b"]
-    assert [p for p, _ in read_frames(read_from(path, 108, 1000))] == [b"b"]
+    assert payloads_of(read_from(path, 0, 10)) == [b"a" * 100]
+    assert payloads_of(read_from(path, 0, 1000)) == [b"a" * 100, b"b"]
+    assert payloads_of(read_from(path, 108, 1000)) == [b"b"]
     assert read_from(path, 117, 10) == b""
+
+
+def test_a_spool_at_its_limit_refuses_until_segments_are_deleted(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, segment_bytes=100, max_bytes=250)
+    while len(segments(tmp_path)) < 2:
+        writer.append(b"x" * 60)
+    writer.append(b"x" * 60)
+    with pytest.raises(SpoolFull, match="limit of 250 bytes"):
+        writer.append(b"x" * 60)
+    segments(tmp_path)[0].path.unlink()
+    writer.append(b"y")
+    writer.close()
+    assert whole(tmp_path)[-1] == b"y" and writer.spooled_bytes() <= 250

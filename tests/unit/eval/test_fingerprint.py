@@ -22,6 +22,7 @@ NO_RULES = {
     "core.ledger",
     "core.model_folder",
     "core.records",
+    "core.route_check",
     "serve.engines.vllm_client",
     "serve.routing.publisher",
     "serve.routing.table",

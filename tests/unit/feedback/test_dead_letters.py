@@ -40,6 +40,6 @@ def test_a_dead_letter_is_seen_in_metrics_and_by_the_doctor(tmp_path: Path, monk
         letter = frame(b'{"kind":"from a newer version"}')
         bearer = {"Authorization": "Bearer k"}
         sent = httpx.post(f"{url}/internal/spool/g/1?offset=0", content=letter, headers=bearer)
-        assert sent.json() == {"offset": len(letter)}
+        assert sent.json() == {"offset": len(letter), "damaged": 0}
         assert "loraloop_dead_letters 1.0" in httpx.get(f"{url}/metrics", headers=bearer).text
         assert not finding().ok and finding().found.startswith("1 of") and finding().fix

@@ -54,7 +54,7 @@ class FeedbackApp:
 
     def records(self) -> list[Record]:
         found = segments(self.spool.folder)
-        return [r for s in found for payload, _ in read_frames(s.path.read_bytes()) for r in decode_all(payload)]
+        return [r for s in found for f in read_frames(s.path.read_bytes()).whole for r in decode_all(f.payload)]
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_a_batch_that_a_kill_cuts_anywhere_leaves_nothing(app: FeedbackApp) -> N
     body = [{"interaction_id": f"i{n}", "type": "thumbs", "value": True} for n in range(3)]
     app.client.post("/v1/feedback", json=body)
     text = segments(app.spool.folder)[0].path.read_bytes()
-    assert [len(list(read_frames(text[:cut]))) for cut in range(len(text) + 1)] == [0] * len(text) + [1]
+    assert [len(read_frames(text[:cut]).whole) for cut in range(len(text) + 1)] == [0] * len(text) + [1]
 
 
 def test_a_batch_becomes_rows_like_any_other(store: Store, app: FeedbackApp) -> None:

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.db import feedback, spools
+from core.db import store as store_module
 from core.db.store import Store, Transaction
 from core.record_codec import Record, encode
 from core.records import Feedback, Revocation
 from core.spool import SpoolWriter, frame, segments
-from feedback.ingest import create_router, ingest
+from feedback.ingest import Ingested, create_router, ingest
 from tests.support.ingest import NOW, asked, pieces, query, records, said
 
 
@@ -41,12 +42,12 @@ def test_every_row_arrives_once_for_any_sequence_of_pieces(steps: list[tuple[int
     store = Store(":memory:")
     for segment, offset, size in steps:  # repeated, overlapping, out of date, torn anywhere
         known = spools.offset(store, spool="g", segment=segment)
-        taken, end = ingest(store, "g", segment, offset, SEGMENT[offset : offset + size])
-        assert taken is (offset == known)
+        found = ingest(store, "g", segment, offset, SEGMENT[offset : offset + size])
+        assert found.taken is (offset == known)
     for segment in (0, 1):  # a shipper that then follows the answers
-        taken, end = False, 0
+        end = 0
         while end < len(SEGMENT):
-            _, end = ingest(store, "g", segment, end, SEGMENT[end:])
+            end = ingest(store, "g", segment, end, SEGMENT[end:]).offset
     assert query(store, "SELECT id FROM interactions ORDER BY id") == [("i1",), ("i2",), ("i3",)]
     assert query(store, "SELECT id, revoked_at IS NULL FROM feedback ORDER BY id") == [("f1", True), ("f2", False)]
     assert query(store, TRAFFIC) == [("m", 0, "champion", NOW.date(), 3, 0, 6)]
@@ -91,16 +92,16 @@ def test_rows_and_offset_are_committed_together(store: Store, monkeypatch: pytes
         with pytest.raises(RuntimeError, match="killed"):
             ingest(store, "g", 1, 0, SEGMENT)
     assert query(store, "SELECT count(*) FROM interactions") == [(0,)]
-    assert ingest(store, "g", 1, 0, SEGMENT) == (True, len(SEGMENT))
+    assert ingest(store, "g", 1, 0, SEGMENT) == Ingested(True, len(SEGMENT))
 
 
 def test_a_torn_tail_waits_and_a_piece_from_elsewhere_gets_the_offset_to_continue_at(store: Store) -> None:
     first = len(pieces(records[0]))
-    assert ingest(store, "g", 1, 0, SEGMENT[: first + 3]) == (True, first)
-    assert ingest(store, "g", 1, 0, SEGMENT) == (False, first)
-    assert ingest(store, "g", 1, first + 1, SEGMENT[first + 1 :]) == (False, first)
-    assert ingest(store, "g", 1, first, SEGMENT[first:]) == (True, len(SEGMENT))
-    assert ingest(store, "other", 1, 0, SEGMENT) == (True, len(SEGMENT))  # the same ids from another gateway
+    assert ingest(store, "g", 1, 0, SEGMENT[: first + 3]) == Ingested(True, first)
+    assert ingest(store, "g", 1, 0, SEGMENT) == Ingested(False, first)
+    assert ingest(store, "g", 1, first + 1, SEGMENT[first + 1 :]) == Ingested(False, first)
+    assert ingest(store, "g", 1, first, SEGMENT[first:]) == Ingested(True, len(SEGMENT))
+    assert ingest(store, "other", 1, 0, SEGMENT) == Ingested(True, len(SEGMENT))  # the same ids from another gateway
     assert query(store, "SELECT count(*) FROM interactions") == [(3,)]
 
 
@@ -113,7 +114,7 @@ ODD = (b"[{}]", b'"text"', b"{}", b'{"kind":"interaction"}', b"\xff", b'{"kind":
 
 def test_a_frame_that_is_no_record_is_set_aside_and_the_rest_arrives(store: Store) -> None:
     data = b"".join(map(frame, ODD)) + pieces(asked("i1"))
-    assert ingest(store, "g", 1, 0, data) == (True, len(data))
+    assert ingest(store, "g", 1, 0, data) == Ingested(True, len(data))
     assert query(store, "SELECT id FROM interactions") == [("i1",)]
     assert [payload for _, payload, _ in letters(store)] == list(ODD)
 
@@ -134,12 +135,12 @@ def test_a_record_that_the_store_refuses_is_set_aside_whole_and_the_rest_arrives
 ) -> None:
     listed = [*records[:place], refused, *records[place:]]
     data, before = pieces(*listed), len(pieces(*listed[:place]))
-    assert ingest(store, "g", 1, 0, data) == (True, len(data))
+    assert ingest(store, "g", 1, 0, data) == Ingested(True, len(data))
     ((offset, payload, reason),) = letters(store)
-    assert (offset, payload) == (before, encode(refused)) and reason.startswith("RowRefused: The store refuses a row")
+    assert (offset, payload) == (before, encode(refused)) and reason.startswith("RowRefused: ")
     assert query(store, "SELECT id FROM interactions ORDER BY id") == [("i1",), ("i2",), ("i3",)]
     assert query(store, "SELECT id, revoked_at IS NULL FROM feedback ORDER BY id") == [("f1", True), ("f2", False)]
-    assert ingest(store, "g", 1, 0, data) == (False, len(data))
+    assert ingest(store, "g", 1, 0, data) == Ingested(False, len(data))
     assert len(letters(store)) == 1
 
 
@@ -148,11 +149,11 @@ def test_a_store_that_fails_takes_nothing_and_sets_nothing_aside(store: Store, m
         raise duckdb.IOException("Could not write file: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("core.db.store.Transaction.run_many", fail)
+        patch.setattr("core.db.store.Transaction.run_table", fail)
         with pytest.raises(duckdb.IOException):
             ingest(store, "g", 1, 0, SEGMENT)
     assert letters(store) == [] and spools.offset(store, spool="g", segment=1) == 0
-    assert ingest(store, "g", 1, 0, SEGMENT) == (True, len(SEGMENT))
+    assert ingest(store, "g", 1, 0, SEGMENT) == Ingested(True, len(SEGMENT))
 
 
 ACTS = st.sampled_from(["write", "write", "ship", "ship", "control restarts", "gateway restarts", "folder emptied"])
@@ -171,7 +172,7 @@ def test_every_row_arrives_once_and_in_order_through_restarts_and_clock_jumps(
         def ship(size: int) -> None:
             """What a shipper that was just started does, down to a piece that is cut anywhere."""
             for segment in segments(folder):
-                _, end = ingest(store, "g", segment.number, 1_000_000, b"")
+                end = ingest(store, "g", segment.number, 1_000_000, b"").offset
                 text = segment.path.read_bytes()
                 ingest(store, "g", segment.number, end, text[end : end + size])
 
@@ -237,13 +238,14 @@ def test_of_one_id_the_first_counts_in_one_piece_too(store: Store) -> None:
 def test_the_number_of_statements_does_not_depend_on_the_size_of_a_piece(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked_for, real = [], Transaction._execute
+    asked_for, statements = [], store_module._statements()
 
-    def counted(self: Transaction, name: str, parameters: dict[str, Any]) -> Any:
-        asked_for.append(name)
-        return real(self, name, parameters)
+    class Counted(dict[str, str]):
+        def __getitem__(self, name: str) -> str:
+            asked_for.append(name)
+            return super().__getitem__(name)
 
-    monkeypatch.setattr(Transaction, "_execute", counted)
+    monkeypatch.setattr(store_module, "_statements", lambda: Counted(statements))
     numbers = []
     for segment, size in enumerate((1, 200)):
         ids = [f"{segment}-{n}" for n in range(size)]
@@ -269,7 +271,7 @@ def test_the_route_takes_a_piece_and_answers_with_the_offset(store: Store) -> No
     app.include_router(create_router(store))
     client = TestClient(app)
     answer = client.post("/internal/spool/gateway-1/7?offset=0", content=SEGMENT)
-    assert (answer.status_code, answer.json()) == (200, {"offset": len(SEGMENT)})
+    assert (answer.status_code, answer.json()) == (200, {"offset": len(SEGMENT), "damaged": 0})
     again = client.post("/internal/spool/gateway-1/7?offset=0", content=SEGMENT)
-    assert (again.status_code, again.json()) == (409, {"offset": len(SEGMENT)})
+    assert (again.status_code, again.json()) == (409, {"offset": len(SEGMENT), "damaged": 0})
     assert client.post("/internal/spool/gateway-1/seven?offset=0", content=b"").status_code == 422

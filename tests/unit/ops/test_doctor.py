@@ -19,7 +19,8 @@ from serve.engines.fake import running
 from tools.live_stack import free_ports
 
 WELL: dict[str, Any] = {
-    "/ready": {"ready": True, "unshipped_bytes": 10, "interactions_dropped": 0, "dead_letters": 0},
+    "/ready": {"ready": True, "unshipped_bytes": 10, "interactions_dropped": 0, "dead_letters": 0}
+    | {"max_spool_bytes": 16 * 10**9, "damaged_segments": 0},
     "/api/ledger": {"ok": True, "reason": "3 rows, each follows from the one before."},
     "/api/notifications": [{"target": "slack (URL 1)", "refusals": 0}],
     "/health": {"status": "ok"},
@@ -75,6 +76,8 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
             "3 interactions were",
             "Free space",
         ),
+        ("spool", {"/ready": WELL["/ready"] | {"damaged_segments": 2}}, "2 segments had damaged bytes", ".bad file"),
+        ("spool", {"/ready": WELL["/ready"] | {"unshipped_bytes": 9 * 10**9}}, "56% of its limit", "max_spool_bytes"),
         ("spool", {"/ready": {"ready": True}}, "not known", "LORALOOP_KEY"),
         ("ledger", {"/api/ledger": {"ok": False, "reason": "Row 2 (dec-2): its text"}}, "Row 2", "runbook"),
         ("ledger", {"/api/ledger": {"error": {"message": "no"}}}, "not known", "LORALOOP_KEY"),

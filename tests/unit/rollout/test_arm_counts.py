@@ -6,14 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.db import feedback, interactions, live_tests, quarantines
+from core.db import live_tests, quarantines
 from core.db.quarantines import Predicate
 from core.db.store import Store
+from core.record_codec import Record
+from core.records import Feedback
 from core.settings import CanarySettings
 from eval.gates.arms import ArmCounts, Plan
 from eval.gates.canary import look
 from eval.gates.result import Outcome
+from feedback import ingest
 from rollout.live_monitor import count_arms
+from tests.support import ingest as records_of
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 CANARY = {"model": "reviews", "control": 1, "candidate": 2, "started": START}
@@ -28,44 +32,19 @@ def store() -> Store:
 def fill(store: Store, requests: Requests, **more: Any) -> None:
     shape = {
         "model": "reviews",
-        "arm": "champion",
         "share": 0.5,
-        "bucket": 0.5,
-        "conversation": None,
-        "endpoint": "chat",
         "request": None,
         "answer": None,
-        "finish_reason": "stop",
-        "status": 200,
-        "latency_ms": 1.0,
-        "ttft_ms": None,
-        "prompt_tokens": 1,
-        "completion_tokens": 1,
-        "streamed": False,
         "time": START + timedelta(minutes=1),
     }
-    with store.transaction() as transaction:
-        for place, (version, user, vote) in enumerate(requests):
-            asked = f"i{place}-{user}"
-            interactions.add(transaction, [shape | {"id": asked, "version": version, "user": user} | more])
-            if vote is not None:
-                feedback.add(
-                    transaction,
-                    [
-                        {
-                            "id": f"f{place}-{user}",
-                            "time": START + timedelta(minutes=2),
-                            "interaction_id": asked,
-                            "conversation_id": None,
-                            "type": "thumbs",
-                            "value": "true" if vote > 0 else "false",
-                            "comment": None,
-                            "user": user,
-                            "metadata": "{}",
-                            "key_id": None,
-                        }
-                    ],
-                )
+    records: list[Record] = []
+    for place, (version, user, vote) in enumerate(requests):
+        identity = f"i{place}-{user}"
+        records.append(records_of.asked(identity, **(shape | {"version": version, "user": user} | more)))
+        if vote is not None:
+            voted = START + timedelta(minutes=2)
+            records.append(Feedback(f"f{place}-{user}", voted, identity, None, "thumbs", vote > 0, user=user))
+    ingest.add(store, records)
 
 
 def drawn(seed: int = 0) -> Requests:
@@ -175,23 +154,14 @@ def test_a_history_of_traffic_is_counted_by_user(store: Store):
 
 
 def flag(store: Store, voter: str | None, *interactions: str, key: str | None = "shop", value: str = "unsafe") -> None:
-    rows = [
-        {
-            "id": f"{key}:{voter}:{interaction}:{value}",
-            "time": START + timedelta(minutes=3),
-            "interaction_id": interaction,
-            "conversation_id": None,
-            "type": "flag",
-            "value": f'"{value}"',
-            "comment": None,
-            "user": voter,
-            "metadata": "{}",
-            "key_id": key,
-        }
-        for interaction in interactions
-    ]
-    with store.transaction() as transaction:
-        feedback.add(transaction, rows)
+    flagged = START + timedelta(minutes=3)
+    ingest.add(
+        store,
+        [
+            Feedback(f"{key}:{voter}:{about}:{value}", flagged, about, None, "flag", value, user=voter, key_id=key)
+            for about in interactions
+        ],
+    )
 
 
 def harmed(store: Store) -> int:

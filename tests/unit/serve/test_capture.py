@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.clock import utc_now
+from core.db import spools
 from core.db.store import Store
 from core.record_codec import decode, encode
 from core.records import Interaction, Revocation
@@ -121,7 +123,7 @@ def test_a_disk_that_fails_is_counted_and_recording_goes_on(tmp_path: Path, monk
             recorder.record(exchange(2))
         recorder.record(exchange(3))
         await recorder.stop()
-        kept = [decode(p).id for s in segments(tmp_path) for p, _ in read_frames(s.path.read_bytes())]  # type: ignore[union-attr]
+        kept = [decode(f.payload).id for s in segments(tmp_path) for f in read_frames(s.path.read_bytes()).whole]  # type: ignore[union-attr]
         assert kept[0] == "i1" and kept[-1] == "i3" and len(kept) + recorder.dropped == 3
 
     asyncio.run(scene())
@@ -150,6 +152,7 @@ class Control:
 
     def __init__(self) -> None:
         self.store, self.wrong, self.calls = Store(":memory:"), iter(()), 0
+        self.refused: set[int] = set()
         self.wrong: Iterator[Any]
 
     @asynccontextmanager
@@ -158,9 +161,15 @@ class Control:
         fault = next(self.wrong, None)
         if isinstance(fault, Exception):
             raise fault
-        segment, offset = url.rsplit("/", 1)[1].split("?offset=")
-        taken, end = ingest(self.store, "g", int(segment), int(offset), data)
-        yield Answer(200 if taken else 409, {"offset": end} if fault is None else fault)
+        path = urlsplit(url)
+        asked = {name: value for name, (value,) in parse_qs(path.query).items()}
+        segment, finished = int(path.path.rsplit("/", 1)[1]), asked.get("finished") == "true"
+        if segment in self.refused:
+            yield Answer(500, {})
+            return
+        found = ingest(self.store, "g", segment, int(asked["offset"]), data, finished=finished)
+        answer = {"offset": found.offset, "damaged": found.damaged}
+        yield Answer(200 if found.taken else 409, answer if fault is None else fault)
 
     def revoked(self) -> list[str]:
         with self.store.transaction() as transaction:
@@ -174,6 +183,9 @@ class Answer:
 
     async def json(self) -> Any:
         return self.body
+
+    def raise_for_status(self) -> None:
+        raise aiohttp.ClientResponseError(None, (), status=self.status, message="no")  # type: ignore[arg-type]
 
 
 class Scene:
@@ -246,6 +258,38 @@ def test_a_torn_tail_of_a_finished_segment_is_dropped_and_the_rest_arrives(
     made.put("f2")
     made.ship(lambda: made.shipper.unshipped == 0)
     assert made.control.revoked() == ["f1", "f2"] and len(segments(tmp_path)) == 1
+
+
+def test_a_damaged_byte_costs_its_record_alone_and_the_segment_is_kept(
+    scene: Callable[..., Scene], tmp_path: Path
+) -> None:
+    old = SpoolWriter(tmp_path)
+    for n in range(100):
+        old.append(encode(Revocation(f"f{n:02d}", utc_now())))
+    old.close()
+    path = segments(tmp_path)[0].path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 100 + 20] ^= 1
+    path.write_bytes(content)
+    made = scene()
+    made.put("new")
+    made.ship(lambda: made.shipper.unshipped == 0)
+    assert made.control.revoked() == [*(f"f{n:02d}" for n in range(100) if n != 1), "new"]
+    assert made.shipper.damaged == 1 and path.with_suffix(".bad").read_bytes() == content
+    letters = spools.newest_dead_letters(made.control.store, limit=9)
+    assert [letter["reason"] for letter in letters] == ["Damaged: the bytes are no whole frame"]
+
+
+def test_a_segment_that_control_refuses_does_not_stop_those_after_it(scene: Callable[..., Scene]) -> None:
+    made = scene(segment_bytes=60)
+    made.put("f1", "f2", "f3", "f4")
+    refused = segments(made.spool.folder)[0].number
+    made.control.refused = {refused}
+    made.ship(lambda: made.control.revoked() == ["f2", "f3", "f4"])
+    assert segments(made.spool.folder)[0].number == refused
+    made.control.refused = set()
+    made.ship(lambda: made.shipper.unshipped == 0)
+    assert made.control.revoked() == ["f1", "f2", "f3", "f4"]
 
 
 def test_shipping_goes_on_after_any_wrong_answer_and_no_row_is_lost(scene: Callable[..., Scene]) -> None:
