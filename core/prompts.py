@@ -77,6 +77,11 @@ def subject(prompt: Prompt) -> str:
             return next((content for role, content in reversed(messages) if role == "user"), messages[-1][1])
 
 
+def whole_text(prompt: Prompt) -> str:
+    """Every text of the prompt, one message per line, without roles."""
+    return prompt.text if isinstance(prompt, Text) else "\n".join(content for _, content in prompt.messages)
+
+
 def answer_text(prompt: Prompt, answer: str) -> str:
     """How an answer joins on: after plain text with a space, unless the text ends in one."""
     if isinstance(prompt, Text) and not prompt.text[-1:].isspace():

@@ -70,7 +70,7 @@ def reserve(store: Store, model: str, run_id: str, snapshot: Snapshot, settings:
                 raise NotReady(chosen)
             holdout = chosen
             evaluations.add_holdout_use(transaction, model=model, bucket=holdout.name, run_id=run_id, use=holdout.use)
-        users = {row.user for row in holdout.rows}
+        users = {user for row in holdout.rows for user in _people(row)}
         evaluations.add_holdout_users(transaction, model=model, holdout=holdout.name, users=users)
     return holdout
 
@@ -119,8 +119,13 @@ def _holdout(name: str, use: int, snapshot: Snapshot, past: Past, settings: Mode
     """The rows of users of no earlier generation. Later generations do not change them, so that a run can continue."""
     bucket = _bucket(name)
     before = frozenset[str]().union(*(past.users.get(_name(bucket, g), ()) for g in range(1, _generation(name))))
-    rows = [row for row in snapshot.of(bucket) if row.user not in before]
+    rows = [row for row in snapshot.of(bucket) if not _people(row) & before]
     return Holdout(name, use, tuple(_limit_rows(rows, settings.evaluation.items, name)), before)
+
+
+def _people(row: Row) -> set[str]:
+    """The voter and the asker of a row, as far as they are known."""
+    return {user for user in (row.user, row.asker) if user}
 
 
 def _limit_rows(rows: Sequence[Row], maximum: int, name: str) -> list[Row]:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from core.names import REVIEWER
 from core.prompts import Prompt, from_request
 from core.settings import ModelSettings
-from feedback.snapshot import Row, dedup_key
-from feedback.split import bucket_of, split_key
+from feedback.curation import dedup_key
+from feedback.snapshot import Row
+from feedback.split import bucket_of, places_of, split_key
 
 Vote = dict[str, Any]
 Found = TypeVar("Found")
@@ -49,13 +51,31 @@ class Bucket:
     ) -> None:
         self._name = name
         self._split = settings.split
+        self._reviewers_judge = settings.trust.reviewers_judge
         self._before = before
         self._learnt = {dedup_key(row.prompt) for row in learnt}
 
-    def holds(self, keys: set[str]) -> bool:
-        """Whether all of these fall into it."""
-        own = (bucket_of(key, train=self._split.train, dev=self._split.dev) == self._name for key in keys)
-        return not keys & self._before and all(own)
+    @property
+    def places(self) -> tuple[float, float]:
+        """The hashes of its users: from this one to below that one."""
+        return places_of(self._name, train=self._split.train, dev=self._split.dev)
+
+    def judge_of(self, voter: str | None, askers: Sequence[str | None]) -> tuple[str | None, str]:
+        """The user whose vote it is, or None and the reason why the vote does not judge.
+
+        Voter and askers must all be in the bucket. A voter or asker who is unknown is the other one. A reviewer is in
+        the bucket of the asker.
+        """
+        reviewed = bool(voter and voter.startswith(REVIEWER))
+        if reviewed and not self._reviewers_judge:
+            return None, "a reviewer's vote"
+        known = {split_key(name) for name in (*askers, None if reviewed else voter) if name}
+        own = (bucket_of(key, train=self._split.train, dev=self._split.dev) == self._name for key in known)
+        if not known:
+            return None, "voter and asker are unknown"
+        if known & self._before or not all(own):
+            return None, "another bucket"
+        return split_key(voter or next(filter(None, askers))), ""
 
     def learnt(self, prompt: Prompt) -> bool:
         """Whether a row with the same text was learnt from."""
@@ -68,19 +88,19 @@ def preferences(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Preference]
     Both the voter and the author of the prompt must be in the bucket. Otherwise a training row could be tested on.
     Of several votes of one voter on one pair the last counts.
     """
-    newest = {(vote["voter"], frozenset((vote["chosen_id"], vote["rejected_id"]))): vote for vote in votes}
+    newest = {(*_voter(vote), frozenset((vote["chosen_id"], vote["rejected_id"]))): vote for vote in votes}
     return _kept(list(newest.values()), lambda vote: _preference(vote, bucket))
 
 
 def thumbs(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Thumb], Counter[str]]:
     """Thumbs in the same way; of several thumbs of one voter on one answer the last counts."""
-    newest = {(vote["voter"], vote["interaction_id"]): vote for vote in votes if vote["type"] == "thumbs"}
+    newest = {(*_voter(vote), vote["interaction_id"]): vote for vote in votes}
     return _kept(list(newest.values()), lambda vote: _thumb(vote, bucket))
 
 
-def standing(votes: Sequence[Vote]) -> list[Vote]:
-    """The votes that are not in quarantine."""
-    return [vote for vote in votes if not vote["quarantined"]]
+def _voter(vote: Vote) -> tuple[str, str]:
+    """A voter is a key and a user. A vote without a user is by the user of the answer."""
+    return vote["key_id"], vote["voter"] or vote["user_id"] or ""
 
 
 def _kept(votes: Sequence[Vote], one: Callable[[Vote], Found | str]) -> tuple[list[Found], Counter[str]]:
@@ -93,10 +113,9 @@ def _preference(vote: Vote, bucket: Bucket) -> Preference | str:
     sides = ("chosen", "rejected")
     prompt, other = (_prompt(vote[f"{side}_endpoint"], vote[f"{side}_request"]) for side in sides)
     chosen, rejected = ((vote[f"{side}_answer"] or "").strip() for side in sides)
-    users = {f"user:{user}" for user in (vote["voter"], vote["user_id"], vote["rejected_user_id"]) if user}
-    key = split_key(vote["voter"] or vote["user_id"], vote["conversation_id"], vote["chosen_id"])
-    if not bucket.holds(users | {key}):
-        return "another bucket"
+    user, reason = bucket.judge_of(vote["voter"], (vote["user_id"], vote["rejected_user_id"]))
+    if user is None:
+        return reason
     if prompt is None or other is None or not chosen or not rejected:
         return "prompt or answer is not kept, or not text alone"
     if prompt != other:
@@ -105,19 +124,19 @@ def _preference(vote: Vote, bucket: Bucket) -> Preference | str:
         return "both answers are the same"
     if bucket.learnt(prompt):
         return "same text as one to learn from"
-    return Preference(key, prompt, chosen, rejected)
+    return Preference(user, prompt, chosen, rejected)
 
 
 def _thumb(vote: Vote, bucket: Bucket) -> Thumb | str:
     prompt, answer = _prompt(vote["endpoint"], vote["request"]), (vote["answer"] or "").strip()
-    key = split_key(vote["user_id"], vote["conversation_id"], vote["interaction_id"])
-    if not bucket.holds({key} | ({f"user:{vote['voter']}"} if vote["voter"] else set())):
-        return "another bucket"
+    user, reason = bucket.judge_of(vote["voter"], (vote["user_id"],))
+    if user is None:
+        return reason
     if prompt is None or not answer:
         return "prompt or answer is not kept, or not text alone"
     if bucket.learnt(prompt):
         return "same text as one to learn from"
-    return Thumb(key, prompt, answer, json.loads(vote["value"]))
+    return Thumb(user, prompt, answer, json.loads(vote["value"]))
 
 
 def _prompt(endpoint: Any, request: str | None) -> Prompt | None:

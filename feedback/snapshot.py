@@ -1,33 +1,35 @@
-"""Build snapshots: immutable datasets made of feedback, named by their content.
+"""Build snapshots: immutable datasets made of feedback, named by the hash of their content.
 
-Votes that are left out are counted by reason.
+A snapshot's folder is checked against its hash when it is read.
 """
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.clock import Clock
-from core.db import feedback, snapshots
+from core.db import curation, snapshots
 from core.db.store import Store
 from core.errors import IntegrityFailed
-from core.prompts import Prompt, from_json, from_request, subject, to_json
+from core.prompts import Prompt, from_json
 from core.settings import ModelSettings
-from feedback.split import bucket_of, split_key
+from feedback.curation import Clusters, Curated, curate, same_text
+
+log = logging.getLogger(__name__)
 
 ROWS = "rows.parquet"
-VOTES_AT_ONCE = 200
-# The signal by which users say what the right answer was, by task.
-TRUTH_SIGNAL = {"classify": "label", "generate": "correction"}
+REPORT = "report.json"
+# The key of the model's name in the metadata of a snapshot's file.
+MODEL = b"loraloop.model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Row:
     """One prompt with its right answer: whose it was, in which bucket it fell, and the vote that gave the answer.
 
     `label` is one of the model's labels, or the text that the answer should have been. `signal` is `label`,
-    `correction`, or `confirmation` for a thumbs-up on the answer that now is the right one.
+    `correction`, or `confirmation` for a thumbs-up on the answer that now is the right one. `user` is the voter and
+    `asker` the user of the request. Both are "" if neither is known.
     """
 
     interaction_id: str
@@ -45,13 +48,20 @@ class Row:
     prompt: Prompt
     label: str
     signal: str = "label"
+    time: str = ""
+    asker: str = ""
+    key_id: str = ""
+
+
+SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Row)])
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Content of a snapshot and what was left out, by reason.
 
-    `signals` counts all feedback by type, `by_signal` the rows made of it and their users.
+    `signals` counts all votes by type, `by_signal` the rows made of them and their users. `rows` and `left_out` add up
+    to `signals`. `warnings` has a sentence for each reason that leaves out a large part of a bucket.
     """
 
     rows: dict[str, int]
@@ -60,11 +70,12 @@ class Report:
     signals: dict[str, int]
     by_signal: dict[str, dict[str, int]]
     left_out: dict[str, int]
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An immutable dataset on disk. `hash` is over its rows, so equal rows have equal names."""
+    """An immutable dataset on disk. `hash` is over the model and its rows: equal rows of a model have equal names."""
 
     hash: str
     path: Path
@@ -76,96 +87,29 @@ class Snapshot:
         return [row for row in self.rows if row.bucket == bucket]
 
 
-def curate(votes: Iterable[dict[str, Any]], settings: ModelSettings) -> tuple[list[Row], Counter[str]]:
-    """Rows from joined votes (by time), and how many were left out for which reason. A pure function.
-
-    A label makes a row, or a correction with `task: generate`. In the train bucket only, a thumbs-up on an answer
-    without a label also makes a row. Held-out truth is only what users wrote, never a model's answer.
-    """
-    left_out: Counter[str] = Counter()
-    says = TRUTH_SIGNAL[settings.task]
-    newest: dict[tuple[str, str, str], Row | None] = {}
-    for vote in votes:
-        if vote["type"] not in (says, "thumbs"):
-            continue
-        place = (vote["type"], vote["interaction_id"], vote["voter"])
-        row, reason = _row(vote, settings)
-        if reason:
-            left_out[reason] += 1
-        if place in newest and vote["type"] == says and row:
-            left_out[f"replaced by the voter's later {says}"] += newest[place] is not None
-        if row or vote["type"] == "thumbs":
-            newest[place] = row
-    labelled = {interaction for kind, interaction, _ in newest if kind == says}
-    rows = [row for row in newest.values() if row and (row.signal == says or row.interaction_id not in labelled)]
-    rows.sort(key=lambda row: row.feedback_id)
-    judged = {dedup_key(row.prompt) for row in rows if row.bucket != "train"}
-    kept = [row for row in rows if row.bucket != "train" or dedup_key(row.prompt) not in judged]
-    left_out["same text as one kept to judge by"] += len(rows) - len(kept)
-    return kept, +left_out
-
-
-def _row(vote: dict[str, Any], settings: ModelSettings) -> tuple[Row | None, str]:
-    """The row that one vote makes, or why it makes none; thumbs that confirm nothing need no reason."""
-    thumbs = vote["type"] == "thumbs"
-    if thumbs and (vote["value"] != "true" or not settings.retrain.confirmations):
-        return None, ""
-    said = vote["answer"] or "" if thumbs else str(json.loads(vote["value"]))
-    label = _right_answer(said.strip(), settings)
-    prompt = from_request(vote["endpoint"], json.loads(vote["request"])) if vote["request"] else None
-    key = split_key(vote["user_id"], vote["conversation_id"], vote["interaction_id"])
-    bucket = bucket_of(key, train=settings.split.train, dev=settings.split.dev)
-    if thumbs and (label is None or prompt is None or bucket != "train"):
-        return None, ""
-    if label is None:
-        return None, "not one of the model's labels" if settings.labels else "an empty text"
-    if prompt is None:
-        return None, "the prompt is not kept, or not text alone"
-    signal = "confirmation" if thumbs else vote["type"]
-    return Row(vote["interaction_id"], vote["id"], key, bucket, prompt, label, signal), ""
-
-
-def _right_answer(said: str, settings: ModelSettings) -> str | None:
-    """The label as the settings write it, or the text itself where the model generates."""
-    if settings.task == "generate":
-        return said or None
-    return {label.strip().lower(): label for label in settings.labels}.get(said.lower())
-
-
-def dedup_key(prompt: Prompt) -> str:
-    """Return the subject of a prompt without case and extra spaces. Equal keys mean equal texts."""
-    return " ".join(subject(prompt).lower().split())
-
-
 def create_snapshot(
-    store: Store, model: str, settings: ModelSettings, *, run_id: str, folder: Path, clock: Clock
+    store: Store,
+    model: str,
+    settings: ModelSettings,
+    *,
+    run_id: str,
+    folder: Path,
+    clock: Clock,
+    clusters: Clusters = same_text,
 ) -> Snapshot:
     """Makes the snapshot of everything known now, on disk and in the store; the same rows give the same one."""
-    held: Counter[str] = Counter()
-    rows, left_out = curate(_trusted(store, model, held), settings)
-    left_out += held
-    signals = {row["type"]: row["n"] for row in feedback.by_type(store, model=model)}
-    report = Report(
-        rows=dict(Counter(row.bucket for row in rows)),
-        users=dict(Counter(bucket for _, bucket in {(row.user, row.bucket) for row in rows})),
-        labels=dict(Counter(row.label for row in rows)),
-        signals=signals,
-        by_signal={
-            signal: {
-                "rows": sum(row.signal == signal for row in rows),
-                "users": len({row.user for row in rows if row.signal == signal}),
-            }
-            for signal in sorted({row.signal for row in rows})
-        },
-        left_out=dict(left_out),
+    curated = curate(
+        curation.votes(store, model=model),
+        lambda wanted: curation.requests(store, interactions=wanted),
+        settings,
+        clusters=clusters,
     )
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(_plain(row), sort_keys=True).encode() + b"\n")
-    name = digest.hexdigest()
+    report = report_of(curated)
+    table = _named(curated.rows, model)
+    name = content_hash(table)
     target = folder / name
-    if not target.is_dir():
-        _write(rows, report, target)
+    if not _is_whole(target):
+        write_snapshot(table, report, target)
     with store.transaction() as transaction:
         snapshots.add(
             transaction,
@@ -177,63 +121,123 @@ def create_snapshot(
             report=json.dumps(asdict(report)),
         )
         if not snapshots.has_rows(transaction, snapshot=name):
-            snapshots.add_rows(
-                transaction,
-                [
-                    {
-                        "snapshot": name,
-                        "interaction_id": row.interaction_id,
-                        "feedback_id": row.feedback_id,
-                        "bucket": row.bucket,
-                    }
-                    for row in rows
-                ],
-            )
-    return Snapshot(name, target, tuple(rows), report)
+            ids = ["interaction_id", "feedback_id", "bucket"]
+            snapshots.add_rows(transaction, [{"snapshot": name} | row for row in table.select(ids).to_pylist()])
+    return Snapshot(name, target, tuple(_rows(table)), report)
 
 
-def _trusted(store: Store, model: str, held: Counter[str]) -> Iterator[dict[str, Any]]:
-    """Votes that no quarantine holds, by time; each comes with a whole request, so never all at once."""
-    for votes in feedback.label_vote_batches(store, VOTES_AT_ONCE, model=model):
-        for vote in votes:
-            if vote["quarantined"]:
-                held["in quarantine"] += 1
-            else:
-                yield vote
+def _is_whole(target: Path) -> bool:
+    """Whether a snapshot's folder is there with its content. One that was changed is written again."""
+    try:
+        return target.is_dir() and bool(read_table(target))
+    except IntegrityFailed as error:
+        log.warning("%s It is written again.", error)
+        return False
 
 
-def _plain(row: Row) -> dict[str, str]:
-    return {
-        "interaction_id": row.interaction_id,
-        "feedback_id": row.feedback_id,
-        "user": row.user,
-        "bucket": row.bucket,
-        "prompt": to_json(row.prompt),
-        "label": row.label,
-        "signal": row.signal,
-    }
+def report_of(curated: Curated) -> Report:
+    """What a snapshot's report says."""
+    rows, left_out = curated.rows, curated.left_out
+    users = rows.filter(pc.field("user") != "")
+    signals = Counter(rows["signal"].to_pylist())
+    votes = Counter("thumbs" if signal == "confirmation" else signal for signal in signals.elements())
+    return Report(
+        rows=_counts(rows["bucket"]),
+        users=_counts(_distinct(users, "bucket", "user")["bucket"]),
+        labels=_counts(rows["label"]),
+        signals=dict(sorted((votes + Counter(left_out["type"].to_pylist())).items())),
+        by_signal={
+            signal: {"rows": count, "users": len(users.filter(pc.field("signal") == signal)["user"].unique())}
+            for signal, count in sorted(signals.items())
+        },
+        left_out=curated.reasons(),
+        warnings=curated.warnings(),
+    )
 
 
-def _write(rows: Sequence[Row], report: Report, target: Path) -> None:
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return dict(sorted(Counter(column.to_pylist()).items()))
+
+
+def _distinct(table: pa.Table, *columns: str) -> pa.Table:
+    return table.select(columns).group_by(list(columns)).aggregate([])
+
+
+def _named(rows: pa.Table, model: str) -> pa.Table:
+    return rows.select(SCHEMA.names).cast(SCHEMA).replace_schema_metadata({MODEL: model.encode()})
+
+
+def content_hash(table: pa.Table) -> str:
+    """The SHA-256 of a snapshot's model and of every value of its rows in their order."""
+    metadata = table.schema.metadata or {}
+    if MODEL not in metadata:
+        return _hash_before(table)
+    digest = hashlib.sha256(metadata[MODEL] + b"\n")
+    for name in table.column_names:
+        values = [value.encode() for value in table[name].to_pylist()]
+        digest.update(f"{name} {[len(value) for value in values]}\n".encode())
+        digest.update(b"".join(values))
+    return digest.hexdigest()
+
+
+def _hash_before(table: pa.Table) -> str:
+    """The hash of a snapshot that has no model in its file, from before rows had a time."""
+    digest = hashlib.sha256()
+    for row in table.to_pylist():
+        digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write_snapshot(table: pa.Table, report: Report, target: Path) -> None:
+    """Write a snapshot's folder. It is complete after a power cut, or not there."""
     scratch = target.with_suffix(".part")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    names = [field.name for field in fields(Row)]
-    schema = pa.schema([(name, pa.string()) for name in names])
-    pq.write_table(pa.Table.from_pylist([_plain(row) for row in rows], schema=schema), scratch / ROWS)
-    (scratch / "report.json").write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")
+    pq.write_table(table, scratch / ROWS)
+    (scratch / REPORT).write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")
+    for path in (scratch / ROWS, scratch / REPORT, scratch):
+        _sync(path)
+    shutil.rmtree(target, ignore_errors=True)
     os.rename(scratch, target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_table(path: Path) -> pa.Table:
+    """The rows of a snapshot's folder, which is named by their hash. Raises IntegrityFailed."""
+    try:
+        table = pq.read_table(path / ROWS)
+    except (OSError, pa.ArrowException) as error:
+        what = "cannot be read" if (path / ROWS).is_file() else "is not on disk any more"
+        raise IntegrityFailed(f"The snapshot {path.name[:12]} {what}.", hint="Start a new run.") from error
+    if content_hash(table) != path.name:
+        raise IntegrityFailed(
+            f"The rows of the snapshot {path.name[:12]} do not have its hash.",
+            hint="Restore its folder from a backup, or start a new run.",
+        )
+    return table
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a snapshot's folder."""
-    return [Row(**(entry | {"prompt": from_json(entry["prompt"])})) for entry in pq.read_table(path / ROWS).to_pylist()]
+    """The rows of a snapshot's folder. Raises IntegrityFailed."""
+    return _rows(read_table(path))
 
 
-def load_snapshot(store: Store, name: str) -> Snapshot:
-    """A snapshot that was taken before. Raises IntegrityFailed when its folder is gone."""
-    found = snapshots.find(store, hash=name)
-    if found is None or not (Path(found.path) / ROWS).is_file():
-        raise IntegrityFailed(f"The snapshot {name[:12]} is not on disk any more.", hint="Start a new run.")
+def _rows(table: pa.Table) -> list[Row]:
+    return [Row(**(entry | {"prompt": from_json(entry["prompt"])})) for entry in table.to_pylist()]
+
+
+def load_snapshot(store: Store, name: str, run_id: str | None = None) -> Snapshot:
+    """A snapshot that was taken before, with the report of this run, or of the first. Raises IntegrityFailed."""
+    found = snapshots.find(store, hash=name, run_id=run_id)
+    if found is None:
+        raise IntegrityFailed(f"The store does not have the snapshot {name[:12]}.", hint="Start a new run.")
     path = Path(found.path)
     return Snapshot(name, path, tuple(read_rows(path)), Report(**json.loads(found.report)))

@@ -1,6 +1,6 @@
 """Assign each user to a bucket: train, dev or one of the holdouts.
 
-A user's bucket never changes.
+A user's bucket never changes. core/db/curation.sql computes the same buckets for many users at once.
 """
 
 import hashlib
@@ -8,11 +8,9 @@ import hashlib
 HOLDOUTS = ("h1", "h2", "h3", "h4")
 
 
-def split_key(user: str | None, conversation: str | None, interaction: str) -> str:
-    """What is kept together: everything of a user, else of a conversation, else the interaction alone."""
-    if user:
-        return f"user:{user}"
-    return f"conversation:{conversation}" if conversation else f"interaction:{interaction}"
+def split_key(user: str) -> str:
+    """The key of a user in buckets, rows and holdouts. It has no API key, so that a user has one bucket."""
+    return f"user:{user}"
 
 
 def bucket_of(key: str, *, train: float, dev: float) -> str:
@@ -24,3 +22,16 @@ def bucket_of(key: str, *, train: float, dev: float) -> str:
         return "dev"
     rest = (place - train - dev) / (1 - train - dev)
     return HOLDOUTS[min(int(rest * len(HOLDOUTS)), len(HOLDOUTS) - 1)]
+
+
+def places_of(bucket: str, *, train: float, dev: float) -> tuple[float, float]:
+    """The hashes of a bucket's users: from this one to below that one."""
+    size = (1 - train - dev) / len(HOLDOUTS)
+    match bucket:
+        case "train":
+            return 0.0, train
+        case "dev":
+            return train, train + dev
+        case _:
+            first = train + dev + HOLDOUTS.index(bucket) * size
+            return first, 1.0 if bucket == HOLDOUTS[-1] else first + size

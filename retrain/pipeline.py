@@ -22,7 +22,8 @@ from eval.holdouts import shortage_reason
 from eval.ledger_evidence import kpi_rows, plain_checks
 from eval.llm_judge import LlmJudge
 from eval.retrieval_corpus import gather
-from feedback.snapshot import TRUTH_SIGNAL, Snapshot, create_snapshot, load_snapshot
+from feedback.curation import TRUTH_SIGNAL
+from feedback.snapshot import Snapshot, create_snapshot, load_snapshot
 from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_folder
 from retrain.lineage import lineage_of, retrieval_summary, training_summary
 from retrain.plan import Plan, choose_plan, require_examples
@@ -137,7 +138,7 @@ class RetrainPipeline:
 
     def _execute_from_evaluation(self, work: Work) -> None:
         row = self.runs.row(work.run)
-        snapshot = load_snapshot(self.store, row["snapshot"])
+        snapshot = load_snapshot(self.store, row["snapshot"], work.run.id)
         version = self.promotion.version(work.model, row["candidate"])
         if version.kind == "retrieval":
             made = {"retrieval": retrieval_summary(read_retrieval(version))}

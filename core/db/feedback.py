@@ -1,6 +1,6 @@
 """Feedback, its revocations, and the queries that count and list it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 from core.db.columns import table
 from core.db.interactions import Served
 from core.db.rows import FeedbackRow, utc
-from core.db.store import Database, Row, Store, Transaction
+from core.db.store import Database, Row, Transaction
 from core.records import Arm
 
 COLUMNS = pa.schema(
@@ -176,26 +176,16 @@ def total(db: Database) -> int:
     return db.one("feedback.total")["n"]
 
 
-def by_type(db: Database, *, model: str) -> list[Row]:
-    """Feedback of a model by type."""
-    return db.rows("feedback.by_type", model=model)
+def thumb_votes(db: Database, *, model: str, low: float, high: float) -> list[Row]:
+    """Thumbs of the users whose place in the split is in [low, high), with their interactions, oldest first."""
+    return db.rows("feedback.thumb_votes", model=model, low=low, high=high)
 
 
-def label_votes(db: Database, *, model: str) -> list[Row]:
-    """Labels, corrections and thumbs that were not revoked, with their interactions, oldest first."""
-    return db.rows("feedback.label_votes", model=model)
-
-
-def preference_votes(db: Database, *, model: str) -> list[Row]:
-    """Preferences that were not revoked, with both interactions, oldest first."""
-    return db.rows("feedback.preference_votes", model=model)
+def preference_votes(db: Database, *, model: str, low: float, high: float) -> list[Row]:
+    """Preferences of the users whose place in the split is in [low, high), with both interactions, oldest first."""
+    return db.rows("feedback.preference_votes", model=model, low=low, high=high)
 
 
 def answers_in_doubt(db: Database, *, model: str, since: datetime, window: int, limit: int) -> list[Row]:
     """Answers that users' newest votes contradict, the most doubtful first."""
     return db.rows("feedback.answers_in_doubt", model=model, since=since, window=window, limit=limit)
-
-
-def label_vote_batches(store: Store, size: int, *, model: str) -> Iterator[list[Row]]:
-    """The rows of `label_votes` in batches: for more votes than fit into memory."""
-    return store.batches("feedback.label_votes", size, model=model)

@@ -5,8 +5,8 @@ WHERE model = $model AND revoked_at IS NULL AND time > coalesce(
     (SELECT max(feedback_until) FROM runs WHERE model = $model), TIMESTAMP '1970-01-01')
 
 -- name: add
--- Add feedback. Model, version and arm are NULL if the interaction has not arrived.
-INSERT INTO feedback BY NAME SELECT * FROM given
+-- Add feedback. Model, version and arm are NULL if the interaction has not arrived. `arrived` is the store's own time.
+INSERT INTO feedback BY NAME SELECT *, make_timestamp(epoch_us(now())) AS arrived FROM given
 
 -- name: known
 -- Those of these ids that are stored.
@@ -100,30 +100,43 @@ WHERE interaction_id = $id ORDER BY time, id
 -- Number of feedback rows.
 SELECT count(*) AS n FROM feedback
 
--- name: by_type
--- Feedback of a model by type.
-SELECT type, count(*) AS n FROM feedback WHERE model = $model AND revoked_at IS NULL GROUP BY type
-
--- name: label_votes
--- Labels, corrections and thumbs that were not revoked, with request and answer of their interaction, oldest first.
-SELECT f.id, f.type, f.value, i.answer, coalesce(f.user_id, '') AS voter, i.id AS interaction_id, i.user_id, i.conversation_id,
-    i.endpoint, i.request, f.id IN (SELECT feedback_id FROM quarantined_feedback) AS quarantined
-FROM feedback f JOIN interactions i ON i.id = f.interaction_id
-WHERE i.model = $model AND f.type IN ('label', 'correction', 'thumbs') AND f.revoked_at IS NULL
-ORDER BY f.time, f.id
+-- name: thumb_votes
+-- Thumbs of the users of a bucket on a model that generates, with request and answer, oldest first. Revoked and
+-- quarantined ones are left out. The bucket is that of feedback/split.py.
+WITH named AS (
+    SELECT f.id, f.time, f.value, f.key_id, f.user_id AS voter, i.user_id, i.id AS interaction_id,
+        coalesce(nullif(CASE WHEN starts_with(f.user_id, 'reviewer:') THEN NULL ELSE f.user_id END, ''), i.user_id) AS name
+    FROM feedback f JOIN interactions i ON i.id = f.interaction_id
+    WHERE f.model = $model AND f.type = 'thumbs' AND f.revoked_at IS NULL AND f.id NOT IN (FROM quarantined_feedback)
+), placed AS (
+    SELECT *, ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE
+        AS place
+    FROM named WHERE name <> ''
+)
+SELECT p.id, p.value, coalesce(p.key_id, '') AS key_id, p.voter, p.user_id, p.interaction_id, i.endpoint, i.request, i.answer
+FROM placed p JOIN interactions i ON i.id = p.interaction_id
+WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.id
 
 -- name: preference_votes
--- Preferences that were not revoked, with request and answer of both interactions, oldest first.
-SELECT f.id, coalesce(f.user_id, '') AS voter,
-    c.id AS chosen_id, c.user_id, c.conversation_id, c.endpoint AS chosen_endpoint, c.request AS chosen_request,
-    c.answer AS chosen_answer,
-    r.id AS rejected_id, r.user_id AS rejected_user_id, r.endpoint AS rejected_endpoint, r.request AS rejected_request,
-    r.answer AS rejected_answer, f.id IN (SELECT feedback_id FROM quarantined_feedback) AS quarantined
-FROM feedback f
-JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen') AND c.model = $model
-JOIN interactions r ON r.id = json_extract_string(f.value, '$.rejected') AND r.model = $model
-WHERE f.type = 'preference' AND f.revoked_at IS NULL
-ORDER BY f.time, f.id
+-- Preferences of the users of a bucket, with request and answer of both interactions, oldest first. Revoked and
+-- quarantined ones are left out. The bucket is that of feedback/split.py.
+WITH named AS (
+    SELECT f.id, f.time, f.key_id, f.user_id AS voter, c.id AS chosen_id, c.user_id,
+        json_extract_string(f.value, '$.rejected') AS rejected_id, coalesce(
+            nullif(CASE WHEN starts_with(f.user_id, 'reviewer:') THEN NULL ELSE f.user_id END, ''), c.user_id) AS name
+    FROM feedback f JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen')
+    WHERE c.model = $model AND f.type = 'preference' AND f.revoked_at IS NULL AND f.id NOT IN (FROM quarantined_feedback)
+), placed AS (
+    SELECT *, ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE
+        AS place
+    FROM named WHERE name <> ''
+)
+SELECT p.id, coalesce(p.key_id, '') AS key_id, p.voter, p.chosen_id, p.user_id, c.endpoint AS chosen_endpoint,
+    c.request AS chosen_request, c.answer AS chosen_answer, r.id AS rejected_id, r.user_id AS rejected_user_id,
+    r.endpoint AS rejected_endpoint, r.request AS rejected_request, r.answer AS rejected_answer
+FROM placed p JOIN interactions c ON c.id = p.chosen_id
+JOIN interactions r ON r.id = p.rejected_id AND r.model = $model
+WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.id
 
 -- name: answers_in_doubt
 -- Interactions whose newest votes are negative or contradict each other, most doubtful first, without those that a

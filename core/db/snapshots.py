@@ -17,7 +17,7 @@ class StoredSnapshot:
 
 
 def add(db: Database, *, hash: str, model: str, run_id: str, time: datetime, path: str, report: str) -> None:
-    """Add a snapshot."""
+    """Add a snapshot, with the report of a run."""
     db.run("snapshots.add", hash=hash, model=model, run_id=run_id, time=time, path=path, report=report)
 
 
@@ -31,9 +31,9 @@ def add_rows(transaction: Transaction, rows: Sequence[Row]) -> None:
     transaction.run_set("snapshots.add_rows", rows)
 
 
-def find(db: Database, *, hash: str) -> StoredSnapshot | None:
-    """One snapshot by its hash."""
-    row = db.maybe("snapshots.find", hash=hash)
+def find(db: Database, *, hash: str, run_id: str | None = None) -> StoredSnapshot | None:
+    """One snapshot by its hash, with the report of this run if it has one."""
+    row = db.maybe("snapshots.find", hash=hash, run_id=run_id)
     return StoredSnapshot(**row) if row else None
 
 

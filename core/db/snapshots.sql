@@ -1,5 +1,5 @@
 -- name: add
--- Add a snapshot.
+-- Add a snapshot, with the report of a run.
 INSERT INTO snapshots VALUES ($hash, $model, $run_id, $time, $path, $report) ON CONFLICT DO NOTHING
 
 -- name: has_rows
@@ -14,8 +14,9 @@ INSERT INTO snapshot_rows SELECT * FROM (SELECT
 )
 
 -- name: find
--- One snapshot by its hash.
-SELECT hash, path, report FROM snapshots WHERE hash = $hash LIMIT 1
+-- One snapshot by its hash, with the report of a run. The first run's report, if that run is NULL or has none.
+SELECT hash, path, report FROM snapshots WHERE hash = $hash
+ORDER BY run_id IS DISTINCT FROM $run_id, time, run_id LIMIT 1
 
 -- name: folders
 -- The folder of every snapshot.

@@ -6,7 +6,7 @@ Values are always parameters.
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -230,6 +230,18 @@ class Store:
             while rows := cursor.fetchmany(size):
                 yield [dict(zip(columns, map(_aware, row), strict=True)) for row in rows]
 
+    def arrow(
+        self, name: str, tables: Mapping[str, pa.Table] | None = None, size: int = 100_000, **parameters: Any
+    ) -> pa.RecordBatchReader:
+        """Return the rows of a named query as Arrow batches of at most `size` rows.
+
+        The query may read `tables` by their names. All rows are from the moment of the call.
+        """
+        cursor = self._connection.cursor()
+        for given, table in (tables or {}).items():
+            cursor.register(given, table)
+        return cursor.execute(_statements()[name], _stored(parameters)).to_arrow_reader(size)
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open a write transaction. Writers wait for each other, so that DuckDB never reports a conflict."""
@@ -314,3 +326,11 @@ def _connect(path: str) -> duckdb.DuckDBPyConnection:
 
 
 Database = Store | Transaction
+
+
+def query_tables(name: str, tables: Mapping[str, pa.Table], **parameters: Any) -> pa.Table:
+    """Return the rows of a named query that reads only `tables`, by their names. It needs no store."""
+    with duckdb.connect(config={"memory_limit": MEMORY}) as connection:
+        for given, table in tables.items():
+            connection.register(given, table)
+        return connection.execute(_statements()[name], _stored(parameters)).to_arrow_table()

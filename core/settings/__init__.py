@@ -31,6 +31,7 @@ from core.settings.services import (
     NotificationSettings,
     TracingSettings,
 )
+from core.settings.trust import TrustSettings
 
 __all__ = [
     "DEFAULT_GUARDRAILS",
@@ -64,6 +65,7 @@ __all__ = [
     "SuiteKpi",
     "TextKpi",
     "TracingSettings",
+    "TrustSettings",
     "build",
     "cache_folder",
     "is_loopback",

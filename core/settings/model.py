@@ -12,6 +12,7 @@ from core.settings.kpi_names import GENERATE_PRIMARY, GuardedKpi, ShippedSuite, 
 from core.settings.promotion import PromotionSettings
 from core.settings.retrain import RetrainSettings
 from core.settings.section import Section, nearest
+from core.settings.trust import TrustSettings
 
 
 class ModelSettings(Section):
@@ -27,6 +28,7 @@ class ModelSettings(Section):
         description="Labels that a classification can return: 2 to 64, distinct. Empty with `task: generate`.",
     )
     split: SplitSettings = Field(default_factory=SplitSettings)
+    trust: TrustSettings = Field(default_factory=TrustSettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     baselines: BaselineSettings = Field(default_factory=BaselineSettings)
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)

@@ -49,10 +49,11 @@ def measure_reference_free(
     if settings.task != "generate":
         return ReferenceFree()
     bucket = Bucket(holdout.bucket, settings, task.snapshot.of("train"), holdout.before)
-    pair_votes = heldout_votes.standing(feedback.preference_votes(store, model=task.model))
-    thumb_votes = heldout_votes.standing(feedback.label_votes(store, model=task.model))
-    pairs, left_out = heldout_votes.preferences(pair_votes, bucket)
-    thumbs, _ = heldout_votes.thumbs(thumb_votes, bucket)
+    low, high = bucket.places
+    pairs, left_out = heldout_votes.preferences(
+        feedback.preference_votes(store, model=task.model, low=low, high=high), bucket
+    )
+    thumbs, _ = heldout_votes.thumbs(feedback.thumb_votes(store, model=task.model, low=low, high=high), bucket)
     reserve_users(store, task.model, holdout, {vote.user for vote in (*pairs, *thumbs)})
     without_rag = [arm for arm in arms if arm.name != "rag"]
     compared = arms if settings.promotion.primary.kpi == preferences.ACCURACY else without_rag

@@ -4,8 +4,9 @@ It owns the way from a snapshot's train rows to an adapter folder. It always sta
 never from an earlier adapter, so that drift cannot add up; it must not touch the store or an engine.
 """
 
+import hashlib
+import json
 import os
-import random
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from core.prompts import Chat, Prompt, answer_text
+from core.prompts import Chat, Prompt, answer_text, to_json
 from feedback.snapshot import Row, read_rows
 from retrain.trainer.job import ADAPTER, Job, Step
 
@@ -42,11 +43,14 @@ def _render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
 
 
 def choose_rows(rows: list[Row], job: Job) -> list[Row]:
-    """The train rows, the newest `max_rows` of them, in an order drawn from the seed."""
+    """The train rows, the newest `max_rows` of them. Their order follows from the seed and their content alone."""
     train = [row for row in rows if row.bucket == "train"]
     newest = train[-job.max_rows :] if job.max_rows else train
-    random.Random(job.seed).shuffle(newest)
-    return newest
+
+    def place(row: Row) -> bytes:
+        return hashlib.sha256(json.dumps([job.seed, to_json(row.prompt), row.label]).encode()).digest()
+
+    return sorted(newest, key=place)
 
 
 class Reporter(TrainerCallback):

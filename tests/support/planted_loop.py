@@ -143,7 +143,7 @@ class PlantedLoop:
         votes = 4 * sum(wanted.values())
         while any(wanted.values()):
             user, number = f"teacher-{number}", number + 1
-            bucket = bucket_of(split_key(user, None, ""), train=split.train, dev=split.dev)
+            bucket = bucket_of(split_key(user), train=split.train, dev=split.dev)
             if wanted.get(bucket):
                 wanted[bucket] -= 1
                 for question in range(4):

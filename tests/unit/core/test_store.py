@@ -21,7 +21,6 @@ from core.db.store import Store
 from core.errors import StoreError, StoreNewer
 from core.model_folder import ModelFolder
 from core.settings import build
-from feedback.split import split_key
 from ops.apps.control import assemble
 from tests.support.store import NOW, decision
 
@@ -121,7 +120,7 @@ def test_whom_earlier_evaluations_asked_is_known_of_old_stores_too(tmp_path: Pat
             connection.execute("INSERT INTO holdout_uses VALUES ('m', 'h1', ?, ?)", [run, int(run[1])])
     opened = Store(path)
     found = {(row.holdout, row.user) for row in evaluations.holdout_users(opened, model="m")}
-    assert found == {("h1", split_key(*key)) for key in (("ann", "c1", "i1"), ("", "c2", "i2"), (None, None, "i3"))}
+    assert found == {("h1", "user:ann"), ("h1", "conversation:c2"), ("h1", "interaction:i3")}
     opened.close()
 
 

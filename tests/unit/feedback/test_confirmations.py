@@ -1,76 +1,39 @@
 """Facts about confirmations: a thumbs-up on an answer that nobody labelled."""
 
-import json
-from collections import Counter
-from typing import Any
-
 import pytest
 
-from core.settings import ModelSettings, SplitSettings
-from feedback.snapshot import curate
-from feedback.split import bucket_of
+from core.settings import ModelSettings
+from tests.support.curation import curated, kept, thumb, user_in, vote
 
-
-def thumbs(row: dict[str, Any], identity: str, up: bool) -> dict[str, Any]:
-    return row | {"id": identity, "type": "thumbs", "value": "true" if up else "false"}
-
-
-def spoken(user: str, answer: str, place: int) -> dict[str, Any]:
-    body = {"messages": [{"role": "user", "content": f"text {place}"}]}
-    return {
-        "id": f"f{place}",
-        "type": "label",
-        "value": '"good"',
-        "answer": answer,
-        "voter": "",
-        "endpoint": "chat",
-        "interaction_id": f"c{place}",
-        "user_id": user,
-        "conversation_id": None,
-        "request": json.dumps(body),
-    }
-
-
-def in_bucket(wanted: str, split: SplitSettings) -> str:
-    users = (f"user-{n}" for n in range(1000))
-    return next(u for u in users if bucket_of(f"user:{u}", train=split.train, dev=split.dev).startswith(wanted))
-
-
-CONFIRMING = ModelSettings.model_validate({"labels": ["bad", "good"]})
+MODEL = ModelSettings.model_validate({"labels": ["bad", "good"]})
 
 
 def test_a_thumbs_up_on_a_label_trains_like_it():
-    vote = thumbs(spoken(in_bucket("train", CONFIRMING.split), " Good", 1), "t1", True)
-    rows, _ = curate([vote], CONFIRMING)
-    assert [(row.label, row.signal, row.feedback_id) for row in rows] == [("good", "confirmation", "t1")]
+    (row,) = curated([thumb(1, answer=" Good")], MODEL).rows.to_pylist()
+    assert (row["label"], row["signal"], row["feedback_id"]) == ("good", "confirmation", "f0001")
 
 
 @pytest.mark.parametrize("bucket", ["dev", "h"])
 def test_no_confirmation_judges(bucket: str):
-    vote = thumbs(spoken(in_bucket(bucket, CONFIRMING.split), "good", 1), "t1", True)
-    assert curate([vote], CONFIRMING)[0] == []
+    votes = [thumb(1, asker=user_in(bucket))]
+    assert kept(votes, MODEL) == ([], {"a thumbs-up outside the train bucket": 1})
 
 
 def test_a_label_takes_the_place_of_a_confirmation():
-    labelled = spoken(in_bucket("train", CONFIRMING.split), "bad", 1)
-    for votes in ([labelled, thumbs(labelled, "t1", True)], [thumbs(labelled, "t1", True), labelled]):
-        rows, _ = curate(votes, CONFIRMING)
-        assert [(row.label, row.signal) for row in rows] == [("good", "label")]
+    votes = [thumb(1), vote(2, said="bad", interaction_id="i1", voter=user_in("train", 3))]
+    assert kept(votes, MODEL) == ([("f0002", "bad")], {"the answer has a label": 1})
 
 
 def test_a_later_thumbs_down_takes_a_confirmation_back():
-    vote = spoken(in_bucket("train", CONFIRMING.split), "good", 1)
-    assert curate([thumbs(vote, "t1", True), thumbs(vote, "t2", False)], CONFIRMING)[0] == []
+    votes = [thumb(1), thumb(2, up=False, interaction_id="i1", asker=user_in("train", 1))]
+    assert kept(votes, MODEL) == ([], {"a thumbs-down": 1, "replaced by the voter's later thumbs": 1})
 
 
 @pytest.mark.parametrize("answer", ["The", "", None])
 def test_a_thumbs_up_on_anything_else_is_no_row(answer: str | None):
-    vote = spoken(in_bucket("train", CONFIRMING.split), "", 1) | {"answer": answer}
-    assert curate([thumbs(vote, "t1", True)], CONFIRMING) == ([], Counter())
+    assert kept([thumb(1, answer=answer)], MODEL) == ([], {"a thumbs-up on an answer that is not a label": 1})
 
 
 def test_confirmations_can_be_left_out():
-    retrain = CONFIRMING.retrain.model_copy(update={"confirmations": False})
-    settings = CONFIRMING.model_copy(update={"retrain": retrain})
-    vote = thumbs(spoken(in_bucket("train", CONFIRMING.split), "good", 1), "t1", True)
-    assert curate([vote], settings)[0] == []
+    settings = MODEL.model_copy(update={"retrain": MODEL.retrain.model_copy(update={"confirmations": False})})
+    assert kept([thumb(1)], settings) == ([], {"a thumbs-up, and retrain.confirmations is off": 1})

@@ -14,7 +14,7 @@ from core.record_codec import encode
 from core.records import Feedback, Interaction, Revocation
 from core.settings import ModelSettings
 from core.spool import frame
-from feedback.heldout_votes import Bucket, Preference, Thumb, preferences, standing, thumbs
+from feedback.heldout_votes import Bucket, Preference, Thumb, preferences, thumbs
 from feedback.ingest import ingest
 from feedback.quarantine import decide
 from feedback.snapshot import Row
@@ -40,10 +40,10 @@ def request(text: str = "How are you?") -> str:
 def pair(voter: str = HELD, **changes: Any) -> dict[str, Any]:
     return {
         "id": "f",
+        "key_id": "",
         "voter": voter,
         "chosen_id": "a",
         "user_id": voter or None,
-        "conversation_id": None,
         "chosen_endpoint": "chat",
         "chosen_request": request(),
         "chosen_answer": "Well, thanks.",
@@ -57,12 +57,11 @@ def pair(voter: str = HELD, **changes: Any) -> dict[str, Any]:
 
 def thumb(up: bool, **changes: Any) -> dict[str, Any]:
     return {
-        "type": "thumbs",
+        "key_id": "",
         "value": json.dumps(up),
         "voter": HELD,
         "interaction_id": "a",
         "user_id": HELD,
-        "conversation_id": None,
         "endpoint": "chat",
         "request": request(),
         "answer": "Well.",
@@ -115,14 +114,24 @@ def test_a_voter_who_changes_his_mind_has_one_vote_and_others_have_theirs() -> N
     ]
 
 
-def test_an_anonymous_vote_falls_where_its_interaction_does() -> None:
-    conversations = {
-        name: next(f"c{k}" for k in range(1000) if bucket_of(f"conversation:c{k}", train=0.6, dev=0.1) == name)
-        for name in ("h1", "train")
-    }
-    held, _ = preferences([pair("", conversation_id=conversations["h1"])], bucket())
-    assert [one.user for one in held] == [f"conversation:{conversations['h1']}"]
-    assert not preferences([pair("", conversation_id=conversations["train"])], bucket())[0]
+def test_an_unknown_side_is_the_other_one_and_nobody_judges() -> None:
+    found, _ = preferences([pair("", user_id=HELD, rejected_user_id=None)], bucket())
+    assert [one.user for one in found] == [f"user:{HELD}"]
+    assert preferences([pair("")], bucket()) == ([], {"voter and asker are unknown": 1})
+    assert thumbs([thumb(True, voter=None, user_id=None)], bucket()) == ([], {"voter and asker are unknown": 1})
+
+
+def test_reviewers_judge_only_where_the_settings_say_so() -> None:
+    vote = pair("reviewer:k", user_id=HELD, rejected_user_id=HELD)
+    assert preferences([vote], bucket()) == ([], {"a reviewer's vote": 1})
+    trust = MODEL.trust.model_copy(update={"reviewers_judge": True})
+    found, _ = preferences([vote], Bucket("h1", MODEL.model_copy(update={"trust": trust}), []))
+    assert [one.user for one in found] == ["user:reviewer:k"]
+
+
+def test_two_keys_with_one_users_name_are_two_voters() -> None:
+    found, _ = thumbs([thumb(True, key_id="a"), thumb(False, key_id="b")], bucket())
+    assert [one.up for one in found] == [True, False]
 
 
 def test_thumbs_of_held_out_users_count_once_with_the_answer_they_are_about() -> None:
@@ -131,7 +140,6 @@ def test_thumbs_of_held_out_users_count_once_with_the_answer_they_are_about() ->
         thumb(False),
         thumb(True, voter=TRAIN),
         thumb(True, interaction_id="b", answer=None),
-        thumb(True, type="correction", interaction_id="c"),
     ]
     found, left_out = thumbs(votes, bucket())
     assert found == [Thumb(f"user:{HELD}", ASKED, "Well.", up=False)]
@@ -172,16 +180,24 @@ def test_the_store_gives_pairs_of_the_model_that_stand_and_are_not_in_quarantine
         said = Feedback(f"f{n}", NOW + timedelta(seconds=n), None, None, "preference", value, user=HELD)
         data += frame(encode(said))
     ingest(store, "g", 1, 0, data)
-    assert [vote["id"] for vote in standing(feedback.preference_votes(store, model="m"))] == ["f0", "f1"]
-    found, _ = preferences(standing(feedback.preference_votes(store, model="m")), bucket())
+
+    def stored(name: str) -> list[dict[str, Any]]:
+        low, high = Bucket(name, MODEL, []).places
+        return feedback.preference_votes(store, model="m", low=low, high=high)
+
+    def ids(name: str) -> list[str]:
+        return [vote["id"] for vote in stored(name)]
+
+    assert ids("h1") == ["f0", "f1"] and ids("h2") == []
+    found, _ = preferences(stored("h1"), bucket())
     assert found == [Preference(f"user:{HELD}", ASKED, "What?", "Well.")]
     with store.transaction() as transaction:
         quarantines.add(transaction, id="q", model="m", version=1, decision_id="d", time=NOW)
         only = Predicate(since=NOW + timedelta(seconds=1), until=NOW + timedelta(seconds=2))
         quarantines.add_predicates(transaction, id="q", predicates=[only])
-    assert [vote["id"] for vote in standing(feedback.preference_votes(store, model="m"))] == ["f0"]
+    assert ids("h1") == ["f0"]
     with store.transaction() as transaction:
         decide(transaction, "q", "released", actor="a", comment="", time=NOW)
     ingest(store, "g", 1, len(data), frame(encode(Revocation("f0", NOW))))
-    assert [vote["id"] for vote in standing(feedback.preference_votes(store, model="m"))] == ["f1"]
+    assert ids("h1") == ["f1"]
     store.close()

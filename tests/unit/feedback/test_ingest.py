@@ -260,10 +260,10 @@ def test_the_number_of_statements_does_not_depend_on_the_size_of_a_piece(
 
 def test_feedback_before_its_interaction_joins_later(store: Store) -> None:
     ingest(store, "g", 1, 0, pieces(said("f1", "i1")))
-    assert feedback.by_type(store, model="m") == []
+    assert feedback.counts(store, model="m", key=None) == []
     assert feedback.counts(store, model=None, key=None)[0]["model"] is None
     ingest(store, "g", 1, len(pieces(said("f1", "i1"))), pieces(asked("i1")))
-    assert feedback.by_type(store, model="m") == [{"type": "thumbs", "n": 1}]
+    assert [(row["type"], row["n"]) for row in feedback.counts(store, model="m", key=None)] == [("thumbs", 1)]
 
 
 def test_the_route_takes_a_piece_and_answers_with_the_offset(store: Store) -> None:

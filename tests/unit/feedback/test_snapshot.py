@@ -1,48 +1,32 @@
 """Facts about splits and snapshots: fixed buckets, equal names for equal rows, and nothing trained on that judges."""
 
+import hashlib
 import json
+import shutil
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from core.db import spools
 from core.db.store import Store
+from core.errors import IntegrityFailed
 from core.record_codec import Record, encode
 from core.records import Feedback, Interaction, Revocation
 from core.settings import ModelSettings
 from core.spool import frame
 from feedback.ingest import ingest
-from feedback.snapshot import create_snapshot, curate, load_snapshot, read_rows
-from feedback.split import HOLDOUTS, bucket_of, split_key
+from feedback.snapshot import content_hash, create_snapshot, load_snapshot, read_rows, read_table
+from feedback.split import HOLDOUTS, bucket_of, places_of, split_key
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 MODEL = ModelSettings(labels=["good", "Bad"])
 SHARES = {"train": 0.6, "dev": 0.1}
-
-
-def vote(number: int, text: str, label: str = "good", **changes: Any) -> dict[str, Any]:
-    return {
-        "id": f"f{number:04d}",
-        "type": "label",
-        "value": json.dumps(label),
-        "answer": "",
-        "voter": "v",
-        "interaction_id": f"i{number}",
-        "user_id": f"u{number}",
-        "conversation_id": None,
-        "endpoint": "chat",
-        "request": json.dumps({"messages": [{"role": "user", "content": text}]}),
-    } | changes
-
-
-def user_in(bucket: str, n: int = 0) -> str:
-    found = (f"user{k}" for k in range(10_000) if bucket_of(split_key(f"user{k}", None, ""), **SHARES) == bucket)
-    return [next(found) for _ in range(n + 1)][-1]
 
 
 def test_a_users_bucket_is_fixed_forever() -> None:
@@ -62,72 +46,13 @@ def test_the_shares_are_met(train: float, dev: float) -> None:
         assert abs(found.count(bucket) - n * share) < 5 * (n * share * (1 - share)) ** 0.5
 
 
-def test_a_user_is_kept_together_before_a_conversation_before_one_interaction() -> None:
-    assert split_key("u", "c", "i") == "user:u"
-    assert split_key(None, "c", "i") == "conversation:c"
-    assert split_key("", "", "i") == "interaction:i"
-    assert split_key("x", None, "i") != split_key(None, "x", "i")
-
-
-def test_a_later_label_of_the_same_voter_replaces_the_earlier() -> None:
-    votes = [
-        vote(1, "a"),
-        vote(2, "a", "bad", interaction_id="i1", user_id="u1"),
-        vote(3, "a", interaction_id="i1", user_id="u1", voter="other"),
-    ]
-    rows, left_out = curate(votes, MODEL)
-    assert [(row.feedback_id, row.label) for row in rows] == [("f0002", "Bad"), ("f0003", "good")]
-    assert left_out == {"replaced by the voter's later label": 1}
-
-
-def test_what_cannot_be_used_is_counted_by_its_reason() -> None:
-    votes = [
-        vote(1, "a"),
-        vote(2, "b", "ugly"),
-        vote(3, "c", request=None),
-        vote(4, "d", " GOOD "),
-        vote(5, "e", request=json.dumps({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]})),
-        vote(6, "f", value="3"),
-    ]
-    rows, left_out = curate(votes, MODEL)
-    assert [row.label for row in rows] == ["good", "good"]
-    assert left_out == {"not one of the model's labels": 2, "the prompt is not kept, or not text alone": 2}
-
-
-def test_a_text_that_is_kept_to_judge_by_never_trains() -> None:
-    trainer, judge, chooser = user_in("train"), user_in("h2"), user_in("dev")
-    votes = [
-        vote(1, "Great  Film", user_id=trainer),
-        vote(2, "great film ", user_id=judge),
-        vote(3, "fine", user_id=trainer),
-        vote(4, "FINE", user_id=chooser),
-        vote(5, "only here", user_id=trainer),
-    ]
-    rows, left_out = curate(votes, MODEL)
-    assert [row.feedback_id for row in rows if row.bucket == "train"] == ["f0005"]
-    assert left_out == {"same text as one kept to judge by": 2}
-
-
-texts = st.sampled_from(["a", "A ", "b", "c c", "c  C", "d"])
-many = st.lists(st.tuples(st.integers(0, 30), texts, st.sampled_from(["good", "bad", "x"])), max_size=40)
-
-
-@settings(deadline=None, max_examples=60)
-@given(many)
-def test_the_split_is_disjoint_by_user_and_text(entries: list[tuple[int, str, str]]) -> None:
-    votes = [vote(n, text, label, user_id=f"u{user}") for n, (user, text, label) in enumerate(entries)]
-    rows, left_out = curate(votes, MODEL)
-    buckets: dict[str, set[str]] = {}
-    for row in rows:
-        buckets.setdefault(row.user, set()).add(row.bucket)
-    assert all(len(found) == 1 for found in buckets.values())
-
-    def said(train: bool) -> set[str]:
-        messages = [row.prompt.messages for row in rows if (row.bucket == "train") is train]  # type: ignore[union-attr]
-        return {" ".join(m[-1][1].lower().split()) for m in messages}
-
-    assert not said(True) & said(False)
-    assert len(rows) + sum(left_out.values()) == len(votes)
+@pytest.mark.parametrize("bucket", ["train", "dev", *HOLDOUTS])
+def test_the_places_of_a_bucket_are_those_of_its_users(bucket: str) -> None:
+    low, high = places_of(bucket, **SHARES)
+    for k in range(500):
+        key = split_key(f"u{k}")
+        place = int.from_bytes(hashlib.sha256(f"split\n{key}".encode()).digest()[:7], "big") / (1 << 56)
+        assert (bucket_of(key, **SHARES) == bucket) is (low <= place < high)
 
 
 @pytest.fixture
@@ -187,7 +112,7 @@ def test_the_same_rows_have_the_same_name_and_are_written_once(store: Store, tmp
     assert sum(len(first.of(bucket)) for bucket in ("train", "dev", *HOLDOUTS)) == 20
     with store.transaction() as transaction:
         sql = "SELECT (SELECT count(*) FROM snapshot_rows), (SELECT count(*) FROM snapshots)"
-        assert transaction._connection.execute(sql).fetchone() == (20, 1)
+        assert transaction._connection.execute(sql).fetchone() == (20, 2)
 
 
 def test_requests_are_never_all_in_memory_at_once(store: Store, tmp_path: Path) -> None:
@@ -222,7 +147,7 @@ def test_what_was_revoked_is_left_out(store: Store, tmp_path: Path) -> None:
 
 
 def test_the_newest_label_by_time_counts_in_any_order_of_arrival(store: Store, tmp_path: Path) -> None:
-    fill(store, labelled(1, 1, "bad", "ada", minute=5), asked(1, "a"), labelled(2, 1, "good", "ada", minute=1))
+    fill(store, labelled(1, 1, "bad", "u1", minute=5), asked(1, "a"), labelled(2, 1, "good", "u1", minute=1))
     assert [(row.feedback_id, row.label) for row in snap(store, tmp_path).rows] == [("f1", "Bad")]
 
 
@@ -245,34 +170,83 @@ def test_a_snapshot_that_was_cut_short_is_made_again(store: Store, tmp_path: Pat
     assert read_rows(found.path) == list(found.rows) and not (tmp_path / f"{name}.part").exists()
 
 
-GENERATE = ModelSettings(task="generate")
-
-
-def test_corrections_are_the_right_answers_of_a_model_that_generates() -> None:
-    votes = [
-        vote(1, "a", type="correction", value=json.dumps(" Better so. "), user_id=user_in("train")),
-        vote(2, "b", user_id=user_in("train", 1)),
-        vote(3, "c", type="correction", value=json.dumps("Or so."), user_id=user_in("h1")),
-        vote(4, "d", type="thumbs", value="true", answer="As it was.", user_id=user_in("train", 2)),
-        vote(5, "e", type="thumbs", value="true", answer="As it was.", user_id=user_in("h1")),
-        vote(6, "f", type="correction", value=json.dumps("  "), user_id=user_in("train")),
-    ]
-    rows, left_out = curate(votes, GENERATE)
-    found = [(row.label, row.signal, row.bucket) for row in rows]
-    assert found == [
-        ("Better so.", "correction", "train"),
-        ("Or so.", "correction", "h1"),
-        ("As it was.", "confirmation", "train"),
-    ]
-    assert left_out == {"an empty text": 1}
-
-
-def test_corrections_say_nothing_to_a_classifier() -> None:
-    assert curate([vote(1, "a", type="correction", value=json.dumps("good"))], MODEL) == ([], {})
-
-
 def test_a_snapshot_that_was_taken_can_be_opened_again(tmp_path: Path) -> None:
     store = Store(":memory:")
     taken = create_snapshot(store, "m", MODEL, run_id="r", folder=tmp_path, clock=lambda: NOW)
     assert load_snapshot(store, taken.hash) == taken
     store.close()
+
+
+def test_an_empty_snapshot_belongs_to_its_model(store: Store, tmp_path: Path) -> None:
+    assert snap(store, tmp_path).hash != snap(store, tmp_path, model="other").hash
+
+
+@pytest.mark.parametrize("change", [{"label": "Bad"}, {"prompt": '"other"'}, {"bucket": "h1"}, {"feedback_id": "f9"}])
+def test_a_snapshot_that_was_changed_on_disk_is_not_read(store: Store, tmp_path: Path, change: dict[str, str]) -> None:
+    fill(store, asked(1, "a"), labelled(1, 1))
+    found = snap(store, tmp_path)
+    table = read_table(found.path)
+    changed = pa.Table.from_pylist([row | change for row in table.to_pylist()], table.schema)
+    pq.write_table(changed, found.path / "rows.parquet")
+    for read in (lambda: read_rows(found.path), lambda: load_snapshot(store, found.hash)):
+        with pytest.raises(IntegrityFailed, match=f"The rows of the snapshot {found.hash[:12]} do not have its hash"):
+            read()
+    assert snap(store, tmp_path, "r2").rows == found.rows
+    assert read_rows(found.path) == list(found.rows)
+
+
+def test_a_snapshot_without_its_folder_says_so(store: Store, tmp_path: Path) -> None:
+    found = snap(store, tmp_path)
+    shutil.rmtree(found.path)
+    with pytest.raises(IntegrityFailed, match=f"The snapshot {found.hash[:12]} is not on disk any more"):
+        load_snapshot(store, found.hash)
+    with pytest.raises(IntegrityFailed, match="does not have the snapshot"):
+        load_snapshot(store, "unknown")
+
+
+def test_a_snapshot_of_an_earlier_release_has_its_hash_still(tmp_path: Path) -> None:
+    row = {"interaction_id": "i", "feedback_id": "f", "user": "user:u", "bucket": "train", "prompt": '"p"'}
+    row |= {"label": "good", "signal": "label"}
+    name = hashlib.sha256(json.dumps(row, sort_keys=True).encode() + b"\n").hexdigest()
+    (tmp_path / name).mkdir()
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / name / "rows.parquet")
+    assert [(one.user, one.label, one.asker) for one in read_rows(tmp_path / name)] == [("user:u", "good", "")]
+
+
+def test_neighbouring_values_do_not_run_into_each_other() -> None:
+    tables = [
+        pa.table({"user": users, "label": labels})
+        for users, labels in ((["ab", "c"], ["", ""]), (["a", "bc"], ["", ""]))
+    ]
+    first, second = (table.replace_schema_metadata({b"loraloop.model": b"m"}) for table in tables)
+    assert content_hash(first) != content_hash(second)
+
+
+def test_each_run_has_its_own_report_of_equal_rows(store: Store, tmp_path: Path) -> None:
+    fill(store, asked(1, "a"), labelled(1, 1))
+    first = snap(store, tmp_path)
+    fill(store, Feedback("t1", NOW, "i1", None, "thumbs", False))
+    second = snap(store, tmp_path, "r2")
+    assert first.hash == second.hash
+    assert load_snapshot(store, first.hash, "r1").report.signals == {"label": 1}
+    assert load_snapshot(store, first.hash, "r2").report.signals == {"label": 1, "thumbs": 1}
+    assert load_snapshot(store, first.hash).report == first.report
+
+
+def test_rows_are_in_the_order_of_their_time(store: Store, tmp_path: Path) -> None:
+    fill(store, *(asked(n, f"text {n}") for n in range(3)))
+    ids = ["shop:10", "shop:9", "fb-1"]
+    votes = [(id, NOW + timedelta(minutes=n), f"i{n}") for n, id in enumerate(ids)]
+    fill(store, *(Feedback(id, time, about, None, "label", "good") for id, time, about in reversed(votes)))
+    assert [row.feedback_id for row in snap(store, tmp_path).rows] == ids
+
+
+def test_votes_on_conversations_and_pairs_are_counted_with_their_reasons(store: Store, tmp_path: Path) -> None:
+    talked = replace(asked(1, "a"), conversation="c1")
+    pair = Feedback("p1", NOW, None, None, "preference", {"chosen": "i1", "rejected": "i2"})
+    fill(store, talked, asked(2, "b"), pair, Feedback("c1", NOW, None, "c1", "thumbs", True), labelled(1, 1))
+    fill(store, asked(3, "c", model="other"), Feedback("c2", NOW, None, "c2", "thumbs", True))
+    report = snap(store, tmp_path).report
+    assert report.signals == {"label": 1, "preference": 1, "thumbs": 1}
+    assert report.left_out == {"a preference": 1, "about a conversation, not about one answer": 1}
+    assert sum(report.rows.values()) == 1

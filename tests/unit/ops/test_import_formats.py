@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.db import feedback
+from core.db import curation, feedback
 from core.errors import InputError, NotFound
+from core.settings import ModelSettings
+from feedback.curation import curate
 from ops.cli import importing
 from serve.engines.fake import running
 from tests.support.ingest import query
@@ -41,8 +43,13 @@ def test_examples_become_labels_that_a_snapshot_can_read(control: RunningControl
     assert done.exit_code == 0 and new(done) == (50, 50, 0)
     assert "Format: openai, by the fields of line 1." in done.stderr
     assert "50 rows for reviews: 50 interactions, 50 label." in done.stderr and "rows/s" in done.stderr
-    votes = feedback.label_votes(control.store, model="reviews")
-    assert len(votes) == 50 and json.loads(votes[0]["request"])["messages"][0]["role"] == "user"
+    votes = curation.votes(control.store, model="reviews")
+    found = curate(
+        votes,
+        lambda wanted: curation.requests(control.store, interactions=wanted),
+        ModelSettings(labels=["a", "b"]),
+    )
+    assert len(found.rows) == 50 and json.loads(found.rows["prompt"][0].as_py())[0]["role"] == "user"
     assert new(control.run("import", path, "--model", "reviews", "--yes", "--json")) == (0, 0, 100)
 
 
@@ -56,7 +63,7 @@ def test_preference_sets_come_in_as_parquet(control: RunningControl, tmp_path: P
     pq.write_table(pa.table(sides), tmp_path / "pairs.parquet")
     done = control.run("import", str(tmp_path / "pairs.parquet"), "--model", "reviews", "--yes", "--json")
     assert new(done) == (6, 3, 0)
-    assert len(feedback.preference_votes(control.store, model="reviews")) == 3
+    assert [row["n"] for row in feedback.counts(control.store, model=None, key=None)] == [3]
 
 
 def test_a_bad_line_is_named_left_out_and_gives_exit_code_1(control: RunningControl, tmp_path: Path) -> None:

@@ -103,7 +103,10 @@ def test_a_rollback_holds_a_burst_and_what_that_voter_sends_later(tmp_path: Path
     found = rolled_back(harness)["live"]["quarantine"]
     assert found["id"] == row["id"] and "troll: 12 votes against it in ten minutes" in found["reason"]
     add(harness.store, [Feedback("t-later", NOW, "i2", None, "label", "b", user="troll")])
-    assert snapshot(harness, tmp_path) == ([f"v{n:03}" for n in range(4)], {"in quarantine": 14})
+    assert snapshot(harness, tmp_path) == (
+        [f"v{n:03}" for n in range(4)],
+        {"a thumbs-down": 30, "in quarantine": 14},
+    )
 
 
 def test_a_rollback_holds_a_voter_whom_others_contradict_and_not_one_who_is_slow(tmp_path: Path):

@@ -13,13 +13,13 @@ from fastapi import FastAPI
 from core.api_key_store import ApiKeyStore, NewKey
 from core.api_keys import Scope
 from core.clock import utc_now
-from core.db import feedback
+from core.db import curation
 from core.db.store import Store
 from core.http import install_errors
 from core.records import StoredCompletion
 from core.settings import ModelSettings
 from feedback import ingest
-from feedback.snapshot import curate
+from feedback.curation import Curated, curate
 from serve.engines.fake import running
 from serve.routing import publisher
 from serve.routing.publisher import RoutePublisher
@@ -231,6 +231,12 @@ def test_readers_of_operations_see_all_keys_completions_and_only_writers_change_
     assert writer.chat.completions.delete(made.id).deleted
 
 
+def learnt(world: World) -> Curated:
+    votes = curation.votes(world.store, model="reviews")
+    settings = ModelSettings(labels=["a", "b"])
+    return curate(votes, lambda wanted: curation.requests(world.store, interactions=wanted), settings)
+
+
 def test_a_deleted_one_is_gone_with_its_text_and_trains_nothing_but_its_counts_stay(world: World) -> None:
     client = world.client(Scope.INFER, Scope.FEEDBACK)
     made = ask(client, user="ada")
@@ -239,18 +245,16 @@ def test_a_deleted_one_is_gone_with_its_text_and_trains_nothing_but_its_counts_s
         json={"interaction_id": made.id, "type": "label", "value": "a"},
         headers={"Authorization": f"Bearer {client.api_key}"},
     )
-    world.gateway.until(lambda: len(feedback.label_votes(world.store, model="reviews")) == 1)
-    rows, _ = curate(feedback.label_votes(world.store, model="reviews"), ModelSettings(labels=["a", "b"]))
-    assert len(rows) == 1
+    world.gateway.until(lambda: curation.votes(world.store, model="reviews").num_rows == 1)
+    assert len(learnt(world).rows) == 1
     gone = client.chat.completions.delete(made.id)
     assert gone.model_dump() == {"id": made.id, "object": "chat.completion.deleted", "deleted": True}
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.retrieve(made.id)
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.delete(made.id)
-    votes = feedback.label_votes(world.store, model="reviews")
-    rows, left_out = curate(votes, ModelSettings(labels=["a", "b"]))
-    assert rows == [] and left_out == {"the prompt is not kept, or not text alone": 1}
+    found = learnt(world)
+    assert len(found.rows) == 0 and found.reasons() == {"the prompt is not kept, or not text alone": 1}
     with world.store.transaction() as transaction:
         for table in ("interactions", "stored_completions", "feedback"):
             text = str(transaction._connection.execute(f"SELECT * FROM {table}").fetchall())

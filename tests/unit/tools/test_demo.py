@@ -39,7 +39,7 @@ def test_no_document_is_both_learnt_from_and_tested_on(part: DemoSplit):
 def test_train_dev_and_holdout_share_no_document(part: DemoSplit):
     documents: dict[str, set[str]] = {}
     for act in part.learn:
-        bucket = bucket_of(split_key(act.user, None, "x"), train=0.62, dev=0.06)
+        bucket = bucket_of(split_key(act.user), train=0.62, dev=0.06)
         documents.setdefault(bucket, set()).add(act.text.document)
     for bucket, own in documents.items():
         others = set().union(*(docs for name, docs in documents.items() if name != bucket))
@@ -66,7 +66,7 @@ def judged(part: DemoSplit, *, canary: bool) -> bool:
     users: dict[str, list[str]] = {}
     for act in part.learn:
         if act.labels:
-            users.setdefault(bucket_of(split_key(act.user, None, "x"), **split), []).append(act.user)
+            users.setdefault(bucket_of(split_key(act.user), **split), []).append(act.user)
     return any(len(set(users[bucket])) >= LEAST_USERS and len(users[bucket]) >= LEAST_ITEMS + 2 for bucket in HOLDOUTS)
 
 

@@ -110,7 +110,7 @@ def test_the_quickstart_sends_enough_labels_for_a_holdout():
     options = (ROOT / "examples" / "quickstart" / "app.py").read_text(encoding="utf-8")
     users, requests = (int(n) for n in re.findall(r'"--(?:users|requests)", type=int, default=(\d+)', options))
     model = load(ROOT / "examples" / "quickstart" / "loraloop.yaml").models["reviews"]
-    keys = [split_key(f"user-{number}", None, "") for number in range(users)]
+    keys = [split_key(f"user-{number}") for number in range(users)]
     groups = Counter(bucket_of(key, train=model.split.train, dev=model.split.dev) for key in keys)
     assert groups["train"] * requests >= model.retrain.min_labels
     assert all(groups[h] >= LEAST_USERS and groups[h] * requests >= LEAST_ITEMS for h in HOLDOUTS)

@@ -1,0 +1,32 @@
+"""The queries of curation, as Arrow tables: votes on a model, requests, and the rules over them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from core.db.store import Store, query_tables
+
+REQUESTS_AT_ONCE = 10_000
+
+
+def votes(store: Store, *, model: str) -> pa.Table:
+    """Every vote on a model with what curation needs of its answer, without the texts of prompts."""
+    return store.arrow("curation.votes", model=model).read_all()
+
+
+def requests(store: Store, *, interactions: pa.Array) -> Iterator[pa.RecordBatch]:
+    """The requests of these interactions in batches: they do not fit into memory together."""
+    yield from store.arrow(
+        "curation.requests", {"wanted": pa.table({"interaction_id": interactions})}, REQUESTS_AT_ONCE
+    )
+
+
+def judge(votes: pa.Table, labels: pa.Table, **rules: Any) -> pa.Table:
+    """The votes that were not revoked, each with its bucket or the reason why it makes no row."""
+    return query_tables("curation.judge", {"votes": votes, "labels": labels}, **rules)
+
+
+def select(candidates: pa.Table, prompts: pa.Table, **rules: Any) -> pa.Table:
+    """The candidates with their prompts, each with the reason why it makes no row, or none."""
+    return query_tables("curation.select", {"candidates": candidates, "prompts": prompts}, **rules)

@@ -1,0 +1,165 @@
+-- name: votes
+-- Every vote on a model, with what curation needs of its answer and without the texts of prompts. `said` is the text
+-- that the vote says is right: of a thumbs-up the answer, of others the value.
+WITH chosen AS (
+    SELECT f.id FROM feedback f JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen')
+    WHERE f.type = 'preference' AND f.model IS NULL AND c.model = $model
+), discussed AS (
+    SELECT f.id FROM feedback f WHERE f.model IS NULL AND f.conversation_id IN (
+        SELECT conversation_id FROM interactions WHERE model = $model AND conversation_id IS NOT NULL
+    )
+)
+SELECT f.id, f.time, f.arrived, f.type, CASE WHEN f.type = 'thumbs' THEN i.answer
+    ELSE json_extract_string(f.value, '$') END AS said, f.value = 'true' AS up, f.key_id, f.user_id AS voter,
+    i.id AS interaction_id, i.user_id AS asker, i.finish_reason, i.status, f.revoked_at IS NOT NULL AS revoked,
+    h.feedback_id IS NOT NULL AS quarantined
+FROM feedback f LEFT JOIN interactions i ON i.id = f.interaction_id LEFT JOIN quarantined_feedback h ON h.feedback_id = f.id
+WHERE f.model = $model OR f.id IN (FROM chosen) OR f.id IN (FROM discussed)
+
+-- name: requests
+-- Requests of the interactions in the table `wanted`.
+SELECT i.id AS interaction_id, i.endpoint, i.request::VARCHAR AS request
+FROM interactions i JOIN wanted w ON w.interaction_id = i.id
+
+-- name: judge
+-- The table `votes` with the bucket of each vote that can make a row. Others have a reason. `labels` maps what votes say
+-- to the model's labels. The rules apply in this order: type, flags, text, last word, reviewers, split, limits.
+WITH named AS (
+    SELECT v.*, coalesce(v.key_id, '') AS "key", coalesce(starts_with(v.voter, 'reviewer:'), FALSE) AS reviewer,
+        coalesce(nullif(v.voter, ''), nullif(v.asker, '')) AS voter_name, nullif(v.asker, '') AS asked_by,
+        CASE WHEN $task = 'generate' THEN regexp_replace(v.said, '^[\s\p{Z}]+|[\s\p{Z}]+$', '', 'g') ELSE l.label
+            END AS label
+    FROM votes v LEFT JOIN labels l ON l.said = v.said
+), flagged AS (
+    SELECT interaction_id FROM named
+    WHERE type = 'flag' AND said IN ('unsafe', 'private') AND NOT revoked AND interaction_id IS NOT NULL
+    GROUP BY interaction_id HAVING bool_or(voter_name = asked_by)
+        OR count(DISTINCT ("key", voter_name)) FILTER (NOT quarantined) >= $flag_voters
+), usable AS (
+    SELECT n.*, CASE
+        WHEN n.revoked THEN 'revoked'
+        WHEN n.quarantined THEN 'in quarantine'
+        WHEN n.type IN ('comment', 'flag', 'rating', 'preference') THEN 'a ' || n.type
+        WHEN n.interaction_id IS NULL THEN 'about a conversation, not about one answer'
+        WHEN n.type NOT IN ($truth, 'thumbs') THEN 'a ' || n.type || ', which a model that ' || $task || 's does not use'
+        WHEN f.interaction_id IS NOT NULL THEN 'the answer is flagged unsafe or private'
+        WHEN n.type = 'thumbs' AND NOT n.up THEN 'a thumbs-down'
+        WHEN n.type = 'thumbs' AND $task = 'generate' THEN 'a thumbs-up on a generated text'
+        WHEN n.type = 'thumbs' AND NOT $confirmations THEN 'a thumbs-up, and retrain.confirmations is off'
+        WHEN n.type = 'thumbs' AND NOT (n.status = 200 AND n.finish_reason IS NOT DISTINCT FROM 'stop')
+            THEN 'a thumbs-up on an answer that failed or was cut off'
+        WHEN n.label IS NULL AND n.type = 'thumbs' THEN 'a thumbs-up on an answer that is not a label'
+        WHEN n.label IS NULL THEN 'not one of the model''s labels'
+        WHEN n.label = '' THEN 'an empty text'
+    END AS unusable, n.type = 'thumbs' AS is_thumb
+    FROM named n LEFT JOIN flagged f ON f.interaction_id = n.interaction_id
+), ranked AS (
+    SELECT *, row_number() OVER (
+            PARTITION BY interaction_id, "key", voter_name, type, NOT (unusable IS NULL
+                OR (is_thumb AND NOT revoked AND NOT quarantined))
+            ORDER BY time DESC, arrived DESC, id DESC
+        ) AS place, coalesce(bool_or(revoked) OVER (
+            PARTITION BY interaction_id, "key", voter_name, type ORDER BY time DESC, arrived DESC, id DESC
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ), FALSE) AS taken_back
+    FROM usable
+), last_words AS (
+    SELECT *, CASE
+        WHEN unusable IS NOT NULL THEN unusable
+        WHEN taken_back THEN 'the voter took a later ' || type || ' back'
+        WHEN place > 1 THEN 'replaced by the voter''s later ' || type
+    END AS outdated
+    FROM ranked
+), compared AS (
+    SELECT *, bool_or(outdated IS NULL AND NOT is_thumb) OVER answered AS answered_by_users,
+        arg_max(label, (time, arrived, id)) FILTER (reviewer AND outdated IS NULL AND NOT is_thumb) OVER answered AS reviewed
+    FROM last_words WINDOW answered AS (PARTITION BY interaction_id)
+), places AS (
+    SELECT name, ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE
+        AS place
+    FROM (SELECT voter_name AS name FROM named UNION SELECT asked_by FROM named) WHERE name IS NOT NULL
+), buckets AS (
+    SELECT name, CASE WHEN place < $train THEN 'train' WHEN place < $train + $dev THEN 'dev'
+        ELSE 'h' || least(4, 1 + floor((place - $train - $dev) / (1 - $train - $dev) * 4))::INTEGER END AS bucket
+    FROM places
+), split AS (
+    SELECT c.*, CASE
+        WHEN c.reviewer THEN coalesce(a.bucket, 'train')
+        WHEN c.voter_name IS NULL THEN 'train'
+        WHEN v.bucket = coalesce(a.bucket, v.bucket) THEN v.bucket
+    END AS own_bucket
+    FROM compared c LEFT JOIN buckets v ON v.name = c.voter_name LEFT JOIN buckets a ON a.name = c.asked_by
+), sorted AS (
+    SELECT *, CASE
+        WHEN outdated IS NOT NULL THEN outdated
+        WHEN is_thumb AND answered_by_users THEN 'the answer has a ' || $truth
+        WHEN NOT is_thumb AND label <> reviewed THEN 'a reviewer''s ' || type || ' overrules it'
+        WHEN own_bucket IS NULL THEN 'voter and asker are in different buckets'
+        WHEN is_thumb AND own_bucket <> 'train' THEN 'a thumbs-up outside the train bucket'
+        WHEN reviewer AND own_bucket <> 'train' AND NOT $reviewers_judge
+            THEN 'a reviewer''s ' || type || ' outside the train bucket'
+    END AS wrong
+    FROM split
+), counted AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY wrong IS NULL, voter_name IS NULL, CASE WHEN voter_name IS NOT NULL THEN "key" END, voter_name
+        ORDER BY time DESC, arrived DESC, id DESC
+    ) AS nth
+    FROM sorted
+), capped AS (
+    SELECT *, CASE
+        WHEN wrong IS NOT NULL THEN wrong
+        WHEN voter_name IS NULL AND nth > $rows_of_nobody THEN 'over trust.rows_of_nobody'
+        WHEN voter_name IS NOT NULL AND NOT reviewer AND nth > $rows_per_voter THEN 'over trust.rows_per_voter'
+    END AS many
+    FROM counted
+), of_keys AS (
+    SELECT *, row_number() OVER (PARTITION BY many IS NULL, "key" ORDER BY time DESC, arrived DESC, id DESC) AS nth_of_key,
+        count(*) FILTER (many IS NULL) OVER () AS total
+    FROM capped
+)
+SELECT id AS feedback_id, time, type, interaction_id, "key", coalesce(voter_name, '') AS voter,
+    coalesce(asked_by, CASE WHEN reviewer THEN '' ELSE voter_name END, '') AS asker, reviewer, label,
+    CASE WHEN wrong IS NULL THEN own_bucket END AS bucket, CASE
+        WHEN many IS NOT NULL THEN many
+        WHEN nth_of_key > CASE WHEN $rows_per_key < 1 THEN floor($rows_per_key * total) ELSE $rows_per_key END
+            THEN 'over trust.rows_per_key'
+    END AS reason
+FROM of_keys WHERE NOT revoked
+
+-- name: select
+-- The table `candidates` with the bucket's rules over texts. `prompts` holds prompt and cluster by interaction. A vote
+-- without a reason makes a row. Rows are sorted by time and content.
+WITH texts AS (
+    SELECT c.*, p.prompt, p.cluster FROM candidates c LEFT JOIN prompts p ON p.interaction_id = c.interaction_id
+), supported AS (
+    SELECT *, CASE
+        WHEN prompt IS NULL THEN 'the prompt is not kept, or not text alone'
+        WHEN type = 'correction' AND NOT bool_or(reviewer) OVER same
+            AND count(DISTINCT ("key", voter)) OVER same < $correction_voters
+            THEN 'a correction of fewer voters than trust.correction_voters'
+    END AS unsupported
+    FROM texts WINDOW same AS (PARTITION BY cluster, type, lower(label), prompt IS NULL)
+), judging AS (
+    SELECT *, arg_min(bucket, (time, feedback_id)) FILTER (bucket <> 'train' AND unsupported IS NULL)
+        OVER (PARTITION BY cluster) AS judged_in
+    FROM supported
+), apart AS (
+    SELECT *, CASE
+        WHEN unsupported IS NOT NULL THEN unsupported
+        WHEN bucket = 'train' AND judged_in IS NOT NULL THEN 'same text as one kept to judge by'
+        WHEN bucket <> judged_in THEN 'same text as one in another bucket to judge by'
+    END AS straddles
+    FROM judging
+), counted AS (
+    SELECT *, row_number() OVER (PARTITION BY cluster, straddles IS NULL ORDER BY time DESC, feedback_id DESC) AS nth
+    FROM apart
+)
+SELECT interaction_id, feedback_id, type, CASE WHEN voter = '' THEN '' ELSE 'user:' || voter END AS "user", bucket, prompt,
+    label, CASE WHEN type = 'thumbs' THEN 'confirmation' ELSE type END AS signal,
+    strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ') AS time, CASE WHEN asker = '' THEN '' ELSE 'user:' || asker END AS asker,
+    "key" AS key_id, cluster, CASE
+        WHEN straddles IS NOT NULL THEN straddles
+        WHEN nth > $rows_per_duplicate_cluster THEN 'over trust.rows_per_duplicate_cluster'
+    END AS reason
+FROM counted ORDER BY counted.time, prompt, label, signal, "user", interaction_id, feedback_id

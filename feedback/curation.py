@@ -1,0 +1,178 @@
+"""Choose the votes that make rows of a snapshot. Every other vote is counted by its reason.
+
+The rules are SQL over Arrow tables, in core/db/curation.sql. Only votes that can make a row have their prompts read.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+
+from core.db import curation
+from core.names import label_key
+from core.prompts import Prompt, from_request, to_json, whole_text
+from core.records import Endpoint
+from core.settings import ModelSettings
+
+# The signal by which users say what the right answer was, by task.
+TRUTH_SIGNAL = {"classify": "label", "generate": "correction"}
+VOTES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("time", pa.timestamp("us")),
+        ("arrived", pa.timestamp("us")),
+        ("type", pa.string()),
+        ("said", pa.string()),
+        ("up", pa.bool_()),
+        ("key_id", pa.string()),
+        ("voter", pa.string()),
+        ("interaction_id", pa.string()),
+        ("asker", pa.string()),
+        ("finish_reason", pa.string()),
+        ("status", pa.int32()),
+        ("revoked", pa.bool_()),
+        ("quarantined", pa.bool_()),
+    ]
+)
+# The part of a bucket that may be left out before the report has a warning.
+MOST_LEFT_OUT = 0.05
+
+Clusters = Callable[[pa.Array], npt.NDArray[np.int64]]
+"""A number for each prompt, (n,): prompts with equal numbers are the same text."""
+Requests = Callable[[pa.Array], Iterable[pa.RecordBatch]]
+"""The requests of interactions, in batches of interaction_id, endpoint and request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curated:
+    """The rows of a snapshot in their order, and every other vote with its reason.
+
+    `rows` has the columns of a snapshot and `cluster`. `left_out` has type, bucket and reason. `bucket` is null where
+    the reason was found before the split.
+    """
+
+    rows: pa.Table
+    left_out: pa.Table
+
+    def reasons(self) -> dict[str, int]:
+        """The number of votes that make no row, by reason."""
+        return dict(sorted(Counter(self.left_out["reason"].to_pylist()).items()))
+
+    def warnings(self) -> list[str]:
+        """A sentence for each reason that leaves out more than 5 % of a bucket's votes."""
+        kept = Counter(self.rows["bucket"].to_pylist())
+        dropped = Counter(zip(self.left_out["bucket"].to_pylist(), self.left_out["reason"].to_pylist(), strict=True))
+        whole = kept + Counter({bucket: n for bucket, n in _by_bucket(dropped).items() if bucket})
+        return [
+            f"{n / whole[bucket]:.0%} of the votes in {bucket} make no row: {reason} ({n} of {whole[bucket]})."
+            for (bucket, reason), n in sorted(dropped.items(), key=str)
+            if bucket and n > MOST_LEFT_OUT * whole[bucket]
+        ]
+
+
+def _by_bucket(dropped: Counter[tuple[str | None, str]]) -> Counter[str | None]:
+    found: Counter[str | None] = Counter()
+    for (bucket, _), n in dropped.items():
+        found[bucket] += n
+    return found
+
+
+def dedup_key(prompt: Prompt) -> str:
+    """Return the whole prompt without case and extra spaces. Equal keys mean equal texts."""
+    return _normalized(whole_text(prompt))
+
+
+def _normalized(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def same_text(prompts: pa.Array) -> npt.NDArray[np.int64]:
+    """A number for each prompt, (n,). Prompts that differ in case and spaces only have equal numbers."""
+    keys = pa.array([_normalized(text) for text in prompts.to_pylist()], pa.string())
+    return keys.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def curate(votes: pa.Table, requests: Requests, settings: ModelSettings, *, clusters: Clusters = same_text) -> Curated:
+    """Choose the votes that make rows. A pure function of the votes and their requests.
+
+    A label makes a row, or a correction with `task: generate`. In the train bucket only, a thumbs-up on a whole answer
+    without a label also makes a row. A row judges only if its voter and its asker are both in that bucket.
+    """
+    judged = curation.judge(votes, _labels(votes, settings), **_rules_of_votes(settings))
+    candidates = judged.filter(judged["reason"].is_null())
+    prompts = _prompts(requests(candidates["interaction_id"].unique()), clusters)
+    trust = settings.trust
+    selected = curation.select(
+        candidates,
+        prompts,
+        correction_voters=trust.correction_voters,
+        rows_per_duplicate_cluster=_limit(trust.rows_per_duplicate_cluster),
+    )
+    left_out = [
+        table.filter(table["reason"].is_valid()).select(["type", "bucket", "reason"]) for table in (judged, selected)
+    ]
+    rows = selected.filter(selected["reason"].is_null()).drop_columns(["type", "reason"])
+    return Curated(rows, pa.concat_tables(left_out))
+
+
+def _rules_of_votes(settings: ModelSettings) -> dict[str, Any]:
+    trust = settings.trust
+    return {
+        "task": settings.task,
+        "truth": TRUTH_SIGNAL[settings.task],
+        "confirmations": settings.retrain.confirmations,
+        "flag_voters": trust.flag_voters,
+        "reviewers_judge": trust.reviewers_judge,
+        "train": settings.split.train,
+        "dev": settings.split.dev,
+        "rows_per_voter": _limit(trust.rows_per_voter),
+        "rows_of_nobody": trust.rows_of_nobody,
+        "rows_per_key": float(_limit(trust.rows_per_key)),
+    }
+
+
+def _limit(most: float | None) -> float:
+    return most if most is not None else 1 << 53
+
+
+def _labels(votes: pa.Table, settings: ModelSettings) -> pa.Table:
+    """What votes say and the model's label that it is, for each text that is one."""
+    labels = {label_key(label): label for label in settings.labels}
+    said = [text for text in votes["said"].unique().to_pylist() if text is not None and label_key(text) in labels]
+    return pa.table(
+        {"said": pa.array(said, pa.string()), "label": pa.array([labels[label_key(t)] for t in said], pa.string())}
+    )
+
+
+def _prompt(endpoint: Endpoint, request: str | None) -> Prompt | None:
+    """The prompt of a stored request. None if it is not kept, not text alone, or not valid Unicode."""
+    try:
+        return from_request(endpoint, orjson.loads(request)) if request else None
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _prompts(batches: Iterable[pa.RecordBatch], clusters: Clusters) -> pa.Table:
+    """Prompt as JSON and cluster of each interaction whose request is text alone."""
+    ids: list[str] = []
+    prompts: list[str] = []
+    texts: list[str] = []
+    for batch in batches:
+        for identity, endpoint, request in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            prompt = _prompt(endpoint, request)
+            if prompt is not None:
+                ids.append(identity)
+                prompts.append(to_json(prompt))
+                texts.append(whole_text(prompt))
+    return pa.table(
+        {
+            "interaction_id": pa.array(ids, pa.string()),
+            "prompt": pa.array(prompts, pa.string()),
+            "cluster": pa.array(clusters(pa.array(texts, pa.string())), pa.int64()),
+        }
+    )
