@@ -1,8 +1,18 @@
 """How far each spool is ingested, and the dead letters."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a frame is: the spool, the segment, and the byte of the segment at which it begins."""
+
+    spool: str
+    segment: int
+    offset: int
 
 
 def offset(db: Database, *, spool: str, segment: int) -> int:
@@ -31,8 +41,35 @@ def count_dead_letters(db: Database) -> int:
 
 
 def newest_dead_letters(db: Database, *, limit: int) -> list[Row]:
-    """The newest dead letters."""
+    """The newest dead letters, with the size of each in bytes."""
     return db.rows("spools.newest_dead_letters", limit=limit)
+
+
+def dead_letters(db: Database) -> list[Position]:
+    """Where every dead letter is, in the order in which gateways wrote them."""
+    return [Position(**row) for row in db.rows("spools.dead_letters")]
+
+
+def dead_letter(db: Database, at: Position) -> Row | None:
+    """One dead letter with its content."""
+    return db.maybe("spools.dead_letter", spool=at.spool, segment=at.segment, offset=at.offset)
+
+
+def set_dead_letter(db: Database, at: Position, *, reason: str, payload: bytes) -> None:
+    """Replace the content and the reason of a dead letter."""
+    db.run(
+        "spools.set_dead_letter",
+        spool=at.spool,
+        segment=at.segment,
+        offset=at.offset,
+        reason=reason,
+        payload=payload,
+    )
+
+
+def delete_dead_letter(db: Database, at: Position) -> None:
+    """Delete one dead letter."""
+    db.run("spools.delete_dead_letter", spool=at.spool, segment=at.segment, offset=at.offset)
 
 
 def seen(db: Database) -> list[Row]:

@@ -17,7 +17,26 @@ SELECT count(*) AS n FROM dead_letters
 
 -- name: newest_dead_letters
 -- The newest dead letters.
-SELECT spool, segment, "offset", time, reason FROM dead_letters ORDER BY time DESC LIMIT $limit
+SELECT spool, segment, "offset", time, reason, octet_length(payload) AS bytes FROM dead_letters
+ORDER BY time DESC, spool, segment, "offset" LIMIT $limit
+
+-- name: dead_letters
+-- Where every dead letter is, in the order in which gateways wrote them.
+SELECT spool, segment, "offset" FROM dead_letters ORDER BY segment, "offset", spool
+
+-- name: dead_letter
+-- One dead letter with its content.
+SELECT spool, segment, "offset", time, reason, payload FROM dead_letters
+WHERE spool = $spool AND segment = $segment AND "offset" = $offset
+
+-- name: set_dead_letter
+-- Replace the content and the reason of a dead letter.
+UPDATE dead_letters SET reason = $reason, payload = $payload
+WHERE spool = $spool AND segment = $segment AND "offset" = $offset
+
+-- name: delete_dead_letter
+-- Delete one dead letter.
+DELETE FROM dead_letters WHERE spool = $spool AND segment = $segment AND "offset" = $offset
 
 -- name: seen
 -- Each spool with its segments and bytes.

@@ -13,6 +13,7 @@ from ops.cli import (
     backup,
     changes,
     data,
+    dead_letters,
     help_examples,
     importing,
     keys,
@@ -43,6 +44,7 @@ GROUPS = (
     notifications,
     backup,
     data,
+    dead_letters,
     importing,
 )
 for group in GROUPS:

@@ -37,6 +37,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "promotions": ("loraloop promotions --model reviews", "loraloop promotions show 12"),
     "promotions show": ("loraloop promotions show 12 --json",),
     "ledger verify": ("loraloop ledger verify", "loraloop ledger verify --head 6f1e0c2b9a7d4e35 --json"),
+    "dead-letters": ("loraloop dead-letters --limit 20", "loraloop dead-letters --json"),
+    "dead-letters show": ("loraloop dead-letters show gateway-1.1764153600000000.0",),
+    "dead-letters replay": (
+        "loraloop dead-letters replay --all --yes",
+        "loraloop dead-letters replay gateway-1.1764153600000000.0 --dry-run",
+    ),
+    "dead-letters drop": ("loraloop dead-letters drop gateway-1.1764153600000000.0 --yes",),
     "keys create": ("loraloop keys create shop --scope infer --scope feedback --expires 90d",),
     "keys list": ("loraloop keys list --json",),
     "keys revoke": ("loraloop keys revoke k1a2b3 --yes",),

@@ -153,7 +153,7 @@ def _letters(url: str, bearer: dict[str, str]) -> Finding:
         count = httpx.get(url, timeout=5, trust_env=False, headers=bearer).json()["dead_letters"]
     except (httpx.HTTPError, ValueError, KeyError):
         return Finding("dead letters", False, "not known", LOGS)
-    fix = "Run: grep 'set aside' data/logs/control.log   The table dead_letters of the store has each with its reason."
+    fix = "Run: loraloop dead-letters   Remove the cause, then: loraloop dead-letters replay --all"
     return Finding("dead letters", count == 0, f"{count} of gateways' records make no row", fix)
 
 

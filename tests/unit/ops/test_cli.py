@@ -151,7 +151,7 @@ def test_an_example_is_understood(line: str):
 
 @pytest.mark.parametrize("words", sorted(ALL), ids=" ".join)
 def test_the_help_of_a_command_shows_its_example(words: tuple[str, ...]):
-    if words not in (("promotions",), ("quarantine",)):  # a group shows its commands instead
+    if words not in (("promotions",), ("quarantine",), ("dead-letters",)):  # a group shows its commands instead
         said = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
         assert f"$ {EXAMPLES[' '.join(words)][0]}" in said
 
@@ -172,6 +172,8 @@ CHANGES = {
     "quarantine hold",
     "quarantine release",
     "quarantine reject",
+    "dead-letters replay",
+    "dead-letters drop",
     "export",
 }
 
@@ -197,6 +199,8 @@ def test_every_command_that_reads_can_print_json(words: tuple[str, ...]):
         "quarantine hold",
         "quarantine release",
         "quarantine reject",
+        "dead-letters replay",
+        "dead-letters drop",
     ],
 )
 def test_what_changes_much_can_be_tried_and_said_yes_to(name: str):

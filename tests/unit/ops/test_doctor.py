@@ -82,7 +82,7 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
         ("ledger", {"/api/ledger": {"ok": False, "reason": "Row 2 (dec-2): its text"}}, "Row 2", "runbook"),
         ("ledger", {"/api/ledger": {"error": {"message": "no"}}}, "not known", "LORALOOP_KEY"),
         ("notifications", {"/api/notifications": [{"target": "slack (URL 1)", "refusals": 4}]}, "slack", "notify test"),
-        ("dead letters", {"/ready": WELL["/ready"] | {"dead_letters": 2}}, "2 of gateways'", "dead_letters"),
+        ("dead letters", {"/ready": WELL["/ready"] | {"dead_letters": 2}}, "2 of gateways'", "loraloop dead-letters"),
     ],
 )
 def test_what_is_wrong_is_found_with_its_fix(tmp_path: Path, name: str, changes: Any, found: str, fix: str):

@@ -1,0 +1,56 @@
+"""The API of dead letters: list, show, replay, drop. A letter holds what users wrote, so it needs `admin`."""
+
+import logging
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from core.db import spools
+from feedback import dead_letters
+from ops.api.models import Limit, Said, signed_body
+from ops.control import Control
+
+log = logging.getLogger(__name__)
+
+
+class Letters(Said):
+    """Which dead letter; none: every one."""
+
+    id: str | None = Field(None, min_length=1, max_length=256)
+
+
+LettersBody = Annotated[Letters, signed_body(Letters)]
+
+
+def create_router(control: Control) -> APIRouter:
+    """Routes under /api/dead-letters."""
+    router = APIRouter(prefix="/api/dead-letters")
+    store = control.store
+
+    @router.get("")
+    def newest(limit: Limit = 100) -> dict[str, Any]:
+        """The number of dead letters, and the newest of them with their reasons."""
+        return {"count": spools.count_dead_letters(store), "letters": dead_letters.newest(store, limit)}
+
+    @router.get("/{identity}")
+    def show(identity: str) -> dict[str, Any]:
+        """One dead letter with its content."""
+        return dead_letters.show(store, identity)
+
+    @router.post("/replay")
+    def replay(said: LettersBody) -> list[dict[str, Any]]:
+        """Ingest one dead letter or all of them again. Records that are stored already add nothing."""
+        done = [asdict(one) for one in dead_letters.replay(store, dead_letters.wanted(store, said.id))]
+        log.info("%s replayed %d dead letters", said.by.actor, len(done))
+        return done
+
+    @router.post("/drop")
+    def drop(said: LettersBody) -> list[dict[str, Any]]:
+        """Delete one dead letter or all of them."""
+        done = dead_letters.drop(store, dead_letters.wanted(store, said.id))
+        log.warning("%s dropped %d dead letters", said.by.actor, len(done))
+        return done
+
+    return router
