@@ -1,6 +1,7 @@
 """Shared parts of both HTTP apps: bounded bodies, errors in OpenAI's format, and key checks."""
 
 import asyncio
+import base64
 import json
 import logging
 import math
@@ -128,11 +129,16 @@ class Authenticator(Protocol):
         ...
 
 
-def require_key(authenticator: Authenticator, *scopes: Scope) -> Callable[[Request, Response], AsyncIterator[None]]:
-    """Return a dependency that requires a key with one of the scopes, as `Authorization: Bearer KEY`."""
+def require_key(
+    authenticator: Authenticator, *scopes: Scope, read: Callable[[str | None], str | None] = lambda header: header
+) -> Callable[[Request, Response], AsyncIterator[None]]:
+    """Return a dependency that requires a key with one of the scopes, as `Authorization: Bearer KEY`.
+
+    `read` turns the header of another scheme into that one.
+    """
 
     async def check(request: Request, response: Response) -> AsyncIterator[None]:
-        passed = admit_any(authenticator, request.headers.get("authorization"), *scopes)
+        passed = admit_any(authenticator, read(request.headers.get("authorization")), *scopes)
         request.state.key_id, request.state.admission = passed.key_id, passed
         response.headers.update(passed.headers)
         try:
@@ -150,6 +156,18 @@ def admit_any(authenticator: Authenticator, authorization: str | None, *scopes: 
         with suppress(Forbidden):
             return authenticator.admit(authorization, scope)
     return authenticator.admit(authorization, last)
+
+
+def bearer_of_basic(authorization: str | None) -> str | None:
+    """The header with the password of HTTP Basic as its key; a header of another scheme as it is."""
+    scheme, _, credentials = (authorization or "").partition(" ")
+    if scheme.lower() != "basic":
+        return authorization
+    try:
+        _, _, password = base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")
+    except ValueError:
+        return None
+    return f"Bearer {password}"
 
 
 def is_let_in(authenticator: Authenticator, request: Request, *scopes: Scope) -> bool:
@@ -181,12 +199,21 @@ def answer(
     """Return an error in OpenAI's format, with a request id that is also in the log. `more` are further fields."""
     request_id = f"req-{secrets.token_hex(12)}"
     body = {"error": error_object(status, message, code=code, field=field), **(more or {})}
-    sent = {"X-Request-Id": request_id, **(headers or {})}
-    if retry or retry_after_s is not None:
-        sent["Retry-After"] = str(RETRY_AFTER_SECONDS if retry_after_s is None else max(1, math.ceil(retry_after_s)))
+    sent = {"X-Request-Id": request_id, **(headers or {}), **_retry_after(retry, retry_after_s)}
     level = logging.WARNING if status >= 500 else logging.INFO
     log.log(level, "%s", message, extra=fields(request_id=request_id, status=status))
     return JSONResponse(body, status, sent)
+
+
+def _retry_after(retry: bool, retry_after_s: float | None) -> dict[str, str]:
+    if not retry and retry_after_s is None:
+        return {}
+    return {"Retry-After": str(RETRY_AFTER_SECONDS if retry_after_s is None else max(1, math.ceil(retry_after_s)))}
+
+
+def retry_headers(error: LoraLoopError) -> dict[str, str]:
+    """The headers of an error's answer, with when to try again if that helps."""
+    return {**error.headers, **_retry_after(error.retry, error.retry_after_s)}
 
 
 def refusal(error: LoraLoopError, more: Mapping[str, Any] | None = None) -> Response:

@@ -1,15 +1,29 @@
 """Langfuse: its scores, live and stored, and exports of its traces and observations."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from core.errors import InputError
 from core.names import REVIEWER
 from feedback.formats.metrics import Metrics
-from feedback.formats.source import LeftOut, Part, Target, answer_of, id_of, messages_of, name_of, objects_of, time_of
+from feedback.formats.source import (
+    LeftOut,
+    Part,
+    Target,
+    answer_of,
+    id_of,
+    messages_of,
+    name_of,
+    object_of,
+    objects_of,
+    time_of,
+)
 
 DATA_TYPES = ("NUMERIC", "CATEGORICAL", "BOOLEAN", "TEXT", "CORRECTION")
 GENERATION = "GENERATION"
+# How the ids of completions begin here.
+COMPLETIONS = ("chatcmpl-", "cmpl-")
 TRACE = frozenset(("observations", "scores", "sessionId", "userId", "projectId", "timestamp", "htmlPath"))
 
 
@@ -30,6 +44,41 @@ def parts(row: dict[str, Any], target: Target) -> list[Part]:
         )
         return [found, *(_vote(score, target, found.id, {}) for score in _scores(row))]
     return [*_trace(row, target)]
+
+
+LIVE = frozenset(
+    (
+        *("id", "traceId", "observationId", "sessionId", "datasetRunId", "name", "value", "dataType", "comment"),
+        *("metadata", "environment", "configId", "queueId"),
+    )
+)
+USER_FIELDS = ("user", "userId", "user_id")
+
+
+def live(body: Any, metrics: Metrics) -> dict[str, Any]:
+    """The body of `POST /api/public/scores` as one of `POST /v1/feedback`. Raises InputError that names the field."""
+    if not isinstance(body, dict):
+        raise InputError("The body is not one JSON object.")
+    for field in sorted(body.keys() - LIVE):
+        raise InputError(f"{field}: no such field. Fields: {', '.join(sorted(LIVE))}.", field=field)
+    said = score_signal(body, metrics)
+    metadata = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in object_of("metadata", body.get("metadata")).items()
+    }
+    trace, observation = body.get("traceId"), body.get("observationId")
+    # A completion's id may be the trace's or the observation's.
+    subject = observation if isinstance(observation, str) and observation.startswith(COMPLETIONS) else trace
+    if not subject and not body.get("sessionId"):
+        raise InputError("traceId: is missing.", hint="Send the completion's id as traceId.", field="traceId")
+    return {
+        "id": body.get("id"),
+        "interaction_id": id_of(subject, "traceId") if subject else None,
+        "conversation_id": None if subject else name_of("sessionId", body.get("sessionId")),
+        "comment": body.get("comment"),
+        "user": next((metadata.pop(name) for name in USER_FIELDS if metadata.get(name)), None),
+        "metadata": metadata | {"metric": body["name"]},
+    } | said
 
 
 def score_signal(score: dict[str, Any], metrics: Metrics) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from core.errors import InputError
+from feedback.formats.langfuse import COMPLETIONS
 from feedback.formats.source import Part, Target, answer_of, id_of, name_of, object_of, time_of
 
 # More messages before an answer are a circle in the file.
@@ -32,6 +33,23 @@ def parts(row: dict[str, Any], target: Target) -> list[Part]:
     changed = time_of("updated_at", row.get("updated_at"), target) or time
     vote = rating_signal(row) | {"interaction_id": identity, "user": user}
     return [found, target.feedback(id_of(row.get("id")), changed, **vote)]
+
+
+def live(body: Any) -> dict[str, Any]:
+    """The body of a rating as a body of `POST /v1/feedback`. Raises InputError that names the field.
+
+    Open WebUI does not tell the id of a completion. Its chat is the conversation, and its message is the completion
+    where a function has put the completion's id there.
+    """
+    if not isinstance(body, dict) or body.get("type") != "rating":
+        raise InputError("type: takes rating.", field="type")
+    meta = object_of("meta", body.get("meta"))
+    message, chat = meta.get("message_id"), meta.get("chat_id")
+    is_completion = isinstance(message, str) and message.startswith(COMPLETIONS)
+    if not is_completion and not chat:
+        raise InputError("meta.chat_id: is missing.", field="meta.chat_id")
+    about = {"interaction_id": message} if is_completion else {"conversation_id": chat}
+    return {"user": name_of("user_id", body.get("user_id"))} | about | rating_signal(body)
 
 
 def rating_signal(form: dict[str, Any]) -> dict[str, Any]:

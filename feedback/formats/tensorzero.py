@@ -48,6 +48,27 @@ def signal(name: Any, value: Any, metrics: Metrics) -> dict[str, Any]:
     return metrics.signal(name, value)
 
 
+LIVE = frozenset(("inference_id", "episode_id", "metric_name", "value", "tags", "dryrun", "internal"))
+
+
+def live(body: Any, metrics: Metrics) -> dict[str, Any]:
+    """The body of `POST /feedback` as a body of `POST /v1/feedback`. Raises InputError that names the field."""
+    if not isinstance(body, dict):
+        raise InputError("The body is not one JSON object.")
+    for field in sorted(body.keys() - LIVE):
+        raise InputError(f"{field}: no such field. Fields: {', '.join(sorted(LIVE))}.", field=field)
+    about = [name for name in ("inference_id", "episode_id") if body.get(name)]
+    if len(about) != 1:
+        raise InputError("Name exactly one of inference_id and episode_id.", field="inference_id")
+    tags = {name: str(value) for name, value in object_of("tags", body.get("tags")).items()}
+    return {
+        "interaction_id": id_of(body["inference_id"], "inference_id") if body.get("inference_id") else None,
+        "conversation_id": name_of("episode_id", body.get("episode_id")),
+        "user": next((tags.pop(tag) for tag in USER_TAGS if tags.get(tag)), None),
+        "metadata": tags | {"metric": str(body.get("metric_name"))},
+    } | signal(body.get("metric_name"), body.get("value"), metrics)
+
+
 def _inference(row: dict[str, Any], target: Target) -> Iterator[Part]:
     identity = id_of(row.get("inference_id") or row.get("id"), "inference_id")
     tags = object_of("tags", row.get("tags"))

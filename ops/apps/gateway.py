@@ -21,10 +21,12 @@ from core import logs
 from core.api_keys import Scope
 from core.clock import Clock, utc_now
 from core.cross_site import CrossSiteGuard, open_hosts
-from core.http import install_errors, is_let_in, require_key
+from core.http import bearer_of_basic, install_errors, is_let_in, require_key
 from core.settings import Settings
 from core.spool import SpoolWriter
+from feedback import compatible
 from feedback import routes as feedback_routes
+from feedback.formats.metrics import Metrics as Meanings
 from feedback.schema import MAX_BATCH, FeedbackRequest
 from ops.apps import reload
 from ops.apps.reload import GATEWAY, Reloader
@@ -136,6 +138,7 @@ def create_app(
     access = create_key_checker(settings, keys=lambda: app.state.tables.keys, clock=clock)
     app.open_to(settings)
     install_errors(app)
+    app.state.meanings = _meanings(settings)
     _add_feedback(app, spool, metrics, access, clock)
     openapi.describe(app, signal=FeedbackRequest.model_json_schema(), most_signals=MAX_BATCH)
     _add_signals(app, spool, recorder, metrics, access)
@@ -155,6 +158,11 @@ async def _in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+def _meanings(settings: Settings) -> Meanings:
+    labels = [label for model in settings.models.values() for label in model.labels]
+    return Meanings.of(settings.gateway.metrics, labels)
 
 
 def _kinds(settings: Settings, tracing: "Tracing | None", lifespan: Any) -> tuple[GatewayApp, Any, Any]:
@@ -190,19 +198,21 @@ def _add_models_and_stored(app: FastAPI, tables: RouteSubscriber, kept: StoredCo
 
 
 def _add_feedback(app: FastAPI, spool: SpoolWriter, metrics: Metrics, access: KeyChecker, clock: Clock) -> None:
-    app.include_router(
-        feedback_routes.create_router(
-            spool=spool,
-            clock=clock,
-            count=lambda kind: metrics.feedback.labels(kind).inc(),
-            givers=Depends(require_key(access, Scope.FEEDBACK)),
-            revokers=Depends(require_key(access, Scope.FEEDBACK, Scope.OPS_WRITE)),
-        )
-    )
+    common: dict[str, Any] = {
+        "spool": spool,
+        "clock": clock,
+        "count": lambda kind: metrics.feedback.labels(kind).inc(),
+        "givers": Depends(require_key(access, Scope.FEEDBACK)),
+    }
+    revokers = Depends(require_key(access, Scope.FEEDBACK, Scope.OPS_WRITE))
+    app.include_router(feedback_routes.create_router(**common, revokers=revokers))
+    basic = Depends(require_key(access, Scope.FEEDBACK, read=bearer_of_basic))
+    app.include_router(compatible.create_router(**common, metrics=lambda: app.state.meanings, basic_givers=basic))
 
 
 def _add_reload(app: GatewayApp, settings: Settings, access: KeyChecker, config: Path | None) -> None:
     def take(new: Settings) -> None:
+        app.state.meanings = _meanings(new)
         app.completions.max_body_bytes = new.gateway.max_body_bytes
         app.completions.upstream.max_in_flight = new.gateway.max_in_flight
         access.let_anyone(new.access == "open")

@@ -43,7 +43,7 @@ class Part:
 LOGS = ("logs.level", "logs.format")
 GATEWAY = Part(
     "gateway",
-    live=("access", "hosts", *LOGS, "gateway.max_in_flight", "gateway.max_body_bytes"),
+    live=("access", "hosts", *LOGS, "gateway.max_in_flight", "gateway.max_body_bytes", "gateway.metrics"),
     fixed=("data", "logs", "tracing", "gateway", "control.listen"),
 )
 CONTROL = Part(

@@ -31,6 +31,10 @@ GATEWAY = {
     ("GET", "/openapi.json"): {Scope.INFER},
     ("POST", "/v1/feedback"): {Scope.FEEDBACK},
     ("DELETE", "/v1/feedback/{feedback_id:path}"): {Scope.FEEDBACK, Scope.OPS_WRITE},
+    ("POST", "/feedback"): {Scope.FEEDBACK},
+    ("POST", "/api/public/scores"): {Scope.FEEDBACK},
+    ("POST", "/api/v1/evaluations/feedback"): {Scope.FEEDBACK},
+    ("POST", "/api/v1/evaluations/feedback/{feedback_id}"): {Scope.FEEDBACK},
     ("GET", "/v1/chat/completions"): {Scope.INFER, Scope.OPS_READ},
     ("GET", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_READ},
     ("GET", "/v1/chat/completions/{completion_id}/messages"): {Scope.INFER, Scope.OPS_READ},
@@ -151,7 +155,7 @@ def asked(client: httpx.Client) -> Ask:
 
     def ask(route: tuple[str, str], key: str | None, **how: Any) -> httpx.Response:
         method, path = route
-        for name in ("feedback_id:path", "completion_id", "identity", "model", "spool"):
+        for name in ("feedback_id:path", "feedback_id", "completion_id", "identity", "model", "spool"):
             path = path.replace(f"{{{name}}}", "x")
         path = path.replace("{segment}", "1?offset=0")
         headers = {} if key is None else {"Authorization": f"Bearer {key}".encode("latin-1")}
