@@ -18,6 +18,7 @@ from core.names import label_key
 from core.prompts import Prompt, from_request, to_json, whole_text
 from core.records import Endpoint
 from core.settings import ModelSettings
+from feedback.weights import EVERYBODY_1, weights_of_labels, weights_of_thumbs
 
 # The signal by which users say what the right answer was, by task.
 TRUTH_SIGNAL = {"classify": "label", "generate": "correction"}
@@ -110,6 +111,8 @@ def curate(votes: pa.Table, requests: Requests, settings: ModelSettings, *, clus
     selected = curation.select(
         candidates,
         prompts,
+        _weights(votes, candidates, prompts, settings),
+        min_weight=trust.min_weight,
         correction_voters=trust.correction_voters,
         rows_per_duplicate_cluster=_limit(trust.rows_per_duplicate_cluster),
     )
@@ -118,6 +121,13 @@ def curate(votes: pa.Table, requests: Requests, settings: ModelSettings, *, clus
     ]
     rows = selected.filter(selected["reason"].is_null()).drop_columns(["type", "reason"])
     return Curated(rows, pa.concat_tables(left_out))
+
+
+def _weights(votes: pa.Table, candidates: pa.Table, prompts: pa.Table, settings: ModelSettings) -> pa.Table:
+    """The weight of each voter who can be compared with others: by labels, or by thumbs on generated texts."""
+    if not settings.trust.weights:
+        return EVERYBODY_1
+    return weights_of_labels(candidates, prompts) if settings.task == "classify" else weights_of_thumbs(votes)
 
 
 def _rules_of_votes(settings: ModelSettings) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Row:
 
     `label` is one of the model's labels, or the text that the answer should have been. `signal` is `label`,
     `correction`, or `confirmation` for a thumbs-up on the answer that now is the right one. `user` is the voter and
-    `asker` the user of the request. Both are "" if neither is known.
+    `asker` the user of the request. Both are "" if neither is known. `weight` is the voter's, by agreement with others.
     """
 
     interaction_id: str
@@ -51,9 +51,11 @@ class Row:
     time: str = ""
     asker: str = ""
     key_id: str = ""
+    weight: float = 1.0
 
 
-SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Row)])
+TYPES: dict[object, pa.DataType] = {float: pa.float64()}
+SCHEMA = pa.schema([(field.name, TYPES.get(field.type, pa.string())) for field in fields(Row)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ def content_hash(table: pa.Table) -> str:
         return _hash_before(table)
     digest = hashlib.sha256(metadata[MODEL] + b"\n")
     for name in table.column_names:
-        values = [value.encode() for value in table[name].to_pylist()]
+        values = [str(value).encode() for value in table[name].to_pylist()]
         digest.update(f"{name} {[len(value) for value in values]}\n".encode())
         digest.update(b"".join(values))
     return digest.hexdigest()

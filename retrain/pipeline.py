@@ -22,6 +22,7 @@ from eval.holdouts import shortage_reason
 from eval.ledger_evidence import kpi_rows, plain_checks
 from eval.llm_judge import LlmJudge
 from eval.retrieval_corpus import gather
+from feedback.brigades import find_brigades
 from feedback.curation import TRUTH_SIGNAL
 from feedback.snapshot import Snapshot, create_snapshot, load_snapshot
 from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_folder
@@ -33,6 +34,7 @@ from retrain.suite_run import MEASURING, SuiteRunner
 from retrain.trainer.job import Job
 from retrain.trainer.process import Trainer
 from rollout.changes import DecisionContext
+from rollout.quarantine_review import hold_bursts
 from rollout.routes import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.adapters.preflight import Adapter, preflight
@@ -150,6 +152,12 @@ class RetrainPipeline:
         self._apply(work, candidate, evidence, decision)
 
     def _take_snapshot(self, work: Work) -> Snapshot:
+        hold_bursts(
+            self.promotion,
+            work.model,
+            find_brigades(self.store, work.model, work.settings),
+            run_id=work.run.id,
+        )
         folder = self.settings.data / "snapshots"
         snapshot = create_snapshot(
             self.store, work.model, work.settings, run_id=work.run.id, clock=self.clock, folder=folder

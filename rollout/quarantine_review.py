@@ -5,10 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 from core.clock import new_id
+from core.db import quarantines
 from core.db.quarantines import Predicate
 from core.errors import NotReady
 from core.records import Verdict
 from feedback import quarantine
+from feedback.bursts import Burst
 from feedback.quarantine import Hold
 from rollout.changes import DecisionContext, EndQuarantine
 from rollout.routes import RouteManager
@@ -54,6 +56,26 @@ def _hold(routes: RouteManager, model: str, predicate: Predicate, actor: str, co
     context = DecisionContext(reason, "review", actor, comment, live=named | {"quarantine": request.quarantine_id})
     routes.record_decision(model, None, Verdict.QUARANTINED, context, quarantine=request)
     return quarantine.find(routes.store, request.quarantine_id)
+
+
+def hold_bursts(routes: RouteManager, model: str, bursts: Sequence[Burst], *, run_id: str) -> list[str]:
+    """Put the votes of each burst's voters in quarantine, and return the ids of the quarantines.
+
+    A voter whom a quarantine of the model names already is left as a person decided, or as it is held.
+    """
+    known = quarantines.named_voters(routes.store, model=model)
+    made = []
+    for burst in bursts:
+        predicates = tuple(one for one in burst.predicates if (one.key, one.user) not in known)
+        if predicates:
+            request = Hold(new_id("quar"), predicates)
+            known |= {(one.key, one.user) for one in predicates if one.user is not None}
+            reason = f"The votes of {len(predicates)} voters on {model} are in quarantine: {burst.reason}."
+            live = {"quarantine": request.quarantine_id, "run": run_id}
+            context = DecisionContext(reason, "bursts", live=live)
+            routes.record_decision(model, None, Verdict.QUARANTINED, context, quarantine=request)
+            made.append(request.quarantine_id)
+    return made
 
 
 def _plain(predicate: Predicate) -> dict[str, str | None]:

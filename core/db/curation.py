@@ -27,6 +27,7 @@ def judge(votes: pa.Table, labels: pa.Table, **rules: Any) -> pa.Table:
     return query_tables("curation.judge", {"votes": votes, "labels": labels}, **rules)
 
 
-def select(candidates: pa.Table, prompts: pa.Table, **rules: Any) -> pa.Table:
-    """The candidates with their prompts, each with the reason why it makes no row, or none."""
-    return query_tables("curation.select", {"candidates": candidates, "prompts": prompts}, **rules)
+def select(candidates: pa.Table, prompts: pa.Table, weights: pa.Table, **rules: Any) -> pa.Table:
+    """The candidates with prompt and voter's weight, each with the reason why it makes no row, or none."""
+    tables = {"candidates": candidates, "prompts": prompts, "weights": weights}
+    return query_tables("curation.select", tables, **rules)

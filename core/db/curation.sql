@@ -128,15 +128,18 @@ SELECT id AS feedback_id, time, type, interaction_id, "key", coalesce(voter_name
 FROM of_keys WHERE NOT revoked
 
 -- name: select
--- The table `candidates` with the bucket's rules over texts. `prompts` holds prompt and cluster by interaction. A vote
--- without a reason makes a row. Rows are sorted by time and content.
+-- The table `candidates` with the bucket's rules over texts. `prompts` holds prompt and cluster by interaction, `weights`
+-- the weights of voters by name. A vote without a reason makes a row. Rows are sorted by time and content.
 WITH texts AS (
-    SELECT c.*, p.prompt, p.cluster FROM candidates c LEFT JOIN prompts p ON p.interaction_id = c.interaction_id
+    SELECT c.*, p.prompt, p.cluster, coalesce(w.weight, 1) AS weight
+    FROM candidates c LEFT JOIN prompts p ON p.interaction_id = c.interaction_id
+    LEFT JOIN weights w ON w.name = c."key" || chr(10) || c.voter
 ), supported AS (
     SELECT *, CASE
         WHEN prompt IS NULL THEN 'the prompt is not kept, or not text alone'
+        WHEN weight < $min_weight AND NOT reviewer THEN 'the voter disagrees with others'
         WHEN type = 'correction' AND NOT bool_or(reviewer) OVER same
-            AND count(DISTINCT ("key", voter)) OVER same < $correction_voters
+            AND count(DISTINCT ("key", voter)) FILTER (weight >= $min_weight) OVER same < $correction_voters
             THEN 'a correction of fewer voters than trust.correction_voters'
     END AS unsupported
     FROM texts WINDOW same AS (PARTITION BY cluster, type, lower(label), prompt IS NULL)
@@ -158,7 +161,7 @@ WITH texts AS (
 SELECT interaction_id, feedback_id, type, CASE WHEN voter = '' THEN '' ELSE 'user:' || voter END AS "user", bucket, prompt,
     label, CASE WHEN type = 'thumbs' THEN 'confirmation' ELSE type END AS signal,
     strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ') AS time, CASE WHEN asker = '' THEN '' ELSE 'user:' || asker END AS asker,
-    "key" AS key_id, cluster, CASE
+    "key" AS key_id, weight, cluster, CASE
         WHEN straddles IS NOT NULL THEN straddles
         WHEN nth > $rows_per_duplicate_cluster THEN 'over trust.rows_per_duplicate_cluster'
     END AS reason

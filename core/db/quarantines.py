@@ -98,6 +98,11 @@ def same_held(db: Database, *, model: str, predicate: Predicate) -> str | None:
     return row["id"] if row else None
 
 
+def named_voters(db: Database, *, model: str) -> set[tuple[str | None, str]]:
+    """Key and user of every voter whom a quarantine of a model names, held or decided."""
+    return {(row["key"], row["user"]) for row in db.rows("quarantines.named_voters", model=model)}
+
+
 def set_outcome(db: Database, *, state: str, time: datetime, actor: str, comment: str, id: str) -> None:
     """Record the outcome of a quarantine."""
     db.run("quarantines.set_outcome", state=state, time=time, actor=actor, comment=comment, id=id)

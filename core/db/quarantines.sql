@@ -46,6 +46,12 @@ WHERE b.model = $model AND b.state <> 'released' AND p.cluster IS NULL AND p.key
     AND p.until_time IS NOT DISTINCT FROM $until_time
 LIMIT 1
 
+-- name: named_voters
+-- Voters whom a quarantine of a model names, in any state.
+SELECT DISTINCT p.key_id AS "key", p.user_id AS "user"
+FROM quarantines b JOIN quarantine_predicates p ON p.quarantine_id = b.id
+WHERE b.model = $model AND p.user_id IS NOT NULL AND p.cluster IS NULL
+
 -- name: set_outcome
 -- Record the outcome of a quarantine.
 UPDATE quarantines SET state = $state, decided = $time, actor = $actor, comment = $comment WHERE id = $id

@@ -48,3 +48,35 @@ class TrustSettings(Section):
         default=False,
         description="true: labels of reviewers are also held-out truth. false: they only train.",
     )
+    weights: bool = Field(
+        default=True,
+        description="Leave out rows of voters who disagree with others on the same prompts: their weight is under "
+        "`min_weight`.",
+    )
+    min_weight: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Lowest weight of a voter whose rows are kept, for example 0.3. A weight is 1 until others judge "
+        "the same, and near 0 for a voter who answers at random.",
+    )
+    bursts: bool = Field(
+        default=True,
+        description="Put votes in quarantine before each snapshot that are a burst or have a planted phrase.",
+    )
+    burst_votes: int = Field(
+        default=20,
+        ge=5,
+        description="Fewest votes in one hour, on one key or prompt, that can be a burst, for example 20.",
+    )
+    burst_ratio: float = Field(
+        default=5.0,
+        ge=1,
+        description="How many times the votes of the median hour a burst has, for example 5.",
+    )
+    phrase_voters: int = Field(
+        default=5,
+        ge=2,
+        description="Fewest voters who write a phrase in most of their texts before it counts as planted, for "
+        "example 5.",
+    )
