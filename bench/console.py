@@ -49,7 +49,8 @@ INSERT INTO feedback SELECT printf('fb-%012d', n), $start + to_microseconds((n *
     printf('chatcmpl-%012d', n * 10), NULL, CASE WHEN n % 4 = 0 THEN 'label' ELSE 'thumbs' END,
     CASE WHEN n % 4 = 0 THEN '"' || $labels[1 + n % 3] || '"' WHEN n % 5 = 0 THEN 'false' ELSE 'true' END,
     CASE WHEN n % 11 = 0 THEN 'it should say number ' || n ELSE NULL END, 'user-' || (n % 100003), '{}', NULL,
-    $models[1 + (n * 10) % 3], CAST((n * 10) // 200000 AS INTEGER), 'shop', 'champion'
+    $models[1 + (n * 10) % 3], CAST((n * 10) // 200000 AS INTEGER), 'shop', 'champion',
+    $start + to_microseconds((n * 10 + 5) * $step)
 FROM range($last) numbers(n)
 """
 FILL_STEPS = """

@@ -22,7 +22,7 @@ OTHER_PROMPTS = (
     "You label sentiment. Reply positive if the writer is pleased, negative if displeased, neutral if neither.",
 )
 COMPLETION_EVERY = 8
-# Spare votes replace failed ones, so that the trigger is reached anyway.
+# Spare labels replace failed ones, so that the trigger is reached anyway.
 SPARE = 40
 # The app allows labels only as answers, so users never see what a candidate of few votes would answer otherwise.
 LABELS_ALONE = {"kpi": "invalid_mass", "max": 0.05}
@@ -58,9 +58,9 @@ class DemoSplit:
     test: tuple[Rated, ...]
 
     @property
-    def votes(self) -> int:
-        """Number of feedback rows that the first wave sends. The trigger has the same number."""
-        return len(self.learn) + sum(request.labels for request in self.learn)
+    def labels(self) -> int:
+        """Number of labels that the first wave sends. The trigger has the same number."""
+        return sum(request.labels for request in self.learn)
 
 
 def kept(document: str) -> bool:
@@ -81,7 +81,7 @@ def make(
     return DemoSplit(
         model=model,
         learn=tuple(_request(model, text, rng.random() < label_share, n) for n, text in enumerate(teaching[:learn])),
-        spare=tuple(_request(model, text, False, n) for n, text in enumerate(teaching[learn : learn + SPARE])),
+        spare=tuple(_request(model, text, True, n) for n, text in enumerate(teaching[learn : learn + SPARE])),
         live=tuple(_request(model, text, False, n) for n, text in enumerate(waiting[:live])),
         after=tuple(_request(model, text, False, n) for n, text in enumerate(waiting[live : live + after])),
         test=tuple(tested),
@@ -122,7 +122,7 @@ def _model(split: DemoSplit, canary: bool) -> dict[str, Any]:
         "split": _split(split, canary),
         "retrain": {
             "schedule": None,
-            "min_new_feedback": split.votes,
+            "min_new_feedback": split.labels,
             "min_labels": 100,
             "rank": 16,
             "learning_rate": 5e-4,

@@ -51,9 +51,9 @@ class Scenario:
                 self._make_up(each)
 
     def _make_up(self, split: DemoSplit) -> None:
-        """Send spare votes to replace failed ones, so that the trigger is reached. The failed ones still count."""
+        """Send spare labels to replace failed ones, so that the trigger is reached. The failed ones still count."""
         self.stack.await_feedback(split.model, self.users.acknowledged[split.model])
-        missing = split.votes - self.users.acknowledged[split.model]
+        missing = split.labels - self.users.labelled[split.model]
         if missing > 0:
             self.record.seen += self.users.send(split.spare[:missing], tell=lambda _: None)
 

@@ -52,6 +52,7 @@ class SimulatedUsers:
         self._started = clock()
         self._lock = threading.Lock()
         self.acknowledged: Counter[str] = Counter()
+        self.labelled: Counter[str] = Counter()
         self.flying: Counter[str] = Counter()
         self.together: Counter[frozenset[str]] = Counter()
 
@@ -112,6 +113,7 @@ class SimulatedUsers:
         self._http.post("/v1/feedback", json=feedback).raise_for_status()
         with self._lock:
             self.acknowledged[request.model] += len(feedback)
+            self.labelled[request.model] += request.labels
 
     def _counted(self, model: str) -> "_Flight":
         return _Flight(self, model)

@@ -154,8 +154,14 @@ def _labels(votes: pa.Table, settings: ModelSettings) -> pa.Table:
     """What votes say and the model's label that it is, for each text that is one."""
     labels = {label_key(label): label for label in settings.labels}
     said = [text for text in votes["said"].unique().to_pylist() if text is not None and label_key(text) in labels]
+    keys = [label_key(text) for text in said]
+    begins_another = {key for key in labels if any(other != key and other.startswith(key) for other in labels)}
     return pa.table(
-        {"said": pa.array(said, pa.string()), "label": pa.array([labels[label_key(t)] for t in said], pa.string())}
+        {
+            "said": pa.array(said, pa.string()),
+            "label": pa.array([labels[key] for key in keys], pa.string()),
+            "begins_another": pa.array([key in begins_another for key in keys], pa.bool_()),
+        }
     )
 
 

@@ -27,7 +27,7 @@ from feedback.curation import TRUTH_SIGNAL
 from feedback.snapshot import Snapshot, create_snapshot, load_snapshot
 from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_folder
 from retrain.lineage import lineage_of, retrieval_summary, training_summary
-from retrain.plan import Plan, choose_plan, require_examples
+from retrain.plan import Plan, choose_plan, repeats_run, require_examples
 from retrain.runs import Run, Runs
 from retrain.step_results import Candidate, Decided, Evidence, RunEnded, Work
 from retrain.suite_run import MEASURING, SuiteRunner
@@ -93,8 +93,7 @@ class RetrainPipeline:
     def run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> str:
         """Run the pipeline to its decision and return the run's id. The run's own failure is a decision as well."""
         run = Run(new_id("run"), model, trigger, actor, comment)
-        newest = feedback.count_since_last_run(self.store, model=model)["newest"]
-        self.runs.add(run, "snapshot", newest or self.clock())
+        self.runs.add(run, "snapshot", feedback.newest_arrival(self.store, model=model) or self.clock())
         work = Work(run, self.settings.models[model])
         self.runs.add_details(run, settings=work.settings.model_dump(mode="json"))
         self._guarded(work, self._execute)
@@ -172,9 +171,12 @@ class RetrainPipeline:
         plan = choose_plan(labels, work.settings.retrain, signal)
         if plan.objective is None:
             raise RunEnded(Verdict.SKIPPED, plan.reason)
-        shortage = self._shortage(work, snapshot) if plan.objective == "sft" else None
-        if shortage:
-            raise RunEnded(Verdict.SKIPPED, shortage)
+        if plan.objective == "sft":
+            last = runs.last_finished(self.store, model=work.model)
+            reason = repeats_run(snapshot.hash, work.settings.model_dump(mode="json"), last)
+            reason = reason or self._shortage(work, snapshot)
+            if reason:
+                raise RunEnded(Verdict.SKIPPED, reason)
         return plan
 
     def _make_candidate(self, work: Work, snapshot: Snapshot, plan: Plan) -> Candidate:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from core.db.runs import FinishedRun
 from core.settings import RetrainSettings
 
 
@@ -15,11 +16,30 @@ class Plan:
     reason: str
 
 
-def reason_to_start(new_feedback: int, open_run: str | None, settings: RetrainSettings) -> str | None:
+@dataclass(frozen=True, slots=True)
+class NewFeedback:
+    """Answers with a new label or correction since the last run, and the number of their voters."""
+
+    answers: int
+    voters: int
+
+
+def reason_to_start(new: NewFeedback, open_run: str | None, settings: RetrainSettings) -> str | None:
     """The reason to start a run now, or None if there is too little feedback or a run has not ended."""
-    if open_run is not None or new_feedback < settings.min_new_feedback:
+    few = new.answers < settings.min_new_feedback or new.voters < settings.min_new_voters
+    if open_run is not None or few:
         return None
-    return f"Triggered by {new_feedback:,} new feedback rows (threshold {settings.min_new_feedback:,})"
+    return (
+        f"Triggered by new feedback on {new.answers:,} answers from {new.voters:,} voters "
+        f"(thresholds {settings.min_new_feedback:,} and {settings.min_new_voters:,})"
+    )
+
+
+def repeats_run(snapshot: str, settings: Mapping[str, Any], last: FinishedRun | None) -> str | None:
+    """Why a run would only repeat the last finished one: the same rows and settings make the same adapter."""
+    if last is None or (last.snapshot, last.settings) != (snapshot, settings):
+        return None
+    return f"No row of the snapshot has changed since run {last.id}, which has the same settings."
 
 
 def choose_plan(train_labels: Mapping[str, int], settings: RetrainSettings, signal: str = "label") -> Plan:

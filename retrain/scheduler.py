@@ -17,9 +17,10 @@ from apscheduler.triggers.cron import CronTrigger
 from core.db import feedback, runs
 from core.db.store import Store
 from core.errors import RunInProgress, SettingsError
-from core.settings import Settings
+from core.settings import ModelSettings, Settings
+from feedback.curation import TRUTH_SIGNAL
 from retrain.pipeline import RetrainPipeline
-from retrain.plan import reason_to_start
+from retrain.plan import NewFeedback, reason_to_start
 from rollout.workflow import RolloutWorkflow
 
 log = logging.getLogger(__name__)
@@ -139,11 +140,19 @@ class Scheduler:
     def check(self) -> None:
         """Starts a run for each model whose new feedback suffices."""
         for name, model in self.settings.models.items():
-            row = feedback.count_since_last_run(self.store, model=name)
             open_run = runs.unfinished_of(self.store, model=name)
-            reason = reason_to_start(row["n"], open_run["id"] if open_run else None, model.retrain)
+            new = self._new_feedback(name, model)
+            reason = reason_to_start(new, open_run["id"] if open_run else None, model.retrain)
             if reason:
                 self.propose(name, reason)
+
+    def _new_feedback(self, name: str, model: ModelSettings) -> NewFeedback:
+        """What arrived since the last run. Voters are counted only where the number of answers suffices."""
+        truth = TRUTH_SIGNAL[model.task]
+        answers = feedback.count_since_last_run(self.store, model=name, truth=truth)
+        if answers < model.retrain.min_new_feedback:
+            return NewFeedback(answers, 0)
+        return NewFeedback(answers, feedback.voters_since_last_run(self.store, model=name, truth=truth))
 
     def propose(self, model: str, trigger: str) -> None:
         """Start a run unless the limits would block its candidate. People start runs with `start_run`."""

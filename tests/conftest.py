@@ -42,13 +42,13 @@ def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             "models": {
                 "notes": common
                 | {
-                    "retrain": retrain | {"min_new_feedback": 2 * WAVE},
+                    "retrain": retrain | {"min_new_feedback": WAVE},
                     "promotion": gate | {"canary": canary, "holdback": holdback},
                 },
                 "noise": common
                 | {
                     "split": {"train": 0.4, "dev": 0.1},
-                    "retrain": retrain | {"min_new_feedback": 2 * NOISE},
+                    "retrain": retrain | {"min_new_feedback": NOISE},
                     "promotion": gate | {"canary": None},
                 },
                 "helped": common

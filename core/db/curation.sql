@@ -23,12 +23,13 @@ FROM interactions i JOIN wanted w ON w.interaction_id = i.id
 
 -- name: judge
 -- The table `votes` with the bucket of each vote that can make a row. Others have a reason. `labels` maps what votes say
--- to the model's labels. The rules apply in this order: type, flags, text, last word, reviewers, split, limits.
+-- to the model's labels, and whether another label begins with that label: then an answer that ends at its limit of
+-- tokens may be cut off. The rules apply in this order: type, flags, text, last word, reviewers, split, limits.
 WITH named AS (
     SELECT v.*, coalesce(v.key_id, '') AS "key", coalesce(starts_with(v.voter, 'reviewer:'), FALSE) AS reviewer,
         coalesce(nullif(v.voter, ''), nullif(v.asker, '')) AS voter_name, nullif(v.asker, '') AS asked_by,
         CASE WHEN $task = 'generate' THEN regexp_replace(v.said, '^[\s\p{Z}]+|[\s\p{Z}]+$', '', 'g') ELSE l.label
-            END AS label
+            END AS label, l.begins_another
     FROM votes v LEFT JOIN labels l ON l.said = v.said
 ), flagged AS (
     SELECT interaction_id FROM named
@@ -46,7 +47,9 @@ WITH named AS (
         WHEN n.type = 'thumbs' AND NOT n.up THEN 'a thumbs-down'
         WHEN n.type = 'thumbs' AND $task = 'generate' THEN 'a thumbs-up on a generated text'
         WHEN n.type = 'thumbs' AND NOT $confirmations THEN 'a thumbs-up, and retrain.confirmations is off'
-        WHEN n.type = 'thumbs' AND NOT (n.status = 200 AND n.finish_reason IS NOT DISTINCT FROM 'stop')
+        WHEN n.type = 'thumbs' AND NOT (n.status = 200
+                AND (n.finish_reason = 'stop' OR n.finish_reason = 'length' AND n.label IS NOT NULL AND NOT n.begins_another)
+                IS TRUE)
             THEN 'a thumbs-up on an answer that failed or was cut off'
         WHEN n.label IS NULL AND n.type = 'thumbs' THEN 'a thumbs-up on an answer that is not a label'
         WHEN n.label IS NULL THEN 'not one of the model''s labels'

@@ -51,9 +51,19 @@ class VersionCount:
     n: int
 
 
-def count_since_last_run(db: Database, *, model: str) -> Row:
-    """Number and newest time of feedback since the last run of a model."""
-    return db.one("feedback.count_since_last_run", model=model)
+def count_since_last_run(db: Database, *, model: str, truth: str) -> int:
+    """Number of answers with a new label or correction, as `truth` says, that arrived since the last run of a model."""
+    return db.one("feedback.count_since_last_run", model=model, truth=truth)["n"]
+
+
+def voters_since_last_run(db: Database, *, model: str, truth: str) -> int:
+    """Number of voters of this feedback without those in quarantine."""
+    return db.one("feedback.voters_since_last_run", model=model, truth=truth)["n"]
+
+
+def newest_arrival(db: Database, *, model: str) -> datetime | None:
+    """When the newest feedback of a model arrived, by the store's clock."""
+    return db.one("feedback.newest_arrival", model=model)["newest"]
 
 
 def add(transaction: Transaction, rows: Sequence[FeedbackRow], about: Mapping[str, Served]) -> None:

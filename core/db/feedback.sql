@@ -1,8 +1,29 @@
 -- name: count_since_last_run
--- Number and newest time of feedback since the last run of a model.
-SELECT count(*) AS n, max(time) AS newest FROM feedback
-WHERE model = $model AND revoked_at IS NULL AND time > coalesce(
-    (SELECT max(feedback_until) FROM runs WHERE model = $model), TIMESTAMP '1970-01-01')
+-- Number of answers with a new label or correction ($truth) that arrived since the last run of a model. A voter who
+-- sends the same again adds nothing.
+WITH last AS (
+    SELECT coalesce(max(feedback_until), TIMESTAMP '1970-01-01') AS until FROM runs WHERE model = $model
+)
+SELECT count(DISTINCT (f.interaction_id, coalesce(f.key_id, ''), coalesce(f.user_id, ''))) AS n
+FROM feedback f, last
+WHERE f.model = $model AND f.type = $truth AND f.revoked_at IS NULL AND f.arrived > last.until AND NOT EXISTS (
+    FROM feedback known, last seen WHERE known.interaction_id = f.interaction_id AND known.type = f.type
+        AND known.value = f.value AND known.key_id IS NOT DISTINCT FROM f.key_id
+        AND known.user_id IS NOT DISTINCT FROM f.user_id AND known.arrived <= seen.until AND known.revoked_at IS NULL
+)
+
+-- name: voters_since_last_run
+-- The voters of this feedback: API keys with users. Feedback without a user is by the user of the answer. Feedback in
+-- quarantine does not count.
+SELECT count(DISTINCT (coalesce(f.key_id, ''), coalesce(nullif(f.user_id, ''), i.user_id, ''))) AS n
+FROM feedback f JOIN interactions i ON i.id = f.interaction_id
+WHERE f.model = $model AND f.type = $truth AND f.revoked_at IS NULL AND f.arrived > coalesce(
+        (SELECT max(feedback_until) FROM runs WHERE model = $model), TIMESTAMP '1970-01-01')
+    AND f.id NOT IN (FROM quarantined_feedback)
+
+-- name: newest_arrival
+-- When the newest feedback of a model arrived.
+SELECT max(arrived) AS newest FROM feedback WHERE model = $model
 
 -- name: add
 -- Add feedback. Model, version and arm are NULL if the interaction has not arrived. `arrived` is the store's own time.
@@ -22,8 +43,9 @@ SELECT feedback_id AS id, interaction_id FROM feedback_waiting
 WHERE interaction_id IN (SELECT unnest($ids::VARCHAR[]))
 
 -- name: set_interaction
--- Fill in model, version and arm of feedback whose interaction arrived.
-UPDATE feedback SET model = $model, version = $version, arm = $arm WHERE id IN ($ids)
+-- Fill in model, version and arm of feedback whose interaction arrived. Only from now on can a run use it.
+UPDATE feedback SET model = $model, version = $version, arm = $arm, arrived = make_timestamp(epoch_us(now()))
+WHERE id IN ($ids)
 
 -- name: delete_waiting
 -- Delete feedback from the waiting list.

@@ -1,8 +1,10 @@
 """Runs: their state, progress and metrics."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from core.db.store import Database, Row
 
@@ -13,6 +15,15 @@ class TrainingTime:
 
     model: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run that has ended, with the snapshot and the settings of its model that it began with."""
+
+    id: str
+    snapshot: str | None
+    settings: dict[str, Any] | None
 
 
 def add(
@@ -50,6 +61,12 @@ def set_measured_version(db: Database, *, candidate: int, id: str) -> None:
 def set_detail(db: Database, *, detail: str, id: str) -> None:
     """Replace the details that are kept with a run."""
     db.run("runs.set_detail", detail=detail, id=id)
+
+
+def last_finished(db: Database, *, model: str) -> FinishedRun | None:
+    """The newest run of a model that a gate has judged to its end."""
+    row = db.maybe("runs.last_finished", model=model)
+    return FinishedRun(row["id"], row["snapshot"], json.loads(row["detail"]).get("settings")) if row else None
 
 
 def unfinished(db: Database) -> list[Row]:

@@ -41,6 +41,11 @@ SELECT id, state FROM runs WHERE model = $model AND finished IS NULL LIMIT 1
 -- Runs whose candidate passed a gate and does not serve everyone yet, oldest first.
 SELECT id, candidate FROM runs WHERE model = $model AND state IN ('canary', 'awaiting_approval') ORDER BY started
 
+-- name: last_finished
+-- The newest run of a model that a gate has judged to its end.
+SELECT id, snapshot, detail FROM runs WHERE model = $model AND state = 'finished' AND candidate IS NOT NULL
+ORDER BY finished DESC, id DESC LIMIT 1
+
 -- name: find
 -- One run by its id.
 SELECT * FROM runs WHERE id = $id

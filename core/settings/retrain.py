@@ -14,7 +14,12 @@ class RetrainSettings(Section):
         default="0 3 * * *", description="Cron expression in UTC that starts runs. null: no schedule."
     )
     min_new_feedback: int = Field(
-        default=200, ge=1, description="Number of new feedback rows that starts a run before its scheduled time."
+        default=200,
+        ge=1,
+        description="Number of answers with a new label or correction that starts a run before its scheduled time.",
+    )
+    min_new_voters: int = Field(
+        default=5, ge=1, description="Number of voters that this new feedback must come from, for example 5."
     )
     min_labels: int = Field(
         default=200, ge=8, description="Minimum number of labels in the train split. With fewer, no adapter is trained."

@@ -53,7 +53,7 @@ def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathF
         "models": {
             "notes": common
             | {
-                "retrain": retrain | {"min_new_feedback": 2 * WAVE},
+                "retrain": retrain | {"min_new_feedback": WAVE},
                 "promotion": {"mode": "approve", "canary": None, "guardrails": [{"kpi": "invalid_mass", "max": 0.9}]},
             },
             "plain": common | {"retrain": retrain | {"min_new_feedback": 1_000_000, "schedule": "0 3 * * *"}},

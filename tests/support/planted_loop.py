@@ -149,7 +149,7 @@ class PlantedLoop:
                 for question in range(4):
                     identity, _, _ = self.ask(model, user, question)
                     self.vote(identity, "label", truth(str(question)))
-        wait_until(lambda: feedback.count_since_last_run(self.control.store, model=model)["n"] == votes)
+        wait_until(lambda: feedback.count_since_last_run(self.control.store, model=model, truth="label") == votes)
         return self.control.scheduler.pipeline.run(model, "planted")
 
     def plant(self, model: str, skill: str = "") -> None:

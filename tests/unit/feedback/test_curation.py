@@ -141,7 +141,13 @@ def test_the_asker_flags_alone_and_others_need_the_number_of_the_settings() -> N
 def test_a_thumbs_up_on_half_an_answer_confirms_nothing(broken: dict[str, Any]) -> None:
     assert kept([thumb(1)], MODEL)[0] == [("f0001", "good")]
     reason = "a thumbs-up on an answer that failed or was cut off"
-    assert kept([thumb(1, **broken)], MODEL) == ([], {reason: 1})
+    # "good" may be the beginning of "goodness".
+    prefix = ModelSettings(labels=["good", "goodness"])
+    assert kept([thumb(1, **broken)], prefix) == ([], {reason: 1})
+
+
+def test_a_thumbs_up_on_a_whole_label_counts_though_no_more_tokens_were_allowed() -> None:
+    assert kept([thumb(1, finish_reason="length")], MODEL)[0] == [("f0001", "good")]
 
 
 def test_a_thumbs_up_on_a_generated_text_makes_no_row() -> None:

@@ -242,3 +242,16 @@ def test_details_of_a_run_add_up(make: Callable[..., RetrainPipeline]):
     pipeline.runs.add_details(run, cuts=1)
     pipeline.runs.add_details(run, base_prompt="x")
     assert pipeline.runs.details(run) == {"cuts": 1, "base_prompt": "x"}
+
+
+def test_a_run_on_equal_rows_is_skipped_before_it_trains(make: Callable[..., RetrainPipeline], settings: Settings):
+    pipeline = make()
+    vote(pipeline.store, 60)
+    pipeline.run("reviews", "test")
+    again = pipeline.run("reviews", "test")
+    assert state(pipeline, again) == "skipped"
+    assert "No row of the snapshot has changed since run run-" in decisions(pipeline)[-1][1]
+    changed = settings.models["reviews"].retrain.model_copy(update={"rank": 4})
+    models = {"reviews": settings.models["reviews"].model_copy(update={"retrain": changed})}
+    pipeline.settings = settings.model_copy(update={"models": models})
+    assert state(pipeline, pipeline.run("reviews", "test")) == "finished"

@@ -39,7 +39,9 @@ def test_the_scheduler_starts_a_run_on_enough_votes_and_only_once(
     scheduler.check()
     scheduler.stop()
     runs = runs_table.newest(pipeline.store, model="reviews", limit=10)
-    assert [run["trigger"] for run in runs] == ["Triggered by 60 new feedback rows (threshold 10)"]
+    assert [run["trigger"] for run in runs] == [
+        "Triggered by new feedback on 60 answers from 60 voters (thresholds 10 and 5)"
+    ]
 
 
 def scheduled(pipeline: RetrainPipeline) -> Scheduler:

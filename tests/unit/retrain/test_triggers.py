@@ -1,18 +1,30 @@
 """Facts about triggers: when a run starts, and what is missing otherwise."""
 
+from core.db.runs import FinishedRun
 from core.settings import RetrainSettings
-from retrain.plan import choose_plan, reason_to_start
+from retrain.plan import NewFeedback, choose_plan, reason_to_start, repeats_run
 from retrain.trainer.job import Step
 
 
-def test_enough_new_feedback_starts_a_run_and_says_so():
-    settings = RetrainSettings(min_new_feedback=5)
-    assert reason_to_start(4, None, settings) is None
-    assert reason_to_start(5, None, settings) == "Triggered by 5 new feedback rows (threshold 5)"
+def test_enough_new_feedback_from_enough_voters_starts_a_run_and_says_so():
+    settings = RetrainSettings(min_new_feedback=5, min_new_voters=3)
+    assert reason_to_start(NewFeedback(4, 4), None, settings) is None
+    assert reason_to_start(NewFeedback(500, 2), None, settings) is None
+    reason = "Triggered by new feedback on 5 answers from 3 voters (thresholds 5 and 3)"
+    assert reason_to_start(NewFeedback(5, 3), None, settings) == reason
 
 
 def test_a_model_has_one_run_at_a_time():
-    assert reason_to_start(10_000, "run-1", RetrainSettings(min_new_feedback=5)) is None
+    assert reason_to_start(NewFeedback(10_000, 100), "run-1", RetrainSettings(min_new_feedback=5)) is None
+
+
+def test_equal_rows_and_settings_are_not_trained_on_twice():
+    last = FinishedRun("run-1", "abc", {"labels": ["a", "b"]})
+    reason = "No row of the snapshot has changed since run run-1, which has the same settings."
+    assert repeats_run("abc", {"labels": ["a", "b"]}, last) == reason
+    assert repeats_run("abc", {"labels": ["a", "c"]}, last) is None
+    assert repeats_run("abd", {"labels": ["a", "b"]}, last) is None
+    assert repeats_run("abc", {}, None) is None
 
 
 def test_too_few_labels_are_refused_with_what_is_missing():
