@@ -20,10 +20,12 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from core import ledger_head
 from core.clock import Clock
 from core.db import snapshots, versions
+from core.db.decisions import LedgerHead
 from core.db.store import Store
-from core.errors import Conflict, NotReady
+from core.errors import Conflict, LedgerHeadBroken, NotReady
 from core.ledger import verify_store
 from core.settings import Settings
 from core.spool import SUFFIX
@@ -66,13 +68,17 @@ def part_of(path: Path, size: int) -> Part:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The first file of a backup: its time, the ledger's head, and every other file's size and SHA-256."""
+    """The first file of a backup: its time, the ledger's head, and every other file's size and SHA-256.
+
+    `ledger_fault` says what was wrong with the ledger when the backup was made; it is empty if nothing was.
+    """
 
     format: int
     made: str
     ledger_rows: int
     ledger_head: str
     files: dict[str, dict[str, Any]]
+    ledger_fault: str = ""
 
     def to_json(self) -> bytes:
         """The bytes that the backup holds."""
@@ -102,8 +108,9 @@ class Backups:
         try:
             shutil.rmtree(staging, ignore_errors=True)  # of a control that was killed
             staging.mkdir()
+            recorded = _recorded(self._store)
             parts = {name: part_of(path, size) for name, path, size in self._collect(staging)}
-            manifest = self._manifest(staging / STORE, parts).to_json()
+            manifest = self._manifest(staging / STORE, parts, recorded).to_json()
             sizes = {MANIFEST: len(manifest)} | {name: part.size for name, part in parts.items()}
             yield b"%d" % sum(_padded(size) + tarfile.BLOCKSIZE for size in (*sizes.values(), tarfile.BLOCKSIZE))
             contents = itertools.chain([iter([manifest])], (part.pieces() for part in parts.values()))
@@ -143,14 +150,25 @@ class Backups:
                 hint=f"Free space on the disk of {data}.",
             )
 
-    def _manifest(self, copy: Path, parts: dict[str, Part]) -> Manifest:
+    def _manifest(self, copy: Path, parts: dict[str, Part], recorded: LedgerHead | str | None) -> Manifest:
         store = Store(copy)
         try:
             ledger = verify_store(store)
+            fault = recorded if isinstance(recorded, str) else ledger_head.fault_of(recorded, store)
+            if not fault and not ledger.ok:
+                fault = ledger.reason
         finally:
             store.close()
         files = {name: {"size": part.size, "sha256": part.sha256} for name, part in parts.items()}
-        return Manifest(FORMAT, self._clock().isoformat(), ledger.rows, ledger.head, files)
+        return Manifest(FORMAT, self._clock().isoformat(), ledger.rows, ledger.head, files, fault)
+
+
+def _recorded(store: Store) -> LedgerHead | str | None:
+    """The head next to the store, before the copy is made; a sentence if it cannot be read."""
+    try:
+        return ledger_head.read(ledger_head.beside(store.path))
+    except LedgerHeadBroken as error:
+        return str(error)
 
 
 def _held(file: Path, staging: Path, name: str) -> tuple[str, Path, int]:

@@ -9,15 +9,21 @@ import json
 import os
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
-from core.db import snapshots, versions
+from core import ledger_head
+from core.clock import new_id
+from core.db import routes, snapshots, versions
+from core.db.decisions import LedgerHead
 from core.db.store import Store
-from core.errors import InputError
-from core.ledger import verify_store
+from core.errors import InputError, LedgerHeadBroken
+from core.ledger import append, verify_store
+from core.records import Decision, Verdict
 from core.settings import Settings
 from ops.backup.archive import CHUNK, FOLDERS, FORMAT, MANIFEST, SETTINGS, STORE, Manifest
 
@@ -37,19 +43,24 @@ def _nothing(_: int) -> None:
     """For reading that nobody watches."""
 
 
-def prove(path: Path, *, into: Path | None = None, advance: Advance = _nothing) -> Manifest:
+def prove(
+    path: Path, *, into: Path | None = None, only: frozenset[str] | None = None, advance: Advance = _nothing
+) -> Manifest:
     """Reads a backup whole, checks every file against the manifest, and writes them to `into` if that is given.
 
-    `advance` is called with the bytes read since the last call. Raises InputError that names what does not fit.
+    With `only`, it writes no other files than these. `advance` is called with the bytes read since the last call.
+    Raises InputError that names what does not fit.
     """
     try:
         with tarfile.open(path, "r:") as archive:
-            return _prove(archive, path, into, advance)
+            return _prove(
+                archive, path, lambda name: into / name if into and (not only or name in only) else None, advance
+            )
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as a backup: {error}.", hint="Is the file whole?") from error
 
 
-def _prove(archive: tarfile.TarFile, path: Path, into: Path | None, advance: Advance) -> Manifest:
+def _prove(archive: tarfile.TarFile, path: Path, target_of: Callable[[str], Path | None], advance: Advance) -> Manifest:
     first = archive.next()
     if first is None or first.name != MANIFEST or not first.isreg() or first.size > MANIFEST_BYTES:
         raise InputError(f"{path} is no backup: it does not begin with {MANIFEST}.")
@@ -59,8 +70,7 @@ def _prove(archive: tarfile.TarFile, path: Path, into: Path | None, advance: Adv
         expected = left.pop(member.name, None)
         if expected is None or not member.isreg() or member.size != expected["size"]:
             raise InputError(f"{path}: {member.name[:200]!r} is not what the manifest says.", hint=ANOTHER)
-        target = into / member.name if into else None
-        if _hash(_content(archive, member), target, advance) != expected["sha256"]:
+        if _hash(_content(archive, member), target_of(member.name), advance) != expected["sha256"]:
             raise InputError(f"{path}: {member.name!r} is damaged: its SHA-256 is another.", hint=ANOTHER)
     if left:
         raise InputError(f"{path}: {min(left)!r} is missing, with {len(left) - 1} more.", hint="Is the file whole?")
@@ -108,25 +118,61 @@ def _hash(content: IO[bytes], target: Path | None, advance: Advance) -> str:
     return digest.hexdigest()
 
 
+def prove_with_ledger(path: Path, *, advance: Advance = _nothing) -> tuple[Manifest, str]:
+    """Reads a backup whole like `prove`, and says what is wrong with its ledger; empty if nothing is.
+
+    The store is written to a temporary folder for that. Raises InputError.
+    """
+    with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
+        manifest = prove(path, into=Path(folder), only=frozenset({STORE}), advance=advance)
+        store = Store(Path(folder) / STORE)
+        try:
+            return manifest, ledger_fault(store, manifest)
+        finally:
+            store.close()
+
+
+def ledger_fault(store: Store, manifest: Manifest) -> str:
+    """What is wrong with the ledger of a backup; empty if nothing is."""
+    report = verify_store(store, manifest.ledger_head)
+    return manifest.ledger_fault or ("" if report.ok else report.reason)
+
+
+def broken_ledger(path: Path, fault: str) -> InputError:
+    """The error for a backup whose ledger is broken."""
+    hint = f"{ANOTHER} If there is none, restore this one with --broken-ledger."
+    return InputError(f"{path}: its ledger is broken. {fault}", hint=hint)
+
+
 def occupied(data: Path) -> list[str]:
     """The names in a data folder, except those that earlier restores put aside."""
     names = [entry.name for entry in data.iterdir()] if data.is_dir() else []
     return sorted(name for name in names if name not in (LOCK, STAGING, *NOT_OURS) and not name.startswith(ASIDE))
 
 
-def restore(path: Path, settings: Settings, now: datetime, advance: Advance = _nothing) -> tuple[Manifest, Path | None]:
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Who restores a backup and when, and whether a broken ledger is accepted."""
+
+    time: datetime
+    actor: str
+    accept_broken_ledger: bool = False
+
+
+def restore(path: Path, settings: Settings, by: Restored, advance: Advance = _nothing) -> tuple[Manifest, Path | None]:
     """Replaces what the data folder holds with a backup; returns where that was put aside, if there was any.
 
-    Nothing is moved before all is proved. The caller holds the folder's lock. Raises InputError or NotReady.
+    Nothing is moved before all is proved. The ledger gets a `restored` row for each model. The caller holds the lock
+    of the folder. Raises InputError or NotReady.
     """
     data, staging = settings.data, settings.data / STAGING
     shutil.rmtree(staging, ignore_errors=True)  # of a restore that was killed
     staging.mkdir(parents=True)
     try:
         manifest = prove(path, into=staging, advance=advance)
-        _settle(staging / STORE, settings, manifest, path)
+        _settle(staging / STORE, settings, manifest, path, by)
         _require_unused(data / STORE)
-        aside = _put_aside(data, now)
+        aside = _put_aside(data, by.time)
         _add_spools(staging / GATEWAYS, data / GATEWAYS)
         # The store comes last: without it nothing of the rest counts.
         for entry in sorted(staging.iterdir(), key=lambda entry: entry.name == STORE):
@@ -136,19 +182,55 @@ def restore(path: Path, settings: Settings, now: datetime, advance: Advance = _n
     return manifest, aside
 
 
-def _settle(file: Path, settings: Settings, manifest: Manifest, path: Path) -> None:
-    """Proves the ledger, and lets the store know where its folders are from now on."""
+def _settle(file: Path, settings: Settings, manifest: Manifest, path: Path, by: Restored) -> None:
+    """Proves the ledger, says in it that it was restored, and lets the store know where its folders are from now on."""
     store = Store(file)
     try:
-        ledger = verify_store(store, manifest.ledger_head)
-        if not ledger.ok:
-            raise InputError(f"{path}: its ledger is broken. {ledger.reason}", hint=ANOTHER)
+        fault = ledger_fault(store, manifest)
+        if fault and not by.accept_broken_ledger:
+            raise broken_ledger(path, fault)
         data = settings.data.resolve()
         with store.transaction() as transaction:
             versions.move_folders(transaction, folder=str(data / "adapters"))
             snapshots.move_folders(transaction, folder=str(data / "snapshots"))
+            for route in routes.all_current(transaction):
+                append(transaction, _decision(route, manifest, fault, _replaced(settings.data / STORE), by))
+        ledger_head.begin(store)
     finally:
         store.close()
+
+
+def _replaced(store: Path) -> LedgerHead | None:
+    """The head of the ledger that a restore replaces, if it was recorded."""
+    try:
+        return ledger_head.read(ledger_head.beside(store))
+    except LedgerHeadBroken:
+        return None
+
+
+def _decision(
+    route: dict[str, Any], manifest: Manifest, fault: str, replaced: LedgerHead | None, by: Restored
+) -> Decision:
+    reason = f"{by.actor} restored the backup of {manifest.made}, whose ledger had {manifest.ledger_rows} rows."
+    if replaced:
+        reason += f" The ledger that it replaced had {replaced.seq} rows."
+    if fault:
+        reason += f" The ledger of the backup was broken: {fault}"
+    live = {"backup": {"made": manifest.made, "rows": manifest.ledger_rows, "head": manifest.ledger_head}}
+    if replaced:
+        live["replaced"] = {"rows": replaced.seq, "head": replaced.hash}
+    return Decision(
+        id=new_id("dec"),
+        time=by.time,
+        model=route["model"],
+        from_version=route["champion"],
+        to_version=None,
+        verdict=Verdict.RESTORED,
+        reason=reason,
+        trigger="restore",
+        actor=by.actor,
+        live=live,
+    )
 
 
 def _require_unused(file: Path) -> None:

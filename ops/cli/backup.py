@@ -3,6 +3,7 @@
 It owns files on the person's side; control alone reads and writes its store.
 """
 
+import getpass
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ from ops.cli.terminal import (
 )
 from ops.client import ControlClient
 
+BROKEN = ".broken-ledger"
 BackupFile = Annotated[Path, typer.Argument(metavar="PATH", help="The backup, one tar file.")]
 
 
@@ -36,7 +38,10 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(path: BackupFile, yes: Yes = False, json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Save store, adapters, snapshots, spools and settings in one file while all runs, and prove it by reading it."""
+    """Save store, adapters, snapshots, spools and settings in one file while all runs, and prove it by reading it.
+
+    If the ledger is broken, the backup is kept as PATH.broken-ledger and the exit code is 1.
+    """
     from ops.backup.restore import prove
 
     if path.exists() and not agreed(f"{path} exists and is replaced.", yes, False):
@@ -46,13 +51,19 @@ def backup(path: BackupFile, yes: Yes = False, json: JsonOption = False, config:
         _fetch(ControlClient(settings_from(config)), part)
         with bytes_bar("Reading it again", part.stat().st_size) as advance:
             manifest = prove(part, advance=advance)
-        os.replace(part, path)
+        kept = path.with_name(path.name + BROKEN) if manifest.ledger_fault else path
+        os.replace(part, kept)
     except OSError as error:
         raise LoraLoopError(f"{path} cannot be written: {error.strerror}.", hint="Choose another place.") from error
     finally:
         part.unlink(missing_ok=True)
     if json:
-        print_json(asdict(manifest) | {"path": str(path), "bytes": path.stat().st_size})
+        print_json(asdict(manifest) | {"path": str(kept), "bytes": kept.stat().st_size})
+    if manifest.ledger_fault:
+        raise LoraLoopError(
+            f"The ledger is broken. {manifest.ledger_fault} The backup is kept as {kept}.",
+            hint="Keep your last good backup, and see docs/runbook.md, Broken ledger.",
+        )
     tell(
         f"Saved {len(manifest.files)} files, {path.stat().st_size / 1e6:.1f} MB, every SHA-256 proved. The ledger has "
         f"{manifest.ledger_rows} rows, head {manifest.ledger_head}. It holds users' texts."
@@ -78,6 +89,9 @@ def restore(
     path: BackupFile,
     yes: Yes = False,
     dry_run: DryRun = False,
+    broken_ledger: Annotated[
+        bool, typer.Option("--broken-ledger", help="Restore it although its ledger is broken. The ledger will say so.")
+    ] = False,
     json: JsonOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
@@ -92,8 +106,12 @@ def restore(
     if not path.is_file():
         raise InputError(f"There is no file {path}.", hint="Name what loraloop backup wrote.")
     with bytes_bar("Proving", path.stat().st_size) as advance:
-        found = restoring.prove(path, advance=advance)
+        found, fault = restoring.prove_with_ledger(path, advance=advance)
+    if fault and not broken_ledger:
+        raise restoring.broken_ledger(path, fault)
     tell(f"{path} is whole: {len(found.files)} files, made {found.made}, ledger of {found.ledger_rows} rows.")
+    if fault:
+        tell(f"Its ledger is broken. {fault}")
     held = restoring.occupied(settings.data)
     if held:
         question = f"{settings.data} holds {', '.join(held)}; that is put aside, but for gateways' spools."
@@ -104,7 +122,8 @@ def restore(
     lock = Lock(settings.data)
     try:
         with bytes_bar("Restoring", path.stat().st_size) as advance:
-            manifest, aside = restoring.restore(path, settings, utc_now(), advance)
+            by = restoring.Restored(utc_now(), f"cli:{getpass.getuser()}", broken_ledger)
+            manifest, aside = restoring.restore(path, settings, by, advance)
     finally:
         lock.release()
     if json:

@@ -1,12 +1,10 @@
 """Facts about backup and restore: a real store, real files, and backups that somebody tampered with."""
 
-import io
 import json
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,65 +14,9 @@ from core.db import snapshots, versions
 from core.db.store import Store
 from core.errors import Conflict, InputError, NotReady, StoreError
 from core.ledger import append, verify_store
-from core.records import Decision, Verdict
-from core.settings import Settings, build
-from ops.backup.archive import MANIFEST, STAGING, STORE, Backups
+from ops.backup.archive import MANIFEST, STAGING, STORE
 from ops.backup.restore import occupied, prove, restore
-
-NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
-MODELS = {"reviews": {"labels": ["a", "b"]}}
-
-
-def settings_in(folder: Path) -> Settings:
-    return build({"data": str(folder), "models": MODELS})
-
-
-def decision(number: int) -> Decision:
-    return Decision(f"dec-{number}", NOW, "reviews", 0, 1, Verdict.PROMOTED, "It won.", "t", "a")
-
-
-class DataFolder:
-    """A data folder as control and a gateway leave it, and backups of it."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("LORALOOP_OPS_KEY", "s3cret-of-ops")
-        monkeypatch.setenv("LORALOOP_NOTIFY_URLS", "slack://t0ken")
-        self.settings = settings_in(folder)
-        self.store = Store(self.settings.store_path)
-        adapter = self.settings.adapters / "reviews@1.abc"
-        adapter.mkdir(parents=True)
-        (adapter / "adapter_model.safetensors").write_bytes(b"weights" * 1000)
-        snapshot = folder / "snapshots" / "5a"
-        snapshot.mkdir(parents=True)
-        (snapshot / "rows.parquet").write_bytes(b"rows")
-        self.segment = folder / "gateways" / "gateway-1" / "spool" / "00000000000000000001.seg"
-        self.segment.parent.mkdir(parents=True)
-        self.segment.write_bytes(b"frames")
-        with self.store.transaction() as transaction:
-            versions.add(
-                transaction,
-                model="reviews",
-                version=1,
-                engine_name="reviews@1.abc",
-                path=str(adapter),
-                sha256="abc",
-                rank=8,
-                run_id=None,
-                time=NOW,
-                kind="adapter",
-            )
-            snapshots.add(
-                transaction, hash="5a", model="reviews", run_id="r", time=NOW, path=str(snapshot), report="{}"
-            )
-            for number in (1, 2):
-                append(transaction, decision(number))
-        self.backups = Backups(store=self.store, settings=self.settings, clock=lambda: NOW)
-
-    def backup(self, path: Path) -> Path:
-        size, pieces = self.backups.make()
-        path.write_bytes(b"".join(pieces))
-        assert path.stat().st_size == size
-        return path
+from tests.support.backup import DataFolder, by, content, decision, pack, settings_in
 
 
 @pytest.fixture
@@ -82,22 +24,6 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dat
     made = DataFolder(tmp_path / "data", monkeypatch)
     yield made
     made.store.close()
-
-
-def content(path: Path) -> dict[str, bytes]:
-    with tarfile.open(path) as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
-
-
-def pack(path: Path, files: dict[str, bytes], *more: tarfile.TarInfo) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-        for member in more:
-            archive.addfile(member)
-    return path
 
 
 def test_a_backup_holds_everything_and_no_secret(data_folder: DataFolder, tmp_path: Path):
@@ -119,9 +45,9 @@ def test_a_backup_holds_everything_and_no_secret(data_folder: DataFolder, tmp_pa
 def test_a_backup_is_restored_elsewhere_with_its_folders(data_folder: DataFolder, tmp_path: Path):
     path = data_folder.backup(tmp_path / "b.tar")
     new = settings_in(tmp_path / "it's elsewhere")
-    manifest, aside = restore(path, new, NOW)
+    manifest, aside = restore(path, new, by())
     assert aside is None
-    assert occupied(new.data) == ["adapters", "gateways", STORE, "settings.json", "snapshots"]
+    assert occupied(new.data) == ["adapters", "gateways", "ledger.head", STORE, "settings.json", "snapshots"]
     store = Store(new.store_path)
     (version,) = versions.folders(store)
     (snapshot,) = snapshots.folders(store)
@@ -215,7 +141,7 @@ def test_a_backup_that_was_changed_is_refused_and_nothing_is_touched(
     new.data.mkdir()
     (new.data / "mine").write_text("stays")
     with pytest.raises(InputError, match=sentence):
-        restore(path, new, NOW)
+        restore(path, new, by())
     assert [entry.name for entry in new.data.iterdir()] == ["mine"]
 
 
@@ -242,7 +168,7 @@ def test_what_was_there_is_put_aside_and_not_deleted(data_folder: DataFolder, tm
     for turn in (1, 2):
         (new.data / "adapters").mkdir(parents=True, exist_ok=True)
         (new.data / "adapters" / f"mine-{turn}").write_text("kept")
-        _, aside = restore(path, new, NOW.replace(minute=turn))
+        _, aside = restore(path, new, by(minute=turn))
         assert aside and (aside / "adapters" / f"mine-{turn}").read_text() == "kept"
     assert len(list(new.data.glob("before-restore-*"))) == 2
 
@@ -257,7 +183,7 @@ def test_a_folder_that_is_a_disk_of_its_own_stays_one(
     (new.data / "lost+found").mkdir()
     inode = new.adapters.stat().st_ino
     monkeypatch.setattr("os.path.ismount", lambda folder: Path(folder) == new.adapters)
-    _, aside = restore(path, new, NOW)
+    _, aside = restore(path, new, by())
     assert aside and (aside / "adapters" / "mine").is_dir() and new.adapters.stat().st_ino == inode
     assert sorted(entry.name for entry in new.adapters.iterdir()) == ["lost+found", "reviews@1.abc"]
     assert (new.data / "lost+found").is_dir()
@@ -271,10 +197,10 @@ def test_spools_that_gateways_still_have_stay_and_those_of_the_backup_join_them(
     data_folder.segment.write_bytes(b"frames and more of them")
     later = data_folder.segment.with_name("00000000000000000002.seg")
     later.write_bytes(b"not taken in yet")
-    restore(path, data_folder.settings, NOW)
+    restore(path, data_folder.settings, by())
     assert (data_folder.segment.read_bytes(), later.read_bytes()) == (b"frames and more of them", b"not taken in yet")
     data_folder.segment.unlink()
-    restore(path, data_folder.settings, NOW.replace(minute=9))
+    restore(path, data_folder.settings, by(minute=9))
     assert (data_folder.segment.read_bytes(), later.read_bytes()) == (b"frames", b"not taken in yet")
 
 
@@ -287,6 +213,6 @@ def test_a_store_that_control_has_open_is_not_replaced(data_folder: DataFolder, 
     with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout and holder.stdout.readline() == b"held\n"
         with pytest.raises(StoreError, match="cannot be opened"):
-            restore(path, data_folder.settings, NOW)
+            restore(path, data_folder.settings, by())
         holder.communicate()
     assert STORE in occupied(data_folder.settings.data)
