@@ -33,14 +33,14 @@ SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_i
 -- than the share `vote_cap` of their requests are scaled down to that share. `vote_cap` is twice the median share of the
 -- users who vote. It is the same in both arms, and fewer than half of the voters cannot move it. The clock that dates
 -- votes may be up to one hour slow. Votes in quarantine do not count.
--- A flag harms the asker if the asker gave it. An unknown user of the answer or of the flag is the known one of the two.
--- If both are unknown, the flag does not count. A voter harms at most one user. Flags of others harm the asker if
--- $harm_voters of them flagged the same answer. Each key adds its voters to one such answer only, the one that most of
+-- A flag harms the asker if the asker gave it, by key and user. A name that the answer or the flag lacks is that of the
+-- other one. If both lack the user, the flag does not count. A voter harms at most one user. Flags of others harm the
+-- asker if $harm_voters of them flagged the same answer. Each key adds its voters to one such answer only, the one that most of
 -- its voters flagged, because anyone who has a key can invent users.
 WITH valid AS (
     SELECT list_transform($labels::VARCHAR[], lambda label: lower(trim(label, $blanks))) AS labels
 ), asked AS (
-    SELECT id, version, user_id, coalesce(user_id, conversation_id) AS who, status,
+    SELECT id, version, user_id, key_id, coalesce(user_id, conversation_id) AS who, status,
         len(labels) > 0 AND status = 200 AND answer IS NOT NULL AND CASE finish_reason
             WHEN 'stop' THEN NOT list_contains(labels, lower(trim(answer, $blanks)))
             WHEN 'length' THEN NOT list_bool_or(
@@ -55,7 +55,8 @@ WITH valid AS (
     GROUP BY interaction_id
 ), flags AS (
     SELECT i.id, i.version, i.who, f.time, f.key_id, coalesce(f.user_id, i.user_id) AS voter,
-        f.user_id IS NULL OR i.user_id IS NULL OR f.user_id = i.user_id AS own
+        (f.user_id IS NULL OR i.user_id IS NULL OR f.user_id = i.user_id)
+            AND (f.key_id IS NULL OR i.key_id IS NULL OR f.key_id = i.key_id) AS own
     FROM feedback f JOIN asked i ON i.id = f.interaction_id
     WHERE f.type = 'flag' AND f.value::VARCHAR IN ('"unsafe"', '"hallucination"') AND f.revoked_at IS NULL
         AND f.time >= $since - INTERVAL 1 HOUR AND f.id NOT IN (SELECT feedback_id FROM quarantined_feedback)

@@ -20,7 +20,8 @@ FROM (
         SELECT o.feedback_id FROM quarantine_votes o WHERE o.quarantine_id <> $id AND o.state <> 'released'
     ) AS elsewhere
     FROM quarantine_votes q JOIN feedback f ON f.id = q.feedback_id AND f.revoked_at IS NULL
-    LEFT JOIN interactions i ON i.id = f.interaction_id WHERE q.quarantine_id = $id
+    LEFT JOIN interactions i ON i.id = coalesce(f.interaction_id, json_extract_string(f.value, '$.chosen'))
+    WHERE q.quarantine_id = $id
 )
 
 -- name: find

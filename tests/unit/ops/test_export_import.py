@@ -149,6 +149,40 @@ def test_what_a_key_gave_is_counted_held_and_shown_by_the_number_of_its_row(cont
     assert [vote["id"] for vote in shown["votes"]] == ["shop:f1"] and shown["key"] == "shop"
 
 
+def test_votes_are_counted_by_user_and_a_dry_run_holds_none(control: RunningControl):
+    fill(control.store)
+    control.app.state.control.promotion.sync_models(["reviews"])
+    counted = json.loads(control.run("feedback", "--by-user", "--json").stdout)
+    assert sum(row["n"] for row in counted) == len(VOTES) and {"key", "user"} <= counted[0].keys()
+    wanted = ("quarantine", "hold", "--user", "ada", "--from", "2020-01-01")
+    shown = control.run(*wanted, "--dry-run")
+    assert shown.exit_code == 0 and "of 1 voters, 0 of them already held" in shown.stderr, shown.stderr
+    assert json.loads(control.run("quarantine", "--json").stdout) == []
+    assert control.run(*wanted, "--yes").exit_code == 0
+    (held,) = json.loads(control.run("quarantine", "--json").stdout)
+    assert (held["whose"], held["key"]) == ("user ada from 2020-01-01 00:00:00", None)
+    nobody = control.run("quarantine", "hold", "--user", "nobody", "--yes")
+    assert isinstance(nobody.exception, LoraLoopError) and "There are no such votes." in nobody.stderr
+
+
+def test_a_backup_of_a_broken_ledger_is_kept_under_a_name_that_says_so(control: RunningControl, tmp_path: Path):
+    fill(control.store)
+    good = tmp_path / "b.tar"
+    assert control.run("backup", str(good), "--yes").exit_code == 0
+    kept = good.read_bytes()
+    with control.store.transaction() as transaction:
+        transaction._connection.execute("UPDATE decisions SET reason = 'It lost.'")
+    done = control.run("backup", str(good), "--yes")
+    assert done.exit_code == 1 and "The ledger is broken. Row 1 (dec-1)" in str(done.exception)
+    broken = tmp_path / "b.tar.broken-ledger"
+    assert good.read_bytes() == kept and broken.is_file() and not list(tmp_path.glob("*.part"))
+    refused = control.run("restore", str(broken), "--dry-run")
+    assert refused.exit_code == 1 and "--broken-ledger" in getattr(refused.exception, "hint", "")
+    accepted = control.run("restore", str(broken), "--dry-run", "--broken-ledger")
+    assert accepted.exit_code == 0 and "Its ledger is broken. Row 1" in accepted.stderr
+    assert control.run("restore", str(good), "--dry-run").exit_code == 0
+
+
 def test_exported_decisions_prove_themselves(control: RunningControl, tmp_path: Path):
     fill(control.store)
     control.run("export", "decisions", str(tmp_path / "d.jsonl"))

@@ -203,6 +203,16 @@ def test_a_flag_without_a_user_is_the_askers(asked: Store):
     assert harmed(asked) == 2
 
 
+def test_a_user_of_the_same_name_under_another_key_is_somebody_else(store: Store):
+    fill(store, [(2, f"c{user}", None) for user in range(4)], key_id="shop")
+    flag(store, "c0", "i0-c0", key="other")
+    flag(store, None, "i1-c1", key="other")
+    assert harmed(store) == 0
+    flag(store, "c2", "i2-c2", key="shop")
+    flag(store, "c3", "i3-c3", key=None)
+    assert harmed(store) == 2
+
+
 def test_others_harm_the_asker_when_three_of_them_flag_one_answer(asked: Store):
     flag(asked, "x", "i270-c0")
     flag(asked, "y", "i270-c0")
