@@ -101,12 +101,14 @@ class Feedback:
 class Revocation:
     """A feedback taken back; the next snapshot leaves it out.
 
-    `key_id` limits the revocation to feedback of that key. None: feedback of any key can be revoked.
+    `key_id` limits the revocation to feedback of that key. None: feedback of any key can be revoked. `by` is the key
+    that asked: the id may be one that this key chose itself, or another key of the same name.
     """
 
     feedback_id: str
     time: datetime
     key_id: str | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

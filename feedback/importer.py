@@ -42,7 +42,7 @@ def parse_record(entry: Any, clock: Clock) -> list[Feedback | Revocation]:
     record = replace(record, time=parse_time("time", entry.get("time"), now) or now, **own)
     records: list[Feedback | Revocation] = [record]
     revoked = parse_time("revoked_at", entry.get("revoked_at"), now)
-    return [*records, Revocation(record.id, revoked)] if revoked else records
+    return [*records, Revocation(record.id, max(revoked, record.time))] if revoked else records
 
 
 @dataclass(frozen=True, slots=True)

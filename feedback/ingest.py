@@ -8,7 +8,8 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -31,6 +32,8 @@ from core.db.store import Store, Transaction
 from core.errors import RowKnown, RowRefused
 from core.record_codec import Record
 from core.spool import Frame, read_frames
+from feedback.last_word import Said, Settled, settle
+from feedback.schema import kept_id, own_id
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +76,8 @@ class Piece:
 class Batch:
     """Rows of a piece by kind. Those with an id are in a dictionary by it: of several with one id the first counts.
 
+    Of feedback, the others with that id are in `said_again`: the last word counts.
+
     The table of interactions is made here, outside of the transaction, so that others can write at the same time.
     """
 
@@ -80,13 +85,15 @@ class Batch:
         self.asked: dict[str, InteractionRow] = {}
         self.stored: dict[str, StoredCompletionRow] = {}
         self.said: dict[str, FeedbackRow] = {}
+        self.said_again: list[FeedbackRow] = []
         self.revoked: list[RevocationRow] = []
         for row in rows:
             match row:
                 case InteractionRow():
                     self.asked.setdefault(row.id, row)
                 case FeedbackRow():
-                    self.said.setdefault(row.id, row)
+                    if self.said.setdefault(row.id, row) is not row:
+                        self.said_again.append(row)
                 case StoredCompletionRow():
                     self.stored.setdefault(row.id, row)
                 case RevocationRow():
@@ -94,15 +101,15 @@ class Batch:
         self.interactions = interactions.table_of(self.asked.values())
 
     def without_known(self, transaction: Transaction) -> "Batch":
-        """The batch without the rows whose ids are stored. Revocations of feedback that is known stay."""
+        """The batch without the interactions and completions whose ids are stored. What was said may say it again."""
         asked = interactions.served(transaction, list(self.asked))
         stored = stored_completions.known(transaction, list(self.stored))
-        said = feedback.known(transaction, list(self.said))
         return Batch(
             [
                 *(row for row in self.asked.values() if row.id not in asked),
                 *(row for row in self.stored.values() if row.id not in stored),
-                *(row for row in self.said.values() if row.id not in said),
+                *self.said.values(),
+                *self.said_again,
                 *self.revoked,
             ]
         )
@@ -200,14 +207,30 @@ def insert_batch(transaction: Transaction, batch: Batch, *, all_new: bool = Fals
     With `all_new` no id is looked up: RowKnown is raised if one is stored, and the transaction can only be rolled
     back. The cost grows with the rows and, for each lookup, with the logarithm of the table.
     """
-    said = list(batch.said)
+    said, settled = list(batch.said), Settled(batch.said)
     if not all_new:
         batch = batch.without_known(transaction)
+    if not all_new or batch.said_again:
+        settled = _settle(transaction, batch)
     interactions.add(transaction, batch.interactions)
     stored_completions.add(transaction, list(batch.stored.values()))
-    _add_feedback(transaction, batch.said)
+    _add_feedback(transaction, settled.add)
     _join(transaction, batch.asked)
-    _revoke(transaction, batch.revoked, said)
+    _revoke(transaction, batch.revoked, said, list(settled.history))
+
+
+def _settle(transaction: Transaction, batch: Batch) -> Settled:
+    """The last word under each id. Feedback whose place it takes is deleted; the history has all that was said."""
+    ids = list(batch.said)
+    kept: defaultdict[str, list[Said]] = defaultdict(list)
+    for row in feedback.history(transaction, ids):
+        times = {name: row[name].replace(tzinfo=None) for name in ("first", "last")}
+        kept[row["id"]].append(Said(**row | times))
+    settled = settle([*batch.said.values(), *batch.said_again], feedback.current(transaction, ids), kept)
+    feedback.replace(transaction, settled.replace)
+    rows = [asdict(each) for history in settled.history.values() for each in history]
+    feedback.set_history(transaction, list(settled.history), rows)
+    return settled
 
 
 def _add_feedback(transaction: Transaction, said: Mapping[str, FeedbackRow]) -> None:
@@ -235,11 +258,30 @@ def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> None
         feedback.set_interaction(transaction, ids, served)
 
 
-def _revoke(transaction: Transaction, revoked: Sequence[RevocationRow], said: Sequence[str]) -> None:
-    """Revoke feedback, even if the revocation arrived before it. The first revocation counts."""
-    first = {(row.feedback_id, row.key_id or ""): utc(row.time) for row in reversed(revoked)}
-    feedback.add_revocation(transaction, [{"feedback_id": i, "key_id": k, "time": t} for (i, k), t in first.items()])
-    feedback.apply_revocations(transaction, ids=[*said, *(identity for identity, _ in first)])
+def _revoke(
+    transaction: Transaction, revoked: Sequence[RevocationRow], said: Sequence[str], changed: Sequence[str]
+) -> None:
+    """Revoke feedback, even if the revocation arrived before it. `changed` are ids that were said again."""
+    same_name = feedback.keys_of_one_name(transaction, list({row.by for row in revoked if row.by}))
+    found: dict[tuple[str, str, datetime], str] = {}
+    for row in revoked:
+        for id, key in _meant(row, same_name.get(row.by or "", [])):
+            # A gateway of an earlier release sent both ids that a request may mean.
+            asked = f"{row.by} {row.feedback_id}" if row.by else own_id(row.key_id, row.feedback_id)
+            found.setdefault((id, key, utc(row.time)), asked)
+    feedback.add_revocation(
+        transaction, [{"feedback_id": i, "key_id": k, "time": t, "asked": asked} for (i, k, t), asked in found.items()]
+    )
+    feedback.apply_revocations(transaction, ids=list({*said, *(id for id, _, _ in found)}), changed=changed)
+
+
+def _meant(row: RevocationRow, same_name: Sequence[str]) -> list[tuple[str, str]]:
+    """(id, key) of the feedback that a revocation may mean: the id as it is, or one that a key of the app chose."""
+    if row.by is None:
+        return [(row.feedback_id, row.key_id or "")]
+    keys = list(dict.fromkeys([row.by, *same_name]))
+    named = [(row.feedback_id, key) for key in keys] if row.key_id else [(row.feedback_id, "")]
+    return [*named, *((kept_id(key, row.feedback_id), key) for key in keys)]
 
 
 def create_router(store: Store) -> APIRouter:

@@ -14,7 +14,7 @@ from core.http import AuthorizedRequest, error_object, parse_json_with_any_text,
 from core.record_codec import encode, encode_all
 from core.records import Feedback, Revocation
 from core.spool import SpoolWriter
-from feedback.schema import StoredIdentifier, kept_id, own_id, parse_each
+from feedback.schema import StoredIdentifier, own_id, parse_each
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 SOME_FAILED = 207
@@ -41,11 +41,8 @@ def create_router(
     @router.delete("/v1/feedback/{feedback_id:path}", status_code=202, dependencies=[revokers])
     async def revoke(feedback_id: StoredIdentifier, request: Request) -> dict[str, str]:
         asker = admission_of(request)
-        key_id = asker.key_id
-        named = Revocation(feedback_id, clock(), None if asker.opens(Scope.OPS_WRITE) else key_id)
-        # The id is one that was made here, or one of the key's own.
-        records = (named, Revocation(kept_id(key_id, feedback_id), named.time, key_id))
-        await spool.durable(spool.append(encode_all(records)))
+        key_id = None if asker.opens(Scope.OPS_WRITE) else asker.key_id
+        await spool.durable(spool.append(encode(Revocation(feedback_id, clock(), key_id, asker.key_id))))
         return {"feedback_id": feedback_id}
 
     return router

@@ -230,6 +230,11 @@ def run(store: Store, identity: str) -> View:
     }
 
 
+def waiting_feedback(store: Store) -> View:
+    """What waits for something that may arrive later: feedback for its interaction, revocations for their feedback."""
+    return {"feedback": feedback_table.waiting_by_type(store), "revocations": feedback_table.unmet_revocations(store)}
+
+
 def feedback(
     store: Store, model: str | None, key: str | None = None, *, by_key: bool = False, by_user: bool = False
 ) -> list[View]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 import pyarrow as pa
 
 from core.db.columns import table
@@ -27,6 +28,18 @@ COLUMNS = pa.schema(
         ("version", pa.int32()),
         ("key_id", pa.string()),
         ("arm", pa.string()),
+    ]
+)
+HISTORY = pa.schema(
+    [
+        ("feedback_id", pa.string()),
+        ("content", pa.string()),
+        ("type", pa.string()),
+        ("value", pa.string()),
+        ("comment", pa.string()),
+        ("user_id", pa.string()),
+        ("first", pa.timestamp("us")),
+        ("last", pa.timestamp("us")),
     ]
 )
 WAITING = pa.schema([("interaction_id", pa.string()), ("feedback_id", pa.string())])
@@ -95,9 +108,30 @@ def add(transaction: Transaction, rows: Sequence[FeedbackRow], about: Mapping[st
     )
 
 
-def known(transaction: Transaction, ids: Sequence[str]) -> set[str]:
-    """Those of the ids that are stored."""
-    return {row["id"] for row in transaction.rows_in("feedback.known", ids)}
+def current(transaction: Transaction, ids: Sequence[str]) -> dict[str, FeedbackRow]:
+    """Those of the ids that are stored, with what they say."""
+    found: dict[str, FeedbackRow] = {}
+    for row in transaction.rows_in("feedback.current", ids):
+        value, metadata = msgspec.Raw(row.pop("value").encode()), msgspec.Raw(row.pop("metadata").encode())
+        found[row["id"]] = FeedbackRow(**row, value=value, metadata=metadata)
+    return found
+
+
+def replace(transaction: Transaction, ids: Sequence[str]) -> None:
+    """Delete feedback whose place a later word takes."""
+    transaction.run_in("feedback.delete", ids)
+    transaction.run_in("feedback.delete_waiting", ids)
+
+
+def history(transaction: Transaction, ids: Sequence[str]) -> list[Row]:
+    """What was said under these ids, where it was said more than once. Times are UTC with a zone."""
+    return transaction.rows_in("feedback.history", ids)
+
+
+def set_history(transaction: Transaction, ids: Sequence[str], rows: Sequence[Row]) -> None:
+    """Write the whole history of these ids."""
+    transaction.run_in("feedback.delete_history", ids)
+    transaction.run_table("feedback.add_history", table(HISTORY, [tuple(row.values()) for row in rows]))
 
 
 def add_waiting(transaction: Transaction, feedback: Sequence[WaitingFeedback]) -> None:
@@ -119,15 +153,40 @@ def set_interaction(transaction: Transaction, ids: Sequence[str], served: Served
     transaction.run_in("feedback.delete_waiting", ids)
 
 
+def keys_of_one_name(transaction: Transaction, ids: Sequence[str]) -> dict[str, list[str]]:
+    """For each of these keys, the keys of the same name, itself included."""
+    found: dict[str, list[str]] = {}
+    for row in transaction.rows_in("feedback.keys_of_one_name", ids):
+        found.setdefault(row["id"], []).append(row["other"])
+    return found
+
+
 def add_revocation(transaction: Transaction, rows: Sequence[Row]) -> None:
     """Add revocations."""
     transaction.run_set("feedback.add_revocation", rows)
 
 
-def apply_revocations(transaction: Transaction, *, ids: Sequence[str]) -> None:
-    """Mark those of these feedback rows as revoked that have a revocation."""
-    found = transaction.rows_in("feedback.revocations", ids)
-    transaction.run_in("feedback.apply_revocations", [row["id"] for row in found])
+def apply_revocations(transaction: Transaction, *, ids: Sequence[str], changed: Sequence[str]) -> None:
+    """Mark those of these feedback rows as revoked that have a revocation. `changed` are those with another word."""
+    found = [row["id"] for row in transaction.rows_in("feedback.revocations", ids)]
+    transaction.run_in("feedback.clear_revocations", list(set(changed) & set(found)))
+    transaction.run_in("feedback.apply_revocations", found)
+    transaction.run_in("feedback.meet_revocations", found)
+
+
+def unmet_revocations(db: Database) -> list[Row]:
+    """Requests to take back feedback that is not there (yet), newest first."""
+    return db.rows("feedback.unmet_revocations")
+
+
+def count_unmet_revocations(db: Database) -> int:
+    """Number of requests to take back feedback that is not there (yet)."""
+    return db.one("feedback.count_unmet_revocations")["n"]
+
+
+def waiting_by_type(db: Database) -> list[Row]:
+    """Feedback whose interaction is not there (yet), by key and type."""
+    return db.rows("feedback.waiting_by_type")
 
 
 def counts(db: Database, *, model: str | None, key: str | None) -> list[Row]:

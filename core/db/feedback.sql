@@ -29,9 +29,27 @@ SELECT max(arrived) AS newest FROM feedback WHERE model = $model
 -- Add feedback. Model, version and arm are NULL if the interaction has not arrived. `arrived` is the store's own time.
 INSERT INTO feedback BY NAME SELECT *, make_timestamp(epoch_us(now())) AS arrived FROM given
 
--- name: known
--- Those of these ids that are stored.
-SELECT id FROM feedback WHERE id IN ($ids)
+-- name: current
+-- Those of these ids that are stored, with what they say.
+SELECT id, time, interaction_id, conversation_id, type, value, comment, user_id AS "user", metadata, key_id
+FROM feedback WHERE id IN ($ids)
+
+-- name: delete
+-- Delete feedback whose place a later word takes.
+DELETE FROM feedback WHERE id IN ($ids)
+
+-- name: history
+-- What was said under these ids, where it was said more than once.
+SELECT feedback_id AS id, content, type, value, comment, user_id, first, last FROM feedback_history
+WHERE feedback_id IN ($ids)
+
+-- name: delete_history
+-- Delete the history of these ids.
+DELETE FROM feedback_history WHERE feedback_id IN ($ids)
+
+-- name: add_history
+-- Add to the history.
+INSERT INTO feedback_history BY NAME SELECT * FROM given
 
 -- name: add_waiting
 -- Record feedback whose interaction has not arrived.
@@ -51,21 +69,53 @@ WHERE id IN ($ids)
 -- Delete feedback from the waiting list.
 DELETE FROM feedback_waiting WHERE feedback_id IN ($ids)
 
+-- name: keys_of_one_name
+-- The keys that have the same name as one of these: an app's next key has the name of the one before.
+SELECT a.id, b.id AS other FROM api_keys a JOIN api_keys b ON a.name = b.name WHERE a.id IN ($ids)
+
 -- name: add_revocation
 -- Add revocations.
-INSERT INTO revocations
-SELECT * FROM (SELECT unnest($feedback_id::VARCHAR[]), unnest($key_id::VARCHAR[]), unnest($time::TIMESTAMP[]))
+INSERT INTO revocations BY NAME
+SELECT unnest($feedback_id::VARCHAR[]) AS feedback_id, unnest($key_id::VARCHAR[]) AS key_id,
+    unnest($time::TIMESTAMP[]) AS time, unnest($asked::VARCHAR[]) AS asked, FALSE AS met
 ON CONFLICT DO NOTHING
 
 -- name: revocations
 -- Revocations of these feedback ids.
 SELECT DISTINCT feedback_id AS id FROM revocations WHERE feedback_id IN ($ids)
 
+-- name: clear_revocations
+-- Forget when this feedback was revoked, before it is found out again.
+UPDATE feedback SET revoked_at = NULL WHERE id IN ($ids)
+
 -- name: apply_revocations
--- Mark feedback as revoked.
-UPDATE feedback SET revoked_at = r.time FROM revocations r
-WHERE feedback.id = r.feedback_id AND (r.key_id = '' OR r.key_id = feedback.key_id) AND feedback.revoked_at IS NULL
-    AND feedback.id IN ($ids)
+-- Mark feedback as revoked by the first revocation that applies. One that is older than the last word does not: the user
+-- took the vote back and gave it again. Where something was said once only, clocks may differ.
+UPDATE feedback SET revoked_at = taken.time FROM (
+    SELECT f.id, min(r.time) AS time FROM feedback f JOIN revocations r ON r.feedback_id = f.id
+    WHERE f.id IN ($ids) AND (r.key_id = '' OR r.key_id = f.key_id)
+        AND NOT EXISTS (SELECT 1 FROM feedback_history h WHERE h.feedback_id = f.id AND h.last > r.time)
+    GROUP BY f.id
+) taken WHERE feedback.id = taken.id
+
+-- name: meet_revocations
+-- Mark revocations of these ids whose feedback is there.
+UPDATE revocations SET met = TRUE FROM feedback f
+WHERE f.id = revocations.feedback_id AND (revocations.key_id = '' OR revocations.key_id = f.key_id)
+    AND NOT revocations.met AND revocations.feedback_id IN ($ids)
+
+-- name: unmet_revocations
+-- Requests to take back feedback that is not there (yet), newest first.
+SELECT asked, max(time) AS newest FROM revocations GROUP BY asked HAVING NOT bool_or(met) ORDER BY newest DESC
+
+-- name: count_unmet_revocations
+-- Number of requests to take back feedback that is not there (yet).
+SELECT count(*) AS n FROM (SELECT asked FROM revocations GROUP BY asked HAVING NOT bool_or(met))
+
+-- name: waiting_by_type
+-- Feedback whose interaction is not there (yet), by key and type.
+SELECT f.key_id AS "key", f.type, count(*) AS n, min(f.time) AS oldest, max(f.time) AS newest
+FROM feedback_waiting w JOIN feedback f ON f.id = w.feedback_id GROUP BY ALL ORDER BY ALL
 
 -- name: counts
 -- Feedback counts by model and type. The model is NULL if the interaction has not arrived.

@@ -67,6 +67,7 @@ class RevocationRow(msgspec.Struct, tag_field="kind", tag="revocation", forbid_u
     feedback_id: str
     time: Moment
     key_id: str | None = None
+    by: str | None = None
 
 
 class StoredCompletionRow(msgspec.Struct, tag_field="kind", tag="stored", forbid_unknown_fields=True, gc=False):

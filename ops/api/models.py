@@ -171,6 +171,11 @@ def _read_feedback(router: APIRouter, control: Control) -> None:
         """Counts of feedback by model and type, of one key, by key, or by voter: the 1,000 with most votes."""
         return views.feedback(store, model, key, by_key=by_key, by_user=by_user)
 
+    @router.get("/feedback/waiting")
+    def waiting() -> views.View:
+        """Feedback without its interaction, by key and type, and requests to take back feedback that is not there."""
+        return views.waiting_feedback(store)
+
 
 def _read_ledger(router: APIRouter, control: Control) -> None:
     @router.get("/ledger")

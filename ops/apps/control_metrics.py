@@ -34,6 +34,8 @@ def scrape(control: Control) -> bytes:
         feedback.labels(row.model, row.version, row.arm, row.type).set(row.n)
     orphans = Gauge("loraloop_feedback_orphans", "Feedback whose interaction is not there (yet).", registry=registry)
     orphans.set(feedback_table.count_waiting(control.store))
+    unmet = Gauge("loraloop_revocations_unmet", "Requests to take back unknown feedback.", registry=registry)
+    unmet.set(feedback_table.count_unmet_revocations(control.store))
     _count_models(control, registry)
     letters = Gauge("loraloop_dead_letters", "Spooled frames that make no row and were set aside.", registry=registry)
     letters.set(spools.count_dead_letters(control.store))

@@ -14,7 +14,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "doctor": ("loraloop doctor", "loraloop doctor --json"),
     "models": ("loraloop models", "loraloop models --json"),
     "versions": ("loraloop versions reviews",),
-    "feedback": ("loraloop feedback reviews", "loraloop feedback reviews --by-key", "loraloop feedback --by-user"),
+    "feedback": (
+        "loraloop feedback reviews",
+        "loraloop feedback reviews --by-key",
+        "loraloop feedback --waiting",
+        "loraloop feedback --by-user",
+    ),
     "runs": ("loraloop runs reviews --limit 5",),
     "top": ("loraloop top", "loraloop top --json"),
     "retrain": ("loraloop retrain reviews", "loraloop retrain reviews --wait --exit-code"),

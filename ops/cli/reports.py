@@ -101,10 +101,16 @@ def feedback(
     by_key: Annotated[bool, typer.Option("--by-key", help="Also by the key that gave it.")] = False,
     by_user: Annotated[bool, typer.Option("--by-user", help="Also by key and user, those with most first.")] = False,
     key: Annotated[str | None, typer.Option("--key", help="Only what this key gave, by the key's id.")] = None,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="What waits: feedback for its answer, and DELETEs for their feedback.")
+    ] = False,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """Count feedback by model and type; a model of – has not (yet) met its interaction."""
+    if waiting:
+        _show_waiting(_client(config).get("/api/feedback/waiting"), json)
+        return
     rows = _client(config).get("/api/feedback", model=model, key=key, by_key=by_key, by_user=by_user)
     columns = {"model": "model", "type": "type", "n": "count", "revoked": "revoked", "newest": "newest (UTC)"}
     if by_user:
@@ -112,6 +118,16 @@ def feedback(
     elif by_key:
         columns = {"key": "key", "users": "users"} | columns
     show(rows, json, columns, "No feedback yet. Apps send it to POST /v1/feedback.")
+
+
+def _show_waiting(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    columns = {"key": "key", "type": "type", "n": "count", "oldest": "oldest (UTC)", "newest": "newest (UTC)"}
+    show(found["feedback"], False, columns, "No feedback waits for its answer.")
+    asked = {"asked": "taken back without its feedback: key, id", "newest": "newest (UTC)"}
+    show(found["revocations"], False, asked, "Every DELETE has met its feedback.")
 
 
 def runs(

@@ -101,6 +101,7 @@ CONTROL = PAGES | {
     ("GET", "/api/runs"): {Scope.OPS_READ},
     ("GET", "/api/runs/{identity}"): {Scope.OPS_READ},
     ("GET", "/api/feedback"): {Scope.OPS_READ},
+    ("GET", "/api/feedback/waiting"): {Scope.OPS_READ},
     ("GET", "/api/quarantine"): {Scope.OPS_READ},
     ("GET", "/api/quarantine/preview"): {Scope.OPS_READ},
     ("GET", "/api/quarantine/{identity}"): {Scope.OPS_READ},

@@ -193,7 +193,7 @@ def test_a_time_is_read_back_as_the_same_moment_in_utc(naive: datetime, hours: i
     time = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
     store = Store(":memory:")
     with store.transaction() as transaction:
-        feedback.add_revocation(transaction, [{"feedback_id": "f", "key_id": "", "time": time}])
+        feedback.add_revocation(transaction, [{"feedback_id": "f", "key_id": "", "time": time, "asked": "f"}])
     with store.transaction() as transaction:
         found = transaction._connection.execute("SELECT time FROM revocations").fetchone()
     store.close()

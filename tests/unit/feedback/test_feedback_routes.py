@@ -95,7 +95,7 @@ def test_one_object_is_answered_with_one_object_and_keeps_its_own_id(app: Feedba
 def test_feedback_is_taken_back_by_its_id(app: FeedbackApp, scope: Scope, of_any: str | None) -> None:
     app.grant = Grant("k1", "", (scope,))
     assert app.client.delete("/v1/feedback/f1").json() == {"feedback_id": "f1"}
-    assert app.records() == [Revocation("f1", NOW, of_any), Revocation("k1:f1", NOW, "k1")]
+    assert app.records() == [Revocation("f1", NOW, of_any, "k1")]
 
 
 def test_one_apps_ids_neither_take_nor_take_back_anothers(app: FeedbackApp, store: Store) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,7 @@ def test_a_second_revocation_does_not_move_the_first(store: Store) -> None:
     assert query(store, "SELECT revoked_at FROM feedback") == [(NOW.replace(tzinfo=None),)]
 
 
-def test_of_one_id_the_first_counts_in_one_piece_too(store: Store) -> None:
+def test_of_one_id_the_first_interaction_and_the_last_word_count_in_one_piece_too(store: Store) -> None:
     later = NOW + timedelta(hours=1)
     ingest(
         store,
@@ -225,12 +226,12 @@ def test_of_one_id_the_first_counts_in_one_piece_too(store: Store) -> None:
             said("f1", "i1", True),
             Revocation("f1", NOW),
             asked("i1", answer="second"),
-            said("f1", "i1", False),
+            replace(said("f1", "i1", False), time=later),
             Revocation("f1", later),
         ),
     )
     assert query(store, "SELECT id, answer FROM interactions") == [("i1", "first")]
-    assert query(store, "SELECT id, value, revoked_at FROM feedback") == [("f1", "true", NOW.replace(tzinfo=None))]
+    assert query(store, "SELECT id, value, revoked_at FROM feedback") == [("f1", "false", later.replace(tzinfo=None))]
     assert query(store, TRAFFIC) == [("m", 0, "champion", NOW.date(), 1, 0, 2)]
 
 

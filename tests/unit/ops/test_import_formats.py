@@ -12,11 +12,14 @@ import pytest
 
 from core.db import curation, feedback
 from core.errors import InputError, NotFound
+from core.records import Revocation
 from core.settings import ModelSettings
 from feedback.curation import curate
+from feedback.ingest import add
+from ops.apps.control_metrics import scrape
 from ops.cli import importing
 from serve.engines.fake import running
-from tests.support.ingest import query
+from tests.support.ingest import NOW, query
 from tests.support.running_control import RunningControl, new, written
 
 
@@ -115,3 +118,17 @@ def test_the_format_can_be_named(control: RunningControl, tmp_path: Path) -> Non
     path = str(written(tmp_path / "e.jsonl", [example("one", "a")]))
     done = control.run("import", path, "-m", "reviews", "--format", "langfuse", "--yes")
     assert "does not have the fields of langfuse" in str(done.exception)
+
+
+def test_what_waits_is_shown(control: RunningControl, tmp_path: Path) -> None:
+    empty = control.run("feedback", "--waiting").stderr
+    assert "No feedback waits for its answer." in empty and "Every DELETE has met its feedback." in empty
+    vote = {"id": "f", "type": "thumbs", "value": True, "interaction_id": "nowhere", "key_id": "k1"}
+    control.run("import", str(written(tmp_path / "f.jsonl", [vote])), "--yes")
+    add(control.store, [Revocation("typo", NOW, "k1", "k1")])
+    found = json.loads(control.run("feedback", "--waiting", "--json").stdout)
+    assert [(row["key"], row["type"], row["n"]) for row in found["feedback"]] == [("k1", "thumbs", 1)]
+    assert [row["asked"] for row in found["revocations"]] == ["k1 typo"]
+    shown = control.run("feedback", "--waiting").stdout
+    assert "k1 typo" in shown and "thumbs" in shown
+    assert b"loraloop_revocations_unmet 1.0" in scrape(control.app.state.control)
