@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -63,7 +64,9 @@ class Report:
     """Content of a snapshot and what was left out, by reason.
 
     `signals` counts all votes by type, `by_signal` the rows made of them and their users. `rows` and `left_out` add up
-    to `signals`. `warnings` has a sentence for each reason that leaves out a large part of a bucket.
+    to `signals`. `warnings` has a sentence for each reason that leaves out a large part of a bucket. `by_class` counts
+    rows and users of each label. `duplicates` counts texts, rows that share a text, and the rows of the most frequent
+    text. `label_noise` is the share of `compared_texts`, those with labels of several users, whose users disagree.
     """
 
     rows: dict[str, int]
@@ -73,6 +76,10 @@ class Report:
     by_signal: dict[str, dict[str, int]]
     left_out: dict[str, int]
     warnings: list[str] = field(default_factory=list)
+    by_class: dict[str, dict[str, int]] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    compared_texts: int = 0
+    label_noise: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ def create_snapshot(
         settings,
         clusters=clusters,
     )
-    report = report_of(curated)
+    report = report_of(curated, settings)
     table = _named(curated.rows, model)
     name = content_hash(table)
     target = folder / name
@@ -137,24 +144,48 @@ def _is_whole(target: Path) -> bool:
         return False
 
 
-def report_of(curated: Curated) -> Report:
-    """What a snapshot's report says."""
+def report_of(curated: Curated, settings: ModelSettings) -> Report:
+    """What a snapshot's report says. It holds no text that a user wrote."""
     rows, left_out = curated.rows, curated.left_out
     users = rows.filter(pc.field("user") != "")
     signals = Counter(rows["signal"].to_pylist())
     votes = Counter("thumbs" if signal == "confirmation" else signal for signal in signals.elements())
+    labels = _counts(rows["label"]) if settings.task == "classify" else {}
+    compared, disagree = _disagreement(users)
     return Report(
         rows=_counts(rows["bucket"]),
         users=_counts(_distinct(users, "bucket", "user")["bucket"]),
-        labels=_counts(rows["label"]),
+        labels=labels,
         signals=dict(sorted((votes + Counter(left_out["type"].to_pylist())).items())),
-        by_signal={
-            signal: {"rows": count, "users": len(users.filter(pc.field("signal") == signal)["user"].unique())}
-            for signal, count in sorted(signals.items())
-        },
+        by_signal=_by(rows, users, "signal", signals),
         left_out=curated.reasons(),
         warnings=curated.warnings(),
+        by_class=_by(rows, users, "label", labels),
+        duplicates=_duplicates(rows),
+        compared_texts=compared,
+        label_noise=disagree / compared if compared else None,
     )
+
+
+def _by(rows: pa.Table, users: pa.Table, column: str, values: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Rows and users of each value of a column."""
+    of_rows = Counter(rows[column].to_pylist())
+    of_users = Counter(_distinct(users, column, "user")[column].to_pylist())
+    return {value: {"rows": of_rows[value], "users": of_users[value]} for value in sorted(values)}
+
+
+def _duplicates(rows: pa.Table) -> dict[str, int]:
+    sizes = Counter(rows["cluster"].to_pylist())
+    shared = [size for size in sizes.values() if size > 1]
+    return {"texts": len(sizes), "rows_that_share_a_text": sum(shared), "largest": max(sizes.values(), default=0)}
+
+
+def _disagreement(rows: pa.Table) -> tuple[int, int]:
+    """(texts with labels of several users, those whose users disagree)."""
+    texts = _distinct(rows.filter(pc.field("signal") != "confirmation"), "cluster", "user", "label")
+    found = texts.group_by("cluster").aggregate([("user", "count_distinct"), ("label", "count_distinct")])
+    several = found.filter(pc.field("user_count_distinct") > 1)
+    return len(several), len(several.filter(pc.field("label_count_distinct") > 1))
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:

@@ -30,6 +30,7 @@ def lineage_of(base: ModelFolder, settings: ModelSettings, snapshot: Snapshot, c
         "signals": snapshot.report.signals,
         "by_signal": snapshot.report.by_signal,
         "left_out": snapshot.report.left_out,
+        "warnings": snapshot.report.warnings,
     }
 
 

@@ -37,6 +37,11 @@ def find(db: Database, *, hash: str, run_id: str | None = None) -> StoredSnapsho
     return StoredSnapshot(**row) if row else None
 
 
+def of_run_or_hash(db: Database, *, identity: str) -> Row | None:
+    """A snapshot by a run's id or by the beginning of its hash, with its newest report."""
+    return db.maybe("snapshots.of_run_or_hash", identity=identity)
+
+
 def folders(db: Database) -> list[str]:
     """The folder of every snapshot."""
     return [row["path"] for row in db.rows("snapshots.folders")]

@@ -18,6 +18,11 @@ INSERT INTO snapshot_rows SELECT * FROM (SELECT
 SELECT hash, path, report FROM snapshots WHERE hash = $hash
 ORDER BY run_id IS DISTINCT FROM $run_id, time, run_id LIMIT 1
 
+-- name: of_run_or_hash
+-- A snapshot by a run's id or by the beginning of its hash, newest report first.
+SELECT hash, model, run_id, time, path, report FROM snapshots WHERE run_id = $identity OR starts_with(hash, $identity)
+ORDER BY run_id = $identity DESC, time DESC, hash LIMIT 1
+
 -- name: folders
 -- The folder of every snapshot.
 SELECT DISTINCT path FROM snapshots ORDER BY path

@@ -28,7 +28,7 @@ from core.http import install_errors, is_let_in, require_key
 from core.model_folder import ModelFolder
 from core.settings import Settings
 from feedback import ingest
-from ops.api import adapters, data, dead_letters, keys, models, quarantine
+from ops.api import adapters, data, dead_letters, keys, models, quarantine, snapshots
 from ops.apps import control_metrics, reload
 from ops.apps.reload import CONTROL, Reloader
 from ops.backup import archive
@@ -167,6 +167,8 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     app.include_router(archive.create_router(backups), dependencies=wants(Scope.ADMIN))
     app.include_router(dead_letters.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(data.create_export_router(control.store), dependencies=wants(Scope.ADMIN))
+    app.include_router(snapshots.create_report_router(control.store), dependencies=wants(Scope.OPS_READ))
+    app.include_router(snapshots.create_rows_router(control.store), dependencies=wants(Scope.ADMIN))
     taking = data.create_import_router(control.store, control.clock, lambda: control.settings.models)
     app.include_router(taking, dependencies=wants(Scope.OPS_WRITE))
     app.include_router(adapters.create_router(control), dependencies=wants(Scope.OPS_WRITE))

@@ -21,6 +21,7 @@ from ops.cli import (
     quarantine,
     reports,
     server,
+    snapshot,
     suites,
     top,
 )
@@ -40,6 +41,7 @@ GROUPS = (
     suites,
     adapters,
     quarantine,
+    snapshot,
     keys,
     notifications,
     backup,

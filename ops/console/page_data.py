@@ -9,13 +9,14 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from core.db import decisions, evaluations, feedback, interactions, routes, spools
+from core.db import decisions, evaluations, feedback, interactions, routes, snapshots, spools
 from core.db.store import Store
 from core.prompts import from_request, subject
 from ops import views
 from ops.control import Control
 from ops.local.doctor import MOST_UNSHIPPED
 from ops.notify.notifier import Delivery
+from ops.snapshot_report import sections
 from retrain.trainer.process import LOG
 
 View = views.View
@@ -105,7 +106,14 @@ def quarantine(store: Store, identity: str) -> View:
 def run(control: Control, identity: str) -> View:
     """A run: its steps, what each phase took, the loss as it fell, and the end of the trainer's log."""
     found = views.run(control.store, identity)
-    return {"run": found, "losses": _losses(found["steps"]), "seconds": _seconds(found), "log": _log(control, identity)}
+    report = snapshots.of_run_or_hash(control.store, identity=identity)
+    return {
+        "run": found,
+        "losses": _losses(found["steps"]),
+        "seconds": _seconds(found),
+        "log": _log(control, identity),
+        "data": sections(json.loads(report["report"])) if report else [],
+    }
 
 
 def _losses(steps: list[View]) -> list[View]:

@@ -88,6 +88,8 @@ CONTROL = PAGES | {
     ("POST", "/api/dead-letters/replay"): {Scope.ADMIN},
     ("POST", "/api/dead-letters/drop"): {Scope.ADMIN},
     ("GET", "/api/export/{kind}"): {Scope.ADMIN},
+    ("GET", "/api/snapshots/{identity}"): {Scope.OPS_READ},
+    ("GET", "/api/snapshots/{identity}/rows"): {Scope.ADMIN},
     ("POST", "/api/feedback/import"): {Scope.OPS_WRITE},
     ("POST", "/api/import"): {Scope.OPS_WRITE},
     ("GET", "/api/notifications"): {Scope.OPS_READ},

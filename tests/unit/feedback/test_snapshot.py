@@ -21,8 +21,9 @@ from core.records import Feedback, Interaction, Revocation
 from core.settings import ModelSettings
 from core.spool import frame
 from feedback.ingest import ingest
-from feedback.snapshot import content_hash, create_snapshot, load_snapshot, read_rows, read_table
+from feedback.snapshot import content_hash, create_snapshot, load_snapshot, read_rows, read_table, report_of
 from feedback.split import HOLDOUTS, bucket_of, places_of, split_key
+from tests.support import curation as votes_of
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 MODEL = ModelSettings(labels=["good", "Bad"])
@@ -250,3 +251,20 @@ def test_votes_on_conversations_and_pairs_are_counted_with_their_reasons(store: 
     assert report.signals == {"label": 1, "preference": 1, "thumbs": 1}
     assert report.left_out == {"a preference": 1, "about a conversation, not about one answer": 1}
     assert sum(report.rows.values()) == 1
+
+
+def test_the_report_has_rows_and_users_by_class_same_texts_and_how_many_texts_users_disagree_on() -> None:
+    said = [("a", "good"), ("a", "bad"), ("b", "good"), ("b", "good"), ("c", "bad")]
+    votes = [votes_of.vote(n, text, label) for n, (text, label) in enumerate(said)]
+    report = report_of(votes_of.curated([*votes, votes_of.thumb(9, answer="Bad")], MODEL), MODEL)
+    assert report.by_class == {"Bad": {"rows": 3, "users": 3}, "good": {"rows": 3, "users": 3}}
+    assert report.duplicates == {"texts": 4, "rows_that_share_a_text": 4, "largest": 2}
+    assert (report.compared_texts, report.label_noise) == (2, 0.5)
+    assert report.by_signal == {"confirmation": {"rows": 1, "users": 1}, "label": {"rows": 5, "users": 5}}
+
+
+def test_a_report_holds_no_text_that_a_user_wrote() -> None:
+    generate = ModelSettings(task="generate")
+    found = votes_of.curated([votes_of.vote(1, "my secret", "my answer", type="correction")], generate)
+    report = report_of(found, generate)
+    assert report.rows == {"train": 1} and "my " not in str(report)

@@ -175,6 +175,7 @@ CHANGES = {
     "dead-letters replay",
     "dead-letters drop",
     "export",
+    "snapshot export",
 }
 
 

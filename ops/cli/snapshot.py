@@ -1,0 +1,93 @@
+"""Commands for snapshots: show the report of one, and write its rows to a file."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from core.errors import LoraLoopError
+from ops.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    Yes,
+    agreed,
+    bytes_bar,
+    out,
+    print_json,
+    settings_from,
+    show,
+    tell,
+)
+from ops.client import ControlClient
+from ops.snapshot_report import as_html, sections
+
+snapshot_app = typer.Typer(help="Snapshots: the rows that runs train on and are judged by.", no_args_is_help=True)
+Identity = Annotated[str, typer.Argument(metavar="RUN_OR_HASH", help="A run's id, or the beginning of a hash.")]
+OutFile = Annotated[Path, typer.Argument(metavar="PATH", help="The file to write.")]
+FormatOption = Annotated[
+    Literal["parquet", "openai"],
+    typer.Option("--format", help="parquet: all rows; openai: a fine-tuning file (JSONL) of one bucket."),
+]
+BucketOption = Annotated[str, typer.Option("--bucket", help="Bucket of a fine-tuning file: train, dev, h1 to h4.")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Write the report to an HTML file.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    snapshot_app.command(name="show")(show_report)
+    snapshot_app.command()(export)
+    app.add_typer(snapshot_app, name="snapshot")
+
+
+def show_report(
+    identity: Identity, html: HtmlOption = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
+) -> None:
+    """Show what a snapshot has: rows and users, same texts, label noise, and what was left out."""
+    report = ControlClient(settings_from(config)).get(f"/api/snapshots/{identity}")
+    if html is not None:
+        try:
+            html.write_text(as_html(report), encoding="utf-8")
+        except OSError as error:
+            raise LoraLoopError(f"{html} cannot be written: {error.strerror}.", hint="Choose another place.") from error
+        tell(f"Wrote {html}.")
+        return
+    if json:
+        print_json(report)
+        return
+    out.print(f"{report['hash']} of {report['model']}, {report['run_id']}", style="bold", markup=False)
+    for section in sections(report):
+        out.print(section.title, style="bold", markup=False)
+        rows = [dict(zip(section.columns, row, strict=True)) for row in section.rows]
+        show(rows, False, {column: column for column in section.columns}, "")
+
+
+def export(
+    identity: Identity,
+    path: OutFile,
+    format: FormatOption = "parquet",
+    bucket: BucketOption = "train",
+    yes: Yes = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Write a snapshot's rows to a file. It holds what users wrote."""
+    if path.exists() and not agreed(f"{path} exists and is replaced.", yes, False):
+        return
+    part = path.with_name(path.name + ".part")
+    client = ControlClient(settings_from(config))
+    try:
+        with (
+            client.download("GET", f"/api/snapshots/{identity}/rows", format=format, bucket=bucket) as (size, pieces),
+            os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
+            bytes_bar("Exporting the snapshot", size) as advance,
+        ):
+            for piece in pieces:
+                file.write(piece)
+                advance(len(piece))
+        os.replace(part, path)
+    except OSError as error:
+        raise LoraLoopError(f"{path} cannot be written: {error.strerror}.", hint="Choose another place.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    tell(f"Wrote the snapshot to {path}.")

@@ -1,0 +1,83 @@
+"""Facts about `loraloop snapshot`: what a snapshot has, and its rows for other tools."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from core.settings import ModelSettings
+from feedback.snapshot import Snapshot, create_snapshot
+from ops.snapshot_report import as_html, sections
+from serve.engines.fake import running
+from tests.support.pipeline import NOW, vote
+from tests.support.running_control import RunningControl
+
+
+@pytest.fixture
+def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
+    for name in os.environ:
+        if name.startswith("LORALOOP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
+    made = RunningControl(tmp_path)
+    with running(made.app, made.port):
+        yield made
+
+
+@pytest.fixture
+def snapshot(control: RunningControl, tmp_path: Path) -> Snapshot:
+    vote(control.store, 40)
+    settings = ModelSettings(labels=["a", "b"])
+    folder = tmp_path / "data" / "snapshots"
+    return create_snapshot(control.store, "reviews", settings, run_id="run-1", folder=folder, clock=lambda: NOW)
+
+
+def test_a_snapshot_is_shown_by_its_run_or_by_the_beginning_of_its_hash(
+    control: RunningControl, snapshot: Snapshot
+) -> None:
+    for identity in ("run-1", snapshot.hash, snapshot.hash[:8]):
+        report = json.loads(control.run("snapshot", "show", identity, "--json").stdout)
+        assert (report["hash"], report["model"], report["run_id"]) == (snapshot.hash, "reviews", "run-1")
+        assert report["rows"] == snapshot.report.rows and report["by_class"]["a"]["rows"] == 20
+    shown = control.run("snapshot", "show", "run-1").stdout
+    assert "Buckets" in shown and "train" in shown and "label" in shown
+    assert "There is no snapshot 'unknown'" in str(control.run("snapshot", "show", "unknown").exception)
+
+
+def test_the_report_as_one_html_file_escapes_what_it_shows(
+    control: RunningControl, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    assert control.run("snapshot", "show", "run-1", "--html", str(tmp_path / "report.html")).exit_code == 0
+    page = (tmp_path / "report.html").read_text()
+    assert page.startswith("<!doctype html>") and snapshot.hash in page and "http" not in page
+    report = {"rows": {}, "users": {}, "signals": {}, "by_signal": {}, "left_out": {}, "hash": "h", "run_id": "r"}
+    label = {"<script>": {"rows": 1, "users": 1}}
+    assert "<script>" not in as_html(report | {"model": "<b>", "time": "now", "by_class": label})
+    assert [section.title for section in sections(report | {"warnings": ["much is left out"]})] == ["Warnings"]
+
+
+def test_rows_are_exported_as_parquet_and_as_a_fine_tuning_file(
+    control: RunningControl, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    parquet, lines = tmp_path / "rows.parquet", tmp_path / "train.jsonl"
+    assert control.run("snapshot", "export", snapshot.hash[:12], str(parquet)).exit_code == 0
+    assert pq.read_table(parquet).num_rows == 40 and parquet.stat().st_mode & 0o077 == 0
+    assert control.run("snapshot", "export", "run-1", str(lines), "--format", "openai").exit_code == 0
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    train = snapshot.of("train")
+    assert len(found) == len(train) > 0
+    question = train[0].prompt.messages[0][1]  # type: ignore[union-attr]
+    assert found[0] == {
+        "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": train[0].label}]
+    }
+
+
+def test_a_snapshot_that_was_changed_is_not_exported(
+    control: RunningControl, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    (snapshot.path / "rows.parquet").write_bytes(b"changed")
+    assert control.run("snapshot", "export", "run-1", str(tmp_path / "rows.parquet")).exit_code != 0
+    assert not (tmp_path / "rows.parquet").exists()
