@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 
 from core.clock import Clock, utc_now
 from core.db import feedback, interactions, spools, stored_completions
-from core.db.feedback import WaitingFeedback
+from core.db.feedback import WaitingFeedback, conversation_key, subject_of
 from core.db.interactions import Served
 from core.db.rows import (
     FeedbackRow,
@@ -237,22 +237,23 @@ def _add_feedback(transaction: Transaction, said: Mapping[str, FeedbackRow]) -> 
     """Add feedback with the version that it is about; what arrived before its interaction waits."""
     named = {row.interaction_id for row in said.values() if row.interaction_id is not None}
     about = interactions.served(transaction, list(named))
+    talks = {row.conversation_id for row in said.values() if row.conversation_id is not None}
+    for conversation, served in interactions.served_last(transaction, list(talks)).items():
+        about[conversation_key(conversation)] = served
     feedback.add(transaction, list(said.values()), about)
-    feedback.add_waiting(
-        transaction,
-        [
-            WaitingFeedback(row.id, row.interaction_id)
-            for row in said.values()
-            if row.interaction_id is not None and row.interaction_id not in about
-        ],
-    )
+    subjects = [(row.id, subject_of(row)) for row in said.values()]
+    waiting = [WaitingFeedback(id, subject) for id, subject in subjects if subject and subject not in about]
+    feedback.add_waiting(transaction, waiting)
 
 
 def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> None:
-    """Fill in the version of feedback that waited for these interactions."""
+    """Fill in the version of feedback that waited for these interactions, or for one of their conversations."""
+    met = dict(asked)
+    for row in sorted((row for row in asked.values() if row.conversation), key=lambda row: row.time):
+        met[conversation_key(row.conversation or "")] = row
     by_version: defaultdict[Served, list[str]] = defaultdict(list)
-    for waiting in feedback.waiting_for(transaction, list(asked)):
-        row = asked[waiting.interaction_id]
+    for waiting in feedback.waiting_for(transaction, list(met)):
+        row = met[waiting.interaction_id]
         by_version[Served(row.model, row.version, row.arm)].append(waiting.id)
     for served, ids in by_version.items():
         feedback.set_interaction(transaction, ids, served)

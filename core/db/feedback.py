@@ -79,6 +79,16 @@ def newest_arrival(db: Database, *, model: str) -> datetime | None:
     return db.one("feedback.newest_arrival", model=model)["newest"]
 
 
+def subject_of(row: FeedbackRow) -> str | None:
+    """What feedback waits for: its interaction, or one of its conversation. None for a preference."""
+    return row.interaction_id or (conversation_key(row.conversation_id) if row.conversation_id else None)
+
+
+def conversation_key(conversation: str) -> str:
+    """A conversation among ids of interactions, which have no spaces."""
+    return f"conversation {conversation}"
+
+
 def add(transaction: Transaction, rows: Sequence[FeedbackRow], about: Mapping[str, Served]) -> None:
     """Add feedback, with the interactions that are known by their ids. Raises RowKnown if one of the ids is stored."""
     transaction.run_table(
@@ -102,7 +112,7 @@ def add(transaction: Transaction, rows: Sequence[FeedbackRow], about: Mapping[st
                     served.arm if served else None,
                 )
                 for row in rows
-                for served in (about.get(row.interaction_id or ""),)
+                for served in (about.get(subject_of(row) or ""),)
             ],
         ),
     )

@@ -90,6 +90,12 @@ def served(transaction: Transaction, ids: Sequence[str]) -> dict[str, Served]:
     return {row["id"]: Served(row["model"], row["version"], row["arm"]) for row in found}
 
 
+def served_last(transaction: Transaction, conversations: Sequence[str]) -> dict[str, Served]:
+    """What served the last interaction of each conversation that is stored. Without an index, so it reads a column."""
+    found = transaction.rows_in("interactions.served_last", conversations)
+    return {row["id"]: Served(row["model"], row["version"], row["arm"]) for row in found}
+
+
 def delete_text(db: Database, *, id: str) -> None:
     """Delete request and answer of an interaction."""
     db.run("interactions.delete_text", id=id)

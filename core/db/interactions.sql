@@ -6,6 +6,11 @@ INSERT INTO interactions BY NAME SELECT * FROM given
 -- Model, version and arm of interactions by their ids.
 SELECT id, model, version, arm FROM interactions WHERE id IN ($ids)
 
+-- name: served_last
+-- Model, version and arm of the last interaction of each of these conversations.
+SELECT conversation_id AS id, arg_max(model, time) AS model, arg_max(version, time) AS version, arg_max(arm, time) AS arm
+FROM interactions WHERE conversation_id IN ($ids) GROUP BY conversation_id
+
 -- name: add_traffic
 -- Add interactions to the traffic of their days. The table has one row per model, version, arm and day.
 INSERT INTO traffic_daily
