@@ -215,7 +215,8 @@ def insert_batch(transaction: Transaction, batch: Batch, *, all_new: bool = Fals
     interactions.add(transaction, batch.interactions)
     stored_completions.add(transaction, list(batch.stored.values()))
     _add_feedback(transaction, settled.add)
-    _join(transaction, batch.asked)
+    said += _join(transaction, batch.asked)
+    _leave_out(transaction, said)
     _revoke(transaction, batch.revoked, said, list(settled.history))
 
 
@@ -246,8 +247,8 @@ def _add_feedback(transaction: Transaction, said: Mapping[str, FeedbackRow]) -> 
     feedback.add_waiting(transaction, waiting)
 
 
-def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> None:
-    """Fill in the version of feedback that waited for these interactions, or for one of their conversations."""
+def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> list[str]:
+    """Fill in the version of feedback that waited for these interactions or their conversations. Returns its ids."""
     met = dict(asked)
     for row in sorted((row for row in asked.values() if row.conversation), key=lambda row: row.time):
         met[conversation_key(row.conversation or "")] = row
@@ -257,6 +258,14 @@ def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> None
         by_version[Served(row.model, row.version, row.arm)].append(waiting.id)
     for served, ids in by_version.items():
         feedback.set_interaction(transaction, ids, served)
+    return [id for ids in by_version.values() for id in ids]
+
+
+def _leave_out(transaction: Transaction, said: Sequence[str]) -> None:
+    """Take back feedback on a model that its key may not use. A gateway cannot know the model of an interaction."""
+    found = feedback.outside_of_key(transaction, said)
+    asked = [f"{row['key_id']} may not use the model of {row['feedback_id']}" for row in found]
+    feedback.add_revocation(transaction, [row | {"asked": text} for row, text in zip(found, asked, strict=True)])
 
 
 def _revoke(

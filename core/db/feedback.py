@@ -171,6 +171,13 @@ def keys_of_one_name(transaction: Transaction, ids: Sequence[str]) -> dict[str, 
     return found
 
 
+def outside_of_key(transaction: Transaction, ids: Sequence[str]) -> list[Row]:
+    """Those of the ids that are about a model which their key may not use, with the key and the newest time."""
+    if not transaction.one("feedback.count_limited_keys")["n"]:
+        return []
+    return transaction.rows_in("feedback.outside_of_key", ids)
+
+
 def add_revocation(transaction: Transaction, rows: Sequence[Row]) -> None:
     """Add revocations."""
     transaction.run_set("feedback.add_revocation", rows)

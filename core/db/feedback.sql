@@ -73,6 +73,18 @@ DELETE FROM feedback_waiting WHERE feedback_id IN ($ids)
 -- The keys that have the same name as one of these: an app's next key has the name of the one before.
 SELECT a.id, b.id AS other FROM api_keys a JOIN api_keys b ON a.name = b.name WHERE a.id IN ($ids)
 
+-- name: count_limited_keys
+-- Number of keys that may use some models only.
+SELECT count(*) AS n FROM api_keys WHERE models IS NOT NULL
+
+-- name: outside_of_key
+-- Those of these ids that are about a model which their key may not use.
+SELECT f.id AS feedback_id, f.key_id, greatest(f.time, (
+    SELECT max(h.last) FROM feedback_history h WHERE h.feedback_id = f.id
+)) AS time
+FROM feedback f JOIN api_keys k ON k.id = f.key_id
+WHERE f.id IN ($ids) AND k.models IS NOT NULL AND f.model IS NOT NULL AND NOT list_contains(k.models, f.model)
+
 -- name: add_revocation
 -- Add revocations.
 INSERT INTO revocations BY NAME

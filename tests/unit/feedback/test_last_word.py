@@ -164,3 +164,18 @@ def test_a_request_that_takes_nothing_back_is_counted_once_until_it_meets_its_fe
     assert [row["asked"] for row in feedback.unmet_revocations(store)] == [f"{first} typo", f"{first} late"]
     add(store, label("a", 0, kept_id(first, "late"), key_id=first))
     assert feedback.count_unmet_revocations(store) == 1
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_key_that_may_use_one_model_has_no_vote_on_another(store: Store, is_first: bool) -> None:
+    ring = ApiKeyStore(store=store, clock=lambda: NOW)
+    key = ring.make(NewKey("shop", (Scope.FEEDBACK,), models=("a",)), "test").id
+    votes = [label("x", 1, f"f{model}", f"i{model}", key_id=key) for model in "ab"]
+    answers = [asked(f"i{model}", model=model) for model in "ab"]
+    for record in (*votes, *answers) if is_first else (*answers, *votes):
+        add(store, record)
+    state = [("fa", "a", None), ("fb", "b", naive(1))]
+    assert query(store, "SELECT id, model, revoked_at FROM feedback ORDER BY id") == state
+    add(store, label("x", 2, "fb", "ib", key_id=key))
+    assert query(store, "SELECT revoked_at FROM feedback WHERE id = 'fb'") == [(naive(2),)]
+    assert feedback.count_unmet_revocations(store) == 0
