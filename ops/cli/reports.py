@@ -211,7 +211,7 @@ def promotion(
 
 
 def verify(head: Head = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Prove that no row of the ledger was changed, removed or added out of order; with --head, nor its tail cut off."""
+    """Prove that no row of the ledger was changed, removed or cut off, and that what serves follows from it."""
     report = _client(config).get("/api/ledger", head=head)
     if json:
         print_json(report)
