@@ -30,6 +30,7 @@ class Verdict(StrEnum):
     DISCARDED = "discarded"
     QUARANTINED = "quarantined"
     RESTORED = "restored"
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)

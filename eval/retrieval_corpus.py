@@ -1,11 +1,11 @@
 """Gather the texts of a retrieval: trusted examples of a snapshot's train bucket, or passages of documents."""
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.prompts import Text, answer_text, subject
+from core.prompts import Prompt, Text, answer_text, subject
 from core.settings import ModelSettings
 from feedback.snapshot import Snapshot
 from serve.retrieval.documents import passages
@@ -47,6 +47,13 @@ def gather(snapshot: Snapshot, settings: ModelSettings, base: Path, context_toke
 def _passages(folder: Path, tokenizer: "_Tokenizer") -> Iterator[Entry]:
     for text in passages(folder):
         yield Entry("passage", text, "", tokenizer.count(text) + MESSAGE_TOKENS)
+
+
+def without_prompts(retrieval: Retrieval, prompts: Iterable[Prompt]) -> Retrieval:
+    """The retrieval without the examples that these prompts made."""
+    texts = {subject(prompt) for prompt in prompts}
+    texts |= {BLANK_LINES.sub("\n", text) for text in texts}
+    return replace(retrieval, entries=tuple(entry for entry in retrieval.entries if entry.text not in texts))
 
 
 def _examples(snapshot: Snapshot, tokenizer: "_Tokenizer") -> Iterator[Entry]:

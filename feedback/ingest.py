@@ -34,6 +34,7 @@ from core.record_codec import Record
 from core.spool import Frame, read_frames
 from feedback.last_word import Said, Settled, settle
 from feedback.schema import kept_id, own_id
+from feedback.tombstones import without_erased
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,12 @@ class Batch:
                 case RevocationRow():
                     self.revoked.append(row)
         self.interactions = interactions.table_of(self.asked.values())
+
+    @property
+    def rows(self) -> list[SpoolRow]:
+        """All rows."""
+        said = [*self.said.values(), *self.said_again]
+        return [*self.asked.values(), *self.stored.values(), *said, *self.revoked]
 
     def without_known(self, transaction: Transaction) -> "Batch":
         """The batch without the interactions and completions whose ids are stored. What was said may say it again."""
@@ -207,6 +214,8 @@ def insert_batch(transaction: Transaction, batch: Batch, *, all_new: bool = Fals
     With `all_new` no id is looked up: RowKnown is raised if one is stored, and the transaction can only be rolled
     back. The cost grows with the rows and, for each lookup, with the logarithm of the table.
     """
+    kept = without_erased(transaction, batch.rows)
+    batch = batch if kept is None else Batch(kept)
     said, settled = list(batch.said), Settled(batch.said)
     if not all_new:
         batch = batch.without_known(transaction)

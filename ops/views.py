@@ -47,6 +47,7 @@ WORDS = {
     "discarded": "Quarantined votes permanently left out",
     "quarantined": "Votes held in quarantine",
     "restored": "Restored from a backup",
+    "erased": "A user was erased",
 }
 
 

@@ -4,6 +4,7 @@ Each table group has a module NAME.py next to NAME.sql. Only these modules call 
 Values are always parameters.
 """
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,19 +18,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from core.db.file import FORMAT, MEMORY, REWRITTEN, connect, sync
 from core.errors import RowKnown, RowRefused, StoreError, StoreNewer
 
 NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
-MEMORY = "2GB"
-# DuckDB writes its log into the file at this size. At its default of 16 MB, ingest writes the file again every few
-# pieces: it was four times slower, and the file larger.
-CHECKPOINT = "512MB"
-# The first DuckDB format with zstd for texts is older; this is the one that the pinned release writes.
-FORMAT = "v1.5.0"
-CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "memory_limit": MEMORY,
-    "checkpoint_threshold": CHECKPOINT,
-}
 # More ids in one IN list, and DuckDB would scan the table instead of using its index.
 IDS_AT_ONCE = 1000
 # Errors that DuckDB raises because of a value. Errors about its file, its memory or itself are of other types.
@@ -190,7 +182,7 @@ class Store:
         if path != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._connection = _connect(str(path))
+            self._connection = connect(str(path))
         except duckdb.Error as error:
             raise StoreError(
                 f"The store {Path(path).name} cannot be opened: {str(error).splitlines()[0]}",
@@ -199,6 +191,9 @@ class Store:
         self.path = None if path == ":memory:" else Path(path)
         self._fatal = fatal
         self._writing = threading.RLock()
+        # Cursors that are open. The file is replaced while there are none, and a new one waits for the new file.
+        self._open = 0
+        self._idle = threading.Condition()
         try:
             self._migrate()
         except BaseException:
@@ -272,18 +267,45 @@ class Store:
             finally:
                 cursor.execute("DETACH copied")
 
+    def rewrite(self) -> None:
+        """Replace the file by a copy, so that it has no byte of a value that was deleted.
+
+        DuckDB keeps deleted values in free blocks, also after a checkpoint. Writers wait during the copy, and readers
+        only while the files are exchanged. It needs free space of the file's size. The file is whole after a crash.
+        """
+        if self.path is None:
+            return
+        copy = self.path.with_name(f"{self.path.name}{REWRITTEN}")
+        with self._writing:
+            copy.unlink(missing_ok=True)
+            self.copy_to(copy)
+            sync(copy)
+            with self._idle:
+                self._idle.wait_for(lambda: self._open == 0)
+                self._connection.close()
+                os.replace(copy, self.path)
+                sync(self.path.parent)
+                self._connection = connect(str(self.path))
+
     def close(self) -> None:
         """Write a checkpoint and close the file."""
         self._connection.close()
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._idle:
+            cursor = self._connection.cursor()
+            self._open += 1
         try:
-            with self._connection.cursor() as cursor:
+            with cursor:
                 yield cursor
         except duckdb.FatalException:
             self._fatal()
             raise
+        finally:
+            with self._idle:
+                self._open -= 1
+                self._idle.notify_all()
 
     def _migrate(self) -> None:
         with self.transaction() as transaction:
@@ -304,25 +326,6 @@ class Store:
                 with self.transaction() as transaction:
                     transaction._connection.execute(sql)
                     transaction._connection.execute("INSERT INTO schema_version VALUES ($n)", {"n": number})
-
-
-def _connect(path: str) -> duckdb.DuckDBPyConnection:
-    """Open a file. One that an older release made gets the format of this one, which it keeps from then on."""
-    connection = duckdb.connect(path, config=CONFIG)
-    (tags,) = connection.execute(
-        "SELECT tags FROM duckdb_databases() WHERE database_name = current_database()"
-    ).fetchall()[0]
-    if path == ":memory:" or tags.get("storage_version") == f"{FORMAT}+":
-        return connection
-    connection.close()
-    with duckdb.connect(":memory:", config=CONFIG) as changing:
-        quoted = path.replace("'", "''")
-        changing.execute(f"ATTACH '{quoted}' AS store (STORAGE_VERSION '{FORMAT}')")
-        # The format changes with the first checkpoint that has something to write.
-        changing.execute("CREATE TABLE store.format_change (n INTEGER); DROP TABLE store.format_change")
-        changing.execute("CHECKPOINT store")
-        changing.execute("DETACH store")
-    return duckdb.connect(path, config=CONFIG)
 
 
 Database = Store | Transaction

@@ -28,12 +28,13 @@ from core.http import install_errors, is_let_in, require_key
 from core.model_folder import ModelFolder
 from core.settings import Settings
 from feedback import ingest
-from ops.api import adapters, data, dead_letters, keys, models, quarantine, snapshots
+from ops.api import adapters, data, dead_letters, erasures, keys, models, quarantine, snapshots
 from ops.apps import control_metrics, reload
 from ops.apps.reload import CONTROL, Reloader
 from ops.backup import archive
 from ops.console import app as console
 from ops.control import Control, Engines
+from ops.erasures import Erasures
 from ops.ledger_verifier import LedgerWatch
 from ops.notify import notifier as notifications
 from ops.notify.notifier import Notifier
@@ -110,6 +111,8 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
         clock=clock,
     )
 
+    erasing = Erasures(store=control.store, promotion=control.promotion, settings=settings, clock=clock)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         ledger_head.begin(control.store)
@@ -118,11 +121,13 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
         control.scheduler.resume()
         control.scheduler.start()
         notifier.start()
+        erasing.start()
         walking = asyncio.create_task(control.ledger.keep_walking())
         try:
             yield
         finally:
             walking.cancel()
+            await asyncio.to_thread(erasing.stop)
             await asyncio.to_thread(control.scheduler.stop)
             await asyncio.to_thread(notifier.stop)
             control.store.close()
@@ -141,6 +146,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
 
     app.state.reloader = Reloader(config, settings, CONTROL, take)
     _add_routes(app, control, notifier, access)
+    app.include_router(erasures.create_router(erasing), dependencies=[Depends(require_key(access, Scope.ADMIN))])
     _add_signals(app, control, access)
     return app
 

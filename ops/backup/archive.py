@@ -22,7 +22,7 @@ from fastapi.responses import StreamingResponse
 
 from core import ledger_head
 from core.clock import Clock
-from core.db import snapshots, versions
+from core.db import erasures, snapshots, versions
 from core.db.decisions import LedgerHead
 from core.db.store import Store
 from core.errors import Conflict, LedgerHeadBroken, NotReady
@@ -110,8 +110,10 @@ class Backups:
             staging.mkdir()
             recorded = _recorded(self._store)
             parts = {name: part_of(path, size) for name, path, size in self._collect(staging)}
-            manifest = self._manifest(staging / STORE, parts, recorded).to_json()
+            made = self._manifest(staging / STORE, parts, recorded)
+            manifest = made.to_json()
             sizes = {MANIFEST: len(manifest)} | {name: part.size for name, part in parts.items()}
+            erasures.add_backup(self._store, time=self._clock(), ledger_head=made.ledger_head, size=sum(sizes.values()))
             yield b"%d" % sum(_padded(size) + tarfile.BLOCKSIZE for size in (*sizes.values(), tarfile.BLOCKSIZE))
             contents = itertools.chain([iter([manifest])], (part.pieces() for part in parts.values()))
             for (name, size), content in zip(sizes.items(), contents, strict=True):

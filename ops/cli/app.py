@@ -14,6 +14,7 @@ from ops.cli import (
     changes,
     data,
     dead_letters,
+    erasing,
     help_examples,
     importing,
     keys,
@@ -47,6 +48,7 @@ GROUPS = (
     backup,
     data,
     dead_letters,
+    erasing,
     importing,
 )
 for group in GROUPS:

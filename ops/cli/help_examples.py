@@ -51,6 +51,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "loraloop dead-letters replay gateway-1.1764153600000000.0 --dry-run",
     ),
     "dead-letters drop": ("loraloop dead-letters drop gateway-1.1764153600000000.0 --yes",),
+    "erase": (
+        "loraloop erase --user u-17 --dry-run",
+        "loraloop erase --user u-17 --key k1a2b3 --yes -m 'asked for it on Monday' --json",
+    ),
     "keys create": ("loraloop keys create shop --scope infer --scope feedback --expires 90d",),
     "keys list": ("loraloop keys list --json",),
     "keys revoke": ("loraloop keys revoke k1a2b3 --yes",),

@@ -244,3 +244,49 @@ def test_control_ends_when_only_a_new_process_can_use_the_store(
             runs.unfinished(control.store)
     assert ended == [(os.getpid(), signal.SIGTERM)]
     control.store.close()
+
+
+def test_a_rewritten_file_has_no_byte_of_deleted_rows_and_the_store_goes_on(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.duckdb")
+    with store.transaction() as transaction:
+        # Hashes do not compress, so that the words can be found in the file.
+        transaction._connection.execute(
+            "CREATE TABLE kept AS SELECT range AS n, md5(range::VARCHAR) ||"
+            " CASE WHEN range % 100 = 7 THEN ' secret word' ELSE '' END AS said FROM range(20000)"
+        )
+    store._connection.execute("CHECKPOINT")
+    with store.transaction() as transaction:
+        transaction._connection.execute("DELETE FROM kept WHERE n % 100 = 7")
+    store._connection.execute("CHECKPOINT")
+    assert b"secret word" in (tmp_path / "s.duckdb").read_bytes()  # a checkpoint is not enough
+    store.rewrite()
+    assert b"secret word" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["s.duckdb"]
+    with store.transaction() as transaction:
+        assert transaction._connection.execute("SELECT count(*) FROM kept").fetchall() == [(19_800,)]
+    store.close()
+    Store(tmp_path / "s.duckdb").close()
+
+
+def test_readers_and_writers_wait_while_the_file_is_exchanged_and_lose_nothing(tmp_path: Path) -> None:
+    store, failed, done = Store(tmp_path / "s.duckdb"), [], threading.Event()
+    written = [0]
+
+    def use() -> None:
+        try:
+            while not done.is_set():
+                spools.set_offset(store, spool="g", segment=written[0], offset=1)
+                written[0] += 1
+                with store.transaction() as transaction:  # a reader within a writer
+                    assert spools.seen(store)[0]["segments"] == spools.seen(transaction)[0]["segments"] == written[0]
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    for _ in range(3):
+        store.rewrite()
+    done.set()
+    thread.join()
+    assert failed == [] and spools.seen(store)[0]["segments"] == written[0] > 0
+    store.close()

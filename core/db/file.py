@@ -1,0 +1,47 @@
+"""The DuckDB file: its format, how it is opened, and how it is written to the disk."""
+
+import os
+from pathlib import Path
+
+import duckdb
+
+MEMORY = "2GB"
+# DuckDB writes its log into the file at this size. At its default of 16 MB, ingest writes the file again every few
+# pieces: it was four times slower, and the file larger.
+CHECKPOINT = "512MB"
+# The first DuckDB format with zstd for texts is older; this is the one that the pinned release writes.
+FORMAT = "v1.5.0"
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "memory_limit": MEMORY,
+    "checkpoint_threshold": CHECKPOINT,
+}
+# The ending of the copy that replaces the file. One that a crash left is no store.
+REWRITTEN = ".rewritten"
+
+
+def connect(path: str) -> duckdb.DuckDBPyConnection:
+    """Open a file. One that an older release made gets the format of this one, which it keeps from then on."""
+    connection = duckdb.connect(path, config=CONFIG)
+    (tags,) = connection.execute(
+        "SELECT tags FROM duckdb_databases() WHERE database_name = current_database()"
+    ).fetchall()[0]
+    if path == ":memory:" or tags.get("storage_version") == f"{FORMAT}+":
+        return connection
+    connection.close()
+    with duckdb.connect(":memory:", config=CONFIG) as changing:
+        quoted = path.replace("'", "''")
+        changing.execute(f"ATTACH '{quoted}' AS store (STORAGE_VERSION '{FORMAT}')")
+        # The format changes with the first checkpoint that has something to write.
+        changing.execute("CREATE TABLE store.format_change (n INTEGER); DROP TABLE store.format_change")
+        changing.execute("CHECKPOINT store")
+        changing.execute("DETACH store")
+    return duckdb.connect(path, config=CONFIG)
+
+
+def sync(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
