@@ -202,6 +202,7 @@ def test_every_command_that_reads_can_print_json(words: tuple[str, ...]):
         "quarantine reject",
         "dead-letters replay",
         "dead-letters drop",
+        "erase",
     ],
 )
 def test_what_changes_much_can_be_tried_and_said_yes_to(name: str):
