@@ -61,22 +61,25 @@ WITH named AS (
             PARTITION BY interaction_id, "key", voter_name, type, NOT (unusable IS NULL
                 OR (is_thumb AND NOT revoked AND NOT quarantined))
             ORDER BY time DESC, arrived DESC, id DESC
-        ) AS place, coalesce(bool_or(revoked) OVER (
-            PARTITION BY interaction_id, "key", voter_name, type ORDER BY time DESC, arrived DESC, id DESC
-            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ), FALSE) AS taken_back
+        ) AS place
     FROM usable
+), taken_back AS (
+    SELECT interaction_id, "key", voter_name, type, max((time, arrived, id)) AS last FROM usable
+    WHERE revoked AND interaction_id IS NOT NULL GROUP BY ALL
 ), last_words AS (
-    SELECT *, CASE
+    SELECT r.*, CASE
         WHEN unusable IS NOT NULL THEN unusable
-        WHEN taken_back THEN 'the voter took a later ' || type || ' back'
-        WHEN place > 1 THEN 'replaced by the voter''s later ' || type
+        WHEN (r.time, r.arrived, r.id) < t.last THEN 'the voter took a later ' || r.type || ' back'
+        WHEN place > 1 THEN 'replaced by the voter''s later ' || r.type
     END AS outdated
-    FROM ranked
+    FROM ranked r LEFT JOIN taken_back t ON t.interaction_id = r.interaction_id AND t."key" = r."key"
+        AND coalesce(t.voter_name, '') = coalesce(r.voter_name, '') AND t.type = r.type
+), answered AS (
+    SELECT interaction_id, arg_max(label, (time, arrived, id)) FILTER (reviewer) AS reviewed FROM last_words
+    WHERE outdated IS NULL AND NOT is_thumb GROUP BY interaction_id
 ), compared AS (
-    SELECT *, bool_or(outdated IS NULL AND NOT is_thumb) OVER answered AS answered_by_users,
-        arg_max(label, (time, arrived, id)) FILTER (reviewer AND outdated IS NULL AND NOT is_thumb) OVER answered AS reviewed
-    FROM last_words WINDOW answered AS (PARTITION BY interaction_id)
+    SELECT w.*, a.interaction_id IS NOT NULL AS answered_by_users, a.reviewed
+    FROM last_words w LEFT JOIN answered a ON a.interaction_id = w.interaction_id
 ), places AS (
     SELECT name, ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE
         AS place
@@ -118,7 +121,8 @@ WITH named AS (
     FROM counted
 ), of_keys AS (
     SELECT *, row_number() OVER (PARTITION BY many IS NULL, "key" ORDER BY time DESC, arrived DESC, id DESC) AS nth_of_key,
-        count(*) FILTER (many IS NULL) OVER () AS total
+        -- A subquery: as a window it takes time in the square of the votes.
+        (SELECT count(*) FROM capped WHERE many IS NULL) AS total
     FROM capped
 )
 SELECT id AS feedback_id, time, type, interaction_id, "key", coalesce(voter_name, '') AS voter,
@@ -146,10 +150,11 @@ WITH texts AS (
             THEN 'a correction of fewer voters than trust.correction_voters'
     END AS unsupported
     FROM texts WINDOW same AS (PARTITION BY cluster, type, lower(label), prompt IS NULL)
+), judges AS (
+    SELECT cluster, arg_min(bucket, (time, feedback_id)) AS judged_in FROM supported
+    WHERE bucket <> 'train' AND unsupported IS NULL GROUP BY cluster
 ), judging AS (
-    SELECT *, arg_min(bucket, (time, feedback_id)) FILTER (bucket <> 'train' AND unsupported IS NULL)
-        OVER (PARTITION BY cluster) AS judged_in
-    FROM supported
+    SELECT s.*, j.judged_in FROM supported s LEFT JOIN judges j ON j.cluster = s.cluster
 ), apart AS (
     SELECT *, CASE
         WHEN unsupported IS NOT NULL THEN unsupported
