@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from core.db.file import FORMAT, MEMORY, REWRITTEN, connect, sync
-from core.errors import RowKnown, RowRefused, StoreError, StoreNewer
+from core.errors import NotReady, RowKnown, RowRefused, StoreError, StoreNewer
 
 NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 # More ids in one IN list, and DuckDB would scan the table instead of using its index.
@@ -178,6 +178,9 @@ class Store:
     process is restarted. The store calls `fatal` in this case.
     """
 
+    # While `rewrite` waits for readers to end, writers wait for it.
+    longest_wait_s = 30.0
+
     def __init__(self, path: Path | str, *, fatal: Callable[[], None] = lambda: None) -> None:
         if path != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -272,6 +275,7 @@ class Store:
 
         DuckDB keeps deleted values in free blocks, also after a checkpoint. Writers wait during the copy, and readers
         only while the files are exchanged. It needs free space of the file's size. The file is whole after a crash.
+        Raises NotReady if a read does not end.
         """
         if self.path is None:
             return
@@ -281,7 +285,9 @@ class Store:
             self.copy_to(copy)
             sync(copy)
             with self._idle:
-                self._idle.wait_for(lambda: self._open == 0)
+                if not self._idle.wait_for(lambda: self._open == 0, timeout=self.longest_wait_s):
+                    copy.unlink()
+                    raise NotReady("The store's file cannot be replaced during a long read, such as an export.")
                 self._connection.close()
                 os.replace(copy, self.path)
                 sync(self.path.parent)

@@ -18,7 +18,7 @@ from core import ledger
 from core.clock import utc_now
 from core.db import evaluations, feedback, runs, spools, versions
 from core.db.store import Store
-from core.errors import StoreError, StoreNewer
+from core.errors import NotReady, StoreError, StoreNewer
 from core.model_folder import ModelFolder
 from core.settings import build
 from ops.apps.control import assemble
@@ -289,4 +289,21 @@ def test_readers_and_writers_wait_while_the_file_is_exchanged_and_lose_nothing(t
     done.set()
     thread.join()
     assert failed == [] and spools.seen(store)[0]["segments"] == written[0] > 0
+    store.close()
+
+
+def test_a_read_that_does_not_end_stops_a_rewrite_and_no_writer(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.duckdb")
+    store.longest_wait_s = 0.01
+    for segment in (1, 2):
+        spools.set_offset(store, spool="g", segment=segment, offset=1)
+    reading = store.batches("spools.seen", 1)
+    next(reading)
+    with pytest.raises(NotReady, match="long read"):
+        store.rewrite()
+    spools.set_offset(store, spool="g", segment=3, offset=1)
+    reading.close()  # pyright: ignore[reportAttributeAccessIssue]
+    store.rewrite()
+    assert spools.seen(store)[0]["segments"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["s.duckdb"]
     store.close()
