@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # The variable turns off an advertisement for another tool.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-console bench-faults bench-switch bench-gates bench-eval clean help
+.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-console bench-faults bench-switch bench-gates bench-eval bench-poison clean help
 
 help: ## List all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -85,6 +85,9 @@ bench-gates: $(STAMP) ## What the gates promote in thousands of simulated canari
 
 bench-console: $(STAMP) ## Every page over 10,000 decisions, a million votes, ten million answers
 	$(BIN)/python -m bench.console $(CONSOLE)
+
+bench-poison: $(STAMP) ## A brigade's planted phrase and flipped labels, with and without the defences
+	$(BIN)/python -m bench.poison $(POISON)
 
 lock: $(STAMP) ## Resolve requirements.lock again
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh
