@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
@@ -96,12 +97,15 @@ def _grams(texts: Sequence[str], frequent: int) -> _Grams:
     words, offsets = _words(texts)
     lengths = np.diff(offsets)
     row = np.repeat(np.arange(len(texts)), lengths)
-    code = words.indices.to_numpy(zero_copy_only=False).astype(np.uint64) + np.uint64(1)
+    number = words.indices.to_numpy(zero_copy_only=False)
+    # Hashes of the words themselves, so that phrases of other texts can be compared with these.
+    vocabulary = [blake2b(word.encode(), digest_size=8).digest() for word in words.dictionary.to_pylist()]
+    code = np.frombuffer(b"".join(vocabulary), "<u8")[number]
     ends = offsets[1:][row]
     at = np.flatnonzero(np.arange(len(code)) + WORDS <= ends)
     hashes = (np.stack([code[at + k] for k in range(WORDS)], axis=1) * FACTORS[:WORDS]).sum(axis=1, dtype=np.uint64)
     addresses = np.array([bool(ADDRESS.search(word)) for word in words.dictionary.to_pylist()], bool)
-    single = np.flatnonzero(addresses[(code - np.uint64(1)).astype(np.int64)])
+    single = np.flatnonzero(addresses[number])
     at, size = np.concatenate([at, single]), np.repeat([WORDS, 1], [len(at), len(single)])
     hashes = np.concatenate([_mixed(hashes), _mixed(code[single])])
     slot = (hashes % np.uint64(SLOTS)).astype(np.int64)

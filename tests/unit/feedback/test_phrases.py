@@ -83,6 +83,7 @@ def test_what_others_write_now_and_then_is_no_plant() -> None:
 def test_what_the_answer_says_already_is_nobodys_phrase() -> None:
     written = honest() + planted()
     assert held(made(written, about=[text for _, text in written])) == set()
+    assert held(made(written, about=[f"some other words, then {text}" for _, text in written])) == set()
 
 
 def test_fewer_voters_than_the_setting_are_no_brigade() -> None:
