@@ -44,8 +44,8 @@ def _permutations() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     # Imported here, so that a process that makes no snapshot starts without it.
     from datasketch import MinHash
 
-    a, b = MinHash(PERMUTATIONS, seed=1, scheme="affine32").permutations
-    return np.asarray(a), np.asarray(b)
+    both = np.asarray(MinHash(PERMUTATIONS, seed=1, scheme="affine32").permutations)
+    return both[0], both[1]
 
 
 def _mix32(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

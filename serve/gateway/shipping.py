@@ -41,6 +41,7 @@ class Shipper:
         self._spool = spool
         self._sent: dict[int, int] = {}
         self._damaged: set[int] = set()
+        self._refused: set[int] = set()
         self._failing = False
         self._flush_requested = asyncio.Event()
 
@@ -118,12 +119,18 @@ class Shipper:
                 while await self._ship(segment):
                     moved = True
             except aiohttp.ClientResponseError as error:
+                if error.status in (401, 403):  # not the segment is refused, but this gateway's key
+                    raise
                 refused.append(error)
-                log.error("control refuses segment %d: %d %s", segment.number, error.status, error.message)
+                if segment.number not in self._refused:
+                    log.error("control refuses segment %d: %d %s", segment.number, error.status, error.message)
+                    self._refused.add(segment.number)
         return moved, refused
 
     async def _ship(self, segment: Segment) -> bool:
         """Send one piece of a segment; returns whether there was something to send."""
+        if not segment.path.exists():
+            return False
         offset = self._sent.get(segment.number, 0)
         finished = segment.number < self._spool.current
         data = await asyncio.to_thread(read_from, segment.path, offset, CHUNK)
@@ -141,10 +148,10 @@ class Shipper:
         if answer.get("damaged"):
             log.error("segment %d has %d damaged ranges; the rest is ingested", segment.number, answer["damaged"])
             self._damaged.add(segment.number)
-        if taken == offset and last and response.status == 200:
-            log.warning("segment %d ends in a torn frame of %d bytes, which is dropped", segment.number, len(data))
+        if last and response.status == 200:
+            if torn := offset + len(data) - taken:
+                log.warning("segment %d ends in a torn frame of %d bytes, which is dropped", segment.number, torn)
             self._forget(segment)
-            return False
         return taken != offset
 
     def _forget(self, segment: Segment) -> None:
@@ -154,3 +161,4 @@ class Shipper:
             segment.path.unlink()
         self._sent.pop(segment.number, None)
         self._damaged.discard(segment.number)
+        self._refused.discard(segment.number)

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 import core
 from core import ledger
 from core.clock import utc_now
-from core.db import evaluations, feedback, runs, spools, versions
+from core.db import evaluations, exports, feedback, runs, spools, versions
 from core.db.store import Store
 from core.errors import NotReady, StoreError, StoreNewer
 from core.model_folder import ModelFolder
 from core.settings import build
+from feedback import ingest
 from ops.apps.control import assemble
+from tests.support.ingest import asked
 from tests.support.store import NOW, decision
 
 MIGRATIONS = [int(file.name[:4]) for file in (Path(core.__file__).parent / "db" / "migrations").glob("*.sql")]
@@ -297,7 +299,8 @@ def test_a_read_that_does_not_end_stops_a_rewrite_and_no_writer(tmp_path: Path) 
     store.longest_wait_s = 0.01
     for segment in (1, 2):
         spools.set_offset(store, spool="g", segment=segment, offset=1)
-    reading = store.batches("spools.seen", 1)
+    ingest.add(store, [asked("a"), asked("b")])
+    reading = exports.interactions(store, 1, model=None)
     next(reading)
     with pytest.raises(NotReady, match="long read"):
         store.rewrite()

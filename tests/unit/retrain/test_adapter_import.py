@@ -73,7 +73,7 @@ class Stack:
         return {
             path.relative_to(self.data).as_posix()
             for path in self.data.rglob("*")
-            if not path.name.startswith("loraloop.duckdb")
+            if not path.name.startswith(("loraloop.duckdb", "ledger.head"))
         }
 
 

@@ -330,7 +330,7 @@ def test_with_control_alive_the_table_comes_and_the_spool_goes(gateway: Any) -> 
         gateway.post()
         identity = gateway.post().json()["id"]
         gateway.http.post("/v1/feedback", json={"interaction_id": identity, "type": "label", "value": "a"})
-        gateway.until(lambda: feedback.by_type(store, model="reviews") == [{"type": "label", "n": 1}])
+        gateway.until(lambda: [row["type"] for row in feedback.counts(store, model="reviews", key=None)] == ["label"])
         gateway.until(lambda: gateway.http.get("/ready").json()["unshipped_bytes"] == 0)
         assert board.await_switch().gateways == 1
         gateway.stack.close()
