@@ -43,8 +43,8 @@ VOTES = pa.schema(
 # The part of a bucket that may be left out before the report has a warning.
 MOST_LEFT_OUT = 0.05
 
-Clusters = Callable[[pa.Array], npt.NDArray[np.int64]]
-"""A number for each prompt, (n,): prompts with equal numbers are the same text."""
+Clusters = Callable[[pa.Array, list[str]], npt.NDArray[np.int64]]
+"""A number for the prompt of each interaction, (n,): prompts with equal numbers are the same text."""
 Requests = Callable[[pa.Array], Iterable[pa.RecordBatch]]
 """The requests of interactions, in batches of interaction_id, endpoint and request."""
 
@@ -98,7 +98,7 @@ def same_text(prompts: pa.Array) -> npt.NDArray[np.int64]:
     return keys.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def curate(votes: pa.Table, requests: Requests, settings: ModelSettings, *, clusters: Clusters = same_text) -> Curated:
+def curate(votes: pa.Table, requests: Requests, settings: ModelSettings, *, clusters: Clusters) -> Curated:
     """Choose the votes that make rows. A pure function of the votes and their requests.
 
     A label makes a row, or a correction with `task: generate`. In the train bucket only, a thumbs-up on a whole answer
@@ -185,10 +185,11 @@ def _prompts(batches: Iterable[pa.RecordBatch], clusters: Clusters) -> pa.Table:
                 ids.append(identity)
                 prompts.append(to_json(prompt))
                 texts.append(whole_text(prompt))
+    interactions = pa.array(ids, pa.string())
     return pa.table(
         {
-            "interaction_id": pa.array(ids, pa.string()),
+            "interaction_id": interactions,
             "prompt": pa.array(prompts, pa.string()),
-            "cluster": pa.array(clusters(pa.array(texts, pa.string())), pa.int64()),
+            "cluster": pa.array(clusters(interactions, texts), pa.int64()),
         }
     )

@@ -18,6 +18,8 @@ Labels = npt.NDArray[np.int64]
 Pairs = npt.NDArray[np.int64]
 
 PERMUTATIONS = 128
+# A signature's values and the size of its set.
+WIDTH = PERMUTATIONS + 1
 # Two texts are compared if one of 25 bands of 5 values is equal: 99.99 % of pairs with a similarity of 0.8, 1 in 4,000
 # of those with 0.1.
 BANDS, ROWS = 25, 5
@@ -73,7 +75,7 @@ def minima(sets: Shingles) -> npt.NDArray[np.uint32]:
 
 def signatures(texts: Sequence[str], common: Common) -> Signatures:
     """The signatures of texts, without what is common."""
-    words, pieces = (np.zeros((len(texts), PERMUTATIONS + 1), np.uint16) for _ in range(2))
+    words, pieces = (np.zeros((len(texts), WIDTH), np.uint16) for _ in range(2))
     for batch in shingles(texts, common):
         for target, sets in zip((words, pieces), batch, strict=True):
             if len(sets.owner):

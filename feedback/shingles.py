@@ -135,24 +135,45 @@ class Tokens:
         return found
 
 
-def find_common(texts: Sequence[str], *, template: float = 0.2, passage: float = 0.01) -> Common:
-    """What many of the texts share. It depends on the set of texts alone.
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The share of a model's distinct prompts that each window of three words is in. `hashes` is sorted.
 
-    `template` and `passage` are shares of the distinct texts. With fewer than 20 of them nothing is common.
+    `windows` are those of a sample of prompts, one prompt after the other, and `whole` says which are within one.
     """
+
+    texts: int
+    hashes: Hashes
+    counts: npt.NDArray[np.int64]
+    windows: Hashes
+    whole: Mask
+
+
+def count_shared(texts: Sequence[str]) -> Counted:
+    """Count in how many texts of a sample each window is. The sample depends on the set of texts alone."""
     sample = distinct(texts)
-    if len(sample) < LEAST_TEXTS:
-        return NOTHING
     tokens = Tokens(sample)
     windows, whole = tokens.windows()
     text = np.repeat(np.arange(len(sample), dtype=np.uint64), tokens.last - tokens.first + 1)[:-2]
     # A window counts once per text.
     _, once = np.unique(mix64(windows[whole] + mix64(text[whole])), return_index=True)
-    values, counts = np.unique(windows[whole][once], return_counts=True)
-    often = values[counts >= template * len(sample)]
-    repeated = values[counts >= max(PASSAGE_TEXTS, passage * len(sample))]
-    passages = np.unique(windows[_long_runs(whole & _is_in(windows, repeated))])
+    hashes, counts = np.unique(windows[whole][once], return_counts=True)
+    return Counted(len(sample), hashes, counts, windows, whole)
+
+
+def common_at(counted: Counted, template: float = 0.2, passage: float = 0.01) -> Common:
+    """What these shares of the texts have in common. With fewer than 20 texts nothing is common."""
+    if counted.texts < LEAST_TEXTS:
+        return NOTHING
+    often = counted.hashes[counted.counts >= template * counted.texts]
+    repeated = counted.hashes[counted.counts >= max(PASSAGE_TEXTS, passage * counted.texts)]
+    passages = np.unique(counted.windows[_long_runs(counted.whole & _is_in(counted.windows, repeated))])
     return Common(often, np.setdiff1d(passages, often))
+
+
+def find_common(texts: Sequence[str]) -> Common:
+    """What many of the texts share. It depends on the set of texts alone."""
+    return common_at(count_shared(texts))
 
 
 def _is_in(values: Hashes, chosen: Hashes) -> Mask:

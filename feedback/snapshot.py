@@ -11,6 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,7 +24,8 @@ from core.db.store import Store
 from core.errors import IntegrityFailed
 from core.prompts import Prompt, from_json
 from core.settings import ModelSettings
-from feedback.curation import Clusters, Curated, curate, same_text
+from feedback.curation import Curated, curate
+from feedback.fingerprints import stored_clusters
 
 log = logging.getLogger(__name__)
 
@@ -104,14 +106,13 @@ def create_snapshot(
     run_id: str,
     folder: Path,
     clock: Clock,
-    clusters: Clusters = same_text,
 ) -> Snapshot:
     """Makes the snapshot of everything known now, on disk and in the store; the same rows give the same one."""
     curated = curate(
         curation.votes(store, model=model),
         lambda wanted: curation.requests(store, interactions=wanted),
         settings,
-        clusters=clusters,
+        clusters=partial(stored_clusters, store, model, similarity=settings.trust.duplicate_similarity),
     )
     report = report_of(curated, settings)
     table = _named(curated.rows, model)

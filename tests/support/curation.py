@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from core.settings import ModelSettings, SplitSettings
-from feedback.curation import VOTES, Clusters, Curated, curate, same_text
+from feedback.curation import VOTES, Clusters, Curated, curate
+from feedback.duplicates import clusters as near_duplicates
 from feedback.split import bucket_of, split_key
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -49,7 +52,11 @@ def thumb(number: int, up: bool = True, answer: str | None = "good", **changes: 
     return vote(number, said=answer, type="thumbs", up=up, **changes)
 
 
-def curated(votes: Sequence[dict[str, Any]], settings: ModelSettings, clusters: Clusters = same_text) -> Curated:
+def _near(_: pa.Array, prompts: list[str]) -> npt.NDArray[np.int64]:
+    return near_duplicates(prompts)
+
+
+def curated(votes: Sequence[dict[str, Any]], settings: ModelSettings, clusters: Clusters = _near) -> Curated:
     """What curation makes of these votes."""
     rows = [{name: _naive(one[name]) for name in VOTES.names} for one in votes]
     requests = {one["interaction_id"]: (one["endpoint"], one["request"]) for one in votes}

@@ -212,9 +212,9 @@ def test_no_text_is_in_two_buckets_to_judge_by() -> None:
 
 
 def test_clusters_say_which_texts_are_the_same() -> None:
-    votes = [vote(1, "a text", asker=user_in("train")), vote(2, "a text!", asker=user_in("h1"))]
+    votes = [vote(1, "a text", asker=user_in("train")), vote(2, "some words", asker=user_in("h1"))]
     assert len(curated(votes, MODEL).rows) == 2
-    found = curated(votes, MODEL, lambda prompts: np.zeros(len(prompts), np.int64))
+    found = curated(votes, MODEL, lambda _, prompts: np.zeros(len(prompts), np.int64))
     assert found.rows["feedback_id"].to_pylist() == ["f0002"]
 
 
