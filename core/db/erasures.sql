@@ -124,6 +124,10 @@ WHERE interaction_id IN (SELECT id FROM erased_interactions WHERE erasure_id = $
 -- Delete answers of evaluations to the user's questions.
 DELETE FROM regressions WHERE interaction_id IN (SELECT id FROM erased_interactions WHERE erasure_id = $id)
 
+-- name: erase_fingerprints
+-- Delete the signatures of the user's prompts.
+DELETE FROM fingerprints WHERE interaction_id IN (SELECT id FROM erased_interactions WHERE erasure_id = $id)
+
 -- name: erase_answers
 -- Delete the cached answers of evaluations, which are not linked to users.
 DELETE FROM answers
