@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from core.model_folder import ModelFolder
-from core.prompts import whole_text
+from core.prompts import subject
 from core.settings import GENERATE_PRIMARY, ModelSettings
 from eval.arms import Arm, Item, prompted, retrieving
 from eval.context import bootstrap_plan
@@ -75,7 +75,7 @@ def tfidf_probabilities(snapshot: Snapshot, items: Sequence[Item], settings: Mod
         LogisticRegression(C=10, max_iter=2000, class_weight="balanced", random_state=settings.retrain.seed),
     )
     train = items_of(snapshot.of("train"), settings)
-    pipeline.fit([whole_text(item.prompt) for item in train], [item.truth for item in train])
+    pipeline.fit([subject(item.prompt) for item in train], [item.truth for item in train])
     probabilities = np.zeros((len(items), len(settings.labels)))
-    probabilities[:, pipeline.classes_] = pipeline.predict_proba([whole_text(item.prompt) for item in items])
+    probabilities[:, pipeline.classes_] = pipeline.predict_proba([subject(item.prompt) for item in items])
     return probabilities

@@ -24,7 +24,7 @@ from core.db.store import Store
 from core.errors import IntegrityFailed
 from core.prompts import Prompt, from_json
 from core.settings import ModelSettings
-from feedback.curation import Curated, curate
+from feedback.curation import Clusters, Curated, curate, same_text
 from feedback.fingerprints import stored_clusters
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,13 @@ class Snapshot:
         return [row for row in self.rows if row.bucket == bucket]
 
 
+def choose_clusters(store: Store, model: str, similarity: float | None) -> Clusters:
+    """How prompts are compared: by near-duplicates, or by equality without a similarity."""
+    if similarity is None:
+        return lambda _, prompts: same_text(pa.array(prompts, pa.string()))
+    return partial(stored_clusters, store, model, similarity=similarity)
+
+
 def create_snapshot(
     store: Store,
     model: str,
@@ -112,7 +119,7 @@ def create_snapshot(
         curation.votes(store, model=model),
         lambda wanted: curation.requests(store, interactions=wanted),
         settings,
-        clusters=partial(stored_clusters, store, model, similarity=settings.trust.duplicate_similarity),
+        clusters=choose_clusters(store, model, settings.trust.duplicate_similarity),
     )
     report = report_of(curated, settings)
     table = _named(curated.rows, model)

@@ -11,6 +11,7 @@ from core.db.store import Store
 from feedback import fingerprints as module
 from feedback.duplicates import clusters
 from feedback.fingerprints import stored_clusters
+from feedback.snapshot import choose_clusters
 
 INSTRUCTION = "Is this review positive or negative?"
 
@@ -85,3 +86,15 @@ def test_no_prompts_have_no_clusters():
 
 def test_prompts_that_cannot_be_encoded_are_taken():
     assert len(set(stored_clusters(Store(":memory:"), "reviews", ids(2), ["a \ud800", "b \ud800"]).tolist())) == 2
+
+
+@pytest.mark.parametrize(("similarity", "texts"), [(None, 3), (0.8, 2)])
+def test_near_duplicates_are_found_where_a_similarity_is_set(similarity: float | None, texts: int):
+    prompts = [
+        "The hinge broke in a week.",
+        "the hinge  broke in a week.",
+        "Classify: The hinge broke in a week!",
+        "No.",
+    ]
+    clusters = choose_clusters(Store(":memory:"), "reviews", similarity)
+    assert len(set(clusters(ids(4), prompts).tolist())) == texts

@@ -18,7 +18,7 @@ from core.ledger import verify_store
 from core.prompts import Text
 from core.record_codec import Record, encode, encode_all
 from core.records import Feedback, Interaction, Revocation, StoredCompletion, Verdict
-from core.settings import ModelSettings
+from core.settings import ModelSettings, TrustSettings
 from core.spool import frame
 from eval.retrieval_corpus import without_prompts
 from feedback import dead_letters, erasure
@@ -80,7 +80,7 @@ class Place:
         # Two letters: one of a newer gateway with her record next to another's, one that is not JSON.
         pair = f'[{{{NEWER},"user":"{ZOE}","value":"pangolin"}},{{{NEWER},"user":"u1"}}]'
         ingest(self.store, "g", 1, 0, frame(pair.encode()) + frame(b"\xff pangolin " + ZOE.encode()))
-        self.settings = ModelSettings(labels=["a", "b"])
+        self.settings = ModelSettings(labels=["a", "b"], trust=TrustSettings(duplicate_similarity=0.8))
         self.promotion = self.control.app.state.control.promotion
         self.promotion.sync_models(["reviews"])
         self.run()
