@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # The variable turns off an advertisement for another tool.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-console bench-faults bench-switch bench-gates bench-eval bench-poison clean help
+.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-ingest bench-console bench-faults bench-switch bench-gates bench-eval bench-poison clean help
 
 help: ## List all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -70,6 +70,9 @@ $(PEERS)/.installed: bench/peers/requirements.txt | $(STAMP)
 	@$(BIN)/python -m venv $(PEERS)
 	@grep -v '^#' $< | xargs -n 1 $(PEERS)/bin/pip install --quiet --disable-pip-version-check && touch $@ || \
 		echo "One gateway could not be installed into $(PEERS); the benchmark leaves it out." >&2
+
+bench-ingest: $(STAMP) ## Spools to DuckDB: interactions per second, on an empty store and on 10 million rows
+	$(BIN)/python -m bench.ingest $(INGEST)
 
 bench-faults: $(STAMP) ## 200 kills under load: what is lost or stored twice, and how soon each process is back
 	$(BIN)/python -m bench.faults $(FAULTS)
