@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pyarrow as pa
 import uvicorn
 
 from bench.processes import free_port, memory_mib
@@ -50,9 +52,9 @@ FILL = """
 INSERT INTO interactions SELECT 'chatcmpl-' || printf('%011x', 1700000000000 + n) || md5(n::VARCHAR),
     TIMESTAMP '2025-10-01' + to_milliseconds(n * 700), 'reviews', 1 + n // 1000000, 'champion', 0.0, (n % 997) / 997.0,
     'user-' || (hash(n) % 100003), NULL, 'chat',
-    '{"messages":[{"role":"user","content":"' || substr($text, 1 + (hash(n) % $spread)::BIGINT, 700) || '"}]}',
-    substr($text, 1 + (hash(n + 1) % $spread)::BIGINT, 200), 'stop', 200, 80.0, NULL, 200, 50, FALSE, 'shop'
-FROM range($first, $last) numbers(n)
+    '{"messages":[{"role":"user","content":"' || n || ' ' || asked || '"}]}', answered, 'stop', 200, 80.0, NULL, 200,
+    50, FALSE, 'shop'
+FROM range($first, $last) numbers(n) JOIN pieces ON place = hash(n) % 10000
 """
 
 
@@ -112,10 +114,13 @@ def fill(data: Path, rows: int, text: str) -> None:
     """Make a store with `rows` interactions, by SQL."""
     plain = "".join(letter if letter.isprintable() and letter not in '"\\' else " " for letter in text)
     store = Store(settings_at(data, 1).store_path)
+    starts = [(place, 900 * place) for place in range(10_000)]
+    pieces = [(place, plain[start : start + 700], plain[start : start + 200]) for place, start in starts]
+    names = ("place", "asked", "answered")
+    store._connection.register("pieces", pa.table(dict(zip(names, map(list, zip(*pieces, strict=True)), strict=True))))
     for first in range(0, rows, FILL_AT_ONCE):
         last = min(first + FILL_AT_ONCE, rows)
-        parameters = {"first": first, "last": last, "text": plain[:2_000_000], "spread": 1_999_000}
-        store._connection.execute(FILL, parameters)
+        store._connection.execute(FILL, {"first": first, "last": last})
         say(f"{last:,} interactions are in the store")
     store.close()
 
@@ -136,6 +141,8 @@ def settings_at(data: Path, port: int) -> Settings:
 def serve(data: Path, port: int) -> None:
     """Run control's app without its scheduler: the body of the other process."""
     app = control_app.create_app(settings=settings_at(data, port), base=ModelFolder("tiny", data))
+    # uvicorn raises the signal again after it has stopped, which would end the process before the store is closed.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(app, port=port, lifespan="off", log_level="error", loop="uvloop", http="httptools")
     app.state.control.store.close()
 
