@@ -47,6 +47,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 PAGES = ("/feedback", "/promotions", "/runs", "/quarantine", "/models/reviews", "/system")
 PAUSE_S = 0.5
 KEY = "bench"
+# A spool that control refuses would never be empty.
+LONGEST_S = 1800
 FILL_AT_ONCE = 500_000
 FILL = """
 INSERT INTO interactions SELECT 'chatcmpl-' || printf('%011x', 1700000000000 + n) || md5(n::VARCHAR),
@@ -183,8 +185,9 @@ async def ship(url: str, folder: Path, count: int) -> Rate:
         reading = asyncio.create_task(read_pages(session, url, pages_ms))
         shipping = asyncio.create_task(shipper.run())
         began = time.perf_counter()
-        while shipper.unshipped:
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(LONGEST_S):
+            while shipper.unshipped:
+                await asyncio.sleep(0.05)
         seconds = time.perf_counter() - began
         for task in (reading, shipping):
             task.cancel()

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from core.records import Endpoint
 
 PASSAGES = "What may help to answer:"
@@ -49,6 +51,14 @@ def from_request(endpoint: Endpoint, body: dict[str, Any]) -> Prompt | None:
             case _:
                 return None
     return Chat(tuple(pairs))
+
+
+def from_stored(endpoint: Endpoint, request: str | None) -> Prompt | None:
+    """The prompt of a request as the store has it. None if it is not kept, not text alone, or not valid Unicode."""
+    try:
+        return from_request(endpoint, orjson.loads(request)) if request else None
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _text(content: Any) -> str | None:

@@ -2,14 +2,12 @@
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.db import bursts
 from core.db.store import Store
-from core.prompts import from_request, whole_text
-from core.records import Endpoint
+from core.prompts import from_stored, whole_text
 from core.settings import ModelSettings
 from feedback.bursts import Burst, BurstRules, TimedVotes, find_bursts
 from feedback.curation import TRUTH_SIGNAL, same_text
@@ -42,18 +40,10 @@ def _texts(store: Store, interactions: pa.ChunkedArray) -> tuple[dict[str, str],
     answers: dict[str, str] = {}
     for batch in bursts.texts(store, interactions=interactions.unique()):
         for identity, endpoint, request, answer in zip(*(c.to_pylist() for c in batch.columns), strict=True):
-            prompt = _prompt(endpoint, request)
+            prompt = from_stored(endpoint, request)
             if prompt is not None:
-                prompts[identity], answers[identity] = prompt, answer
+                prompts[identity], answers[identity] = whole_text(prompt), answer
     return prompts, answers
-
-
-def _prompt(endpoint: Endpoint, request: str | None) -> str | None:
-    try:
-        prompt = from_request(endpoint, orjson.loads(request)) if request else None
-    except orjson.JSONDecodeError:
-        return None
-    return whole_text(prompt) if prompt else None
 
 
 def _voters(votes: pa.Table) -> tuple[npt.NDArray[np.int64], list[str | None], list[str]]:

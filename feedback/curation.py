@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 
 from core.db import curation
 from core.names import label_key
-from core.prompts import Prompt, from_request, to_json, whole_text
-from core.records import Endpoint
+from core.prompts import Prompt, from_stored, to_json, whole_text
 from core.settings import ModelSettings
 from feedback.weights import EVERYBODY_1, weights_of_labels, weights_of_thumbs
 
@@ -165,14 +163,6 @@ def _labels(votes: pa.Table, settings: ModelSettings) -> pa.Table:
     )
 
 
-def _prompt(endpoint: Endpoint, request: str | None) -> Prompt | None:
-    """The prompt of a stored request. None if it is not kept, not text alone, or not valid Unicode."""
-    try:
-        return from_request(endpoint, orjson.loads(request)) if request else None
-    except orjson.JSONDecodeError:
-        return None
-
-
 def _prompts(batches: Iterable[pa.RecordBatch], clusters: Clusters) -> pa.Table:
     """Prompt as JSON and cluster of each interaction whose request is text alone."""
     ids: list[str] = []
@@ -180,7 +170,7 @@ def _prompts(batches: Iterable[pa.RecordBatch], clusters: Clusters) -> pa.Table:
     texts: list[str] = []
     for batch in batches:
         for identity, endpoint, request in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            prompt = _prompt(endpoint, request)
+            prompt = from_stored(endpoint, request)
             if prompt is not None:
                 ids.append(identity)
                 prompts.append(to_json(prompt))

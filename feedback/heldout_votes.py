@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from core.names import REVIEWER
-from core.prompts import Prompt, from_request
+from core.prompts import Prompt, from_stored
 from core.settings import ModelSettings
 from feedback.curation import dedup_key
 from feedback.snapshot import Row
@@ -111,7 +111,7 @@ def _kept(votes: Sequence[Vote], one: Callable[[Vote], Found | str]) -> tuple[li
 
 def _preference(vote: Vote, bucket: Bucket) -> Preference | str:
     sides = ("chosen", "rejected")
-    prompt, other = (_prompt(vote[f"{side}_endpoint"], vote[f"{side}_request"]) for side in sides)
+    prompt, other = (from_stored(vote[f"{side}_endpoint"], vote[f"{side}_request"]) for side in sides)
     chosen, rejected = ((vote[f"{side}_answer"] or "").strip() for side in sides)
     user, reason = bucket.judge_of(vote["voter"], (vote["user_id"], vote["rejected_user_id"]))
     if user is None:
@@ -128,7 +128,7 @@ def _preference(vote: Vote, bucket: Bucket) -> Preference | str:
 
 
 def _thumb(vote: Vote, bucket: Bucket) -> Thumb | str:
-    prompt, answer = _prompt(vote["endpoint"], vote["request"]), (vote["answer"] or "").strip()
+    prompt, answer = from_stored(vote["endpoint"], vote["request"]), (vote["answer"] or "").strip()
     user, reason = bucket.judge_of(vote["voter"], (vote["user_id"],))
     if user is None:
         return reason
@@ -137,7 +137,3 @@ def _thumb(vote: Vote, bucket: Bucket) -> Thumb | str:
     if bucket.learnt(prompt):
         return "same text as one to learn from"
     return Thumb(user, prompt, answer, json.loads(vote["value"]))
-
-
-def _prompt(endpoint: Any, request: str | None) -> Prompt | None:
-    return from_request(endpoint, json.loads(request)) if request else None

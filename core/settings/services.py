@@ -64,7 +64,7 @@ class GatewaySettings(Section):
     metrics: dict[str, Meaning] = Field(
         default={},
         description="Meaning of metrics of TensorZero and scores of Langfuse by name, such as `{escalated: "
-        "thumbs_inverted}`. Without an entry, a boolean is a thumb, a number a rating, a text a comment.",
+        "thumbs_inverted}`. Without an entry, a boolean is a thumb, a number is a rating and a text is a comment.",
     )
     max_spool_bytes: int = Field(
         default=16 * 1024**3,

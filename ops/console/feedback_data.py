@@ -12,7 +12,7 @@ from core.clock import Clock
 from core.db import feedback, interactions
 from core.db.store import Store
 from core.errors import NotFound
-from core.prompts import Chat, from_request
+from core.prompts import Chat, from_stored
 from feedback.schema import FeedbackRequest
 from ops.views import View
 
@@ -66,7 +66,7 @@ def interaction(store: Store, identity: str) -> View:
 def _as_pairs(row: dict[str, Any]) -> View:
     """An interaction with its prompt as (role, text) pairs, None where it was not kept or is more than text."""
     request = row.pop("request")
-    prompt = from_request(row["endpoint"], json.loads(request)) if request else None
+    prompt = from_stored(row["endpoint"], request)
     pairs = prompt.messages if isinstance(prompt, Chat) else (("prompt", prompt.text),) if prompt else None
     return row | {"prompt": pairs}
 

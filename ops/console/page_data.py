@@ -11,7 +11,7 @@ from typing import Any
 
 from core.db import decisions, evaluations, feedback, interactions, routes, snapshots, spools
 from core.db.store import Store
-from core.prompts import from_request, subject
+from core.prompts import from_stored, subject
 from ops import views
 from ops.control import Control
 from ops.local.doctor import MOST_UNSHIPPED
@@ -82,7 +82,7 @@ def regressions(store: Store, decision: View) -> list[View]:
 
 
 def _regression(row: evaluations.Regression) -> View:
-    prompt = from_request(row.endpoint, json.loads(row.request)) if row.request else None
+    prompt = from_stored(row.endpoint, row.request)
     return {
         "place": row.place,
         "interaction_id": row.interaction_id,
