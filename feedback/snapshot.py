@@ -105,6 +105,16 @@ def choose_clusters(store: Store, model: str, similarity: float | None) -> Clust
     return partial(stored_clusters, store, model, similarity=similarity)
 
 
+def curate_store(store: Store, model: str, settings: ModelSettings) -> Curated:
+    """The rows that a snapshot of everything known now would have, and what is left out."""
+    return curate(
+        curation.votes(store, model=model),
+        lambda wanted: curation.requests(store, interactions=wanted),
+        settings,
+        clusters=choose_clusters(store, model, settings.trust.duplicate_similarity),
+    )
+
+
 def create_snapshot(
     store: Store,
     model: str,
@@ -115,12 +125,7 @@ def create_snapshot(
     clock: Clock,
 ) -> Snapshot:
     """Makes the snapshot of everything known now, on disk and in the store; the same rows give the same one."""
-    curated = curate(
-        curation.votes(store, model=model),
-        lambda wanted: curation.requests(store, interactions=wanted),
-        settings,
-        clusters=choose_clusters(store, model, settings.trust.duplicate_similarity),
-    )
+    curated = curate_store(store, model, settings)
     report = report_of(curated, settings)
     table = _named(curated.rows, model)
     name = content_hash(table)

@@ -14,7 +14,7 @@ from core.db import curation, feedback
 from core.errors import InputError, NotFound
 from core.records import Revocation
 from core.settings import ModelSettings
-from feedback.curation import curate
+from feedback.snapshot import curate_store
 from feedback.ingest import add
 from ops.apps.control_metrics import scrape
 from ops.cli import importing
@@ -46,12 +46,7 @@ def test_examples_become_labels_that_a_snapshot_can_read(control: RunningControl
     assert done.exit_code == 0 and new(done) == (50, 50, 0)
     assert "Format: openai, by the fields of line 1." in done.stderr
     assert "50 rows for reviews: 50 interactions, 50 label." in done.stderr and "rows/s" in done.stderr
-    votes = curation.votes(control.store, model="reviews")
-    found = curate(
-        votes,
-        lambda wanted: curation.requests(control.store, interactions=wanted),
-        ModelSettings(labels=["a", "b"]),
-    )
+    found = curate_store(control.store, "reviews", ModelSettings(labels=["a", "b"]))
     assert len(found.rows) == 50 and json.loads(found.rows["prompt"][0].as_py())[0]["role"] == "user"
     assert new(control.run("import", path, "--model", "reviews", "--yes", "--json")) == (0, 0, 100)
 

@@ -19,7 +19,8 @@ from core.http import install_errors
 from core.records import StoredCompletion
 from core.settings import ModelSettings
 from feedback import ingest
-from feedback.curation import Curated, curate
+from feedback.curation import Curated
+from feedback.snapshot import curate_store
 from serve.engines.fake import running
 from serve.routing import publisher
 from serve.routing.publisher import RoutePublisher
@@ -232,9 +233,7 @@ def test_readers_of_operations_see_all_keys_completions_and_only_writers_change_
 
 
 def learnt(world: World) -> Curated:
-    votes = curation.votes(world.store, model="reviews")
-    settings = ModelSettings(labels=["a", "b"])
-    return curate(votes, lambda wanted: curation.requests(world.store, interactions=wanted), settings)
+    return curate_store(world.store, "reviews", ModelSettings(labels=["a", "b"]))
 
 
 def test_a_deleted_one_is_gone_with_its_text_and_trains_nothing_but_its_counts_stay(world: World) -> None:
