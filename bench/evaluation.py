@@ -31,13 +31,13 @@ from core.db.store import Store
 from core.model_folder import prepare
 from core.prompts import Chat, subject
 from core.settings import EngineSettings, EvaluationSettings
-from eval.arms import Arm, Item
+from eval.arm_definitions import Arm, Item
 from eval.engine_queries import EngineContext, QueryRunner, ReplyCache
 from eval.measure.labels import Labels, score_labels
 from eval.suites.run import run_suite
 from eval.suites.shipped import BUILDERS, shipped_suite
+from serve.engines.control_client import VllmClient
 from serve.engines.process import EngineProcess
-from serve.engines.vllm_client import VllmClient
 from serve.retrieval.retriever import Entry, Retrieval, Retriever
 
 LABELS = ("negative", "neutral", "positive")

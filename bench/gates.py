@@ -45,7 +45,7 @@ from bench.simulation.scenarios import (
 )
 from bench.simulation.user_model import Floats, once
 from core.settings import CanarySettings
-from eval.gates.arms import Plan
+from eval.gates.live_arms import Plan
 from eval.gates.offline import LAST_USE, LEAST_USERS
 
 FALSE_PROMOTION = 0.055

@@ -39,8 +39,8 @@ from demo.ratings import LABELS, Rated, load
 from feedback.brigades import find_brigades
 from feedback.ingest import add
 from feedback.snapshot import Snapshot, create_snapshot
+from rollout.promotion import RouteManager
 from rollout.quarantine_review import hold_bursts
-from rollout.routes import RouteManager
 from serve.engines.fake import FakeEngines
 from serve.routing.publisher import RoutePublisher
 

@@ -16,7 +16,7 @@ from core.prompts import Chat
 from core.settings import ModelSettings
 from demo.dataset_split import INSTRUCTION
 from demo.ratings import LABELS, Rated, sign
-from eval.arms import Arm, Item, prompted
+from eval.arm_definitions import Arm, Item, prompted
 from eval.baselines import rag_arm, tfidf_probabilities
 from eval.engine_queries import EngineContext, QueryRunner
 from eval.kpis import classification
@@ -26,7 +26,7 @@ from eval.kpis.comparison import compare_labels
 from eval.kpis.evidence import ArmScores, Evidence
 from eval.measure.labels import Labels, score_labels
 from feedback.snapshot import Snapshot
-from serve.engines.vllm_client import VllmClient
+from serve.engines.control_client import VllmClient
 
 VADER_CUT = 0.05
 SHOWN = ("accuracy", "macro_f1", "weighted_f1", "roc_auc")

@@ -16,7 +16,7 @@ from demo.environment import DemoStack, Tell
 from demo.record import Record
 from demo.simulated_users import SimulatedUsers, mixed
 from ops.cli.terminal import err
-from serve.engines.vllm_client import VllmClient
+from serve.engines.control_client import VllmClient
 
 RUN_TIMEOUT_S = 1500
 # Requests that are still sent after the switch and before wave 3, so that some are in flight during the switch.

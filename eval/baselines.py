@@ -9,7 +9,7 @@ import numpy as np
 from core.model_folder import ModelFolder
 from core.prompts import subject
 from core.settings import GENERATE_PRIMARY, ModelSettings
-from eval.arms import Arm, Item, prompted, retrieving
+from eval.arm_definitions import Arm, Item, prompted, retrieving
 from eval.context import bootstrap_plan
 from eval.engine_queries import EngineContext, ignore_progress
 from eval.kpis import classification

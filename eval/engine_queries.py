@@ -19,7 +19,7 @@ from core.db import evaluations
 from core.db.store import Store
 from core.errors import EngineError, PromptRefused
 from core.prompts import Prompt, to_json
-from serve.engines.vllm_client import VllmClient
+from serve.engines.control_client import VllmClient
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished queries and their total."""

@@ -14,7 +14,7 @@ from ops import views
 from ops.control import Control
 from retrain.suite_run import SuiteRequest
 from rollout import quarantine_review
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from core.settings import Settings
 from ops.ledger_verifier import LedgerWatch
 from retrain.scheduler import Scheduler
 from rollout.live_monitor import LiveMonitor
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.engines.reconciler import EngineState, Reconciler
 from serve.routing.publisher import RoutePublisher

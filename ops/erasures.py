@@ -24,8 +24,8 @@ from eval.retrieval_corpus import without_prompts
 from feedback import erasure
 from feedback.erasure import Receipt, Request
 from ops.backup.restore import ASIDE
-from rollout.changes import DecisionContext, make_decision
-from rollout.routes import RouteManager
+from rollout.change_writer import DecisionContext, make_decision
+from rollout.promotion import RouteManager
 from serve.retrieval.retriever import FILE, Retrieval, sha256_of
 
 log = logging.getLogger(__name__)

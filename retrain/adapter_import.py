@@ -18,8 +18,8 @@ from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import Settings
 from retrain.artifacts import from_adapter, register_folder
-from rollout.changes import DecisionContext
-from rollout.routes import RouteManager
+from rollout.change_writer import DecisionContext
+from rollout.promotion import RouteManager
 from serve.adapters.archive import unpack
 from serve.adapters.preflight import Adapter, preflight
 

@@ -15,7 +15,7 @@ from core.model_folder import ModelFolder
 from core.records import Verdict, Version
 from core.settings import ModelSettings, Settings
 from eval.context import EvaluationTask
-from eval.evaluate import Result, evaluate
+from eval.evaluation import Result, evaluate
 from eval.gates.offline import decide, spent_level
 from eval.gates.result import Outcome
 from eval.holdouts import shortage_reason
@@ -33,9 +33,9 @@ from retrain.step_results import Candidate, Decided, Evidence, RunEnded, Work
 from retrain.suite_run import MEASURING, SuiteRunner
 from retrain.trainer.job import Job
 from retrain.trainer.process import Trainer
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
+from rollout.promotion import RouteManager
 from rollout.quarantine_review import hold_bursts
-from rollout.routes import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.adapters.preflight import Adapter, preflight
 from serve.engines.lease import MOST_CUTS, EngineLease

@@ -10,7 +10,7 @@ from core.clock import Clock
 from core.db import runs
 from core.db.store import Row, Store
 from retrain.trainer.job import Step
-from rollout.changes import DecisionContext, RunState, set_run_state
+from rollout.change_writer import DecisionContext, RunState, set_run_state
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 from core.records import Verdict, Version
 from core.settings import ModelSettings
-from eval.evaluate import Result
+from eval.evaluation import Result
 from eval.gates.result import Outcome
 from retrain.runs import Run
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
 
 
 @dataclass(frozen=True, slots=True)

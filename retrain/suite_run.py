@@ -15,9 +15,9 @@ from core.errors import InputError, LoraLoopError
 from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import ModelSettings, Settings
-from eval.arms import Arm, of_version
+from eval.arm_definitions import Arm, of_version
 from eval.engine_queries import EngineContext
-from eval.evaluate import create_query_runner
+from eval.evaluation import create_query_runner
 from eval.ledger_evidence import plain_suite
 from eval.stored_results import store_suite
 from eval.suites.configured import configured_suites
@@ -26,9 +26,9 @@ from eval.suites.run import run_suite, suite_evidence
 from eval.suites.shipped import BUILDERS
 from eval.suites.suite import Suite
 from retrain.runs import Run, Runs
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
+from serve.engines.control_client import VllmClient
 from serve.engines.lease import EngineLease
-from serve.engines.vllm_client import VllmClient
 
 log = logging.getLogger(__name__)
 MEASURING = "measuring"

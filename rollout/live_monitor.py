@@ -14,14 +14,14 @@ from core.db.store import Store
 from core.errors import LoraLoopError
 from core.records import Verdict
 from core.settings import ModelSettings
-from eval.gates.arms import ArmCounts
 from eval.gates.canary import Look, look
 from eval.gates.holdback import HoldbackLook, look_back
+from eval.gates.live_arms import ArmCounts
 from eval.gates.result import Outcome
 from eval.ledger_evidence import plain_checks
-from rollout.changes import DecisionContext, RunState
+from rollout.change_writer import DecisionContext, RunState
 from rollout.live_plan import load_plan
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
 from core.settings import CanarySettings, HoldbackSettings, ModelSettings
-from eval.gates.arms import Plan
+from eval.gates.live_arms import Plan
 
 # The minimum deviation that is used, and the minimum number of voters: with fewer, the history is ignored.
 LEAST_SD = 0.05

@@ -12,8 +12,8 @@ from core.records import Verdict
 from feedback import quarantine
 from feedback.bursts import Burst
 from feedback.quarantine import Hold
-from rollout.changes import DecisionContext, EndQuarantine
-from rollout.routes import RouteManager
+from rollout.change_writer import DecisionContext, EndQuarantine
+from rollout.promotion import RouteManager
 
 VERDICTS: dict[quarantine.Outcome, Verdict] = {"released": Verdict.RELEASED, "rejected": Verdict.DISCARDED}
 OUTCOMES: dict[quarantine.Outcome, str] = {

@@ -8,7 +8,7 @@ from core.db import interactions
 from core.db.store import Store
 from core.ledger import append
 from core.records import Decision, Verdict
-from rollout.changes import DecisionContext, make_decision
+from rollout.change_writer import DecisionContext, make_decision
 from serve.routing.publisher import RoutePublisher, SwitchResult
 
 

@@ -15,12 +15,12 @@ from core.db.store import Store
 from core.errors import AlreadyDone, NotFound, NotReady
 from core.records import Verdict
 from core.settings import CanarySettings, ModelSettings, PromotionSettings
-from eval.gates.arms import Plan
-from rollout.changes import DecisionContext, NewCanary, NewHoldback, RunState
+from eval.gates.live_arms import Plan
+from rollout.change_writer import DecisionContext, NewCanary, NewHoldback, RunState
 from rollout.cooldown import History, PastChange, blocking_reason
 from rollout.forecast import Expected, Traffic, expected_length
 from rollout.live_plan import create_plan, known
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from serve.routing.publisher import SwitchResult
 
 Step = Literal["canary", "switch"]

@@ -14,7 +14,7 @@ from bench.simulation.user_model import Floats, People, vote_cap
 from core.settings import CanarySettings, HoldbackSettings
 from eval.gates import canary as canaries
 from eval.gates import holdback as holdbacks
-from eval.gates.arms import ArmCounts, Plan
+from eval.gates.live_arms import ArmCounts, Plan
 from eval.gates.result import Outcome
 
 Bools = npt.NDArray[np.bool_]

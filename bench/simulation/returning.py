@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.simulation.live import Bools, Seen, Votes, moments
 from bench.simulation.user_model import Floats
-from eval.gates.arms import ArmCounts
+from eval.gates.live_arms import ArmCounts
 
 
 class Returning:

@@ -10,7 +10,7 @@ from bench.simulation import baseline_gates
 from bench.simulation.live import LOOKS, Gate, HoldbackGate, OurGate, Ours
 from bench.simulation.user_model import Floats, People, brigaded, harmed, once, several, weekly
 from core.settings import CanarySettings, HoldbackSettings
-from eval.gates.arms import Plan
+from eval.gates.live_arms import Plan
 from rollout.live_plan import LEAST_SD
 
 OURS = "ours"

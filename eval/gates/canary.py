@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.settings import CanarySettings
-from eval.gates.arms import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan, difference, harms, readable, vote_variance
+from eval.gates.live_arms import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan, difference, harms, readable, vote_variance
 from eval.gates.result import Check, GateResult, Outcome
 from eval.gates.sequential import Found, Numbers, margin, sample_ratio_p, tuning, users_to_show
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.settings import HoldbackSettings
-from eval.gates.arms import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan, difference, harms, readable
 from eval.gates.canary import few, points, strayed
+from eval.gates.live_arms import LEAST_SAMPLE_RATIO_P, ArmCounts, Plan, difference, harms, readable
 from eval.gates.result import Check, GateResult, Outcome
 from eval.gates.sequential import Found, sample_ratio_p
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.prompts import Prompt, Text, answer_text
-from eval.arms import Arm, Item
+from eval.arm_definitions import Arm, Item
 from eval.engine_queries import EngineContext, Reply, ScoreTokens
 from eval.kpis.arrays import Floats, Ints
 from eval.kpis.evidence import ArmScores

@@ -9,7 +9,7 @@ import numpy as np
 from core.errors import PromptRefused
 from eval.engine_queries import Query, send_query
 from eval.kpis.arrays import Floats
-from serve.engines.vllm_client import VllmClient
+from serve.engines.control_client import VllmClient
 
 
 def measure_latency(client: VllmClient, queries: Mapping[str, Sequence[Sequence[Query]]]) -> dict[str, Floats]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.prompts import Prompt, answer_text
-from eval.arms import Arm
+from eval.arm_definitions import Arm
 from eval.engine_queries import EngineContext, Reply, Sample, ScoreAnswer
 from eval.kpis.arrays import Floats, Ints
 from eval.kpis.bootstrap import BootstrapPlan, interval, resample

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from eval.arms import Arm
+from eval.arm_definitions import Arm
 from eval.engine_queries import EngineContext
 from eval.gates.offline import LEAST_ITEMS, LEAST_USERS
 from eval.kpis import classification

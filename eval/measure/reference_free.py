@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from core.db import feedback
 from core.db.store import Store
-from eval.arms import Arm
+from eval.arm_definitions import Arm
 from eval.context import EvaluationTask
 from eval.engine_queries import EngineContext
 from eval.holdouts import Holdout, reserve_users

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from core.settings import ModelSettings
-from eval.arms import Arm, Item
+from eval.arm_definitions import Arm, Item
 from eval.engine_queries import EngineContext
 from eval.kpis.bootstrap import BootstrapPlan, user_numbers
 from eval.kpis.comparison import compare_labels

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from core.prompts import Prompt
-from eval.arms import Arm
+from eval.arm_definitions import Arm
 from eval.engine_queries import EngineContext, Generate
 from eval.kpis.arrays import Floats, Ints
 from eval.kpis.bootstrap import BootstrapPlan, interval, mean_of, resample

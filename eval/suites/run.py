@@ -9,7 +9,7 @@ import numpy as np
 
 from core.errors import AmbiguousLabels
 from core.settings import ModelSettings
-from eval.arms import Arm
+from eval.arm_definitions import Arm
 from eval.context import bootstrap_plan
 from eval.engine_queries import EngineContext, Generate, Query, Reply
 from eval.kpis.arrays import Floats

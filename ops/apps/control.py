@@ -43,11 +43,11 @@ from retrain.pipeline import RetrainPipeline
 from retrain.scheduler import Scheduler
 from retrain.trainer.process import Trainer
 from rollout.live_monitor import LiveMonitor
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.engines import self_check
+from serve.engines.control_client import VllmClient
 from serve.engines.reconciler import Reconciler
-from serve.engines.vllm_client import VllmClient
 from serve.gateway.authentication import KeyChecker, create_key_checker
 from serve.routing import publisher, retrieval_cache
 from serve.routing.publisher import RoutePublisher

@@ -30,7 +30,7 @@ from feedback.formats.metrics import Metrics as Meanings
 from feedback.schema import MAX_BATCH, FeedbackRequest
 from ops.apps import reload
 from ops.apps.reload import GATEWAY, Reloader
-from serve.engines.http_client import HttpClient
+from serve.engines.forwarding_client import HttpClient
 from serve.engines.pool import EnginePool
 from serve.gateway import models_route, openapi
 from serve.gateway.access_log import AccessLog

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from core.errors import EngineDown, EngineFailed
 from core.records import Version
+from serve.engines.control_client import VllmClient
 from serve.engines.reconciler import Reconciler
-from serve.engines.vllm_client import VllmClient
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from core.errors import EngineDown, EngineSlow, LoraLoopError
-from serve.engines.http_client import HttpClient
+from serve.engines.forwarding_client import HttpClient
 from serve.engines.http_response import ConnectionBroken, Response
 
 # After this many failures in a row, an engine gets no requests for ALONE_SECONDS. Then one request tries it.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.errors import EngineFailed
 from core.settings import SECRET_VARIABLES, EngineSettings, split_listen
-from serve.engines.vllm_client import VllmClient
+from serve.engines.control_client import VllmClient
 
 POLL_SECONDS = 0.5
 STOP_SECONDS = 15

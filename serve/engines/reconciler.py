@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from core.errors import AdapterRefused, EngineDown, EngineError
 from core.prompts import Chat
 from core.records import Version
-from serve.engines.vllm_client import VllmClient
+from serve.engines.control_client import VllmClient
 
 log = logging.getLogger(__name__)
 

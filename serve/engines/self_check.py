@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from core.errors import EngineDown, EngineFailed
 from core.model_folder import matrix_shapes
 from serve.cpu_lora.selftest import check_engine
-from serve.engines.vllm_client import VllmClient
+from serve.engines.control_client import VllmClient
 
 RANK = 8
 # Large enough that another adapter's weights change every answer.

@@ -13,7 +13,7 @@ from core.prompts import Chat, Text
 from core.settings import KEY_VARIABLES
 from eval.engine_queries import EngineContext, QueryRunner
 from eval.measure.labels import Labels
-from serve.engines.vllm_client import VllmClient
+from serve.engines.control_client import VllmClient
 from tools.live_stack import LiveStack
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,7 @@ import pytest
 from core.errors import Unreachable
 from core.prompts import Chat
 from eval.engine_queries import BATCH
-from serve.engines.vllm_client import VllmClient
+from serve.engines.control_client import VllmClient
 from tools.live_stack import LiveStack, texts
 
 pytestmark = pytest.mark.integration

@@ -18,7 +18,7 @@ from core.settings import build
 from ops.console import app as console_app
 from ops.control import Control, Engines
 from ops.ledger_verifier import LedgerWatch
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.engines.fake import FakeEngines
 from serve.engines.reconciler import Reconciler

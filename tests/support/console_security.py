@@ -16,7 +16,7 @@ from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import build
 from ops.apps import control
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
 from serve.engines.fake import FakeEngines
 
 SECRET_PAGES = ("/promotions", "/models/reviews", "/feedback", "/feedback/queue", "/runs", "/system")

@@ -12,7 +12,7 @@ from core.errors import TrainingFailed
 from core.record_codec import encode
 from core.records import Feedback, Interaction
 from core.spool import frame
-from eval.evaluate import Result
+from eval.evaluation import Result
 from eval.kpis.evidence import Difference, Evidence, Measure
 from feedback.ingest import ingest
 from retrain.pipeline import RetrainPipeline

@@ -26,7 +26,7 @@ from ops.apps import gateway as gateway_app
 from ops.control import Control
 from retrain.trainer.job import Job, Step
 from retrain.trainer.process import Trainer
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
 from serve.engines.fake import FakeEngine, running
 from serve.routing.table import sticky_bucket
 from tests.support.wait import wait_until

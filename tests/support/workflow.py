@@ -12,9 +12,9 @@ from core.records import Feedback, Interaction, Version
 from core.settings import ModelSettings
 from core.spool import frame
 from feedback.ingest import ingest
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
 from rollout.live_monitor import LiveMonitor
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.engines.fake import FakeEngines
 from serve.routing.publisher import RoutePublisher

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.settings import CanarySettings, Guardrail, Primary, PromotionSettings
-from eval.gates.arms import ArmCounts, Plan
 from eval.gates.canary import look
+from eval.gates.live_arms import ArmCounts, Plan
 from eval.gates.offline import decide
 from eval.gates.result import Outcome
 from eval.kpis.bootstrap import BootstrapPlan

@@ -8,8 +8,8 @@ import pytest
 from scipy import integrate, stats
 
 from core.settings import CanarySettings
-from eval.gates.arms import ArmCounts, Plan
 from eval.gates.canary import look, signals
+from eval.gates.live_arms import ArmCounts, Plan
 from eval.gates.result import Outcome
 from eval.gates.sequential import harm_evidence, margin, sample_ratio_p, tuning
 

@@ -13,8 +13,8 @@ from core.errors import EngineDown, EngineError
 from core.prompts import Chat, Text
 from eval import engine_queries
 from eval.engine_queries import ConcurrencyLimiter, Generate, Query, QueryRunner, ReplyCache, ScoreTokens, fair_limit
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import CONTEXT, FakeEngine
-from serve.engines.vllm_client import VllmClient
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -17,12 +17,12 @@ from core.prompts import Chat
 from core.records import Version
 from core.settings import EngineSettings, JudgeSettings, ModelSettings
 from eval.context import EvaluationTask
-from eval.evaluate import Result, evaluate
+from eval.evaluation import Result, evaluate
 from eval.gates.offline import decide
 from eval.llm_judge import LlmJudge
 from feedback.snapshot import Report, Row, Snapshot
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
-from serve.engines.vllm_client import VllmClient
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TRUTH = ("bad", "good")

@@ -23,7 +23,7 @@ NO_RULES = {
     "core.model_folder",
     "core.records",
     "core.route_check",
-    "serve.engines.vllm_client",
+    "serve.engines.control_client",
     "serve.routing.publisher",
     "serve.routing.table",
 }

@@ -10,12 +10,12 @@ import pytest
 from core.db.store import Store
 from core.errors import EngineError
 from core.prompts import Chat, Text
-from eval.arms import Arm
+from eval.arm_definitions import Arm
 from eval.engine_queries import EngineContext, QueryRunner, ReplyCache
 from eval.kpis.bootstrap import BootstrapPlan
 from eval.measure.likelihood import KL_ITEMS, drift, kl_to_base, likelihoods
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import CONTEXT, FakeEngine
-from serve.engines.vllm_client import VllmClient
 
 ARMS = (Arm("base", "base"), Arm("candidate", "m@2.y"))
 PROMPT = Chat((("system", "be kind"), ("user", "how are you")))

@@ -9,11 +9,11 @@ import pytest
 
 from core.errors import AmbiguousLabels
 from core.prompts import Chat, Text
-from eval.arms import Arm, Item
+from eval.arm_definitions import Arm, Item
 from eval.engine_queries import EngineContext, QueryRunner
 from eval.measure.labels import Labels, score_labels
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import CONTEXT, FakeEngine
-from serve.engines.vllm_client import VllmClient
 
 ARMS = [Arm("base", "base"), Arm("candidate", "m-1")]
 

@@ -3,12 +3,12 @@
 import numpy as np
 
 from core.prompts import Chat
-from eval.arms import Arm
+from eval.arm_definitions import Arm
 from eval.engine_queries import EngineContext, QueryRunner
 from eval.kpis.bootstrap import BootstrapPlan
 from eval.measure.texts import compare_texts, write_answers
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import CONTEXT, FakeEngine
-from serve.engines.vllm_client import VllmClient
 
 ARMS = [Arm("champion", "base"), Arm("candidate", "m-1")]
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from core.prompts import Chat
-from eval.arms import Arm
+from eval.arm_definitions import Arm
 from eval.engine_queries import EngineContext, QueryRunner
 from eval.kpis.bootstrap import BootstrapPlan
 from eval.measure.preferences import LEAST_PAIRS, LEAST_USERS, MOST_PAIRS, preference_accuracy, thumbs_auc, wins
 from feedback.heldout_votes import Preference, Thumb
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
-from serve.engines.vllm_client import VllmClient
 
 ARMS = (Arm("base", "base"), Arm("champion", "m@1.x"), Arm("candidate", "m@2.y"))
 PLAN = BootstrapPlan(0.05, 500)

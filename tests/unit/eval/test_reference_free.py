@@ -20,7 +20,7 @@ from core.records import Feedback, Interaction, Version
 from core.settings import JudgeSettings, ModelSettings
 from core.spool import frame
 from eval.context import EvaluationTask
-from eval.evaluate import Result, evaluate
+from eval.evaluation import Result, evaluate
 from eval.gates.offline import decide
 from eval.gates.result import GateResult
 from eval.kpis.evidence import Evidence
@@ -30,8 +30,8 @@ from feedback.ingest import ingest
 from feedback.snapshot import Report, Row, Snapshot
 from feedback.split import bucket_of
 from ops import views
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
-from serve.engines.vllm_client import VllmClient
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 CHAMPION = Version("m", 1, "m@1.x", "/1", "x", 8, None)

@@ -15,15 +15,15 @@ from core.prompts import Chat, Prompt, Text
 from core.records import Version
 from core.settings import ModelSettings, PromotionSettings
 from eval.context import EvaluationTask
-from eval.evaluate import Result, evaluate
+from eval.evaluation import Result, evaluate
 from eval.gates.offline import decide
 from eval.gates.result import Outcome
 from eval.kpis.evidence import Difference, Evidence, Measure
 from eval.ledger_evidence import plain_evidence
 from eval.retrieval_corpus import gather
 from feedback.snapshot import Report, Row, Snapshot
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
-from serve.engines.vllm_client import VllmClient
 from serve.retrieval.documents import LONGEST, cut, passages
 from serve.retrieval.retriever import FILE, Entry, Retrieval, sha256_of
 

@@ -10,7 +10,7 @@ import pytest
 from core.errors import InputError
 from core.prompts import Chat, subject
 from core.settings import ModelSettings, ShippedSuite
-from eval.arms import Arm
+from eval.arm_definitions import Arm
 from eval.engine_queries import EngineContext, QueryRunner
 from eval.kpis.direction import better
 from eval.suites import files, shipped
@@ -18,8 +18,8 @@ from eval.suites.refusal import REFUSALS
 from eval.suites.run import run_suite, suite_evidence
 from eval.suites.suite import Choice, Suite, Writing, choice
 from eval.suites.templates import sample_texts
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
-from serve.engines.vllm_client import VllmClient
 
 
 @pytest.mark.parametrize("name", shipped.BUILDERS)

@@ -16,7 +16,7 @@ from core.records import Route
 from core.route_check import recorded_route
 from ops.backup.archive import MANIFEST
 from ops.backup.restore import prove, prove_with_ledger, restore
-from rollout.changes import write_route
+from rollout.change_writer import write_route
 from tests.support.backup import NOW, DataFolder, by, content, decision, pack, settings_in
 
 

@@ -20,7 +20,7 @@ from tests.support.console_security import SECRET_PAGES, KeyedConsole, Moving
 
 @pytest.fixture
 def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyedConsole]:
-    monkeypatch.setattr("rollout.routes.SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
     made = KeyedConsole(tmp_path)
     # One event loop for all requests, as TestClient has it when it is entered; that would start the scheduler.
     with start_blocking_portal() as made.browser.portal:

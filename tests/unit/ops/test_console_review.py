@@ -17,13 +17,13 @@ from core.records import Feedback, Interaction, Verdict
 from feedback.ingest import add
 from ops.console import labelling
 from rollout import quarantine_review
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
 from tests.support.console_security import EVIL, KeyedConsole
 
 
 @pytest.fixture
 def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyedConsole]:
-    monkeypatch.setattr("rollout.routes.SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
     made = KeyedConsole(tmp_path)
     with start_blocking_portal() as made.browser.portal:
         yield made

@@ -12,13 +12,13 @@ from core.db import decisions, runs
 from core.db.store import Transaction
 from core.records import Feedback, Interaction, Verdict
 from feedback.ingest import add
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
 from tests.support.console_security import EVIL, SECRET_PAGES, KeyedConsole
 
 
 @pytest.fixture
 def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyedConsole]:
-    monkeypatch.setattr("rollout.routes.SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
     made = KeyedConsole(tmp_path)
     # One event loop for all requests, as TestClient has it when it is entered; that would start the scheduler.
     with start_blocking_portal() as made.browser.portal:

@@ -11,7 +11,7 @@ from core.record_codec import encode
 from core.spool import frame
 from feedback.ingest import ingest
 from ops.apps import control_metrics
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from serve.engines.fake import FakeEngines
 from serve.routing.publisher import RoutePublisher
 from tests.support.ingest import NOW, asked, said

@@ -28,7 +28,7 @@ from feedback.snapshot import create_snapshot, load_snapshot
 from feedback.tombstones import hash_of
 from ops.erasures import Erasures
 from retrain.artifacts import from_retrieval, register_folder
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
 from serve.engines.fake import running
 from serve.retrieval.retriever import Entry, Retrieval, read_retrieval
 from tests.support.ingest import NOW, asked, query

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from core.db import curation, feedback
+from core.db import feedback
 from core.errors import InputError, NotFound
 from core.records import Revocation
 from core.settings import ModelSettings
-from feedback.snapshot import curate_store
 from feedback.ingest import add
+from feedback.snapshot import curate_store
 from ops.apps.control_metrics import scrape
 from ops.cli import importing
 from serve.engines.fake import running

@@ -10,7 +10,7 @@ from core.db.store import Store
 from core.model_folder import ModelFolder
 from core.settings import Settings, build
 from retrain.pipeline import RetrainPipeline
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.engines.fake import FakeEngines
 from serve.routing.publisher import RoutePublisher

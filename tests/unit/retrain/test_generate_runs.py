@@ -19,12 +19,12 @@ from feedback.ingest import ingest
 from feedback.snapshot import read_rows
 from retrain.pipeline import RetrainPipeline
 from retrain.trainer.job import Job, Step
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.adapters.preflight import Adapter
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine, FakeEngines
 from serve.engines.reconciler import EngineState
-from serve.engines.vllm_client import VllmClient
 from serve.routing.publisher import RoutePublisher
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

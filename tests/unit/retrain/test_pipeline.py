@@ -17,7 +17,7 @@ from core.prompts import Text
 from core.records import Version
 from core.settings import JudgeSettings, Settings, settings_sha256
 from eval import holdouts
-from eval.evaluate import Result
+from eval.evaluation import Result
 from retrain.pipeline import RetrainPipeline
 from retrain.runs import Run
 from retrain.trainer.job import Job

@@ -10,7 +10,7 @@ import pytest
 from core.db import decisions as decisions_table
 from core.db import runs as runs_table
 from core.settings import Settings, settings_sha256
-from eval.evaluate import Result
+from eval.evaluation import Result
 from retrain.pipeline import RetrainPipeline
 from retrain.runs import Run
 from retrain.trainer.job import Job, Step

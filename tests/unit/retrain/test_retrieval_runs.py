@@ -14,17 +14,17 @@ from core.model_folder import ModelFolder
 from core.settings import RetrainSettings, Settings, build
 from eval import holdouts
 from eval.context import EvaluationTask
-from eval.evaluate import Result
+from eval.evaluation import Result
 from eval.kpis.evidence import Difference, Evidence, Measure
 from ops.control import Engines
 from retrain.pipeline import RetrainPipeline
 from retrain.plan import Plan, choose_plan, require_examples
-from rollout.changes import DecisionContext
-from rollout.routes import RouteManager
+from rollout.change_writer import DecisionContext
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
 from serve.engines.reconciler import Reconciler
-from serve.engines.vllm_client import VllmClient
 from serve.retrieval.retriever import FILE, read_retrieval
 from serve.routing.publisher import RoutePublisher
 from tests.support.pipeline import NOW, vote

@@ -18,11 +18,11 @@ from ops import views
 from retrain import suite_run
 from retrain.pipeline import RetrainPipeline
 from retrain.trainer.process import Trainer
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine, FakeEngines
 from serve.engines.reconciler import EngineState
-from serve.engines.vllm_client import VllmClient
 from serve.retrieval.retriever import FILE, Entry, Retrieval, sha256_of
 from serve.routing.publisher import RoutePublisher
 

@@ -12,8 +12,8 @@ from core.db.store import Store
 from core.record_codec import Record
 from core.records import Feedback
 from core.settings import CanarySettings
-from eval.gates.arms import ArmCounts, Plan
 from eval.gates.canary import look
+from eval.gates.live_arms import ArmCounts, Plan
 from eval.gates.result import Outcome
 from feedback import ingest
 from rollout.live_monitor import count_arms

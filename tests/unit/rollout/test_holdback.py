@@ -11,8 +11,8 @@ import pytest
 from core.db import decisions, live_tests
 from core.errors import NotReady
 from core.settings import CanarySettings, HoldbackSettings, ModelSettings
-from eval.gates.arms import ArmCounts, Plan
 from eval.gates.holdback import look_back
+from eval.gates.live_arms import ArmCounts, Plan
 from eval.gates.result import Outcome
 from rollout.live_plan import create_plan, load_plan
 from serve.routing.table import ModelRoute, RoutingTable, Target

@@ -14,13 +14,13 @@ from core.settings import ModelSettings
 from core.spool import frame
 from feedback.ingest import ingest
 from ops.control import Engines
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
 from rollout.live_monitor import LiveMonitor
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
+from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
 from serve.engines.reconciler import Reconciler
-from serve.engines.vllm_client import VllmClient
 from serve.routing.publisher import RoutePublisher
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -17,7 +17,7 @@ from core.spool import frame
 from feedback.ingest import add, ingest
 from feedback.snapshot import create_snapshot
 from rollout import quarantine_review
-from rollout.changes import DecisionContext
+from rollout.change_writer import DecisionContext
 from tests.support.workflow import NOW, PLAIN, RolloutHarness
 
 # Quarantine.

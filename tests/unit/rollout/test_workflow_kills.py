@@ -30,11 +30,11 @@ def undoing(harness: RolloutHarness) -> None:
 
 
 INSIDE = (
-    "rollout.changes.append",
-    "rollout.changes.write_route",
-    "rollout.changes._withdraw_waiting",
+    "rollout.change_writer.append",
+    "rollout.change_writer.write_route",
+    "rollout.change_writer._withdraw_waiting",
 )
-AFTER = ("rollout.routes.RouteManager.publish", "rollout.routes.report_switch")
+AFTER = ("rollout.promotion.RouteManager.publish", "rollout.promotion.report_switch")
 
 
 @pytest.mark.parametrize("point", INSIDE + AFTER)
@@ -78,7 +78,7 @@ def test_a_kill_between_any_two_steps_leaves_all_of_a_change_or_nothing(
     again.store.close()
 
 
-@pytest.mark.parametrize("point", [*INSIDE, "rollout.changes.set_run_state"])
+@pytest.mark.parametrize("point", [*INSIDE, "rollout.change_writer.set_run_state"])
 def test_a_kill_while_a_canary_starts_or_ends_leaves_route_and_run_in_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ):

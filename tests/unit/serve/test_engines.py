@@ -21,9 +21,9 @@ from core.records import Version
 from core.settings import EngineSettings
 from serve.adapters.preflight import CONFIG, WEIGHTS, folder_hash, preflight
 from serve.engines import process
+from serve.engines.control_client import RAW_TEMPLATE, VllmClient
 from serve.engines.fake import FakeEngine
 from serve.engines.reconciler import Reconciler
-from serve.engines.vllm_client import RAW_TEMPLATE, VllmClient
 
 Q = "model.layers.0.self_attn.q_proj"
 GOOD = {

@@ -20,7 +20,7 @@ from core.ledger import append
 from core.records import Decision, Route, Verdict, Version
 from core.route_check import recorded_route
 from feedback.quarantine import Hold, suspects
-from rollout.changes import (
+from rollout.change_writer import (
     Change,
     DecisionContext,
     EndQuarantine,

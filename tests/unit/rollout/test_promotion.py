@@ -15,13 +15,13 @@ from core.record_codec import encode
 from core.records import Feedback, Interaction, Verdict, Version
 from core.settings import ModelSettings
 from core.spool import frame
-from eval.gates.arms import Plan
+from eval.gates.live_arms import Plan
 from feedback.ingest import ingest
-from rollout import changes
-from rollout.changes import DecisionContext, NewCanary, RunState
+from rollout import change_writer
+from rollout.change_writer import DecisionContext, NewCanary, RunState
 from rollout.live_monitor import LiveMonitor
 from rollout.live_plan import known
-from rollout.routes import RouteManager
+from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow, history
 from serve.engines.fake import FakeEngines
 from serve.routing.publisher import RoutePublisher
@@ -83,7 +83,7 @@ def test_a_part_of_a_change_that_fails_undoes_all_of_it(promotion: RouteManager,
     def fail(*_: Any) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(changes, "set_run_state", fail)
+    monkeypatch.setattr(change_writer, "set_run_state", fail)
     with pytest.raises(RuntimeError):
         promotion.promote("reviews", 1, WHY, run=RunState("run-1", "finished"))
     assert promotion.route("reviews").champion == 0

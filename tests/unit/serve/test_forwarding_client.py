@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.engines.http_client import HttpClient
+from serve.engines.forwarding_client import HttpClient
 from serve.engines.http_response import HIGH_BYTES, ConnectionBroken, Response
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"

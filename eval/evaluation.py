@@ -11,7 +11,7 @@ from core.db.store import Store
 from core.model_folder import ModelFolder, fingerprint
 from core.settings import EngineSettings, ModelSettings
 from eval import holdouts
-from eval.arms import Arm, of_version, prompted
+from eval.arm_definitions import Arm, of_version, prompted
 from eval.baselines import best_prompt, rag_arm, tfidf_kpis
 from eval.context import EvaluationTask, bootstrap_plan
 from eval.cost_benefit import CostBenefit, compute_cost_benefit, priced
@@ -27,7 +27,7 @@ from eval.regressions import find_regressions
 from eval.stored_results import store_kpis, store_suite
 from eval.suites.configured import configured_suites
 from eval.suites.run import run_suite, suite_evidence
-from serve.engines.vllm_client import VllmClient
+from serve.engines.control_client import VllmClient
 
 ENGINE = EngineSettings()
 
