@@ -7,6 +7,19 @@ from typing import Any, Literal
 
 Arm = Literal["champion", "canary", "holdback", "pinned"]
 Endpoint = Literal["chat", "completion"]
+# What ended an exchange. Of all causes, only `answered` and `engine_error` say something about the version.
+Cause = Literal[
+    "answered",  # the engine's answer went to the client as a whole
+    "engine_error",  # the engine failed with this request, or its answer cannot be read
+    "refused",  # the engine, or a limit, refused the request
+    "not_loaded",  # engines answer, but none had the version
+    "unreachable",  # no engine took the request, or the engine ended the connection
+    "timeout",  # the engine exceeded a time limit
+    "client_gone",  # the client left
+    "client_slow",  # the client stopped reading
+    "shutdown",  # the gateway ended
+    "gateway_error",  # the gateway itself failed
+]
 Kind = Literal["base", "adapter", "retrieval"]
 
 
@@ -40,7 +53,8 @@ class Interaction:
     `bucket` is the sticky split's hash in [0, 1), None when the request named no user, and `share`
     the canary's share at that moment, or the holdback's; together they say why this version answered.
     Latencies are milliseconds; `request`, `answer` are None when the client asked for `store: false`.
-    `key_id` is the key of the request: users of two keys are two people, even if they have one name.
+    `key_id` is the key of the request: users of two keys are two people, even if they have one name. `cause` says what
+    ended the exchange; None in records from before it was written down.
     """
 
     id: str
@@ -63,6 +77,7 @@ class Interaction:
     completion_tokens: int | None
     streamed: bool
     key_id: str | None = None
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ COLUMNS = pa.schema(
         ("completion_tokens", pa.int32()),
         ("streamed", pa.bool_()),
         ("key_id", pa.string()),
+        ("cause", pa.string()),
     ]
 )
 
@@ -72,6 +73,7 @@ def table_of(rows: Iterable[InteractionRow]) -> pa.Table:
                 row.completion_tokens,
                 row.streamed,
                 row.key_id,
+                row.cause,
             )
             for row in rows
         ],

@@ -33,14 +33,22 @@ SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_i
 -- than the share `vote_cap` of their requests are scaled down to that share. `vote_cap` is twice the median share of the
 -- users who vote. It is the same in both arms, and fewer than half of the voters cannot move it. The clock that dates
 -- votes may be up to one hour slow. Votes in quarantine do not count.
+-- An error harms only if the version made it: its cause is 'engine_error', or in old rows, which have no cause, the
+-- status is 500 or more. The minutes in which an engine lacked a version, or no engine answered, are left out for both
+-- arms. They hit the arms unequally, and a whole minute does not depend on who asked, so the split stays fair.
 -- A flag harms the asker if the asker gave it, by key and user. A name that the answer or the flag lacks is that of the
 -- other one. If both lack the user, the flag does not count. A voter harms at most one user. Flags of others harm the
 -- asker if $harm_voters of them flagged the same answer. Each key adds its voters to one such answer only, the one that most of
 -- its voters flagged, because anyone who has a key can invent users.
 WITH valid AS (
     SELECT list_transform($labels::VARCHAR[], lambda label: lower(trim(label, $blanks))) AS labels
+), unserved AS (
+    SELECT DISTINCT date_trunc('minute', time) AS minute FROM interactions
+    WHERE model = $model AND version IN ($control, $candidate) AND time >= $since
+        AND cause IN ('not_loaded', 'unreachable')
 ), asked AS (
-    SELECT id, version, user_id, key_id, coalesce(user_id, conversation_id) AS who, status,
+    SELECT id, version, user_id, key_id, coalesce(user_id, conversation_id) AS who,
+        coalesce(cause = 'engine_error', status >= 500) AS failed,
         len(labels) > 0 AND status = 200 AND answer IS NOT NULL AND CASE finish_reason
             WHEN 'stop' THEN NOT list_contains(labels, lower(trim(answer, $blanks)))
             WHEN 'length' THEN NOT list_bool_or(
@@ -48,6 +56,7 @@ WITH valid AS (
             ELSE false END AS strays
     FROM interactions, valid
     WHERE model = $model AND version IN ($control, $candidate) AND time >= $since AND bucket IS NOT NULL
+        AND date_trunc('minute', time) NOT IN (SELECT minute FROM unserved)
 ), thumbs AS (
     SELECT interaction_id, CASE WHEN arg_max(value, time)::VARCHAR = 'true' THEN 1 ELSE -1 END AS score
     FROM feedback WHERE type = 'thumbs' AND revoked_at IS NULL AND interaction_id IS NOT NULL
@@ -74,7 +83,7 @@ WITH valid AS (
     SELECT i.version, i.who, count(*) AS requests,
         coalesce(sum(t.score), 0) / count(*) AS score,
         count(t.score) / count(*) AS rate,
-        bool_or(status >= 500 OR f.who IS NOT NULL) AS harmed, bool_or(strays) AS strayed
+        bool_or(failed OR f.who IS NOT NULL) AS harmed, bool_or(strays) AS strayed
     FROM asked i
     LEFT JOIN thumbs t ON t.interaction_id = i.id
     LEFT JOIN flagged f ON f.version = i.version AND f.who = i.who

@@ -12,7 +12,7 @@ import msgspec
 
 from core.errors import RowRefused
 from core.record_codec import Record, encode
-from core.records import Arm
+from core.records import Arm, Cause
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 # A time needs a zone, because one without cannot be compared with the others.
@@ -44,6 +44,7 @@ class InteractionRow(msgspec.Struct, tag_field="kind", tag="interaction", forbid
     completion_tokens: Int32 | None
     streamed: bool
     key_id: str | None = None
+    cause: Cause | None = None
 
 
 class FeedbackRow(msgspec.Struct, tag_field="kind", tag="feedback", forbid_unknown_fields=True, gc=False):

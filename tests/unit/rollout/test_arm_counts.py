@@ -259,3 +259,50 @@ def test_votes_in_quarantine_neither_harm_nor_score(asked: Store):
         quarantines.add_predicates(transaction, id="q", predicates=held)
     canary = count_arms(asked, CANARY, harm_voters=3)[1]
     assert (canary.harmed, canary.score_mean) == (0, 0)
+
+
+# Errors as harm, by their cause.
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "harmed"),
+    [
+        (500, "engine_error", 1),
+        (200, "engine_error", 1),  # an error in the middle of a stream
+        (503, None, 1),  # a record from before causes were stored
+        (503, "shutdown", 0),
+        (504, "timeout", 0),
+        (503, "client_slow", 0),
+        (499, "client_gone", 0),
+        (500, "gateway_error", 0),
+        (400, "refused", 0),
+    ],
+)
+def test_only_what_the_version_did_harms(store: Store, status: int, cause: str | None, harmed: int):
+    fill(store, [(1, "ann", None), (2, "bob", None)], time=START + timedelta(minutes=1))
+    fill(store, [(2, "cy", None)], status=status, cause=cause, time=START + timedelta(minutes=1))
+    control, canary = count_arms(store, CANARY, harm_voters=3)
+    assert (control.harmed, canary.harmed, canary.users) == (0, harmed, 2)
+
+
+@pytest.mark.parametrize("cause", ["not_loaded", "unreachable"])
+def test_a_minute_in_which_a_version_could_not_answer_is_left_out_for_both_arms(store: Store, cause: str):
+    # An engine restarts: it answers for the base model at once, and for the adapter only after it has loaded it.
+    restart = START + timedelta(minutes=10)
+    everybody: Requests = [(1, f"u{user}", None) for user in range(352)] + [(2, f"c{user}", None) for user in range(48)]
+    fill(store, everybody, time=START + timedelta(minutes=1), cause="answered")
+    fill(store, [(1, f"late{user}", None) for user in range(20)], time=restart, cause="answered")
+    failed: Requests = [(2, f"c{user}", None) for user in range(12)]
+    fill(store, failed, time=restart + timedelta(seconds=20), status=503, cause=cause)
+    control, canary = count_arms(store, CANARY, harm_voters=3)
+    assert (control.users, canary.users, canary.harmed, canary.requests) == (352, 48, 0, 48)
+    assert verdict(store)[0] is Outcome.WAIT
+
+
+def test_errors_that_the_engine_gives_both_arms_decide_nothing(store: Store):
+    fill(store, [(1, f"u{user}", None) for user in range(360)], cause="answered")
+    fill(store, [(2, f"c{user}", None) for user in range(40)], cause="answered")
+    failed: Requests = [(1, f"u{n}", None) for n in reversed(range(90))] + [(2, f"c{n}", None) for n in range(10)]
+    fill(store, failed, cause="engine_error", status=500)
+    control, canary = count_arms(store, CANARY, harm_voters=3)
+    assert (control.harmed, canary.harmed, verdict(store)[0]) == (90, 10, Outcome.WAIT)
