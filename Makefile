@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # The variable turns off an advertisement for another tool.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-ingest bench-console bench-faults bench-switch bench-gates bench-eval bench-poison clean help
+.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-ingest bench-store bench-console bench-faults bench-switch bench-gates bench-eval bench-poison clean help
 
 help: ## List all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -73,6 +73,9 @@ $(PEERS)/.installed: bench/peers/requirements.txt | $(STAMP)
 
 bench-ingest: $(STAMP) ## Spools to DuckDB: interactions per second, on an empty store and on 10 million rows
 	$(BIN)/python -m bench.ingest $(INGEST)
+
+bench-store: $(STAMP) ## Snapshots, and the console's pages, over 10 million interactions and a million votes
+	$(BIN)/python -m bench.store $(STORE)
 
 bench-faults: $(STAMP) ## 200 kills under load: what is lost or stored twice, and how soon each process is back
 	$(BIN)/python -m bench.faults $(FAULTS)
