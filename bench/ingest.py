@@ -51,11 +51,12 @@ KEY = "bench"
 LONGEST_S = 1800
 FILL_AT_ONCE = 500_000
 FILL = """
-INSERT INTO interactions SELECT 'chatcmpl-' || printf('%011x', 1700000000000 + n) || md5(n::VARCHAR),
-    TIMESTAMP '2025-10-01' + to_milliseconds(n * 700), 'reviews', 1 + n // 1000000, 'champion', 0.0, (n % 997) / 997.0,
-    'user-' || (hash(n) % 100003), NULL, 'chat',
-    '{"messages":[{"role":"user","content":"' || n || ' ' || asked || '"}]}', answered, 'stop', 200, 80.0, NULL, 200,
-    50, FALSE, 'shop'
+INSERT INTO interactions BY NAME SELECT 'chatcmpl-' || printf('%011x', 1700000000000 + n) || md5(n::VARCHAR) AS id,
+    TIMESTAMP '2025-10-01' + to_milliseconds(n * 700) AS time, 'reviews' AS model, 1 + n // 1000000 AS version,
+    'champion' AS arm, 0.0 AS share, (n % 997) / 997.0 AS bucket, 'user-' || (hash(n) % 100003) AS user_id,
+    'chat' AS endpoint, '{"messages":[{"role":"user","content":"' || n || ' ' || asked || '"}]}' AS request,
+    answered AS answer, 'stop' AS finish_reason, 200 AS status, 80.0 AS latency_ms, 200 AS prompt_tokens,
+    50 AS completion_tokens, FALSE AS streamed, 'shop' AS key_id
 FROM range($first, $last) numbers(n) JOIN pieces ON place = hash(n) % 10000
 """
 

@@ -22,8 +22,12 @@ def offset(db: Database, *, spool: str, segment: int) -> int:
 
 
 def set_offset(db: Database, *, spool: str, segment: int, offset: int) -> None:
-    """Record how many bytes of a spool segment are ingested."""
-    db.run("spools.set_offset", spool=spool, segment=segment, offset=offset)
+    """Record how many bytes of a spool segment are ingested.
+
+    `ON CONFLICT` would scan the offsets of all segments that there ever were.
+    """
+    if not db.maybe("spools.move_offset", spool=spool, segment=segment, offset=offset):
+        db.run("spools.add_offset", spool=spool, segment=segment, offset=offset)
 
 
 def add_dead_letter(

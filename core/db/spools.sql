@@ -2,10 +2,13 @@
 -- How many bytes of a spool segment are ingested.
 SELECT "offset" FROM spool_offsets WHERE spool = $spool AND segment = $segment
 
--- name: set_offset
--- Record how many bytes of a spool segment are ingested.
+-- name: move_offset
+-- Record how many bytes of a known spool segment are ingested.
+UPDATE spool_offsets SET "offset" = $offset WHERE spool = $spool AND segment = $segment RETURNING TRUE AS moved
+
+-- name: add_offset
+-- Record how many bytes of a new spool segment are ingested.
 INSERT INTO spool_offsets VALUES ($spool, $segment, $offset)
-ON CONFLICT (spool, segment) DO UPDATE SET "offset" = excluded."offset"
 
 -- name: add_dead_letter
 -- Add a record that could not be stored, with its reason.

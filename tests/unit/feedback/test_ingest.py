@@ -83,7 +83,7 @@ def test_rows_and_offset_are_committed_together(store: Store, monkeypatch: pytes
     real = Transaction.run
 
     def run(self: Transaction, name: str, **parameters: Any) -> None:
-        if name == "spools.set_offset":
+        if name == "spools.add_offset":
             raise RuntimeError("killed")
         real(self, name, **parameters)
 
