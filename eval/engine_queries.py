@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import timedelta
 
 from core.clock import Clock, utc_now
 from core.db import evaluations
@@ -27,7 +26,6 @@ Progress = Callable[[int, int], None]
 # Replies that a crash may lose. One write to the store takes about as long as one answer of a small model.
 BATCH = 64
 LOAD_CHECK_SECONDS = 0.5
-KEEP = timedelta(days=30)
 # Some prompts are too long for any context. A larger share of the runner's queries is an error in the settings.
 MAX_REFUSED_SHARE = 0.05
 
@@ -131,10 +129,6 @@ class ReplyCache:
             names=[query.engine_name for query, _ in pairs],
             time=self._clock(),
         )
-
-    def prune(self) -> None:
-        """Delete replies older than `KEEP`."""
-        evaluations.delete_old_answers(self._store, before=self._clock() - KEEP)
 
 
 def _encode(reply: Reply) -> str:

@@ -57,7 +57,6 @@ def create_query_runner(
     """A query runner whose cached replies are valid for the same base model, vLLM version and engine arguments."""
     arguments = json.dumps([engine.dtype, engine.extra_args])
     cache = ReplyCache(store, f"{fingerprint(base.path)} vllm {client.version()} {arguments}")
-    cache.prune()
     return QueryRunner(client, concurrency=settings.evaluation.concurrency, cache=cache)
 
 

@@ -16,7 +16,7 @@ from core.clock import Clock
 from core.db import erasures, routes, runs
 from core.db.file import sync
 from core.db.store import Row, Store
-from core.errors import NotFound, NotReady
+from core.errors import NotFound
 from core.ledger import append
 from core.records import Verdict
 from core.settings import Settings
@@ -24,6 +24,7 @@ from eval.retrieval_corpus import without_prompts
 from feedback import erasure
 from feedback.erasure import Receipt, Request
 from ops.backup.restore import ASIDE
+from ops.disk_space import require_space
 from rollout.change_writer import DecisionContext, make_decision
 from rollout.promotion import RouteManager
 from serve.retrieval.retriever import FILE, Retrieval, sha256_of
@@ -33,8 +34,6 @@ log = logging.getLogger(__name__)
 # Runs in these states read no snapshot.
 WAITING = ("canary", "awaiting_approval")
 LOOK_SECONDS = 1.0
-# The rewritten file of the store is as large as the store at most.
-SPACE_FACTOR = 1.1
 
 
 class Erasures:
@@ -67,7 +66,7 @@ class Erasures:
 
     def begin(self, request: Request) -> dict[str, Any]:
         """Record an erasure and start it. Raises NotReady if the disk has no space to rewrite the store."""
-        self._require_space()
+        require_space(self._data, "An erasure")
         identity = erasure.begin(self._store, request, self._clock())
         self._wanted.set()
         return self.show(identity)
@@ -157,15 +156,6 @@ class Erasures:
                     )
                 changed = True
         return changed
-
-    def _require_space(self) -> None:
-        wanted = sum(file.stat().st_size for file in self._data.glob("loraloop.duckdb*")) * SPACE_FACTOR
-        free = shutil.disk_usage(self._data).free
-        if free < wanted:
-            raise NotReady(
-                f"An erasure rewrites the store, which needs {wanted / 1e9:.1f} GB; {free / 1e9:.1f} GB are free.",
-                hint=f"Free space on the disk of {self._data}.",
-            )
 
 
 def _replace(file: Path, content: bytes) -> None:

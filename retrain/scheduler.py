@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -125,6 +125,18 @@ class Scheduler:
         except Exception:
             log.exception("a run of %s stays open until control restarts", model)
 
+    def run_alone(self, work: Callable[[], None]) -> Future[None]:
+        """Queue work that no run overlaps: it waits for the runs that are queued, and later ones wait for it."""
+        return self._runs.submit(work)
+
+    def plan_job(self, identity: str, line: str | None, job: Callable[[], None]) -> None:
+        """Plan a job by a cron line instead of by the line before; None plans it no more. Raises SettingsError."""
+        trigger = _cron(f"{identity}.schedule", line) if line else None
+        if self._scheduler.get_job(identity):
+            self._scheduler.remove_job(identity)
+        if trigger:
+            self._scheduler.add_job(job, trigger, id=identity)
+
     def resume(self) -> None:
         """Queues what a stopped control left half-way and can be taken up."""
         with self._lock:
@@ -176,14 +188,14 @@ class Scheduler:
 def _crons(settings: Settings) -> dict[str, tuple[CronTrigger, str]]:
     """(trigger, cron line) by model. Raises SettingsError."""
     lines = {name: model.retrain.schedule for name, model in settings.models.items()}
-    return {name: (_cron(name, line), line) for name, line in lines.items() if line}
+    return {name: (_cron(f"models.{name}.retrain.schedule", line), line) for name, line in lines.items() if line}
 
 
-def _cron(model: str, line: str) -> CronTrigger:
+def _cron(setting: str, line: str) -> CronTrigger:
     try:
         return CronTrigger.from_crontab(line, timezone="UTC")
     except ValueError as error:
         raise SettingsError(
-            f"models.{model}.retrain.schedule: {line!r} is no cron line: {error}.",
+            f"{setting}: {line!r} is no cron line: {error}.",
             hint='Write minute, hour, day, month, weekday, e.g. "0 3 * * *".',
         ) from error

@@ -99,11 +99,6 @@ def add_answers(
     db.run("evaluations.add_answers", keys=keys, time=time, names=names, answers=answers)
 
 
-def delete_old_answers(db: Database, *, before: datetime) -> None:
-    """Delete stored answers that were stored before a moment."""
-    db.run("evaluations.delete_old_answers", before=before)
-
-
 def of_run(db: Database, *, run_id: str) -> list[Row]:
     """Every evaluation row of a run."""
     return db.rows("evaluations.of_run", run_id=run_id)

@@ -36,10 +36,6 @@ INSERT INTO answers
 SELECT * FROM (SELECT unnest($keys::VARCHAR[]), $time, unnest($names::VARCHAR[]), unnest($answers::VARCHAR[]))
 ON CONFLICT DO NOTHING
 
--- name: delete_old_answers
--- Delete answers that were stored before a moment.
-DELETE FROM answers WHERE time < $before
-
 -- name: of_run
 -- Each KPI of a run by arm. NaN and infinity become NULL, because JSON has neither.
 SELECT suite, arm, version, kpi, CASE WHEN isfinite(value) THEN value END AS value,

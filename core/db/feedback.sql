@@ -161,9 +161,13 @@ QUALIFY dense_rank() OVER (PARTITION BY model ORDER BY version DESC) <= 5
 SELECT count(*) AS n FROM feedback_waiting
 
 -- name: by_day
--- Feedback of a model per day and type.
-SELECT CAST(time AS DATE) AS day, type, count(*) AS n, count(revoked_at) AS revoked
-FROM feedback WHERE model = $model AND time >= $since GROUP BY ALL ORDER BY ALL
+-- Feedback of a model per day and type, with what was deleted by age.
+SELECT day, type, sum(n)::BIGINT AS n, sum(revoked)::BIGINT AS revoked FROM (
+    SELECT CAST(time AS DATE) AS day, type, count(*) AS n, count(revoked_at) AS revoked
+    FROM feedback WHERE model = $model AND time >= $since GROUP BY ALL
+    UNION ALL
+    SELECT day, type, n, revoked FROM deleted_feedback_daily WHERE model = $model AND day >= CAST($since::TIMESTAMP AS DATE)
+) GROUP BY ALL ORDER BY ALL
 
 -- name: page
 -- Feedback older than ($before, $before_id), newest first. A filter of NULL filters nothing. $words is a LIKE pattern.

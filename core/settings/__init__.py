@@ -19,6 +19,7 @@ from core.settings.promotion import (
     Primary,
     PromotionSettings,
 )
+from core.settings.retention import RetentionSettings
 from core.settings.retrain import RetrainSettings
 from core.settings.root import Settings
 from core.settings.section import Section, nearest
@@ -57,6 +58,7 @@ __all__ = [
     "Primary",
     "PrimaryKpi",
     "PromotionSettings",
+    "RetentionSettings",
     "RetrainSettings",
     "Section",
     "Settings",

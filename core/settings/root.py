@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from core.settings.address import is_loopback
 from core.settings.environment import has_otlp_endpoint, tracing_disabled
 from core.settings.model import ModelSettings
+from core.settings.retention import RetentionSettings
 from core.settings.services import (
     ControlSettings,
     EngineSettings,
@@ -43,6 +44,7 @@ class Settings(BaseSettings):
     models: dict[str, ModelSettings] = Field(
         min_length=1, description="Models by the name that apps send as `model`. At least one."
     )
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     notifications: NotificationSettings = Field(default_factory=NotificationSettings)
     keys: KeySettings = Field(default_factory=KeySettings)
 

@@ -28,7 +28,7 @@ from core.http import install_errors, is_let_in, require_key
 from core.model_folder import ModelFolder
 from core.settings import Settings
 from feedback import ingest
-from ops.api import adapters, data, dead_letters, erasures, keys, models, quarantine, snapshots
+from ops.api import adapters, data, dead_letters, erasures, keys, models, quarantine, retention, snapshots
 from ops.apps import control_metrics, reload
 from ops.apps.reload import CONTROL, Reloader
 from ops.backup import archive
@@ -39,6 +39,7 @@ from ops.ledger_verifier import LedgerWatch
 from ops.notify import notifier as notifications
 from ops.notify.notifier import Notifier
 from ops.notify.targets import targets
+from ops.retention import Retention
 from retrain.pipeline import RetrainPipeline
 from retrain.scheduler import Scheduler
 from retrain.trainer.process import Trainer
@@ -111,13 +112,17 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
         clock=clock,
     )
 
+    alone = control.scheduler.run_alone
     erasing = Erasures(store=control.store, promotion=control.promotion, settings=settings, clock=clock)
+    keeping = Retention(store=control.store, settings=settings, clock=clock, run_alone=alone)
+    control.scheduler.plan_job("retention", settings.retention.schedule, keeping.run_schedule)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         ledger_head.begin(control.store)
         control.promotion.sync_models(list(settings.models))
         control.promotion.recover()
+        keeping.start()
         control.scheduler.resume()
         control.scheduler.start()
         notifier.start()
@@ -127,6 +132,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
             yield
         finally:
             walking.cancel()
+            keeping.stop()
             await asyncio.to_thread(erasing.stop)
             await asyncio.to_thread(control.scheduler.stop)
             await asyncio.to_thread(notifier.stop)
@@ -139,16 +145,26 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     access = create_key_checker(settings, keys=lambda: control.keyring.grants, clock=clock)
 
     def take(new: Settings) -> None:
+        control.scheduler.plan_job("retention", new.retention.schedule, keeping.run_schedule)
         control.take(new)
+        keeping.take(new)
         notifier.want(new.notifications.verdicts)
         access.let_anyone(new.access == "open")
         logs.change(new.logs)
 
     app.state.reloader = Reloader(config, settings, CONTROL, take)
     _add_routes(app, control, notifier, access)
-    app.include_router(erasures.create_router(erasing), dependencies=[Depends(require_key(access, Scope.ADMIN))])
+    _add_deletions(app, erasing, keeping, access)
     _add_signals(app, control, access)
     return app
+
+
+def _add_deletions(app: FastAPI, erasing: Erasures, keeping: Retention, access: KeyChecker) -> None:
+    admin = [Depends(require_key(access, Scope.ADMIN))]
+    app.include_router(erasures.create_router(erasing), dependencies=admin)
+    app.include_router(retention.create_acting_router(keeping), dependencies=admin)
+    reading = [Depends(require_key(access, Scope.OPS_READ))]
+    app.include_router(retention.create_reading_router(keeping), dependencies=reading)
 
 
 def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyChecker) -> None:

@@ -48,7 +48,7 @@ GATEWAY = Part(
 )
 CONTROL = Part(
     "control",
-    live=("access", "hosts", *LOGS, "control.check_seconds", "models", "notifications.verdicts"),
+    live=("access", "hosts", *LOGS, "control.check_seconds", "models", "retention", "notifications.verdicts"),
     fixed=("base_model", "data", "engine", "control", "notifications"),
 )
 

@@ -21,6 +21,7 @@ from ops.cli import (
     notifications,
     quarantine,
     reports,
+    retention,
     server,
     snapshot,
     suites,
@@ -49,6 +50,7 @@ GROUPS = (
     data,
     dead_letters,
     erasing,
+    retention,
     importing,
 )
 for group in GROUPS:

@@ -74,6 +74,7 @@ def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
         yield _spool(f"{gateway}/ready", settings.bearer)
         yield _ledger(f"{settings.control_url}/api/ledger", settings.bearer)
         yield _notifications(f"{settings.control_url}/api/notifications", settings.bearer)
+        yield _retention(f"{settings.control_url}/api/retention", settings.bearer)
         yield _clock("control", f"{settings.control_url}/health", now)
         yield _clock("gateway", f"{gateway}/health", now)
     else:
@@ -198,6 +199,24 @@ def _notifications(url: str, bearer: dict[str, str]) -> Finding:
         return Finding("notifications", False, "not known", KEY_OR_LOGS)
     found = f"not taken by {', '.join(refusing)}" if refusing else f"{len(targets)} targets"
     return Finding("notifications", not refusing, found, "Correct its URL, then: loraloop notify test")
+
+
+# From this size on, data that is kept for ever is worth a decision.
+LARGE = 10 * 10**9
+
+
+def _retention(url: str, bearer: dict[str, str]) -> Finding:
+    """Which kinds of data are kept for ever and large."""
+    try:
+        kinds = httpx.get(url, timeout=60, trust_env=False, headers=bearer).json()["kinds"]
+        large = {kind["kind"]: kind["bytes"] for kind in kinds if kind["days"] is None and kind["bytes"] >= LARGE}
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding("retention", False, "not known", KEY_OR_LOGS)
+    if not large:
+        return Finding("retention", True, "less than 10 GB of every kind that is kept for ever")
+    said = ", ".join(f"{kind} {size / 1e9:.0f} GB" for kind, size in large.items())
+    fix = f"Set retention.{next(iter(large))} to a number of days. 36500 says that you mean for ever."
+    return Finding("retention", False, f"kept for ever: {said}", fix)
 
 
 def _clock(name: str, url: str, now: Callable[[], float]) -> Finding:

@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -129,15 +129,6 @@ def test_progress_counts_what_was_known_too(store: Store):
     seen_progress: list[tuple[int, int]] = []
     runner(engine, store).run(queries(10), lambda done, total: seen_progress.append((done, total)))
     assert seen_progress == [(done, 10) for done in range(7, 11)]
-
-
-def test_old_answers_are_forgotten(store: Store):
-    engine = FakeEngine()
-    runner(engine, store).run(queries(3))
-    ReplyCache(store, "weights", lambda: NOW + timedelta(days=20)).prune()
-    assert len(ReplyCache(store, "weights").known(queries(3))) == 3
-    ReplyCache(store, "weights", lambda: NOW + timedelta(days=31)).prune()
-    assert ReplyCache(store, "weights").known(queries(3)) == {}
 
 
 @pytest.mark.parametrize(("others", "left"), [(0, 16), (1, 8), (3, 4), (15, 1), (1000, 1)])

@@ -23,6 +23,7 @@ WELL: dict[str, Any] = {
     | {"max_spool_bytes": 16 * 10**9, "damaged_segments": 0},
     "/api/ledger": {"ok": True, "reason": "3 rows, each follows from the one before."},
     "/api/notifications": [{"target": "slack (URL 1)", "refusals": 0}],
+    "/api/retention": {"kinds": [{"kind": "texts", "days": None, "bytes": 9 * 10**9}]},
     "/health": {"status": "ok"},
 }
 
@@ -63,7 +64,15 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
     found = examined(tmp_path)
     sick = {name for name, finding in found.items() if not finding.ok}
     assert sick <= {"base model", "packages", "memory", "disk"}  # what this machine has, not what the test is about
-    assert {"spool", "ledger", "notifications", "clock of control", "clock of gateway", "clock of files"} <= set(found)
+    assert {
+        "spool",
+        "ledger",
+        "notifications",
+        "retention",
+        "clock of control",
+        "clock of gateway",
+        "clock of files",
+    } <= set(found)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +91,13 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
         ("ledger", {"/api/ledger": {"ok": False, "reason": "Row 2 (dec-2): its text"}}, "Row 2", "runbook"),
         ("ledger", {"/api/ledger": {"error": {"message": "no"}}}, "not known", "LORALOOP_KEY"),
         ("notifications", {"/api/notifications": [{"target": "slack (URL 1)", "refusals": 4}]}, "slack", "notify test"),
+        (
+            "retention",
+            {"/api/retention": {"kinds": [{"kind": "votes", "days": None, "bytes": 12 * 10**9}]}},
+            "votes 12 GB",
+            "Set retention.votes",
+        ),
+        ("retention", {"/api/retention": []}, "not known", "LORALOOP_KEY"),
         ("dead letters", {"/ready": WELL["/ready"] | {"dead_letters": 2}}, "2 of gateways'", "loraloop dead-letters"),
     ],
 )

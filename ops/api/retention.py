@@ -1,0 +1,44 @@
+"""The API of retention: what would be deleted, delete it, and what was deleted."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+
+from ops.api.models import Limit, Said, signed_body
+from ops.retention import Retention
+
+SaidBody = Annotated[Said, signed_body(Said)]
+
+
+def create_reading_router(retention: Retention) -> APIRouter:
+    """Routes under /api/retention that read."""
+    router = APIRouter(prefix="/api/retention")
+
+    @router.get("")
+    def show() -> dict[str, Any]:
+        """What there is of each kind, and what would be deleted now."""
+        return retention.show()
+
+    @router.get("/runs")
+    def newest(limit: Limit = 100) -> list[dict[str, Any]]:
+        """Deletions, newest first."""
+        return retention.newest(limit)
+
+    @router.get("/runs/{identity}")
+    def find(identity: str) -> dict[str, Any]:
+        """One deletion with what it deleted."""
+        return retention.find(identity)
+
+    return router
+
+
+def create_acting_router(retention: Retention) -> APIRouter:
+    """Routes under /api/retention that delete."""
+    router = APIRouter(prefix="/api/retention")
+
+    @router.post("/runs", status_code=202)
+    def begin(said: SaidBody) -> dict[str, Any]:
+        """Delete what is older than the settings. It goes on after the response, until the state is `done`."""
+        return retention.begin(said.by.actor, said.by.comment)
+
+    return router

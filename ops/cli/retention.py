@@ -1,0 +1,122 @@
+"""Commands of retention: show what would be deleted, delete it, and list what was deleted."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from core.errors import LoraLoopError
+from ops.cli.changes import Comment, said
+from ops.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    DryRun,
+    JsonOption,
+    Yes,
+    agreed,
+    out,
+    print_json,
+    settings_from,
+    tell,
+)
+from ops.cli.terminal import show as show_rows
+from ops.client import ControlClient
+
+LOOK_SECONDS = 0.5
+COLUMNS = {
+    "what": "data",
+    "kept_for": "kept for",
+    "rows": "rows",
+    "size": "size",
+    "old_rows": "would go",
+    "old_size": "size",
+    "needed": "needed at any age",
+}
+LOG_COLUMNS = {"id": "deletion", "started": "time (UTC)", "state": "state", "actor": "by", "said": "deleted"}
+retention_app = typer.Typer(help="How long data is kept, and its deletion.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    retention_app.command()(show)
+    retention_app.command()(run)
+    retention_app.command()(log)
+    app.add_typer(retention_app, name="retention")
+
+
+def show(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Show what there is of each kind of data, and what would be deleted now."""
+    found = _client(config).get("/api/retention")
+    if json:
+        print_json(found)
+        return
+    _print(found)
+
+
+def run(
+    comment: Comment = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Delete now what is older than the settings of `retention`. It waits for a run that is working."""
+    client = _client(config)
+    found = client.get("/api/retention")
+    if dry_run and json:
+        print_json(found)
+        return
+    if not json:
+        _print(found)
+    if not agreed("This cannot be undone. The store's file is rewritten.", yes, dry_run):
+        return
+    done = client.post("/api/retention/runs", said(comment))
+    while done["state"] in ("queued", "deleting", "rewriting"):
+        time.sleep(LOOK_SECONDS)
+        done = client.get(f"/api/retention/runs/{done['id']}")
+    if json:
+        print_json(done)
+    else:
+        out.print(f"{done['id']} is {done['state']}: {_deleted(done)}", markup=False)
+    if done["state"] != "done":
+        raise LoraLoopError("The deletion broke off.", hint="See data/logs/control.log, and run it again.")
+
+
+def log(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of rows.")] = 50,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """List deletions, newest first."""
+    found = _client(config).get("/api/retention/runs", limit=limit)
+    rows = found if json else [row | {"said": _deleted(row)} for row in found]
+    show_rows(rows, json, LOG_COLUMNS, "Nothing was deleted yet.")
+
+
+def _print(found: dict[str, Any]) -> None:
+    rows = [
+        kind
+        | {
+            "kept_for": "ever" if kind["days"] is None else f"{kind['days']} days",
+            "size": _size(kind["bytes"]),
+            "old_size": _size(kind["old_bytes"]),
+            "needed": len(kind["kept"]) or "",
+        }
+        for kind in found["kinds"]
+    ]
+    show_rows(rows, False, COLUMNS, "")
+    when = f"Control deletes by the cron line {found['schedule']!r} (UTC)" if found["schedule"] else "No schedule"
+    tell(f"{when}, from {found['begins'][:10]} on." if found["schedule"] and found["begins"] else f"{when}.")
+
+
+def _deleted(row: dict[str, Any]) -> str:
+    parts = [f"{one['rows']} {kind}" for kind, one in row["deleted"].items() if kind != "rewritten"]
+    return ", ".join(parts) or "nothing"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _client(config: Any) -> ControlClient:
+    return ControlClient(settings_from(config))
