@@ -10,7 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from core.prompts import Prompt, from_json
 from core.settings import ModelSettings
 from feedback.curation import Clusters, Curated, curate, same_text
 from feedback.fingerprints import stored_clusters
+from feedback.pii_rows import scrub_rows
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Report:
     to `signals`. `warnings` has a sentence for each reason that leaves out a large part of a bucket. `by_class` counts
     rows and users of each label. `duplicates` counts texts, rows that share a text, and the rows of the most frequent
     text. `label_noise` is the share of `compared_texts`, those with labels of several users, whose users disagree.
+    `scrubbed` counts the personal data that was replaced, by rule.
     """
 
     rows: dict[str, int]
@@ -82,6 +84,7 @@ class Report:
     duplicates: dict[str, int] = field(default_factory=dict)
     compared_texts: int = 0
     label_noise: float | None = None
+    scrubbed: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +129,9 @@ def create_snapshot(
 ) -> Snapshot:
     """Makes the snapshot of everything known now, on disk and in the store; the same rows give the same one."""
     curated = curate_store(store, model, settings)
-    report = report_of(curated, settings)
-    table = _named(curated.rows, model)
+    rows, scrubbed = scrub_rows(curated.rows, settings)
+    report = replace(report_of(curated, settings), scrubbed=scrubbed)
+    table = _named(rows, model)
     name = content_hash(table)
     target = folder / name
     if not _is_whole(target):

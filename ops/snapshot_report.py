@@ -42,6 +42,7 @@ def _sections(report: Mapping[str, Any]) -> Iterator[Section]:
             "Label noise", ("what", "value"), [("texts compared", compared), ("users disagree", f"{noise:.1%}")]
         )
     yield Section("Votes by type", ("type", "votes"), _counts(report["signals"]))
+    yield Section("Personal data replaced", ("rule", "replacements"), _counts(report.get("scrubbed", {})))
     yield Section("Left out", ("reason", "votes"), _counts(report["left_out"]))
 
 

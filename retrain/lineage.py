@@ -31,6 +31,7 @@ def lineage_of(base: ModelFolder, settings: ModelSettings, snapshot: Snapshot, c
         "by_signal": snapshot.report.by_signal,
         "left_out": snapshot.report.left_out,
         "warnings": snapshot.report.warnings,
+        "scrubbed": snapshot.report.scrubbed,
     }
 
 

@@ -10,6 +10,7 @@ from core.settings.evaluation import BaselineSettings, EvaluationSettings, Judge
 from core.settings.kpi_names import GENERATE_PRIMARY, GuardedKpi, LabelKpi, PrimaryKpi, ShippedSuite, SuiteKpi, TextKpi
 from core.settings.loading import build, load
 from core.settings.model import ModelSettings, settings_sha256
+from core.settings.privacy import PrivacySettings
 from core.settings.promotion import (
     DEFAULT_GUARDRAILS,
     CanarySettings,
@@ -57,6 +58,7 @@ __all__ = [
     "NotificationSettings",
     "Primary",
     "PrimaryKpi",
+    "PrivacySettings",
     "PromotionSettings",
     "RetentionSettings",
     "RetrainSettings",

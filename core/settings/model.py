@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from core.names import in_one_form, label_key
 from core.settings.evaluation import BaselineSettings, EvaluationSettings, SplitSettings
 from core.settings.kpi_names import GENERATE_PRIMARY, GuardedKpi, ShippedSuite, TextKpi
+from core.settings.privacy import PrivacySettings
 from core.settings.promotion import PromotionSettings
 from core.settings.retrain import RetrainSettings
 from core.settings.section import Section, nearest
@@ -29,6 +30,7 @@ class ModelSettings(Section):
     )
     split: SplitSettings = Field(default_factory=SplitSettings)
     trust: TrustSettings = Field(default_factory=TrustSettings)
+    privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     baselines: BaselineSettings = Field(default_factory=BaselineSettings)
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
