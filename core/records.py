@@ -54,7 +54,9 @@ class Interaction:
     the canary's share at that moment, or the holdback's; together they say why this version answered.
     Latencies are milliseconds; `request`, `answer` are None when the client asked for `store: false`.
     `key_id` is the key of the request: users of two keys are two people, even if they have one name. `cause` says what
-    ended the exchange; None in records from before it was written down.
+    ended the exchange; None in records from before it was written down. `answer` is the text of the first choice.
+    `choices` has every choice with its whole message, in the form of OpenAI's API, where `answer` and `finish_reason`
+    do not say all: several choices, tool calls, a refusal, reasoning, log-probabilities.
     """
 
     id: str
@@ -78,6 +80,7 @@ class Interaction:
     streamed: bool
     key_id: str | None = None
     cause: Cause | None = None
+    choices: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,8 @@ class StoredCompletion:
 class Feedback:
     """One typed signal on an interaction, a conversation, or a pair of interactions.
 
-    `key_id` is the key that gave it; None in records from before it was written down.
+    `key_id` is the key that gave it; None in records from before it was written down. `choice` is the index of the
+    answer that it is about, where the interaction has several.
     """
 
     id: str
@@ -111,6 +115,7 @@ class Feedback:
     user: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     key_id: str | None = None
+    choice: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

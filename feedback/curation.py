@@ -33,6 +33,7 @@ VOTES = pa.schema(
         ("interaction_id", pa.string()),
         ("asker", pa.string()),
         ("finish_reason", pa.string()),
+        ("choice_unknown", pa.bool_()),
         ("status", pa.int32()),
         ("revoked", pa.bool_()),
         ("quarantined", pa.bool_()),

@@ -42,6 +42,7 @@ def said_of(row: FeedbackRow) -> Said:
     """What a row says."""
     value = bytes(row.value).decode()
     about = (row.interaction_id, row.conversation_id, row.type, value, row.comment, row.user)
+    about += () if row.choice is None else (row.choice,)
     content = hashlib.sha256(orjson.dumps((*about, bytes(row.metadata).decode()))).hexdigest()
     time = utc(row.time)
     return Said(row.id, content, row.type, value, row.comment, row.user, time, time)

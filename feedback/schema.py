@@ -29,6 +29,8 @@ Name = Annotated[
     AfterValidator(lambda name: _in_limit(name) or None),
     Field(json_schema_extra={"maxLength": LONGEST_NAME}),
 ]
+# The index of an answer's choice, as OpenAI's API counts them.
+Choice = Annotated[int, Field(ge=0, le=1023)]
 Comment = Annotated[str, StringConstraints(max_length=10_000)]
 FLAGS = ("unsafe", "hallucination", "private", "other")
 MAX_BATCH = 1000
@@ -55,6 +57,7 @@ class FeedbackRequest(BaseModel):
     id: Identifier | None = None
     interaction_id: Identifier | None = None
     conversation_id: Name | None = None
+    choice: Choice | None = None
     type: Literal["thumbs", "rating", "label", "correction", "preference", "comment", "flag"]
     value: Any = None
     comment: Comment | None = None
@@ -73,6 +76,8 @@ class FeedbackRequest(BaseModel):
                 if self.type == "preference"
                 else "name exactly one of interaction_id and conversation_id"
             )
+        if self.choice is not None and self.interaction_id is None:
+            raise ValueError("choice: names a choice of an interaction; name the interaction_id too")
         self.value = VALUES[self.type](self.value)
         return self
 
@@ -205,6 +210,7 @@ def _record(entry: Any, clock: Clock, key_id: str | None, reviewer: bool) -> Fee
         user=signal.user,
         metadata=signal.metadata,
         key_id=key_id,
+        choice=signal.choice,
     )
 
 
@@ -217,7 +223,7 @@ def _refusal(error: ValidationError) -> InputError:
     if first["type"] == "string_too_long":
         message += f", this one has {len(first['input']):,}"
     # A rule about several fields names the one at fault in its message.
-    named = where or (message.partition(":")[0] if message.startswith("value: ") else None)
+    named = where or (message.partition(":")[0] if message.startswith(("value: ", "choice: ")) else None)
     return InputError(f"{where}: {message}." if where else f"{message}.", field=named)
 
 

@@ -28,7 +28,7 @@ MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
 # Columns that hold JSON.
-NESTED = ("value", "metadata", "request")
+NESTED = ("value", "metadata", "request", "choices")
 BATCH = 1000
 Numbered = tuple[int, Any]
 
@@ -55,6 +55,7 @@ COLUMNS = {
         "metadata": "text",
         "revoked_at": "time",
         "key_id": "text",
+        "choice": "count",
     },
     Kind.INTERACTIONS: {
         "id": "text",
@@ -69,6 +70,7 @@ COLUMNS = {
         "endpoint": "text",
         "request": "text",
         "answer": "text",
+        "choices": "text",
         "finish_reason": "text",
         "status": "count",
         "latency_ms": "number",

@@ -1,6 +1,7 @@
 -- name: votes
 -- Every vote on a model, with what curation needs of its answer and without the texts of prompts. `said` is the text
--- that the vote says is right: of a thumbs-up the answer, of others the value.
+-- that the vote says is right: of a thumbs-up the answer, or the choice that it names, of others the value.
+-- `choice_unknown` says that the answer has several choices, and the vote does not name one of them.
 WITH chosen AS (
     SELECT f.id FROM feedback f JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen')
     WHERE f.type = 'preference' AND f.model IS NULL AND c.model = $model
@@ -9,9 +10,15 @@ WITH chosen AS (
         SELECT conversation_id FROM interactions WHERE model = $model AND conversation_id IS NOT NULL
     )
 )
-SELECT f.id, f.time, f.arrived, f.type, CASE WHEN f.type = 'thumbs' THEN i.answer
-    ELSE json_extract_string(f.value, '$') END AS said, f.value = 'true' AS up, f.key_id, f.user_id AS voter,
-    i.id AS interaction_id, i.user_id AS asker, i.finish_reason, i.status, f.revoked_at IS NOT NULL AS revoked,
+SELECT f.id, f.time, f.arrived, f.type, CASE WHEN f.type <> 'thumbs' THEN json_extract_string(f.value, '$')
+    WHEN i.choices IS NULL THEN i.answer
+    ELSE coalesce(json_extract_string(i.choices, '$[' || coalesce(f.choice, 0) || '].message.content'),
+        json_extract_string(i.choices, '$[' || coalesce(f.choice, 0) || '].text')) END AS said,
+    f.value = 'true' AS up, f.key_id, f.user_id AS voter, i.id AS interaction_id, i.user_id AS asker,
+    CASE WHEN i.choices IS NULL THEN i.finish_reason
+        ELSE json_extract_string(i.choices, '$[' || coalesce(f.choice, 0) || '].finish_reason') END AS finish_reason,
+    coalesce(f.choice >= coalesce(json_array_length(i.choices), 1), json_array_length(i.choices) > 1, FALSE)
+        AS choice_unknown, i.status, f.revoked_at IS NOT NULL AS revoked,
     h.feedback_id IS NOT NULL AS quarantined
 FROM feedback f LEFT JOIN interactions i ON i.id = f.interaction_id LEFT JOIN quarantined_feedback h ON h.feedback_id = f.id
 WHERE f.model = $model OR f.id IN (FROM chosen) OR f.id IN (FROM discussed)
@@ -46,6 +53,7 @@ WITH named AS (
         WHEN f.interaction_id IS NOT NULL THEN 'the answer is flagged unsafe or private'
         WHEN n.type = 'thumbs' AND NOT n.up THEN 'a thumbs-down'
         WHEN n.type = 'thumbs' AND $task = 'generate' THEN 'a thumbs-up on a generated text'
+        WHEN n.type = 'thumbs' AND n.choice_unknown THEN 'a thumbs-up that does not name which of several choices it is about'
         WHEN n.type = 'thumbs' AND NOT $confirmations THEN 'a thumbs-up, and retrain.confirmations is off'
         WHEN n.type = 'thumbs' AND NOT (n.status = 200
                 AND (n.finish_reason = 'stop' OR n.finish_reason = 'length' AND n.label IS NOT NULL AND NOT n.begins_another)

@@ -106,7 +106,8 @@ DELETE FROM feedback WHERE interaction_id IN ($ids) AND user_id IS NULL
 
 -- name: erase_interactions
 -- Erase user, conversation, request and answer. The counts remain.
-UPDATE interactions SET user_id = NULL, conversation_id = NULL, bucket = NULL, request = NULL, answer = NULL
+UPDATE interactions SET user_id = NULL, conversation_id = NULL, bucket = NULL, request = NULL, answer = NULL,
+    choices = NULL
 WHERE id IN (SELECT id FROM erased_interactions WHERE erasure_id = $id)
 
 -- name: erase_stored_completions

@@ -28,6 +28,7 @@ COLUMNS = pa.schema(
         ("version", pa.int32()),
         ("key_id", pa.string()),
         ("arm", pa.string()),
+        ("choice", pa.int32()),
     ]
 )
 HISTORY = pa.schema(
@@ -110,6 +111,7 @@ def add(transaction: Transaction, rows: Sequence[FeedbackRow], about: Mapping[st
                     served.version if served else None,
                     row.key_id,
                     served.arm if served else None,
+                    row.choice,
                 )
                 for row in rows
                 for served in (about.get(subject_of(row) or ""),)

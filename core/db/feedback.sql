@@ -31,7 +31,7 @@ INSERT INTO feedback BY NAME SELECT *, make_timestamp(epoch_us(now())) AS arrive
 
 -- name: current
 -- Those of these ids that are stored, with what they say.
-SELECT id, time, interaction_id, conversation_id, type, value, comment, user_id AS "user", metadata, key_id
+SELECT id, time, interaction_id, conversation_id, type, value, comment, user_id AS "user", metadata, key_id, choice
 FROM feedback WHERE id IN ($ids)
 
 -- name: delete
@@ -171,7 +171,8 @@ SELECT day, type, sum(n)::BIGINT AS n, sum(revoked)::BIGINT AS revoked FROM (
 
 -- name: page
 -- Feedback older than ($before, $before_id), newest first. A filter of NULL filters nothing. $words is a LIKE pattern.
-SELECT id, time, interaction_id, conversation_id, type, value, comment, user_id, metadata, revoked_at, model, version
+SELECT id, time, interaction_id, conversation_id, type, value, comment, user_id, metadata, revoked_at, model, version,
+    choice
 FROM feedback
 WHERE (time < $before OR (time = $before AND id < $before_id))
     AND ($model IS NULL OR model = $model) AND ($type IS NULL OR type = $type)
@@ -181,7 +182,7 @@ ORDER BY time DESC, id DESC LIMIT $limit
 
 -- name: on_interaction
 -- Feedback about one interaction, oldest first.
-SELECT id, time, type, value, comment, user_id, metadata, revoked_at FROM feedback
+SELECT id, time, type, value, comment, user_id, metadata, revoked_at, choice FROM feedback
 WHERE interaction_id = $id ORDER BY time, id
 
 -- name: total

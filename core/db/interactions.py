@@ -34,6 +34,7 @@ COLUMNS = pa.schema(
         ("streamed", pa.bool_()),
         ("key_id", pa.string()),
         ("cause", pa.string()),
+        ("choices", pa.string()),
     ]
 )
 
@@ -74,6 +75,7 @@ def table_of(rows: Iterable[InteractionRow]) -> pa.Table:
                 row.streamed,
                 row.key_id,
                 row.cause,
+                text(row.choices),
             )
             for row in rows
         ],

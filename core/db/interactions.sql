@@ -21,8 +21,8 @@ ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = erro
     tokens = tokens + excluded.tokens
 
 -- name: delete_text
--- Delete request and answer of an interaction.
-UPDATE interactions SET request = NULL, answer = NULL WHERE id = $id
+-- Delete request and answers of an interaction.
+UPDATE interactions SET request = NULL, answer = NULL, choices = NULL WHERE id = $id
 
 -- name: count_failed
 -- Number of a model's failed requests since a moment.
@@ -30,7 +30,8 @@ SELECT count(*) AS n FROM interactions WHERE model = $model AND time >= $since A
 
 -- name: find
 -- One interaction by its id.
-SELECT id, time, model, version, arm, user_id, conversation_id, endpoint, request, answer, status, latency_ms
+SELECT id, time, model, version, arm, user_id, conversation_id, endpoint, request, answer, choices,
+    finish_reason, status, latency_ms
 FROM interactions WHERE id = $id
 
 -- name: newest_time

@@ -69,7 +69,7 @@ WHERE $model IS NULL OR b.model = $model GROUP BY ALL ORDER BY b.time DESC, b.id
 -- name: votes
 -- Votes in a quarantine. Users with most votes come first.
 SELECT f.id, f.time, coalesce(f.user_id, i.user_id, i.conversation_id) AS who, f.type, f.value, f.comment,
-    f.interaction_id, i.answer, f.revoked_at, f.key_id AS "key"
+    f.interaction_id, coalesce(i.answer, i.choices) AS answer, f.revoked_at, f.key_id AS "key"
 FROM quarantine_votes q JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id
 WHERE q.quarantine_id = $id ORDER BY count(*) OVER (PARTITION BY who) DESC, who, f.time, f.id LIMIT $limit
 

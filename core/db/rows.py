@@ -22,7 +22,7 @@ EMPTY = msgspec.Raw(b"{}")
 
 
 class InteractionRow(msgspec.Struct, tag_field="kind", tag="interaction", forbid_unknown_fields=True, gc=False):
-    """A `core.records.Interaction`; `request` is JSON text."""
+    """A `core.records.Interaction`; `request` and `choices` are JSON text."""
 
     id: str
     time: Moment
@@ -45,6 +45,7 @@ class InteractionRow(msgspec.Struct, tag_field="kind", tag="interaction", forbid
     streamed: bool
     key_id: str | None = None
     cause: Cause | None = None
+    choices: msgspec.Raw = NULL
 
 
 class FeedbackRow(msgspec.Struct, tag_field="kind", tag="feedback", forbid_unknown_fields=True, gc=False):
@@ -60,6 +61,7 @@ class FeedbackRow(msgspec.Struct, tag_field="kind", tag="feedback", forbid_unkno
     user: str | None = None
     metadata: msgspec.Raw = EMPTY
     key_id: str | None = None
+    choice: Int32 | None = None
 
 
 class RevocationRow(msgspec.Struct, tag_field="kind", tag="revocation", forbid_unknown_fields=True, gc=False):

@@ -12,6 +12,7 @@ from feedback.formats.source import (
     Part,
     Target,
     answer_of,
+    choice_of,
     id_of,
     messages_of,
     name_of,
@@ -74,6 +75,7 @@ def live(body: Any, metrics: Metrics) -> dict[str, Any]:
     return {
         "id": body.get("id"),
         "interaction_id": id_of(subject, "traceId") if subject else None,
+        "choice": choice_of(metadata) if subject else None,
         "conversation_id": None if subject else name_of("sessionId", body.get("sessionId")),
         "comment": body.get("comment"),
         "user": next((metadata.pop(name) for name in USER_FIELDS if metadata.get(name)), None),

@@ -41,6 +41,8 @@ def _interaction(row: dict[str, Any], target: Target) -> Interaction:
             raise InputError(f"{name}: takes one of {', '.join(known)}.", field=name)
     if not isinstance(found["request"], dict | None):
         raise InputError("request: takes an object.", field="request")
+    if not isinstance(found["choices"], list | None):
+        raise InputError("choices: takes a list.", field="choices")
     found["time"] = parse_time("time", found["time"], target.now)
     found |= {name: name_of(name, found[name]) for name in ("user", "conversation")}
     return Interaction(**(found | {"id": id_of(found["id"]), "model": target.model or found["model"]}))

@@ -17,6 +17,8 @@ from feedback.importer import parse_record, parse_time
 from feedback.schema import Identifier
 
 _identifier = TypeAdapter(Identifier)
+# Digits of a choice's index.
+LONGEST_CHOICE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,15 @@ def time_of(field: str, value: Any, target: Target) -> datetime | None:
             found = None
         value = found.replace(tzinfo=UTC) if found and found.tzinfo is None else value
     return parse_time(field, value, target.now)
+
+
+def choice_of(pairs: dict[str, Any]) -> int | None:
+    """The index of the choice that tags or metadata name under `choice`, which is taken out if it is one."""
+    found = str(pairs.get("choice", ""))
+    if not (found.isascii() and found.isdigit() and len(found) <= LONGEST_CHOICE):
+        return None
+    del pairs["choice"]
+    return int(found)
 
 
 def object_of(field: str, value: Any) -> dict[str, Any]:

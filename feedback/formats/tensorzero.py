@@ -12,6 +12,7 @@ from feedback.formats.source import (
     Part,
     Target,
     answer_of,
+    choice_of,
     content_id,
     id_of,
     name_of,
@@ -64,6 +65,7 @@ def live(body: Any, metrics: Metrics) -> dict[str, Any]:
     return {
         "interaction_id": id_of(body["inference_id"], "inference_id") if body.get("inference_id") else None,
         "conversation_id": name_of("episode_id", body.get("episode_id")),
+        "choice": choice_of(tags) if body.get("inference_id") else None,
         "user": next((tags.pop(tag) for tag in USER_TAGS if tags.get(tag)), None),
         "metadata": tags | {"metric": str(body.get("metric_name"))},
     } | signal(body.get("metric_name"), body.get("value"), metrics)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 
+from core.answers import line_of_answer, parts_of_answer
 from core.clock import Clock
 from core.db import feedback, interactions
 from core.db.store import Store
@@ -64,11 +65,15 @@ def interaction(store: Store, identity: str) -> View:
 
 
 def _as_pairs(row: dict[str, Any]) -> View:
-    """An interaction with its prompt as (role, text) pairs, None where it was not kept or is more than text."""
-    request = row.pop("request")
+    """An interaction with its prompt as (role, text) pairs, None where it was not kept or is more than text.
+
+    `said` has the parts of each choice of the answer, `line` all of it as one text.
+    """
+    request, choices = row.pop("request"), row.pop("choices")
     prompt = from_stored(row["endpoint"], request)
     pairs = prompt.messages if isinstance(prompt, Chat) else (("prompt", prompt.text),) if prompt else None
-    return row | {"prompt": pairs}
+    said, line = parts_of_answer(row["answer"], choices), line_of_answer(row["answer"], choices)
+    return row | {"prompt": pairs, "said": said, "line": line}
 
 
 def _pattern(words: str | None) -> str | None:

@@ -65,6 +65,8 @@ class FakeEngine:
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     traces: list[str | None] = field(default_factory=list)
     words: dict[int, str] = field(default_factory=dict)
+    # The messages of an answer that is more than one text, from the model and the request; None: `answer` is asked.
+    messages: Callable[[str, dict[str, Any]], list[dict[str, Any]] | None] = lambda model, body: None
 
     def reply(self, path: str, body: dict[str, Any], request_id: str) -> tuple[int, bytes | list[bytes]]:
         """(status, the body or the events of a stream) for a request."""
@@ -117,6 +119,8 @@ class FakeEngine:
         usage["total_tokens"] = sum(usage.values())
         kind = f"chat.completion{'.chunk' if body.get('stream') else ''}" if chat else "text_completion"
         head = {"id": ("chatcmpl-" if chat else "cmpl-") + request_id, "object": kind, "model": model, "created": 0}
+        if (messages := self.messages(model, body)) is not None:
+            return _whole(head, messages, usage, stream=bool(body.get("stream")))
         if body.get("stream"):
             asked = (body.get("stream_options") or {}).get("include_usage")
             return 200, list(_events(head, chat, words, usage if asked else None))
@@ -237,6 +241,26 @@ def _events(head: dict[str, Any], chat: bool, words: list[str], usage: dict[str,
     if usage is not None:
         yield _event(head | {"usage": usage}, [])
     yield DONE
+
+
+def _whole(
+    head: dict[str, Any], messages: list[dict[str, Any]], usage: dict[str, int], *, stream: bool
+) -> tuple[int, bytes | list[bytes]]:
+    """Messages as the choices of an answer; streamed, each part of a message is an event."""
+    ends = ["tool_calls" if message.get("tool_calls") else "stop" for message in messages]
+    if not stream:
+        choices = [
+            {"index": n, "message": {"role": "assistant", "content": None} | message, "finish_reason": end}
+            for n, (message, end) in enumerate(zip(messages, ends, strict=True))
+        ]
+        return _plain(head | {"choices": choices, "usage": usage})
+    events = []
+    for n, (message, end) in enumerate(zip(messages, ends, strict=True)):
+        for name, part in message.items():
+            pieces = [[call | {"index": i}] for i, call in enumerate(part)] if name == "tool_calls" else part
+            events += [_event(head, [{"index": n, "delta": {name: piece}}]) for piece in pieces]
+        events.append(_event(head, [{"index": n, "delta": {}, "finish_reason": end}]))
+    return 200, [*events, _event(head | {"usage": usage}, []), DONE]
 
 
 def _event(head: dict[str, Any], choices: list[dict[str, Any]]) -> bytes:

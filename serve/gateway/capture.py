@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -16,11 +15,14 @@ from core.errors import SpoolFull
 from core.record_codec import encode, encode_all
 from core.records import Interaction, StoredCompletion
 from core.spool import SpoolWriter
+from serve.gateway.answers import LARGEST_ANSWER, Answer, ChoicePieces, read_answer
 
 log = logging.getLogger(__name__)
 
 FSYNC_SECONDS = 0.1
 TELL_SECONDS = 10.0
+# The largest stream that is stored whole, in characters.
+LARGEST_STORED_STREAM = 64 * 1024 * 1024
 
 
 class Recorder:
@@ -76,31 +78,41 @@ class Recorder:
             log.error("%s: %s (%d dropped so far)", what, error, self.dropped)
 
 
-def answer_of(choices: Iterable[dict[str, Any]]) -> tuple[str | None, str | None]:
-    """(text, finish reason) of a response's first choice, chat or completion."""
-    first = next(iter(choices), None)
-    if first is None:
-        return None, None
-    message = first.get("message")
-    text = message.get("content") if isinstance(message, dict) else first.get("text")
-    return text, first.get("finish_reason")
-
-
 class StreamRecorder:
-    """Collect the first choice's text from the events of a stream, up to a limit in characters."""
+    """Gather every choice's message from the events of a stream, up to a limit in characters.
 
-    def __init__(self, limit: int = 1_000_000) -> None:
-        self.text: list[str] = []
-        self.finish_reason: str | None = None
+    `pieces` counts the events of all choices; engines send about a token in each.
+    """
+
+    def __init__(self, limit: int = LARGEST_ANSWER) -> None:
         self.usage: dict[str, Any] = {}
         self.failed = False
-        # Of all choices; engines send about a token in each.
         self.pieces = 0
-        self._text_left = limit
+        self._head: dict[str, Any] = {}
+        self._choices: dict[int, ChoicePieces] = {}
+        self._left = limit
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the stream had more than the limit."""
+        return self._left < 0
+
+    def answer(self) -> Answer:
+        """The answer so far."""
+        choices = self._whole()
+        return read_answer([choice | {"cut": True} for choice in choices] if self.is_cut else choices)
+
+    @property
+    def text(self) -> str:
+        """The first choice's text so far."""
+        return self.answer().text or ""
 
     def completion(self) -> dict[str, Any] | None:
-        """The whole completion, where it is to be stored; this tee keeps none."""
-        return None
+        """The completion as a request without `stream` would have given it, or None if it is cut."""
+        if self.is_cut:
+            log.warning("a stream above the limit is not stored")
+            return None
+        return self._head | {"object": "chat.completion", "choices": self._whole(), "usage": self.usage or None}
 
     def take(self, event: bytes) -> bool:
         """Reads one server-sent event; returns whether it carries nothing but usage."""
@@ -112,12 +124,16 @@ class StreamRecorder:
             return False
         self.usage = data.get("usage") or self.usage
         self.failed = self.failed or "error" in data
-        choices = data.get("choices") or []
+        choices = data.pop("choices", None) or []
         self.pieces += len(choices)
         for choice in choices:
-            if choice.get("index", 0) == 0:
-                piece = (choice.get("delta") or {}).get("content") or choice.get("text") or ""
-                self.text.append(piece[: self._text_left])
-                self._text_left -= len(self.text[-1])
-                self.finish_reason = choice.get("finish_reason") or self.finish_reason
+            index = choice.get("index", 0)
+            found = self._choices.get(index)
+            if found is None:
+                found = self._choices[index] = ChoicePieces()
+            self._left -= found.add(choice, self._left)
+        self._head = self._head or data
         return not choices and bool(data.get("usage"))
+
+    def _whole(self) -> list[dict[str, Any]]:
+        return [pieces.choice(index) for index, pieces in sorted(self._choices.items())]

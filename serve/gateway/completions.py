@@ -18,13 +18,13 @@ from core.http import bug, read_body, refusal
 from core.records import Endpoint
 from serve.engines.http_response import ConnectionBroken
 from serve.engines.pool import Call, EnginePool
+from serve.gateway.answers import LARGEST_ANSWER, NO_ANSWER, Answer, read_answer
 from serve.gateway.authentication import KeyChecker, RequestPermit
-from serve.gateway.capture import Recorder, StreamRecorder, answer_of
+from serve.gateway.capture import LARGEST_STORED_STREAM, Recorder, StreamRecorder
 from serve.gateway.metrics import Metrics
 from serve.gateway.request import CompletionRequest, open_request
 from serve.retrieval.retriever import rewrite_prompt
 from serve.routing.subscriber import RouteSubscriber
-from serve.stored_completions.accumulator import StreamAccumulator
 
 ENDPOINTS: dict[str, Endpoint] = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
 PATHS: dict[Endpoint, str] = {endpoint: path for path, endpoint in ENDPOINTS.items()}
@@ -151,15 +151,14 @@ class Completions:
             raise EngineDown("The engine broke off while it answered.", hint="Try again.") from error
         try:
             data = orjson.loads(content) if status == 200 else {}
-            text, finish = answer_of(data.get("choices", ()))
+            answer = read_answer(data.get("choices", ()))
         except (ValueError, TypeError, AttributeError) as error:
             self._record(exchange, status=EngineError.status)
             raise EngineError("The engine's answer cannot be read.", hint="Try again; see the engine's log.") from error
         self._record(
             exchange,
             status=status,
-            answer=text,
-            finish=finish,
+            answer=answer,
             usage=data.get("usage") or {},
             completion=data if exchange.stores and status == 200 else None,
         )
@@ -167,7 +166,8 @@ class Completions:
 
     async def _stream(self, exchange: CompletionRequest, send: Send) -> None:
         """Passes the engine's events on as they come, the last one once all are captured."""
-        tee, status, recorded = StreamAccumulator() if exchange.stores else StreamRecorder(), CLIENT_GONE, False
+        tee = StreamRecorder(LARGEST_STORED_STREAM if exchange.stores else LARGEST_ANSWER)
+        status, recorded = CLIENT_GONE, False
         try:
             async with self._post(exchange) as upstream:
                 if upstream.status != 200:
@@ -206,10 +206,9 @@ class Completions:
         self._record(
             exchange,
             status=status,
-            answer="".join(tee.text),
-            finish=tee.finish_reason,
+            answer=tee.answer(),
             usage=tee.usage,
-            completion=tee.completion() if status == 200 else None,
+            completion=tee.completion() if exchange.stores and status == 200 else None,
         )
         return True
 
@@ -218,14 +217,13 @@ class Completions:
         exchange: CompletionRequest,
         *,
         status: int,
-        answer: str | None = None,
-        finish: str | None = None,
+        answer: Answer = NO_ANSWER,
         usage: dict[str, Any] | None = None,
         completion: dict[str, Any] | None = None,
     ) -> None:
         usage = usage or {}
         exchange.tokens = usage.get("total_tokens") or (exchange.guessed if status == CLIENT_GONE else 0)
-        interaction = exchange.interaction(self.clock, status=status, answer=answer, finish=finish, usage=usage)
+        interaction = exchange.interaction(self.clock, status=status, answer=answer, usage=usage)
         self.recorder.record(interaction, exchange.stored(interaction, completion) if completion else None)
         self.metrics.observe(interaction)
 

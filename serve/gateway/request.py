@@ -12,6 +12,7 @@ from core.errors import Forbidden, InputError
 from core.http import parse_json
 from core.names import REVIEWER
 from core.records import Endpoint, Interaction, StoredCompletion
+from serve.gateway.answers import Answer
 from serve.gateway.authentication import RequestPermit
 from serve.routing.table import RoutingDecision, RoutingTable, sticky_key
 from serve.stored_completions.metadata import checked_metadata
@@ -92,9 +93,7 @@ class CompletionRequest:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         return orjson.dumps(body)
 
-    def interaction(
-        self, clock: Clock, *, status: int, answer: str | None, finish: str | None, usage: dict[str, Any]
-    ) -> Interaction:
+    def interaction(self, clock: Clock, *, status: int, answer: Answer, usage: dict[str, Any]) -> Interaction:
         """Return the record of the current state. With `store: false` it contains no text."""
         now = time.perf_counter()
         kept = self.body.get("store") is not False
@@ -110,8 +109,8 @@ class CompletionRequest:
             conversation=self.conversation,
             endpoint=self.endpoint,
             request=self.body if kept else None,
-            answer=answer if kept else None,
-            finish_reason=finish,
+            answer=answer.text if kept else None,
+            finish_reason=answer.finish_reason,
             status=status,
             latency_ms=(now - self.started) * 1000,
             ttft_ms=(self.first_byte - self.started) * 1000 if self.first_byte else None,
@@ -119,6 +118,7 @@ class CompletionRequest:
             completion_tokens=usage.get("completion_tokens"),
             streamed=self.streamed,
             key_id=self.key_id,
+            choices=answer.choices if kept else None,
         )
 
     def stored(self, interaction: Interaction, completion: dict[str, Any]) -> StoredCompletion | None:

@@ -40,6 +40,7 @@ def vote(number: int, text: str = "", said: str | None = "good", **changes: Any)
         "interaction_id": f"i{number}",
         "asker": user,
         "finish_reason": "stop",
+        "choice_unknown": False,
         "status": 200,
         "revoked": False,
         "quarantined": False,

@@ -31,7 +31,7 @@ def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyedCo
 
 
 def asked(
-    console: KeyedConsole, identity: str, content: str = "a question", answer: str = "good", **more: Any
+    console: KeyedConsole, identity: str, content: str = "a question", answer: str | None = "good", **more: Any
 ) -> Interaction:
     plain: dict[str, Any] = {
         "id": identity,
@@ -277,3 +277,17 @@ def test_a_page_of_many_quarantined_votes_is_a_sample(console: KeyedConsole) -> 
     twin = console.browser.get(f"/quarantine/{quarantines(console)[0]['id']}.json").json()
     assert (twin["quarantine"]["votes"], len(twin["quarantine"]["sample"])) == (60, 50)
     assert json.loads(console.browser.get("/quarantine.json").text)["quarantines"][0]["votes"] == 60
+
+
+def test_a_tool_call_and_every_choice_are_shown_as_what_they_are(console: KeyedConsole) -> None:
+    call = {"id": "t1", "type": "function", "function": {"name": "refund", "arguments": '{"order":7}'}}
+    message = {"role": "assistant", "tool_calls": [call], "reasoning": "they are angry"}
+    choices = [{"index": 0, "message": message}, {"index": 1, "message": {"refusal": "I must not."}}]
+    vote = Feedback("f1", console.clock(), "i1", None, "thumbs", False, choice=1)
+    add(console.control.store, [asked(console, "i1", answer=None, choices=choices), vote])
+    console.log_in("reader")
+    page = console.browser.get("/feedback/i1").text
+    assert "call of refund</span> <code>{&#34;order&#34;:7}" in page and "choice 1" in page
+    assert "they are angry" in page and "I must not." in page and "down (choice 1)" in page
+    assert "call of refund" in console.browser.get("/feedback").text
+    assert "call of refund" in console.browser.get("/feedback/queue?model=reviews").text

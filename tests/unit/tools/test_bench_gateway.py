@@ -78,8 +78,8 @@ def test_the_canned_stream_reads_as_an_engines():
     tee = StreamRecorder()
     for event in stub_upstream.events({"stream_options": {"include_usage": True}}):
         tee.take(event or stub_upstream.stamped())
-    assert len("".join(tee.text).split()) == stub_upstream.CHUNKS
-    assert (tee.finish_reason, tee.usage) == ("stop", stub_upstream.USAGE)
+    assert len(tee.text.split()) == stub_upstream.CHUNKS
+    assert (tee.answer().finish_reason, tee.usage) == ("stop", stub_upstream.USAGE)
 
 
 def test_usage_is_streamed_only_on_request():
