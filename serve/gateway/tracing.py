@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.settings import TracingSettings
 from serve.engines.pool import Call, EnginePool
+from serve.gateway.answers import NO_ANSWER, Answer
 from serve.gateway.completions import Completions
 from serve.gateway.request import CompletionRequest
 
@@ -135,20 +136,19 @@ class TracedCompletions(Completions):
         exchange: CompletionRequest,
         *,
         status: int,
-        answer: str | None = None,
-        finish: str | None = None,
+        answer: Answer = NO_ANSWER,
         usage: dict[str, Any] | None = None,
         completion: dict[str, Any] | None = None,
     ) -> None:
-        super()._record(exchange, status=status, answer=answer, finish=finish, usage=usage, completion=completion)
+        super()._record(exchange, status=status, answer=answer, usage=usage, completion=completion)
         span = trace.get_current_span()
         if not span.is_recording():
             return
-        span.set_attributes(_answered(exchange, finish, usage or {}))
+        span.set_attributes(_answered(exchange, answer.finish_reason, usage or {}))
         if status >= 400:
             _failed(span, str(status))
         if self._tracing.content and exchange.body.get("store") is not False:
-            span.set_attributes(_content(exchange, answer, finish))
+            span.set_attributes(_content(exchange, answer.text, answer.finish_reason))
 
 
 def _failed(span: Span, kind: str) -> None:

@@ -16,25 +16,25 @@ MESSAGES: list[list[dict[str, Any]]] = [
 
 
 @pytest.fixture(params=MESSAGES)
-def told(gateway: Any, request: pytest.FixtureRequest) -> Iterator[list[dict[str, Any]]]:
+def parts(gateway: Any, request: pytest.FixtureRequest) -> Iterator[list[dict[str, Any]]]:
     gateway.engine.messages = lambda model, body: request.param
     yield request.param
     gateway.engine.messages = lambda model, body: None
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_every_choice_is_recorded_with_its_whole_message(gateway: Any, told: list[Any], stream: bool) -> None:
+def test_every_choice_is_recorded_with_its_whole_message(gateway: Any, parts: list[Any], stream: bool) -> None:
     answer = gateway.open().post(stream=stream)
     assert answer.status_code == 200
     record = gateway.only()
-    ends = ["tool_calls" if "tool_calls" in message else "stop" for message in told]
+    ends = ["tool_calls" if "tool_calls" in message else "stop" for message in parts]
     assert [choice["finish_reason"] for choice in record.choices] == ends
     messages = [choice["message"] for choice in record.choices]
-    assert messages == [{"role": "assistant"} | message for message in told]
-    assert (record.answer, record.finish_reason) == (told[0].get("content"), ends[0])
+    assert messages == [{"role": "assistant"} | message for message in parts]
+    assert (record.answer, record.finish_reason) == (parts[0].get("content"), ends[0])
 
 
-def test_without_store_no_choice_is_recorded(gateway: Any, told: list[Any]) -> None:
+def test_without_store_no_choice_is_recorded(gateway: Any, parts: list[Any]) -> None:
     gateway.open().post(store=False)
     record = gateway.only()
     assert (record.choices, record.answer) == (None, None)
