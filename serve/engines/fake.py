@@ -65,7 +65,7 @@ class FakeEngine:
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     traces: list[str | None] = field(default_factory=list)
     words: dict[int, str] = field(default_factory=dict)
-    # The messages of an answer that is more than one text, from the model and the request. With None, `answer` gives it.
+    # The messages of an answer that is more than one text, from the model and the request. None: `answer` gives it.
     messages: Callable[[str, dict[str, Any]], list[dict[str, Any]] | None] = lambda model, body: None
 
     def reply(self, path: str, body: dict[str, Any], request_id: str) -> tuple[int, bytes | list[bytes]]:
