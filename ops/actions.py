@@ -1,4 +1,4 @@
-"""Actions: what people may do to a model by API, CLI or console: retrain, evaluate, promote, roll back, review.
+"""Actions: what people may do to a model by API, CLI or console: retrain, evaluate, promote, stop a canary, roll back.
 
 It owns what the ledger learns of who did it; what follows is the steps' and promotion's. It must not know HTTP.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 from core.db.quarantines import Predicate
 from core.errors import AlreadyDone, InputError
+from core.records import Verdict
 from feedback.quarantine import Outcome
 from ops import views
 from ops.control import Control
@@ -49,12 +50,21 @@ class Actions:
     def roll_back(self, model: str, to: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:
         """Puts an earlier version back; none means the one that served before.
 
-        Votes against the version that leaves go to quarantine if they were a burst or contradict others, unless
+        While a canary runs and no version is named, the canary ends and the champion stays: what is new is the likely
+        cause. Votes against the version that leaves go to quarantine if they were a burst or contradict others, unless
         `keep_data`.
         """
+        if to is None and self._control.promotion.route(model).canary is not None:
+            return self.stop_canary(model, None, by, keep_data=keep_data)
         why = DecisionContext(f"Rolled back by {by.actor}.", "person", by.actor, by.comment)
         done = self._control.promotion.roll_back(model, to, why, keep_data=keep_data)
-        return asdict(done) | {"quarantine": views.quarantined_by_last(self._control.store, model)}
+        return asdict(done) | {"quarantine": views.quarantined_by_last(self._control.store, model, Verdict.ROLLED_BACK)}
+
+    def stop_canary(self, model: str, version: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:
+        """Ends the canary of a model; the champion serves everyone again. Raises NotReady if there is none."""
+        steps = self._control.steps
+        done = steps.stop_canary(model, by.actor, by.comment, version=version, keep_data=keep_data)
+        return asdict(done) | {"quarantine": views.quarantined_by_last(self._control.store, model, Verdict.REJECTED)}
 
     def promote(self, model: str, version: int, by: By) -> dict[str, Any]:
         """Puts a version in service past the gate."""

@@ -16,6 +16,7 @@ from core.db import runs as runs_table
 from core.db.store import Store
 from core.errors import NotFound
 from core.ledger import read_head, verify_store
+from core.records import Verdict
 from core.settings import ModelSettings
 from eval.ledger_evidence import check_fields
 from feedback.curation import TRUTH_SIGNAL
@@ -267,9 +268,9 @@ def quarantine(store: Store, identity: str, limit: int) -> View:
     return found | {"votes": [vote | {"value": json.loads(vote["value"])} for vote in votes]}
 
 
-def quarantined_by_last(store: Store, model: str) -> View | None:
-    """Whose votes the newest rollback of a model sent to quarantine, or why nobody's. None if it kept the data."""
-    row = decisions_table.newest_verdict(store, model=model, verdict="rolled_back")
+def quarantined_by_last(store: Store, model: str, verdict: Verdict) -> View | None:
+    """Whose votes the newest such decision on a model sent to quarantine, or why nobody's. None if it kept the data."""
+    row = decisions_table.newest_verdict(store, model=model, verdict=verdict)
     return json.loads(row["body"])["live"].get("quarantine") if row else None
 
 

@@ -186,7 +186,7 @@ class RouteManager:
         *,
         run: RunState | None = None,
         keep_data: bool = False,
-    ) -> None:
+    ) -> SwitchResult:
         """End a canary: the champion serves everyone again. Raises Conflict if it has ended already."""
         route = self.route(model)
         if route.canary != candidate:
@@ -195,7 +195,8 @@ class RouteManager:
         hold = None
         if verdict in REFUSED and not keep_data:
             context, hold = self._hold(model, candidate, context)
-        self._switch(Change(self._decision(route, candidate, verdict, context), route, after, run=run, quarantine=hold))
+        decision = self._decision(route, candidate, verdict, context)
+        return self._switch(Change(decision, route, after, run=run, quarantine=hold))
 
     def promote(
         self,
@@ -233,7 +234,8 @@ class RouteManager:
     ) -> SwitchResult:
         """Make an earlier version the champion, by default the previous one.
 
-        Votes against the current champion that were a burst or contradict others go to quarantine, unless `keep_data`.
+        A second rollback goes further back, never to what was just rolled back, unless `to` names it. Votes against the
+        current champion that were a burst or contradict others go to quarantine, unless `keep_data`.
         """
         route = self.route(model)
         target = route.previous if to is None else to
@@ -241,7 +243,8 @@ class RouteManager:
             raise NotReady(f"{model} has had no other champion.", hint=f"See: loraloop versions {model}")
         if target == route.champion:
             raise AlreadyDone(f"{model}@{target} is already the champion.")
-        after = replace(route, champion=target, canary=None, share=0.0, previous=route.champion, holdback=0.0)
+        before = routes.replaced_by(self.store, model=model, champion=target)
+        after = replace(route, champion=target, canary=None, share=0.0, previous=before, holdback=0.0)
         hold = None
         if not keep_data:
             context, hold = self._hold(model, route.champion, context)

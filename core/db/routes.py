@@ -94,3 +94,9 @@ def with_decisions(db: Database) -> list[Row]:
 def unfinished_switches(db: Database) -> list[Row]:
     """Switches of a champion without the event that reports their result."""
     return db.rows("routes.unfinished_switches")
+
+
+def replaced_by(db: Database, *, model: str, champion: int) -> int | None:
+    """The champion that a version replaced when it last became the champion; None if there was none."""
+    row = db.maybe("routes.replaced_by", model=model, champion=champion)
+    return row["previous"] if row else None

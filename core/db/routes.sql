@@ -33,6 +33,10 @@ SELECT time, decision_id FROM routes
 WHERE model = $model AND rev > (SELECT coalesce(max(rev), 0) FROM routes WHERE model = $model AND champion <> $champion)
 ORDER BY rev LIMIT 1
 
+-- name: replaced_by
+-- The champion that a version replaced when it last became the champion. No row if it never was one.
+SELECT previous FROM routes WHERE model = $model AND champion = $champion ORDER BY rev DESC LIMIT 1
+
 -- name: with_decisions
 -- The current route of every model with its decision, with the route that the decision recorded, and with the newest
 -- later decision that recorded a route of the model.

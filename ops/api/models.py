@@ -36,13 +36,23 @@ class Said(BaseModel):
 
 
 class RollBack(Said):
-    """Where to roll back to; none: to the version that served before.
+    """Where to roll back to; none: to the version that served before, or only the canary ends while there is one.
 
     Unless `keep_data`, votes against the version that leaves go to quarantine if they were a burst or contradict
     others.
     """
 
     to: int | None = Field(None, ge=0)
+    keep_data: bool = False
+
+
+class StopCanary(Said):
+    """The canary to stop; without a version, the one that is running. The comment goes into the ledger.
+
+    Unless `keep_data`, votes against it go to quarantine if they were a burst or contradict others.
+    """
+
+    version: int | None = Field(None, ge=0)
     keep_data: bool = False
 
 
@@ -88,6 +98,7 @@ def signed_body(model: type[Spoken]) -> Any:
 
 SaidBody = Annotated[Said, signed_body(Said)]
 RollBackBody = Annotated[RollBack, signed_body(RollBack)]
+StopCanaryBody = Annotated[StopCanary, signed_body(StopCanary)]
 PromoteBody = Annotated[Promote, signed_body(Promote)]
 RejectBody = Annotated[Reject, signed_body(Reject)]
 MeasureBody = Annotated[Measure, signed_body(Measure)]
@@ -205,6 +216,11 @@ def create_acting_router(control: Control) -> APIRouter:
     def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
         """Put an earlier version back, by default the one before; votes against the other may be quarantined."""
         return actions.roll_back(model, said.to, said.by, keep_data=said.keep_data)
+
+    @router.post("/models/{model}/canary/stop")
+    def stop_canary(model: str, said: StopCanaryBody) -> dict[str, Any]:
+        """Stop the canary of a model. The champion serves everyone again."""
+        return actions.stop_canary(model, said.version, said.by, keep_data=said.keep_data)
 
     @router.post("/models/{model}/promote")
     def promote(model: str, said: PromoteBody) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from core.errors import LoraLoopError
 from ops.cli import (
     adapters,
     backup,
+    canary,
     changes,
     data,
     dead_letters,
@@ -40,6 +41,7 @@ GROUPS = (
     reports,
     top,
     changes,
+    canary,
     suites,
     adapters,
     quarantine,

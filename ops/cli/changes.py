@@ -51,7 +51,7 @@ def retrain(
     """Start a run now, without waiting for the schedule. The gate judges its candidate like any other."""
     if exit_code and not wait:
         raise typer.BadParameter("it tells how a run ended, so it needs --wait.", param_hint="--exit-code")
-    client = _client(config)
+    client = client_of(config)
     before = {run["id"] for run in client.get("/api/runs", model=model)}
     client.post(f"/api/models/{model}/retrain", said(comment))
     if not wait:
@@ -77,8 +77,8 @@ def promote(
 ) -> None:
     """Put a version in service past the gate. The ledger says that a person did."""
     if agreed(f"{model}@{version} takes over, without a gate.", yes, dry_run):
-        done = _client(config).post(f"/api/models/{model}/promote", {"version": version, **said(comment)})
-        _tell_switch(done)
+        done = client_of(config).post(f"/api/models/{model}/promote", {"version": version, **said(comment)})
+        tell_switch(done)
 
 
 def rollback(
@@ -90,21 +90,32 @@ def rollback(
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Put an earlier version back. No request is lost, and another rollback undoes it.
+    """Put an earlier version back. No request is lost. To go forward again: rollback --to VERSION.
 
-    Votes against the version that leaves go to quarantine if they were a burst or contradict others, unless
-    --keep-data.
+    While a canary runs, a rollback without --to stops the canary, and the champion stays. Votes against the version
+    that leaves go to quarantine if they were a burst or contradict others, unless --keep-data.
     """
-    client = _client(config)
-    if to is None:
-        to = next((row["rollback_to"] for row in client.get("/api/models") if row["model"] == model), None)
+    client = client_of(config)
+    now = next((row for row in client.get("/api/models") if row["model"] == model), {})
+    if to is None and now.get("canary") is not None:
+        stop_canary(client, now, comment, keep_data=keep_data, yes=yes, dry_run=dry_run)
+        return
+    to = now.get("rollback_to") if to is None else to
     target = "the version before" if to is None else f"{model}@{to}"
     if agreed(f"{model} goes back to {target}.", yes, dry_run):
         done = client.post(f"/api/models/{model}/rollback", {"to": to, "keep_data": keep_data, **said(comment)})
-        _tell_switch(done)
-        if done["quarantine"]:
-            held = done["quarantine"]
-            tell(held["reason"] + (f" See them with: loraloop quarantine show {held['id']}" if held["id"] else ""))
+        tell_switch(done)
+
+
+def stop_canary(
+    client: ControlClient, now: dict[str, Any], comment: str, *, keep_data: bool, yes: bool, dry_run: bool
+) -> None:
+    """Stop the canary of a model, whose row in `loraloop models` is `now`."""
+    model, canary = now["model"], now["canary"]
+    asked = f"The canary {model}@{canary} stops. {model}@{now['champion']} serves everyone."
+    if agreed(asked, yes, dry_run):
+        body = {"version": canary, "keep_data": keep_data, **said(comment)}
+        tell_switch(client.post(f"/api/models/{model}/canary/stop", body))
 
 
 def approve(
@@ -115,7 +126,7 @@ def approve(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Approve the step that a candidate waits for: the start of its canary, or its promotion."""
-    client = _client(config)
+    client = client_of(config)
     step = client.get(f"/api/promotions/{identity}")["live"].get("step")
     what = "starts its canary" if step == "canary" else "takes over"
     if agreed(f"The candidate of decision {identity} {what}.", yes, dry_run):
@@ -123,7 +134,7 @@ def approve(
         if step == "canary":
             tell(f"The canary of {done['model']}@{done['version']} has started.")
         else:
-            _tell_switch(done)
+            tell_switch(done)
 
 
 def reject(
@@ -139,7 +150,7 @@ def reject(
     Votes against it go to quarantine if they were a burst or contradict others, unless --keep-data is given.
     """
     if agreed(f"The candidate of decision {identity} is rejected.", yes, dry_run):
-        _client(config).post(f"/api/promotions/{identity}/reject", {"keep_data": keep_data, **said(comment)})
+        client_of(config).post(f"/api/promotions/{identity}/reject", {"keep_data": keep_data, **said(comment)})
         tell("Rejected; the champion stays.")
 
 
@@ -162,7 +173,8 @@ def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
         raise typer.Exit(1)
 
 
-def _client(config: Any) -> ControlClient:
+def client_of(config: Any) -> ControlClient:
+    """A client of control, by the configuration."""
     return ControlClient(settings_from(config))
 
 
@@ -171,5 +183,8 @@ def said(comment: str) -> dict[str, str]:
     return {"actor": f"cli:{getpass.getuser()}", "comment": comment}
 
 
-def _tell_switch(done: dict[str, Any]) -> None:
+def tell_switch(done: dict[str, Any]) -> None:
+    """Say how the change reached the gateways, and whose votes it held."""
     tell(f"Done: {done['gateways']} gateways had it after {done['ms']:.0f} ms, {done['in_flight']} requests in flight.")
+    if held := done.get("quarantine"):
+        tell(held["reason"] + (f" See them with: loraloop quarantine show {held['id']}" if held["id"] else ""))

@@ -27,6 +27,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "suites": ("loraloop suites", "loraloop suites --json"),
     "promote": ("loraloop promote reviews 3 --dry-run", "loraloop promote reviews 3 --yes -m 'as agreed on Monday'"),
     "rollback": ("loraloop rollback reviews --dry-run", "loraloop rollback reviews --to 2 --yes"),
+    "canary stop": ("loraloop canary stop reviews --dry-run", "loraloop canary stop reviews --yes -m 'wrong language'"),
     "approve": ("loraloop approve 12 --yes -m 'read the worst ten'",),
     "reject": ("loraloop reject 12 --yes -m 'too terse'",),
     "import-adapter": ("loraloop import-adapter reviews ./my-adapter --dry-run",),

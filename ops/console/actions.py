@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 
 from core.db.quarantines import Predicate
 from core.errors import AlreadyDone, InputError, NotReady, RunInProgress
+from core.records import Verdict
 from feedback import quarantine
 from feedback.indictment import Indictment
 from ops import views
@@ -58,6 +59,16 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     def roll_back(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
         _still(control, model, fields)
         actions.roll_back(model, _number(fields, "to"), _by(visitor, fields), keep_data="keep_data" in fields)
+        return _done(f"/models/{model}")
+
+    @router.get("/models/{model}/canary/stop", include_in_schema=False)
+    def ask_stop_canary(model: str, visitor: ByVisitor) -> Any:
+        return ask(_stop_canary(control, model), visitor)
+
+    @router.post("/models/{model}/canary/stop", include_in_schema=False)
+    def stop_canary(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
+        version = _number(fields, "version")
+        actions.stop_canary(model, version, _by(visitor, fields), keep_data="keep_data" in fields)
         return _done(f"/models/{model}")
 
     @router.get("/models/{model}/retrain", include_in_schema=False)
@@ -155,7 +166,6 @@ def _roll_back(control: Control, model: str, to: int | None) -> Question:
     changes = (
         ("champion", f"v{now['champion']}", f"v{target}{' (base model)' if target == 0 else ''}"),
         ("canary", "none" if now["canary"] is None else f"v{now['canary']}, {now['share']:.0%} of users", "none"),
-        ("to roll back to", "none" if now["rollback_to"] is None else f"v{now['rollback_to']}", f"v{now['champion']}"),
         _held(suspects),
     )
     return Question(
@@ -163,10 +173,35 @@ def _roll_back(control: Control, model: str, to: int | None) -> Question:
         f"Roll back to v{target}",
         changes,
         "Requests in flight finish where they are and new ones go to the other version; none is lost. "
-        f"Another rollback undoes it. {suspects.reason}",
+        f"To undo it, roll back to v{now['champion']}. {suspects.reason}",
         f"/models/{model}",
         {"champion": now["champion"], "to": target},
         decision,
+        suspects=len(suspects.predicates),
+    )
+
+
+def _stop_canary(control: Control, model: str) -> Question:
+    now = views.model(control, model)
+    canary, champion = now["canary"], now["champion"]
+    if canary is None:
+        raise NotReady(f"{model} has no canary.", hint="The champion serves everyone already.")
+    suspects = quarantine.suspects(control.store, model, canary)
+    decision = views.decisions(control.store, views.Filter(model=model, verdict=Verdict.CANARY_STARTED), 1)
+    changes = (
+        ("canary", f"v{canary}, {now['share']:.0%} of users", f"none; v{canary} is rejected"),
+        ("champion", f"v{champion}", f"v{champion}, for everyone"),
+        _held(suspects),
+    )
+    return Question(
+        f"Stop the canary v{canary} of {model}?",
+        "Stop the canary",
+        changes,
+        f"Requests in flight finish where they are; none is lost. v{canary} can still be put in service: "
+        f"loraloop promote. {suspects.reason}",
+        f"/models/{model}",
+        {"version": canary},
+        views.decision(control.store, decision[0]["id"]) if decision else None,
         suspects=len(suspects.predicates),
     )
 

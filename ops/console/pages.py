@@ -79,10 +79,12 @@ def _add_decisions(add: AddPage, control: Control) -> None:
     def decision(identity: str) -> View:
         found = views.decision(store, identity)
         waits = views.awaited(store, found["id"]) is not None
+        route = control.promotion.route(found["model"])
         return {
             "decision": found,
             "waits": waits,
-            "champion": control.promotion.route(found["model"]).champion,
+            "champion": route.champion,
+            "canary": route.canary,
             "regressions": page_data.regressions(store, found),
         }
 

@@ -110,7 +110,7 @@ def test_a_rollback_under_load_fails_no_request(running: LiveStack):
     assert switch["complete"]
     last = running.decisions("notes")[-1]
     assert last["verdict"] == "switched"
-    running.control.post("/api/models/notes/rollback", {"actor": "test", "comment": "undo"})
+    running.control.post("/api/models/notes/rollback", {"actor": "test", "comment": "undo", "to": 1})
     assert running.model("notes")["champion"] == 1
     assert switch["quarantine"]["id"] is None  # a drill holds no vote: none was a burst or contradicted by others
     assert "loraloop quarantine hold --model notes" in switch["quarantine"]["reason"]

@@ -58,6 +58,7 @@ READ = (
 )
 ACTIONS = (
     "/models/{model}/rollback",
+    "/models/{model}/canary/stop",
     "/models/{model}/retrain",
     "/promotions/{identity}/approve",
     "/promotions/{identity}/reject",
@@ -122,6 +123,7 @@ CONTROL = PAGES | {
     ("POST", "/api/models/{model}/retrain"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/evaluate"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/rollback"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/canary/stop"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/promote"): {Scope.OPS_WRITE},
     ("POST", "/api/promotions/{identity}/approve"): {Scope.OPS_WRITE},
     ("POST", "/api/promotions/{identity}/reject"): {Scope.OPS_WRITE},

@@ -164,6 +164,7 @@ CHANGES = {
     "control",
     "promote",
     "rollback",
+    "canary stop",
     "approve",
     "reject",
     "keys create",
@@ -190,6 +191,7 @@ def test_every_command_that_reads_can_print_json(words: tuple[str, ...]):
     [
         "promote",
         "rollback",
+        "canary stop",
         "approve",
         "reject",
         "restore",

@@ -76,7 +76,7 @@ def test_the_canary_shows_on_its_models_strip(console: Console) -> None:
     )
     html = console.page("/promotions")
     assert "<strong>v8</strong>" in html and "10% of users" in html
-    assert "loraloop rollback reviews" in html and "puts v6 back" in html
+    assert "loraloop rollback reviews --to 6" in html and "puts v6 back" in html
 
 
 def test_text_from_outside_is_escaped(console: Console) -> None:

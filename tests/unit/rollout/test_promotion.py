@@ -10,7 +10,7 @@ import pytest
 from core import ledger
 from core.db import decisions, live_tests, runs
 from core.db.store import Store
-from core.errors import AdapterRefused, AlreadyDone, Conflict, NotFound
+from core.errors import AdapterRefused, AlreadyDone, Conflict, NotFound, NotReady
 from core.record_codec import encode
 from core.records import Feedback, Interaction, Verdict, Version
 from core.settings import ModelSettings
@@ -90,15 +90,16 @@ def test_a_part_of_a_change_that_fails_undoes_all_of_it(promotion: RouteManager,
     assert verdicts(promotion.store) == []
 
 
-def test_rollback_goes_to_what_served_before_and_can_be_undone(promotion: RouteManager):
+def test_a_second_rollback_goes_further_back_and_forward_only_to_a_version_that_is_named(promotion: RouteManager):
     promotion.promote("reviews", 1, WHY)
     promotion.promote("reviews", 2, WHY)
-    promotion.roll_back("reviews", None, WHY)
-    assert promotion.route("reviews").champion == 1
-    promotion.roll_back("reviews", None, WHY)
-    assert promotion.route("reviews").champion == 2
-    promotion.roll_back("reviews", 0, WHY)
-    assert promotion.route("reviews").champion == 0
+    served = []
+    for to in (None, None, 2, None, None):
+        promotion.roll_back("reviews", to, WHY)
+        served.append(promotion.route("reviews").champion)
+    assert served == [1, 0, 2, 1, 0]
+    with pytest.raises(NotReady, match="no other champion"):
+        promotion.roll_back("reviews", None, WHY)
 
 
 def test_a_version_that_an_engine_refuses_never_serves(promotion: RouteManager):
