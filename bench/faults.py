@@ -158,7 +158,7 @@ class Drill:
 
         def look() -> float | None:
             control = child(self.stack, "control")
-            found.extend(p for p in control.children() if "retrain.trainer.sft" in p.cmdline())
+            found.extend(p for p in control.children() if "retrain.trainer.train" in p.cmdline())
             return 1.0 if found else None
 
         self._until(look, "a trainer")

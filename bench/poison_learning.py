@@ -9,9 +9,9 @@ from pathlib import Path
 
 from bench.poison_votes import DESCRIBE, messages
 from bench.progress import say
-from core.prompts import Chat, subject
+from core.prompts import subject
 from demo.ratings import LABELS, Rated
-from feedback.snapshot import Row, Snapshot
+from feedback.snapshot import Snapshot
 from retrain.trainer.job import Job, Step
 from retrain.trainer.process import Trainer
 
@@ -50,19 +50,18 @@ def answers(base: Path, adapter: Path, texts: Sequence[Rated]) -> list[str]:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from retrain.trainer.sft import texts as rendered
+    from retrain.trainer.rendering import chat_ids
 
     tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    chats = [Chat(tuple((one["role"], one["content"]) for one in messages(DESCRIBE, text))) for text in texts]
-    prompts = [entry["prompt"] for entry in rendered(tokenizer, [Row("", "", "", "", chat, "") for chat in chats])]
+    prompts = [chat_ids(tokenizer, messages(DESCRIBE, text)) or () for text in texts]
     # Prompts of like length share a batch.
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
     found = [""] * len(prompts)
     for first in range(0, len(order), ANSWERS_AT_ONCE):
         some = order[first : first + ANSWERS_AT_ONCE]
-        batch = tokenizer([prompts[n] for n in some], return_tensors="pt", padding=True, add_special_tokens=False)
+        batch = tokenizer.pad({"input_ids": [list(prompts[n]) for n in some]}, return_tensors="pt")
         with torch.inference_mode():
             made = model.generate(**batch, max_new_tokens=MOST_NEW_TOKENS, do_sample=False)
         said = tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -25,6 +25,7 @@ LoraLoopError
   Unreachable
     ControlDown
   TrainingFailed
+    TooFewRows
   PackageError
   IntegrityFailed
   NotReady
@@ -212,6 +213,10 @@ class ControlDown(Unreachable):
 
 class TrainingFailed(LoraLoopError):
     """The trainer's process failed."""
+
+
+class TooFewRows(TrainingFailed):
+    """Too few rows can be trained on: others are too long, empty, or refused by the base model's chat template."""
 
 
 class PackageError(LoraLoopError):

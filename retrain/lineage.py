@@ -5,13 +5,14 @@ It owns its fields; none of them holds what a user wrote.
 
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from core.model_folder import ModelFolder, weights_sha256
 from core.records import Version
 from core.settings import ModelSettings, settings_sha256
 from feedback.snapshot import Snapshot
-from retrain.trainer.job import Job
+from retrain.trainer.job import REPORT, Job, Report
 from serve.retrieval.retriever import Retrieval
 
 
@@ -36,8 +37,10 @@ def lineage_of(base: ModelFolder, settings: ModelSettings, snapshot: Snapshot, c
 
 
 def training_summary(job: Job) -> dict[str, Any]:
-    """What of a training the ledger keeps."""
-    return {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
+    """What of a training the ledger keeps: its settings, its rows, and how many were left out for each reason."""
+    report = Report.read(Path(job.output) / REPORT)
+    kept = {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
+    return kept | (asdict(report) if report else {})
 
 
 def retrieval_summary(retrieval: Retrieval) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from core.clock import Clock, new_id
 from core.db import feedback, runs, versions
 from core.db.store import Store
-from core.errors import LoraLoopError
+from core.errors import LoraLoopError, TooFewRows
 from core.model_folder import ModelFolder
 from core.records import Verdict, Version
 from core.settings import ModelSettings, Settings
@@ -100,7 +100,7 @@ class RetrainPipeline:
         return run.id
 
     def recover(self) -> list[Run]:
-        """Runs whose evaluation a stopped control interrupted, for `resume`. Fails others that it left unfinished.
+        """Runs whose training or evaluation a stopped control interrupted, for `resume`. Fails others.
 
         A canary continues without this, and a measurement fails without a decision.
         """
@@ -109,7 +109,8 @@ class RetrainPipeline:
             if row["state"] in LIVE:
                 continue
             cuts = self.runs.details(run).get("cuts", 0) + 1
-            if row["state"] == "evaluating" and run.model in self.settings.models and cuts <= MOST_CUTS:
+            continues = row["state"] == "evaluating" or (row["state"] == "training" and self.runs.row(run)["snapshot"])
+            if continues and run.model in self.settings.models and cuts <= MOST_CUTS:
                 self.runs.add_details(run, cuts=cuts)
                 resumable.append(run)
                 continue
@@ -124,18 +125,28 @@ class RetrainPipeline:
                 self._fail(run, row["state"], f"An unexpected error: {error}")
 
     def resume(self, run: Run) -> None:
-        """Continue a run at its evaluation, with the settings that it began with. Stored answers are used again."""
+        """Continue a run at its training or evaluation, with the settings that it began with.
+
+        A training continues at its last checkpoint, and stored answers are used again.
+        """
         kept = self.runs.details(run).get("settings")
         settings = ModelSettings.model_validate(kept) if kept else self.settings.models[run.model]
-        self._guarded(Work(run, settings), self._execute_from_evaluation)
+        trained = self.runs.row(run)["candidate"] is not None
+        self._guarded(Work(run, settings), self._execute_from_evaluation if trained else self._execute_from_training)
 
     def _execute(self, work: Work) -> None:
-        snapshot = self._take_snapshot(work)
+        self._execute_from_plan(work, self._take_snapshot(work))
+
+    def _execute_from_plan(self, work: Work, snapshot: Snapshot) -> None:
         plan = self._plan(work, snapshot)
         candidate = self._make_candidate(work, snapshot, plan)
         evidence = self._gather_evidence(work, snapshot, candidate)
         decision = self._decide(work, evidence)
         self._apply(work, candidate, evidence, decision)
+
+    def _execute_from_training(self, work: Work) -> None:
+        snapshot = load_snapshot(self.store, self.runs.row(work.run)["snapshot"], work.run.id)
+        self._execute_from_plan(work, snapshot)
 
     def _execute_from_evaluation(self, work: Work) -> None:
         row = self.runs.row(work.run)
@@ -184,7 +195,10 @@ class RetrainPipeline:
             return self._make_retrieval(work, snapshot, plan)
         self.runs.set_state(work.run, "training")
         job, began = self._job(work, snapshot), self.clock()
-        trained = self.trainer.run(job, self.runs.steps(work.run, "training"))
+        try:
+            trained = self.trainer.run(job, self.runs.steps(work.run, "training"))
+        except TooFewRows as error:
+            raise RunEnded(Verdict.SKIPPED, str(error)) from error
         training_s = (self.clock() - began).total_seconds()
         checked = self.check_adapter(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
         return Candidate(self._register(work, from_adapter(checked)), {"training": training_summary(job)}, training_s)
@@ -275,6 +289,7 @@ class RetrainPipeline:
             seed=retrain.seed,
             threads=retrain.threads,
             dtype=self.settings.engine.dtype,
+            min_rows=min(retrain.min_labels, retrain.max_rows or retrain.min_labels),
         )
 
     def _register(self, work: Work, artifact: Artifact) -> Version:

@@ -6,10 +6,14 @@ Control imports this module, so it must not import torch.
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 JOB = "job.json"
 ADAPTER = "adapter"
+CHECKPOINT = "checkpoint.safetensors"
+REPORT = "training.json"
+# The trainer's exit code where too few rows can be trained on.
+TOO_FEW_ROWS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,11 @@ class Job:
     seed: int
     threads: int
     dtype: str
+    objective: Literal["sft", "dpo", "kto"] = "sft"
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+    min_rows: int = 1
+    checkpoint_s: float = 60.0
 
     def write(self) -> Path:
         """Writes the job into its output folder."""
@@ -41,6 +50,24 @@ class Job:
     def read(cls, file: Path) -> "Job":
         """The inverse of `write`."""
         return cls(**json.loads(file.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a training says of itself: its rows, those left out by reason, and whether rows shared tokens."""
+
+    rows: int
+    left_out: dict[str, int]
+    prefix_trees: bool
+
+    def write(self, file: Path) -> None:
+        """Write the report."""
+        file.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+    @classmethod
+    def read(cls, file: Path) -> "Report | None":
+        """Return the report of a file, None if there is no such file."""
+        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from core.errors import TrainingFailed
+from core.errors import TooFewRows, TrainingFailed
 from core.settings import SECRET_VARIABLES
-from retrain.trainer.job import ADAPTER, Job, Step
+from retrain.trainer.job import ADAPTER, CHECKPOINT, TOO_FEW_ROWS, Job, Step
 
 LOG = "trainer.log"
+KILLED = -9
 # OpenMP threads that spin for long while they wait take the cores from the engine next to them, and both crawl;
 # threads that never spin cost the trainer a fifth of its speed. This is some tens of microseconds.
 YIELDING = {"GOMP_SPINCOUNT": "20000"}
@@ -27,17 +28,38 @@ class Trainer:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._stopped = threading.Event()
+        self._resumed: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that trains. Raises RuntimeError if there is none."""
+        if self._process is None:
+            raise RuntimeError("no training is under way")
+        return self._process.pid
 
     def run(self, job: Job, progress: Callable[[Step], None]) -> Path:
-        """Blocks until the adapter is there and returns its folder. Raises TrainingFailed with the reason."""
+        """Block until the adapter is there and return its folder. Raises TrainingFailed with the reason.
+
+        A trainer that was killed starts again at its last checkpoint, as long as each start makes a later one.
+        """
         file = job.write()
-        log = file.with_name(LOG)
+        log, checkpoint = file.with_name(LOG), file.with_name(CHECKPOINT)
+        log.unlink(missing_ok=True)
+        while code := self._run_once(file, log, progress):
+            last = _changed(checkpoint)
+            if code != KILLED or self._stopped.is_set() or last is None or last == self._resumed:
+                raise _failure(code, log, stopped=self._stopped.is_set())
+            self._resumed = last
+        return file.with_name(ADAPTER)
+
+    def _run_once(self, file: Path, log: Path, progress: Callable[[Step], None]) -> int:
+        """Run the trainer's process to its end and return its code."""
         kept = {name for name in os.environ if not name.endswith("_KEY")} - SECRET_VARIABLES
         environment = {name: os.environ[name] for name in kept} | YIELDING
         with (
-            log.open("w", encoding="utf-8") as output,
+            log.open("a", encoding="utf-8") as output,
             subprocess.Popen(
-                [sys.executable, "-m", "retrain.trainer.sft", str(file)],
+                [sys.executable, "-m", "retrain.trainer.train", str(file)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -53,10 +75,8 @@ class Trainer:
                     progress(step)
                 else:
                     output.write(line)
-            code = process.wait()
-        if code:
-            raise TrainingFailed(_reason(code, log, stopped=self._stopped.is_set()), hint=f"Its log is {log}.")
-        return file.with_name(ADAPTER)
+                    output.flush()
+            return process.wait()
 
     def stop(self) -> None:
         """Ends a job that is under way; its run fails with that reason."""
@@ -65,10 +85,19 @@ class Trainer:
             self._process.kill()
 
 
-def _reason(code: int, log: Path, *, stopped: bool) -> str:
+def _changed(checkpoint: Path) -> int | None:
+    return checkpoint.stat().st_mtime_ns if checkpoint.is_file() else None
+
+
+def _failure(code: int, log: Path, *, stopped: bool) -> TrainingFailed:
+    hint = f"Its log is {log}."
     if stopped:
-        return "The training was stopped with the process that ran it."
-    if code == -9:
-        return "The trainer was killed, most likely for want of memory; lower retrain.batch_size."
+        return TrainingFailed("The training was stopped with the process that ran it.", hint=hint)
+    if code == KILLED:
+        reason = "The trainer was killed, most likely for want of memory; lower retrain.batch_size."
+        return TrainingFailed(reason, hint=hint)
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return f"The trainer ended with code {code}: {lines[-1][-300:] if lines else 'it wrote nothing'}."
+    if code == TOO_FEW_ROWS:
+        return TooFewRows(lines[-1])
+    said = lines[-1][-300:] if lines else "it wrote nothing"
+    return TrainingFailed(f"The trainer ended with code {code}: {said}.", hint=hint)

@@ -15,7 +15,7 @@ target = pathlib.Path(sys.argv[1])
 sys.path.insert(0, str(target))
 for file in sorted(target.rglob("*.py")):
     name = ".".join(file.relative_to(target).with_suffix("").parts).removesuffix(".__init__")
-    if name.startswith("serve.cpu_lora.") or name in ("retrain.trainer.sft", "ops.cli.app"):
+    if name.startswith("serve.cpu_lora.") or name in ("retrain.trainer.train", "ops.cli.app"):
         continue  # they belong into an engine's or the trainer's process, or start by being imported
     module = importlib.import_module(name)
     assert pathlib.Path(module.__file__).is_relative_to(target), module.__file__

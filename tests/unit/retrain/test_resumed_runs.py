@@ -9,6 +9,7 @@ import pytest
 
 from core.db import decisions as decisions_table
 from core.db import runs as runs_table
+from core.errors import TooFewRows
 from core.settings import Settings, settings_sha256
 from eval.evaluation import Result
 from retrain.pipeline import RetrainPipeline
@@ -57,6 +58,44 @@ def test_a_run_cut_short_in_its_evaluation_goes_on_and_trains_nothing_again(make
     assert pipeline.promotion.route("reviews").champion == 1
     body = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
     assert body["trigger"] == "test" and sum(body["lineage"]["rows"].values()) == 60
+
+
+def test_a_run_cut_short_in_its_training_continues_with_the_same_job(make: Callable[..., RetrainPipeline]):
+    class Killed(BaseException):
+        pass
+
+    jobs: list[Job] = []
+
+    class KilledTrainer(StubTrainer):
+        def run(self, job: Job, progress: Callable[[Step], None]) -> Path:
+            jobs.append(job)
+            if len(jobs) == 1:
+                raise Killed
+            return super().run(job, progress)
+
+    pipeline = make(KilledTrainer())
+    vote(pipeline.store, 60)
+    with pytest.raises(Killed):
+        pipeline.run("reviews", "test")
+    (left,) = pipeline.recover()
+    vote(pipeline.store, 20, spool="later")
+    pipeline.resume(left)
+    assert state(pipeline, left.id) == "finished"
+    assert jobs[0] == jobs[1]
+    body = json.loads(decisions_table.chain(pipeline.store)[0]["body"])
+    assert sum(body["lineage"]["rows"].values()) == 60
+
+
+def test_a_run_with_too_few_rows_that_can_be_trained_on_is_skipped(make: Callable[..., RetrainPipeline]):
+    class PickyTrainer(StubTrainer):
+        def run(self, job: Job, progress: Callable[[Step], None]) -> Path:
+            raise TooFewRows(f"3 rows; {job.min_rows} are needed")
+
+    pipeline = make(PickyTrainer())
+    vote(pipeline.store, 60)
+    run = pipeline.run("reviews", "test")
+    assert state(pipeline, run) == "skipped"
+    assert decisions(pipeline)[-1] == ("skipped", "3 rows; 8 are needed")
 
 
 def test_an_evaluation_that_ends_control_again_and_again_is_given_up(make: Callable[..., RetrainPipeline]):

@@ -1,0 +1,87 @@
+"""Plan the steps of a training: which examples each step has, and which of them are computed together.
+
+Pure functions of content and seed, so that a training can continue at any step. They must not import torch.
+"""
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retrain.trainer.prefix_tree import TokenSequence
+
+# Most tokens of one pass. The cost of attention grows with the square of a tree's size, and its memory too.
+PASS_TOKENS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What one row of feedback teaches: its sequences, its weight, and for KTO whether the user liked the answer.
+
+    SFT has one sequence, DPO the chosen and the rejected one, KTO the answer and another row's answer to this prompt.
+    """
+
+    sequences: tuple[TokenSequence, ...]
+    weight: float = 1.0
+    desirable: bool = True
+
+
+def order_examples(examples: Sequence[Example], seed: int) -> list[Example]:
+    """Return the examples in an order that depends on their content and the seed alone."""
+
+    def place(example: Example) -> bytes:
+        content = [[one.prompt, one.answer] for one in example.sequences]
+        return hashlib.sha256(json.dumps([seed, content, example.weight, example.desirable]).encode()).digest()
+
+    return sorted(examples, key=place)
+
+
+def plan_steps(count: int, *, epochs: float, batch_size: int, seed: int) -> list[list[int]]:
+    """Return the examples of each step by number: passes over all of them, each in another random order."""
+    per_epoch = math.ceil(count / batch_size)
+    total = math.ceil(epochs * per_epoch)
+    steps: list[list[int]] = []
+    for epoch in range(math.ceil(epochs)):
+        numbers = list(range(count))
+        random.Random(f"{seed}:{epoch}").shuffle(numbers)
+        steps += [numbers[first : first + batch_size] for first in range(0, count, batch_size)]
+    return steps[:total]
+
+
+def group_passes(examples: Sequence[Example], numbers: Sequence[int], most: int = PASS_TOKENS) -> list[list[int]]:
+    """Return the examples of a step by pass. Examples that begin alike are neighbours, so that they share tokens.
+
+    A pass takes at most `most` tokens of a tree, or one example.
+    """
+    passes: list[list[int]] = []
+    size, before = 0, ()
+    for number in sorted(numbers, key=lambda n: (examples[n].sequences[0].tokens, n)):
+        added, last = 0, before
+        for sequence in examples[number].sequences:
+            added += len(sequence.tokens) - _shared(last, sequence.tokens)
+            last = sequence.tokens
+        if not passes or size + added > most:
+            passes.append([])
+            size, added = 0, added + _shared(before, examples[number].sequences[0].tokens)
+        passes[-1].append(number)
+        size, before = size + added, last
+    return passes
+
+
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the number of tokens that both begin with."""
+    count = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def learning_rate(step: int, total: int, *, peak: float, warmup: int) -> float:
+    """Return the rate of a step, counted from 0: it rises from 0 to `peak` in `warmup` steps and falls to 0."""
+    if step < warmup:
+        return peak * step / warmup
+    return peak * max(0.0, (total - step) / max(1, total - warmup))

@@ -1,0 +1,68 @@
+"""Checkpoints: the adapter's weights, the optimiser's state and the position, so that a kill costs minutes."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from retrain.trainer.job import CHECKPOINT
+
+IDENTITY, DONE = "identity", "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Steps done, with tensors by name. `identity` is of all that the training depends on."""
+
+    identity: str
+    done: int
+    tensors: dict[str, Tensor]
+
+
+def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a checkpoint in place of the last one. It is complete after a power cut, or not there."""
+    scratch, target = folder / f"{CHECKPOINT}.part", folder / CHECKPOINT
+    metadata = {IDENTITY: checkpoint.identity, DONE: str(checkpoint.done)}
+    save_file(checkpoint.tensors, scratch, metadata=metadata)
+    descriptor = os.open(scratch, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(scratch, target)
+
+
+def read_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
+    """Return the last checkpoint of a training with this identity, None if there is none that can be read."""
+    try:
+        with safe_open(folder / CHECKPOINT, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get(IDENTITY) != identity:
+                return None
+            return Checkpoint(identity, int(metadata[DONE]), {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 — safe_open is no dictionary
+    except (OSError, SafetensorError):
+        return None
+
+
+def state_tensors(named: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the weights and the optimiser's moments as tensors by name."""
+    found = {f"weight.{name}": parameter.detach() for name, parameter in named.items()}
+    for name, parameter in named.items():
+        found |= {f"{key}.{name}": value for key, value in optimizer.state[parameter].items()}
+    return found
+
+
+def restore_tensors(tensors: dict[str, Tensor], named: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """Put back what `state_tensors` returned."""
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(tensors[f"weight.{name}"])
+    for key, value in tensors.items():
+        kind, _, name = key.partition(".")
+        if kind != "weight":
+            parameter = named[name]
+            optimizer.state[parameter][kind] = value.to(parameter.device) if value.ndim else value

@@ -1,0 +1,126 @@
+"""The training loop: the same rows, settings and seed give the same adapter, also after a kill."""
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.errors import TrainingFailed
+from retrain.trainer.batches import Example, learning_rate, plan_steps
+from retrain.trainer.checkpoint import (
+    Checkpoint,
+    read_checkpoint,
+    restore_tensors,
+    state_tensors,
+    write_checkpoint,
+)
+from retrain.trainer.job import Job, Step
+from retrain.trainer.objectives import Objective, Scored
+
+WARMUP = 5
+MOST_NORM = 1.0
+# Parts of a job that its adapter does not depend on; the examples are compared themselves.
+NO_EFFECT = ("run_id", "snapshot", "output", "min_rows", "checkpoint_s")
+
+
+def identity_of(job: Job, examples: Sequence[Example]) -> str:
+    """Return a hash of all that the adapter depends on: examples in their order, base, and how it trains."""
+    kept = {name: value for name, value in asdict(job).items() if name not in NO_EFFECT}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+    for example in examples:
+        digest.update(repr(example).encode())
+    return digest.hexdigest()
+
+
+class Loop:
+    """Train the adapter of a PEFT model on examples. `report` gets each step; `clock` returns seconds."""
+
+    def __init__(
+        self,
+        job: Job,
+        scored: Scored,
+        objective: Objective,
+        examples: Sequence[Example],
+        *,
+        report: Callable[[Step], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._job = job
+        self._scored = scored
+        self._objective = objective
+        self._examples = examples
+        self._report = report
+        self._clock = clock
+        self._folder = Path(job.output)
+        self._identity = identity_of(job, examples)
+        self._named: dict[str, Tensor] = {
+            name: parameter for name, parameter in scored.model.named_parameters() if parameter.requires_grad
+        }
+        self._optimizer = torch.optim.AdamW(self._named.values(), lr=job.learning_rate, weight_decay=0.0)
+
+    def run(self) -> None:
+        """Train to the last step, from the last checkpoint if there is one. Raises TrainingFailed."""
+        job = self._job
+        steps = plan_steps(len(self._examples), epochs=job.epochs, batch_size=job.batch_size, seed=job.seed)
+        first, started, saved = self._resume(), self._clock(), self._clock()
+        tokens = 0
+        for index in range(first, len(steps)):
+            loss, rate, norm = self._step(steps[index], index, len(steps))
+            tokens += sum(len(one.tokens) for n in steps[index] for one in self._examples[n].sequences)
+            seconds = self._clock() - started
+            self._report(
+                Step(
+                    index + 1,
+                    len(steps),
+                    {
+                        "loss": round(loss, 6),
+                        "learning_rate": rate,
+                        "grad_norm": round(norm, 4),
+                        "seconds": round(seconds, 1),
+                        "tokens_per_s": round(tokens / seconds, 1) if seconds else None,
+                        "seconds_left": round(seconds / (index + 1 - first) * (len(steps) - index - 1), 1),
+                        "memory_gb": peak_memory_gb(),
+                    },
+                )
+            )
+            if self._clock() - saved >= job.checkpoint_s and index + 1 < len(steps):
+                self._save(index + 1)
+                saved = self._clock()
+
+    def _step(self, numbers: Sequence[int], index: int, total: int) -> tuple[float, float, float]:
+        """Make one step and return its loss, its learning rate and the norm of its gradient."""
+        rate = learning_rate(index, total, peak=self._job.learning_rate, warmup=WARMUP)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        loss = self._objective.backward(self._scored, self._examples, numbers)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), MOST_NORM))
+        if not norm < float("inf"):
+            raise TrainingFailed(
+                f"The loss of step {index + 1} is {loss}, the norm of its gradient {norm}.",
+                hint="Lower retrain.learning_rate.",
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss, rate, norm
+
+    def _resume(self) -> int:
+        found = read_checkpoint(self._folder, self._identity)
+        if found is None:
+            return 0
+        restore_tensors(found.tensors, self._named, self._optimizer)
+        return found.done
+
+    def _save(self, done: int) -> None:
+        tensors = state_tensors(self._named, self._optimizer)
+        write_checkpoint(Checkpoint(self._identity, done, tensors), self._folder)
+
+
+def peak_memory_gb() -> float:
+    """Return the largest memory that this process had, in GB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2)

@@ -1,0 +1,128 @@
+"""Objectives: the loss of a step for SFT, DPO and KTO, pass by pass, with gradients added up in the adapter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from retrain.trainer import losses
+from retrain.trainer.batches import Example, group_passes
+from retrain.trainer.job import Job
+from retrain.trainer.scoring import Score
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A PEFT model, and how answers are scored with it."""
+
+    model: Any
+    score: Score
+
+    def sums(self, examples: Sequence[Example], which: slice = slice(None)) -> Tensor:
+        """Return Σ log p (n, k) of the chosen k sequences of each example."""
+        sequences = [sequence for example in examples for sequence in example.sequences[which]]
+        return self.score(self.model, sequences).view(len(examples), -1)
+
+
+class Objective(Protocol):
+    """How a step's loss is computed."""
+
+    def backward(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> float:
+        """Add a step's gradient to the adapter's and return its loss. `numbers` are the step's examples."""
+        ...
+
+
+class Sft:
+    """Supervised fine-tuning: the likelihood of right answers."""
+
+    def backward(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> float:
+        """Return the loss per answer token, each weighted as its row."""
+        total = sum(examples[n].weight * len(examples[n].sequences[0].answer) for n in numbers)
+        loss = 0.0
+        for some in group_passes(examples, numbers):
+            batch = [examples[n] for n in some]
+            sums = scored.sums(batch)[:, 0]
+            terms = losses.sft_terms(sums, _weights(batch, sums), total).sum()
+            terms.backward()
+            loss += float(terms.detach())
+        return loss
+
+
+class Dpo:
+    """Direct preference optimization against the base model."""
+
+    def __init__(self, reference: Tensor, *, beta: float, smoothing: float) -> None:
+        self._reference = reference
+        self._beta = beta
+        self._smoothing = smoothing
+
+    def backward(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> float:
+        """Return the loss per pair."""
+        total = sum(examples[n].weight for n in numbers)
+        loss = 0.0
+        for some in group_passes(examples, numbers):
+            batch = [examples[n] for n in some]
+            ratios = scored.sums(batch) - self._reference[some]
+            weights = _weights(batch, ratios)
+            terms = losses.dpo_terms(ratios, weights, total, beta=self._beta, smoothing=self._smoothing).sum()
+            terms.backward()
+            loss += float(terms.detach())
+        return loss
+
+
+class Kto:
+    """Kahneman-Tversky optimization against the base model. The second sequence of an example estimates divergence."""
+
+    def __init__(self, reference: Tensor, *, beta: float) -> None:
+        self._reference = reference
+        self._beta = beta
+
+    def backward(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> float:
+        """Return the loss per answer."""
+        passes = group_passes(examples, numbers)
+        kl = self._divergence(scored, examples, passes)
+        total = sum(examples[n].weight for n in numbers)
+        loss = 0.0
+        for some in passes:
+            batch = [examples[n] for n in some]
+            ratios = scored.sums(batch, slice(1))[:, 0] - self._reference[some, 0]
+            desirable = torch.tensor([example.desirable for example in batch], device=ratios.device)
+            weights = _weights(batch, ratios)
+            terms = losses.kto_terms(ratios, desirable, kl, weights, total, beta=self._beta).sum()
+            terms.backward()
+            loss += float(terms.detach())
+        return loss
+
+    @torch.no_grad()
+    def _divergence(self, scored: Scored, examples: Sequence[Example], passes: list[list[int]]) -> Tensor:
+        """Return the mean log-ratio of other rows' answers to the step's prompts, at least 0."""
+        ratios = [
+            scored.sums([examples[n] for n in some], slice(1, 2))[:, 0] - self._reference[some, 1] for some in passes
+        ]
+        return torch.cat(ratios).mean().clamp(min=0)
+
+
+@torch.no_grad()
+def reference_sums(scored: Scored, examples: Sequence[Example]) -> Tensor:
+    """Return Σ log p (n, k) of every sequence under the base model: the same model with its adapter off."""
+    found: list[Tensor] = [torch.empty(0)] * len(examples)
+    with scored.model.disable_adapter():
+        for some in group_passes(examples, range(len(examples))):
+            for number, sums in zip(some, scored.sums([examples[n] for n in some]), strict=True):
+                found[number] = sums
+    return torch.stack(found)
+
+
+def choose_objective(job: Job, scored: Scored, examples: Sequence[Example]) -> Objective:
+    """Return the job's objective, with its reference computed."""
+    if job.objective == "dpo":
+        return Dpo(reference_sums(scored, examples), beta=job.beta, smoothing=job.label_smoothing)
+    if job.objective == "kto":
+        return Kto(reference_sums(scored, examples), beta=job.beta)
+    return Sft()
+
+
+def _weights(batch: Sequence[Example], like: Tensor) -> Tensor:
+    return torch.tensor([example.weight for example in batch], dtype=torch.float32, device=like.device)

@@ -1,0 +1,127 @@
+"""Train a fresh LoRA adapter, as a process: `python -m retrain.trainer.train job.json`.
+
+It owns the way from a snapshot's train rows to an adapter folder. It always starts from the base model, never from an
+earlier adapter, so that drift cannot add up. It must not touch the store or an engine.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
+
+from core.errors import LoraLoopError, TooFewRows
+from feedback.snapshot import Row, read_rows
+from retrain.trainer.batches import Example, order_examples
+from retrain.trainer.job import ADAPTER, REPORT, TOO_FEW_ROWS, Job, Report, Step
+from retrain.trainer.loop import Loop
+from retrain.trainer.lora_linear import speed_up
+from retrain.trainer.objectives import Scored, choose_objective
+from retrain.trainer.prefix_tree import TokenSequence
+from retrain.trainer.rendering import Left, Renderer, count_reasons
+from retrain.trainer.scoring import score_padded, score_tree
+from retrain.trainer.tree_check import reason_against_trees
+
+# The engine on the same cores comes first.
+NICE = 10
+
+
+def choose_rows(rows: list[Row], job: Job) -> list[Row]:
+    """Return the train rows, the newest `max_rows` of them."""
+    train = [row for row in rows if row.bucket == "train"]
+    return train[-job.max_rows :] if job.max_rows else train
+
+
+def render_rows(renderer: Renderer, rows: list[Row]) -> tuple[list[Example], dict[str, int]]:
+    """Return the rows as examples, and how many were left out for each reason."""
+    examples, left = [], []
+    for row in rows:
+        found = renderer.render(row.prompt, row.label)
+        if isinstance(found, Left):
+            left.append(found)
+        else:
+            examples.append(Example((TokenSequence(*found),), row.weight))
+    return examples, count_reasons(left)
+
+
+def load_model(base: str, *, dtype: torch.dtype, rank: int, seed: int) -> Any:
+    """Return the base model with a fresh adapter, which depends on the seed alone."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    lora = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    torch.manual_seed(seed)
+    adapted: Any = get_peft_model(model.to(device), lora)
+    # PEFT keeps a set, whose order in the saved file would differ from process to process.
+    for config in adapted.peft_config.values():
+        config.target_modules = sorted(config.target_modules or ())
+    speed_up(adapted)
+    # Without dropout, whatever the base's configuration says.
+    return adapted.eval()
+
+
+def scored_with(model: Any, examples: list[Example], say: Callable[[str], None]) -> Scored:
+    """Return how examples are scored: in prefix trees where the model can, which is checked, else padded."""
+    reason = reason_against_trees(model, [sequence for example in examples for sequence in example.sequences])
+    if reason is None:
+        say("Rows that begin alike share their tokens (prefix trees).")
+        return Scored(model, score_tree)
+    say(f"Rows are padded, without prefix trees: {reason}.")
+    return Scored(model, score_padded)
+
+
+def train(job: Job, report: Callable[[Step], None]) -> None:
+    """Train and save the adapter into the job's output folder. Raises TrainingFailed."""
+    torch.set_num_threads(min(job.threads, len(os.sched_getaffinity(0))))
+    disable_progress_bar()
+    output = Path(job.output)
+    tokenizer = AutoTokenizer.from_pretrained(job.base)
+    rows = choose_rows(read_rows(Path(job.snapshot)), job)
+    examples, left_out = render_rows(Renderer(tokenizer, job.max_length), rows)
+    say(f"{len(examples)} rows to train on. Left out: {left_out or 'none'}.")
+    require_rows(len(examples), left_out, job.min_rows)
+    examples = order_examples(examples, job.seed)
+    dtype = torch.bfloat16 if job.dtype == "bfloat16" else torch.float32
+    model = load_model(job.base, dtype=dtype, rank=job.rank, seed=job.seed)
+    scored = scored_with(model, examples, say)
+    Loop(job, scored, choose_objective(job, scored, examples), examples, report=report).run()
+    model.save_pretrained(str(output / ADAPTER))
+    trees = scored.score is score_tree
+    Report(rows=len(examples), left_out=left_out, prefix_trees=trees).write(output / REPORT)
+
+
+def require_rows(count: int, left_out: Mapping[str, int], least: int) -> None:
+    """Raise TooFewRows where fewer than `least` rows can be trained on."""
+    if count < max(1, least):
+        reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
+        raise TooFewRows(
+            f"{count} rows of the train split can be trained on; {least} are needed"
+            + (f" (left out: {reasons})." if reasons else ".")
+        )
+
+
+def say(text: str) -> None:
+    """Print a line for the trainer's log."""
+    print(text, flush=True)
+
+
+def main() -> None:
+    """Train the job of the file that is named on the command line."""
+    os.nice(NICE)
+    try:
+        train(Job.read(Path(sys.argv[1])), lambda step: say(step.line()))
+    except TooFewRows as error:
+        say(str(error))
+        raise SystemExit(TOO_FEW_ROWS) from error
+    except LoraLoopError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
