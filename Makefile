@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # The variable turns off an advertisement for another tool.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-ingest bench-store bench-console bench-faults bench-switch bench-gates bench-eval bench-poison clean help
+.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-ingest bench-store bench-console bench-faults bench-switch bench-gates bench-eval bench-poison bench-train clean help
 
 help: ## List all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -94,6 +94,9 @@ bench-console: $(STAMP) ## Every page over 10,000 decisions, a million votes, te
 
 bench-poison: $(STAMP) ## A brigade's planted phrase and flipped labels, with and without the defences
 	$(BIN)/python -m bench.poison $(POISON)
+
+bench-train: $(STAMP) ## Our trainer compared with TRL's best stock configuration
+	$(BIN)/python -m bench.train $(TRAIN)
 
 lock: $(STAMP) ## Resolve requirements.lock again
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh

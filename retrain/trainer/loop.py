@@ -5,7 +5,7 @@ import json
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -36,6 +36,15 @@ def identity_of(job: Job, examples: Sequence[Example]) -> str:
     for example in examples:
         digest.update(repr(example).encode())
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class StepMade:
+    """What a step was: its loss, its learning rate, and the norm of its gradient before it is cut."""
+
+    loss: float
+    rate: float
+    norm: float
 
 
 class Loop:
@@ -71,7 +80,7 @@ class Loop:
         first, started, saved = self._resume(), self._clock(), self._clock()
         tokens = 0
         for index in range(first, len(steps)):
-            loss, rate, norm = self._step(steps[index], index, len(steps))
+            made = self.step(steps[index], index, len(steps))
             tokens += sum(len(one.tokens) for n in steps[index] for one in self._examples[n].sequences)
             seconds = self._clock() - started
             self._report(
@@ -79,9 +88,9 @@ class Loop:
                     index + 1,
                     len(steps),
                     {
-                        "loss": round(loss, 6),
-                        "learning_rate": rate,
-                        "grad_norm": round(norm, 4),
+                        "loss": round(made.loss, 6),
+                        "learning_rate": made.rate,
+                        "grad_norm": round(made.norm, 4),
                         "seconds": round(seconds, 1),
                         "tokens_per_s": round(tokens / seconds, 1) if seconds else None,
                         "seconds_left": round(seconds / (index + 1 - first) * (len(steps) - index - 1), 1),
@@ -93,8 +102,8 @@ class Loop:
                 self._save(index + 1)
                 saved = self._clock()
 
-    def _step(self, numbers: Sequence[int], index: int, total: int) -> tuple[float, float, float]:
-        """Make one step and return its loss, its learning rate and the norm of its gradient."""
+    def step(self, numbers: Sequence[int], index: int, total: int) -> StepMade:
+        """Make one step on examples by number. Raises TrainingFailed if its gradient is no number."""
         rate = learning_rate(index, total, peak=self._job.learning_rate, warmup=WARMUP)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -107,7 +116,7 @@ class Loop:
             )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return loss, rate, norm
+        return StepMade(loss, rate, norm)
 
     def _resume(self) -> int:
         found = read_checkpoint(self._folder, self._identity)
