@@ -92,7 +92,7 @@ class TurnsCallback(TrainerCallback):
 
 
 def job_of(base: Path, folder: Path, objective: str, steps: int, threads: int) -> Job:
-    """Return a job of so many steps; its rows come from elsewhere."""
+    """Return a job of one comparison; its rows come from elsewhere."""
     return Job(
         run_id="bench",
         base=str(base),

@@ -27,7 +27,7 @@ POLICY = (
 
 
 def long_instruction(tokenizer: Any, tokens: int) -> str:
-    """Return an app's instruction of about so many tokens."""
+    """Return an app's instruction with about this number of tokens."""
     text = INSTRUCTION
     while len(tokenizer(text)["input_ids"]) < tokens:
         text += " " + POLICY

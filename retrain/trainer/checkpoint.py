@@ -24,7 +24,7 @@ class Checkpoint:
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint in place of the last one. It is complete after a power cut, or not there."""
+    """Write a checkpoint instead of the last one. It is complete after a power cut, or not there."""
     scratch, target = folder / f"{CHECKPOINT}.part", folder / CHECKPOINT
     metadata = {IDENTITY: checkpoint.identity, DONE: str(checkpoint.done)}
     save_file(checkpoint.tensors, scratch, metadata=metadata)
@@ -37,7 +37,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def read_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
-    """Return the last checkpoint of a training with this identity, None if there is none that can be read."""
+    """Return the last checkpoint of a training with this identity, None without one that can be read."""
     try:
         with safe_open(folder / CHECKPOINT, framework="pt") as file:
             metadata = file.metadata() or {}

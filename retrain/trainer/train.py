@@ -62,7 +62,7 @@ def load_model(base: str, *, dtype: torch.dtype, rank: int, seed: int) -> Any:
     for config in adapted.peft_config.values():
         config.target_modules = sorted(config.target_modules or ())
     speed_up(adapted)
-    # Without dropout, whatever the base's configuration says.
+    # Without dropout, also where the base's configuration has one.
     return adapted.eval()
 
 
