@@ -51,7 +51,7 @@ def plan_steps(count: int, *, epochs: float, batch_size: int, seed: int) -> list
 
 
 def group_passes(examples: Sequence[Example], numbers: Sequence[int], most: int = PASS_TOKENS) -> list[list[int]]:
-    """Return the examples of a step by pass. Examples that begin alike are next to each other, so that they share tokens.
+    """Return the examples of a step by pass. Examples that begin alike are together, so that they share tokens.
 
     A pass takes at most `most` tokens of a tree, or one example.
     """
