@@ -26,7 +26,7 @@ SELECT 'chatcmpl-' || md5(i::VARCHAR), TIMESTAMP '2026-01-01' + to_seconds(i // 
     CASE WHEN i % 4 = 1 THEN 'other' ELSE 'reviews' END, 7 + (hash(i // 2 % {users}) % 2)::INTEGER, 'champion',
     0.5, 0.3, 'user-' || (i // 2 % {users}), NULL, 'chat', '{{"messages": []}}',
     CASE WHEN i % 300 = 0 THEN repeat('an answer ', 12) ELSE 'positive' END, 'stop',
-    CASE WHEN i % 5000 = 0 THEN 502 ELSE 200 END, 120.0, 30.0, 200, 30, false, 'shop'
+    CASE WHEN i % 5000 = 0 THEN 502 ELSE 200 END, 120.0, 30.0, 200, 30, false, 'shop', 'answered'
 FROM range({requests} * 2) t(i);
 INSERT INTO feedback (id, time, interaction_id, conversation_id, type, value, comment, user_id, metadata, revoked_at)
 SELECT 'fb-' || md5(i::VARCHAR), TIMESTAMP '2026-01-01' + to_seconds(i // 12), 'chatcmpl-' || md5(i::VARCHAR), NULL,

@@ -41,7 +41,8 @@ FILL_ANSWERS = """
 INSERT INTO interactions SELECT printf('chatcmpl-%012d', n), $start + to_microseconds(n * $step), $models[1 + n % 3],
     CAST(n // 200000 AS INTEGER), 'champion', 0.0, (n % 997) / 997.0, 'user-' || (n % 100003), NULL, 'chat',
     '{"messages":[{"role":"user","content":"the parcel number ' || n || ' came late and the box was torn"}]}',
-    $labels[1 + n % 3], 'stop', CASE WHEN n % 5003 = 0 THEN 502 ELSE 200 END, 80.0, NULL, 60, 2, FALSE, 'shop'
+    $labels[1 + n % 3], 'stop', CASE WHEN n % 5003 = 0 THEN 502 ELSE 200 END, 80.0, NULL, 60, 2, FALSE, 'shop',
+    'answered'
 FROM range($first, $last) numbers(n)
 """
 FILL_VOTES = """

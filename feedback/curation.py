@@ -29,6 +29,7 @@ VOTES = pa.schema(
         ("said", pa.string()),
         ("up", pa.bool_()),
         ("key_id", pa.string()),
+        ("app", pa.string()),
         ("voter", pa.string()),
         ("interaction_id", pa.string()),
         ("asker", pa.string()),

@@ -9,7 +9,7 @@ import pyarrow as pa
 from core.db import fingerprints
 from core.db.fingerprints import StoredCommon
 from core.db.store import Store
-from feedback.duplicates import WIDTH, Labels, Signature, Signatures, clusters_of, signatures
+from feedback.duplicates import WIDTH, Labels, Signature, Signatures, clusters, clusters_of, signatures
 from feedback.shingles import Common, common_at, count_shared
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,36 @@ def stored_clusters(
     Signatures that the store lacks are computed and added to it.
     """
     stored, common = _common(store, model, prompts)
+    found, missing = _signatures(store, model, (stored, common), interactions, prompts)
+    table = pa.table(
+        {
+            "interaction_id": interactions.take(pa.array(missing)),
+            "model": pa.repeat(model, len(missing)),
+            "version": pa.repeat(pa.scalar(stored.version, pa.int32()), len(missing)),
+            "words": _blobs(found.words[missing]),
+            "pieces": _blobs(found.pieces[missing]),
+        }
+    )
+    with store.transaction() as transaction:
+        fingerprints.add(transaction, table)
+    return clusters_of(found, similarity)
+
+
+def known_clusters(
+    store: Store, model: str, interactions: pa.Array, prompts: list[str], similarity: float = 0.8
+) -> Labels:
+    """The same without a change of the store: what prompts share is as the last snapshot found it."""
+    stored = fingerprints.common(store, model=model)
+    if stored is None:
+        return clusters(prompts, similarity)
+    return clusters_of(_signatures(store, model, (stored, _hashes(stored)), interactions, prompts)[0], similarity)
+
+
+def _signatures(
+    store: Store, model: str, known: tuple[StoredCommon, Common], interactions: pa.Array, prompts: list[str]
+) -> tuple[Signatures, npt.NDArray[np.int64]]:
+    """The signatures of prompts, from the store or new, and the places of the new ones."""
+    stored, common = known
     found = fingerprints.find(store, model=model, version=stored.version, interactions=interactions)
     places = found["place"].to_numpy()
     words, pieces = (np.zeros((len(prompts), WIDTH), np.uint16) for _ in range(2))
@@ -34,18 +64,7 @@ def stored_clusters(
     missing = np.setdiff1d(np.arange(len(prompts)), places)
     new = signatures([prompts[place] for place in missing], common)
     words[missing], pieces[missing] = new.words, new.pieces
-    table = pa.table(
-        {
-            "interaction_id": interactions.take(pa.array(missing)),
-            "model": pa.repeat(model, len(missing)),
-            "version": pa.repeat(pa.scalar(stored.version, pa.int32()), len(missing)),
-            "words": _blobs(new.words),
-            "pieces": _blobs(new.pieces),
-        }
-    )
-    with store.transaction() as transaction:
-        fingerprints.add(transaction, table)
-    return clusters_of(Signatures(words, pieces), similarity)
+    return Signatures(words, pieces), missing
 
 
 def _common(store: Store, model: str, prompts: list[str]) -> tuple[StoredCommon, Common]:
@@ -53,7 +72,7 @@ def _common(store: Store, model: str, prompts: list[str]) -> tuple[StoredCommon,
     stored = fingerprints.common(store, model=model)
     counted = count_shared(prompts)
     if stored is not None:
-        common = Common(np.frombuffer(stored.template, np.uint64), np.frombuffer(stored.passages, np.uint64))
+        common = _hashes(stored)
         if still_common(common, loose=common_at(counted, **LOOSE), strict=common_at(counted, **STRICT)):
             return stored, common
         log.info("What the prompts of %s share has changed: their signatures are computed again.", model)
@@ -72,6 +91,10 @@ def still_common(known: Common, *, loose: Common, strict: Common) -> bool:
         and _within(known.passages, np.union1d(loose.template, loose.passages))
         and _within(strict.passages, np.union1d(known.template, known.passages))
     )
+
+
+def _hashes(stored: StoredCommon) -> Common:
+    return Common(np.frombuffer(stored.template, np.uint64), np.frombuffer(stored.passages, np.uint64))
 
 
 def _within(part: npt.NDArray[np.uint64], whole: npt.NDArray[np.uint64]) -> bool:

@@ -1,6 +1,7 @@
 """Select held-out votes on answers: preferences and thumbs of users whose feedback is not used for training.
 
-Votes that are left out are counted by reason.
+The rules are those of curation: last words, flags, whole answers, and near-duplicates. Votes that are left out are
+counted by reason.
 """
 
 import json
@@ -9,15 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+import pyarrow as pa
+
 from core.names import REVIEWER
-from core.prompts import Prompt, from_stored
+from core.prompts import Prompt, from_stored, whole_text
 from core.settings import ModelSettings
-from feedback.curation import dedup_key
+from feedback.curation import Clusters
 from feedback.snapshot import Row
 from feedback.split import bucket_of, places_of, split_key
 
 Vote = dict[str, Any]
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +43,33 @@ class Thumb:
     up: bool
 
 
-class Bucket:
-    """One bucket of a split without the prompts of the train rows: its users and the prompts to leave out.
+Found = TypeVar("Found", Preference, Thumb)
 
-    Users of `before` are in it no more.
+
+class Bucket:
+    """One bucket of a split without the prompts of the train rows: its users, and what to leave out.
+
+    Users of `before` are in it no more. `flagged` are interactions whose answers do not judge. `clusters` says which
+    prompts are the same text.
     """
 
     def __init__(
-        self, name: str, settings: ModelSettings, learnt: Sequence[Row], before: frozenset[str] = frozenset()
+        self,
+        name: str,
+        settings: ModelSettings,
+        learnt: Sequence[Row],
+        before: frozenset[str] = frozenset(),
+        *,
+        flagged: frozenset[str] = frozenset(),
+        clusters: Clusters,
     ) -> None:
         self._name = name
         self._split = settings.split
         self._reviewers_judge = settings.trust.reviewers_judge
         self._before = before
-        self._learnt = {dedup_key(row.prompt) for row in learnt}
+        self._learnt = learnt
+        self._clusters = clusters
+        self.flagged = flagged
 
     @property
     def places(self) -> tuple[float, float]:
@@ -77,36 +93,51 @@ class Bucket:
             return None, "another bucket"
         return split_key(voter or next(filter(None, askers))), ""
 
-    def learnt(self, prompt: Prompt) -> bool:
-        """Whether a row with the same text was learnt from."""
-        return dedup_key(prompt) in self._learnt
+    def learnt(self, asked: Sequence[tuple[str, Prompt]]) -> list[bool]:
+        """Whether a row with the same text was learnt from, for each interaction and its prompt."""
+        given = [*((row.interaction_id, row.prompt) for row in self._learnt), *asked]
+        ids = pa.array([identity for identity, _ in given], pa.string())
+        numbers = self._clusters(ids, [whole_text(prompt) for _, prompt in given])
+        known, new = np.split(numbers, [len(self._learnt)])
+        return [bool(same) for same in np.isin(new, known)]
 
 
 def preferences(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Preference], Counter[str]]:
-    """Preferences from joined votes (by time), and how many were left out for which reason. A pure function.
+    """Preferences from joined votes (by time), and how many were left out for which reason.
 
     Both the voter and the author of the prompt must be in the bucket. Otherwise a training row could be tested on.
-    Of several votes of one voter on one pair the last counts.
+    Of several votes of one voter on one pair the last counts. If it was taken back, none does.
     """
     newest = {(*_voter(vote), frozenset((vote["chosen_id"], vote["rejected_id"]))): vote for vote in votes}
-    return _kept(list(newest.values()), lambda vote: _preference(vote, bucket))
+    return _kept(list(newest.values()), "chosen_id", _preference, bucket)
 
 
 def thumbs(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Thumb], Counter[str]]:
     """Thumbs in the same way; of several thumbs of one voter on one answer the last counts."""
     newest = {(*_voter(vote), vote["interaction_id"]): vote for vote in votes}
-    return _kept(list(newest.values()), lambda vote: _thumb(vote, bucket))
+    return _kept(list(newest.values()), "interaction_id", _thumb, bucket)
 
 
 def _voter(vote: Vote) -> tuple[str, str]:
     """A voter is a key and a user. A vote without a user is by the user of the answer."""
-    return vote["key_id"], vote["voter"] or vote["user_id"] or ""
+    return vote["app"], vote["voter"] or vote["user_id"] or ""
 
 
-def _kept(votes: Sequence[Vote], one: Callable[[Vote], Found | str]) -> tuple[list[Found], Counter[str]]:
-    made = [one(vote) for vote in votes]
-    left_out = Counter(found for found in made if isinstance(found, str))
-    return [found for found in made if not isinstance(found, str)], left_out
+def _kept(
+    votes: Sequence[Vote], about: str, one: Callable[[Vote, Bucket], Found | str], bucket: Bucket
+) -> tuple[list[Found], Counter[str]]:
+    left_out: Counter[str] = Counter()
+    made: list[tuple[str, Found]] = []
+    for vote in votes:
+        found = "taken back" if vote["revoked"] else one(vote, bucket)
+        if isinstance(found, str):
+            left_out[found] += 1
+        else:
+            made.append((vote[about], found))
+    learnt = bucket.learnt([(identity, found.prompt) for identity, found in made])
+    if any(learnt):
+        left_out["same text as one to learn from"] = sum(learnt)
+    return [found for (_, found), known in zip(made, learnt, strict=True) if not known], left_out
 
 
 def _preference(vote: Vote, bucket: Bucket) -> Preference | str:
@@ -116,14 +147,14 @@ def _preference(vote: Vote, bucket: Bucket) -> Preference | str:
     user, reason = bucket.judge_of(vote["voter"], (vote["user_id"], vote["rejected_user_id"]))
     if user is None:
         return reason
-    if prompt is None or other is None or not chosen or not rejected:
-        return "prompt or answer is not kept, or not text alone"
+    complete = prompt is not None and other is not None and bool(chosen and rejected)
+    unfit = _unfit(vote, (vote["chosen_id"], vote["rejected_id"]), complete, bucket)
+    if unfit or prompt is None:
+        return unfit
     if prompt != other:
         return "answers to different prompts"
     if chosen == rejected:
         return "both answers are the same"
-    if bucket.learnt(prompt):
-        return "same text as one to learn from"
     return Preference(user, prompt, chosen, rejected)
 
 
@@ -132,8 +163,16 @@ def _thumb(vote: Vote, bucket: Bucket) -> Thumb | str:
     user, reason = bucket.judge_of(vote["voter"], (vote["user_id"],))
     if user is None:
         return reason
-    if prompt is None or not answer:
-        return "prompt or answer is not kept, or not text alone"
-    if bucket.learnt(prompt):
-        return "same text as one to learn from"
+    unfit = _unfit(vote, (vote["interaction_id"],), prompt is not None and bool(answer), bucket)
+    if unfit or prompt is None:
+        return unfit
     return Thumb(user, prompt, answer, json.loads(vote["value"]))
+
+
+def _unfit(vote: Vote, answers: Sequence[str], complete: bool, bucket: Bucket) -> str:
+    """Why the answers of a vote do not judge, or an empty text."""
+    if not bucket.flagged.isdisjoint(answers):
+        return "the answer is flagged unsafe or private"
+    if not complete:
+        return "prompt or answer is not kept, or not text alone"
+    return "" if vote["whole"] else "an answer that failed or was cut off"

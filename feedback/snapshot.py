@@ -25,7 +25,7 @@ from core.errors import IntegrityFailed
 from core.prompts import Prompt, from_json
 from core.settings import ModelSettings
 from feedback.curation import Clusters, Curated, curate, same_text
-from feedback.fingerprints import stored_clusters
+from feedback.fingerprints import known_clusters, stored_clusters
 from feedback.pii_rows import scrub_rows
 
 log = logging.getLogger(__name__)
@@ -101,11 +101,14 @@ class Snapshot:
         return [row for row in self.rows if row.bucket == bucket]
 
 
-def choose_clusters(store: Store, model: str, similarity: float | None) -> Clusters:
-    """How prompts are compared: by near-duplicates, or by equality without a similarity."""
+def choose_clusters(store: Store, model: str, similarity: float | None, *, known: bool = False) -> Clusters:
+    """How prompts are compared: by near-duplicates, or by equality without a similarity.
+
+    With `known`, what prompts share stays as the last snapshot found it, and the store does not change.
+    """
     if similarity is None:
         return lambda _, prompts: same_text(pa.array(prompts, pa.string()))
-    return partial(stored_clusters, store, model, similarity=similarity)
+    return partial(known_clusters if known else stored_clusters, store, model, similarity=similarity)
 
 
 def curate_store(store: Store, model: str, settings: ModelSettings) -> Curated:

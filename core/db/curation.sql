@@ -1,8 +1,11 @@
 -- name: votes
 -- Every vote on a model, with what curation needs of its answer and without the texts of prompts. `said` is the text
 -- that the vote says is right: of a thumbs-up the answer, or the choice that it names, of others the value.
--- `choice_unknown` says that the answer has several choices, and the vote does not name one of them.
-WITH chosen AS (
+-- `choice_unknown` says that the answer has several choices, and the vote does not name one of them. `app` is the key, or
+-- the oldest key of the same name: an app's next key has the name of the one before.
+WITH apps AS (
+    SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
+), chosen AS (
     SELECT f.id FROM feedback f JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen')
     WHERE f.type = 'preference' AND f.model IS NULL AND c.model = $model
 ), discussed AS (
@@ -14,13 +17,15 @@ SELECT f.id, f.time, f.arrived, f.type, CASE WHEN f.type <> 'thumbs' THEN json_e
     WHEN i.choices IS NULL THEN i.answer
     ELSE coalesce(json_extract_string(i.choices, '$[' || coalesce(f.choice, 0) || '].message.content'),
         json_extract_string(i.choices, '$[' || coalesce(f.choice, 0) || '].text')) END AS said,
-    f.value = 'true' AS up, f.key_id, f.user_id AS voter, i.id AS interaction_id, i.user_id AS asker,
+    f.value = 'true' AS up, f.key_id, coalesce(a.app, f.key_id) AS app, f.user_id AS voter, i.id AS interaction_id,
+    i.user_id AS asker,
     CASE WHEN i.choices IS NULL THEN i.finish_reason
         ELSE json_extract_string(i.choices, '$[' || coalesce(f.choice, 0) || '].finish_reason') END AS finish_reason,
     coalesce(f.choice >= coalesce(json_array_length(i.choices), 1), json_array_length(i.choices) > 1, FALSE)
         AS choice_unknown, i.status, f.revoked_at IS NOT NULL AS revoked,
     h.feedback_id IS NOT NULL AS quarantined
 FROM feedback f LEFT JOIN interactions i ON i.id = f.interaction_id LEFT JOIN quarantined_feedback h ON h.feedback_id = f.id
+LEFT JOIN apps a ON a.id = f.key_id
 WHERE f.model = $model OR f.id IN (FROM chosen) OR f.id IN (FROM discussed)
 
 -- name: requests
@@ -31,9 +36,10 @@ FROM interactions i JOIN wanted w ON w.interaction_id = i.id
 -- name: judge
 -- The table `votes` with the bucket of each vote that can make a row. Others have a reason. `labels` maps what votes say
 -- to the model's labels, and whether another label begins with that label: then an answer that ends at its limit of
--- tokens may be cut off. The rules apply in this order: type, flags, text, last word, reviewers, split, limits.
+-- tokens may be cut off. `key` is the app. The rules apply in this order: type, flags, text, last word, reviewers, split,
+-- limits.
 WITH named AS (
-    SELECT v.*, coalesce(v.key_id, '') AS "key", coalesce(starts_with(v.voter, 'reviewer:'), FALSE) AS reviewer,
+    SELECT v.*, coalesce(v.app, v.key_id, '') AS "key", coalesce(starts_with(v.voter, 'reviewer:'), FALSE) AS reviewer,
         coalesce(nullif(v.voter, ''), nullif(v.asker, '')) AS voter_name, nullif(v.asker, '') AS asked_by,
         CASE WHEN $task = 'generate' THEN regexp_replace(v.said, '^[\s\p{Z}]+|[\s\p{Z}]+$', '', 'g') ELSE l.label
             END AS label, l.begins_another
@@ -133,8 +139,8 @@ WITH named AS (
         (SELECT count(*) FROM capped WHERE many IS NULL) AS total
     FROM capped
 )
-SELECT id AS feedback_id, time, type, interaction_id, "key", coalesce(voter_name, '') AS voter,
-    coalesce(asked_by, CASE WHEN reviewer THEN '' ELSE voter_name END, '') AS asker, reviewer, label,
+SELECT id AS feedback_id, time, type, interaction_id, coalesce(key_id, '') AS key_id, "key",
+    coalesce(voter_name, '') AS voter, coalesce(asked_by, CASE WHEN reviewer THEN '' ELSE voter_name END, '') AS asker, reviewer, label,
     CASE WHEN wrong IS NULL THEN own_bucket END AS bucket, CASE
         WHEN many IS NOT NULL THEN many
         WHEN nth_of_key > CASE WHEN $rows_per_key < 1 THEN floor($rows_per_key * total) ELSE $rows_per_key END
@@ -177,7 +183,7 @@ WITH texts AS (
 SELECT interaction_id, feedback_id, type, CASE WHEN voter = '' THEN '' ELSE 'user:' || voter END AS "user", bucket, prompt,
     label, CASE WHEN type = 'thumbs' THEN 'confirmation' ELSE type END AS signal,
     strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ') AS time, CASE WHEN asker = '' THEN '' ELSE 'user:' || asker END AS asker,
-    "key" AS key_id, weight, cluster, CASE
+    key_id, weight, cluster, CASE
         WHEN straddles IS NOT NULL THEN straddles
         WHEN nth > $rows_per_duplicate_cluster THEN 'over trust.rows_per_duplicate_cluster'
     END AS reason

@@ -264,16 +264,6 @@ def total(db: Database) -> int:
     return db.one("feedback.total")["n"]
 
 
-def thumb_votes(db: Database, *, model: str, low: float, high: float) -> list[Row]:
-    """Thumbs of the users whose place in the split is in [low, high), with their interactions, oldest first."""
-    return db.rows("feedback.thumb_votes", model=model, low=low, high=high)
-
-
-def preference_votes(db: Database, *, model: str, low: float, high: float) -> list[Row]:
-    """Preferences of the users whose place in the split is in [low, high), with both interactions, oldest first."""
-    return db.rows("feedback.preference_votes", model=model, low=low, high=high)
-
-
 def answers_in_doubt(db: Database, *, model: str, since: datetime, window: int, limit: int) -> list[Row]:
     """Answers that users' newest votes contradict, the most doubtful first."""
     return db.rows("feedback.answers_in_doubt", model=model, since=since, window=window, limit=limit)

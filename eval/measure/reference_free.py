@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from core.db import feedback
+from core.db import heldout_votes as stored_votes
 from core.db.store import Store
 from eval.arm_definitions import Arm
 from eval.context import EvaluationTask
@@ -15,6 +15,7 @@ from eval.measure import likelihood, preferences
 from eval.measure.preferences import PreferenceResult
 from feedback import heldout_votes
 from feedback.heldout_votes import Bucket
+from feedback.snapshot import choose_clusters
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,20 @@ def measure_reference_free(
     settings = task.settings
     if settings.task != "generate":
         return ReferenceFree()
-    bucket = Bucket(holdout.bucket, settings, task.snapshot.of("train"), holdout.before)
+    trust = settings.trust
+    bucket = Bucket(
+        holdout.bucket,
+        settings,
+        task.snapshot.of("train"),
+        holdout.before,
+        flagged=stored_votes.flagged(store, model=task.model, flag_voters=trust.flag_voters),
+        clusters=choose_clusters(store, task.model, trust.duplicate_similarity, known=True),
+    )
     low, high = bucket.places
     pairs, left_out = heldout_votes.preferences(
-        feedback.preference_votes(store, model=task.model, low=low, high=high), bucket
+        stored_votes.preferences(store, model=task.model, low=low, high=high), bucket
     )
-    thumbs, _ = heldout_votes.thumbs(feedback.thumb_votes(store, model=task.model, low=low, high=high), bucket)
+    thumbs, _ = heldout_votes.thumbs(stored_votes.thumbs(store, model=task.model, low=low, high=high), bucket)
     reserve_users(store, task.model, holdout, {vote.user for vote in (*pairs, *thumbs)})
     without_rag = [arm for arm in arms if arm.name != "rag"]
     compared = arms if settings.promotion.primary.kpi == preferences.ACCURACY else without_rag

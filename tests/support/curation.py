@@ -36,6 +36,7 @@ def vote(number: int, text: str = "", said: str | None = "good", **changes: Any)
         "said": said,
         "up": False,
         "key_id": None,
+        "app": None,
         "voter": None,
         "interaction_id": f"i{number}",
         "asker": user,

@@ -4,9 +4,11 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from core.db import feedback, quarantines
+from core.db import heldout_votes, quarantines
 from core.db.quarantines import Predicate
 from core.db.store import Store
 from core.prompts import Chat
@@ -14,6 +16,7 @@ from core.record_codec import encode
 from core.records import Feedback, Interaction, Revocation
 from core.settings import ModelSettings
 from core.spool import frame
+from feedback.duplicates import clusters as near_duplicates
 from feedback.heldout_votes import Bucket, Preference, Thumb, preferences, thumbs
 from feedback.ingest import ingest
 from feedback.quarantine import decide
@@ -40,7 +43,9 @@ def request(text: str = "How are you?") -> str:
 def pair(voter: str = HELD, **changes: Any) -> dict[str, Any]:
     return {
         "id": "f",
-        "key_id": "",
+        "app": "",
+        "revoked": False,
+        "whole": True,
         "voter": voter,
         "chosen_id": "a",
         "user_id": voter or None,
@@ -57,7 +62,9 @@ def pair(voter: str = HELD, **changes: Any) -> dict[str, Any]:
 
 def thumb(up: bool, **changes: Any) -> dict[str, Any]:
     return {
-        "key_id": "",
+        "app": "",
+        "revoked": False,
+        "whole": True,
         "value": json.dumps(up),
         "voter": HELD,
         "interaction_id": "a",
@@ -68,9 +75,37 @@ def thumb(up: bool, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def answered(identity: str, model: str, answer: str) -> Interaction:
+    return Interaction(
+        id=identity,
+        time=NOW,
+        model=model,
+        version=0,
+        arm="champion",
+        share=0.0,
+        bucket=0.5,
+        user=HELD,
+        conversation=None,
+        endpoint="chat",
+        answer=answer,
+        finish_reason="stop",
+        status=200,
+        request=json.loads(request()),
+        latency_ms=1,
+        ttft_ms=None,
+        prompt_tokens=1,
+        completion_tokens=1,
+        streamed=False,
+    )
+
+
 def bucket(*learnt: str) -> Bucket:
     rows = [Row("i", "f", "user:t", "train", Chat((("user", text),)), "x") for text in learnt]
-    return Bucket("h1", MODEL, rows)
+    return Bucket("h1", MODEL, rows, flagged=frozenset({"flagged"}), clusters=near)
+
+
+def near(_: pa.Array, prompts: list[str]) -> np.ndarray:
+    return near_duplicates(prompts)
 
 
 def test_a_pair_of_a_held_out_user_counts_with_its_texts() -> None:
@@ -94,6 +129,9 @@ def test_a_pair_of_a_held_out_user_counts_with_its_texts() -> None:
         ({"chosen_answer": "  "}, "prompt or answer is not kept, or not text alone"),
         ({"chosen_request": None}, "prompt or answer is not kept, or not text alone"),
         ({"rejected_answer": " Well, thanks."}, "both answers are the same"),
+        ({"whole": False}, "an answer that failed or was cut off"),
+        ({"rejected_id": "flagged"}, "the answer is flagged unsafe or private"),
+        ({"revoked": True}, "taken back"),
     ],
 )
 def test_what_cannot_be_compared_is_left_out_by_its_reason(changes: dict[str, Any], reason: str) -> None:
@@ -103,6 +141,25 @@ def test_what_cannot_be_compared_is_left_out_by_its_reason(changes: dict[str, An
 def test_a_vote_on_a_text_from_training_is_left_out() -> None:
     assert preferences([pair()], bucket("how  ARE you?")) == ([], {"same text as one to learn from": 1})
     assert thumbs([thumb(True)], bucket("how  ARE you?")) == ([], {"same text as one to learn from": 1})
+
+
+def test_a_vote_on_nearly_a_text_from_training_is_left_out() -> None:
+    learnt, asked = bucket("Classify: The hinge broke in a week."), request("The hinge broke in a week!")
+    same = {"same text as one to learn from": 1}
+    assert preferences([pair(chosen_request=asked, rejected_request=asked)], learnt) == ([], same)
+    assert len(thumbs([thumb(True, request=request("Where is the parcel?"))], learnt)[0]) == 1
+
+
+def test_thumbs_on_flagged_answers_and_on_cut_off_ones_do_not_judge() -> None:
+    assert thumbs([thumb(True, interaction_id="flagged")], bucket())[1] == {
+        "the answer is flagged unsafe or private": 1
+    }
+    assert thumbs([thumb(True, whole=False)], bucket())[1] == {"an answer that failed or was cut off": 1}
+
+
+def test_taking_a_later_thumb_back_does_not_bring_the_earlier_one_back() -> None:
+    assert thumbs([thumb(True), thumb(False, revoked=True)], bucket()) == ([], {"taken back": 1})
+    assert len(thumbs([thumb(True, revoked=True), thumb(False)], bucket())[0]) == 1
 
 
 def test_a_voter_who_changes_his_mind_has_one_vote_and_others_have_theirs() -> None:
@@ -125,12 +182,12 @@ def test_reviewers_judge_only_where_the_settings_say_so() -> None:
     vote = pair("reviewer:k", user_id=HELD, rejected_user_id=HELD)
     assert preferences([vote], bucket()) == ([], {"a reviewer's vote": 1})
     trust = MODEL.trust.model_copy(update={"reviewers_judge": True})
-    found, _ = preferences([vote], Bucket("h1", MODEL.model_copy(update={"trust": trust}), []))
+    found, _ = preferences([vote], Bucket("h1", MODEL.model_copy(update={"trust": trust}), [], clusters=near))
     assert [one.user for one in found] == ["user:reviewer:k"]
 
 
 def test_two_keys_with_one_users_name_are_two_voters() -> None:
-    found, _ = thumbs([thumb(True, key_id="a"), thumb(False, key_id="b")], bucket())
+    found, _ = thumbs([thumb(True, app="a"), thumb(False, app="b")], bucket())
     assert [one.up for one in found] == [True, False]
 
 
@@ -150,31 +207,7 @@ def test_the_store_gives_pairs_of_the_model_that_stand_and_are_not_in_quarantine
     store = Store(":memory:")
     data = b""
     for n, (model, answer) in enumerate([("m", "Well."), ("m", "What?"), ("other", "Hm.")]):
-        data += frame(
-            encode(
-                Interaction(
-                    id=f"i{n}",
-                    time=NOW,
-                    model=model,
-                    version=0,
-                    arm="champion",
-                    share=0.0,
-                    bucket=0.5,
-                    user=HELD,
-                    conversation=None,
-                    endpoint="chat",
-                    answer=answer,
-                    finish_reason="stop",
-                    status=200,
-                    request=json.loads(request()),
-                    latency_ms=1,
-                    ttft_ms=None,
-                    prompt_tokens=1,
-                    completion_tokens=1,
-                    streamed=False,
-                )
-            )
-        )
+        data += frame(encode(answered(f"i{n}", model, answer)))
     for n, (chosen, rejected) in enumerate([("i0", "i1"), ("i1", "i0"), ("i0", "i2"), ("i0", "gone")]):
         value = {"chosen": chosen, "rejected": rejected}
         said = Feedback(f"f{n}", NOW + timedelta(seconds=n), None, None, "preference", value, user=HELD)
@@ -182,8 +215,8 @@ def test_the_store_gives_pairs_of_the_model_that_stand_and_are_not_in_quarantine
     ingest(store, "g", 1, 0, data)
 
     def stored(name: str) -> list[dict[str, Any]]:
-        low, high = Bucket(name, MODEL, []).places
-        return feedback.preference_votes(store, model="m", low=low, high=high)
+        low, high = Bucket(name, MODEL, [], clusters=near).places
+        return heldout_votes.preferences(store, model="m", low=low, high=high)
 
     def ids(name: str) -> list[str]:
         return [vote["id"] for vote in stored(name)]
@@ -199,5 +232,17 @@ def test_the_store_gives_pairs_of_the_model_that_stand_and_are_not_in_quarantine
     with store.transaction() as transaction:
         decide(transaction, "q", "released", actor="a", comment="", time=NOW)
     ingest(store, "g", 1, len(data), frame(encode(Revocation("f0", NOW))))
-    assert ids("h1") == ["f1"]
+    assert [(vote["id"], vote["revoked"]) for vote in stored("h1")] == [("f0", True), ("f1", False)]
+    store.close()
+
+
+def test_the_store_names_the_answers_that_their_asker_or_enough_voters_flagged() -> None:
+    store = Store(":memory:")
+    data = b"".join(frame(encode(answered(f"i{n}", "m", "Well."))) for n in range(3))
+    flags = [("i0", HELD, "private"), ("i1", TRAIN, "unsafe"), ("i1", OTHER_HELD, "unsafe"), ("i2", HELD, "other")]
+    for n, (about, user, value) in enumerate(flags):
+        data += frame(encode(Feedback(f"f{n}", NOW, about, None, "flag", value, user=user)))
+    ingest(store, "g", 1, 0, data)
+    assert heldout_votes.flagged(store, model="m", flag_voters=2) == {"i0", "i1"}
+    assert heldout_votes.flagged(store, model="m", flag_voters=3) == {"i0"}
     store.close()

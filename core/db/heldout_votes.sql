@@ -1,0 +1,62 @@
+-- name: thumbs
+-- Thumbs of the users of a bucket on a model that generates, with request and answer, oldest first. `app` is the key, or
+-- the oldest key of the same name. `whole` says whether the answer was given to its end. Those in quarantine
+-- are left out. The bucket is that of feedback/split.py.
+WITH apps AS (
+    SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
+), named AS (
+    SELECT f.id, f.time, f.arrived, f.value, coalesce(a.app, f.key_id, '') AS app, f.user_id AS voter, i.user_id,
+        f.revoked_at IS NOT NULL AS revoked, i.id AS interaction_id, i.status, i.finish_reason,
+        coalesce(nullif(CASE WHEN starts_with(f.user_id, 'reviewer:') THEN NULL ELSE f.user_id END, ''), i.user_id) AS name
+    FROM feedback f JOIN interactions i ON i.id = f.interaction_id LEFT JOIN apps a ON a.id = f.key_id
+    WHERE f.model = $model AND f.type = 'thumbs' AND f.id NOT IN (FROM quarantined_feedback)
+), placed AS (
+    SELECT *, ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE
+        AS place
+    FROM named WHERE name <> ''
+)
+SELECT p.id, p.value, p.app, p.voter, p.user_id, p.revoked, p.interaction_id, i.endpoint, i.request, i.answer,
+    p.status = 200 AND p.finish_reason IS NOT DISTINCT FROM 'stop' AS whole
+FROM placed p JOIN interactions i ON i.id = p.interaction_id
+WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.arrived, p.id
+
+-- name: preferences
+-- Preferences of the users of a bucket, with request and answer of both interactions, oldest first. Those in quarantine
+-- are left out. The bucket is that of feedback/split.py.
+WITH apps AS (
+    SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
+), named AS (
+    SELECT f.id, f.time, f.arrived, coalesce(a.app, f.key_id, '') AS app, f.user_id AS voter, c.id AS chosen_id, c.user_id,
+        f.revoked_at IS NOT NULL AS revoked, json_extract_string(f.value, '$.rejected') AS rejected_id, coalesce(
+            nullif(CASE WHEN starts_with(f.user_id, 'reviewer:') THEN NULL ELSE f.user_id END, ''), c.user_id) AS name
+    FROM feedback f JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen')
+    LEFT JOIN apps a ON a.id = f.key_id
+    WHERE c.model = $model AND f.type = 'preference' AND f.id NOT IN (FROM quarantined_feedback)
+), placed AS (
+    SELECT *, ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE
+        AS place
+    FROM named WHERE name <> ''
+)
+SELECT p.id, p.app, p.voter, p.revoked, p.chosen_id, p.user_id, c.endpoint AS chosen_endpoint,
+    c.request AS chosen_request, c.answer AS chosen_answer, p.rejected_id, r.user_id AS rejected_user_id,
+    r.endpoint AS rejected_endpoint, r.request AS rejected_request, r.answer AS rejected_answer,
+    c.status = 200 AND r.status = 200 AND c.finish_reason IS NOT DISTINCT FROM 'stop'
+        AND r.finish_reason IS NOT DISTINCT FROM 'stop' AS whole
+FROM placed p JOIN interactions c ON c.id = p.chosen_id
+JOIN interactions r ON r.id = p.rejected_id AND r.model = $model
+WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.arrived, p.id
+
+-- name: flagged
+-- Interactions of a model whose answers are flagged unsafe or private: by the asker, or by $flag_voters voters who are
+-- not in quarantine. As in curation.judge.
+WITH apps AS (
+    SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
+)
+SELECT f.interaction_id FROM feedback f JOIN interactions i ON i.id = f.interaction_id LEFT JOIN apps a ON a.id = f.key_id
+LEFT JOIN quarantined_feedback q ON q.feedback_id = f.id
+WHERE f.model = $model AND f.type = 'flag' AND json_extract_string(f.value, '$') IN ('unsafe', 'private')
+    AND f.revoked_at IS NULL
+GROUP BY f.interaction_id
+HAVING bool_or(coalesce(nullif(f.user_id, ''), nullif(i.user_id, '')) = nullif(i.user_id, '')) OR count(DISTINCT (
+    coalesce(a.app, f.key_id, ''), coalesce(nullif(f.user_id, ''), nullif(i.user_id, ''))
+)) FILTER (q.feedback_id IS NULL) >= $flag_voters

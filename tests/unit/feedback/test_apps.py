@@ -1,0 +1,84 @@
+"""Facts about an app whose key was replaced by one of the same name: its user is one voter."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from core.db import api_keys, curation
+from core.db.store import Store
+from core.records import Feedback, Interaction, Revocation
+from core.settings import ModelSettings
+from feedback.ingest import add
+from feedback.snapshot import curate_store
+from tests.support.curation import user_in
+
+NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+ADA = user_in("train")
+MODEL = ModelSettings(labels=["good", "bad"])
+
+
+def store_with(*votes: Feedback | Revocation) -> Store:
+    """A store with one answer, two keys of one name, a key of another name, and these votes."""
+    store = Store(":memory:")
+    for number, name in enumerate(("shop", "shop", "other")):
+        nothing: dict[str, Any] = dict.fromkeys(("models", "requests_per_minute", "tokens_per_minute", "concurrent"))
+        api_keys.add(
+            store,
+            id=f"k{number}",
+            key_name=name,
+            digest="d",
+            scopes=["feedback"],
+            expires=None,
+            created=NOW,
+            creator="t",
+            **nothing,
+        )
+    asked = Interaction(
+        id="i",
+        time=NOW,
+        model="reviews",
+        version=0,
+        arm="champion",
+        share=0.0,
+        bucket=0.5,
+        user=ADA,
+        conversation=None,
+        endpoint="chat",
+        answer="good",
+        finish_reason="stop",
+        status=200,
+        request={"messages": [{"role": "user", "content": "The hinge broke."}]},
+        latency_ms=1,
+        ttft_ms=None,
+        prompt_tokens=1,
+        completion_tokens=1,
+        streamed=False,
+    )
+    add(store, [asked, *votes])
+    return store
+
+
+def label(number: int, said: str, key: str) -> Feedback:
+    return Feedback(f"f{number}", NOW + timedelta(seconds=number), "i", None, "label", said, user=ADA, key_id=key)
+
+
+def rows(store: Store) -> list[tuple[str, str, str]]:
+    found = curate_store(store, "reviews", MODEL).rows.to_pylist()
+    return [(row["feedback_id"], row["label"], row["key_id"]) for row in found]
+
+
+def test_the_next_keys_label_replaces_that_of_the_key_before() -> None:
+    store = store_with(label(1, "bad", "k0"), label(2, "good", "k1"))
+    assert rows(store) == [("f2", "good", "k1")]
+    assert curate_store(store, "reviews", MODEL).reasons() == {"replaced by the voter's later label": 1}
+
+
+def test_a_label_of_the_key_before_stays_replaced_when_the_later_one_is_taken_back() -> None:
+    store = store_with(label(1, "bad", "k0"), label(2, "good", "k1"), Revocation("f2", NOW))
+    assert rows(store) == []
+    assert curate_store(store, "reviews", MODEL).reasons() == {"the voter took a later label back": 1}
+
+
+def test_another_app_is_another_voter() -> None:
+    store = store_with(label(1, "bad", "k0"), label(2, "good", "k2"))
+    assert [feedback for feedback, _, _ in rows(store)] == ["f1", "f2"]
+    assert curation.votes(store, model="reviews")["app"].to_pylist() == ["k0", "k2"]
