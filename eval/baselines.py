@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from core.model_folder import ModelFolder
-from core.prompts import subject
 from core.settings import GENERATE_PRIMARY, ModelSettings
 from eval.arm_definitions import Arm, Item, prompted, retrieving
 from eval.context import bootstrap_plan
@@ -18,6 +17,7 @@ from eval.kpis.evidence import Measure
 from eval.measure.rows import items_of, measure_rows
 from eval.retrieval_corpus import gather
 from feedback.snapshot import Row, Snapshot
+from feedback.templates import Templates
 from serve.retrieval.retriever import Retriever
 
 DEV_ITEMS = 200
@@ -64,7 +64,10 @@ def tfidf_kpis(snapshot: Snapshot, rows: Sequence[Row], settings: ModelSettings)
 
 
 def tfidf_probabilities(snapshot: Snapshot, items: Sequence[Item], settings: ModelSettings) -> Floats:
-    """Probabilities (n, labels) of TF-IDF with logistic regression, trained on the train bucket."""
+    """Probabilities (n, labels) of TF-IDF with logistic regression, trained on the train bucket.
+
+    It reads whole prompts without what most of them share.
+    """
     # Imported here, so that a process that does not evaluate starts without them.
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -75,7 +78,8 @@ def tfidf_probabilities(snapshot: Snapshot, items: Sequence[Item], settings: Mod
         LogisticRegression(C=10, max_iter=2000, class_weight="balanced", random_state=settings.retrain.seed),
     )
     train = items_of(snapshot.of("train"), settings)
-    pipeline.fit([subject(item.prompt) for item in train], [item.truth for item in train])
+    templates = Templates([item.prompt for item in train])
+    pipeline.fit(templates.without([item.prompt for item in train]), [item.truth for item in train])
     probabilities = np.zeros((len(items), len(settings.labels)))
-    probabilities[:, pipeline.classes_] = pipeline.predict_proba([subject(item.prompt) for item in items])
+    probabilities[:, pipeline.classes_] = pipeline.predict_proba(templates.without([item.prompt for item in items]))
     return probabilities

@@ -1,5 +1,6 @@
 """Gather the texts of a retrieval: trusted examples of a snapshot's train bucket, or passages of documents."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -7,7 +8,9 @@ from pathlib import Path
 
 from core.prompts import Prompt, Text, answer_text, subject
 from core.settings import ModelSettings
+from feedback.curation import dedup_key
 from feedback.snapshot import Snapshot
+from feedback.templates import Templates
 from serve.retrieval.documents import passages
 from serve.retrieval.retriever import MESSAGE_TOKENS, Entry, Retrieval
 
@@ -31,7 +34,11 @@ def gather(snapshot: Snapshot, settings: ModelSettings, base: Path, context_toke
     Raises InputError.
     """
     baselines, tokenizer = settings.baselines, _Tokenizer(base)
-    entries = list(_passages(baselines.documents, tokenizer) if baselines.documents else _examples(snapshot, tokenizer))
+    templates = Templates([row.prompt for row in snapshot.of("train")])
+    made = (
+        _passages(baselines.documents, tokenizer) if baselines.documents else _examples(snapshot, templates, tokenizer)
+    )
+    entries = list(made)
     newest = entries[-MOST:]
     short = [entry for entry in newest if entry.tokens <= baselines.rag_budget_tokens]
     kept = [entry for entry in short if not any(t in entry.text or t in entry.answer for t in tokenizer.special)]
@@ -40,7 +47,9 @@ def gather(snapshot: Snapshot, settings: ModelSettings, base: Path, context_toke
         "longer than the budget": len(newest) - len(short),
         "contains a special token of the chat template": len(short) - len(kept),
     }
-    retrieval = Retrieval(tuple(kept), baselines.rag_examples, baselines.rag_budget_tokens, context_tokens)
+    retrieval = Retrieval(
+        tuple(kept), baselines.rag_examples, baselines.rag_budget_tokens, context_tokens, templates.words
+    )
     return Gathered(retrieval, {reason: n for reason, n in left_out.items() if n})
 
 
@@ -51,23 +60,32 @@ def _passages(folder: Path, tokenizer: "_Tokenizer") -> Iterator[Entry]:
 
 def without_prompts(retrieval: Retrieval, prompts: Iterable[Prompt]) -> Retrieval:
     """The retrieval without the examples that these prompts made."""
-    texts = {subject(prompt) for prompt in prompts}
+    given = list(prompts)
+    sources = {_source(prompt) for prompt in given}
+    # Retrievals from before entries had a source show the last question.
+    texts = {subject(prompt) for prompt in given}
     texts |= {BLANK_LINES.sub("\n", text) for text in texts}
-    return replace(retrieval, entries=tuple(entry for entry in retrieval.entries if entry.text not in texts))
+    kept = (entry for entry in retrieval.entries if entry.text not in texts and entry.source not in sources)
+    return replace(retrieval, entries=tuple(kept))
 
 
-def _examples(snapshot: Snapshot, tokenizer: "_Tokenizer") -> Iterator[Entry]:
-    """Questions with their right answers. A longer chat gives only its last question."""
-    for row in snapshot.of("train"):
-        text = subject(row.prompt)
+def _source(prompt: Prompt) -> str:
+    return hashlib.blake2b(dedup_key(prompt).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _examples(snapshot: Snapshot, templates: Templates, tokenizer: "_Tokenizer") -> Iterator[Entry]:
+    """Questions with their right answers, without what the prompts of the model share."""
+    rows = snapshot.of("train")
+    texts = templates.subjects([row.prompt for row in rows])
+    for row, asked in zip(rows, texts, strict=True):
         if isinstance(row.prompt, Text):
             # A blank line ends an example in plain text, so an example must not contain one.
-            text, answer = BLANK_LINES.sub("\n", text), BLANK_LINES.sub("\n", row.label)
+            text, answer = BLANK_LINES.sub("\n", row.prompt.text), BLANK_LINES.sub("\n", row.label)
             tokens = tokenizer.count(text + answer_text(Text(text), answer)) + MESSAGE_TOKENS
-            yield Entry("text", text, answer, tokens)
+            yield Entry("text", text, answer, tokens, _source(row.prompt))
         else:
-            tokens = tokenizer.count(text) + tokenizer.count(row.label) + 2 * MESSAGE_TOKENS
-            yield Entry("chat", text, row.label, tokens)
+            tokens = tokenizer.count(asked) + tokenizer.count(row.label) + 2 * MESSAGE_TOKENS
+            yield Entry("chat", asked, row.label, tokens, _source(row.prompt))
 
 
 class _Tokenizer:

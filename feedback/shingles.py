@@ -100,11 +100,13 @@ def distinct(texts: Sequence[str]) -> list[str]:
 class Tokens:
     """The words of some texts as one array of hashes, each text between START and END."""
 
-    def __init__(self, texts: Sequence[str], known: _Hashed | None = None) -> None:
+    def __init__(
+        self, texts: Sequence[str], known: _Hashed | None = None, words: list[list[str]] | None = None
+    ) -> None:
         known = _Hashed() if known is None else known
         known["\n"] = int(LINE_END)
         self.texts = texts
-        self.words = [TOKEN.findall(normalized(text)) for text in texts]
+        self.words = words or [TOKEN.findall(normalized(text)) for text in texts]
         flat = [known[word] for words in self.words for word in words]
         lengths = np.array([len(words) for words in self.words], np.int64)
         self.first = np.concatenate([[0], np.cumsum(lengths + 2)])[:-1]

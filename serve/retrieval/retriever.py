@@ -12,7 +12,7 @@ from typing import Any, Literal
 import orjson
 
 from core.errors import IntegrityFailed
-from core.prompts import Chat, Prompt, Text, from_request, subject, with_examples, with_passages
+from core.prompts import Chat, Prompt, Text, from_request, whole_text, with_examples, with_passages
 from core.records import Endpoint, Version
 
 FILE = "retrieval.json"
@@ -32,26 +32,29 @@ Shape = Literal["chat", "text", "passage"]
 class Entry:
     """A text that may be shown: a question with its answer, asked in a chat or as plain text, or a passage without.
 
-    `tokens` are those that it takes in a prompt, at most.
+    `tokens` are those that it takes in a prompt, at most. `source` is a hash of the whole prompt that it was made of.
     """
 
     shape: Shape
     text: str
     answer: str
     tokens: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
     """The content of a retrieval: its texts, how many are shown at a time, and the maximum prompt.
 
-    `context_tokens` is what prompt and answer may take together in an engine, None where nobody said.
+    `context_tokens` is what prompt and answer may take together in an engine, None where nobody said. `ignored` are
+    words that most prompts of the model share, which say nothing about what is near.
     """
 
     entries: tuple[Entry, ...]
     k: int
     budget_tokens: int
     context_tokens: int | None = None
+    ignored: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the content of the file. Equal retrievals have equal bytes."""
@@ -64,7 +67,8 @@ class Retrieval:
         if data["format"] != FORMAT:
             raise ValueError(f"a retrieval of format {data['format']}; this LoraLoop reads {FORMAT}")
         found = data["retrieval"]
-        return cls(**(found | {"entries": tuple(Entry(**entry) for entry in found["entries"])}))
+        entries = tuple(Entry(**entry) for entry in found["entries"])
+        return cls(**(found | {"entries": entries, "ignored": tuple(found.get("ignored", ()))}))
 
 
 def sha256_of(content: bytes) -> str:
@@ -95,7 +99,8 @@ class Retriever:
         self._retrieval = retrieval
         shapes = sorted({entry.shape for entry in retrieval.entries})
         self._by_shape = {shape: [e for e in retrieval.entries if e.shape == shape] for shape in shapes}
-        self._indexes = {shape: _Index([e.text for e in found]) for shape, found in self._by_shape.items()}
+        ignored = retrieval.ignored
+        self._indexes = {shape: _Index([e.text for e in found], ignored) for shape, found in self._by_shape.items()}
 
     def rewrite(self, prompt: Prompt, answer_tokens: int | None = None) -> Prompt:
         """The prompt with what is nearest to it before its question, the nearest last.
@@ -108,7 +113,7 @@ class Retriever:
         space = self._space(prompt, answer_tokens)
         if shape is None or space <= 0:
             return prompt
-        chosen, about = [], subject(prompt)
+        chosen, about = [], whole_text(prompt)
         for place in self._indexes[shape].nearest(about, self._retrieval.k, alike=shape == "passage"):
             entry = self._by_shape[shape][place]
             if entry.tokens <= space:
@@ -162,13 +167,13 @@ def _question(entry: Entry) -> Prompt:
 
 
 class _Index:
-    """Texts by their words."""
+    """Texts by their words, without those that are ignored."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], ignored: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         self._size = len(texts)
-        self._vectorizer: Any = TfidfVectorizer(sublinear_tf=True)
+        self._vectorizer: Any = TfidfVectorizer(sublinear_tf=True, stop_words=list(ignored) or None)
         try:
             # By columns: a question has few words, and only the texts that contain them are compared.
             self._postings: Any = self._vectorizer.fit_transform(texts).tocsc()
