@@ -1,15 +1,27 @@
--- name: count_since_last_run
--- Number of answers with a new label or correction ($truth) that arrived since the last run of a model. A voter who
--- sends the same again adds nothing.
-WITH last AS (
-    SELECT coalesce(max(feedback_until), TIMESTAMP '1970-01-01') AS until FROM runs WHERE model = $model
+-- name: count_before_a_run
+-- Number of answers with a label or correction ($truth) of a model that has had no run, per key and user.
+SELECT count(*) AS n FROM (
+    SELECT 1 FROM feedback WHERE model = $model AND type = $truth AND revoked_at IS NULL
+    GROUP BY interaction_id, coalesce(key_id, ''), coalesce(user_id, '')
 )
-SELECT count(DISTINCT (f.interaction_id, coalesce(f.key_id, ''), coalesce(f.user_id, ''))) AS n
-FROM feedback f, last
-WHERE f.model = $model AND f.type = $truth AND f.revoked_at IS NULL AND f.arrived > last.until AND NOT EXISTS (
-    FROM feedback known, last seen WHERE known.interaction_id = f.interaction_id AND known.type = f.type
-        AND known.value = f.value AND known.key_id IS NOT DISTINCT FROM f.key_id
-        AND known.user_id IS NOT DISTINCT FROM f.user_id AND known.arrived <= seen.until AND known.revoked_at IS NULL
+
+-- name: count_since
+-- Number of answers with a new label or correction ($truth) that arrived later than $until, per key and user. A voter who
+-- sends the same again adds nothing.
+WITH new AS (
+    SELECT interaction_id, key_id, user_id, value FROM feedback
+    WHERE model = $model AND type = $truth AND revoked_at IS NULL AND arrived > $until
+), known AS (
+    SELECT interaction_id, key_id, user_id, value FROM feedback
+    WHERE model = $model AND type = $truth AND revoked_at IS NULL AND arrived <= $until
+        AND interaction_id IN (SELECT interaction_id FROM new)
+)
+SELECT count(*) AS n FROM (
+    SELECT 1 FROM new n WHERE NOT EXISTS (
+        FROM known k WHERE k.interaction_id = n.interaction_id AND k.value = n.value
+            AND k.key_id IS NOT DISTINCT FROM n.key_id AND k.user_id IS NOT DISTINCT FROM n.user_id
+    )
+    GROUP BY interaction_id, coalesce(key_id, ''), coalesce(user_id, '')
 )
 
 -- name: voters_since_last_run
@@ -170,14 +182,16 @@ SELECT day, type, sum(n)::BIGINT AS n, sum(revoked)::BIGINT AS revoked FROM (
 ) GROUP BY ALL ORDER BY ALL
 
 -- name: page
--- Feedback older than ($before, $before_id), newest first. A filter of NULL filters nothing. $words is a LIKE pattern.
+-- Feedback older than ($before, $before_id), newest first. A filter of NULL filters nothing. $words in any case are in a
+-- text of the feedback. An id of an interaction has no space.
 SELECT id, time, interaction_id, conversation_id, type, value, comment, user_id, metadata, revoked_at, model, version,
     choice
 FROM feedback
 WHERE (time < $before OR (time = $before AND id < $before_id))
     AND ($model IS NULL OR model = $model) AND ($type IS NULL OR type = $type)
-    AND ($words IS NULL OR comment ILIKE $words ESCAPE '\' OR CAST(value AS VARCHAR) ILIKE $words ESCAPE '\'
-         OR user_id ILIKE $words ESCAPE '\' OR interaction_id ILIKE $words ESCAPE '\')
+    AND ($words IS NULL OR contains(lower(CAST(value AS VARCHAR)), lower($words))
+         OR contains(lower(comment), lower($words)) OR contains(lower(user_id), lower($words))
+         OR (NOT contains($words, ' ') AND contains(lower(interaction_id), lower($words))))
 ORDER BY time DESC, id DESC LIMIT $limit
 
 -- name: on_interaction

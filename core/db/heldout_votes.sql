@@ -5,8 +5,8 @@
 WITH apps AS (
     SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
 ), named AS (
-    SELECT f.id, f.time, f.arrived, f.value, coalesce(a.app, f.key_id, '') AS app, f.user_id AS voter, i.user_id,
-        f.revoked_at IS NOT NULL AS revoked, i.id AS interaction_id, i.status, i.finish_reason,
+    SELECT f.id, f.time, f.arrived, f.value, f.choice, coalesce(a.app, f.key_id, '') AS app, f.user_id AS voter, i.user_id,
+        f.revoked_at IS NOT NULL AS revoked, i.id AS interaction_id,
         coalesce(nullif(CASE WHEN starts_with(f.user_id, 'reviewer:') THEN NULL ELSE f.user_id END, ''), i.user_id) AS name
     FROM feedback f JOIN interactions i ON i.id = f.interaction_id LEFT JOIN apps a ON a.id = f.key_id
     WHERE f.model = $model AND f.type = 'thumbs' AND f.id NOT IN (FROM quarantined_feedback)
@@ -15,8 +15,13 @@ WITH apps AS (
         AS place
     FROM named WHERE name <> ''
 )
-SELECT p.id, p.value, p.app, p.voter, p.user_id, p.revoked, p.interaction_id, i.endpoint, i.request, i.answer,
-    p.status = 200 AND p.finish_reason IS NOT DISTINCT FROM 'stop' AS whole
+SELECT p.id, p.value, p.app, p.voter, p.user_id, p.revoked, p.interaction_id, i.endpoint, i.request,
+    CASE WHEN i.choices IS NULL THEN CASE WHEN coalesce(p.choice, 0) = 0 THEN i.answer END
+        WHEN p.choice IS NULL AND json_array_length(i.choices) > 1 THEN NULL
+        ELSE coalesce(json_extract_string(i.choices, '$[' || coalesce(p.choice, 0) || '].message.content'),
+            json_extract_string(i.choices, '$[' || coalesce(p.choice, 0) || '].text')) END AS answer,
+    i.status = 200 AND 'stop' IS NOT DISTINCT FROM CASE WHEN i.choices IS NULL THEN i.finish_reason
+        ELSE json_extract_string(i.choices, '$[' || coalesce(p.choice, 0) || '].finish_reason') END AS whole
 FROM placed p JOIN interactions i ON i.id = p.interaction_id
 WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.arrived, p.id
 

@@ -120,6 +120,11 @@ def find(db: Database, *, id: str) -> Row | None:
     return db.maybe("interactions.find", id=id)
 
 
+def find_all(db: Database, *, ids: Sequence[str]) -> dict[str, Row]:
+    """Those of the interactions that are stored, by id: one query, as each looks up a block of compressed texts."""
+    return {row["id"]: row for row in db.rows_in("interactions.find_all", ids)}
+
+
 def newest_time(db: Database) -> datetime | None:
     """Time of the newest interaction."""
     return db.one("interactions.newest_time")["time"]

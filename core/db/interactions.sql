@@ -34,6 +34,12 @@ SELECT id, time, model, version, arm, user_id, conversation_id, endpoint, reques
     finish_reason, status, latency_ms
 FROM interactions WHERE id = $id
 
+-- name: find_all
+-- Interactions by their ids.
+SELECT id, time, model, version, arm, user_id, conversation_id, endpoint, request, answer, choices,
+    finish_reason, status, latency_ms
+FROM interactions WHERE id IN ($ids)
+
 -- name: newest_time
 -- Time of the newest interaction.
 SELECT max(time) AS time FROM interactions

@@ -58,13 +58,22 @@ WHERE b.model = $model AND p.user_id IS NOT NULL AND p.cluster IS NULL
 UPDATE quarantines SET state = $state, decided = $time, actor = $actor, comment = $comment WHERE id = $id
 
 -- name: newest
--- Quarantines with their size, newest first. A model of NULL means every model.
+-- Quarantines with their size, newest first. A model of NULL means every model. Only the rows that are held are read.
+WITH held AS MATERIALIZED (
+    SELECT quarantine_id, feedback_id FROM quarantine_votes
+), given AS MATERIALIZED (
+    SELECT id, user_id, interaction_id FROM feedback WHERE id IN (SELECT feedback_id FROM held)
+), asked AS (
+    SELECT id, user_id, conversation_id FROM interactions
+    WHERE id IN (SELECT interaction_id FROM given WHERE user_id IS NULL)
+), sizes AS (
+    SELECT h.quarantine_id, count(*) AS votes, count(DISTINCT coalesce(f.user_id, i.user_id, i.conversation_id)) AS users
+    FROM held h JOIN given f ON f.id = h.feedback_id LEFT JOIN asked i ON i.id = f.interaction_id GROUP BY ALL
+)
 SELECT b.id, d.seq AS decision_seq, b.model, b.version, b.decision_id, b.time, b.state, b.decided, b.actor, b.comment,
-    count(f.id) AS votes, count(DISTINCT coalesce(f.user_id, i.user_id, i.conversation_id)) AS users
-FROM quarantines b LEFT JOIN decisions d ON d.id = b.decision_id
-LEFT JOIN quarantine_votes q ON q.quarantine_id = b.id
-LEFT JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id
-WHERE $model IS NULL OR b.model = $model GROUP BY ALL ORDER BY b.time DESC, b.id
+    coalesce(s.votes, 0) AS votes, coalesce(s.users, 0) AS users
+FROM quarantines b LEFT JOIN decisions d ON d.id = b.decision_id LEFT JOIN sizes s ON s.quarantine_id = b.id
+WHERE $model IS NULL OR b.model = $model ORDER BY b.time DESC, b.id
 
 -- name: votes
 -- Votes in a quarantine. Users with most votes come first.

@@ -112,3 +112,8 @@ def progress(db: Database, *, runs: Sequence[str]) -> list[Row]:
 def training_seconds(db: Database) -> list[TrainingTime]:
     """Duration of the newest training of each model, in seconds."""
     return [TrainingTime(**row) for row in db.rows("runs.training_seconds")]
+
+
+def newest_feedback_until(db: Database, *, model: str) -> datetime | None:
+    """The latest arrival of feedback that a run of a model has used. None before its first run."""
+    return db.one("runs.newest_feedback_until", model=model)["until"]

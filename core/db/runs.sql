@@ -75,3 +75,7 @@ WITH trained AS (
     FROM run_metrics m JOIN runs r ON r.id = m.run_id WHERE m.phase = 'training' GROUP BY r.id, r.model, r.started
 )
 SELECT model, arg_max(seconds, started) AS seconds FROM trained WHERE seconds IS NOT NULL GROUP BY model
+
+-- name: newest_feedback_until
+-- The latest arrival of feedback that a run of a model has used. NULL before its first run.
+SELECT max(feedback_until) AS until FROM runs WHERE model = $model

@@ -217,6 +217,11 @@ class Store:
         """Return the row of a named query that always has one, such as a count."""
         return self.rows(name, **parameters)[0]
 
+    def rows_in(self, name: str, ids: Sequence[str], **parameters: Any) -> list[Row]:
+        """Return the rows of a named query whose condition is `IN ($ids)`, through the index of that column."""
+        with self._cursor() as cursor:
+            return Transaction(cursor).rows_in(name, ids, **parameters)
+
     def batches(self, name: str, size: int, **parameters: Any) -> Iterator[list[Row]]:
         """Return the rows of a named query in lists of `size` rows, for results that do not fit into memory.
 

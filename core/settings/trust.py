@@ -28,11 +28,12 @@ class TrustSettings(Section):
         description="Maximum number of rows whose prompts are equal or nearly equal, for example 20. null: no limit.",
     )
     duplicate_similarity: float | None = Field(
-        default=None,
+        default=0.8,
         ge=0.5,
         le=1,
-        description="Similarity from which two prompts are near-duplicates, from 0.5 to 1, for example 0.8. It is the "
-        "share of word pairs that both have. null: only equal prompts count.",
+        description="Similarity from which two prompts are near-duplicates, from 0.5 to 1, for example 0.9. It is the "
+        "share of word pairs that both have, without what many prompts of the model share. null: only equal prompts "
+        "count.",
     )
     rows_of_nobody: int = Field(
         default=500,

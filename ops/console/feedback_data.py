@@ -39,16 +39,17 @@ def search(store: Store, wanted: Search, limit: int, clock: Clock) -> View:
         store,
         model=wanted.model,
         type=wanted.type,
-        words=_pattern(wanted.words),
+        words=wanted.words or None,
         before=wanted.before or clock().replace(year=9999),
         before_id=wanted.before_id or LAST_ID,
         limit=limit + 1,
     )
     shown = rows[:limit]
+    found = interactions.find_all(store, ids=list({row["interaction_id"] for row in shown if row["interaction_id"]}))
+    about = {identity: _as_pairs(row) for identity, row in found.items()}
     for row in shown:
         row["value"], row["metadata"] = json.loads(row["value"]), json.loads(row["metadata"])
-        about = interactions.find(store, id=row["interaction_id"]) if row["interaction_id"] else None
-        row["about"] = _as_pairs(about) if about else None
+        row["about"] = about.get(row["interaction_id"])
     last = shown[-1] if len(rows) > limit else None
     return {"feedback": shown, "next": {"before": last["time"], "before_id": last["id"]} if last else None}
 
@@ -74,11 +75,3 @@ def _as_pairs(row: dict[str, Any]) -> View:
     pairs = prompt.messages if isinstance(prompt, Chat) else (("prompt", prompt.text),) if prompt else None
     said, line = parts_of_answer(row["answer"], choices), line_of_answer(row["answer"], choices)
     return row | {"prompt": pairs, "said": said, "line": line}
-
-
-def _pattern(words: str | None) -> str | None:
-    if not words:
-        return None
-    for special in ("\\", "%", "_"):
-        words = words.replace(special, f"\\{special}")
-    return f"%{words}%"

@@ -27,7 +27,7 @@ FORMS: dict[str, Callable[[str], Prompt]] = {
     "document in the system message": lambda text: Chat((("system", f"Use this:\n{text}"), ("user", QUESTION))),
     "ends in yes": lambda text: chat(text, "Shall I send it back and book the parcel?", "yes"),
     "completion": lambda text: Text(f"Classify the review.\nReview: {text}\nSentiment:"),
-    "plain": lambda text: chat(text),
+    "plain": chat,
 }
 
 
