@@ -61,7 +61,7 @@ def _signatures(
     places = found["place"].to_numpy()
     words, pieces = (np.zeros((len(prompts), WIDTH), np.uint16) for _ in range(2))
     words[places], pieces[places] = _rows(found["words"]), _rows(found["pieces"])
-    missing = np.setdiff1d(np.arange(len(prompts)), places)
+    missing = np.setdiff1d(np.arange(len(prompts)), places).astype(np.int64)
     new = signatures([prompts[place] for place in missing], common)
     words[missing], pieces[missing] = new.words, new.pieces
     return Signatures(words, pieces), missing

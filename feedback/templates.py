@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.prompts import Chat, Prompt, Text, subject, whole_text
-from feedback.shingles import LINE_END, TOKEN, Hashes, Mask, Tokens, common_at, count_shared, normalized
+from feedback.shingles import LINE_END, NOTHING, TOKEN, Hashes, Mask, Tokens, common_at, count_shared, normalized
 
 # The share of prompts of one form, chat or text, that have what is left out.
 SHARED = 0.6
@@ -30,7 +30,7 @@ class Templates:
         self._words: set[str] = set()
         for form in (Chat, Text):
             texts = sorted({whole_text(prompt) for prompt in prompts if isinstance(prompt, form)})
-            self._shared[form] = common_at(count_shared(texts), template=SHARED).template if texts else np.empty(0)
+            self._shared[form] = (common_at(count_shared(texts), template=SHARED) if texts else NOTHING).template
             if len(self._shared[form]):
                 counts = Counter(word for text in texts for word in set(WORD.findall(text.lower())))
                 self._words |= {word for word, n in counts.items() if n >= SHARED * len(texts)}

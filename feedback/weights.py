@@ -29,7 +29,7 @@ def weights_of_thumbs(votes: pa.Table) -> pa.Table:
     given, asker = thumbs["voter"].to_pylist(), thumbs["asker"].to_pylist()
     voter = pa.array([own or other or "" for own, other in zip(given, asker, strict=True)], pa.string())
     thumbs = thumbs.append_column("by", voter).filter(pc.field("by") != "")
-    names = voter_names(pc.coalesce(thumbs["app"], thumbs["key_id"], ""), thumbs["by"])
+    names = voter_names(thumbs["app"].fill_null(""), thumbs["by"])
     up = thumbs["up"].to_numpy().astype(np.int64)
     return _table(names, agreement_weights(_arrays(names, _numbered(thumbs["interaction_id"]), up, 2)))
 
