@@ -170,6 +170,14 @@ class SpoolWriter:
         """Bytes of all segments, those that are ingested in part included."""
         return sum(segment.path.stat().st_size for segment in segments(self.folder))
 
+    def age(self) -> float:
+        """Seconds since the current segment began, 0 while it is empty."""
+        return time.time() - self._number / 1e6 if self._size else 0.0
+
+    def roll(self) -> None:
+        """Begin a new segment, so that the current one can be shipped to its end and deleted. Raises SpoolFull."""
+        self._roll()
+
     def append(self, payload: bytes) -> int:
         """Writes one frame and returns a ticket for `durable`. Raises SpoolFull when the disk is full."""
         if len(payload) > MAX_PAYLOAD:

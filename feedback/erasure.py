@@ -35,7 +35,7 @@ class Receipt:
 
     `counts` has the rows by kind. `snapshots` maps old hashes to new ones. `versions` learnt from the user, and
     `holdouts` judged with the user. `backups` are older than the erasure, and `ledger_rows` name the user: neither
-    changes.
+    changes. `segments` are files of gateways from before the erasure that were still there when it ended.
     """
 
     user_hash: str
@@ -48,6 +48,7 @@ class Receipt:
     runs: list[str] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
     ledger_rows: list[int] = field(default_factory=list)
+    segments: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, text: str) -> "Receipt":

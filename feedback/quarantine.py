@@ -4,7 +4,7 @@ A quarantine holds every vote on a model that fits one of its predicates, also o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from core.db.quarantines import Predicate, Size
 from core.db.store import Database, Store, Transaction
 from core.errors import AlreadyDone, InputError, NotFound
 from feedback.indictment import FEWEST, Indictment, indicted
+from feedback.tombstones import hash_of
 
 Outcome = Literal["released", "rejected"]
 
@@ -44,6 +45,13 @@ def describe(predicate: Predicate) -> str:
     since = f"from {_moment(predicate.since)}" if predicate.since else ""
     until = f"until {_moment(predicate.until)}" if predicate.until else ""
     return " ".join(part for part in (whose or "everybody", since, until) if part)
+
+
+def without_names(predicates: Sequence[Predicate]) -> tuple[Predicate, ...]:
+    """The predicates with hashes instead of users, for the ledger: it never changes, so it can have no name."""
+    return tuple(
+        one if one.user is None else replace(one, user=f"with the hash {hash_of(one.user)[:16]}") for one in predicates
+    )
 
 
 def _moment(time: datetime) -> str:

@@ -4,16 +4,19 @@
 files of versions and runs, the ledger, and the store's file.
 """
 
+import json
 import logging
 import os
 import shutil
 import threading
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from core.clock import Clock
-from core.db import erasures, routes, runs
+from core.db import erasures, routes
 from core.db.file import sync
 from core.db.store import Row, Store
 from core.errors import NotFound
@@ -25,21 +28,27 @@ from feedback import erasure
 from feedback.erasure import Receipt, Request
 from ops.backup.restore import ASIDE
 from ops.disk_space import require_space
+from ops.retention import RunAlone
+from ops.retention_files import DAMAGED
 from rollout.change_writer import DecisionContext, make_decision
 from rollout.promotion import RouteManager
 from serve.retrieval.retriever import FILE, Retrieval, sha256_of
 
 log = logging.getLogger(__name__)
 
-# Runs in these states read no snapshot.
-WAITING = ("canary", "awaiting_approval")
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
+# A gateway that runs deletes a segment that control has after a minute.
+LONGEST_WAIT_S = 150.0
+SEGMENTS = "gateways/*/spool/*.seg"
 
 
 class Erasures:
     """Carries out erasures, one at a time, on a thread of their own."""
 
-    def __init__(self, *, store: Store, promotion: RouteManager, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, *, store: Store, promotion: RouteManager, settings: Settings, clock: Clock, run_alone: RunAlone
+    ) -> None:
+        self._run_alone = run_alone
         self._store = store
         self._promotion = promotion
         self._data = settings.data
@@ -83,14 +92,27 @@ class Erasures:
         return [shown(row) for row in erasures.newest(self._store, limit=limit)]
 
     def carry_out(self) -> None:
-        """Do what is left of every erasure. A run that reads a snapshot ends first."""
+        """Do what is left of every erasure. No run may work in this time, because a run reads votes and snapshots."""
         for row in erasures.pending(self._store):
-            while any(run["state"] not in WAITING for run in runs.unfinished(self._store)):
-                if self._stopped.wait(LOOK_SECONDS):
-                    return
             if row["state"] == "pending":
                 self._erase(row)
             self._store.rewrite()
+
+    def finish(self) -> None:
+        """Wait until gateways have deleted their segments from before each erasure, and end it.
+
+        A segment that stays, because its gateway does not run, is in the receipt. Its records are dropped on arrival.
+        """
+        for row in erasures.pending(self._store):
+            if row["state"] == "pending":
+                continue
+            deadline = time.monotonic() + LONGEST_WAIT_S
+            while (left := older_segments(self._data, row["time"])) and time.monotonic() < deadline:
+                if self._stopped.wait(LOOK_SECONDS):
+                    return
+            receipt = replace(Receipt.read(row["receipt"]), segments=left)
+            with self._store.transaction() as transaction:
+                erasures.set_receipt(transaction, id=row["id"], receipt=receipt.to_json())
             erasures.finish(self._store, id=row["id"], time=self._clock())
             log.warning("the erasure %s is done", row["id"])
 
@@ -99,11 +121,21 @@ class Erasures:
             self._wanted.wait()
             self._wanted.clear()
             try:
-                self.carry_out()
+                if erasures.pending(self._store) and self._alone():
+                    self.finish()
             except Exception:
                 log.exception("an erasure broke off; it is tried again")
                 if not self._stopped.wait(60 * LOOK_SECONDS):
                     self._wanted.set()
+
+    def _alone(self) -> bool:
+        """Carry out erasures between two runs; returns whether that was done before this control stops."""
+        work = self._run_alone(self.carry_out)
+        while not work.done():
+            if self._stopped.wait(LOOK_SECONDS) and work.cancel():
+                return False
+        work.result()
+        return True
 
     def _erase(self, row: Row) -> None:
         identity, user = row["id"], row["user_id"]
@@ -116,6 +148,7 @@ class Erasures:
             shutil.rmtree(self._data / "runs" / run, ignore_errors=True)
         for folder in self._data.glob(f"{ASIDE}*"):
             shutil.rmtree(folder)
+        self._delete_damaged(identity, user)
         with self._store.transaction() as transaction:
             for model in receipt.models:
                 context = DecisionContext(
@@ -135,6 +168,15 @@ class Erasures:
                 champion = row_of_route["champion"] if row_of_route else 0
                 append(transaction, make_decision(model, champion, None, Verdict.ERASED, context, self._clock()))
             erasures.forget_user(transaction, id=identity)
+
+    def _delete_damaged(self, identity: str, user: str) -> None:
+        """Delete damaged segments that have the name or an id of the user. Their whole records are ingested."""
+        ids = erasures.ids(self._store, id=identity)
+        wanted = {form.encode() for one in (user, *ids) for form in (one, json.dumps(one)[1:-1])}
+        for file in self._data.glob(DAMAGED):
+            content = file.read_bytes()
+            if any(one in content for one in wanted):
+                file.unlink()
 
     def _rewrite_retrievals(self, identity: str, receipt: Receipt) -> bool:
         """Take the user's examples out of retrievals; returns whether there were any."""
@@ -156,6 +198,13 @@ class Erasures:
                     )
                 changed = True
         return changed
+
+
+def older_segments(data: Path, time: datetime) -> list[str]:
+    """Segments of gateways under the data folder that began before a time. Their numbers are microseconds."""
+    number = int(time.timestamp() * 1e6)
+    found = (path for path in data.glob(SEGMENTS) if path.stem.isdigit() and int(path.stem) < number)
+    return sorted(str(path.relative_to(data)) for path in found if path.stat().st_size)
 
 
 def _replace(file: Path, content: bytes) -> None:

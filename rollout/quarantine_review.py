@@ -12,6 +12,7 @@ from core.records import Verdict
 from feedback import quarantine
 from feedback.bursts import Burst
 from feedback.quarantine import Hold
+from feedback.tombstones import hash_of
 from rollout.change_writer import DecisionContext, EndQuarantine
 from rollout.promotion import RouteManager
 
@@ -51,8 +52,9 @@ def hold(
 
 def _hold(routes: RouteManager, model: str, predicate: Predicate, actor: str, comment: str) -> dict[str, Any]:
     request = Hold(new_id("quar"), (predicate,))
+    (unnamed,) = quarantine.without_names([predicate])
     named = {name: value for name, value in _plain(predicate).items() if value is not None}
-    reason = f"{actor} put the votes of {quarantine.describe(predicate)} in quarantine, later ones too."
+    reason = f"{actor} put the votes of {quarantine.describe(unnamed)} in quarantine, later ones too."
     context = DecisionContext(reason, "review", actor, comment, live=named | {"quarantine": request.quarantine_id})
     routes.record_decision(model, None, Verdict.QUARANTINED, context, quarantine=request)
     return quarantine.find(routes.store, request.quarantine_id)
@@ -80,7 +82,7 @@ def hold_bursts(routes: RouteManager, model: str, bursts: Sequence[Burst], *, ru
 
 def _plain(predicate: Predicate) -> dict[str, str | None]:
     times = {"from": predicate.since, "until": predicate.until}
-    return {"key": predicate.key, "user": predicate.user} | {
+    return {"key": predicate.key, "user_sha256": None if predicate.user is None else hash_of(predicate.user)} | {
         name: time.isoformat() if time else None for name, time in times.items()
     }
 
@@ -91,8 +93,10 @@ def decide(
     """Release or reject a quarantine. Raises NotFound, or AlreadyDone if that was done already."""
     held = quarantine.find(routes.store, identity)
     identity, model, version = held["id"], held["model"], held["version"]
+    predicates = [Predicate(one["key"], one["user"], one["from"], one["until"]) for one in held["predicates"]]
+    whose = quarantine.whose(quarantine.without_names(predicates), version)
     context = DecisionContext(
-        f"The votes of {held['whose']} {OUTCOMES[outcome]}, decided by {actor}."
+        f"The votes of {whose} {OUTCOMES[outcome]}, decided by {actor}."
         if held["predicates"]
         else f"Votes that only {model}@{version} learned from {OUTCOMES[outcome]}, decided by {actor}.",
         "review",

@@ -113,7 +113,9 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     )
 
     alone = control.scheduler.run_alone
-    erasing = Erasures(store=control.store, promotion=control.promotion, settings=settings, clock=clock)
+    erasing = Erasures(
+        store=control.store, promotion=control.promotion, settings=settings, clock=clock, run_alone=alone
+    )
     keeping = Retention(store=control.store, settings=settings, clock=clock, run_alone=alone)
     control.scheduler.plan_job("retention", settings.retention.schedule, keeping.run_schedule)
 
@@ -153,7 +155,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
         logs.change(new.logs)
 
     app.state.reloader = Reloader(config, settings, CONTROL, take)
-    _add_routes(app, control, notifier, access)
+    _add_routes(app, control, notifier, access, erasing)
     _add_deletions(app, erasing, keeping, access)
     _add_signals(app, control, access)
     return app
@@ -167,7 +169,7 @@ def _add_deletions(app: FastAPI, erasing: Erasures, keeping: Retention, access: 
     app.include_router(retention.create_reading_router(keeping), dependencies=reading)
 
 
-def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyChecker) -> None:
+def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyChecker, erasing: Erasures) -> None:
     """Every route with what opens it; what only gateways say comes first."""
 
     def wants(scope: Scope) -> list[Any]:
@@ -195,7 +197,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     app.include_router(taking, dependencies=wants(Scope.OPS_WRITE))
     app.include_router(adapters.create_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(reload.create_router(app.state.reloader), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(console.create_router(control, access, notifier.deliveries))
+    app.include_router(console.create_router(control, access, notifier.deliveries, erasing))
 
 
 def _add_signals(app: FastAPI, control: Control, access: KeyChecker) -> None:

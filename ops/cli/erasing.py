@@ -72,6 +72,8 @@ def erase(
     else:
         for old, new in receipt["snapshots"].items():
             out.print(f"Snapshot {old[:12]} is now {new[:12]}.", markup=False)
+        for segment in receipt["segments"]:
+            out.print(f"{segment} is still there: its gateway does not run, or control refuses it.", markup=False)
         out.print(f"Erased: {receipt['id']}, user hash {receipt['user_hash'][:16]}.", markup=False)
 
 

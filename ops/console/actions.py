@@ -41,6 +41,8 @@ class Question:
     grave: bool = True
     # Voters and keys whose votes go to quarantine unless the data is to be kept; None where nothing is quarantined.
     suspects: int | None = None
+    # Where the form goes, if not to the address of the question.
+    action: str = ""
 
 
 def create_router(control: Control, pages: Pages) -> APIRouter:
@@ -58,8 +60,8 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     @router.post("/models/{model}/rollback", include_in_schema=False)
     def roll_back(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
         _still(control, model, fields)
-        actions.roll_back(model, _number(fields, "to"), _by(visitor, fields), keep_data="keep_data" in fields)
-        return _done(f"/models/{model}")
+        actions.roll_back(model, _number(fields, "to"), by_visitor(visitor, fields), keep_data="keep_data" in fields)
+        return done(f"/models/{model}")
 
     @router.get("/models/{model}/canary/stop", include_in_schema=False)
     def ask_stop_canary(model: str, visitor: ByVisitor) -> Any:
@@ -77,8 +79,8 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
 
     @router.post("/models/{model}/retrain", include_in_schema=False)
     def retrain(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
-        actions.retrain(model, _by(visitor, fields))
-        return _done(f"/runs?model={model}")
+        actions.retrain(model, by_visitor(visitor, fields))
+        return done(f"/runs?model={model}")
 
     @router.get("/promotions/{identity}/approve", include_in_schema=False)
     def ask_approve(identity: str, visitor: ByVisitor) -> Any:
@@ -88,8 +90,8 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     def approve(identity: str, fields: FormFields, visitor: ByVisitor) -> Any:
         run, _ = actions.awaiting(identity)
         _still(control, run["model"], fields)
-        actions.approve(identity, _by(visitor, fields))
-        return _done(f"/models/{run['model']}")
+        actions.approve(identity, by_visitor(visitor, fields))
+        return done(f"/models/{run['model']}")
 
     @router.get("/promotions/{identity}/reject", include_in_schema=False)
     def ask_reject(identity: str, visitor: ByVisitor) -> Any:
@@ -98,8 +100,8 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     @router.post("/promotions/{identity}/reject", include_in_schema=False)
     def reject(identity: str, fields: FormFields, visitor: ByVisitor) -> Any:
         run, _ = actions.awaiting(identity)
-        actions.reject(identity, _by(visitor, fields), keep_data="keep_data" in fields)
-        return _done(f"/models/{run['model']}")
+        actions.reject(identity, by_visitor(visitor, fields), keep_data="keep_data" in fields)
+        return done(f"/models/{run['model']}")
 
     _add_quarantine(router, control, actions, ask)
     return router
@@ -115,8 +117,8 @@ def _add_quarantine(
     @router.post("/hold", include_in_schema=False)
     def hold(fields: FormFields, visitor: ByVisitor) -> Any:
         model, predicate = _wanted(fields)
-        done = actions.hold(model, predicate, _by(visitor, fields))
-        return _done(f"/quarantine/{done[0]['id']}" if len(done) == 1 else "/quarantine")
+        made = actions.hold(model, predicate, by_visitor(visitor, fields))
+        return done(f"/quarantine/{made[0]['id']}" if len(made) == 1 else "/quarantine")
 
     @router.get("/quarantine/{identity}/{verb}", include_in_schema=False)
     def ask_review(identity: str, verb: Verb, visitor: ByVisitor) -> Any:
@@ -124,18 +126,20 @@ def _add_quarantine(
 
     @router.post("/quarantine/{identity}/{verb}", include_in_schema=False)
     def decide(identity: str, verb: Verb, fields: FormFields, visitor: ByVisitor) -> Any:
-        actions.review(identity, OUTCOMES[verb], _by(visitor, fields))
-        return _done(f"/quarantine/{identity}")
+        actions.review(identity, OUTCOMES[verb], by_visitor(visitor, fields))
+        return done(f"/quarantine/{identity}")
 
 
-def _by(visitor: Visitor, fields: dict[str, str]) -> By:
+def by_visitor(visitor: Visitor, fields: dict[str, str]) -> By:
+    """Who acts, and why, as a form says. Raises InputError for a comment that is too long."""
     comment = fields.get("comment", "").replace("\r\n", "\n").strip()
     if len(comment) > LONGEST_COMMENT:
         raise InputError(f"comment: at most {LONGEST_COMMENT} characters.", hint="Shorten it.")
     return By(visitor.actor, comment)
 
 
-def _done(url: str) -> RedirectResponse:
+def done(url: str) -> RedirectResponse:
+    """The answer after an action: the page that shows it."""
     # 303: the browser requests the page again, and a reload does not act again.
     return RedirectResponse(url, 303)
 

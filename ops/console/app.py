@@ -12,17 +12,26 @@ from fastapi.routing import APIRoute
 
 from core.api_keys import Scope
 from core.errors import InputError, LoraLoopError
-from ops.console import actions, assets, labelling, login, pages
+from ops.console import actions, assets, erasing, labelling, login, pages
 from ops.console.auth import Visitors
 from ops.console.rendering import Pages
 from ops.console.sessions import Sessions
 from ops.control import Control
+from ops.erasures import Erasures
 from ops.notify.notifier import Delivery
 from serve.gateway.authentication import KeyChecker
 
 
-def create_router(control: Control, access: KeyChecker, deliveries: Callable[[], list[Delivery]] = list) -> APIRouter:
-    """Every route of the console; `deliveries` returns the state of each target of notifications."""
+def create_router(
+    control: Control,
+    access: KeyChecker,
+    deliveries: Callable[[], list[Delivery]] = list,
+    erasures: Erasures | None = None,
+) -> APIRouter:
+    """Every route of the console; `deliveries` returns the state of each target of notifications.
+
+    Without `erasures` it has no pages to erase users.
+    """
     sessions = Sessions(hours=control.settings.control.session_hours, clock=control.clock)
     rendered = Pages()
     visitors = Visitors(access=access, sessions=sessions, keyring=control.keyring, pages=rendered)
@@ -34,6 +43,9 @@ def create_router(control: Control, access: KeyChecker, deliveries: Callable[[],
         _include(router, part, reads)
     for part in (actions.create_router(control, rendered), labelling.create_router(control)):
         _include(router, part, acts)
+    if erasures is not None:
+        part = erasing.create_router(erasures, rendered, actions.LONGEST_COMMENT)
+        _include(router, part, [Depends(visitors.require(Scope.ADMIN))])
     return router
 
 

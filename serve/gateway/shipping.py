@@ -21,6 +21,8 @@ IDLE_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 0.01
 DAMAGED = ".bad"
+# A segment whose bytes control has is deleted after this time, because it has texts of users.
+LONGEST_SEGMENT_S = 60.0
 # While control commits a piece of one segment, it decodes a piece of the other.
 SEGMENTS_AT_ONCE = 2
 
@@ -28,8 +30,9 @@ SEGMENTS_AT_ONCE = 2
 class Shipper:
     """Send appended bytes, oldest segment first, and delete a finished segment after control has ingested it.
 
-    A segment that control refuses is tried again later and does not stop those after it. A segment in which control
-    found damaged bytes is kept under another name, for a person to inspect.
+    The segment that is written is finished after a minute, once control has all of it. A segment that control refuses
+    is tried again later and does not stop those after it. A segment in which control found damaged bytes is kept under
+    another name, for a person to inspect.
     """
 
     def __init__(
@@ -78,7 +81,10 @@ class Shipper:
             return True
         newest, size = found[-1].number, found[-1].path.stat().st_size
         deadline = time.monotonic() + seconds
-        while any(s.number < newest for s in segments(self._spool.folder)) or self._sent.get(newest, 0) < size:
+        while any(
+            s.number < newest or (s.number == newest and self._sent.get(newest, 0) < size)
+            for s in segments(self._spool.folder)
+        ):
             if self._failing or time.monotonic() > deadline:
                 return False
             self._flush_requested.set()
@@ -137,6 +143,8 @@ class Shipper:
         if not data:
             if finished:
                 self._forget(segment)
+            elif self._spool.age() > LONGEST_SEGMENT_S:
+                self._spool.roll()
             return False
         last = finished and offset + len(data) >= segment.path.stat().st_size
         url = f"{self._url}/{segment.number}?offset={offset}" + ("&finished=true" if last else "")

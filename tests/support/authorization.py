@@ -69,6 +69,8 @@ PAGES = (
     {("GET", path): {Scope.OPS_READ} for path in ("/", *READ, *(f"{path}.json" for path in READ))}
     | {("POST", "/logout"): {Scope.OPS_READ}, ("POST", "/feedback/queue"): {Scope.OPS_WRITE}}
     | {(method, path): {Scope.OPS_WRITE} for path in ACTIONS for method in ("GET", "POST")}
+    | {("GET", path): {Scope.ADMIN} for path in ("/erasures", "/erasures.json", "/erasures/{identity}")}
+    | {("POST", path): {Scope.ADMIN} for path in ("/erasures", "/erasures/preview")}
 )
 CONTROL = PAGES | {
     ("POST", "/internal/routes"): {Scope.INTERNAL},

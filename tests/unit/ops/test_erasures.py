@@ -31,6 +31,7 @@ from retrain.artifacts import from_retrieval, register_folder
 from rollout.change_writer import DecisionContext
 from serve.engines.fake import running
 from serve.retrieval.retriever import Entry, Retrieval, read_retrieval
+from tests.support.alone import at_once
 from tests.support.ingest import NOW, asked, query
 from tests.support.running_control import RunningControl
 
@@ -85,7 +86,11 @@ class Place:
         self.promotion.sync_models(["reviews"])
         self.run()
         self.erasures = Erasures(
-            store=self.store, promotion=self.promotion, settings=self.control.app.state.control.settings, clock=utc_now
+            store=self.store,
+            promotion=self.promotion,
+            settings=self.control.app.state.control.settings,
+            clock=utc_now,
+            run_alone=at_once,
         )
 
     def run(self) -> None:
@@ -140,6 +145,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def erase(place: Place, **more: Any) -> dict[str, Any]:
     begun = place.erasures.begin(Request(ZOE, actor="me", **more))
     place.erasures.carry_out()
+    place.erasures.finish()
     return place.erasures.show(begun["id"])
 
 
@@ -236,6 +242,7 @@ def test_an_erasure_that_a_crash_interrupted_is_finished_at_the_next_start(
     if step != "finish":
         assert [row["state"] for row in table.newest(place.store, limit=9)] != ["done"]
     place.erasures.carry_out()
+    place.erasures.finish()
     assert [row["state"] for row in table.newest(place.store, limit=9)] == ["done"]
     assert place.found() == set()
     assert len(query(place.store, "SELECT 1 FROM decisions WHERE verdict = 'erased'")) == 1

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,18 +21,12 @@ from ops import disk_space
 from ops.retention import FIRST_DAYS, Retention
 from ops.retention_files import why_needed
 from serve.engines.fake import running
+from tests.support.alone import at_once
 from tests.support.ingest import asked, query, said
 from tests.support.running_control import RunningControl
 
 NOW = utc_now()
 OLD = NOW - timedelta(days=400)
-
-
-def at_once(work: Callable[[], None]) -> Future[None]:
-    work()
-    done: Future[None] = Future()
-    done.set_result(None)
-    return done
 
 
 class Place:
