@@ -70,8 +70,8 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     @router.post("/models/{model}/canary/stop", include_in_schema=False)
     def stop_canary(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
         version = _number(fields, "version")
-        actions.stop_canary(model, version, _by(visitor, fields), keep_data="keep_data" in fields)
-        return _done(f"/models/{model}")
+        actions.stop_canary(model, version, by_visitor(visitor, fields), keep_data="keep_data" in fields)
+        return done(f"/models/{model}")
 
     @router.get("/models/{model}/retrain", include_in_schema=False)
     def ask_retrain(model: str, visitor: ByVisitor) -> Any:
