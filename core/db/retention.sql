@@ -36,10 +36,10 @@ SELECT least(
 -- name: texts_found
 -- Prompts and answers: all of them, those from before $before, and their mean bytes, from 2,000 of them.
 WITH found AS (
-    SELECT time FROM interactions i WHERE (request IS NOT NULL OR answer IS NOT NULL)
+    SELECT time FROM interactions i WHERE (request IS NOT NULL OR answer IS NOT NULL OR choices IS NOT NULL)
         AND NOT EXISTS (SELECT 1 FROM stored_completions s WHERE s.id = i.id AND s.deleted IS NULL)
 ), sample AS (
-    SELECT coalesce(strlen(request::VARCHAR), 0) + coalesce(strlen(answer), 0) AS size
+    SELECT coalesce(strlen(request::VARCHAR), 0) + coalesce(strlen(answer), 0) + coalesce(strlen(choices), 0) AS size
     FROM interactions WHERE request IS NOT NULL OR answer IS NOT NULL LIMIT 2000
 )
 SELECT count(*) AS "rows", count(*) FILTER (WHERE time < $before) AS old_rows,
@@ -54,15 +54,15 @@ SELECT max(time) AS until FROM (
 
 -- name: texts_delete
 -- Delete prompts and answers of one piece, except those of stored completions.
-UPDATE interactions SET request = NULL, answer = NULL
-WHERE time >= $since AND time <= $until AND time < $before AND (request IS NOT NULL OR answer IS NOT NULL)
+UPDATE interactions SET request = NULL, answer = NULL, choices = NULL
+WHERE time >= $since AND time <= $until AND time < $before AND (request IS NOT NULL OR answer IS NOT NULL OR choices IS NOT NULL)
     AND NOT EXISTS (SELECT 1 FROM stored_completions s WHERE s.id = interactions.id AND s.deleted IS NULL)
 
 -- name: unrated_texts_found
 -- Texts and users of interactions without feedback: all of them, and those from before $before.
 WITH found AS (
     SELECT time FROM interactions i
-    WHERE (request IS NOT NULL OR answer IS NOT NULL OR user_id IS NOT NULL OR conversation_id IS NOT NULL)
+    WHERE (request IS NOT NULL OR answer IS NOT NULL OR choices IS NOT NULL OR user_id IS NOT NULL OR conversation_id IS NOT NULL)
         AND NOT EXISTS (SELECT 1 FROM stored_completions s WHERE s.id = i.id AND s.deleted IS NULL)
         AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.interaction_id = i.id)
         AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.conversation_id = i.conversation_id)
@@ -71,7 +71,7 @@ WITH found AS (
         AND NOT EXISTS (SELECT 1 FROM feedback f
             WHERE f.type = 'preference' AND json_extract_string(f.value, '$.rejected') = i.id)
 ), sample AS (
-    SELECT coalesce(strlen(request::VARCHAR), 0) + coalesce(strlen(answer), 0) AS size
+    SELECT coalesce(strlen(request::VARCHAR), 0) + coalesce(strlen(answer), 0) + coalesce(strlen(choices), 0) AS size
     FROM interactions WHERE request IS NOT NULL OR answer IS NOT NULL LIMIT 2000
 )
 SELECT count(*) AS "rows", count(*) FILTER (WHERE time < $before) AS old_rows,
@@ -80,9 +80,9 @@ FROM found
 
 -- name: unrated_texts_delete
 -- Delete texts and users of the interactions of one piece that nobody gave feedback on.
-UPDATE interactions SET request = NULL, answer = NULL, user_id = NULL, conversation_id = NULL, bucket = NULL
+UPDATE interactions SET request = NULL, answer = NULL, choices = NULL, user_id = NULL, conversation_id = NULL, bucket = NULL
 WHERE time >= $since AND time <= $until AND time < $before
-    AND (request IS NOT NULL OR answer IS NOT NULL OR user_id IS NOT NULL OR conversation_id IS NOT NULL)
+    AND (request IS NOT NULL OR answer IS NOT NULL OR choices IS NOT NULL OR user_id IS NOT NULL OR conversation_id IS NOT NULL)
     AND NOT EXISTS (SELECT 1 FROM stored_completions s WHERE s.id = interactions.id AND s.deleted IS NULL)
     AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.interaction_id = interactions.id)
     AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.conversation_id = interactions.conversation_id)
@@ -117,7 +117,7 @@ WHERE time >= $since AND time <= $until AND time < $before AND deleted IS NULL
 
 -- name: stored_texts_delete
 -- Delete prompts and answers of the completions that were deleted.
-UPDATE interactions SET request = NULL, answer = NULL WHERE id IN (
+UPDATE interactions SET request = NULL, answer = NULL, choices = NULL WHERE id IN (
     SELECT id FROM stored_completions WHERE time >= $since AND time <= $until AND deleted = $now)
 
 -- name: votes_found

@@ -229,3 +229,24 @@ def test_nothing_newer_than_its_days_or_read_by_a_live_test_is_deleted(days: int
     before = limit_of("votes", days, NOW, since)
     assert before is not None and before <= NOW - timedelta(days=days) and before < since
     assert limit_of("answers", days, NOW, since) == NOW - timedelta(days=days)
+
+
+# Columns of interactions whose values are no texts of users. A new column belongs here, or a deletion clears it.
+COUNTS = {"id", "model", "arm", "endpoint", "finish_reason", "key_id", "cause"}
+
+
+@pytest.mark.parametrize("kind", ["texts", "unrated_texts", "stored_completions"])
+def test_every_column_of_interactions_with_texts_is_cleared(store: Store, kind: str) -> None:
+    add(store, [chat("i", OLD), StoredCompletion("i", OLD, "k", {}, {"choices": ["said"]})])
+    if kind != "stored_completions":
+        query(store, "DELETE FROM stored_completions")
+    named = (
+        "SELECT column_name FROM duckdb_columns()"
+        " WHERE table_name = 'interactions' AND data_type IN ('VARCHAR', 'JSON')"
+    )
+    columns = [name for (name,) in query(store, named) if name not in COUNTS]
+    query(store, f"UPDATE interactions SET {', '.join(f'{name} = 42' for name in columns)}")
+    delete(store, kind)
+    names = {"user_id", "conversation_id"} if kind != "unrated_texts" else set()
+    left = query(store, f"SELECT {', '.join(columns)} FROM interactions")[0]
+    assert {name for name, value in zip(columns, left, strict=True) if value is not None} == names
