@@ -39,29 +39,22 @@ class RowKind:
     limit: int = PIECE
 
 
-def kinds(now: datetime) -> dict[str, RowKind]:
-    """Every kind of rows by its setting, in the order in which they are deleted."""
-
-    def delete_stored_completions(transaction: Transaction, piece: Piece) -> int:
-        return retention.delete_stored_completions(transaction, piece, now)
-
-    return {
-        "stored_completions": RowKind(
-            retention.find_stored_completions, retention.end_of_stored_completions, delete_stored_completions
-        ),
-        "votes": RowKind(retention.find_votes, retention.end_of_feedback, retention.delete_votes),
-        "texts": RowKind(retention.find_texts, retention.end_of_interactions, retention.delete_texts),
-        "unrated_texts": RowKind(
-            retention.find_unrated_texts, retention.end_of_interactions, retention.delete_unrated_texts
-        ),
-        "waiting": RowKind(retention.find_waiting, retention.end_of_feedback, retention.delete_waiting),
-        "answers": RowKind(retention.find_answers, retention.end_of_answers, retention.delete_answers),
-        "dead_letters": RowKind(
-            retention.find_dead_letters, retention.end_of_dead_letters, retention.delete_dead_letters
-        ),
-        "regressions": RowKind(retention.find_regressions, retention.end_of_runs, retention.delete_regressions, RUNS),
-        "progress": RowKind(retention.find_progress, retention.end_of_runs, retention.delete_progress, RUNS),
-    }
+# Every kind of rows by its setting, in the order in which they are deleted.
+KINDS = {
+    "stored_completions": RowKind(
+        retention.find_stored_completions, retention.end_of_stored_completions, retention.delete_stored_completions
+    ),
+    "votes": RowKind(retention.find_votes, retention.end_of_feedback, retention.delete_votes),
+    "texts": RowKind(retention.find_texts, retention.end_of_interactions, retention.delete_texts),
+    "unrated_texts": RowKind(
+        retention.find_unrated_texts, retention.end_of_interactions, retention.delete_unrated_texts
+    ),
+    "waiting": RowKind(retention.find_waiting, retention.end_of_feedback, retention.delete_waiting),
+    "answers": RowKind(retention.find_answers, retention.end_of_answers, retention.delete_answers),
+    "dead_letters": RowKind(retention.find_dead_letters, retention.end_of_dead_letters, retention.delete_dead_letters),
+    "regressions": RowKind(retention.find_regressions, retention.end_of_runs, retention.delete_regressions, RUNS),
+    "progress": RowKind(retention.find_progress, retention.end_of_runs, retention.delete_progress, RUNS),
+}
 
 
 def limit_of(kind: str, days: int | None, now: datetime, live_since: datetime | None) -> datetime | None:
@@ -83,7 +76,7 @@ def find_rows(store: Store, settings: RetentionSettings, now: datetime) -> dict[
     never = datetime.min.replace(tzinfo=now.tzinfo, year=1970)
     return {
         name: kind.find(store, limit_of(name, getattr(settings, name), now, live) or never)
-        for name, kind in kinds(now).items()
+        for name, kind in KINDS.items()
     }
 
 
@@ -95,12 +88,12 @@ def delete_rows(store: Store, kind: str, days: int | None, now: datetime) -> Ite
     table.
     """
     before = limit_of(kind, days, now, retention.live_since(store))
-    rows = kinds(now)[kind]
+    rows = KINDS[kind]
     since = rows.find(store, before).since if before else None
     while before and since and since < before:
         with store.transaction() as transaction:
             until = rows.end(transaction, since, before, rows.limit) or before
-            count = rows.delete(transaction, Piece(since, until, before))
+            count = rows.delete(transaction, Piece(since, until, before, now))
         yield count
         since = until + LEAST_STEP
     if kind == "votes" and before:

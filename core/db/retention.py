@@ -1,6 +1,6 @@
 """Deletion by age: what of each kind is older than a time, the pieces in which it is deleted, and the log of it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row, Transaction
@@ -36,6 +36,7 @@ class Piece:
     since: datetime
     until: datetime
     before: datetime
+    now: datetime
 
 
 def find_texts(db: Database, before: datetime) -> Found:
@@ -115,28 +116,27 @@ def end_of_runs(db: Database, since: datetime, before: datetime, limit: int) -> 
 
 def delete_texts(transaction: Transaction, piece: Piece) -> int:
     """Delete prompts and answers of a piece with their signatures. Returns the number of interactions."""
-    count = transaction.one("retention.texts_delete", since=piece.since, until=piece.until, before=piece.before)
+    count = transaction.one("retention.texts_delete", **asdict(piece))
     _delete_fingerprints(transaction, piece, count)
     return count["Count"]
 
 
 def delete_unrated_texts(transaction: Transaction, piece: Piece) -> int:
     """Delete texts and users of a piece's interactions that nobody gave feedback on. Returns their number."""
-    count = transaction.one("retention.unrated_texts_delete", since=piece.since, until=piece.until, before=piece.before)
+    count = transaction.one("retention.unrated_texts_delete", **asdict(piece))
     _delete_fingerprints(transaction, piece, count)
     return count["Count"]
 
 
 def _delete_fingerprints(transaction: Transaction, piece: Piece, count: Row) -> None:
     if count["Count"]:
-        transaction.run("retention.delete_fingerprints", since=piece.since, until=piece.until)
+        transaction.run("retention.delete_fingerprints", since=piece.since, until=piece.until, now=piece.now)
 
 
-def delete_stored_completions(transaction: Transaction, piece: Piece, now: datetime) -> int:
+def delete_stored_completions(transaction: Transaction, piece: Piece) -> int:
     """Delete the stored completions of a piece with their prompts. Returns their number."""
-    limits = {"since": piece.since, "until": piece.until, "now": now}
-    count = transaction.one("retention.stored_completions_delete", before=piece.before, **limits)
-    transaction.run("retention.stored_texts_delete", **limits)
+    count = transaction.one("retention.stored_completions_delete", **asdict(piece))
+    transaction.run("retention.stored_texts_delete", since=piece.since, until=piece.until, now=piece.now)
     return count["Count"]
 
 

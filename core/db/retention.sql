@@ -36,11 +36,11 @@ SELECT least(
 -- name: texts_found
 -- Prompts and answers: all of them, those from before $before, and their mean bytes, from 2,000 of them.
 WITH found AS (
-    SELECT time FROM interactions i WHERE (request IS NOT NULL OR answer IS NOT NULL OR choices IS NOT NULL)
+    SELECT time FROM interactions i WHERE texts_deleted IS NULL
         AND NOT EXISTS (SELECT 1 FROM stored_completions s WHERE s.id = i.id AND s.deleted IS NULL)
 ), sample AS (
     SELECT coalesce(strlen(request::VARCHAR), 0) + coalesce(strlen(answer), 0) + coalesce(strlen(choices), 0) AS size
-    FROM interactions WHERE request IS NOT NULL OR answer IS NOT NULL LIMIT 2000
+    FROM interactions WHERE texts_deleted IS NULL LIMIT 2000
 )
 SELECT count(*) AS "rows", count(*) FILTER (WHERE time < $before) AS old_rows,
     min(time) FILTER (WHERE time < $before) AS since, (SELECT avg(size) FROM sample) AS mean_bytes
@@ -54,15 +54,15 @@ SELECT max(time) AS until FROM (
 
 -- name: texts_delete
 -- Delete prompts and answers of one piece, except those of stored completions.
-UPDATE interactions SET request = NULL, answer = NULL, choices = NULL
-WHERE time >= $since AND time <= $until AND time < $before AND (request IS NOT NULL OR answer IS NOT NULL OR choices IS NOT NULL)
+UPDATE interactions SET request = NULL, answer = NULL, choices = NULL, texts_deleted = $now
+WHERE time >= $since AND time <= $until AND time < $before AND texts_deleted IS NULL
     AND NOT EXISTS (SELECT 1 FROM stored_completions s WHERE s.id = interactions.id AND s.deleted IS NULL)
 
 -- name: unrated_texts_found
 -- Texts and users of interactions without feedback: all of them, and those from before $before.
 WITH found AS (
     SELECT time FROM interactions i
-    WHERE (request IS NOT NULL OR answer IS NOT NULL OR choices IS NOT NULL OR user_id IS NOT NULL OR conversation_id IS NOT NULL)
+    WHERE (texts_deleted IS NULL OR user_id IS NOT NULL OR conversation_id IS NOT NULL)
         AND NOT EXISTS (SELECT 1 FROM stored_completions s WHERE s.id = i.id AND s.deleted IS NULL)
         AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.interaction_id = i.id)
         AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.conversation_id = i.conversation_id)
@@ -72,7 +72,7 @@ WITH found AS (
             WHERE f.type = 'preference' AND json_extract_string(f.value, '$.rejected') = i.id)
 ), sample AS (
     SELECT coalesce(strlen(request::VARCHAR), 0) + coalesce(strlen(answer), 0) + coalesce(strlen(choices), 0) AS size
-    FROM interactions WHERE request IS NOT NULL OR answer IS NOT NULL LIMIT 2000
+    FROM interactions WHERE texts_deleted IS NULL LIMIT 2000
 )
 SELECT count(*) AS "rows", count(*) FILTER (WHERE time < $before) AS old_rows,
     min(time) FILTER (WHERE time < $before) AS since, (SELECT avg(size) FROM sample) AS mean_bytes
@@ -80,9 +80,10 @@ FROM found
 
 -- name: unrated_texts_delete
 -- Delete texts and users of the interactions of one piece that nobody gave feedback on.
-UPDATE interactions SET request = NULL, answer = NULL, choices = NULL, user_id = NULL, conversation_id = NULL, bucket = NULL
+UPDATE interactions SET request = NULL, answer = NULL, choices = NULL, user_id = NULL, conversation_id = NULL, bucket = NULL,
+    texts_deleted = $now
 WHERE time >= $since AND time <= $until AND time < $before
-    AND (request IS NOT NULL OR answer IS NOT NULL OR choices IS NOT NULL OR user_id IS NOT NULL OR conversation_id IS NOT NULL)
+    AND (texts_deleted IS NULL OR user_id IS NOT NULL OR conversation_id IS NOT NULL)
     AND NOT EXISTS (SELECT 1 FROM stored_completions s WHERE s.id = interactions.id AND s.deleted IS NULL)
     AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.interaction_id = interactions.id)
     AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.conversation_id = interactions.conversation_id)
@@ -94,7 +95,7 @@ WHERE time >= $since AND time <= $until AND time < $before
 -- name: delete_fingerprints
 -- Delete signatures of prompts of one piece that are deleted.
 DELETE FROM fingerprints WHERE interaction_id IN (
-    SELECT id FROM interactions WHERE time >= $since AND time <= $until AND request IS NULL)
+    SELECT id FROM interactions WHERE time >= $since AND time <= $until AND texts_deleted = $now)
 
 -- name: stored_completions_found
 -- Stored completions: all of them, those from before $before, and their mean bytes.
@@ -117,7 +118,7 @@ WHERE time >= $since AND time <= $until AND time < $before AND deleted IS NULL
 
 -- name: stored_texts_delete
 -- Delete prompts and answers of the completions that were deleted.
-UPDATE interactions SET request = NULL, answer = NULL, choices = NULL WHERE id IN (
+UPDATE interactions SET request = NULL, answer = NULL, choices = NULL, texts_deleted = $now WHERE id IN (
     SELECT id FROM stored_completions WHERE time >= $since AND time <= $until AND deleted = $now)
 
 -- name: votes_found
@@ -244,8 +245,8 @@ DELETE FROM regressions WHERE run_id IN (
     SELECT id FROM runs WHERE finished >= $since AND finished <= $until AND finished < $before)
 
 -- name: progress_found
--- Progress of finished runs and interim analyses of canaries: all of it, and that of runs that finished before $before. The newest
--- training of each model stays, and so does the last interim analysis of each canary.
+-- Progress of finished runs and interim analyses of canaries: all of it, and that of runs that finished before $before.
+-- The newest training of each model stays, and so does the last interim analysis of each canary.
 WITH newest AS (
     SELECT arg_max(r.id, r.started) AS id FROM runs r JOIN run_metrics m ON m.run_id = r.id AND m.phase = 'training'
     GROUP BY r.model

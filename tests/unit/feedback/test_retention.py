@@ -213,8 +213,8 @@ def test_what_is_found_is_what_is_deleted(store: Store) -> None:
 
 
 def test_pieces_are_small_and_each_is_a_transaction_of_its_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "kinds", lambda now: {"texts": small})
     small = retention.RowKind(table.find_texts, table.end_of_interactions, table.delete_texts, limit=10)
+    monkeypatch.setitem(retention.KINDS, "texts", small)
     add(store, [chat(f"i{n}", OLD + timedelta(minutes=n)) for n in range(35)])
     counts = []
     for count in delete_rows(store, "texts", 30, NOW):

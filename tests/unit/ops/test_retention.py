@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from core.db import runs
 from core.records import Version
 from core.settings import ModelSettings, RetentionSettings
 from core.spool import frame
+from feedback import retention
 from feedback.ingest import add, ingest
 from feedback.snapshot import create_snapshot
 from ops import disk_space
@@ -236,7 +238,7 @@ def test_a_deletion_that_breaks_off_is_recorded_and_the_next_one_does_the_rest(
 ) -> None:
     place.fill()
     with monkeypatch.context() as patched:
-        patched.setattr(table, "delete_dead_letters", None)
+        patched.setitem(retention.KINDS, "dead_letters", replace(retention.KINDS["dead_letters"], delete=None))
         place.retention.begin("me", "")
     (row,) = place.retention.newest(9)
     assert row["state"] == "failed" and row["deleted"]["unrated_texts"]["rows"] == 1
