@@ -123,13 +123,16 @@ class Revocation:
     """A feedback taken back; the next snapshot leaves it out.
 
     `key_id` limits the revocation to feedback of that key. None: feedback of any key can be revoked. `by` is the key
-    that asked: the id may be one that this key chose itself, or another key of the same name.
+    that asked: the id may be one that this key chose itself, or another key of the same name. With `interaction_id` and
+    `user`, everything that the user said about the interaction before is taken back, and `feedback_id` is "".
     """
 
     feedback_id: str
     time: datetime
     key_id: str | None = None
     by: str | None = None
+    interaction_id: str | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

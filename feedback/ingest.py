@@ -7,7 +7,7 @@ the store refuses becomes a dead letter, and so do bytes that are no frame.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
@@ -34,6 +34,7 @@ from core.record_codec import Record
 from core.spool import Frame, read_frames
 from feedback.last_word import Said, Settled, settle
 from feedback.schema import kept_id, own_id
+from feedback.subject_revocations import find_meant, is_of_user
 from feedback.tombstones import without_erased
 
 log = logging.getLogger(__name__)
@@ -226,7 +227,8 @@ def insert_batch(transaction: Transaction, batch: Batch, *, all_new: bool = Fals
     _add_feedback(transaction, settled.add)
     said += _join(transaction, batch.asked)
     _leave_out(transaction, said)
-    _revoke(transaction, batch.revoked, said, list(settled.history))
+    about = {row.interaction_id for row in batch.said.values() if row.interaction_id} | batch.asked.keys()
+    _revoke(transaction, batch.revoked, said, list(settled.history), about)
 
 
 def _settle(transaction: Transaction, batch: Batch) -> Settled:
@@ -278,12 +280,23 @@ def _leave_out(transaction: Transaction, said: Sequence[str]) -> None:
 
 
 def _revoke(
-    transaction: Transaction, revoked: Sequence[RevocationRow], said: Sequence[str], changed: Sequence[str]
+    transaction: Transaction,
+    revoked: Sequence[RevocationRow],
+    said: Sequence[str],
+    changed: Sequence[str],
+    about: Collection[str],
 ) -> None:
-    """Revoke feedback, even if the revocation arrived before it. `changed` are ids that were said again."""
+    """Revoke feedback, even if the revocation arrived before it. `changed` are ids that were said again.
+
+    `about` are interactions whose feedback, or who themselves, are new.
+    """
     same_name = feedback.keys_of_one_name(transaction, list({row.by for row in revoked if row.by}))
     found: dict[tuple[str, str, datetime], str] = {}
+    for id, key, time, asked in find_meant(transaction, revoked, about, same_name):
+        found.setdefault((id, key, time), asked)
     for row in revoked:
+        if is_of_user(row):
+            continue
         for id, key in _meant(row, same_name.get(row.by or "", [])):
             # A gateway of an earlier release sent both ids that a request may mean.
             asked = f"{row.by} {row.feedback_id}" if row.by else own_id(row.key_id, row.feedback_id)

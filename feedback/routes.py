@@ -14,7 +14,7 @@ from core.http import AuthorizedRequest, error_object, parse_json_with_any_text,
 from core.record_codec import encode, encode_all
 from core.records import Feedback, Revocation
 from core.spool import SpoolWriter
-from feedback.schema import StoredIdentifier, own_id, parse_each
+from feedback.schema import StoredIdentifier, own_id, parse_each, parse_of_user
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 SOME_FAILED = 207
@@ -23,7 +23,7 @@ SOME_FAILED = 207
 def create_router(
     *, spool: SpoolWriter, clock: Clock, count: Callable[[str], None], givers: Depends, revokers: Depends
 ) -> APIRouter:
-    """`POST /v1/feedback` and `DELETE /v1/feedback/{id}`, answered once the disk has them.
+    """`POST /v1/feedback`, `DELETE /v1/feedback/{id}` and `DELETE /v1/feedback`, answered once the disk has them.
 
     A key takes back what it gave itself; one of `ops:write` anything, by the id that the store has.
     """
@@ -36,6 +36,15 @@ def create_router(
         found = parse_each(body, clock, giver.key_id, reviewer=giver.opens(Scope.OPS_WRITE))
         await keep(spool, [each for each in found if isinstance(each, Feedback)], count)
         return _answer(found, giver.key_id, is_list=isinstance(body, list))
+
+    @router.delete("/v1/feedback", status_code=202, dependencies=[revokers])
+    async def revoke_of_user(request: Request) -> dict[str, str]:
+        body = await read_json(request, MAX_BODY_BYTES, parse_json_with_any_text)
+        asker, meant = admission_of(request), parse_of_user(body)
+        key_id = None if asker.opens(Scope.OPS_WRITE) else asker.key_id
+        record = Revocation("", clock(), key_id, asker.key_id, meant.interaction_id, meant.user)
+        await spool.durable(spool.append(encode(record)))
+        return {"interaction_id": meant.interaction_id}
 
     # An id may have slashes in it, which a server sees even if the client has sent them as %2F.
     @router.delete("/v1/feedback/{feedback_id:path}", status_code=202, dependencies=[revokers])

@@ -89,6 +89,15 @@ def _in_limit(name: str) -> str:
         raise ValueError(error.message.removeprefix(": ").removesuffix(".")) from None
 
 
+class OfUser(BaseModel):
+    """The body of `DELETE /v1/feedback`: whose feedback on which interaction."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    interaction_id: Identifier
+    user: Annotated[str, AfterValidator(_in_limit), Field(min_length=1)]
+
+
 def _thumbs(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("value: thumbs takes true or false")
@@ -214,11 +223,21 @@ def _record(entry: Any, clock: Clock, key_id: str | None, reviewer: bool) -> Fee
     )
 
 
-def _refusal(error: ValidationError) -> InputError:
+def parse_of_user(body: Any) -> OfUser:
+    """Whose feedback to take back. Raises InputError that names the field and the fix."""
+    for where, trouble in wrong_characters(body):
+        raise InputError(f"{where}: {trouble}.", hint="Leave that character out.", field=where)
+    try:
+        return OfUser.model_validate(body, strict=True)
+    except ValidationError as error:
+        raise _refusal(error, OfUser) from error
+
+
+def _refusal(error: ValidationError, shape: type[BaseModel] = FeedbackRequest) -> InputError:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return InputError(f"{where}: no such field. Fields: {', '.join(FeedbackRequest.model_fields)}.", field=where)
+        return InputError(f"{where}: no such field. Fields: {', '.join(shape.model_fields)}.", field=where)
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "string_too_long":
         message += f", this one has {len(first['input']):,}"

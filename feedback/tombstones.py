@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from core.db import erasures
 from core.db.erasures import Tombstone
-from core.db.rows import FeedbackRow, InteractionRow, SpoolRow, StoredCompletionRow
+from core.db.rows import FeedbackRow, InteractionRow, RevocationRow, SpoolRow, StoredCompletionRow
 from core.db.store import Transaction
 
 
@@ -40,6 +40,8 @@ def without_erased(transaction: Transaction, rows: Sequence[SpoolRow]) -> list[S
                 about = row.interaction_id or ""
                 unnamed = row.user is None and (about in gone or (about in before and row.time < before[about]))
                 return not unnamed and not is_erased(row.user, row.key_id, row.time)
+            case RevocationRow() if row.user is not None:
+                return not is_erased(row.user, row.by, row.time)
             case _:
                 return True
 

@@ -165,6 +165,10 @@ DELETE FROM feedback_history WHERE feedback_id IN (SELECT id FROM erased_feedbac
 -- Delete what the user said before under ids of others.
 DELETE FROM feedback_history WHERE user_id = $user
 
+-- name: erase_subject_revocations
+-- Delete requests to take back what the user said.
+DELETE FROM subject_revocations WHERE user_id = $user
+
 -- name: erase_quarantine_rows
 -- Delete the feedback from quarantines.
 DELETE FROM quarantine_rows WHERE feedback_id IN (SELECT id FROM erased_feedback WHERE erasure_id = $id)

@@ -156,6 +156,7 @@ def delete_waiting(transaction: Transaction, piece: Piece) -> int:
     limits = {"since": piece.since, "until": piece.until, "before": piece.before}
     feedback = transaction.one("retention.waiting_delete", **limits)["Count"]
     revocations = transaction.one("retention.revocations_delete", **limits)["Count"]
+    revocations += transaction.one("retention.subject_revocations_delete", **limits)["Count"]
     return feedback + revocations + transaction.one("retention.offsets_delete", **limits)["Count"]
 
 

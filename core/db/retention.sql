@@ -179,6 +179,7 @@ SELECT count(*) AS "rows", count(*) FILTER (WHERE time < $before) AS old_rows,
 FROM (
     SELECT f.arrived AS time FROM feedback_waiting w JOIN feedback f ON f.id = w.feedback_id
     UNION ALL SELECT time FROM revocations WHERE NOT met
+    UNION ALL SELECT time FROM subject_revocations
     UNION ALL SELECT make_timestamp(segment) FROM spool_offsets
     QUALIFY row_number() OVER (PARTITION BY spool ORDER BY segment DESC) > 1
 )
@@ -186,6 +187,10 @@ FROM (
 -- name: revocations_delete
 -- Delete the revocations of one piece whose feedback never came.
 DELETE FROM revocations WHERE time >= $since AND time <= $until AND time < $before AND NOT met
+
+-- name: subject_revocations_delete
+-- Delete the requests of one piece to take back what a user said.
+DELETE FROM subject_revocations WHERE time >= $since AND time <= $until AND time < $before
 
 -- name: offsets_delete
 -- Delete positions in the segments of one piece, except in the newest segment of each spool.

@@ -71,6 +71,8 @@ class RevocationRow(msgspec.Struct, tag_field="kind", tag="revocation", forbid_u
     time: Moment
     key_id: str | None = None
     by: str | None = None
+    interaction_id: str | None = None
+    user: str | None = None
 
 
 class StoredCompletionRow(msgspec.Struct, tag_field="kind", tag="stored", forbid_unknown_fields=True, gc=False):

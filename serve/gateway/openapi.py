@@ -257,6 +257,22 @@ def _revocation() -> Schema:
     }
 
 
+def _revocation_of_user() -> Schema:
+    shape = {
+        "interaction_id": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[\x21-\x7e]+$"},
+        "user": {"type": "string", "minLength": 1, "maxLength": 512},
+    }
+    about = {"interaction_id": _said("The interaction.", "string")}
+    return {
+        "summary": "Take back what a user said about an interaction",
+        "requestBody": {"required": True, **_json(_object(shape, ("interaction_id", "user")))},
+        "responses": {
+            "202": {"description": "The disk has it.", **_json(_object(about, ("interaction_id",)))},
+            **_refusals(400, 401, 403, 413, 422, 500, 503),
+        },
+    }
+
+
 def _query(name: str, description: str, **shape: Any) -> Schema:
     return {"name": name, "in": "query", "required": False, "description": description, "schema": shape}
 
@@ -308,7 +324,7 @@ def paths(most_signals: int) -> dict[str, Schema]:
         "/v1/completions": {"post": _completion("Complete a text", "CompletionRequest", "Completion", completion)},
         "/v1/models": {"get": _models()},
         "/v1/models/{model}": {"get": _model()},
-        "/v1/feedback": {"post": _feedback(most_signals)},
+        "/v1/feedback": {"post": _feedback(most_signals), "delete": _revocation_of_user()},
         "/v1/feedback/{feedback_id}": {"delete": _revocation()},
     }
 

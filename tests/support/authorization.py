@@ -30,6 +30,7 @@ GATEWAY = {
     ("GET", "/v1/models/{model}"): {Scope.INFER},
     ("GET", "/openapi.json"): {Scope.INFER},
     ("POST", "/v1/feedback"): {Scope.FEEDBACK},
+    ("DELETE", "/v1/feedback"): {Scope.FEEDBACK, Scope.OPS_WRITE},
     ("DELETE", "/v1/feedback/{feedback_id:path}"): {Scope.FEEDBACK, Scope.OPS_WRITE},
     ("POST", "/feedback"): {Scope.FEEDBACK},
     ("POST", "/api/public/scores"): {Scope.FEEDBACK},

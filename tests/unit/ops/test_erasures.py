@@ -65,6 +65,7 @@ def records() -> list[Record]:
         replace(vote(f"{ZOE}:1", "z1", "label", "a", ZOE, comment="gazelle"), time=NOW - timedelta(days=1)),
         replace(vote("of-another", "z2", "correction", "gazelle", "u1"), time=NOW - timedelta(days=1)),
         Revocation(f"{ZOE}:1", NOW - timedelta(days=2)),
+        Revocation("", NOW - timedelta(days=2), None, "k", "z1", ZOE),
         vote(f"{ZOE}:waits", "never", "comment", "narwhal", ZOE),
         Feedback(f"{ZOE}:talk", NOW, None, f"talk of {ZOE}", "comment", "narwhal"),
     ]
@@ -307,6 +308,7 @@ def test_every_column_that_names_a_user_is_one_that_an_erasure_clears(place: Pla
         "interactions.conversation_id",
         "interactions.user_id",
         "quarantine_predicates.user_id",
+        "subject_revocations.user_id",
     }
 
 
