@@ -1,4 +1,4 @@
--- Requests to take back what a user said about an interaction, whatever the ids of the feedback are. A key of '' may take
+-- Requests to take back what a user said about an interaction, with any ids of feedback. A key of '' may take
 -- back the feedback of any key.
 CREATE TABLE subject_revocations (
     interaction_id VARCHAR NOT NULL,
