@@ -47,4 +47,9 @@ def feedback(transaction: Transaction, ids: Sequence[str]) -> list[Said]:
     """Feedback on these interactions, through their index."""
     askers = {row["id"]: row["user"] for row in transaction.rows_in("subject_revocations.askers", ids)}
     rows = transaction.rows_in("subject_revocations.feedback", ids)
-    return [Said(**row | {"user": row["user"] or askers.get(row["interaction_id"])}) for row in rows]
+    return [
+        Said(
+            row["id"], row["interaction_id"], row["user"] or askers.get(row["interaction_id"]), row["key"], row["time"]
+        )
+        for row in rows
+    ]
