@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Any
 
 import orjson
@@ -135,11 +136,25 @@ def with_passages(prompt: Prompt, passages: Sequence[str]) -> Prompt:
 
 
 def to_json(prompt: Prompt) -> str:
-    """The prompt as JSON, for snapshots."""
-    return json.dumps(prompt.text if isinstance(prompt, Text) else prompt.as_openai(), ensure_ascii=False)
+    """The prompt as JSON, for snapshots, in the bytes of `json.dumps`: a snapshot's hash depends on them."""
+    if isinstance(prompt, Text):
+        return encode_basestring(prompt.text)
+    messages = (
+        f'{{"role": {encode_basestring(role)}, "content": {encode_basestring(content)}}}'
+        for role, content in prompt.messages
+    )
+    return f"[{', '.join(messages)}]"
 
 
 def from_json(text: str) -> Prompt:
     """The inverse of `to_json`."""
-    data = json.loads(text)
+    data = _decode(text)
     return Text(data) if isinstance(data, str) else Chat(tuple((m["role"], m["content"]) for m in data))
+
+
+def _decode(text: str) -> Any:
+    """JSON as a value. orjson is faster, but refuses half characters."""
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return json.loads(text)

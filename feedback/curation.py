@@ -62,18 +62,24 @@ class Curated:
 
     def reasons(self) -> dict[str, int]:
         """The number of votes that make no row, by reason."""
-        return dict(sorted(Counter(self.left_out["reason"].to_pylist()).items()))
+        return dict(sorted(count_values(self.left_out["reason"]).items()))
 
     def warnings(self) -> list[str]:
         """A sentence for each reason that leaves out more than 5 % of a bucket's votes."""
-        kept = Counter(self.rows["bucket"].to_pylist())
-        dropped = Counter(zip(self.left_out["bucket"].to_pylist(), self.left_out["reason"].to_pylist(), strict=True))
+        kept = count_values(self.rows["bucket"])
+        found = self.left_out.group_by(["bucket", "reason"]).aggregate([([], "count_all")])
+        dropped = Counter({(row["bucket"], row["reason"]): row["count_all"] for row in found.to_pylist()})
         whole = kept + Counter({bucket: n for bucket, n in _by_bucket(dropped).items() if bucket})
         return [
             f"{n / whole[bucket]:.0%} of the votes in {bucket} make no row: {reason} ({n} of {whole[bucket]})."
             for (bucket, reason), n in sorted(dropped.items(), key=str)
             if bucket and n > MOST_LEFT_OUT * whole[bucket]
         ]
+
+
+def count_values(column: pa.ChunkedArray) -> Counter[Any]:
+    """How often each value occurs."""
+    return Counter({row["values"]: row["counts"] for row in column.value_counts().to_pylist()})
 
 
 def _by_bucket(dropped: Counter[tuple[str | None, str]]) -> Counter[str | None]:

@@ -9,11 +9,13 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,7 +26,7 @@ from core.db.store import Store
 from core.errors import IntegrityFailed
 from core.prompts import Prompt, from_json
 from core.settings import ModelSettings
-from feedback.curation import Clusters, Curated, curate, same_text
+from feedback.curation import Clusters, Curated, count_values, curate, same_text
 from feedback.fingerprints import known_clusters, stored_clusters
 from feedback.pii_rows import scrub_rows
 
@@ -93,12 +95,38 @@ class Snapshot:
 
     hash: str
     path: Path
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     report: Report
 
     def of(self, bucket: str) -> list[Row]:
         """The rows of one bucket."""
         return [row for row in self.rows if row.bucket == bucket]
+
+
+class TableRows(Sequence[Row]):
+    """The rows of a snapshot's table. They are made when the first of them is read."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    @cached_property
+    def _made(self) -> tuple[Row, ...]:
+        return tuple(_rows(self._table))
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Row]: ...
+    def __getitem__(self, place: int | slice) -> Row | Sequence[Row]:
+        return self._made[place]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._made == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def choose_clusters(store: Store, model: str, similarity: float | None, *, known: bool = False) -> Clusters:
@@ -151,8 +179,8 @@ def create_snapshot(
         )
         if not snapshots.has_rows(transaction, snapshot=name):
             ids = ["interaction_id", "feedback_id", "bucket"]
-            snapshots.add_rows(transaction, [{"snapshot": name} | row for row in table.select(ids).to_pylist()])
-    return Snapshot(name, target, tuple(_rows(table)), report)
+            snapshots.add_rows(transaction, table.select(ids).append_column("snapshot", pa.repeat(name, len(table))))
+    return Snapshot(name, target, TableRows(table), report)
 
 
 def _is_whole(target: Path) -> bool:
@@ -168,7 +196,7 @@ def report_of(curated: Curated, settings: ModelSettings) -> Report:
     """What a snapshot's report says. It holds no text that a user wrote."""
     rows, left_out = curated.rows, curated.left_out
     users = rows.filter(pc.field("user") != "")
-    signals = Counter(rows["signal"].to_pylist())
+    signals = count_values(rows["signal"])
     votes = Counter("thumbs" if signal == "confirmation" else signal for signal in signals.elements())
     labels = _counts(rows["label"]) if settings.task == "classify" else {}
     compared, disagree = _disagreement(users)
@@ -176,7 +204,7 @@ def report_of(curated: Curated, settings: ModelSettings) -> Report:
         rows=_counts(rows["bucket"]),
         users=_counts(_distinct(users, "bucket", "user")["bucket"]),
         labels=labels,
-        signals=dict(sorted((votes + Counter(left_out["type"].to_pylist())).items())),
+        signals=dict(sorted((votes + count_values(left_out["type"])).items())),
         by_signal=_by(rows, users, "signal", signals),
         left_out=curated.reasons(),
         warnings=curated.warnings(),
@@ -189,13 +217,13 @@ def report_of(curated: Curated, settings: ModelSettings) -> Report:
 
 def _by(rows: pa.Table, users: pa.Table, column: str, values: Iterable[str]) -> dict[str, dict[str, int]]:
     """Rows and users of each value of a column."""
-    of_rows = Counter(rows[column].to_pylist())
+    of_rows = count_values(rows[column])
     of_users = Counter(_distinct(users, column, "user")[column].to_pylist())
     return {value: {"rows": of_rows[value], "users": of_users[value]} for value in sorted(values)}
 
 
 def _duplicates(rows: pa.Table) -> dict[str, int]:
-    sizes = Counter(rows["cluster"].to_pylist())
+    sizes = count_values(rows["cluster"])
     shared = [size for size in sizes.values() if size > 1]
     return {"texts": len(sizes), "rows_that_share_a_text": sum(shared), "largest": max(sizes.values(), default=0)}
 
@@ -209,7 +237,7 @@ def _disagreement(rows: pa.Table) -> tuple[int, int]:
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    return dict(sorted(Counter(column.to_pylist()).items()))
+    return dict(sorted(count_values(column).items()))
 
 
 def _distinct(table: pa.Table, *columns: str) -> pa.Table:
@@ -227,10 +255,21 @@ def content_hash(table: pa.Table) -> str:
         return _hash_before(table)
     digest = hashlib.sha256(metadata[MODEL] + b"\n")
     for name in table.column_names:
-        values = [str(value).encode() for value in table[name].to_pylist()]
-        digest.update(f"{name} {[len(value) for value in values]}\n".encode())
-        digest.update(b"".join(values))
+        values = _encoded(table[name])
+        lengths = pc.binary_length(values).to_pylist()  # type: ignore[attr-defined]
+        digest.update(f"{name} {lengths}\n".encode())
+        # The bytes of all values, one after another, without an object for each.
+        offsets = np.frombuffer(values.buffers()[1], np.int64)[values.offset : values.offset + len(values) + 1]
+        data = values.buffers()[2]
+        digest.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])] if len(values) and data else b"")
     return digest.hexdigest()
+
+
+def _encoded(column: pa.ChunkedArray) -> pa.Array:
+    """The text of each value, as Python writes it."""
+    if not pa.types.is_string(column.type):
+        return pa.array([str(value) for value in column.to_pylist()], pa.large_string())
+    return pa.chunked_array(column.cast(pa.large_string()).fill_null("None")).combine_chunks()
 
 
 def _hash_before(table: pa.Table) -> str:
@@ -293,4 +332,4 @@ def load_snapshot(store: Store, name: str, run_id: str | None = None) -> Snapsho
     if found is None:
         raise IntegrityFailed(f"The store does not have the snapshot {name[:12]}.", hint="Start a new run.")
     path = Path(found.path)
-    return Snapshot(name, path, tuple(read_rows(path)), Report(**json.loads(found.report)))
+    return Snapshot(name, path, TableRows(read_table(path)), Report(**json.loads(found.report)))

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from core.db.store import Store, query_tables
 
@@ -24,7 +26,12 @@ def requests(store: Store, *, interactions: pa.Array) -> Iterator[pa.RecordBatch
 
 def judge(votes: pa.Table, labels: pa.Table, **rules: Any) -> pa.Table:
     """The votes that were not revoked, each with its bucket or the reason why it makes no row."""
-    return query_tables("curation.judge", {"votes": votes, "labels": labels}, **rules)
+    # One number for the order of time: sorting by it is much faster than by times and ids.
+    order = pc.sort_indices(votes, sort_keys=[(name, "ascending") for name in ("time", "arrived", "id")])
+    number = np.empty(len(votes), np.int64)
+    number[order.to_numpy()] = np.arange(len(votes))
+    numbered = votes.append_column("n", pa.array(number))
+    return query_tables("curation.judge", {"votes": numbered, "labels": labels}, **rules)
 
 
 def select(candidates: pa.Table, prompts: pa.Table, weights: pa.Table, **rules: Any) -> pa.Table:

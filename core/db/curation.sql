@@ -36,7 +36,7 @@ FROM interactions i JOIN wanted w ON w.interaction_id = i.id
 -- name: judge
 -- The table `votes` with the bucket of each vote that can make a row. Others have a reason. `labels` maps what votes say
 -- to the model's labels, and whether another label begins with that label: then an answer that ends at its limit of
--- tokens may be cut off. `key` is the app. The rules apply in this order: type, flags, text, last word, reviewers, split,
+-- tokens may be cut off. `key` is the app. `n` is the vote's number in the order of time. The rules apply in this order: type, flags, text, last word, reviewers, split,
 -- limits.
 WITH named AS (
     SELECT v.*, coalesce(v.app, v.key_id, '') AS "key", coalesce(starts_with(v.voter, 'reviewer:'), FALSE) AS reviewer,
@@ -70,30 +70,30 @@ WITH named AS (
         WHEN n.label = '' THEN 'an empty text'
     END AS unusable, n.type = 'thumbs' AS is_thumb
     FROM named n LEFT JOIN flagged f ON f.interaction_id = n.interaction_id
-), ranked AS (
-    SELECT *, row_number() OVER (
-            PARTITION BY interaction_id, "key", voter_name, type, NOT (unusable IS NULL
-                OR (is_thumb AND NOT revoked AND NOT quarantined))
-            ORDER BY time DESC, arrived DESC, id DESC
-        ) AS place
-    FROM usable
+), last AS (
+    -- Of voters who said more than one thing of an answer.
+    SELECT interaction_id, "key", coalesce(voter_name, '') AS who, type, max(n) AS n FROM usable
+    WHERE interaction_id IS NOT NULL AND (unusable IS NULL OR (is_thumb AND NOT revoked AND NOT quarantined))
+    GROUP BY ALL HAVING count(*) > 1
 ), taken_back AS (
-    SELECT interaction_id, "key", voter_name, type, max((time, arrived, id)) AS last FROM usable
+    SELECT interaction_id, "key", coalesce(voter_name, '') AS who, type, max(n) AS n FROM usable
     WHERE revoked AND interaction_id IS NOT NULL GROUP BY ALL
 ), last_words AS (
-    SELECT r.*, CASE
+    SELECT u.*, CASE
         WHEN unusable IS NOT NULL THEN unusable
-        WHEN (r.time, r.arrived, r.id) < t.last THEN 'the voter took a later ' || r.type || ' back'
-        WHEN place > 1 THEN 'replaced by the voter''s later ' || r.type
+        WHEN u.n < t.n THEN 'the voter took a later ' || u.type || ' back'
+        WHEN u.n < l.n THEN 'replaced by the voter''s later ' || u.type
     END AS outdated
-    FROM ranked r LEFT JOIN taken_back t ON t.interaction_id = r.interaction_id AND t."key" = r."key"
-        AND coalesce(t.voter_name, '') = coalesce(r.voter_name, '') AND t.type = r.type
+    FROM usable u LEFT JOIN last l ON l.interaction_id = u.interaction_id AND l."key" = u."key"
+        AND l.who = coalesce(u.voter_name, '') AND l.type = u.type
+    LEFT JOIN taken_back t ON t.interaction_id = u.interaction_id AND t."key" = u."key"
+        AND t.who = coalesce(u.voter_name, '') AND t.type = u.type
 ), answered AS (
-    SELECT interaction_id, arg_max(label, (time, arrived, id)) FILTER (reviewer) AS reviewed FROM last_words
+    SELECT interaction_id, arg_max(label, n) FILTER (reviewer) AS reviewed FROM last_words
     WHERE outdated IS NULL AND NOT is_thumb GROUP BY interaction_id
 ), compared AS (
     SELECT w.*, a.interaction_id IS NOT NULL AS answered_by_users, a.reviewed
-    FROM last_words w LEFT JOIN answered a ON a.interaction_id = w.interaction_id
+    FROM last_words w LEFT JOIN answered a ON a.interaction_id = w.interaction_id WHERE w.outdated IS NULL
 ), places AS (
     SELECT name, ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE
         AS place
@@ -111,7 +111,6 @@ WITH named AS (
     FROM compared c LEFT JOIN buckets v ON v.name = c.voter_name LEFT JOIN buckets a ON a.name = c.asked_by
 ), sorted AS (
     SELECT *, CASE
-        WHEN outdated IS NOT NULL THEN outdated
         WHEN is_thumb AND answered_by_users THEN 'the answer has a ' || $truth
         WHEN NOT is_thumb AND label <> reviewed THEN 'a reviewer''s ' || type || ' overrules it'
         WHEN own_bucket IS NULL THEN 'voter and asker are in different buckets'
@@ -120,33 +119,36 @@ WITH named AS (
             THEN 'a reviewer''s ' || type || ' outside the train bucket'
     END AS wrong
     FROM split
-), counted AS (
-    SELECT *, row_number() OVER (
-        PARTITION BY wrong IS NULL, voter_name IS NULL, CASE WHEN voter_name IS NOT NULL THEN "key" END, voter_name
-        ORDER BY time DESC, arrived DESC, id DESC
-    ) AS nth
-    FROM sorted
-), capped AS (
-    SELECT *, CASE
-        WHEN wrong IS NOT NULL THEN wrong
+), of_voters AS (
+    SELECT n, CASE
         WHEN voter_name IS NULL AND nth > $rows_of_nobody THEN 'over trust.rows_of_nobody'
         WHEN voter_name IS NOT NULL AND NOT reviewer AND nth > $rows_per_voter THEN 'over trust.rows_per_voter'
     END AS many
-    FROM counted
+    FROM (
+        SELECT n, voter_name, reviewer, row_number() OVER (
+            PARTITION BY voter_name IS NULL, CASE WHEN voter_name IS NOT NULL THEN "key" END, voter_name ORDER BY n DESC
+        ) AS nth
+        FROM sorted WHERE wrong IS NULL
+    )
 ), of_keys AS (
-    SELECT *, row_number() OVER (PARTITION BY many IS NULL, "key" ORDER BY time DESC, arrived DESC, id DESC) AS nth_of_key,
-        -- A subquery: as a window it takes time in the square of the votes.
-        (SELECT count(*) FROM capped WHERE many IS NULL) AS total
-    FROM capped
-)
-SELECT id AS feedback_id, time, type, interaction_id, coalesce(key_id, '') AS key_id, "key",
-    coalesce(voter_name, '') AS voter, coalesce(asked_by, CASE WHEN reviewer THEN '' ELSE voter_name END, '') AS asker, reviewer, label,
-    CASE WHEN wrong IS NULL THEN own_bucket END AS bucket, CASE
+    SELECT n, row_number() OVER (PARTITION BY "key" ORDER BY n DESC) AS nth_of_key, count(*) OVER () AS total
+    FROM sorted WHERE wrong IS NULL AND n IN (SELECT n FROM of_voters WHERE many IS NULL)
+), capped AS (
+    SELECT s.*, CASE
+        WHEN wrong IS NOT NULL THEN wrong
         WHEN many IS NOT NULL THEN many
         WHEN nth_of_key > CASE WHEN $rows_per_key < 1 THEN floor($rows_per_key * total) ELSE $rows_per_key END
             THEN 'over trust.rows_per_key'
     END AS reason
-FROM of_keys WHERE NOT revoked
+    FROM sorted s LEFT JOIN of_voters v ON v.n = s.n LEFT JOIN of_keys k ON k.n = s.n
+)
+SELECT id AS feedback_id, time, type, interaction_id, coalesce(key_id, '') AS key_id, "key",
+    coalesce(voter_name, '') AS voter, coalesce(asked_by, CASE WHEN reviewer THEN '' ELSE voter_name END, '') AS asker,
+    reviewer, label, CASE WHEN wrong IS NULL THEN own_bucket END AS bucket, reason
+FROM capped
+UNION ALL
+SELECT id, time, type, interaction_id, '', '', '', '', reviewer, label, NULL, outdated FROM last_words
+WHERE outdated IS NOT NULL AND NOT revoked
 
 -- name: select
 -- The table `candidates` with the bucket's rules over texts. `prompts` holds prompt and cluster by interaction, `weights`

@@ -42,7 +42,7 @@ ORDER BY quarantine_id, key_id, user_id, from_time, until_time
 -- name: same_held
 -- A quarantine of a model with exactly this one predicate that was not released.
 SELECT b.id FROM quarantines b JOIN quarantine_predicates p ON p.quarantine_id = b.id
-WHERE b.model = $model AND b.state <> 'released' AND p.cluster IS NULL AND p.key_id IS NOT DISTINCT FROM $key_id
+WHERE b.model = $model AND b.state <> 'released' AND p.key_id IS NOT DISTINCT FROM $key_id
     AND p.user_id IS NOT DISTINCT FROM $user_id AND p.from_time IS NOT DISTINCT FROM $from_time
     AND p.until_time IS NOT DISTINCT FROM $until_time
 LIMIT 1
@@ -51,7 +51,7 @@ LIMIT 1
 -- Voters whom a quarantine of a model names, in any state.
 SELECT DISTINCT p.key_id AS "key", p.user_id AS "user"
 FROM quarantines b JOIN quarantine_predicates p ON p.quarantine_id = b.id
-WHERE b.model = $model AND p.user_id IS NOT NULL AND p.cluster IS NULL
+WHERE b.model = $model AND p.user_id IS NOT NULL
 
 -- name: set_outcome
 -- Record the outcome of a quarantine.

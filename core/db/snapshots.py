@@ -1,8 +1,9 @@
 """Snapshots and the feedback in each of their rows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+import pyarrow as pa
 
 from core.db.store import Database, Row, Transaction
 
@@ -26,9 +27,9 @@ def has_rows(db: Database, *, snapshot: str) -> bool:
     return db.maybe("snapshots.has_rows", snapshot=snapshot) is not None
 
 
-def add_rows(transaction: Transaction, rows: Sequence[Row]) -> None:
-    """Add rows of a snapshot."""
-    transaction.run_set("snapshots.add_rows", rows)
+def add_rows(transaction: Transaction, rows: pa.Table) -> None:
+    """Add rows of a snapshot: a table of snapshot, interaction_id, feedback_id and bucket."""
+    transaction.run_table("snapshots.add_rows", rows)
 
 
 def find(db: Database, *, hash: str, run_id: str | None = None) -> StoredSnapshot | None:

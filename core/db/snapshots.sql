@@ -8,10 +8,7 @@ SELECT 1 FROM snapshot_rows WHERE snapshot = $snapshot LIMIT 1
 
 -- name: add_rows
 -- Add rows of a snapshot.
-INSERT INTO snapshot_rows SELECT * FROM (SELECT
-    unnest($snapshot::VARCHAR[]), unnest($interaction_id::VARCHAR[]), unnest($feedback_id::VARCHAR[]),
-    unnest($bucket::VARCHAR[])
-)
+INSERT INTO snapshot_rows BY NAME SELECT snapshot, interaction_id, feedback_id, bucket FROM given
 
 -- name: find
 -- One snapshot by its hash, with the report of a run. The first run's report, if that run is NULL or has none.
