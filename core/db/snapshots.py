@@ -39,7 +39,7 @@ def find(db: Database, *, hash: str, run_id: str | None = None) -> StoredSnapsho
 
 
 def of_run_or_hash(db: Database, *, identity: str) -> Row | None:
-    """A snapshot by a run's id or by the beginning of its hash, with its newest report."""
+    """A snapshot by a run's id, the beginning of its hash, or the newest of a model, with its newest report."""
     return db.maybe("snapshots.of_run_or_hash", identity=identity)
 
 

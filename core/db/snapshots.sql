@@ -16,9 +16,10 @@ SELECT hash, path, report FROM snapshots WHERE hash = $hash
 ORDER BY run_id IS DISTINCT FROM $run_id, time, run_id LIMIT 1
 
 -- name: of_run_or_hash
--- A snapshot by a run's id or by the beginning of its hash, newest report first.
-SELECT hash, model, run_id, time, path, report FROM snapshots WHERE run_id = $identity OR starts_with(hash, $identity)
-ORDER BY run_id = $identity DESC, time DESC, hash LIMIT 1
+-- A snapshot by a run's id, by the beginning of its hash, or the newest of a model by its name. Newest report first.
+SELECT hash, model, run_id, time, path, report FROM snapshots
+WHERE run_id = $identity OR model = $identity OR starts_with(hash, $identity)
+ORDER BY run_id = $identity DESC, model = $identity DESC, time DESC, hash LIMIT 1
 
 -- name: folders
 -- The folder of every snapshot.

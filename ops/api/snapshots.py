@@ -32,7 +32,7 @@ def create_report_router(store: Store) -> APIRouter:
 
     @router.get("/snapshots/{identity}")
     def show(identity: str) -> dict[str, Any]:
-        """The report of a snapshot, by a run's id or by the beginning of its hash."""
+        """The report of a snapshot, by a run's id, the beginning of its hash, or a model: its newest."""
         found = _found(store, identity)
         return {name: found[name] for name in ("hash", "model", "run_id", "time")} | orjson.loads(found["report"])
 

@@ -24,7 +24,9 @@ from ops.client import ControlClient
 from ops.snapshot_report import as_html, sections
 
 snapshot_app = typer.Typer(help="Snapshots: the rows that runs train on and are judged by.", no_args_is_help=True)
-Identity = Annotated[str, typer.Argument(metavar="RUN_OR_HASH", help="A run's id, or the beginning of a hash.")]
+Identity = Annotated[
+    str, typer.Argument(metavar="RUN_OR_HASH", help="A run's id, the beginning of a hash, or a model: its newest.")
+]
 OutFile = Annotated[Path, typer.Argument(metavar="PATH", help="The file to write.")]
 FormatOption = Annotated[
     Literal["parquet", "openai"],

@@ -75,6 +75,8 @@ def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
         yield _ledger(f"{settings.control_url}/api/ledger", settings.bearer)
         yield _notifications(f"{settings.control_url}/api/notifications", settings.bearer)
         yield _retention(f"{settings.control_url}/api/retention", settings.bearer)
+        for name in settings.models:
+            yield _snapshot(name, f"{settings.control_url}/api/snapshots/{name}", settings.bearer)
         yield _clock("control", f"{settings.control_url}/health", now)
         yield _clock("gateway", f"{gateway}/health", now)
     else:
@@ -217,6 +219,20 @@ def _retention(url: str, bearer: dict[str, str]) -> Finding:
     said = ", ".join(f"{kind} {size / 1e9:.0f} GB" for kind, size in large.items())
     fix = f"Set retention.{next(iter(large))} to a number of days. 36500 says that you mean for ever."
     return Finding("retention", False, f"kept for ever: {said}", fix)
+
+
+def _snapshot(name: str, url: str, bearer: dict[str, str]) -> Finding:
+    """What the report of a model's newest snapshot warns of, such as a bucket that lost many rows to duplicates."""
+    check = f"snapshot of {name}"
+    try:
+        answer = httpx.get(url, timeout=5, trust_env=False, headers=bearer)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return Finding(check, True, "none yet")
+        warnings = [str(one) for one in answer.json()["warnings"]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding(check, False, "not known", KEY_OR_LOGS)
+    fix = f"Run: loraloop snapshot show {name}   models.{name}.trust has the limits."
+    return Finding(check, not warnings, " ".join(warnings) or "no warnings", fix)
 
 
 def _clock(name: str, url: str, now: Callable[[], float]) -> Finding:

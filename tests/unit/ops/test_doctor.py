@@ -24,6 +24,7 @@ WELL: dict[str, Any] = {
     "/api/ledger": {"ok": True, "reason": "3 rows, each follows from the one before."},
     "/api/notifications": [{"target": "slack (URL 1)", "refusals": 0}],
     "/api/retention": {"kinds": [{"kind": "texts", "days": None, "bytes": 9 * 10**9}]},
+    "/api/snapshots/m": {"warnings": []},
     "/health": {"status": "ok"},
 }
 
@@ -35,7 +36,8 @@ def answers(changes: dict[str, Any]) -> FastAPI:
         return lambda: JSONResponse(body)
 
     for path, body in (WELL | changes).items():
-        api.get(path)(route(body))
+        if body is not None:
+            api.get(path)(route(body))
     return api
 
 
@@ -69,6 +71,7 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
         "ledger",
         "notifications",
         "retention",
+        "snapshot of m",
         "clock of control",
         "clock of gateway",
         "clock of files",
@@ -98,12 +101,25 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
             "Set retention.votes",
         ),
         ("retention", {"/api/retention": []}, "not known", "LORALOOP_KEY"),
+        (
+            "snapshot of m",
+            {"/api/snapshots/m": {"warnings": ["9% of the votes in train make no row: same text (9 of 100)."]}},
+            "9% of the votes in train",
+            "loraloop snapshot show m",
+        ),
+        ("snapshot of m", {"/api/snapshots/m": []}, "not known", "LORALOOP_KEY"),
         ("dead letters", {"/ready": WELL["/ready"] | {"dead_letters": 2}}, "2 of gateways'", "loraloop dead-letters"),
     ],
 )
 def test_what_is_wrong_is_found_with_its_fix(tmp_path: Path, name: str, changes: Any, found: str, fix: str):
     finding = examined(tmp_path, changes)[name]
     assert not finding.ok and found in finding.found and fix in finding.fix
+
+
+def test_a_model_without_a_snapshot_is_well(tmp_path: Path):
+    changes = {"/api/snapshots/m": None}
+    found = examined(tmp_path, changes)["snapshot of m"]
+    assert found.ok and found.found == "none yet"
 
 
 def test_documents_that_cannot_be_shown_are_named_with_the_fix(tmp_path: Path):
