@@ -27,7 +27,7 @@ def requests(store: Store, *, interactions: pa.Array) -> Iterator[pa.RecordBatch
 def judge(votes: pa.Table, labels: pa.Table, **rules: Any) -> pa.Table:
     """The votes that were not revoked, each with its bucket or the reason why it makes no row."""
     # One number for the order of time: sorting by it is much faster than by times and ids.
-    order = pc.sort_indices(votes, sort_keys=[(name, "ascending") for name in ("time", "arrived", "id")])
+    order = pc.sort_indices(votes, sort_keys=[(name, "ascending") for name in ("time", "arrived", "id")])  # type: ignore[attr-defined]
     number = np.empty(len(votes), np.int64)
     number[order.to_numpy()] = np.arange(len(votes))
     numbered = votes.append_column("n", pa.array(number))
