@@ -20,8 +20,10 @@ LoraLoopError
   EngineError
     PromptRefused
     EngineDown
+      NotLoaded
     EngineSlow
     EngineFailed
+  ShuttingDown
   Unreachable
     ControlDown
   TrainingFailed
@@ -189,6 +191,10 @@ class EngineDown(EngineError):
     retry = True
 
 
+class NotLoaded(EngineDown):
+    """Engines answer, but none of them has the version loaded."""
+
+
 class EngineSlow(EngineError):
     """An engine accepted a request and did not answer in time."""
 
@@ -198,6 +204,13 @@ class EngineSlow(EngineError):
 
 class EngineFailed(EngineError):
     """An engine's process ended or never became ready."""
+
+
+class ShuttingDown(LoraLoopError):
+    """The process ends, and this request was not finished in the time that it had left."""
+
+    status = 503
+    retry = True
 
 
 class Unreachable(LoraLoopError):

@@ -12,7 +12,7 @@ Cause = Literal[
     "answered",  # the engine's answer went to the client as a whole
     "engine_error",  # the engine failed with this request, or its answer cannot be read
     "refused",  # the engine, or a limit, refused the request
-    "not_loaded",  # engines answer, but none had the version
+    "not_loaded",  # engines answer, but none had the version; with status 200, the champion answered instead
     "unreachable",  # no engine took the request, or the engine ended the connection
     "timeout",  # the engine exceeded a time limit
     "client_gone",  # the client left

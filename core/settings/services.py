@@ -59,7 +59,27 @@ class GatewaySettings(Section):
     max_in_flight: int = Field(
         default=256, ge=1, description="Maximum number of requests to the engines at a time. Above it, apps get a 429."
     )
-    request_timeout_s: float = Field(default=300, gt=0, description="Time limit for one request, in seconds.")
+    request_timeout_s: float = Field(
+        default=600, gt=0, description="Time limit for an answer that is not streamed, in seconds."
+    )
+    first_event_timeout_s: float = Field(
+        default=120, gt=0, description="Time limit for the first event of a stream, in seconds."
+    )
+    gap_timeout_s: float = Field(
+        default=60, gt=0, description="Time limit for each later event of a stream, in seconds."
+    )
+    stream_timeout_s: float = Field(default=3600, gt=0, description="Time limit for a whole stream, in seconds.")
+    client_timeout_s: float = Field(
+        default=60, gt=0, description="Time after which a client that does not read its stream is dropped, in seconds."
+    )
+    max_choices: int = Field(
+        default=16,
+        ge=1,
+        description="Maximum number of answers of one request: `n`, or `n` times the number of prompts.",
+    )
+    max_tokens_per_request: int | None = Field(
+        default=None, ge=1, description="Maximum `max_tokens` of one request. null: what the engine takes."
+    )
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Maximum size of a request, in bytes.")
     metrics: dict[str, Meaning] = Field(
         default={},

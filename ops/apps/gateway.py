@@ -22,7 +22,7 @@ from core.api_keys import Scope
 from core.clock import Clock, utc_now
 from core.cross_site import CrossSiteGuard, open_hosts
 from core.http import bearer_of_basic, install_errors, is_let_in, require_key
-from core.settings import Settings
+from core.settings import GatewaySettings, Settings
 from core.spool import SpoolWriter
 from feedback import compatible
 from feedback import routes as feedback_routes
@@ -31,12 +31,13 @@ from feedback.schema import MAX_BATCH, FeedbackRequest
 from ops.apps import reload
 from ops.apps.reload import GATEWAY, Reloader
 from serve.engines.forwarding_client import HttpClient
+from serve.engines.http_response import TimeLimits
 from serve.engines.pool import EnginePool
 from serve.gateway import models_route, openapi
 from serve.gateway.access_log import AccessLog
 from serve.gateway.authentication import KeyChecker, create_key_checker
 from serve.gateway.capture import Recorder
-from serve.gateway.completions import ENDPOINTS, Completions
+from serve.gateway.completions import ENDPOINTS, Completions, RequestLimits
 from serve.gateway.metrics import Metrics
 from serve.gateway.shipping import Shipper
 from serve.routing.subscriber import RouteSubscriber
@@ -101,7 +102,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        client = HttpClient(timeout_s=gateway.request_timeout_s, connect_s=CONNECT_SECONDS, keep_s=KEEPALIVE_SECONDS)
+        client = HttpClient(keep_s=KEEPALIVE_SECONDS)
         timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=CONNECT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
@@ -117,12 +118,12 @@ def create_app(
             _add_models_and_stored(app, tables, kept, access)
             app.completions = completions(
                 tables=tables,
-                upstream=upstream(client, max_in_flight=gateway.max_in_flight),
+                upstream=upstream(client, max_in_flight=gateway.max_in_flight, **_time_limits(gateway)),
                 recorder=recorder,
                 metrics=metrics,
                 access=access,
                 clock=clock,
-                max_body_bytes=gateway.max_body_bytes,
+                limits=_request_limits(gateway),
             )
             recorder.start()
             try:
@@ -158,6 +159,24 @@ async def _in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+def _time_limits(gateway: GatewaySettings) -> dict[str, TimeLimits]:
+    """How long engines may take for whole answers and for streams."""
+    total, first = gateway.request_timeout_s, gateway.first_event_timeout_s
+    return {
+        "whole": TimeLimits(CONNECT_SECONDS, total, total, total),
+        "stream": TimeLimits(CONNECT_SECONDS, first, gateway.gap_timeout_s, gateway.stream_timeout_s),
+    }
+
+
+def _request_limits(gateway: GatewaySettings) -> RequestLimits:
+    return RequestLimits(
+        max_body_bytes=gateway.max_body_bytes,
+        max_choices=gateway.max_choices,
+        max_tokens=gateway.max_tokens_per_request,
+        stalled_s=gateway.client_timeout_s,
+    )
 
 
 def _meanings(settings: Settings) -> Meanings:
@@ -213,7 +232,7 @@ def _add_feedback(app: FastAPI, spool: SpoolWriter, metrics: Metrics, access: Ke
 def _add_reload(app: GatewayApp, settings: Settings, access: KeyChecker, config: Path | None) -> None:
     def take(new: Settings) -> None:
         app.state.meanings = _meanings(new)
-        app.completions.max_body_bytes = new.gateway.max_body_bytes
+        app.completions.limits = _request_limits(new.gateway)
         app.completions.upstream.max_in_flight = new.gateway.max_in_flight
         access.let_anyone(new.access == "open")
         app.open_to(new)

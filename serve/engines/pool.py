@@ -1,23 +1,28 @@
-"""Send the gateway's requests to the engines: the least loaded engine first.
+"""Send the gateway's requests to the engines: the least loaded engine first, and engines with errors last.
 
-Engines that fail repeatedly get no requests for a short time.
+Engines that fail repeatedly get no requests for a short time. A request that an engine may have worked on goes to one
+more engine at most, because it may be what ended the first.
 """
 
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 
-from core.errors import EngineDown, EngineSlow, LoraLoopError
+from core.errors import EngineDown, EngineSlow, LoraLoopError, NotLoaded, PromptRefused
+from serve.engines.engine_health import EngineHealth
 from serve.engines.forwarding_client import HttpClient
-from serve.engines.http_response import ConnectionBroken, Response
+from serve.engines.http_response import ConnectionBroken, Response, TimeLimits
+from serve.engines.suspects import Suspects, digest
 
-# After this many failures in a row, an engine gets no requests for ALONE_SECONDS. Then one request tries it.
-FAILURES = 3
-ALONE_SECONDS = 2.0
-# What an engine may answer when it restarted and has lost its adapters, or is about to end.
-NOT_HERE = frozenset({404, 502, 503})
+# What an engine answers when it restarted and has lost its adapters.
+NOT_HERE = 404
+# What an engine or its proxy answers when it takes no request. After 502 the engine may have begun to work on it.
+TAKES_NOTHING = frozenset({502, 503})
+BAD_GATEWAY = 502
+# A whole answer for which an engine worked longer than this, in seconds, is not asked for a second time.
+SHORT_SECONDS = 1.0
 
 
 class TooMany(LoraLoopError):
@@ -27,110 +32,186 @@ class TooMany(LoraLoopError):
     retry = True
 
 
-@dataclass(slots=True)
-class CircuitBreaker:
-    """The state of one engine in a gateway: load, failures and pause."""
-
-    load: int = 0
-    failures: int = 0
-    alone_until: float = 0.0
-
-    def succeeded(self) -> None:
-        """It answered."""
-        self.failures = 0
-
-    def failed(self, now: float) -> None:
-        """It did not; the circuit opens at the third time, and again with each further one."""
-        self.failures += 1
-        if self.failures >= FAILURES:
-            self.alone_until = now + ALONE_SECONDS
-
-    def open(self, now: float) -> bool:
-        """Return whether the engine may get a request. After the pause, only the first request is let through."""
-        if self.failures < FAILURES:
-            return True
-        if now < self.alone_until:
-            return False
-        self.alone_until = now + ALONE_SECONDS
-        return True
-
-
 class EnginePool:
     """Requests to engines, bounded in number."""
 
-    def __init__(self, client: HttpClient, *, max_in_flight: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        max_in_flight: int,
+        whole: TimeLimits,
+        stream: TimeLimits,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.client = client
         self.max_in_flight = max_in_flight
-        self._clock = clock
-        self._lanes: defaultdict[str, CircuitBreaker] = defaultdict(CircuitBreaker)
+        self.whole = whole
+        self.stream = stream
+        self.clock = clock
+        self._draw = draw
+        self.suspects = Suspects(clock)
+        self.states: defaultdict[str, EngineHealth] = defaultdict(EngineHealth)
 
-    def post(self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str]) -> "Call":
+    def post(
+        self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str], *, streamed: bool = False
+    ) -> "Call":
         """One request, as a context manager that gives the engine's response. See `Call`."""
-        return Call(self, engines, path, body, headers)
+        return Call(self, engines, path, body, headers, streamed)
 
-    async def send(
-        self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str]
-    ) -> tuple[Response, CircuitBreaker]:
-        """The first response of an engine that takes the request, the least loaded first, with its lane.
+    def answers(self, engines: Sequence[str]) -> bool:
+        """Return whether any of these engines may answer, as far as is known."""
+        now = self.clock()
+        return any(self.states[engine].failures == 0 or self.states[engine].alone_until <= now for engine in engines)
 
-        A request goes to the next engine only while not a byte of an answer came. Raises TooMany, EngineSlow
-        and EngineDown.
-        """
-        now, full, lanes = self._clock(), False, self._lanes
-        problem: Exception | None = None
-        for engine in engines if len(engines) == 1 else sorted(engines, key=lambda url: lanes[url].load):
-            lane = lanes[engine]
-            if lane.load >= self.max_in_flight:
-                full = True
-                continue
-            if not lane.open(now):
-                continue
-            lane.load += 1
-            try:
-                response = await self._client.post(engine, path, headers, body)
-            except ConnectionBroken as error:
-                lane.load -= 1
-                lane.failed(self._clock())
-                problem = error
-                continue
-            except TimeoutError:
-                lane.load -= 1
-                lane.failed(self._clock())
-                raise EngineSlow("The engine did not answer in time.", hint="Try again; ask for less.") from None
-            except BaseException:
-                lane.load -= 1
-                raise
-            if response.status in NOT_HERE:
-                lane.load -= 1
-                response.close()
-                continue
-            lane.succeeded()
-            return response, lane
+    def in_order(self, engines: Sequence[str]) -> Sequence[str]:
+        """The engines in the order in which they are tried. Equal ones are in random order."""
+        if len(engines) == 1:
+            return engines
+        now, states = self.clock(), self.states
+        return sorted(engines, key=lambda url: (states[url].sick(now), states[url].load, self._draw()))
+
+    def refuse(self, *, full: bool, loaded: bool, problem: Exception | None) -> LoraLoopError:
+        """The error of a request that no engine took."""
         if full:
-            raise TooMany("The engines have as many requests as they may.", hint="Wait for the time in Retry-After.")
-        raise EngineDown("No engine answers at the moment.", hint="Try again in a few seconds.") from problem
+            return TooMany("The engines have as many requests as they may.", hint="Wait for the time in Retry-After.")
+        if not loaded:
+            return NotLoaded("No engine has this version loaded at the moment.", hint="Try again in a few seconds.")
+        error = EngineDown("No engine answers at the moment.", hint="Try again in a few seconds.")
+        error.__cause__ = problem
+        return error
 
 
 class Call:
     """An engine's response for the length of a with block; leaving it early tells the engine to stop."""
 
-    __slots__ = ("_arguments", "_lane", "_response", "_upstream")
+    __slots__ = (
+        "_body",
+        "_digest",
+        "_engines",
+        "_headers",
+        "_path",
+        "_pool",
+        "_response",
+        "_state",
+        "_streamed",
+        "_worked",
+    )
 
     def __init__(
-        self, upstream: EnginePool, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str]
+        self, pool: EnginePool, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str], streamed: bool
     ) -> None:
-        self._upstream = upstream
-        self._arguments = (engines, path, body, headers)
-        self._response: Response
-        self._lane: CircuitBreaker
+        self._pool = pool
+        self._engines = engines
+        self._path = path
+        self._body = body
+        self._digest = digest(body)
+        self._headers = headers
+        self._streamed = streamed
+        self._response: Response | None = None
+        self._state: EngineHealth
+        # How many engines may have begun to work on the request.
+        self._worked = 0
 
     async def __aenter__(self) -> Response:
-        self._response, self._lane = await self._upstream.send(*self._arguments)
-        return self._response
+        """The first response of an engine that takes the request. Raises TooMany, NotLoaded, EngineSlow, EngineDown."""
+        try:
+            return await self._find()
+        except BaseException:
+            self._leave()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lane.load -= 1
-        # An answer that was read whole has returned its connection already. Any other connection is closed.
-        self._response.close()
+        if isinstance(error, ConnectionBroken | TimeoutError) and self._response is not None:
+            self._state.failed(self._pool.clock())
+            if isinstance(error, ConnectionBroken):
+                self._pool.suspects.broke(self._digest)
+        self._leave()
+
+    async def _find(self) -> Response:
+        pool, full, failed, problem = self._pool, False, False, None
+        if pool.suspects.refuses(self._digest):
+            raise PromptRefused(
+                "Engines ended their connections when they got this request, so it is not sent again.",
+                hint="Change the request; the engine's log may say what is wrong with it.",
+                headers={"x-should-retry": "false"},
+            )
+        began = pool.clock()
+        for engine in pool.in_order(self._engines):
+            state = pool.states[engine]
+            if state.load >= pool.max_in_flight:
+                full = True
+                continue
+            if not state.open(pool.clock()):
+                failed = True
+                continue
+            if self._worked and not self._may_repeat(began):
+                break
+            try:
+                response = await self._try(engine, state)
+            except ConnectionBroken as error:
+                failed, problem = True, error
+                continue
+            if response is None:
+                continue
+            if response.status in TAKES_NOTHING:
+                failed = True
+            elif response.status != NOT_HERE:
+                self._body = b""
+                return response
+            response.close()
+        if self._response is not None:
+            return self._response  # an error that the second engine could not better
+        raise pool.refuse(full=full, loaded=failed, problem=problem)
+
+    def _may_repeat(self, began: float) -> bool:
+        """Whether the request may go to another engine although one may have worked on it."""
+        return self._worked < 2 and (self._streamed or self._pool.clock() - began < SHORT_SECONDS)
+
+    async def _try(self, engine: str, state: EngineHealth) -> Response | None:
+        """The response of one engine, or None for an error that another engine may not make."""
+        pool = self._pool
+        state.load += 1
+        held = False
+        try:
+            limits = pool.stream if self._streamed else pool.whole
+            response = await pool.client.post(engine, self._path, self._headers, self._body, limits)
+            held = self._take(response, state)
+        except ConnectionBroken as error:
+            state.failed(pool.clock())
+            if error.sent:
+                self._worked += 1
+                pool.suspects.broke(self._digest)
+            raise
+        except TimeoutError:
+            state.failed(pool.clock())
+            raise EngineSlow("The engine did not answer in time.", hint="Try again; ask for less.") from None
+        finally:
+            if not held:
+                state.load -= 1
+        return None if held and response.status >= 500 and self._worked == 1 else response
+
+    def _take(self, response: Response, state: EngineHealth) -> bool:
+        """Count a response; return whether it stays open, as the answer or in case no engine has a better one."""
+        now = self._pool.clock()
+        if response.status in TAKES_NOTHING:
+            self._worked += response.status == BAD_GATEWAY
+            state.failed(now)
+            return False
+        state.answered(now, error=response.status >= 500)
+        if response.status == NOT_HERE:
+            return False
+        self._leave()
+        self._response, self._state = response, state
+        self._worked += response.status >= 500
+        return True
+
+    def _leave(self) -> None:
+        if self._response is not None:
+            self._state.load -= 1
+            # An answer that was read whole has returned its connection already. Any other connection is closed.
+            self._response.close()
+            self._response = None

@@ -5,6 +5,7 @@ FastAPI would take more time than all of these steps. See docs/internals/gateway
 
 import asyncio
 import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -13,56 +14,47 @@ from starlette.types import Receive, Scope, Send
 
 from core import api_keys
 from core.clock import Clock
-from core.errors import EngineDown, EngineError, LoraLoopError
+from core.errors import EngineDown, EngineError, EngineSlow, LoraLoopError, NotLoaded, ShuttingDown
 from core.http import bug, read_body, refusal
 from core.records import Endpoint
-from serve.engines.http_response import ConnectionBroken
+from serve.engines.http_response import ConnectionBroken, Response
 from serve.engines.pool import Call, EnginePool
+from serve.gateway.answer_names import AnswerNames
 from serve.gateway.answers import LARGEST_ANSWER, NO_ANSWER, Answer, read_answer
 from serve.gateway.authentication import KeyChecker, RequestPermit
 from serve.gateway.capture import LARGEST_STORED_STREAM, Recorder, StreamRecorder
+from serve.gateway.client_watch import ClientWatch
+from serve.gateway.events import DONE, EventSplitter, data_of, event_of, stream_error
 from serve.gateway.metrics import Metrics
+from serve.gateway.outcome import Outcome, of_error, of_status
 from serve.gateway.request import CompletionRequest, open_request
+from serve.gateway.request_fields import check_amounts, left_out, refuse_shown_prompt
 from serve.retrieval.retriever import rewrite_prompt
 from serve.routing.subscriber import RouteSubscriber
 
 ENDPOINTS: dict[str, Endpoint] = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
 PATHS: dict[Endpoint, str] = {endpoint: path for path, endpoint in ENDPOINTS.items()}
 JSON = "application/json"
-EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
-# The last event of a stream; by then the exchange must be captured.
-DONE = b"data: [DONE]"
-WATCH_SECONDS = 0.05
-CLIENT_GONE = 499
+EVENTS = "text/event-stream"
+# Proxies such as nginx would keep a stream back until it ends.
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+# Headers of an engine's answer that are passed on.
+PASSED_HEADERS = (b"retry-after", b"x-should-retry")
+LARGEST_BODY = 64 * 1024 * 1024
 
 
-class DisconnectWatcher:
-    """Cancels a request's work when its client goes: an answer that nobody reads must not cost an engine.
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What one request may be and do. A reload replaces it."""
 
-    It begins after a moment, for a short answer is over by then and a task would be a tenth of its cost.
-    """
-
-    def __init__(self, receive: Receive, work: "asyncio.Task[Any]") -> None:
-        self.gone = False
-        self._receive = receive
-        self._work = work
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._begin)
-
-    def end(self) -> None:
-        """Looks no longer."""
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-    def _begin(self) -> None:
-        self._task = asyncio.create_task(self._wait())
-
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        self._work.cancel()
+    max_body_bytes: int
+    max_choices: int = 16
+    max_tokens: int | None = None
+    stalled_s: float = 60.0
 
 
 class Completions:
@@ -77,7 +69,7 @@ class Completions:
         metrics: Metrics,
         access: KeyChecker,
         clock: Clock,
-        max_body_bytes: int,
+        limits: RequestLimits,
     ) -> None:
         self.tables = tables
         self.upstream = upstream
@@ -85,7 +77,7 @@ class Completions:
         self.metrics = metrics
         self.access = access
         self.clock = clock
-        self.max_body_bytes = max_body_bytes
+        self.limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. The answer's `id` is what feedback names."""
@@ -93,12 +85,11 @@ class Completions:
         try:
             admission = self.access.admit(_authorization(scope), api_keys.Scope.INFER)
             try:
-                content = await read_body(scope, receive, self.max_body_bytes)
+                content = await read_body(scope, receive, self.limits.max_body_bytes)
                 exchange = open_request(content, ENDPOINTS[scope["path"]], self.tables.table, admission, started)
+                del content  # from here on, the parsed body is enough
+                self._prepare(exchange)
                 exchange.headers = _headers(admission, exchange)
-                if exchange.choice.target.retrieval is not None:
-                    retriever = self.tables.library.retriever(exchange.choice.target.retrieval)
-                    exchange.shown = rewrite_prompt(retriever, exchange.endpoint, exchange.body)
                 await self._until_gone(exchange, receive, send)
             finally:
                 admission.release(exchange.tokens if exchange else 0)
@@ -107,152 +98,235 @@ class Completions:
         except LoraLoopError as error:
             if exchange is None:
                 self.metrics.refused.labels(str(error.status)).inc()
+            elif exchange.begun:
+                await _end_stream(send, stream_error(str(error), error.code))
+                return
             await refusal(error)(scope, receive, send)
         except Exception as error:
-            await bug(error)(scope, receive, send)
+            answer = bug(error)
+            if exchange is not None and exchange.begun:
+                await _end_stream(
+                    send, stream_error("An unexpected error; the log of the server has it.", "internal_error")
+                )
+            else:
+                await answer(scope, receive, send)
+
+    def _prepare(self, exchange: CompletionRequest) -> None:
+        """Refuse what the request may not ask for, and add what its version puts into the prompt."""
+        limits = self.limits
+        check_amounts(exchange.body, max_choices=limits.max_choices, max_tokens=limits.max_tokens)
+        retrieval = exchange.choice.target.retrieval
+        if retrieval is None:
+            exchange.shown = None
+        else:
+            refuse_shown_prompt(exchange.body, exchange.version_name)
+            exchange.shown = rewrite_prompt(self.tables.library.retriever(retrieval), exchange.endpoint, exchange.body)
 
     async def _until_gone(self, exchange: CompletionRequest, receive: Receive, send: Send) -> None:
-        """Forwards, but stops when the client goes."""
+        """Forwards, but stops when the client leaves, and records how the exchange ended."""
         work = asyncio.current_task()
         assert work is not None
-        watch = DisconnectWatcher(receive, work)
+        watch = ClientWatch(receive, send, work, self.limits.stalled_s)
+        try:
+            try:
+                await self._answer(exchange, watch.send)
+            except NotLoaded:
+                if not self._fall_back(exchange):
+                    raise
+                await self._answer(exchange, watch.send)
+        except asyncio.CancelledError as error:
+            self._end(exchange, watch.outcome or of_error(error))
+            work.uncancel()
+            if watch.outcome is not None:
+                raise ClientDisconnect from None
+            raise ShuttingDown("The gateway is ending.", hint="Send the request again.") from None
+        except (ConnectionBroken, TimeoutError) as error:
+            self._end(exchange, of_error(error))
+            if isinstance(error, TimeoutError):
+                raise EngineSlow("The engine took too long for its answer.", hint="Try again; ask for less.") from error
+            raise EngineDown("The engine broke off while it answered.", hint="Try again.") from error
+        except Exception as error:
+            self._end(exchange, of_error(error))
+            raise
+        finally:
+            watch.end()
+
+    async def _answer(self, exchange: CompletionRequest, send: Send) -> None:
         in_flight, flight = self.tables.in_flight, (exchange.choice.model, exchange.choice.target.version)
         in_flight[flight] += 1
         try:
             await (self._stream if exchange.streamed else self._whole)(exchange, send)
-        except asyncio.CancelledError:
-            if not watch.gone:
-                raise  # the server ends
-            work.uncancel()
-            raise ClientDisconnect from None
         finally:
             in_flight[flight] -= 1
             if not in_flight[flight]:
                 del in_flight[flight]  # or it would grow with every version that ever served
-            watch.end()
+
+    def _fall_back(self, exchange: CompletionRequest) -> bool:
+        """Give the request to the champion because no engine has its version; return whether that is possible.
+
+        The record has no bucket, so that the request counts in no live test.
+        """
+        choice = self.tables.table.champion_instead(exchange.choice)
+        if choice is None:
+            return False
+        before = (b"x-loraloop-version", exchange.version_name.encode())
+        exchange.choice, exchange.fell_back = choice, True
+        self._prepare(exchange)
+        after = (b"x-loraloop-version", exchange.version_name.encode())
+        exchange.headers = [after if header == before else header for header in exchange.headers]
+        return True
 
     def _post(self, exchange: CompletionRequest) -> Call:
-        headers = {"Content-Type": "application/json", "X-Request-Id": exchange.engine_id}
         engines = self.tables.table.holders(exchange.choice.target.engine_name)
-        return self.upstream.post(engines, PATHS[exchange.endpoint], exchange.upstream_body(), headers)
+        headers = {"X-Request-Id": exchange.engine_id}
+        path, body = PATHS[exchange.endpoint], exchange.upstream_body()
+        return self.upstream.post(engines, path, body, headers, streamed=exchange.streamed)
 
     async def _whole(self, exchange: CompletionRequest, send: Send) -> None:
+        async with self._post(exchange) as upstream:
+            await self._send_whole(exchange, send, upstream)
+
+    async def _send_whole(self, exchange: CompletionRequest, send: Send, upstream: Response) -> None:
+        """Record an answer that is no stream, and send it."""
+        _check_readable(upstream)
+        content, status = await upstream.read(LARGEST_BODY), upstream.status
+        data: dict[str, Any] = {}
         try:
-            async with self._post(exchange) as upstream:
-                content, status, kind = await upstream.read(), upstream.status, upstream.content_type
-        except asyncio.CancelledError:
-            self._record(exchange, status=CLIENT_GONE)
-            raise
-        except LoraLoopError as error:
-            self._record(exchange, status=error.status)
-            raise
-        except (ConnectionBroken, TimeoutError) as error:
-            self._record(exchange, status=EngineDown.status)
-            raise EngineDown("The engine broke off while it answered.", hint="Try again.") from error
-        try:
-            data = orjson.loads(content) if status == 200 else {}
+            if status == 200:
+                content = _names(exchange).rewrite(content)
+                data = orjson.loads(content)
             answer = read_answer(data.get("choices", ()))
         except (ValueError, TypeError, AttributeError) as error:
-            self._record(exchange, status=EngineError.status)
             raise EngineError("The engine's answer cannot be read.", hint="Try again; see the engine's log.") from error
         self._record(
             exchange,
-            status=status,
+            of_status(status, upstream.engine),
             answer=answer,
             usage=data.get("usage") or {},
             completion=data if exchange.stores and status == 200 else None,
         )
-        await send_whole(send, exchange, status, content, kind)
+        headers = [(name, upstream.headers[name].encode()) for name in PASSED_HEADERS if name in upstream.headers]
+        await send_whole(send, exchange, status, content, upstream.content_type, headers)
 
     async def _stream(self, exchange: CompletionRequest, send: Send) -> None:
         """Passes the engine's events on as they come, the last one once all are captured."""
-        tee = StreamRecorder(LARGEST_STORED_STREAM if exchange.stores else LARGEST_ANSWER)
-        status, recorded = CLIENT_GONE, False
-        try:
-            async with self._post(exchange) as upstream:
-                if upstream.status != 200:
-                    status = upstream.status
-                    kind = upstream.content_type
-                    await send_whole(send, exchange, status, await upstream.read(), kind)
-                    return
-                await send({"type": "http.response.start", "status": 200, "headers": [EVENTS, *exchange.headers]})
-                splitter = EventSplitter()
-                while chunk := await upstream.readany():
-                    if exchange.first_byte is None:
-                        exchange.first_byte = time.perf_counter()
-                    for event in splitter.feed(chunk):
-                        only_usage = tee.take(event)
-                        if only_usage and not exchange.wants_usage:
-                            continue
-                        if event.startswith(DONE):
-                            recorded = self._record_stream(exchange, 500 if tee.failed else 200, tee)
-                        await send({"type": "http.response.body", "body": event, "more_body": True})
-                if not recorded:
-                    recorded = self._record_stream(exchange, 500, tee)
-                await send({"type": "http.response.body", "body": splitter.rest})
-        except LoraLoopError as error:
-            status = error.status
-            raise
-        except (ConnectionBroken, TimeoutError):
-            recorded = self._record_stream(exchange, EngineDown.status, tee)
-            broken = stream_error("The engine broke off while it answered. Try again.")
-            await send({"type": "http.response.body", "body": broken})
-        finally:
-            if not recorded:
-                self._record_stream(exchange, status, tee)
+        tee = exchange.tee = StreamRecorder(LARGEST_STORED_STREAM if exchange.stores else LARGEST_ANSWER)
+        async with self._post(exchange) as upstream:
+            if upstream.status != 200 or EVENTS not in (upstream.content_type or EVENTS):
+                exchange.tee = None
+                await self._send_whole(exchange, send, upstream)
+                return
+            _check_readable(upstream)
+            exchange.begun = True
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + exchange.headers})
+            splitter, names = EventSplitter(), _names(exchange)
+            while chunk := await upstream.readany():
+                if exchange.first_byte is None:
+                    exchange.first_byte = time.perf_counter()
+                for event in splitter.feed(chunk):
+                    if event_to_send := self._pass(exchange, event, names, tee, upstream.engine):
+                        await send({"type": "http.response.body", "body": event_to_send, "more_body": True})
+            self._end(exchange, Outcome(500, "engine_error", upstream.engine))  # unless the last event came
+            await send({"type": "http.response.body", "body": splitter.rest})
 
-    def _record_stream(self, exchange: CompletionRequest, status: int, tee: StreamRecorder) -> bool:
+    def _pass(
+        self, exchange: CompletionRequest, event: bytes, names: AnswerNames, tee: StreamRecorder, engine: str
+    ) -> bytes:
+        """Capture one event; return what the client gets of it."""
+        data = data_of(event)
+        if data == DONE:
+            self._end(exchange, Outcome(500, "engine_error", engine) if tee.failed else of_status(200, engine))
+            return event
+        if not data:
+            return event  # a comment
+        rewritten = names.rewrite(data)
+        plain = event_of(rewritten)
+        if tee.take(plain) and not exchange.wants_usage:
+            return b""
+        # An event with other fields than its data keeps them.
+        return plain if event.startswith(b"data: ") else event.replace(data, rewritten, 1)
+
+    def _end(self, exchange: CompletionRequest, outcome: Outcome) -> None:
+        """Record an exchange whose answer did not come whole, or the stream that was captured. Once."""
+        if exchange.outcome is not None:
+            return
+        tee = exchange.tee
+        if tee is None:
+            self._record(exchange, outcome)
+            return
         exchange.pieces = tee.pieces
         self._record(
             exchange,
-            status=status,
+            outcome,
             answer=tee.answer(),
             usage=tee.usage,
-            completion=tee.completion() if exchange.stores and status == 200 else None,
+            completion=tee.completion() if exchange.stores and outcome.status == 200 else None,
         )
-        return True
 
     def _record(
         self,
         exchange: CompletionRequest,
+        outcome: Outcome,
         *,
-        status: int,
         answer: Answer = NO_ANSWER,
         usage: dict[str, Any] | None = None,
         completion: dict[str, Any] | None = None,
     ) -> None:
         usage = usage or {}
-        exchange.tokens = usage.get("total_tokens") or (exchange.guessed if status == CLIENT_GONE else 0)
-        interaction = exchange.interaction(self.clock, status=status, answer=answer, usage=usage)
+        if exchange.fell_back and outcome.cause == "answered":
+            outcome = replace(outcome, cause="not_loaded")
+        exchange.outcome = outcome
+        exchange.tokens = outcome.tokens(usage.get("total_tokens"), exchange.guessed)
+        interaction = exchange.interaction(self.clock, outcome, answer=answer, usage=usage)
         self.recorder.record(interaction, exchange.stored(interaction, completion) if completion else None)
         self.metrics.observe(interaction)
 
 
-async def send_whole(send: Send, exchange: CompletionRequest, status: int, content: bytes, kind: str | None) -> None:
-    """Sends an engine's answer as it came, of the media type that it was said to be."""
-    headers = [(b"content-type", (kind or JSON).encode()), (b"content-length", b"%d" % len(content)), *exchange.headers]
+async def send_whole(
+    send: Send,
+    exchange: CompletionRequest,
+    status: int,
+    content: bytes,
+    kind: str | None,
+    more: list[tuple[bytes, bytes]],
+) -> None:
+    """Sends an engine's answer, of the media type that it was said to be."""
+    headers = [
+        (b"content-type", (kind or JSON).encode()),
+        (b"content-length", b"%d" % len(content)),
+        *exchange.headers,
+        *more,
+    ]
+    exchange.begun = True
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 
 
-class EventSplitter:
-    """Cuts a stream of bytes into server-sent events, each with the blank line that ends it."""
-
-    def __init__(self) -> None:
-        self.rest = b""
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The events that are whole with this chunk, which may begin and end anywhere."""
-        if not self.rest and chunk.endswith(b"\n\n") and chunk.count(b"\n\n") == 1:
-            return [chunk]  # as engines send them: one event at a time
-        *whole, self.rest = (self.rest + chunk).split(b"\n\n")
-        return [event + b"\n\n" for event in whole]
+async def _end_stream(send: Send, event: bytes) -> None:
+    await send({"type": "http.response.body", "body": event})
 
 
-def stream_error(message: str) -> bytes:
-    """An error as a stream's last event, since its status was sent long ago."""
-    body = {"error": {"message": message, "type": "server_error", "param": None, "code": "engine_down"}}
-    return b"data: " + orjson.dumps(body) + b"\n\n"
+def _check_readable(upstream: Response) -> None:
+    """Raises EngineDown for an answer that no client asked for: compressed, or a redirection of a proxy."""
+    encoding = upstream.headers.get(b"content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise EngineDown(
+            f"The engine's answer is compressed with {encoding[:64]}, although the gateway asked for none.",
+            hint="Turn compression off in the proxy before the engine.",
+        )
+    if 300 <= upstream.status < 400:
+        raise EngineDown(
+            f"The engine answers with a redirection ({upstream.status}).",
+            hint="Correct engine.urls: it needs no redirection.",
+        )
+
+
+def _names(exchange: CompletionRequest) -> AnswerNames:
+    return AnswerNames(
+        identity=exchange.id,
+        model=exchange.version_name,
+        hides_prompt=exchange.choice.target.retrieval is not None,
+    )
 
 
 def _authorization(scope: Scope) -> str | None:
@@ -263,7 +337,8 @@ def _authorization(scope: Scope) -> str | None:
 
 
 def _headers(admission: RequestPermit, exchange: CompletionRequest) -> list[tuple[bytes, bytes]]:
-    """Return the headers of an answer: its id, its version, and what is left of the key's limits."""
-    version = f"{exchange.choice.model}@{exchange.choice.target.version}"
-    headers = [(b"x-request-id", exchange.id.encode()), (b"x-loraloop-version", version.encode())]
+    """Return the headers of an answer: its id, its version, what was left out, and what is left of the key's limits."""
+    headers = [(b"x-request-id", exchange.id.encode()), (b"x-loraloop-version", exchange.version_name.encode())]
+    if ignored := left_out(exchange.endpoint, exchange.body):
+        headers.append((b"x-loraloop-ignored", ", ".join(ignored).encode()))
     return headers + [(name.encode(), value.encode()) for name, value in admission.headers.items()]

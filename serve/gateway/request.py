@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -14,24 +14,15 @@ from core.names import REVIEWER
 from core.records import Endpoint, Interaction, StoredCompletion
 from serve.gateway.answers import Answer
 from serve.gateway.authentication import RequestPermit
+from serve.gateway.outcome import Outcome
+from serve.gateway.request_fields import select_fields
 from serve.routing.table import RoutingDecision, RoutingTable, sticky_key
 from serve.stored_completions.metadata import checked_metadata
 
-PREFIX: dict[Endpoint, str] = {"chat": "chatcmpl-", "completion": "cmpl-"}
-# Fields by which a client could reach past its own request: its place in the queue, the prefix cache of
-# others, the id that feedback will name; a template of its own, which engines here trust.
-STRIPPED = frozenset(
-    (
-        "priority",
-        "cache_salt",
-        "request_id",
-        "kv_transfer_params",
-        "ec_transfer_params",
-        "vllm_xargs",
-        "chat_template",
-    )
-)
+if TYPE_CHECKING:
+    from serve.gateway.capture import StreamRecorder
 
+PREFIX: dict[Endpoint, str] = {"chat": "chatcmpl-", "completion": "cmpl-"}
 # Of text in JSON, roughly; only for what is charged when the true count never came.
 BYTES_A_TOKEN = 4
 
@@ -43,6 +34,8 @@ class CompletionRequest:
     `tokens` counts prompt and answer together, once they are known. `pieces` counts the events of a stream so far.
     `size` is the request's size in bytes. `headers` are the headers of its answer. `key_id` is the key of the
     request. `stores` says whether the completion is stored. `shown` is what an engine gets instead of the app's prompt.
+    `tee` captures a stream, `begun` says whether an answer has begun, and `outcome` how the exchange ended.
+    `fell_back` says whether the champion answers because no engine has the version.
     """
 
     id: str
@@ -60,6 +53,10 @@ class CompletionRequest:
     pieces: int = 0
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     shown: dict[str, Any] | None = None
+    tee: "StreamRecorder | None" = None
+    begun: bool = False
+    fell_back: bool = False
+    outcome: Outcome | None = None
 
     @property
     def guessed(self) -> int:
@@ -77,13 +74,18 @@ class CompletionRequest:
         return bool((self.body.get("stream_options") or {}).get("include_usage"))
 
     @property
+    def version_name(self) -> str:
+        """The public name of the version, such as `reviews@7`."""
+        return f"{self.choice.model}@{self.choice.target.version}"
+
+    @property
     def engine_id(self) -> str:
         """The id that the engine is given; it puts the endpoint's prefix before it."""
         return self.id.removeprefix(PREFIX[self.endpoint])
 
     def upstream_body(self) -> bytes:
-        """The body for the engine: the version's own name, without what a client may not say."""
-        body = {name: value for name, value in self.body.items() if name not in STRIPPED}
+        """The body for the engine: the version's own name, and only fields that a client may set."""
+        body = select_fields(self.endpoint, self.body)
         if self.shown:
             body |= self.shown
         body["model"] = self.choice.target.engine_name
@@ -93,7 +95,7 @@ class CompletionRequest:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         return orjson.dumps(body)
 
-    def interaction(self, clock: Clock, *, status: int, answer: Answer, usage: dict[str, Any]) -> Interaction:
+    def interaction(self, clock: Clock, outcome: Outcome, *, answer: Answer, usage: dict[str, Any]) -> Interaction:
         """Return the record of the current state. With `store: false` it contains no text."""
         now = time.perf_counter()
         kept = self.body.get("store") is not False
@@ -111,13 +113,14 @@ class CompletionRequest:
             request=self.body if kept else None,
             answer=answer.text if kept else None,
             finish_reason=answer.finish_reason,
-            status=status,
+            status=outcome.status,
             latency_ms=(now - self.started) * 1000,
             ttft_ms=(self.first_byte - self.started) * 1000 if self.first_byte else None,
             prompt_tokens=usage.get("prompt_tokens"),
             completion_tokens=usage.get("completion_tokens"),
             streamed=self.streamed,
             key_id=self.key_id,
+            cause=outcome.cause,
             choices=answer.choices if kept else None,
         )
 

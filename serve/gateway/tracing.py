@@ -20,6 +20,7 @@ from core.settings import TracingSettings
 from serve.engines.pool import Call, EnginePool
 from serve.gateway.answers import NO_ANSWER, Answer
 from serve.gateway.completions import Completions
+from serve.gateway.outcome import Outcome
 from serve.gateway.request import CompletionRequest
 
 # Of what a request may say, what the conventions have a name for; a value of another type is left out.
@@ -107,10 +108,12 @@ class TracedApp:
 class TracedUpstream(EnginePool):
     """Send the current span to engines, which continue the trace if they are configured to."""
 
-    def post(self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str]) -> Call:
+    def post(
+        self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str], *, streamed: bool = False
+    ) -> Call:
         """As any upstream does."""
         W3C.inject(headers)
-        return super().post(engines, path, body, headers)
+        return super().post(engines, path, body, headers, streamed=streamed)
 
 
 class TracedCompletions(Completions):
@@ -134,19 +137,19 @@ class TracedCompletions(Completions):
     def _record(
         self,
         exchange: CompletionRequest,
+        outcome: Outcome,
         *,
-        status: int,
         answer: Answer = NO_ANSWER,
         usage: dict[str, Any] | None = None,
         completion: dict[str, Any] | None = None,
     ) -> None:
-        super()._record(exchange, status=status, answer=answer, usage=usage, completion=completion)
+        super()._record(exchange, outcome, answer=answer, usage=usage, completion=completion)
         span = trace.get_current_span()
         if not span.is_recording():
             return
-        span.set_attributes(_answered(exchange, answer.finish_reason, usage or {}))
-        if status >= 400:
-            _failed(span, str(status))
+        span.set_attributes(_answered(exchange, answer.finish_reason, usage or {}) | {"loraloop.cause": outcome.cause})
+        if outcome.status >= 400:
+            _failed(span, str(outcome.status))
         if self._tracing.content and exchange.body.get("store") is not False:
             span.set_attributes(_content(exchange, answer.text, answer.finish_reason))
 

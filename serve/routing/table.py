@@ -118,6 +118,16 @@ class RoutingTable:
             return RoutingDecision(model, route.held, "holdback", route.held_share, bucket)
         return RoutingDecision(model, route.champion, "champion", route.share or route.held_share, bucket)
 
+    def champion_instead(self, choice: RoutingDecision) -> RoutingDecision | None:
+        """The champion for a request whose version no engine has, or None for one that chose its version itself.
+
+        It carries no bucket, so that it counts in no live test.
+        """
+        route = self.models.get(choice.model)
+        if route is None or choice.arm == "pinned" or choice.target == route.champion:
+            return None
+        return RoutingDecision(choice.model, route.champion, "champion", choice.share, None)
+
     def pinned(self, name: str) -> RoutingDecision:
         """The version that `model@7` names. Raises NotFound.
 

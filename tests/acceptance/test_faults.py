@@ -193,7 +193,7 @@ def test_no_vote_is_lost_or_doubled_when_the_clock_jumps_between_starts(
 def test_an_engine_that_accepts_and_never_answers_is_given_up_in_time(
     gateway: Gateway, engine: tuple[FakeEngine, str], stream: bool
 ) -> None:
-    gateway.start(request_timeout_s=1)
+    gateway.start(request_timeout_s=1, first_event_timeout_s=1)
     engine[0].fault = "hang"
     began = time.monotonic()
     with ThreadPoolExecutor(20) as pool:

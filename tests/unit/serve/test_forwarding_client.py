@@ -4,21 +4,17 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.engines.forwarding_client import HttpClient
-from serve.engines.http_response import HIGH_BYTES, ConnectionBroken, Response
+from serve.engines.http_response import HIGH_BYTES, ConnectionBroken, Response, TimeLimits
+from tests.support.certificate import self_signed
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 SIZED = HEAD + b"Content-Length: 5\r\n\r\nhello"
@@ -73,11 +69,33 @@ def says(*pieces: bytes, end: bool = False) -> Serve:
     return serve
 
 
-def client(*, timeout_s: float = 5, keep_s: float = 4, clock: Callable[[], float] = lambda: 0.0) -> HttpClient:
-    return HttpClient(timeout_s=timeout_s, connect_s=5, keep_s=keep_s, clock=clock)
+class Client:
+    """The client with the same time limits for every request."""
+
+    def __init__(self, limits: TimeLimits, **how: Any) -> None:
+        self._client, self._limits = HttpClient(**how), limits
+        self.close = self._client.close
+
+    def idle(self, engine: str) -> int:
+        return len(self._client._origins[engine]._idle)
+
+    async def post(self, engine: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+        return await self._client.post(engine, path, headers, body, self._limits)
 
 
-async def ask(asking: HttpClient, engine: Engine, body: bytes = b"{}") -> tuple[int, str | None, bytes]:
+def client(
+    *,
+    first_s: float = 5,
+    gap_s: float = 5,
+    timeout_s: float = 5,
+    keep_s: float = 4,
+    clock: Callable[[], float] = lambda: 0.0,
+    **more: Any,
+) -> Client:
+    return Client(TimeLimits(5, first_s, gap_s, timeout_s), keep_s=keep_s, clock=clock, **more)
+
+
+async def ask(asking: Client, engine: Engine, body: bytes = b"{}") -> tuple[int, str | None, bytes]:
     """(status, media type, body) of one request."""
     response = await asking.post(engine.url, "/v1/x", {"X-Request-Id": "r1"}, body)
     try:
@@ -86,12 +104,12 @@ async def ask(asking: HttpClient, engine: Engine, body: bytes = b"{}") -> tuple[
         response.close()
 
 
-def run(serve: Serve, use: Callable[[HttpClient, Engine], Awaitable[None]], **how: float) -> Engine:
+def run(serve: Serve, use: Callable[[Client, Engine], Awaitable[None]], **how: Any) -> Engine:
     """Uses a client before an engine, within some seconds."""
 
     async def scene() -> Engine:
         async with engine_that(serve) as engine, asyncio.timeout(10):
-            asking = client(**how)  # type: ignore[arg-type]
+            asking = client(**how)
             try:
                 await use(asking, engine)
             finally:
@@ -102,13 +120,13 @@ def run(serve: Serve, use: Callable[[HttpClient, Engine], Awaitable[None]], **ho
 
 
 def test_a_request_is_whole_and_names_its_host() -> None:
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         assert await ask(asking, engine, b'{"a":1}') == (200, "text/plain", b"hello")
 
     engine = run(says(SIZED), use)
     host = engine.url.removeprefix("http://")
     assert engine.requests == [
-        f"POST /v1/x HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"POST /v1/x HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nAccept-Encoding: identity\r\n"
         f'X-Request-Id: r1\r\nContent-Length: 7\r\n\r\n{{"a":1}}'.encode()
     ]
 
@@ -119,7 +137,7 @@ def test_an_answer_reads_the_same_however_it_is_cut(answer: bytes, cuts: list[in
     edges = sorted({0, *(cut for cut in cuts if cut < len(answer)), len(answer)})
     pieces = [answer[start:end] for start, end in pairwise(edges)]
 
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         assert await ask(asking, engine) == (200, "text/plain", b"hello")
 
     run(says(*pieces, end=answer is UNTIL_END), use)
@@ -127,7 +145,7 @@ def test_an_answer_reads_the_same_however_it_is_cut(answer: bytes, cuts: list[in
 
 @pytest.mark.parametrize("answer", [SIZED, CHUNKED])
 def test_a_connection_is_kept_for_the_next_request(answer: bytes) -> None:
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         for _ in range(3):
             assert (await ask(asking, engine))[2] == b"hello"
 
@@ -142,7 +160,7 @@ def test_a_connection_is_kept_for_the_next_request(answer: bytes) -> None:
     ],
 )
 def test_a_connection_that_is_to_end_or_says_too_much_is_not_kept(answer: bytes) -> None:
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         for _ in range(2):
             assert (await ask(asking, engine))[2] == b"hello"
 
@@ -152,13 +170,13 @@ def test_a_connection_that_is_to_end_or_says_too_much_is_not_kept(answer: bytes)
 def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
     now = 0.0
 
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         nonlocal now
         for moment in (0.0, 4.0, 8.1):
             now = moment
             await ask(asking, engine)
 
-    assert run(says(SIZED), use, clock=lambda: now).connections == 2  # type: ignore[arg-type]
+    assert run(says(SIZED), use, clock=lambda: now).connections == 2
 
 
 def test_a_kept_connection_that_ends_just_then_is_no_failure() -> None:
@@ -172,7 +190,7 @@ def test_a_kept_connection_that_ends_just_then_is_no_failure() -> None:
         else:
             writer.write(SIZED)
 
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         for _ in range(2):
             assert (await ask(asking, engine))[2] == b"hello"
 
@@ -181,7 +199,7 @@ def test_a_kept_connection_that_ends_just_then_is_no_failure() -> None:
 
 @pytest.mark.parametrize("pieces", [(), (b"HTTP/1.1 200 OK\r\nContent-Le",), (SIZED[:-2],), (CHUNKED[:-9],)])
 def test_an_answer_that_breaks_off_is_said_to_be_broken(pieces: tuple[bytes, ...]) -> None:
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         with pytest.raises(ConnectionBroken):
             await ask(asking, engine)
 
@@ -190,7 +208,7 @@ def test_an_answer_that_breaks_off_is_said_to_be_broken(pieces: tuple[bytes, ...
 
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n", HEAD + b"Content-Length: minus\r\n\r\n", b"\0" * 99])
 def test_what_is_no_http_is_said_to_be_broken(answer: bytes) -> None:
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         with pytest.raises(ConnectionBroken, match="no HTTP"):
             await ask(asking, engine)
 
@@ -208,7 +226,7 @@ def test_nobody_there_is_said_to_be_broken() -> None:
 
 
 def test_an_answer_before_the_real_one_is_passed_over() -> None:
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         assert await ask(asking, engine) == (200, "text/plain", b"hello")
 
     run(says(b"HTTP/1.1 103 Early Hints\r\n\r\n", SIZED), use)
@@ -216,7 +234,7 @@ def test_an_answer_before_the_real_one_is_passed_over() -> None:
 
 @pytest.mark.parametrize("pieces", [(), (HEAD + b"Content-Length: 5\r\n\r\nhe",)])
 def test_an_answer_that_does_not_come_in_time_ends(pieces: tuple[bytes, ...]) -> None:
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         with pytest.raises(TimeoutError):
             await ask(asking, engine)
 
@@ -224,7 +242,7 @@ def test_an_answer_that_does_not_come_in_time_ends(pieces: tuple[bytes, ...]) ->
 
 
 def test_what_came_before_a_break_is_read_first() -> None:
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         response = await asking.post(engine.url, "/", {}, b"")
         assert await response.readany() == b"he"
         with pytest.raises(ConnectionBroken):
@@ -289,7 +307,7 @@ def test_a_reader_that_waits_holds_the_engine_back() -> None:
 
 
 def test_a_response_that_is_closed_twice_gives_its_connection_back_once() -> None:
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         first = await asking.post(engine.url, "/", {}, b"")
         await first.read()
         first.close()
@@ -302,7 +320,7 @@ def test_a_response_that_is_closed_twice_gives_its_connection_back_once() -> Non
 
 
 def test_headers_cannot_smuggle_a_line() -> None:
-    async def use(asking: HttpClient, engine: Engine) -> None:
+    async def use(asking: Client, engine: Engine) -> None:
         with pytest.raises(ValueError, match="line break"):
             await asking.post(engine.url, "/", {"X-Request-Id": "a\r\nX-Evil: b"}, b"")
 
@@ -330,17 +348,3 @@ def test_an_engine_may_stand_behind_tls_and_a_path(tmp_path: Path, monkeypatch: 
             await asking.close()
 
     asyncio.run(scene())
-
-
-def self_signed(address: str) -> bytes:
-    """A key and its certificate for one address, in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "engine")])
-    now, day = datetime.now(UTC), timedelta(1)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -221,7 +221,7 @@ def test_an_error_repeats_little_of_the_request(gateway: Any) -> None:
 
 
 def test_an_engine_that_hangs_is_given_up(gateway: Any) -> None:
-    gateway.open(request_timeout_s=0.2).engine.fault = "hang"
+    gateway.open(request_timeout_s=0.2, first_event_timeout_s=0.2).engine.fault = "hang"
     assert gateway.post().status_code == gateway.post(stream=True).status_code == 504
 
 

@@ -90,8 +90,10 @@ def test_engines_see_the_examples_and_the_record_what_the_app_asked(gateway: Any
         gateway.until(lambda: gateway.spooled()[-1].streamed)
         for record in (record for record in gateway.spooled() if record.version == 3):
             assert record.request["messages"] == ASKED["messages"]
-        gateway.post(echo=True, **ASKED)
-        assert asked(gateway) == ["so good"]
+        before = len(gateway.engine.requests)
+        refused = gateway.post(echo=True, **ASKED)
+        assert refused.status_code == 422 and "echo: reviews@3" in refused.json()["error"]["message"]
+        assert len(gateway.engine.requests) == before
         gateway.stack.close()
 
 

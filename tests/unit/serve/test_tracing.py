@@ -66,6 +66,7 @@ def test_a_request_is_a_span_of_the_clients_trace_and_the_engine_goes_on_from_ou
         "gen_ai.usage.output_tokens": 4,
         "loraloop.version": 7,
         "loraloop.arm": "champion",
+        "loraloop.cause": "answered",
     }
 
 

@@ -1,0 +1,70 @@
+"""The names in an answer: the interaction's id and the public name of its version, instead of the engine's own.
+
+An engine answers with its own name of an adapter, or with the base model's name. A proxy between gateway and engine may
+replace the request's id, and with it the answer's. Texts that a retrieval put into the prompt are removed.
+"""
+
+from typing import Any
+
+import orjson
+
+from serve.gateway.request_fields import PROMPT_PARTS
+
+PROMPT_PART = b'"prompt_'
+
+
+class AnswerNames:
+    """Rewrites the data of one answer, whole or in the events of a stream."""
+
+    def __init__(self, *, identity: str, model: str, hides_prompt: bool) -> None:
+        self._right = {"id": identity, "model": model}
+        self._hides_prompt = hides_prompt
+        # What is replaced by what in every event, once the first event has shown what the engine writes.
+        self._swaps: list[tuple[bytes, bytes]] | None = None
+
+    def rewrite(self, data: bytes) -> bytes:
+        """JSON of an answer with the right names. Anything but an object stays as it is."""
+        if self._hides_prompt and PROMPT_PART in data:
+            data = _without_prompt(data)
+        swaps = self._learn(data) if self._swaps is None else self._swaps
+        for wrong, right in swaps:
+            data = data.replace(wrong, right, 1)
+        return data
+
+    def _learn(self, data: bytes) -> list[tuple[bytes, bytes]]:
+        found = _object(data)
+        swaps = []
+        for name, right in self._right.items():
+            wrong = found.get(name)
+            if isinstance(wrong, str) and wrong != right:
+                swaps += [
+                    (
+                        b'"%b":%b%b' % (name.encode(), blank, orjson.dumps(wrong)),
+                        b'"%b":%b' % (name.encode(), orjson.dumps(right)),
+                    )
+                    for blank in (b"", b" ")
+                    if b'"%b":%b%b' % (name.encode(), blank, orjson.dumps(wrong)) in data
+                ]
+        if self._right.keys() <= found.keys():
+            self._swaps = swaps
+        return swaps
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _without_prompt(data: bytes) -> bytes:
+    found = _object(data)
+    if not found:
+        return data
+    choices = found.get("choices")
+    for part in (found, *(choices if isinstance(choices, list) else ())):
+        if isinstance(part, dict):
+            for name in PROMPT_PARTS:
+                part.pop(name, None)
+    return orjson.dumps(found)

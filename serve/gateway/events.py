@@ -1,0 +1,67 @@
+"""Server-sent events of an engine's stream, however its lines end."""
+
+import re
+
+import orjson
+
+from core.errors import PromptRefused
+
+# A blank line ends an event. Lines end with LF, CRLF or CR.
+BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
+LONGEST_END = 3
+LINE_END = re.compile(rb"\r\n|\n|\r")
+# The data of a stream's last event; by then the exchange must be captured.
+DONE = b"[DONE]"
+LARGEST_EVENT = 64 * 1024 * 1024
+
+
+class EventSplitter:
+    """Cuts a stream of bytes into server-sent events, each with the blank line that ends it.
+
+    It reads each byte once, however the stream is cut into chunks.
+    """
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the last whole event."""
+        return bytes(self._rest)
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that are whole with this chunk, which may begin and end anywhere."""
+        if not self._rest and chunk.find(b"\n\n") == len(chunk) - 2 and b"\r" not in chunk:
+            return [chunk]  # as engines send them: one event at a time
+        searched = max(0, len(self._rest) - LONGEST_END + 1)
+        self._rest += chunk
+        found, begin = [], 0
+        for end in BLANK_LINE.finditer(self._rest, searched):
+            found.append(bytes(memoryview(self._rest)[begin : end.end()]))
+            begin = end.end()
+        del self._rest[:begin]
+        if len(self._rest) > LARGEST_EVENT:
+            raise PromptRefused(f"The engine sent an event of more than {LARGEST_EVENT} bytes.")
+        return found
+
+
+def data_of(event: bytes) -> bytes:
+    """The data of an event without the field's name; empty for a comment or an event without data."""
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+        return event[6:-2]  # one line, as engines send it
+    found = []
+    for line in LINE_END.split(event):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            found.append(value[1:] if value.startswith(b" ") else value)
+    return b"\n".join(found)
+
+
+def event_of(data: bytes) -> bytes:
+    """An event with this data, which is one line."""
+    return b"data: " + data + b"\n\n"
+
+
+def stream_error(message: str, code: str) -> bytes:
+    """An error as a stream's last event, since its status was sent long ago."""
+    return event_of(orjson.dumps({"error": {"message": message, "type": "server_error", "param": None, "code": code}}))
