@@ -17,6 +17,7 @@ from core.names import REVIEWER
 from core.prompts import Prompt, from_stored, whole_text
 from core.settings import ModelSettings
 from feedback.curation import Clusters
+from feedback.pii_rows import scrub_prompt
 from feedback.snapshot import Row
 from feedback.split import bucket_of, places_of, split_key
 
@@ -69,6 +70,7 @@ class Bucket:
         self._before = before
         self._learnt = learnt
         self._clusters = clusters
+        self._rules = settings.privacy.rules
         self.flagged = flagged
 
     @property
@@ -94,8 +96,12 @@ class Bucket:
         return split_key(voter or next(filter(None, askers))), ""
 
     def learnt(self, asked: Sequence[tuple[str, Prompt]]) -> list[bool]:
-        """Whether a row with the same text was learnt from, for each interaction and its prompt."""
-        given = [*((row.interaction_id, row.prompt) for row in self._learnt), *asked]
+        """Whether a row with the same text was learnt from, for each interaction and its prompt.
+
+        Rows have tags instead of personal data, so prompts are compared with the same tags.
+        """
+        scrubbed = ((identity, scrub_prompt(prompt, self._rules)[0]) for identity, prompt in asked)
+        given = [*((row.interaction_id, row.prompt) for row in self._learnt), *scrubbed]
         ids = pa.array([identity for identity, _ in given], pa.string())
         numbers = self._clusters(ids, [whole_text(prompt) for _, prompt in given])
         known, new = np.split(numbers, [len(self._learnt)])

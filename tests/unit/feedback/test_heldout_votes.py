@@ -150,6 +150,11 @@ def test_a_vote_on_nearly_a_text_from_training_is_left_out() -> None:
     assert len(thumbs([thumb(True, request=request("Where is the parcel?"))], learnt)[0]) == 1
 
 
+def test_a_prompt_that_was_learnt_with_tags_does_not_judge() -> None:
+    learnt, asked = bucket("call [PHONE] or ask [EMAIL]"), request("call +49 30 1234567 or ask zoe@example.com")
+    assert thumbs([thumb(True, request=asked)], learnt) == ([], {"same text as one to learn from": 1})
+
+
 def test_thumbs_on_flagged_answers_and_on_cut_off_ones_do_not_judge() -> None:
     assert thumbs([thumb(True, interaction_id="flagged")], bucket())[1] == {
         "the answer is flagged unsafe or private": 1
