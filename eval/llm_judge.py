@@ -142,8 +142,8 @@ def _plain(prompt: Prompt) -> str:
     match prompt:
         case Text(text):
             return text
-        case Chat(messages):
-            return json.dumps([{"role": role, "content": content} for role, content in messages], ensure_ascii=False)
+        case Chat():
+            return json.dumps(prompt.as_openai(), ensure_ascii=False)
 
 
 def _cut(text: str) -> str:

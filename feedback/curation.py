@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from core.db import curation
 from core.names import label_key
-from core.prompts import Prompt, from_stored, to_json, whole_text
+from core.prompt_fields import Unreadable
+from core.prompts import Prompt, read_stored, to_json, whole_text
 from core.settings import ModelSettings
 from feedback.weights import EVERYBODY_1, weights_of_labels, weights_of_thumbs
 
@@ -117,7 +118,7 @@ def curate(votes: pa.Table, requests: Requests, settings: ModelSettings, *, clus
     selected = curation.select(
         candidates,
         prompts,
-        _weights(votes, candidates, prompts, settings),
+        _weights(votes, candidates, prompts.filter(prompts["cluster"].is_valid()), settings),
         min_weight=trust.min_weight,
         correction_voters=trust.correction_voters,
         rows_per_duplicate_cluster=_limit(trust.rows_per_duplicate_cluster),
@@ -172,22 +173,27 @@ def _labels(votes: pa.Table, settings: ModelSettings) -> pa.Table:
 
 
 def _prompts(batches: Iterable[pa.RecordBatch], clusters: Clusters) -> pa.Table:
-    """Prompt as JSON and cluster of each interaction whose request is text alone."""
+    """Prompt as JSON and cluster of each interaction, or why it has none."""
     ids: list[str] = []
     prompts: list[str] = []
     texts: list[str] = []
+    unreadable: list[tuple[str, str]] = []
     for batch in batches:
         for identity, endpoint, request in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            prompt = from_stored(endpoint, request)
-            if prompt is not None:
+            prompt = read_stored(endpoint, request)
+            if isinstance(prompt, Unreadable):
+                unreadable.append((identity, prompt.reason))
+            else:
                 ids.append(identity)
                 prompts.append(to_json(prompt))
                 texts.append(whole_text(prompt))
     interactions = pa.array(ids, pa.string())
+    without = [None] * len(unreadable)
     return pa.table(
         {
-            "interaction_id": interactions,
-            "prompt": pa.array(prompts, pa.string()),
-            "cluster": pa.array(clusters(interactions, texts), pa.int64()),
+            "interaction_id": pa.array([*ids, *(identity for identity, _ in unreadable)], pa.string()),
+            "prompt": pa.array([*prompts, *without], pa.string()),
+            "cluster": pa.array([*clusters(interactions, texts).tolist(), *without], pa.int64()),
+            "unreadable": pa.array([*([None] * len(ids)), *(reason for _, reason in unreadable)], pa.string()),
         }
     )

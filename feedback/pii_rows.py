@@ -4,13 +4,18 @@ One regular expression of RE2 per rule finds the texts that may have a match, a 
 Python, so the cost is that of eight scans of all texts (`bench/pii.py`), and of the rules on a few texts.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.prompts import Chat, Prompt, Text, from_json, to_json
+from core.answers import json_in
+from core.prompt_fields import Message
+from core.prompts import Prompt, Text, from_json, to_json
 from core.settings import ModelSettings
 from core.settings.privacy import ScrubRule
 from feedback.pii import RULES, scrub_text
@@ -22,14 +27,41 @@ def scrub_prompt(prompt: Prompt, rules: Sequence[ScrubRule]) -> tuple[Prompt, Co
     """The prompt with every text scrubbed, and the number of replacements by rule."""
     if isinstance(prompt, Text):
         text, counts = scrub_text(prompt.text, rules)
-        return Text(text), counts
+        return replace(prompt, text=text), counts
     total: Counter[str] = Counter()
-    messages = []
-    for role, content in prompt.messages:
+    messages: list[Message] = []
+    for role, content, *more in prompt.messages:
         text, counts = scrub_text(content, rules)
-        messages.append((role, text))
-        total += counts
-    return Chat(tuple(messages)), total
+        fields = [scrub_answer(each, rules) for each in more]
+        messages.append((role, text, fields[0][0]) if fields else (role, text))
+        total += sum((found for _, found in fields), counts)
+    return replace(prompt, messages=tuple(messages)), total
+
+
+def scrub_answer(text: str, rules: Sequence[ScrubRule]) -> tuple[str, Counter[str]]:
+    """An answer scrubbed. JSON stays JSON: each of its texts and numbers is scrubbed alone."""
+    value = json_in(text)
+    if value is None:
+        return scrub_text(text, rules)
+    total: Counter[str] = Counter()
+
+    def scrubbed(each: Any) -> Any:
+        match each:
+            case dict():
+                return {name: scrubbed(one) for name, one in each.items()}
+            case list():
+                return [scrubbed(one) for one in each]
+            case str():
+                found, counts = scrub_answer(each, rules)  # the arguments of a call are JSON in a text
+            case bool() | None:
+                return each
+            case _:
+                found, counts = scrub_text(str(each), rules)
+        total.update(counts)
+        return found if counts else each
+
+    changed = scrubbed(value)
+    return (json.dumps(changed, ensure_ascii=False, separators=(",", ":")), total) if total else (text, total)
 
 
 def scrub_rows(rows: pa.Table, settings: ModelSettings) -> tuple[pa.Table, dict[str, int]]:
@@ -44,7 +76,7 @@ def scrub_rows(rows: pa.Table, settings: ModelSettings) -> tuple[pa.Table, dict[
     total: Counter[str] = Counter()
     scrubs: dict[str, Scrub] = {"prompt": _scrub_json}
     if settings.task == "generate":
-        scrubs["label"] = scrub_text
+        scrubs["label"] = scrub_answer
     for name, scrub in scrubs.items():
         chunks = [_scrub_column(chunk, scrub, rules, total) for chunk in rows[name].chunks]
         column = pa.chunked_array(chunks, rows.schema.field(name).type)

@@ -3,6 +3,7 @@
 Feedback may arrive before its interaction, so nothing here checks that the interaction exists.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from core.answers import as_canonical, canonical_calls
 from core.clock import Clock, new_id
 from core.errors import InputError
 from core.names import LONGEST_NAME, REVIEWER, checked_name, in_one_form, wrong_characters
@@ -117,6 +119,23 @@ def _text(value: Any) -> str:
     return value
 
 
+def _correction(value: Any) -> Any:
+    """A text, or an object or a list in canonical form. Calls of tools have one form of their own."""
+    match value:
+        case {"tool_calls": calls, **rest} if not rest:
+            try:
+                value = canonical_calls(calls)
+            except ValueError as error:
+                raise ValueError(f"value: {error}") from None
+        case dict() | list() if value:
+            pass
+        case _:
+            return _text(value)
+    text = as_canonical(value)
+    _text(text)
+    return json.loads(text)
+
+
 def _label(value: Any) -> str:
     if isinstance(value, bool | int | float):
         raise ValueError(
@@ -145,7 +164,7 @@ VALUES = {
     "thumbs": _thumbs,
     "rating": _rating,
     "label": _label,
-    "correction": _text,
+    "correction": _correction,
     "comment": _text,
     "flag": _flag,
     "preference": _pair,

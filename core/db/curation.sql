@@ -154,12 +154,12 @@ WHERE outdated IS NOT NULL AND NOT revoked
 -- The table `candidates` with the bucket's rules over texts. `prompts` holds prompt and cluster by interaction, `weights`
 -- the weights of voters by name. A vote without a reason makes a row. Rows are sorted by time and content.
 WITH texts AS (
-    SELECT c.*, p.prompt, p.cluster, coalesce(w.weight, 1) AS weight
+    SELECT c.*, p.prompt, p.unreadable, p.cluster, coalesce(w.weight, 1) AS weight
     FROM candidates c LEFT JOIN prompts p ON p.interaction_id = c.interaction_id
     LEFT JOIN weights w ON w.name = c."key" || chr(10) || c.voter
 ), supported AS (
     SELECT *, CASE
-        WHEN prompt IS NULL THEN 'the prompt is not kept, or not text alone'
+        WHEN prompt IS NULL THEN coalesce(unreadable, 'the prompt is not kept')
         WHEN weight < $min_weight AND NOT reviewer THEN 'the voter disagrees with others'
         WHEN type = 'correction' AND NOT bool_or(reviewer) OVER same
             AND count(DISTINCT ("key", voter)) FILTER (weight >= $min_weight) OVER same < $correction_voters

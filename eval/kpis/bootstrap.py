@@ -63,8 +63,17 @@ def resample(statistics: Mapping[Key, Statistic], users: Ints, plan: BootstrapPl
 
 
 def mean_of(values: Floats) -> Statistic:
-    """The mean of values (n,) as a statistic."""
-    return lambda weights: weights @ values / weights.sum(1)
+    """The mean of values (n,) as a statistic. Items whose value is NaN have none and do not count."""
+    known = np.isfinite(values)
+    if known.all():
+        return lambda weights: weights @ values / weights.sum(1)
+    found, counts = np.where(known, values, 0.0), known.astype(np.float64)
+
+    def mean(weights: Floats) -> Floats:
+        total = weights @ counts
+        return np.divide(weights @ found, total, out=np.full(len(weights), math.nan), where=total > 0)
+
+    return mean
 
 
 def interval(samples: Floats, units: int, level: float = 0.95) -> tuple[float, float]:

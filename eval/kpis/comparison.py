@@ -69,7 +69,7 @@ def compare_outcomes(
 
 def difference(ours: Floats, theirs: Floats, samples: Floats, units: int, level: float) -> Difference:
     """The paired difference of two means over the same items (n,). `samples` (b,) is that difference by resample."""
-    return Difference(float((ours - theirs).mean()), *bootstrap.bounds(samples, units, level), level)
+    return Difference(float(np.nanmean(ours - theirs)), *bootstrap.bounds(samples, units, level), level)
 
 
 def _relative(

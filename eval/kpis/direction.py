@@ -17,6 +17,13 @@ HIGHER_IS_BETTER = {
     "exact_match": True,
     "token_f1": True,
     "chrf": True,
+    # Answers that are JSON or calls of tools.
+    "valid_json": True,
+    "schema_match": True,
+    "tool_name": True,
+    "tool_name_f1": True,
+    "tool_arguments": True,
+    "tool_fields": True,
     # The share of pairs of answers in which the answer that users preferred is the likelier one.
     "preference_accuracy": True,
     # Suites: shares of items, but kl_to_base is in nats per token and mean_length in tokens.

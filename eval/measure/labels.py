@@ -34,7 +34,7 @@ class Labels:
         return log_probabilities(self._trie(prompt), [reply.scores for reply in replies], len(self.labels))
 
     def _trie(self, prompt: Prompt) -> tuple[TrieNode, ...]:
-        spaced = isinstance(prompt, Text) and not prompt.text[-1:].isspace()
+        spaced = answer_text(prompt, "x") != "x"
         if spaced not in self._tries:
             texts = [answer_text(Text("" if spaced else " "), label) for label in self.labels]
             self._tries[spaced] = build_token_trie(texts, self._kinds, self._tokenize)

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from core.answers import calls_text
 from core.errors import InputError
 from core.names import checked_name, label_key, wrong_characters
 from core.records import Feedback, Interaction, Revocation
@@ -189,13 +190,14 @@ def messages_of(field: str, value: Any) -> list[dict[str, Any]]:
 
 
 def answer_of(field: str, value: Any) -> str:
-    """An answer as text, the last message of several. Raises InputError if it has none, such as a call of a tool."""
+    """An answer as text, the last message of several; calls of tools as canonical JSON. Raises InputError."""
     last = (
         value[-1]
         if isinstance(value, list) and value and isinstance(value[-1], dict) and "role" in value[-1]
         else value
     )
-    found = text_of(last)
+    calls = last.get("tool_calls") if isinstance(last, dict) else None
+    found = calls_text(calls) if calls else text_of(last)
     if found is None or not found.strip():
         raise InputError(f"{field}: has no text.", field=field)
     return found

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from core.db import snapshots
 from core.db.store import Store
 from core.errors import NotFound
-from core.prompts import Chat
+from core.prompts import Chat, answer_as_openai, options_of
 from feedback.snapshot import ROWS, Row, read_rows, read_table
 
 Bucket = Literal["train", "dev", "h1", "h2", "h3", "h4"]
@@ -65,7 +65,9 @@ def fine_tuning_lines(rows: list[Row]) -> Iterator[bytes]:
 
 def _example(row: Row) -> dict[str, Any]:
     if isinstance(row.prompt, Chat):
-        return {"messages": [*row.prompt.as_openai(), {"role": "assistant", "content": row.label}]}
+        tools = options_of(row.prompt).get("tools")
+        messages = [*row.prompt.as_openai(), answer_as_openai(row.prompt, row.label)]
+        return {"messages": messages} | ({"tools": tools} if tools else {})
     return {"prompt": row.prompt.text, "completion": row.label}
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 
-from core.answers import line_of_answer, parts_of_answer
+from core.answers import draft_of_answer, line_of_answer, parts_of_answer
 from core.clock import Clock
 from core.db import feedback, interactions
 from core.db.store import Store
 from core.errors import NotFound
-from core.prompts import Chat, from_stored
+from core.prompts import from_stored, schema_of, shown_messages, tools_of
 from feedback.schema import FeedbackRequest
 from ops.views import View
 
@@ -66,12 +66,15 @@ def interaction(store: Store, identity: str) -> View:
 
 
 def _as_pairs(row: dict[str, Any]) -> View:
-    """An interaction with its prompt as (role, text) pairs, None where it was not kept or is more than text.
+    """An interaction with its prompt as (role, text) pairs, None where it was not kept or has more than text and calls.
 
-    `said` has the parts of each choice of the answer, `line` all of it as one text.
+    `said` has the parts of each choice of the answer, `line` all of it as one text, `draft` what a correction begins
+    with. `is_value` says that the answer is JSON or may call tools.
     """
     request, choices = row.pop("request"), row.pop("choices")
     prompt = from_stored(row["endpoint"], request)
-    pairs = prompt.messages if isinstance(prompt, Chat) else (("prompt", prompt.text),) if prompt else None
+    pairs = shown_messages(prompt) if prompt else None
     said, line = parts_of_answer(row["answer"], choices), line_of_answer(row["answer"], choices)
-    return row | {"prompt": pairs, "said": said, "line": line}
+    draft = draft_of_answer(row["answer"], choices)
+    is_value = prompt is not None and (schema_of(prompt) is not None or bool(tools_of(prompt)))
+    return row | {"prompt": pairs, "said": said, "line": line, "draft": draft, "is_value": is_value}

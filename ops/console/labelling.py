@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
+from core.answers import json_in
 from core.db import feedback, interactions
 from core.errors import InputError
 from core.names import REVIEWER
@@ -62,10 +63,12 @@ def create_router(control: Control) -> APIRouter:
         said = fields.get(kind, "").replace("\r\n", "\n").strip()
         if kind == "label" and said not in settings.labels:
             raise InputError("label: takes one of the model's labels.")
+        identity = fields.get("interaction_id", "")
+        about = feedback_data.interaction(control.store, identity)["interaction"] if kind == "correction" else {}
         signal = {
-            "interaction_id": fields.get("interaction_id"),
+            "interaction_id": identity,
             "type": kind,
-            "value": said,
+            "value": (json_in(said) or said) if about.get("is_value") else said,
             "user": f"{REVIEWER}{visitor.key_id}",
             "metadata": {"source": CONSOLE, "actor": visitor.actor},
         }

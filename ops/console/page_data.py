@@ -87,12 +87,18 @@ def _regression(row: evaluations.Regression) -> View:
         "place": row.place,
         "interaction_id": row.interaction_id,
         "kpi": row.kpi,
-        "wanted": row.wanted or (json.loads(row.correction) if row.correction else None),
+        "wanted": row.wanted or _correction(row.correction),
         "champion": row.champion,
         "candidate": row.candidate,
         "loss": row.loss,
         "question": subject(prompt) if prompt else None,
     }
+
+
+def _correction(value: str | None) -> str | None:
+    """A correction as text; JSON values stay JSON."""
+    found = json.loads(value) if value else None
+    return found if isinstance(found, str | None) else value
 
 
 def quarantine(store: Store, identity: str) -> View:

@@ -7,8 +7,9 @@ from typing import Any
 
 import httpx
 
+from core.answers import calls_text
 from core.errors import EngineDown, EngineError, PromptRefused
-from core.prompts import Chat, Prompt, Text
+from core.prompts import Chat, Prompt, Text, options_of, prefill_of, template_options
 
 # Turns a plain prompt into a "chat" that renders to exactly that prompt: only the chat route of vLLM 0.32
 # can return the log-probabilities of chosen tokens.
@@ -22,6 +23,9 @@ UNSUPPORTED = "This version of vLLM is not supported; install the one in require
 # Paths that carry a prompt, and what vLLM answers there to one that it does not take. A model that it lacks is a 404.
 PROMPTED = ("/v1/chat/completions", "/v1/completions", "/tokenize")
 REFUSED = (400, 413)
+# The fields that shape a prompt and that /tokenize takes.
+TOKENIZED = ("add_special_tokens",)
+TOKENIZED_CHAT = (*TOKENIZED, "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
 IN_FLIGHT = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
 
@@ -125,11 +129,16 @@ class VllmClient:
     def write(
         self, model: str, prompt: Prompt, *, max_tokens: int, stop: Sequence[str] = (), salt: str | None = None
     ) -> Written:
-        """The greedy answer in words; it ends after any text of `stop`."""
-        asked = {"max_tokens": max_tokens, "stop": list(stop), "include_stop_str_in_output": True}
+        """The greedy answer in the form that the prompt's request wants; it ends after any text of `stop`.
+
+        Calls of tools are one text in canonical form.
+        """
+        asked: dict[str, Any] = options_of(prompt) | {"max_tokens": max_tokens}
+        if stop:
+            asked |= {"stop": [*asked.get("stop", ()), *stop], "include_stop_str_in_output": True}
         data = self._answer(model, prompt, "", asked, salt)
-        usage = data["usage"]
-        text = data["choices"][0]["message"]["content"] or ""
+        usage, message = data["usage"], data["choices"][0]["message"]
+        text = calls_text(message.get("tool_calls")) or message["content"] or ""
         return Written(text, usage["completion_tokens"], usage["prompt_tokens"])
 
     def sample(self, model: str, prompt: Prompt, *, max_tokens: int, seed: int) -> Written:
@@ -147,7 +156,7 @@ class VllmClient:
 
         An answer that does not fit behind its prompt is cut.
         """
-        asked = {"messages": prompt.as_openai()} if isinstance(prompt, Chat) else {"prompt": prompt.text}
+        asked = _spelled(prompt)
         spelled = self._json("POST", "/tokenize", {"model": model, **asked})
         # vLLM generates one token after the tokens that it scores.
         space = max(0, spelled["max_model_len"] - len(spelled["tokens"]) - 1)
@@ -170,17 +179,22 @@ class VllmClient:
         return Scores(tuple(v if v > UNSCORED else -math.inf for v in values), len(spelled["tokens"]))
 
     def _answer(self, model: str, prompt: Prompt, begun: str, asked: dict[str, Any], salt: str | None) -> Any:
-        body = {"model": model, "temperature": 0, "priority": EVALUATION_PRIORITY, **asked}
+        shaped = template_options(prompt)
+        if "tools" in shaped:
+            shaped["tool_choice"] = "none"  # they are in the prompt, and the answer is free text
+        body = {"model": model, "temperature": 0, "priority": EVALUATION_PRIORITY, **shaped, **asked}
         if salt:
             body["cache_salt"] = salt
         match prompt:
             case Chat():
                 body["messages"] = prompt.as_openai()
-                if begun:
+                if begun and prefill_of(prompt):
+                    body["messages"][-1]["content"] += begun
+                elif begun:
                     body["messages"] += [{"role": "assistant", "content": begun}]
                     body |= {"add_generation_prompt": False, "continue_final_message": True}
             case Text(text):
-                raw = {"chat_template": RAW_TEMPLATE, "add_special_tokens": True}
+                raw = {"chat_template": RAW_TEMPLATE, "add_special_tokens": shaped.get("add_special_tokens", True)}
                 body |= {"messages": [{"role": "user", "content": text + begun}], **raw}
         return self._json("POST", "/v1/chat/completions", body)
 
@@ -207,6 +221,18 @@ class VllmClient:
             kind = PromptRefused if path in PROMPTED and response.status_code in REFUSED else EngineError
             raise kind(f"The engine at {self.url} refused {path}: {_reason(response)}")
         return response
+
+
+def _spelled(prompt: Prompt) -> dict[str, Any]:
+    """What `/tokenize` needs of a prompt. It takes fewer fields than a chat; the template gets the others."""
+    shaped = template_options(prompt)
+    if isinstance(prompt, Text):
+        return {"prompt": prompt.text} | {name: shaped[name] for name in TOKENIZED if name in shaped}
+    known = {name: shaped[name] for name in TOKENIZED_CHAT if name in shaped}
+    for_template = {name: shaped[name] for name in ("documents", "reasoning_effort") if name in shaped}
+    if for_template:
+        known["chat_template_kwargs"] = for_template | shaped.get("chat_template_kwargs", {})
+    return {"messages": prompt.as_openai()} | known
 
 
 def _reason(response: httpx.Response) -> str:

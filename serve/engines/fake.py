@@ -87,7 +87,7 @@ class FakeEngine:
             case "/v1/load_lora_adapter" | "/v1/unload_lora_adapter":
                 found = self._change(path, body)
             case "/tokenize":
-                said = body["prompt"] if "prompt" in body else " ".join(m["content"] for m in body["messages"])
+                said = body["prompt"] if "prompt" in body else " ".join(m["content"] or "" for m in body["messages"])
                 tokens = self._tokens(said)
                 found = _plain({"tokens": tokens, "count": len(tokens), "max_model_len": CONTEXT})
             case "/v1/chat/completions" | "/v1/completions":

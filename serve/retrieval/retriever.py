@@ -131,7 +131,7 @@ class Retriever:
         match prompt:
             case Text():
                 shape: Shape = "text"
-            case Chat((*_, ("user", _))):
+            case Chat((*_, ("user", *_))):
                 shape = "chat"
             case _:
                 return None
@@ -139,7 +139,7 @@ class Retriever:
 
     def _space(self, prompt: Prompt, answer_tokens: int | None) -> float:
         """Return the number of tokens that may still be shown. Each byte counts as one token of the context."""
-        texts = [prompt.text] if isinstance(prompt, Text) else [content for _, content in prompt.messages]
+        texts = [prompt.text] if isinstance(prompt, Text) else [message[1] for message in prompt.messages]
         budget = self._retrieval.budget_tokens - sum(map(len, texts)) / CHARACTERS_A_TOKEN
         context = self._retrieval.context_tokens
         if context is None or budget <= 0:

@@ -115,7 +115,12 @@ def test_what_cannot_be_used_is_counted_by_its_reason() -> None:
     ]
     assert kept(votes, MODEL) == (
         [("f0001", "good"), ("f0004", "good")],
-        {"not one of the model's labels": 2, "the prompt is not kept, or not text alone": 3},
+        {
+            "not one of the model's labels": 2,
+            "the prompt is not kept": 1,
+            "the prompt has a picture": 1,
+            "the prompt is not valid Unicode": 1,
+        },
     )
 
 

@@ -83,7 +83,6 @@ def test_texts_without_a_single_word_can_still_be_shown():
 @pytest.mark.parametrize(
     "more",
     [
-        {"tools": [{"type": "function"}]},
         {"echo": True},
         {"prompt_logprobs": 1},
         {"return_token_ids": True},

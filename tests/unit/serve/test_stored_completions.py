@@ -253,7 +253,7 @@ def test_a_deleted_one_is_gone_with_its_text_and_trains_nothing_but_its_counts_s
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.delete(made.id)
     found = learnt(world)
-    assert len(found.rows) == 0 and found.reasons() == {"the prompt is not kept, or not text alone": 1}
+    assert len(found.rows) == 0 and found.reasons() == {"the prompt is not kept": 1}
     with world.store.transaction() as transaction:
         for table in ("interactions", "stored_completions", "feedback"):
             text = str(transaction._connection.execute(f"SELECT * FROM {table}").fetchall())
