@@ -58,7 +58,10 @@ class EvaluationSettings(Section):
         default=None, description="JSONL file of questions with right answers, for golden_accuracy. null: no file."
     )
     max_tokens: int = Field(
-        default=64, ge=1, le=4096, description="Maximum length of an answer with `task: generate`, in tokens."
+        default=64,
+        ge=1,
+        le=4096,
+        description="Maximum length of a free text with `task: generate`, in tokens.",
     )
     judge: JudgeSettings | None = Field(
         default=None, description="The LLM judge. Its API key is in LORALOOP_JUDGE_KEY. null: no judge."

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.db.store import Store
 from core.errors import SettingsError
-from core.prompts import Chat, Text, to_json
+from core.prompts import Chat, Text, from_json, from_request, to_json
 from core.settings import ModelSettings, PrivacySettings, build
 from core.settings.privacy import SCRUB_RULES, ScrubRule
 from feedback.ingest import add
@@ -132,3 +132,23 @@ def test_rules_apply_in_one_order_whatever_the_settings_say() -> None:
     assert scrub_text(text, model(["email", "credentials"]).privacy.rules)[0] == (
         "https://[CREDENTIALS]@mail.example.com"
     )
+
+
+def test_json_stays_json_when_it_is_scrubbed() -> None:
+    label = '{"tool_calls":[{"arguments":{"to":"ada@example.com","card":4111111111111111,"n":2},"name":"send"}]}'
+    call = {"id": "1", "type": "function", "function": {"name": "send", "arguments": '{"to": "ada@example.com"}'}}
+    body = {
+        "messages": [{"role": "user", "content": "go"}, {"role": "assistant", "tool_calls": [call]}],
+        "max_tokens": 5,
+    }
+    prompt = from_request("chat", body)
+    assert prompt is not None
+    found, counts = scrub_rows(rows(to_json(prompt), label=label), GENERATE)
+    (row,) = found.to_pylist()
+    (said,) = json.loads(row["label"])["tool_calls"]
+    assert said["name"] == "send" and said["arguments"]["n"] == 2
+    assert "ada@" not in str(row) and "4111111111111111" not in str(row) and sum(counts.values()) == 3
+    scrubbed = from_json(row["prompt"])
+    assert scrubbed.options == prompt.options and isinstance(scrubbed, Chat)
+    (sent,) = scrubbed.as_openai()[1]["tool_calls"]
+    assert json.loads(sent["function"]["arguments"])["to"] == said["arguments"]["to"]

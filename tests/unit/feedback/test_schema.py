@@ -1,5 +1,6 @@
 """Facts about signals: what each type takes, and that a refusal names the field."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -156,3 +157,42 @@ def test_a_label_that_is_no_text_is_refused_with_the_fix(value: Any) -> None:
 def test_nobody_is_named_by_an_empty_user_as_in_a_completion() -> None:
     (record,) = parse(signal("thumbs", True, user=""), lambda: NOW)
     assert record.user is None
+
+
+CALL = {"name": "refund", "arguments": {"why": "late", "order": 7}}
+CANONICAL = {"tool_calls": [{"arguments": {"order": 7, "why": "late"}, "name": "refund"}]}
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ({"tool_calls": [CALL]}, CANONICAL),
+        ({"tool_calls": [{"id": "1", "type": "function", "function": CALL}]}, CANONICAL),
+        ({"tool_calls": [{"function": CALL | {"arguments": '{"why": "late", "order": 7}'}}]}, CANONICAL),
+        ({"tool_calls": [{"name": "ping"}]}, {"tool_calls": [{"arguments": {}, "name": "ping"}]}),
+        ({"b": [1, {"d": None, "c": 1.5}], "a": "é"}, {"a": "é", "b": [1, {"c": 1.5, "d": None}]}),
+        ([1, 2], [1, 2]),
+        ("text", "text"),
+    ],
+)
+def test_a_correction_may_be_calls_of_tools_or_json_in_one_form(value: Any, kept: Any) -> None:
+    (found,) = parse({"interaction_id": "i", "type": "correction", "value": value}, lambda: NOW)
+    assert found.value == kept and json.dumps(found.value) == json.dumps(kept)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"tool_calls": []}, "tool_calls takes a list of calls"),
+        ({"tool_calls": "x"}, "tool_calls takes a list of calls"),
+        ({"tool_calls": [{"arguments": {}}]}, "tool_calls.0 has no name"),
+        ({"tool_calls": [CALL, {"name": "x", "arguments": "[1]"}]}, "tool_calls.1.arguments is not a JSON object"),
+        ({}, "takes a text"),
+        (7, "takes a text"),
+        ({"a": "x" * 100_001}, "takes a text of 1 to 100,000 characters"),
+    ],
+)
+def test_a_wrong_correction_is_refused_with_its_place(value: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        parse({"interaction_id": "i", "type": "correction", "value": value}, lambda: NOW)
+    assert error.value.field == "value"

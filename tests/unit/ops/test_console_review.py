@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from core.db import feedback as feedback_table
 from core.db import quarantines as quarantines_table
 from core.db import runs
 from core.db.quarantines import Predicate
@@ -291,3 +292,26 @@ def test_a_tool_call_and_every_choice_are_shown_as_what_they_are(console: KeyedC
     assert "they are angry" in page and "I must not." in page and "down (choice 1)" in page
     assert "call of refund" in console.browser.get("/feedback").text
     assert "call of refund" in console.browser.get("/feedback/queue?model=reviews").text
+
+
+def test_a_reviewer_corrects_a_call_in_the_queue(console: KeyedConsole) -> None:
+    settings = console.control.settings.models["reviews"]
+    console.control.settings.models["reviews"] = settings.model_copy(update={"task": "generate", "labels": []})
+    call = {"id": "t1", "type": "function", "function": {"name": "refund", "arguments": '{"order":7}'}}
+    request = {
+        "messages": [{"role": "user", "content": "late"}],
+        "tools": [{"type": "function", "function": {"name": "refund"}}],
+    }
+    choices = [{"index": 0, "message": {"role": "assistant", "tool_calls": [call]}}]
+    about = asked(console, "i1", answer=None, choices=choices, request=request)
+    add(console.control.store, [about, Feedback("f1", console.clock(), "i1", None, "thumbs", False)])
+    console.log_in("actor")
+    page = console.browser.get("/feedback/queue?model=reviews").text
+    assert (
+        "{&#34;tool_calls&#34;:[{&#34;arguments&#34;:{&#34;order&#34;:7},&#34;name&#34;:&#34;refund&#34;}]}</textarea>"
+        in page
+    )
+    said = '{ "tool_calls": [{"name": "refund", "arguments": {"order": 8}}] }'
+    console.form("/feedback/queue?model=reviews&skip=0", correction=said)
+    votes = feedback_table.on_interaction(console.control.store, id="i1")
+    assert json.loads(votes[-1]["value"]) == {"tool_calls": [{"arguments": {"order": 8}, "name": "refund"}]}
