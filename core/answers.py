@@ -61,7 +61,7 @@ def draft_of_answer(answer: str | None, choices: str | None) -> str | None:
 
 
 def as_canonical(value: Any) -> str:
-    """JSON in one form: equal values have equal texts, whatever the order of their fields."""
+    """JSON in one form: equal values have equal texts, in any order of their fields."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 

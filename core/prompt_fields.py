@@ -69,6 +69,19 @@ def shaping_options(body: dict[str, Any]) -> str:
     return fields_text(found)
 
 
+def template_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """What `apply_chat_template` of a tokenizer gets of a prompt's options, as the engine gives it to the template."""
+    found = {name: options[name] for name in ("tools", "documents", "reasoning_effort") if name in options}
+    switches = options.get("chat_template_kwargs")
+    begins = options.get("continue_final_message") is True
+    return {
+        **found,
+        **(switches if isinstance(switches, dict) else {}),
+        "add_generation_prompt": options.get("add_generation_prompt", not begins),
+        "continue_final_message": begins,
+    }
+
+
 def fields_text(fields: dict[str, Any]) -> str:
     """Fields as JSON, sorted by name; "" without any. What is in them keeps its order, which templates render."""
     if not fields:

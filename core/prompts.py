@@ -50,13 +50,13 @@ Prompt = Chat | Text
 
 
 def from_request(endpoint: Endpoint, body: dict[str, Any]) -> Prompt | None:
-    """The prompt of a captured request, or None where it has none that can be learnt from."""
+    """The prompt of a captured request, or None where LoraLoop cannot learn from it."""
     found = read_request(endpoint, body)
     return None if isinstance(found, Unreadable) else found
 
 
 def from_stored(endpoint: Endpoint, request: str | None) -> Prompt | None:
-    """The prompt of a request as the store has it, or None where it has none that can be learnt from."""
+    """The prompt of a request as the store has it, or None where LoraLoop cannot learn from it."""
     found = read_stored(endpoint, request)
     return None if isinstance(found, Unreadable) else found
 
@@ -191,7 +191,7 @@ def _lines(message: Message) -> list[str]:
 def answer_text(prompt: Prompt, answer: str) -> str:
     """How an answer joins on: after plain text or a beginning of the answer with a space, unless one is there.
 
-    JSON for a request that wants it has the schema's order of fields.
+    JSON for a request that requires it has the schema's order of fields.
     """
     schema = schema_of(prompt) if prompt.options else None
     if schema is not None and (value := json_in(answer)) is not None:

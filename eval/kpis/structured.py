@@ -18,7 +18,7 @@ Leaf = tuple[int, str, str]
 
 
 def valid_json(prompt: Prompt, answer: str, _: str) -> float:
-    """1 if the answer is a JSON object or array, where the request wants JSON."""
+    """1 if the answer is a JSON object or array, where the request requires JSON."""
     return math.nan if schema_of(prompt) is None else float(json_in(answer) is not None)
 
 
@@ -64,7 +64,7 @@ def is_structured(prompt: Prompt, reference: str) -> bool:
 
 
 def equal_values(answer: str, reference: str) -> float:
-    """1 if both are the same JSON value, whatever the order of fields, blanks and 1 or 1.0."""
+    """1 if both are the same JSON value. The order of fields, blanks, and 1 or 1.0 make no difference."""
     mine, wanted = json_in(answer), json_in(reference)
     if mine is None or wanted is None:
         return float(answer.strip() == reference.strip())

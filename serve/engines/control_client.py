@@ -129,7 +129,7 @@ class VllmClient:
     def write(
         self, model: str, prompt: Prompt, *, max_tokens: int, stop: Sequence[str] = (), salt: str | None = None
     ) -> Written:
-        """The greedy answer in the form that the prompt's request wants; it ends after any text of `stop`.
+        """The greedy answer in the form that the prompt's request requires; it ends after any text of `stop`.
 
         Calls of tools are one text in canonical form.
         """
