@@ -18,6 +18,8 @@ RULES = (
     "rollout",
     "core/settings",
     "core/names.py",
+    "core/answers.py",
+    "core/prompt_fields.py",
     "core/prompts.py",
     "core/db/curation.sql",
     "core/db/bursts.sql",
