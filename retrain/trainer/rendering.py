@@ -10,11 +10,22 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from core.prompts import Chat, Prompt, answer_text
+from core.answers import calls_in
+from core.prompt_fields import template_arguments
+from core.prompts import (
+    Chat,
+    Prompt,
+    answer_text,
+    messages_for_template,
+    messages_with_answer,
+    options_of,
+    tools_of,
+)
 
 EMPTY = "its answer is empty"
 TOO_LONG = "longer than retrain.max_length"
 REFUSED = "refused by the base model's chat template"
+NO_CALLS = "the base model's chat template has no form for calls of tools"
 PROBE = "answer"
 
 
@@ -41,20 +52,47 @@ class Renderer:
         asked = self._prompt(prompt)
         if asked is None:
             return Left(REFUSED)
-        end = self._turn_end if isinstance(prompt, Chat) else self._tokenizer.eos_token_id
-        said = self._ids(answer_text(prompt, answer), special=False)
+        said = self._answer(prompt, asked, answer)
+        if isinstance(said, Left):
+            return said
         if not said or not asked:
             return Left(EMPTY)
-        said = said if end is None or said[-1] == end else (*said, end)
         if len(asked) + len(said) > self._max_length:
             return Left(TOO_LONG)
         return asked, said
+
+    def _answer(self, prompt: Prompt, asked: tuple[int, ...], answer: str) -> tuple[int, ...] | Left:
+        """Return the tokens of an answer with its end."""
+        calls = calls_in(answer) if tools_of(prompt) else None
+        if calls and isinstance(prompt, Chat):
+            return self._calls(prompt, asked, answer, [call["name"] for call in calls])
+        end = self._turn_end if isinstance(prompt, Chat) else self._tokenizer.eos_token_id
+        said = self._ids(answer_text(prompt, answer), special=False)
+        return said if not said or end is None or said[-1] == end else (*said, end)
+
+    def _calls(self, prompt: Chat, asked: tuple[int, ...], answer: str, names: list[str]) -> tuple[int, ...] | Left:
+        """Return the tokens of calls of tools, as the template writes them behind the prompt."""
+        closed = template_arguments(options_of(prompt)) | {
+            "add_generation_prompt": False,
+            "continue_final_message": False,
+        }
+        whole = chat_ids(self._tokenizer, messages_with_answer(prompt, answer), **closed)
+        if whole is None or whole[: len(asked)] != asked:
+            return Left(NO_CALLS)
+        said = whole[len(asked) :]
+        text = self._tokenizer.decode(said)
+        if not all(name in text for name in names):
+            return Left(NO_CALLS)
+        ends = [place for place, token in enumerate(said) if token == self._turn_end]
+        return said[: ends[-1] + 1] if ends else said
 
     def _prompt(self, prompt: Prompt) -> tuple[int, ...] | None:
         """Return a prompt's tokens, None where the template refuses it."""
         if prompt not in self._known:
             if isinstance(prompt, Chat):
-                self._known[prompt] = chat_ids(self._tokenizer, prompt.as_openai())
+                self._known[prompt] = chat_ids(
+                    self._tokenizer, messages_for_template(prompt), **template_arguments(options_of(prompt))
+                )
             else:
                 self._known[prompt] = self._ids(prompt.text, special=True)
         return self._known[prompt]
@@ -63,10 +101,14 @@ class Renderer:
         return tuple(self._tokenizer(text, add_special_tokens=special)["input_ids"])
 
 
-def chat_ids(tokenizer: Any, messages: list[dict[str, str]]) -> tuple[int, ...] | None:
-    """Return the tokens of messages with the beginning of an answer. None where the template refuses them."""
+def chat_ids(tokenizer: Any, messages: list[dict[str, Any]], **arguments: Any) -> tuple[int, ...] | None:
+    """Return the tokens of messages with the beginning of an answer. None where the template refuses them.
+
+    `arguments` are those of the template, such as its tools and switches.
+    """
+    given = {"add_generation_prompt": True} | arguments
     try:
-        found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        found = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **given)
     except (TemplateError, ValueError):
         return None
     return tuple(found)
