@@ -333,10 +333,8 @@ def from_json(text: str) -> Prompt:
             return Text(plain, options=fields_text(options))
         case {"version": 2, "messages": list(messages), "options": dict(options)}:
             found = tuple(message_of(message) for message in messages)
-            assert not any(isinstance(message, Unreadable) for message in found)
             return Chat(found, options=fields_text(options))  # pyright: ignore[reportArgumentType]
-        case _:
-            raise ValueError("a prompt in a form of a later release")
+    raise ValueError("a prompt in a form of a later release")
 
 
 def identity_of(prompt: Prompt) -> str:
