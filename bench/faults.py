@@ -38,6 +38,7 @@ TRAINING = {
     "min_labels": 40,
     "rank": 8,
     "epochs": 2,
+    "min_steps": 1,
     "max_rows": 120,
     "learning_rate": 0.005,
     "max_length": 64,

@@ -229,7 +229,7 @@ def compare(job: Job, examples: list[Example], steps: int, tokenizer: Any) -> di
     share = sum(map(len, counted)) / len(examples)
     cpu = {name: sum(turns.cpu[name][UNCOUNTED:]) + reference[name] * min(1.0, share) for name in turns.cpu}
     speeds = {name: tokens / seconds * job.threads for name, seconds in cpu.items()}
-    losses = {name: sum(values[-LAST:]) / LAST for name, values in turns.losses.items()}
+    losses = {name: sum(values[-LAST:]) / len(values[-LAST:]) for name, values in turns.losses.items()}
     return {
         "ours_tok_s": round(speeds["ours"], 1),
         "trl_tok_s": round(speeds["trl"], 1),

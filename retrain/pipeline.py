@@ -289,6 +289,7 @@ class RetrainPipeline:
             seed=retrain.seed,
             threads=retrain.threads,
             dtype=self.settings.engine.dtype,
+            min_steps=retrain.min_steps,
             min_rows=min(retrain.min_labels, retrain.max_rows or retrain.min_labels),
         )
 

@@ -29,7 +29,15 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def running(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """A real engine, control, gateway and trainer. Tests share them and run in the order of the loop."""
-    retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 8, "learning_rate": 0.005, "max_length": 64}
+    retrain = {
+        "schedule": None,
+        "min_labels": 40,
+        "rank": 8,
+        "epochs": 8,
+        "min_steps": 1,
+        "learning_rate": 0.005,
+        "max_length": 64,
+    }
     canary = {"share": 0.5, "first_look_users": 30, "planned_users": 100, "min_minutes": 0, "max_hours": 0.2}
     holdback = {"share": 0.3, "hours": 20 / 3600, "first_look_users": 30, "planned_users": 100}
     # Days must not pass between two runs here, and a tiny model never keeps to its labels as a real one does.

@@ -40,6 +40,11 @@ class RetrainSettings(Section):
     )
     rank: int = Field(default=16, ge=1, description="LoRA rank. Not above `engine.max_lora_rank`.")
     epochs: float = Field(default=1.0, gt=0, le=20, description="Number of passes over the train split.")
+    min_steps: int = Field(
+        default=150,
+        ge=1,
+        description="Minimum number of training steps. Few rows get more passes for it, up to 10.",
+    )
     batch_size: int = Field(default=8, ge=1, description="Number of rows per training step.")
     learning_rate: float = Field(default=5e-4, gt=0, lt=1, description="Peak learning rate. It falls to 0 at the end.")
     max_rows: int | None = Field(

@@ -14,6 +14,8 @@ from retrain.trainer.prefix_tree import TokenSequence
 
 # Most tokens of one pass. The cost of attention grows with the square of a tree's size, and its memory too.
 PASS_TOKENS = 512
+# Most passes over few rows that a minimum of steps brings.
+MOST_PASSES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,15 @@ def order_examples(examples: Sequence[Example], seed: int) -> list[Example]:
     return sorted(examples, key=place)
 
 
-def plan_steps(count: int, *, epochs: float, batch_size: int, seed: int) -> list[list[int]]:
-    """Return the examples of each step by number: passes over all of them, each in another random order."""
+def plan_steps(count: int, *, epochs: float, batch_size: int, seed: int, least: int = 1) -> list[list[int]]:
+    """Return the examples of each step by number: passes over all of them, each in another random order.
+
+    Few examples get more passes, so that there are `least` steps, or MOST_PASSES passes.
+    """
     per_epoch = math.ceil(count / batch_size)
-    total = math.ceil(epochs * per_epoch)
+    total = max(math.ceil(epochs * per_epoch), min(least, MOST_PASSES * per_epoch))
     steps: list[list[int]] = []
-    for epoch in range(math.ceil(epochs)):
+    for epoch in range(math.ceil(total / per_epoch)):
         numbers = list(range(count))
         random.Random(f"{seed}:{epoch}").shuffle(numbers)
         steps += [numbers[first : first + batch_size] for first in range(0, count, batch_size)]

@@ -37,6 +37,7 @@ class Job:
     beta: float = 0.1
     label_smoothing: float = 0.0
     min_rows: int = 1
+    min_steps: int = 1
     checkpoint_s: float = 60.0
 
     def write(self) -> Path:

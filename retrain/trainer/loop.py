@@ -76,7 +76,9 @@ class Loop:
     def run(self) -> None:
         """Train to the last step, from the last checkpoint if there is one. Raises TrainingFailed."""
         job = self._job
-        steps = plan_steps(len(self._examples), epochs=job.epochs, batch_size=job.batch_size, seed=job.seed)
+        steps = plan_steps(
+            len(self._examples), epochs=job.epochs, batch_size=job.batch_size, seed=job.seed, least=job.min_steps
+        )
         first, started, saved = self._resume(), self._clock(), self._clock()
         tokens = 0
         for index in range(first, len(steps)):

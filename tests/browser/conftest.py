@@ -47,7 +47,7 @@ def engine(tiny_base: Path) -> FakeEngine:
 def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """Users sent requests and votes, a run trained and judged a candidate, and it awaits approval."""
     common = {"labels": list(LABELS), "evaluation": {"bootstrap": 2000, "latency_items": 2}}
-    retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 1, "max_length": 64}
+    retrain = {"schedule": None, "min_labels": 40, "rank": 8, "epochs": 1, "min_steps": 1, "max_length": 64}
     content = {
         "base_model": str(tiny_base),
         "models": {

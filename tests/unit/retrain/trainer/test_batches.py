@@ -31,6 +31,14 @@ def test_a_part_of_a_pass_has_its_share_of_the_steps():
     assert len(plan_steps(80, epochs=1.5, batch_size=8, seed=0)) == 15
 
 
+def test_few_rows_get_more_passes_up_to_a_limit():
+    assert len(plan_steps(549, epochs=1, batch_size=8, seed=0, least=150)) == 150
+    assert len(plan_steps(2000, epochs=1, batch_size=8, seed=0, least=150)) == 250
+    few = plan_steps(20, epochs=1, batch_size=8, seed=0, least=150)
+    assert len(few) == 30
+    assert Counter(chain(*few)) == dict.fromkeys(range(20), 10)
+
+
 def test_the_order_of_examples_does_not_depend_on_the_order_of_the_rows():
     rows = [Example((TokenSequence((n,), (1,)),), weight=n) for n in range(20)]
     assert order_examples(rows, 3) == order_examples(rows[::-1], 3) != order_examples(rows, 4)
