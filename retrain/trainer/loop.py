@@ -71,7 +71,11 @@ class Loop:
         self._named: dict[str, Tensor] = {
             name: parameter for name, parameter in scored.model.named_parameters() if parameter.requires_grad
         }
-        self._optimizer = torch.optim.AdamW(self._named.values(), lr=job.learning_rate, weight_decay=0.0)
+        # On a CPU one kernel per tensor is faster than one per operation.
+        on_cpu = all(parameter.device.type == "cpu" for parameter in self._named.values())
+        self._optimizer = torch.optim.AdamW(
+            self._named.values(), lr=job.learning_rate, weight_decay=0.0, fused=True if on_cpu else None
+        )
 
     def run(self) -> None:
         """Train to the last step, from the last checkpoint if there is one. Raises TrainingFailed."""

@@ -19,7 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from core.errors import LoraLoopError, TooFewRows
 from feedback.snapshot import Row, read_rows
-from retrain.trainer.batches import Example, order_examples
+from retrain.trainer.batches import PASS_TOKENS, Example, order_examples
 from retrain.trainer.job import ADAPTER, REPORT, TOO_FEW_ROWS, Job, Report, Step
 from retrain.trainer.loop import Loop
 from retrain.trainer.lora_linear import speed_up
@@ -68,7 +68,12 @@ def load_model(base: str, *, dtype: torch.dtype, rank: int, seed: int) -> Any:
 
 def scored_with(model: Any, examples: list[Example], say: Callable[[str], None]) -> Scored:
     """Return how examples are scored: in prefix trees where the model can, which is checked, else padded."""
-    reason = reason_against_trees(model, [sequence for example in examples for sequence in example.sequences])
+    sequences = [sequence for example in examples for sequence in example.sequences]
+    if model.device.type == "cpu" and max(len(one.tokens) for one in sequences) <= PASS_TOKENS:
+        # With a mask, the backward pass of the CPU's fused attention takes a quarter of a step. Plain attention keeps a
+        # square of weights per layer and head, which is small for short rows only.
+        model.set_attn_implementation("eager")
+    reason = reason_against_trees(model, sequences)
     if reason is None:
         say("Rows that begin alike share their tokens (prefix trees).")
         return Scored(model, score_tree)
