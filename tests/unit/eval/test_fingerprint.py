@@ -23,6 +23,7 @@ NO_RULES = {
     "core.model_folder",
     "core.records",
     "core.route_check",
+    "feedback.tombstones",
     "serve.engines.control_client",
     "serve.routing.publisher",
     "serve.routing.table",
