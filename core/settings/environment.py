@@ -13,6 +13,7 @@ KEY_VARIABLES = {
     "internal": "LORALOOP_INTERNAL_KEY",
     "own": "LORALOOP_KEY",
     "judge": "LORALOOP_JUDGE_KEY",
+    "engine": "LORALOOP_ENGINE_KEY",
     "notify": "LORALOOP_NOTIFY_URLS",
 }
 # A variable with this suffix contains the path of a file that contains the secret. Kubernetes mounts secrets as files.

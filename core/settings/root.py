@@ -123,6 +123,11 @@ class Settings(BaseSettings):
         return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
 
     @property
+    def engine_key(self) -> str:
+        """The API key of external engines, or an empty text."""
+        return self.keys.engine.get_secret_value() if self.keys.engine else ""
+
+    @property
     def engine_urls(self) -> list[str]:
-        """URLs of all engines."""
-        return self.engine.urls or [f"http://{self.engine.listen}"]
+        """URLs of all engines, without the /v1 of OpenAI's API."""
+        return [url.rstrip("/").removesuffix("/v1") for url in self.engine.urls] or [f"http://{self.engine.listen}"]

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, FiniteFloat, SecretStr
+from pydantic import Field, FiniteFloat, SecretStr, field_validator
 
 from core.records import Verdict
 from core.settings.address import Listen, Network
@@ -17,7 +18,9 @@ class EngineSettings(Section):
     """The vLLM engine that `loraloop up` starts, or URLs of external engines."""
 
     urls: list[str] = Field(
-        default=[], description="URLs of external engines. With an empty list, `loraloop up` starts one engine."
+        default=[],
+        description="URLs of external engines, with or without /v1. Their API key is in LORALOOP_ENGINE_KEY. With an "
+        "empty list, `loraloop up` starts one engine.",
     )
     listen: Listen = Field(
         default="127.0.0.1:8090", description="Address and port of the engine that `loraloop up` starts. Loopback only."
@@ -42,6 +45,16 @@ class EngineSettings(Section):
     extra_args: list[str] = Field(
         default=[], description="Further command line arguments of vLLM's API server, passed on unchanged."
     )
+
+    @field_validator("urls")
+    @classmethod
+    def _without_credentials(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            if not url.startswith(("http://", "https://")) or not urlsplit(url).hostname:
+                raise ValueError(f"{url!r} is no URL; write it as http://host:port")
+            if "@" in urlsplit(url).netloc:
+                raise ValueError("a URL may have no user and no password; put the key into LORALOOP_ENGINE_KEY")
+        return urls
 
 
 class GatewaySettings(Section):
@@ -71,6 +84,9 @@ class GatewaySettings(Section):
     stream_timeout_s: float = Field(default=3600, gt=0, description="Time limit for a whole stream, in seconds.")
     client_timeout_s: float = Field(
         default=60, gt=0, description="Time after which a client that does not read its stream is dropped, in seconds."
+    )
+    drain_seconds: int = Field(
+        default=30, ge=0, description="Time that open requests have to end after SIGTERM, in seconds."
     )
     max_choices: int = Field(
         default=16,
@@ -173,4 +189,5 @@ class KeySettings(Section):
     internal: SecretStr | None = None
     own: SecretStr | None = None
     judge: SecretStr | None = None
+    engine: SecretStr | None = None
     notify: SecretStr | None = None

@@ -77,7 +77,7 @@ def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
         slots=settings.engine.max_loras,
         folder=settings.data / "self-check",
     )
-    clients = [VllmClient(url) for url in settings.engine_urls]
+    clients = [VllmClient(url, key=settings.engine_key) for url in settings.engine_urls]
     reconciler = Reconciler(clients, base_name=base.name, self_check=check_engine)
     promotion = RouteManager(store=store, board=board, engines=reconciler, base_name=base.name, clock=clock)
     engines = Engines(reconciler, promotion, board)

@@ -21,6 +21,7 @@ from core import logs
 from core.api_keys import Scope
 from core.clock import Clock, utc_now
 from core.cross_site import CrossSiteGuard, open_hosts
+from core.folder_lock import FolderLock
 from core.http import bearer_of_basic, install_errors, is_let_in, require_key
 from core.settings import GatewaySettings, Settings
 from core.spool import SpoolWriter
@@ -48,6 +49,8 @@ if TYPE_CHECKING:  # OpenTelemetry is loaded where it is on
     from serve.gateway.tracing import Tracing
 
 CONNECT_SECONDS = 5
+# How long the end of the gateway waits for control to ingest the rest of the spool.
+FLUSH_SECONDS = 5
 # An external engine, as stock vLLM, closes an idle connection after 5 s; ours must be gone before that.
 KEEPALIVE_SECONDS = 4
 
@@ -97,12 +100,13 @@ def create_app(
     folder = settings.data / "gateways" / gateway.name
     key = settings.keys.internal.get_secret_value() if settings.keys.internal else ""
     metrics = Metrics()
+    lock = _lock(folder, gateway.name)
     spool = SpoolWriter(folder / "spool", max_bytes=gateway.max_spool_bytes)
     recorder = Recorder(spool)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        client = HttpClient(keep_s=KEEPALIVE_SECONDS)
+        client = _engine_client(settings)
         timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=CONNECT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
@@ -129,11 +133,10 @@ def create_app(
             try:
                 async with _in_background(tables.follow(), shipper.run()):
                     yield
+                    # The folder of a container may end with it: control gets what the last requests recorded.
+                    await shipper.flush(FLUSH_SECONDS)
             finally:
-                await recorder.stop()
-                await client.close()
-                if tracing:
-                    await asyncio.to_thread(tracing.stop)
+                await _stop(recorder, lock, client, tracing)
 
     app, completions, upstream = _kinds(settings, tracing, lifespan)
     access = create_key_checker(settings, keys=lambda: app.state.tables.keys, clock=clock)
@@ -145,6 +148,14 @@ def create_app(
     _add_signals(app, spool, recorder, metrics, access)
     _add_reload(app, settings, access, config)
     return app
+
+
+async def _stop(recorder: Recorder, lock: FolderLock, client: HttpClient, tracing: "Tracing | None") -> None:
+    await recorder.stop()
+    lock.release()
+    await client.close()
+    if tracing:
+        await asyncio.to_thread(tracing.stop)
 
 
 @asynccontextmanager
@@ -159,6 +170,17 @@ async def _in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+def _engine_client(settings: Settings) -> HttpClient:
+    bearer = f"Bearer {settings.engine_key}" if settings.engine_key else None
+    return HttpClient(keep_s=KEEPALIVE_SECONDS, authorization=bearer)
+
+
+def _lock(folder: Path, name: str) -> FolderLock:
+    """A second gateway on the folder would delete what the first one still writes."""
+    refused = f"Another gateway with the name {name} runs on {folder}."
+    return FolderLock(folder, refused=refused, hint="Stop it, or set gateway.name to another name.")
 
 
 def _time_limits(gateway: GatewaySettings) -> dict[str, TimeLimits]:

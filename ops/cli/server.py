@@ -17,11 +17,14 @@ from core import logs
 from core.errors import AlreadyDone, SettingsError
 from core.model_folder import locate
 from core.settings import Settings, split_listen
+from ops.apps.http_protocol import ClientProtocol
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, err, print_json, settings_from, tell
 from ops.local import doctor, up
 from ops.local.config_template import STARTER
 
 KEEP_ALIVE_SECONDS = 75
+# How long control's requests may take after SIGTERM.
+DRAIN_SECONDS = 10
 # Objects made before the collector checks the youngest, and generations before it checks older ones.
 GC_THRESHOLDS = (20_000, 20, 20)
 
@@ -72,7 +75,7 @@ def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    _serve(app, settings.gateway.listen)
+    _serve(app, settings.gateway.listen, drain_s=settings.gateway.drain_seconds)
 
 
 def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -111,7 +114,7 @@ def _require_internal_key(settings: Settings) -> None:
         )
 
 
-def _serve(app: FastAPI, listen: str, proxies: Sequence[str] = ()) -> None:
+def _serve(app: FastAPI, listen: str, proxies: Sequence[str] = (), *, drain_s: int = DRAIN_SECONDS) -> None:
     signal.signal(signal.SIGHUP, app.state.reloader.on_signal)
     host, port = split_listen(listen)
     # Clients drop idle connections after some seconds; a server that did so at the same moment would break
@@ -122,7 +125,9 @@ def _serve(app: FastAPI, listen: str, proxies: Sequence[str] = ()) -> None:
         port=port,
         access_log=False,
         log_config=None,
-        timeout_graceful_shutdown=10,
+        http=ClientProtocol,
+        ws="none",
+        timeout_graceful_shutdown=drain_s,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),

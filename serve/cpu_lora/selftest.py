@@ -5,7 +5,7 @@ It uses only the standard library.
 
 import json
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -76,11 +76,14 @@ def compare(ask: Ask, base: str, adapters: Sequence[str], prompts: Sequence[str]
     return SelfTest(False, reason, len(prompts))
 
 
-def asker(url: str, *, max_tokens: int = 16, timeout: float = 120.0) -> Ask:
+def asker(url: str, *, headers: Mapping[str, str] | None = None, max_tokens: int = 16, timeout: float = 120.0) -> Ask:
     """An `Ask` for the OpenAI server at `url` (without /v1); `timeout` in seconds, per answer.
 
+    `headers` are sent with each question, for example a key. Proxies of the environment are not used.
     It raises `OSError` where the engine does not answer, or answers with an error.
     """
+
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def complete(question: tuple[str, str]) -> str:
         model, prompt = question
@@ -88,9 +91,9 @@ def asker(url: str, *, max_tokens: int = 16, timeout: float = 120.0) -> Ask:
         request = urllib.request.Request(
             f"{url}/v1/completions",
             data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **(headers or {})},
         )
-        with urllib.request.urlopen(request, timeout=timeout) as response:
+        with opener.open(request, timeout=timeout) as response:
             return json.load(response)["choices"][0]["text"]
 
     def ask(questions: Sequence[tuple[str, str]]) -> list[str]:
@@ -100,6 +103,6 @@ def asker(url: str, *, max_tokens: int = 16, timeout: float = 120.0) -> Ask:
     return ask
 
 
-def check_engine(url: str, base: str, adapters: Sequence[str]) -> SelfTest:
+def check_engine(url: str, base: str, adapters: Sequence[str], headers: Mapping[str, str] | None = None) -> SelfTest:
     """Compare on the engine at `url` with a few built-in prompts; takes seconds."""
-    return compare(asker(url), base, adapters, PROMPTS)
+    return compare(asker(url, headers=headers), base, adapters, PROMPTS)

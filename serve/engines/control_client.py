@@ -26,6 +26,9 @@ REFUSED = (400, 413)
 # The fields that shape a prompt and that /tokenize takes.
 TOKENIZED = ("add_special_tokens",)
 TOKENIZED_CHAT = (*TOKENIZED, "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs")
+# Time limits of requests that need no work of the model, in seconds; loading an adapter reads it from disk.
+QUICK_SECONDS = 10.0
+LOAD_SECONDS = 60.0
 IN_FLIGHT = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 
 
@@ -58,11 +61,16 @@ class Written:
 class VllmClient:
     """Talks to one engine. Safe to use from several threads."""
 
-    def __init__(self, url: str, *, transport: httpx.BaseTransport | None = None, timeout_s: float = 120) -> None:
+    def __init__(
+        self, url: str, *, key: str = "", transport: httpx.BaseTransport | None = None, timeout_s: float = 120
+    ) -> None:
         self.url = url
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
         # Shorter than the 5 s after which a stock vLLM closes an idle connection itself.
         limits = httpx.Limits(max_connections=64, keepalive_expiry=3)
-        self._http = httpx.Client(base_url=url, transport=transport, timeout=timeout_s, limits=limits, trust_env=False)
+        self._http = httpx.Client(
+            base_url=url, transport=transport, timeout=timeout_s, limits=limits, trust_env=False, headers=self.headers
+        )
 
     def healthy(self) -> bool:
         """Whether the engine answers and says it is well."""
@@ -73,15 +81,21 @@ class VllmClient:
 
     def models(self) -> set[str]:
         """The names that the engine serves: the base model's and each adapter's."""
-        return {entry["id"] for entry in self._json("GET", "/v1/models")["data"]}
+        found = self._json("GET", "/v1/models", seconds=QUICK_SECONDS)
+        try:
+            return {str(entry["id"]) for entry in found["data"]}
+        except (KeyError, TypeError) as error:
+            raise EngineError(
+                f"What answers at {self.url}/v1/models is no vLLM server.", hint="Correct engine.urls."
+            ) from error
 
     def load(self, name: str, path: str) -> None:
         """Loads an adapter from a folder that the engine can read. Raises EngineError with its reason."""
-        self._request("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
+        self._request("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, seconds=LOAD_SECONDS)
 
     def unload(self, name: str) -> None:
         """Unload an adapter's name. Its weights go when another adapter needs their slot."""
-        self._request("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        self._request("POST", "/v1/unload_lora_adapter", {"lora_name": name}, seconds=QUICK_SECONDS)
 
     def version(self) -> str:
         """The version of vLLM that runs there."""
@@ -89,7 +103,7 @@ class VllmClient:
 
     def in_flight(self) -> int:
         """Return the number of requests from all clients that the engine works on or has waiting."""
-        lines = self._request("GET", "/metrics").text.splitlines()
+        lines = self._request("GET", "/metrics", seconds=QUICK_SECONDS).text.splitlines()
         return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(IN_FLIGHT))
 
     def tokens(self, model: str, text: str) -> tuple[int, ...]:
@@ -202,16 +216,19 @@ class VllmClient:
         """Closes the connections."""
         self._http.close()
 
-    def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        response = self._request(method, path, body)
+    def _json(self, method: str, path: str, body: dict[str, Any] | None = None, *, seconds: float | None = None) -> Any:
+        response = self._request(method, path, body, seconds=seconds)
         try:
             return response.json()
         except ValueError as error:
             raise EngineError(f"The engine at {self.url} answered {path} with something else than JSON.") from error
 
-    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    def _request(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, seconds: float | None = None
+    ) -> httpx.Response:
+        limit = httpx.USE_CLIENT_DEFAULT if seconds is None else seconds
         try:
-            response = self._http.request(method, path, json=body)
+            response = self._http.request(method, path, json=body, timeout=limit)
         except httpx.HTTPError as error:
             raise EngineDown(
                 f"The engine at {self.url} does not answer: {error or type(error).__name__}.",

@@ -210,10 +210,14 @@ class FakeEngines:
 
 
 @contextmanager
-def running(app: Any, port: int = 0) -> Iterator[str]:
-    """Serves any ASGI app on a loopback port, in a thread, for the length of a with block; gives its URL."""
+def running(app: Any, port: int = 0, **options: Any) -> Iterator[str]:
+    """Serves any ASGI app on a loopback port, in a thread, for the length of a with block; gives its URL.
+
+    `options` are uvicorn's.
+    """
     with socket.create_server(("127.0.0.1", port)) as listener:
-        config = uvicorn.Config(app, log_level="critical", ws="none", timeout_graceful_shutdown=1)
+        given: dict[str, Any] = {"log_level": "critical", "ws": "none", "timeout_graceful_shutdown": 1} | options
+        config = uvicorn.Config(app, **given)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

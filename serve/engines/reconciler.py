@@ -6,7 +6,9 @@ An engine that restarted has lost its adapters, and gets them again here.
 import contextlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 PROBE = Chat((("user", "Is this adapter alive? Answer yes or no."),))
 # A smaller difference is not visible in bfloat16: the adapter has no effect.
 LEAST_DIFFERENCE = 1e-4
+# Checks in a row without an answer after which gateways no longer get an engine, if another engine answers.
+MISSES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ SelfCheck = Callable[[VllmClient], str]
 
 
 class Reconciler:
-    """Works on all engines, one after another.
+    """Works on all engines at a time.
 
     An engine is checked before it gets adapters: a new one that holds none, or one that lost its adapters. An engine
     that holds adapters was checked before it got them, perhaps by an earlier process.
@@ -56,16 +60,23 @@ class Reconciler:
         self._self_check = self_check
         self._verdicts: dict[str, EngineError | None] = {}
         self._holdings: dict[str, frozenset[str]] = {}
+        self._misses: Counter[str] = Counter()
+        # Names that a change of routes needs, so that they stay loaded.
+        self._pinned: Counter[str] = Counter()
+        self._pinning = threading.Lock()
 
     @property
     def adapters_by_engine(self) -> dict[str, tuple[str, ...]] | None:
         """Each engine's URL with the names that it answers to, or None before the first check.
 
-        While an engine does not answer, its last known names stay: gateways detect the failure themselves.
+        While an engine does not answer, its last known names stay for a while: gateways detect the failure themselves.
         """
         if len(self._holdings) < len(self.clients):
             return None
-        return {url: tuple(sorted(names)) for url, names in sorted(self._holdings.items())}
+        holdings, misses = dict(self._holdings), dict(self._misses)
+        well = any(not misses.get(url) for url in holdings)
+        gone = {url for url, count in misses.items() if well and count >= MISSES}
+        return {url: () if url in gone else tuple(sorted(names)) for url, names in sorted(holdings.items())}
 
     def reconcile(
         self, wanted: Callable[[], Iterable[Version]], may_unload: Callable[[str], bool]
@@ -74,38 +85,93 @@ class Reconciler:
 
         `wanted` is called under the lock, so that its result is never out of date.
         """
+
+        def may_go(name: str) -> bool:
+            """Whether a name may be unloaded. A change of routes may have begun since `wanted` was called."""
+            with self._pinning:
+                if self._pinned[name] or name in {version.engine_name for version in wanted()}:
+                    return False
+                if not may_unload(name):
+                    return False
+                for url, names in self._holdings.items():
+                    self._holdings[url] = names - {name}
+                return True
+
         with self._lock:
             adapters = {v.engine_name: v for v in wanted() if v.is_adapter}
-            return [self._one(client, adapters, may_unload) for client in self.clients]
+            if len(self.clients) == 1:
+                return [self._try_one(self.clients[0], adapters, may_go)]
+            with ThreadPoolExecutor(len(self.clients)) as pool:
+                return list(pool.map(lambda client: self._try_one(client, adapters, may_go), self.clients))
 
     @contextmanager
     def ensure_loaded(self, version: Version) -> Iterator[None]:
-        """Load a version into every engine that answers, and unload nothing in this context.
+        """Load a version into every engine that answers, and do not unload it in this context.
 
-        Raises EngineError or AdapterRefused when one cannot take it, and EngineDown when none answers; a route
-        must never point where nothing does. An engine that is down gets the version before it serves again.
+        An engine that held the version at its last check gets no request, so that a rollback waits for no engine that
+        hangs. Neither does one that did not answer, if another holds the version. Raises EngineError or AdapterRefused
+        when an engine cannot take the version, and EngineDown when none answers; a route must never point where
+        nothing does. An engine that is down or was refused gets the version before it serves again.
         """
+        name = version.engine_name
+        with self._pinning:
+            self._pinned[name] += 1
+            holders = {url for url, names in self._holdings.items() if name in names and not self._misses[url]}
+        try:
+            if version.is_adapter:
+                self._load_where_missing(version, holders)
+            yield
+        finally:
+            with self._pinning:
+                self._pinned[name] -= 1
+                if not self._pinned[name]:
+                    del self._pinned[name]
+
+    def _load_where_missing(self, version: Version, holders: set[str]) -> None:
+        lacking = [client for client in self.clients if client.url not in holders]
+        if holders:
+            lacking = [client for client in lacking if not self._misses[client.url]]
+        if not lacking:
+            return
+        out: list[EngineError] = []
         with self._lock:
-            down: list[EngineDown] = []
-            for client in self.clients:
+            for client in lacking:
+                refused = self._verdicts.get(client.url)
+                if refused is not None:
+                    out.append(refused)
+                    continue
                 try:
                     self._hold(client, version)
                 except EngineDown as error:
-                    down.append(error)
-            if down and len(down) == len(self.clients):
-                raise down[0]
-            yield
+                    out.append(error)
+        if out and len(out) == len(self.clients):
+            raise out[0]
 
     def _hold(self, client: VllmClient, version: Version) -> None:
-        if version.is_adapter and version.engine_name not in client.models():
+        present = client.models()
+        if version.engine_name not in present:
             self.load(client, version)
-            self._holdings[client.url] = frozenset(client.models())
+            present = client.models()
+        self._holdings[client.url] = frozenset(present)
+
+    def _try_one(
+        self, client: VllmClient, wanted: dict[str, Version], may_unload: Callable[[str], bool]
+    ) -> EngineState:
+        """Work on one engine. An engine that answers in unexpected ways does not stop the care of the others."""
+        try:
+            return self._one(client, wanted, may_unload)
+        except Exception as error:
+            log.exception("%s", client.url)
+            self._holdings.setdefault(client.url, frozenset())
+            return EngineState(client.url, True, (), tuple(wanted), f"unexpected {type(error).__name__}: {error}")
 
     def _one(self, client: VllmClient, wanted: dict[str, Version], may_unload: Callable[[str], bool]) -> EngineState:
         if not client.healthy():
+            self._misses[client.url] += 1
             self._verdicts.pop(client.url, None)
             self._holdings.setdefault(client.url, frozenset())
             return EngineState(client.url, False, (), tuple(wanted), "does not answer")
+        self._misses[client.url] = 0
         try:
             present = frozenset(client.models() - {self.base_name})
             self._check(client, present, wanted)

@@ -34,7 +34,7 @@ def check(client: VllmClient, *, base: Path, base_name: str, slots: int, folder:
             _write(folder / name, base, seed=number)
             client.load(name, str((folder / name).resolve()))
         try:
-            found = check_engine(client.url, base_name, names)
+            found = check_engine(client.url, base_name, names, client.headers)
         except OSError as error:
             raise EngineDown(f"The engine at {client.url} broke off its self-check.") from error
         for name in names:

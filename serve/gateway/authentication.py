@@ -5,6 +5,7 @@ Each process counts limits separately.
 
 import hmac
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -46,8 +47,12 @@ class TokenBucket:
         return self._level
 
     def take(self, amount: float) -> None:
-        """Takes out, below zero if need be."""
-        self._level -= amount
+        """Takes out, below zero if need be: the debt is at most one full bucket."""
+        self._level = min(float(self._capacity), max(-float(self._capacity), self._level - amount))
+
+    def affordable(self, amount: float) -> float:
+        """The level that a request needs which takes so much: a full bucket is enough for any."""
+        return min(amount, self._capacity)
 
     def seconds_until(self, level: float) -> float:
         """How long it takes to be so full."""
@@ -74,7 +79,7 @@ class KeyLimits:
         """Counts a request in and returns the headers that tell what is left. Raises LimitReached."""
         if self._requests and self._requests.level(now) < 1:
             self._refuse(self._requests.limit, self._requests.seconds_until(1))
-        # Tokens are charged when the answer is there: a request needs no more than a bucket not below zero.
+        # What a request may cost is reserved once its body is read.
         if self._tokens and self._tokens.level(now) < 0:
             self._refuse(self._tokens.limit, self._tokens.seconds_until(0))
         if self.limits.concurrent is not None and self._flying >= self.limits.concurrent:
@@ -82,15 +87,28 @@ class KeyLimits:
         if self._requests:
             self._requests.take(1)
         self._flying += 1
-        return self._headers()
+        return self.headers()
 
-    def leave(self, tokens: int) -> None:
-        """Counts a request out and charges what it cost."""
+    def reserve(self, tokens: int, now: float) -> float:
+        """Takes what a request may cost, at most a full bucket, and returns how much. Raises LimitReached."""
+        needed = 0.0
+        if self._tokens:
+            needed = self._tokens.affordable(tokens)
+            if self._tokens.level(now) < needed:
+                if self._requests:
+                    self._requests.take(-1)  # a refused request does not count
+                self._refuse(self._tokens.limit, self._tokens.seconds_until(needed))
+            self._tokens.take(needed)
+        return needed
+
+    def leave(self, tokens: float) -> None:
+        """Counts a request out and charges what it cost beyond its reservation, or gives back the rest."""
         self._flying -= 1
         if self._tokens:
             self._tokens.take(tokens)
 
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
+        """The headers that say what is left."""
         found: dict[str, str] = {}
         for bucket in (self._requests, self._tokens):
             if bucket:
@@ -102,18 +120,22 @@ class KeyLimits:
             f"This key may do {limit}.",
             hint="Wait for the time in Retry-After.",
             retry_after_s=wait_s,
-            headers=self._headers(),
+            headers=self.headers(),
         )
 
 
 class RequestPermit:
     """The permit of an accepted request. Its holder releases it once, when the answer is over."""
 
-    __slots__ = ("_grant", "_meter", "headers")
+    __slots__ = ("_grant", "_meter", "_reserved", "_ticks", "headers")
 
-    def __init__(self, grant: Grant, meter: KeyLimits | None, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, grant: Grant, meter: KeyLimits | None, headers: Mapping[str, str], ticks: Callable[[], float]
+    ) -> None:
         self._grant = grant
         self._meter = meter
+        self._ticks = ticks
+        self._reserved = 0.0
         self.headers = headers
 
     @property
@@ -139,10 +161,16 @@ class RequestPermit:
         if not self.allows(model):
             raise _no_model(model)
 
-    def release(self, tokens: int = 0) -> None:
-        """Ends the request and charges its tokens, prompt and answer together."""
+    def reserve(self, tokens: int) -> None:
+        """Reserves the tokens that the request may use, prompt and answer together. Raises LimitReached."""
         if self._meter is not None:
-            self._meter.leave(tokens)
+            self._reserved = self._meter.reserve(tokens, self._ticks())
+            self.headers = self._meter.headers()
+
+    def release(self, tokens: int = 0) -> None:
+        """Ends the request and charges its tokens, prompt and answer together, instead of the reserved ones."""
+        if self._meter is not None:
+            self._meter.leave(tokens - self._reserved)
             self._meter = None
 
 
@@ -166,7 +194,9 @@ class KeyChecker:
         static: tuple[Grant, ...] = (),
         anyone: Grant | None = None,
         clock: Clock = utc_now,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._ticks = ticks
         self._keys = keys
         self._static = static
         self._anyone = anyone
@@ -197,7 +227,7 @@ class KeyChecker:
             holder.shared.require_model(model)
         if holder.meter is None:
             return holder.shared
-        return RequestPermit(grant, holder.meter, holder.meter.enter(now))
+        return RequestPermit(grant, holder.meter, holder.meter.enter(self._ticks()), self._ticks)
 
     def _take(self, keys: tuple[Grant, ...]) -> None:
         """Replace the grants. Verified keys are checked again; used limits still count."""
@@ -218,8 +248,8 @@ class KeyChecker:
                 hint="Send Authorization: Bearer with your key.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        meter = self._meter(grant, now)
-        holder = VerifiedKey(grant, until, meter, RequestPermit(grant, None, NO_HEADERS))
+        meter = self._meter(grant)
+        holder = VerifiedKey(grant, until, meter, RequestPermit(grant, None, NO_HEADERS, self._ticks))
         if until > now:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
@@ -240,12 +270,12 @@ class KeyChecker:
                 return each, FOREVER
         return None, 0.0
 
-    def _meter(self, grant: Grant, now: float) -> KeyLimits | None:
+    def _meter(self, grant: Grant) -> KeyLimits | None:
         if not grant.limits:
             return None
         meter = self._meters.get(grant.id)
         if meter is None or meter.limits != grant.limits:
-            meter = self._meters[grant.id] = KeyLimits(grant.limits, now)
+            meter = self._meters[grant.id] = KeyLimits(grant.limits, self._ticks())
         return meter
 
 

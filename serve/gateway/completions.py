@@ -89,6 +89,7 @@ class Completions:
                 exchange = open_request(content, ENDPOINTS[scope["path"]], self.tables.table, admission, started)
                 del content  # from here on, the parsed body is enough
                 self._prepare(exchange)
+                admission.reserve(exchange.most_tokens)
                 exchange.headers = _headers(admission, exchange)
                 await self._until_gone(exchange, receive, send)
             finally:

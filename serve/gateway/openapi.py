@@ -13,7 +13,6 @@ REFUSED = {
     401: "The key is missing, wrong or no longer valid.",
     403: "The key lacks a scope or the model.",
     404: "No model or stored completion of that name.",
-    409: "The gateway has no routing table yet.",
     413: "The body is too large.",
     422: "The body is not what the gateway can read; the error names the field.",
     429: "The key's limit is reached, or the engines are full. Try again after `Retry-After`.",
@@ -81,7 +80,7 @@ def _answer(kind: str, choice: Schema) -> Schema:
         "id": _said("The interaction; feedback names it.", "string"),
         "object": {"const": kind},
         "created": _said("Unix time in seconds.", "integer"),
-        "model": _said("The version that answered.", "string"),
+        "model": _said("The version that answered, such as reviews@7.", "string"),
         "choices": _list(choice),
         "usage": _object(
             {
@@ -113,7 +112,9 @@ PROMPT = {
     "description": "Text, or token ids; several at once in a list.",
 }
 METADATA_VALUE = {"type": "string", "maxLength": LONGEST_VALUE}
-PASSED_ON = "Further fields of OpenAI's and vLLM's go to the engine as they are."
+PASSED_ON = (
+    "Further fields of OpenAI's and vLLM's for sampling go to the engine. `X-LoraLoop-Ignored` names the others."
+)
 SCHEMAS: dict[str, Schema] = {
     "ChatRequest": _request({"messages": _list(MESSAGE, minItems=1)}, "messages", PASSED_ON),
     "CompletionRequest": _request({"prompt": PROMPT}, "prompt", PASSED_ON),
@@ -204,18 +205,13 @@ def _completion(summary: str, request: str, answer: str, example: Schema) -> Sch
     return {
         "summary": summary,
         "requestBody": _body(_reference(request), example),
-        "responses": {"200": answered, **_refusals(400, 401, 403, 404, 409, 413, 422, 429, 500, 503, 504)},
+        "responses": {"200": answered, **_refusals(400, 401, 403, 404, 413, 422, 429, 500, 503, 504)},
     }
 
 
 def _models() -> Schema:
-    return {
-        "summary": "List the models",
-        "responses": {
-            "200": {"description": "Every public model.", **_json(_reference("Models"))},
-            **_refusals(401, 403, 409),
-        },
-    }
+    listed = {"description": "Every public model.", **_json(_reference("Models"))}
+    return {"summary": "List the models", "responses": {"200": listed, **_refusals(401, 403, 503)}}
 
 
 def _model() -> Schema:
@@ -225,7 +221,7 @@ def _model() -> Schema:
         "parameters": [name],
         "responses": {
             "200": {"description": "The model.", **_json(_reference("Model"))},
-            **_refusals(401, 403, 404, 409),
+            **_refusals(401, 403, 404, 503),
         },
     }
 

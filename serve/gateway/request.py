@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PREFIX: dict[Endpoint, str] = {"chat": "chatcmpl-", "completion": "cmpl-"}
 # Of text in JSON, roughly; only for what is charged when the true count never came.
 BYTES_A_TOKEN = 4
+# What is reserved for an answer without `max_tokens`.
+USUAL_ANSWER_TOKENS = 256
 
 
 @dataclass(slots=True)
@@ -62,6 +64,14 @@ class CompletionRequest:
     def guessed(self) -> int:
         """Tokens of an answer whose end nobody waited for: engines count them in its last event."""
         return self.size // BYTES_A_TOKEN + self.pieces
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that the request may use, by its size and by the length of the answers that it asks for."""
+        each = self.body.get("max_completion_tokens") or self.body.get("max_tokens")
+        answers = self.body.get("n")
+        longest = each if type(each) is int and each > 0 else USUAL_ANSWER_TOKENS
+        return self.size // BYTES_A_TOKEN + longest * (answers if type(answers) is int and answers > 0 else 1)
 
     @property
     def streamed(self) -> bool:

@@ -1,6 +1,7 @@
 """Publish the routing table to gateways, and record which gateway has which table."""
 
 import asyncio
+import logging
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -11,13 +12,16 @@ from pydantic import BaseModel
 
 from core.api_keys import Grant
 from core.http import json_body
-from serve.routing.table import RoutingTable
+from serve.routing.table import RoutingTable, etag_of
+
+log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.02
 # A gateway polls every 20 s; one not heard of for three times as long no longer counts.
 FORGOTTEN_SECONDS = 60.0
 # A gateway that has a table from before these counts as one that has none.
 REMEMBERED_TABLES = 256
+REMEMBERED_BOOTS = 8
 # A gateway reports what is in flight: at most one entry of some hundred bytes per request.
 MAX_POLL_BYTES = 4 * 1024 * 1024
 
@@ -27,6 +31,7 @@ class GatewayPoll(BaseModel):
 
     gateway: str
     have: str
+    boot: str = ""
     in_flight: list[tuple[str, int, int]] = []
     wait_s: float = 0
     unshipped: int = 0
@@ -63,6 +68,8 @@ class RoutePublisher:
     def __init__(self) -> None:
         self._table: RoutingTable | None = None
         self.etag = ""
+        # The published table as JSON: with many keys, writing it takes long.
+        self.text = ""
         # By tag, the newest last: the how-manieth table it was.
         self._numbers: dict[str, int] = {}
         self._number = 0
@@ -70,6 +77,9 @@ class RoutePublisher:
         self._keys: tuple[Grant, ...] = ()
         self._lock = threading.Lock()
         self._reports: dict[str, GatewayStatus] = {}
+        # The boot ids of each gateway, the newest last, and the reports of a second process with the same name.
+        self._boots: dict[str, list[str]] = {}
+        self._twins: dict[str, GatewayStatus] = {}
 
     @property
     def table(self) -> RoutingTable | None:
@@ -89,18 +99,32 @@ class RoutePublisher:
                 self._offer(replace(self._table, keys=keys))
 
     def report(self, poll: GatewayPoll) -> None:
-        """Takes down what a gateway said."""
+        """Takes down what a gateway said.
+
+        A restarted gateway has a new boot id, and its old one is never heard again. Two gateways with one name are both
+        heard: both count from then on, and the log names them.
+        """
         in_flight = {(model, version): n for model, version, n in poll.in_flight}
+        status = GatewayStatus(poll.have, in_flight, time.monotonic(), poll.unshipped, poll.dropped)
         with self._lock:
-            self._reports[poll.gateway] = GatewayStatus(
-                poll.have, in_flight, time.monotonic(), poll.unshipped, poll.dropped
-            )
+            boots = self._boots.setdefault(poll.gateway, [])
+            if poll.boot not in boots:
+                boots.append(poll.boot)
+                del boots[:-REMEMBERED_BOOTS]
+                self._twins.pop(poll.gateway, None)
+            elif poll.boot != boots[-1]:
+                if poll.gateway not in self._twins:
+                    log.error("two gateways have the name %s: set gateway.name to another name", poll.gateway)
+                self._twins[poll.gateway] = status
+                return
+            self._reports[poll.gateway] = status
 
     def gateways(self) -> dict[str, GatewayStatus]:
         """The gateways heard of lately."""
         oldest = time.monotonic() - FORGOTTEN_SECONDS
         with self._lock:
-            return {name: report for name, report in self._reports.items() if report.at >= oldest}
+            twins = {f"{name} (second)": report for name, report in self._twins.items()}
+            return {name: report for name, report in (self._reports | twins).items() if report.at >= oldest}
 
     def drained(self, model: str, version: int) -> bool:
         """Whether no gateway can still be waiting for an answer of this version."""
@@ -125,15 +149,17 @@ class RoutePublisher:
             time.sleep(TICK_SECONDS)
 
     def _offer(self, table: RoutingTable) -> None:
-        if table.etag == self.etag:
+        text = table.to_json()
+        etag = etag_of(text)
+        if etag == self.etag:
             return
         self._published = time.monotonic()
         self._number += 1
-        self._numbers.pop(table.etag, None)
-        self._numbers[table.etag] = self._number
+        self._numbers.pop(etag, None)
+        self._numbers[etag] = self._number
         if len(self._numbers) > REMEMBERED_TABLES:
             del self._numbers[next(iter(self._numbers))]
-        self._table, self.etag = table, table.etag
+        self._table, self.etag, self.text = table, etag, text
 
 
 def create_router(board: RoutePublisher) -> APIRouter:
@@ -145,9 +171,8 @@ def create_router(board: RoutePublisher) -> APIRouter:
         board.report(poll)
         deadline = time.monotonic() + min(poll.wait_s, 30)
         while True:
-            table = board.table
-            if table is not None and board.etag != poll.have:
-                return Response(table.to_json(), media_type="application/json")
+            if board.text and board.etag != poll.have:
+                return Response(board.text, media_type="application/json")
             if time.monotonic() >= deadline:
                 return Response(status_code=204)
             await asyncio.sleep(TICK_SECONDS)

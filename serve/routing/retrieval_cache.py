@@ -1,6 +1,6 @@
 """Keep retrievals on a gateway: fetch them from control by content hash, verify, store and index them.
 
-A gateway uses a routing table only after it has all retrievals that the table names.
+A gateway uses a model's new route only after it has the retrievals that the route names.
 """
 
 import asyncio
@@ -42,22 +42,31 @@ class RetrievalCache:
         """One that the table names, which is here for that reason."""
         return self._retrievers[name]
 
+    def has(self, name: str) -> bool:
+        """Whether a retrieval can be used."""
+        return name in self._retrievers
+
     def load(self, names: Collection[str]) -> None:
-        """Load all of them from disk, so that a start needs no control. Raises IntegrityFailed if one is damaged."""
+        """Load those that are on disk, so that a start needs no control."""
         for name in names:
             found = self._kept(name)
-            if found is None:
-                raise IntegrityFailed(f"The retrieval {name[:12]} is not on disk, or not whole.")
-            self._retrievers[name] = found
+            if found is not None:
+                self._retrievers[name] = found
 
-    async def prepare(self, names: Collection[str]) -> None:
-        """Load all of them from disk or from control. Raises IntegrityFailed, Unreachable, or aiohttp's errors."""
+    async def prepare(self, names: Collection[str]) -> list[str]:
+        """Load all of them from disk or from control. Return what went wrong with those that are still missing."""
+        faults = []
         for name in sorted(set(names) - self._retrievers.keys()):
-            found = await asyncio.to_thread(self._kept, name)
-            if found is None:
-                content = await self._fetch(name)
-                found = await asyncio.to_thread(self._take, name, content)
-            self._retrievers[name] = found
+            try:
+                found = await asyncio.to_thread(self._kept, name)
+                if found is None:
+                    content = await self._fetch(name)
+                    found = await asyncio.to_thread(self._take, name, content)
+            except (IntegrityFailed, Unreachable, aiohttp.ClientError, TimeoutError) as error:
+                faults.append(str(error) or type(error).__name__)
+            else:
+                self._retrievers[name] = found
+        return faults
 
     def keep_only(self, names: Collection[str]) -> None:
         """Forgets all others, on disk too; a request that is under way has its own hold on what it needs."""

@@ -6,7 +6,8 @@ The assignment of users to arms is a pure function of table and user.
 import hashlib
 import json
 import random
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from core.api_keys import Grant, grant_from_dict
@@ -41,6 +42,10 @@ class ModelRoute:
     held: Target | None = None
     held_share: float = 0.0
 
+    def serving(self) -> tuple[Target, ...]:
+        """The versions that may answer requests which name only the model."""
+        return tuple(target for target in (self.champion, self.canary, self.held) if target is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class RoutingDecision:
@@ -66,8 +71,11 @@ class RoutingTable:
 
     @property
     def etag(self) -> str:
-        """Hash of the content. Equal tables have equal tags, even from different processes."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        """Hash of the content. Equal tables have equal tags, even from different processes.
+
+        With many keys this takes long: keep the text and its tag, see `etag_of`.
+        """
+        return etag_of(self.to_json())
 
     def to_json(self) -> str:
         """The table as JSON with sorted keys."""
@@ -102,6 +110,23 @@ class RoutingTable:
             for target in (route.champion, route.canary, route.held, *route.loaded)
             if target is not None and target.retrieval is not None
         }
+
+    def usable(self, held: Callable[[str], bool], before: "RoutingTable | None") -> "tuple[RoutingTable, set[str]]":
+        """The table for a gateway that has only the retrievals that `held` accepts, and the models that wait.
+
+        A model that lacks one keeps its route of `before`, or is left out. Other models and all keys are as they are.
+        """
+        found: dict[str, ModelRoute] = {}
+        waiting = set[str]()
+        for name, route in self.models.items():
+            if all(target.retrieval is None or held(target.retrieval) for target in route.serving()):
+                loaded = tuple(t for t in route.loaded if t.retrieval is None or held(t.retrieval))
+                found[name] = route if len(loaded) == len(route.loaded) else replace(route, loaded=loaded)
+                continue
+            waiting.add(name)
+            if before is not None and name in before.models:
+                found[name] = before.models[name]
+        return (replace(self, models=found) if waiting or found != self.models else self), waiting
 
     def choose(self, model: str, sticky_key: str | None) -> RoutingDecision:
         """The version for a request. Raises NotFound.
@@ -146,6 +171,11 @@ class RoutingTable:
         if route is None:
             raise NotFound("model", model, hint="See GET /v1/models.")
         return route
+
+
+def etag_of(text: str) -> str:
+    """The tag of a table from its JSON."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def sticky_bucket(salt: str, key: str) -> float:

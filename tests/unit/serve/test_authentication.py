@@ -25,10 +25,13 @@ class Checker:
 
     def __init__(self, *grants: Grant, **how: Any) -> None:
         self.now, self.grants = START, grants
-        self.key_checker = KeyChecker(keys=lambda: self.grants, clock=lambda: self.now, **how)
+        self.ticks = 0.0
+        self.key_checker = KeyChecker(keys=lambda: self.grants, clock=lambda: self.now, ticks=lambda: self.ticks, **how)
 
     def wait(self, seconds: float) -> None:
+        """Change the clock, which people may also put back. Ticks only go forward."""
         self.now += timedelta(seconds=seconds)
+        self.ticks += max(0.0, seconds)
 
     def admit(
         self, scope: Scope = Scope.INFER, *, header: str | None = KEY, model: str | None = None
@@ -272,6 +275,8 @@ def test_a_clock_that_is_put_back_fills_nothing() -> None:
         checker.admit()
     checker.wait(-3600)
     refusal(checker)
+    checker.now += timedelta(seconds=3600)
+    refusal(checker)
     checker.wait(1)
     checker.admit()
 
@@ -297,3 +302,43 @@ def test_over_any_stretch_no_more_requests_get_in_than_a_full_bucket_and_its_fil
 )
 def test_a_reset_is_written_as_openai_does(seconds: float, text: str) -> None:
     assert authentication._duration(seconds) == text
+
+
+def test_tokens_are_reserved_before_an_engine_works_and_settled_afterwards() -> None:
+    checker = limited(tokens_per_minute=10_000)
+    let_in = [checker.admit() for _ in range(4)]
+    for permit in let_in:
+        permit.reserve(2048)
+    for _ in range(252):
+        permit = checker.admit()
+        with pytest.raises(LimitReached, match="10000 tokens a minute"):
+            permit.reserve(2048)
+        permit.release(0)
+    for permit in let_in:
+        permit.release(48)
+    again = checker.admit()
+    assert again.headers["x-ratelimit-remaining-tokens"] == str(10_000 - 4 * 48)
+    again.reserve(1000)
+    assert again.headers["x-ratelimit-remaining-tokens"] == str(10_000 - 4 * 48 - 1000)
+
+
+def test_a_request_above_the_limit_needs_a_full_bucket_and_a_debt_is_at_most_one() -> None:
+    checker = limited(tokens_per_minute=60)
+    first = checker.admit()
+    first.reserve(100_000)
+    first.release(100_000)
+    assert refusal(checker).retry_after_s == 60
+    checker.wait(60)
+    with pytest.raises(LimitReached) as found:
+        checker.admit().reserve(10)
+    assert found.value.retry_after_s == 10
+
+
+def test_a_request_that_is_refused_for_its_tokens_does_not_count() -> None:
+    checker = limited(requests_per_minute=2, tokens_per_minute=60)
+    checker.admit().reserve(60)
+    refused = checker.admit()
+    with pytest.raises(LimitReached):
+        refused.reserve(1)
+    refused.release(0)
+    assert checker.admit().headers["x-ratelimit-remaining-requests"] == "0"

@@ -296,7 +296,7 @@ def test_keys_are_required_when_one_is_set(gateway: Any, monkeypatch: pytest.Mon
 
 def test_without_a_table_it_is_not_ready_but_takes_feedback(gateway: Any) -> None:
     gateway.open(cached=False)
-    assert gateway.http.get("/ready").status_code == 503 and gateway.post().status_code == 409
+    assert gateway.http.get("/ready").status_code == 503 and gateway.post().status_code == 503
     vote = {"interaction_id": "i", "type": "thumbs", "value": True}
     assert gateway.http.post("/v1/feedback", json=vote).status_code == 202
     assert isinstance(gateway.spooled()[0], Feedback)

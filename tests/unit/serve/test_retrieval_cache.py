@@ -151,7 +151,8 @@ def test_a_file_that_was_spoilt_on_the_gateways_disk_is_fetched_again(gateway: A
 
 
 def test_a_name_that_is_no_hash_is_never_a_path(gateway: Any, control: Control) -> None:
-    control.board.publish(table(gateway.engine_url, 3, "../routes"))
+    held = {gateway.engine_url: ("base", "reviews-7")}
+    control.board.publish(replace(table(gateway.engine_url, 3, "../routes"), engines=held))
     with running(control.app) as url:
         gateway.open(control=url, cached=True)
         assert not control.board.await_switch(1.0).complete
@@ -178,3 +179,20 @@ def test_control_lends_by_hash_and_nothing_else(control: Control) -> None:
     assert client.get(f"/internal/retrievals/{'0' * 64}").status_code == 404
     (control.folder / "v3" / FILE).unlink()
     assert client.get(f"/internal/retrievals/{name}").status_code == 404
+
+
+def test_keys_and_other_models_do_not_wait_for_a_retrieval(gateway: Any, control: Control) -> None:
+    old, new = control.add(3), control.add(4, "fine")
+    made = table(gateway.engine_url, 3, old)
+    tweets = ModelRoute(Target(7, "reviews-7"), None, 0.0, "s")
+    control.board.publish(replace(made, models=made.models | {"tweets": tweets}))
+    with running(control.app) as url:
+        gateway.open(control=url, cached=False)
+        serves(gateway, 3)
+        (control.folder / "v4" / FILE).unlink()
+        next_one = table(gateway.engine_url, 4, new)
+        back = replace(tweets, champion=Target(0, "base"))
+        control.board.publish(replace(next_one, models=next_one.models | {"tweets": back}))
+        gateway.until(lambda: gateway.post(model="tweets").headers.get("x-loraloop-version") == "tweets@0")
+        assert gateway.post(**ASKED).headers["x-loraloop-version"] == "reviews@3"
+        gateway.stack.close()

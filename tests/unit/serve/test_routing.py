@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.api_keys import GRANTABLE, Grant, Limits, Scope
-from core.errors import NotFound, NotReady
+from core.errors import ControlDown, NotFound
 from serve.routing.publisher import FORGOTTEN_SECONDS, GatewayPoll, RoutePublisher, create_router
 from serve.routing.subscriber import RouteSubscriber
 from serve.routing.table import ModelRoute, RoutingTable, Target, sticky_bucket, sticky_key
@@ -217,6 +217,12 @@ def keeper(cache: Path) -> RouteSubscriber:
     return RouteSubscriber(session=None, control_url="http://c", name="g", key="", cache=cache)  # type: ignore[arg-type]
 
 
+def take(made: RouteSubscriber, given: RoutingTable) -> None:
+    """Applies a table that came from control."""
+    made._apply(given, given.to_json())
+    asyncio.run(made._keep_on_disk(given.to_json()))
+
+
 def test_a_gateway_tells_control_of_its_spool_with_each_poll(tmp_path: Path) -> None:
     sent: list[GatewayPoll] = []
 
@@ -244,9 +250,9 @@ def test_the_last_table_is_on_disk_for_the_next_start(tmp_path: Path) -> None:
     cache = tmp_path / "deep" / "routes.json"
     first = keeper(cache)
     first.load_cache()
-    with pytest.raises(NotReady, match="no routing table"):
+    with pytest.raises(ControlDown, match="no routing table"):
         _ = first.table
-    first._apply(table(0.3))
+    take(first, table(0.3))
     second = keeper(cache)
     second.load_cache()
     assert second.ready and second.table == table(0.3)
@@ -255,7 +261,7 @@ def test_the_last_table_is_on_disk_for_the_next_start(tmp_path: Path) -> None:
 def test_the_keys_are_on_disk_with_the_table_and_none_before_it(tmp_path: Path) -> None:
     first, second = keeper(tmp_path / "routes.json"), keeper(tmp_path / "routes.json")
     assert first.keys == ()
-    first._apply(replace(table(), keys=(KEY,)))
+    take(first, replace(table(), keys=(KEY,)))
     second.load_cache()
     assert first.keys == second.keys == (KEY,)
 
@@ -273,7 +279,7 @@ def test_a_spoiled_table_on_disk_does_not_keep_the_gateway_down(tmp_path: Path, 
 def test_a_table_serves_when_the_disk_does_not_take_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way of the folder")
     made = keeper(tmp_path / "file" / "routes.json")
-    made._apply(table())
+    take(made, table())
     assert made.table == table()
 
 
@@ -284,8 +290,10 @@ def test_following_goes_on_after_every_answer_of_control(tmp_path: Path, monkeyp
         ["[]", '{"engines": 1, "models": {}}', "{", '{"engines": [], "models": {}, "keys": 1}', table().to_json()]
     )
 
-    async def poll() -> None:
-        made._apply(RoutingTable.from_json(next(answers)))
+    async def poll() -> list[str]:
+        text = next(answers)
+        made._apply(RoutingTable.from_json(text), text)
+        return []
 
     async def scene() -> None:
         monkeypatch.setattr(made, "_poll", poll)
@@ -294,3 +302,36 @@ def test_following_goes_on_after_every_answer_of_control(tmp_path: Path, monkeyp
 
     asyncio.run(scene())
     assert made.table == table() and made.control_answers
+
+
+def test_a_model_without_its_retrieval_keeps_its_route_and_holds_nobody_else_back() -> None:
+    lacking = Target(2, "base", "b" * 64)
+    docs, tweets = table().models["m"], table(champion=3).models["m"]
+    before = RoutingTable({}, {"docs": docs, "tweets": tweets})
+    new = RoutingTable(
+        {}, {"docs": replace(docs, champion=lacking), "tweets": docs, "late": replace(docs, held=lacking)}
+    )
+    found, waiting = new.usable(lambda _: False, before)
+    assert waiting == {"docs", "late"} and found.models == {"docs": docs, "tweets": docs}
+    assert new.usable(lambda _: True, before) == (new, set())
+    loaded = RoutingTable({}, {"docs": replace(docs, loaded=(*docs.loaded, lacking))})
+    assert loaded.usable(lambda _: False, None)[0].models == {"docs": docs}
+
+
+def test_two_gateways_with_one_name_both_count(caplog: pytest.LogCaptureFixture) -> None:
+    board = RoutePublisher()
+    board.publish(table())
+
+    def polls(boot: str, have: str) -> None:
+        board.report(GatewayPoll(gateway="g", boot=boot, have=have))
+
+    polls("first", board.etag)
+    polls("second", board.etag)
+    assert len(board.gateways()) == 1 and caplog.text == ""  # a restart
+    polls("first", "old")
+    assert len(board.gateways()) == 2 and not board.drained("m", 1)
+    polls("second", board.etag)
+    polls("first", "old")
+    assert caplog.text.count("two gateways have the name g") == 1
+    polls("third", board.etag)
+    assert len(board.gateways()) == 1
