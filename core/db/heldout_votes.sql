@@ -27,7 +27,8 @@ WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.arrived, p.id
 
 -- name: preferences
 -- Preferences of the users of a bucket, with request and answer of both interactions, oldest first. Those in quarantine
--- are left out. The bucket is that of feedback/split.py.
+-- are left out. The bucket is that of feedback/split.py. `whole` allows the request's own limit of length: users saw
+-- both answers with that end, and compared them.
 WITH apps AS (
     SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
 ), named AS (
@@ -45,8 +46,8 @@ WITH apps AS (
 SELECT p.id, p.app, p.voter, p.revoked, p.chosen_id, p.user_id, c.endpoint AS chosen_endpoint,
     c.request AS chosen_request, c.answer AS chosen_answer, p.rejected_id, r.user_id AS rejected_user_id,
     r.endpoint AS rejected_endpoint, r.request AS rejected_request, r.answer AS rejected_answer,
-    c.status = 200 AND r.status = 200 AND c.finish_reason IS NOT DISTINCT FROM 'stop'
-        AND r.finish_reason IS NOT DISTINCT FROM 'stop' AS whole
+    c.status = 200 AND r.status = 200 AND coalesce(c.finish_reason IN ('stop', 'length'), FALSE)
+        AND coalesce(r.finish_reason IN ('stop', 'length'), FALSE) AS whole
 FROM placed p JOIN interactions c ON c.id = p.chosen_id
 JOIN interactions r ON r.id = p.rejected_id AND r.model = $model
 WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.arrived, p.id

@@ -1,6 +1,7 @@
 """Facts about held-out votes: only users of the bucket, only pairs that can be compared, no vote from training."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -250,4 +251,26 @@ def test_the_store_names_the_answers_that_their_asker_or_enough_voters_flagged()
     ingest(store, "g", 1, 0, data)
     assert heldout_votes.flagged(store, model="m", flag_voters=2) == {"i0", "i1"}
     assert heldout_votes.flagged(store, model="m", flag_voters=3) == {"i0"}
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("finish", "status", "left_out"),
+    [
+        ("stop", 200, {}),
+        ("length", 200, {}),
+        ("stop", 503, {"an answer that failed or was cut off": 1}),
+        (None, 200, {"an answer that failed or was cut off": 1}),
+    ],
+)
+def test_a_pair_counts_to_the_requests_own_limit_of_length_because_users_compared_what_they_saw(
+    finish: str | None, status: int, left_out: dict[str, int]
+) -> None:
+    store = Store(":memory:")
+    other = replace(answered("i1", "m", "What?"), finish_reason=finish, status=status)
+    said = Feedback("f0", NOW, None, None, "preference", {"chosen": "i0", "rejected": "i1"}, user=HELD)
+    ingest(store, "g", 1, 0, b"".join(frame(encode(each)) for each in (answered("i0", "m", "Well."), other, said)))
+    low, high = bucket().places
+    found, reasons = preferences(heldout_votes.preferences(store, model="m", low=low, high=high), bucket())
+    assert len(found) == (not left_out) and reasons == left_out
     store.close()
