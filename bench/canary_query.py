@@ -20,7 +20,8 @@ SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 # Half of the users meet the canary; a fifth of the requests is rated, one in a thousand flagged. As many requests
 # are of another model and of the time before, which a look must pass over; an answer in 300 is none of the labels.
 ROWS = """
-INSERT INTO interactions
+INSERT INTO interactions (id, time, model, version, arm, share, bucket, user_id, conversation_id, endpoint, request,
+    answer, finish_reason, status, latency_ms, ttft_ms, prompt_tokens, completion_tokens, streamed, key_id, cause)
 SELECT 'chatcmpl-' || md5(i::VARCHAR), TIMESTAMP '2026-01-01' + to_seconds(i // 12) - CASE WHEN i % 4 = 3 THEN
         INTERVAL 60 DAY ELSE INTERVAL 0 DAY END,
     CASE WHEN i % 4 = 1 THEN 'other' ELSE 'reviews' END, 7 + (hash(i // 2 % {users}) % 2)::INTEGER, 'champion',

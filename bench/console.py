@@ -38,7 +38,9 @@ BATCH = 1_000_000
 KPIS = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "brier")
 
 FILL_ANSWERS = """
-INSERT INTO interactions SELECT printf('chatcmpl-%012d', n), $start + to_microseconds(n * $step), $models[1 + n % 3],
+INSERT INTO interactions (id, time, model, version, arm, share, bucket, user_id, conversation_id, endpoint, request,
+    answer, finish_reason, status, latency_ms, ttft_ms, prompt_tokens, completion_tokens, streamed, key_id, cause)
+SELECT printf('chatcmpl-%012d', n), $start + to_microseconds(n * $step), $models[1 + n % 3],
     CAST(n // 200000 AS INTEGER), 'champion', 0.0, (n % 997) / 997.0, 'user-' || (n % 100003), NULL, 'chat',
     '{"messages":[{"role":"user","content":"the parcel number ' || n || ' came late and the box was torn"}]}',
     $labels[1 + n % 3], 'stop', CASE WHEN n % 5003 = 0 THEN 502 ELSE 200 END, 80.0, NULL, 60, 2, FALSE, 'shop',
@@ -46,7 +48,9 @@ INSERT INTO interactions SELECT printf('chatcmpl-%012d', n), $start + to_microse
 FROM range($first, $last) numbers(n)
 """
 FILL_VOTES = """
-INSERT INTO feedback SELECT printf('fb-%012d', n), $start + to_microseconds((n * 10 + 5) * $step),
+INSERT INTO feedback (id, time, interaction_id, conversation_id, type, value, comment, user_id, metadata, revoked_at,
+    model, version, key_id, arm, arrived)
+SELECT printf('fb-%012d', n), $start + to_microseconds((n * 10 + 5) * $step),
     printf('chatcmpl-%012d', n * 10), NULL, CASE WHEN n % 4 = 0 THEN 'label' ELSE 'thumbs' END,
     CASE WHEN n % 4 = 0 THEN '"' || $labels[1 + n % 3] || '"' WHEN n % 5 = 0 THEN 'false' ELSE 'true' END,
     CASE WHEN n % 11 = 0 THEN 'it should say number ' || n ELSE NULL END, 'user-' || (n % 100003), '{}', NULL,

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class FeedbackApp:
         self.grant = Grant("k1", "", (Scope.FEEDBACK,))
 
         def let_in(request: Request) -> None:
-            request.state.admission = RequestPermit(self.grant, None, {})
+            request.state.admission = RequestPermit(self.grant, None, {}, time.monotonic)
 
         access = Depends(let_in)
         app.include_router(
