@@ -31,22 +31,34 @@ class AnswerNames:
             data = data.replace(wrong, right, 1)
         return data
 
+    def rewrite_answer(self, content: bytes) -> tuple[bytes, dict[str, Any]]:
+        """A whole answer with the right names, as bytes and parsed. Raises ValueError or TypeError."""
+        if self._hides_prompt and PROMPT_PART in content:
+            content = _without_prompt(content)
+        found = orjson.loads(content)
+        if not isinstance(found, dict):
+            raise TypeError("The answer is not a JSON object.")
+        for wrong, right in self._find_swaps(found, content):
+            content = content.replace(wrong, right, 1)
+        return content, found | {name: right for name, right in self._right.items() if isinstance(found.get(name), str)}
+
     def _learn(self, data: bytes) -> list[tuple[bytes, bytes]]:
         found = _object(data)
+        swaps = self._find_swaps(found, data)
+        if self._right.keys() <= found.keys():
+            self._swaps = swaps
+        return swaps
+
+    def _find_swaps(self, found: dict[str, Any], data: bytes) -> list[tuple[bytes, bytes]]:
         swaps = []
         for name, right in self._right.items():
             wrong = found.get(name)
-            if isinstance(wrong, str) and wrong != right:
-                swaps += [
-                    (
-                        b'"%b":%b%b' % (name.encode(), blank, orjson.dumps(wrong)),
-                        b'"%b":%b' % (name.encode(), orjson.dumps(right)),
-                    )
-                    for blank in (b"", b" ")
-                    if b'"%b":%b%b' % (name.encode(), blank, orjson.dumps(wrong)) in data
-                ]
-        if self._right.keys() <= found.keys():
-            self._swaps = swaps
+            if not isinstance(wrong, str) or wrong == right:
+                continue
+            there, key = orjson.dumps(wrong), b'"%b":' % name.encode()
+            for blank in (b"", b" "):
+                if (before := key + blank + there) in data:
+                    swaps.append((before, key + orjson.dumps(right)))
         return swaps
 
 

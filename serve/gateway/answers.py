@@ -1,7 +1,7 @@
 """Whole answers: the message of every choice, of a response or from the events of a stream."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,10 @@ import orjson
 LARGEST_ANSWER = 1_000_000
 # What an entry of log-probabilities takes of that, roughly.
 LOGPROB_SIZE = 100
-# The parts of an engine's choice that are no answer.
+EMPTY = (None, [], {})
+# The parts of a message that is a text.
+PLAIN = ("role", "content")
+# The parts of an engine's choice that a record keeps.
 KEPT = ("index", "message", "text", "finish_reason", "logprobs", "cut")
 
 
@@ -30,14 +33,15 @@ class Answer:
 NO_ANSWER = Answer()
 
 
-def read_answer(choices: Iterable[dict[str, Any]], limit: int = LARGEST_ANSWER) -> Answer:
-    """The answer that these choices of a response are, chat or completion."""
-    whole = [_without_empty(choice) for choice in choices]
-    if not whole:
+def read_answer(choices: Sequence[dict[str, Any]], limit: int = LARGEST_ANSWER) -> Answer:
+    """The answer that these choices of a response are, chat or completion. Raises TypeError if they are no list."""
+    if not isinstance(choices, list | tuple):
+        raise TypeError("choices: not a list.")
+    if not choices:
         return NO_ANSWER
-    if _is_plain(whole, limit):
-        return Answer(_text(whole[0]), whole[0].get("finish_reason"))
-    whole = _within(whole, limit)
+    if len(choices) == 1 and _is_plain(choices[0], limit):
+        return Answer(_text(choices[0]), choices[0].get("finish_reason"))
+    whole = _within([_without_empty(choice) for choice in choices], limit)
     return Answer(_text(whole[0]), whole[0].get("finish_reason"), whole)
 
 
@@ -50,19 +54,21 @@ def _text(choice: dict[str, Any]) -> str | None:
 def _without_empty(choice: dict[str, Any]) -> dict[str, Any]:
     kept = {name: choice[name] for name in KEPT if choice.get(name) is not None}
     if isinstance(message := kept.get("message"), dict):
-        kept["message"] = {name: part for name, part in message.items() if part not in (None, [], {})}
+        kept["message"] = {name: part for name, part in message.items() if part not in EMPTY}
     return kept
 
 
-def _is_plain(choices: list[dict[str, Any]], limit: int) -> bool:
-    """Whether a text and a finish reason say all: one choice of text alone, without log-probabilities."""
-    (first, *others) = choices
-    if others or "logprobs" in first or "cut" in first or len(_text(first) or "") > limit:
+def _is_plain(choice: dict[str, Any], limit: int) -> bool:
+    """Whether text and finish reason say all of the only choice: a text alone, without log-probabilities."""
+    if choice.get("logprobs") is not None or choice.get("cut") is not None or len(_text(choice) or "") > limit:
         return False
-    message = first.get("message")
+    message = choice.get("message")
     if not isinstance(message, dict):
         return True
-    return message.keys() <= {"role", "content"} and isinstance(message.get("content", ""), str)
+    content = message.get("content")
+    if not isinstance(content, str) and content not in EMPTY:
+        return False
+    return all(part in EMPTY for name, part in message.items() if name not in PLAIN)
 
 
 def _within(choices: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:

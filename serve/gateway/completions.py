@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
@@ -194,8 +193,7 @@ class Completions:
         data: dict[str, Any] = {}
         try:
             if status == 200:
-                content = _names(exchange).rewrite(content)
-                data = orjson.loads(content)
+                content, data = _names(exchange).rewrite_answer(content)
             answer = read_answer(data.get("choices", ()))
         except (ValueError, TypeError, AttributeError) as error:
             raise EngineError("The engine's answer cannot be read.", hint="Try again; see the engine's log.") from error

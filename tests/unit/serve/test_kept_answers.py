@@ -74,6 +74,19 @@ def test_what_is_more_than_text_is_kept_whole(message: dict[str, Any]) -> None:
     assert found == Told(message["content"], "tool_calls", [{**choice, "message": kept}])
 
 
+def test_a_text_in_parts_is_kept_whole_and_an_empty_one_is_no_text() -> None:
+    parts = [{"type": "text", "text": "a"}]
+    assert read_answer([{"message": {"content": parts}}]) == Told(None, None, [{"message": {"content": parts}}])
+    assert read_answer([{"message": {"content": []}}]) == Told()
+    assert read_answer([{"message": {"content": [], "refusal": "No."}}]).choices == [{"message": {"refusal": "No."}}]
+
+
+@pytest.mark.parametrize("choices", [None, {"a": 1}, "text", 3])
+def test_choices_that_are_no_list_are_an_error(choices: Any) -> None:
+    with pytest.raises(TypeError):
+        read_answer(choices)
+
+
 def test_every_choice_is_kept_with_its_log_probabilities() -> None:
     scores = {"content": [{"token": "a", "logprob": -0.1, "top_logprobs": []}]}
     choices = [{"index": n, "message": {"content": text}, "logprobs": scores} for n, text in enumerate("ab")]
