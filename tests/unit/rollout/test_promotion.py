@@ -91,6 +91,7 @@ def test_a_part_of_a_change_that_fails_undoes_all_of_it(promotion: RouteManager,
 
 
 def test_a_second_rollback_goes_further_back_and_forward_only_to_a_version_that_is_named(promotion: RouteManager):
+    promotion.settle_s = 0.0
     promotion.promote("reviews", 1, WHY)
     promotion.promote("reviews", 2, WHY)
     served = []
