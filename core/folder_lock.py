@@ -7,15 +7,18 @@ from core.errors import NotReady, SettingsError
 
 
 class FolderLock:
-    """Held from its creation until `release`. Raises NotReady if another process, or another app, holds it."""
+    """Held from its creation until `release`. Raises NotReady if another process, or another app, holds it.
 
-    def __init__(self, folder: Path, *, refused: str, hint: str) -> None:
+    `name` is that of the file that is locked. A folder may have locks for several purposes.
+    """
+
+    def __init__(self, folder: Path, *, refused: str, hint: str, name: str = "lock") -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / "lock").open("w")
+            self._file = (folder / name).open("w")
         except OSError as error:
             raise SettingsError(
-                f"The folder {folder} cannot be written: {error.strerror}.", hint="Set data to a folder of yours."
+                f"The data folder {folder} cannot be written: {error.strerror}.", hint="Set data to a folder of yours."
             ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

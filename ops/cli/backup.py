@@ -100,7 +100,7 @@ def restore(
     Nothing is deleted: what the folder held is put aside in it, as before-restore-…; gateways' spools stay.
     """
     from ops.backup import restore as restoring
-    from ops.local.up import Lock
+    from ops.local.up import lock_data
 
     settings = settings_from(config)
     if not path.is_file():
@@ -119,7 +119,7 @@ def restore(
         question = f"The backup goes into {settings.data}."
     if not agreed(question, yes or not held, dry_run):
         return
-    lock = Lock(settings.data)
+    lock = lock_data(settings.data)
     try:
         with bytes_bar("Restoring", path.stat().st_size) as advance:
             by = restoring.Restored(utc_now(), f"cli:{getpass.getuser()}", broken_ledger)

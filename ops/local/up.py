@@ -21,7 +21,8 @@ import httpx
 from core.api_key_store import ApiKeyStore
 from core.clock import utc_now
 from core.db.store import Store
-from core.errors import LoraLoopError, NotReady, SettingsError
+from core.errors import LoraLoopError, NotReady
+from core.folder_lock import FolderLock
 from core.model_folder import ModelFolder, prepare
 from core.settings import KEY_VARIABLES, SECRET_VARIABLES, Settings, split_listen
 from ops.local import orphan_processes
@@ -78,28 +79,10 @@ def check_ports(settings: Settings) -> None:
                 ) from error
 
 
-class Lock:
-    """One LoraLoop a data folder; the operating system lets go when the process ends, however it ends."""
-
-    def __init__(self, data: Path) -> None:
-        import fcntl
-
-        try:
-            data.mkdir(parents=True, exist_ok=True)
-            self._file = (data / "up.lock").open("w")
-        except OSError as error:
-            raise SettingsError(
-                f"The data folder {data} cannot be written: {error.strerror}.", hint="Set data to a folder of yours."
-            ) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise NotReady(f"Another LoraLoop runs on the data folder {data}.", hint="Stop it first.") from error
-
-    def release(self) -> None:
-        """Lets go."""
-        self._file.close()
+def lock_data(data: Path) -> FolderLock:
+    """Lock a data folder for one LoraLoop. Raises NotReady if another one holds it."""
+    refused = f"Another LoraLoop runs on the data folder {data}."
+    return FolderLock(data, refused=refused, hint="Stop it first.", name="up.lock")
 
 
 def tell_first_key(settings: Settings, tell: Tell) -> None:
@@ -141,7 +124,7 @@ class Stack:
         self.config = config.resolve()
         self.tell = tell
         self._children: list[Child] = []
-        self._lock: Lock | None = None
+        self._lock: FolderLock | None = None
         self._ending = threading.Event()
         self._hung_up = threading.Event()
         self._terminal = _has_terminal()
@@ -149,7 +132,7 @@ class Stack:
 
     def start(self) -> None:
         """Starts everything and returns when requests are answered. Raises LoraLoopError; nothing is left then."""
-        self._lock = Lock(self.settings.data)
+        self._lock = lock_data(self.settings.data)
         try:
             for mark in orphan_processes.end(self.settings.data):
                 self.tell(f"Ended {mark.name}, process {mark.pid}: a LoraLoop that was killed had left it")

@@ -23,7 +23,7 @@ from feedback.schema import parse
 from ops import data_files
 from ops.cli import terminal
 from ops.cli.app import app
-from ops.local.up import Lock
+from ops.local.up import lock_data
 from serve.engines.fake import running
 from tests.support.running_control import RunningControl, new, written
 
@@ -308,7 +308,7 @@ def test_a_backup_is_made_while_control_runs_and_can_be_restored(control: Runnin
 
 def test_a_restore_under_a_running_up_is_refused(control: RunningControl, tmp_path: Path):
     control.run("backup", str(tmp_path / "b.tar"))
-    lock = Lock(tmp_path / "data")
+    lock = lock_data(tmp_path / "data")
     done = control.run("restore", str(tmp_path / "b.tar"), "--yes")
     lock.release()
     assert isinstance(done.exception, NotReady) and "Stop it first" in str(done.exception)
