@@ -19,11 +19,10 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
+    client_of,
     print_json,
-    settings_from,
     tell,
 )
-from ops.client import ControlClient
 
 CHUNK = 1024 * 1024
 FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -48,7 +47,7 @@ def import_adapter(
     content, size = _packed(path) if path.is_dir() else _archive(path)
     if not agreed(f"{path} becomes a new version of {model}, not in service ({size} bytes are sent).", yes, dry_run):
         return
-    client = ControlClient(settings_from(config))
+    client = client_of(config)
     done = client.upload(f"/api/models/{model}/adapters", content, size, **said(comment))
     for warning in done["warnings"]:
         tell(f"warning: {warning}")

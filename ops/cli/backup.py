@@ -21,6 +21,7 @@ from ops.cli.terminal import (
     Yes,
     agreed,
     bytes_bar,
+    client_of,
     print_json,
     settings_from,
     tell,
@@ -48,7 +49,7 @@ def backup(path: BackupFile, yes: Yes = False, json: JsonOption = False, config:
         return
     part = path.with_name(path.name + ".part")
     try:
-        _fetch(ControlClient(settings_from(config)), part)
+        _fetch(client_of(config), part)
         with bytes_bar("Reading it again", part.stat().st_size) as advance:
             manifest = prove(part, advance=advance)
         kept = path.with_name(path.name + BROKEN) if manifest.ledger_fault else path

@@ -3,8 +3,8 @@
 import typer
 
 from core.errors import NotFound, NotReady
-from ops.cli.changes import Comment, KeepData, ModelArgument, client_of, stop_canary
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, DryRun, Yes
+from ops.cli.changes import Comment, KeepData, ModelArgument, find_model, stop_canary
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, DryRun, Yes, client_of
 
 canary_app = typer.Typer(help="Canaries: candidates that serve a share of users.", no_args_is_help=True)
 
@@ -28,7 +28,7 @@ def stop(
     Votes against the canary go to quarantine if they were a burst or contradict others, unless --keep-data.
     """
     client = client_of(config)
-    now = next((row for row in client.get("/api/models") if row["model"] == model), None)
+    now = find_model(client, model)
     if now is None:
         raise NotFound("model", model, hint="See: loraloop models")
     if now["canary"] is None:

@@ -19,6 +19,7 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
+    client_of,
     print_json,
     settings_from,
     tell,
@@ -96,7 +97,7 @@ def rollback(
     that leaves go to quarantine if they were a burst or contradict others, unless --keep-data.
     """
     client = client_of(config)
-    now = next((row for row in client.get("/api/models") if row["model"] == model), {})
+    now = find_model(client, model) or {}
     if to is None and now.get("canary") is not None:
         stop_canary(client, now, comment, keep_data=keep_data, yes=yes, dry_run=dry_run)
         return
@@ -105,6 +106,11 @@ def rollback(
     if agreed(f"{model} goes back to {target}.", yes, dry_run):
         done = client.post(f"/api/models/{model}/rollback", {"to": to, "keep_data": keep_data, **said(comment)})
         tell_switch(done)
+
+
+def find_model(client: ControlClient, model: str) -> dict[str, Any] | None:
+    """Return the row of a model in `loraloop models`, None if control does not serve it."""
+    return next((row for row in client.get("/api/models") if row["model"] == model), None)
 
 
 def stop_canary(
@@ -171,11 +177,6 @@ def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
             tell(f"{row['process']}: {row.get('error') or Changes(**row)}")
     if failed:
         raise typer.Exit(1)
-
-
-def client_of(config: Any) -> ControlClient:
-    """A client of control, by the configuration."""
-    return ControlClient(settings_from(config))
 
 
 def said(comment: str) -> dict[str, str]:

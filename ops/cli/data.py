@@ -15,10 +15,9 @@ from ops.cli.terminal import (
     Yes,
     agreed,
     bytes_bar,
-    settings_from,
+    client_of,
     tell,
 )
-from ops.client import ControlClient
 from ops.data_files import COLUMNS, Kind
 
 KindArgument = Annotated[Kind, typer.Argument(help="What to take out.")]
@@ -45,7 +44,7 @@ def take_out(
     if path.exists() and not agreed(f"{path} exists and is replaced.", yes, False):
         return
     part = path.with_name(path.name + ".part")
-    client = ControlClient(settings_from(config))
+    client = client_of(config)
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         with (

@@ -1,6 +1,6 @@
 """Commands for dead letters: list, show, replay, drop."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,13 +14,12 @@ from ops.cli.terminal import (
     Yes,
     agreed,
     cell,
+    client_of,
     out,
     print_json,
-    settings_from,
     show,
     tell,
 )
-from ops.client import ControlClient
 
 letters_app = typer.Typer(help="Records of gateways that could not become a row.", invoke_without_command=True)
 Identity = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's id.")]
@@ -48,7 +47,7 @@ def listed(
     context.obj = config
     if context.invoked_subcommand:
         return
-    found = _client(config).get("/api/dead-letters", limit=limit)
+    found = client_of(config).get("/api/dead-letters", limit=limit)
     show(found["letters"], json, COLUMNS, "There are no dead letters.")
     if found["count"] > len(found["letters"]):
         tell(f"The newest {len(found['letters'])} of {found['count']}.")
@@ -56,7 +55,7 @@ def listed(
 
 def content(context: typer.Context, identity: Identity, config: OwnConfig = None, json: JsonOption = False) -> None:
     """Show one dead letter with its content, which users wrote."""
-    found = _client(config or context.obj).get(f"/api/dead-letters/{identity}")
+    found = client_of(config or context.obj).get(f"/api/dead-letters/{identity}")
     if json:
         print_json(found)
         return
@@ -77,7 +76,7 @@ def replay(
     asked = _asked(identity, every)
     if not agreed(f"Control ingests {identity or 'every dead letter'} again.", yes, dry_run):
         return
-    done = _client(config or context.obj).post("/api/dead-letters/replay", asked)
+    done = client_of(config or context.obj).post("/api/dead-letters/replay", asked)
     show(done, json, {"id": "dead letter", "stored": "stored", "refused": "refused", "reason": "reason"}, "")
     tell(f"{sum(one['stored'] for one in done)} records are stored, {sum(one['refused'] for one in done)} refused.")
 
@@ -93,7 +92,7 @@ def drop(
     """Delete one dead letter, or all of them. What they hold is lost."""
     asked = _asked(identity, every)
     if agreed(f"The records of {identity or 'every dead letter'} are deleted.", yes, dry_run):
-        done = _client(config or context.obj).post("/api/dead-letters/drop", asked)
+        done = client_of(config or context.obj).post("/api/dead-letters/drop", asked)
         tell(f"{len(done)} dead letters are deleted.")
 
 
@@ -102,7 +101,3 @@ def _asked(identity: str | None, every: bool) -> dict[str, str]:
     if (identity is not None) == every:
         raise InputError("Name one dead letter, or use --all.", hint="See: loraloop dead-letters")
     return {} if identity is None else {"id": identity}
-
-
-def _client(config: Any) -> ControlClient:
-    return ControlClient(settings_from(config))

@@ -13,12 +13,11 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
+    client_of,
     out,
     print_json,
-    settings_from,
     tell,
 )
-from ops.client import ControlClient
 
 LOOK_SECONDS = 0.5
 COUNTS = {
@@ -54,7 +53,7 @@ def erase(
     json: JsonOption = False,
 ) -> None:
     """Erase everything that one user wrote, and the user's name. Prints a receipt."""
-    client = ControlClient(settings_from(config))
+    client = client_of(config)
     asked = {"user": user} | ({"key": key} if key else {})
     found = client.post("/api/erasures/preview", asked)
     if dry_run and json:

@@ -3,7 +3,7 @@
 A key goes to stdout, once, and everything that is said of it to stderr.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,11 +15,10 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
-    settings_from,
+    client_of,
     show,
     tell,
 )
-from ops.client import ControlClient
 
 SCOPES = ", ".join(GRANTABLE)
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as in llk_<id>_….")]
@@ -62,14 +61,14 @@ def create(
         "tokens_per_minute": tokens_per_minute,
         "concurrent": concurrent,
     }
-    made = _client(config).post("/api/keys", body)
+    made = client_of(config).post("/api/keys", body)
     print(made["key"])
     tell(f"The key {made['id']} of {name} is shown only now. It opens: {', '.join(scope)}.")
 
 
 def listing(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """List all keys, the revoked too; never their secrets."""
-    rows = _client(config).get("/api/keys")
+    rows = client_of(config).get("/api/keys")
     columns = {
         "id": "id",
         "name": "name",
@@ -94,7 +93,7 @@ def listing(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> 
 def revoke(identity: KeyId, yes: Yes = False, dry_run: DryRun = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """End a key permanently. Gateways refuse it within a second."""
     if agreed(f"The key {identity} ends permanently.", yes, dry_run):
-        _client(config).post(f"/api/keys/{identity}/revoke", {})
+        client_of(config).post(f"/api/keys/{identity}/revoke", {})
         tell("Revoked.")
 
 
@@ -109,10 +108,6 @@ def rotate(
     seconds = read_duration(grace).total_seconds()
     old = f"opens for another {grace}" if seconds else "opens nothing any more"
     if agreed(f"The key {identity} gets a new secret; the old one {old}.", yes, dry_run):
-        made = _client(config).post(f"/api/keys/{identity}/rotate", {"grace_s": seconds})
+        made = client_of(config).post(f"/api/keys/{identity}/rotate", {"grace_s": seconds})
         print(made["key"])
         tell(f"The new secret of the key {identity} is shown only now.")
-
-
-def _client(config: Any) -> ControlClient:
-    return ControlClient(settings_from(config))

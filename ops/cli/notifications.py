@@ -6,8 +6,7 @@ Control sends; the targets' URLs stay with it.
 import typer
 
 from core.errors import LoraLoopError, NotReady
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, settings_from, show
-from ops.client import ControlClient
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, client_of, show
 
 notify_app = typer.Typer(help="Notifications: the state of each target, and a test.", no_args_is_help=True)
 NONE = "No targets. Put apprise URLs into LORALOOP_NOTIFY_URLS or notifications.urls_file and restart control."
@@ -22,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Show the last row of the ledger that each target received."""
-    rows = ControlClient(settings_from(config)).get("/api/notifications")
+    rows = client_of(config).get("/api/notifications")
     columns = {
         "target": "target",
         "seq": "sent up to row",
@@ -35,7 +34,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
 
 def send_test(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Send every target a message that says it is a test; exit code 1 if one does not take it."""
-    rows = ControlClient(settings_from(config)).post("/api/notifications/test", {})
+    rows = client_of(config).post("/api/notifications/test", {})
     if not rows:
         raise NotReady("There is nobody to notify.", hint=NONE.removeprefix("No targets. "))
     show(rows, json, {"target": "target", "taken": "taken"}, NONE)

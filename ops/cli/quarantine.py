@@ -17,13 +17,12 @@ from ops.cli.terminal import (
     Yes,
     agreed,
     cell,
+    client_of,
     out,
     print_json,
-    settings_from,
     show,
     tell,
 )
-from ops.client import ControlClient
 
 quarantine_app = typer.Typer(help="Votes held back from training for review.", invoke_without_command=True)
 Identity = Annotated[str, typer.Argument(metavar="ID", help="The quarantine's id, or its # in the ledger.")]
@@ -48,7 +47,7 @@ def listed(
     context.obj = config
     if context.invoked_subcommand:
         return
-    rows = _client(config).get("/api/quarantine", model=model)
+    rows = client_of(config).get("/api/quarantine", model=model)
     columns = {
         "decision_seq": "#",
         "id": "quarantine",
@@ -71,7 +70,7 @@ def votes(
     json: JsonOption = False,
 ) -> None:
     """Show the votes of one quarantine, those of the busiest voters first."""
-    found = _client(config or context.obj).get(f"/api/quarantine/{identity}", limit=limit)
+    found = client_of(config or context.obj).get(f"/api/quarantine/{identity}", limit=limit)
     if json:
         print_json(found)
         return
@@ -105,7 +104,7 @@ def hold(
     config: OwnConfig = None,
 ) -> None:
     """Hold every vote that fits all of key, user and time, later ones too. --dry-run counts them."""
-    client = _client(config or context.obj)
+    client = client_of(config or context.obj)
     wanted = {"model": model, "key": key, "user": user, "from": since, "until": until}
     found = [row for row in client.get("/api/quarantine/preview", **wanted) if row["votes"]]
     for row in found:
@@ -147,9 +146,5 @@ def reject(
 
 def _decide(config: Any, identity: str, verb: str, what: str, comment: str, yes: bool, dry_run: bool) -> None:
     if agreed(f"The votes of {identity} {what}.", yes, dry_run):
-        done = _client(config).post(f"/api/quarantine/{identity}/{verb}", said(comment))
+        done = client_of(config).post(f"/api/quarantine/{identity}/{verb}", said(comment))
         tell(f"{done['id']} is {done['state']}.")
-
-
-def _client(config: Any) -> ControlClient:
-    return ControlClient(settings_from(config))

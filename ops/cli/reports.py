@@ -15,12 +15,11 @@ from ops.cli.terminal import (
     JsonOption,
     OwnConfig,
     cell,
+    client_of,
     out,
     print_json,
-    settings_from,
     show,
 )
-from ops.client import ControlClient
 from ops.views import WORDS
 
 SHOWN = (
@@ -65,7 +64,7 @@ def register(app: typer.Typer) -> None:
 
 def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Show what serves now: champion, canary, holdback, feedback since the last run."""
-    rows = _client(config).get("/api/models")
+    rows = client_of(config).get("/api/models")
     if not json:
         for row in rows:
             held = row["holdback"]
@@ -90,7 +89,7 @@ def versions(
     json: JsonOption = False,
 ) -> None:
     """List a model's versions: adapters and retrievals; version 0 is the bare base model."""
-    rows = _client(config).get(f"/api/models/{model}/versions")
+    rows = client_of(config).get(f"/api/models/{model}/versions")
     columns = {
         "version": "version",
         "kind": "kind",
@@ -115,9 +114,9 @@ def feedback(
 ) -> None:
     """Count feedback by model and type; a model of – has not (yet) met its interaction."""
     if waiting:
-        _show_waiting(_client(config).get("/api/feedback/waiting"), json)
+        _show_waiting(client_of(config).get("/api/feedback/waiting"), json)
         return
-    rows = _client(config).get("/api/feedback", model=model, key=key, by_key=by_key, by_user=by_user)
+    rows = client_of(config).get("/api/feedback", model=model, key=key, by_key=by_key, by_user=by_user)
     columns = {"model": "model", "type": "type", "n": "count", "revoked": "revoked", "newest": "newest (UTC)"}
     if by_user:
         columns = {"key": "key", "user": "user"} | columns
@@ -140,7 +139,7 @@ def runs(
     model: ModelArgument = None, limit: Limit = 20, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
 ) -> None:
     """List runs with their progress."""
-    rows = _client(config).get("/api/runs", model=model, limit=limit)
+    rows = client_of(config).get("/api/runs", model=model, limit=limit)
     for row in rows:
         progress = row["progress"]
         row["step"] = f"{progress['phase']} {progress['done']}/{progress['total']}" if progress else None
@@ -170,7 +169,7 @@ def promotions(
     context.obj = config
     if context.invoked_subcommand:
         return
-    rows = _client(config).get("/api/promotions", model=model, verdict=verdict, since=since, until=until, limit=limit)
+    rows = client_of(config).get("/api/promotions", model=model, verdict=verdict, since=since, until=until, limit=limit)
     for row in rows:
         row["change"] = f"{_v(row['from_version'])} → {_v(row['to_version'])}"
         row["decided"] = WORDS.get(row["verdict"], row["verdict"])
@@ -199,7 +198,7 @@ def promotion(
     json: JsonOption = False,
 ) -> None:
     """Show one decision: verdict, reason, every check, the four arms, what it was made of."""
-    found = _client(config or context.obj).get(f"/api/promotions/{identity}")
+    found = client_of(config or context.obj).get(f"/api/promotions/{identity}")
     if json:
         print_json(found)
         return
@@ -218,7 +217,7 @@ def promotion(
 
 def verify(head: Head = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Prove that no row of the ledger was changed, removed or cut off, and that what serves follows from it."""
-    report = _client(config).get("/api/ledger", head=head)
+    report = client_of(config).get("/api/ledger", head=head)
     if json:
         print_json(report)
     else:
@@ -226,10 +225,6 @@ def verify(head: Head = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonO
         out.print(f"{state}: {report['reason']}  Head: {report['head']}", markup=False)
     if not report["ok"]:
         raise typer.Exit(1)
-
-
-def _client(config: Any) -> ControlClient:
-    return ControlClient(settings_from(config))
 
 
 def _v(version: int | None) -> str:

@@ -14,13 +14,12 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
+    client_of,
     out,
     print_json,
-    settings_from,
     tell,
 )
 from ops.cli.terminal import show as show_rows
-from ops.client import ControlClient
 
 LOOK_SECONDS = 0.5
 COLUMNS = {
@@ -46,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 def show(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Show what there is of each kind of data, and what would be deleted now."""
-    found = _client(config).get("/api/retention")
+    found = client_of(config).get("/api/retention")
     if json:
         print_json(found)
         return
@@ -61,7 +60,7 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Delete now what is older than the settings of `retention`. It waits for a run that is working."""
-    client = _client(config)
+    client = client_of(config)
     found = client.get("/api/retention")
     if dry_run and json:
         print_json(found)
@@ -88,7 +87,7 @@ def log(
     json: JsonOption = False,
 ) -> None:
     """List deletions, newest first."""
-    found = _client(config).get("/api/retention/runs", limit=limit)
+    found = client_of(config).get("/api/retention/runs", limit=limit)
     rows = found if json else [row | {"said": _deleted(row)} for row in found]
     show_rows(rows, json, LOG_COLUMNS, "Nothing was deleted yet.")
 
@@ -116,7 +115,3 @@ def _deleted(row: dict[str, Any]) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def _client(config: Any) -> ControlClient:
-    return ControlClient(settings_from(config))

@@ -14,13 +14,12 @@ from ops.cli.terminal import (
     Yes,
     agreed,
     bytes_bar,
+    client_of,
     out,
     print_json,
-    settings_from,
     show,
     tell,
 )
-from ops.client import ControlClient
 from ops.snapshot_report import as_html, sections
 
 snapshot_app = typer.Typer(help="Snapshots: the rows that runs train on and are judged by.", no_args_is_help=True)
@@ -47,7 +46,7 @@ def show_report(
     identity: Identity, html: HtmlOption = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
 ) -> None:
     """Show what a snapshot has: rows and users, same texts, label noise, and what was left out."""
-    report = ControlClient(settings_from(config)).get(f"/api/snapshots/{identity}")
+    report = client_of(config).get(f"/api/snapshots/{identity}")
     if html is not None:
         try:
             html.write_text(as_html(report), encoding="utf-8")
@@ -77,7 +76,7 @@ def export(
     if path.exists() and not agreed(f"{path} exists and is replaced.", yes, False):
         return
     part = path.with_name(path.name + ".part")
-    client = ControlClient(settings_from(config))
+    client = client_of(config)
     try:
         with (
             client.download("GET", f"/api/snapshots/{identity}/rows", format=format, bucket=bucket) as (size, pieces),

@@ -17,6 +17,7 @@ from ops.cli.terminal import (
     ConfigOption,
     JsonOption,
     cell,
+    client_of,
     err,
     print_json,
     settings_from,
@@ -108,7 +109,7 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Run suites on a version, base and champion. It changes nothing and uses no holdout."""
-    client = ControlClient(settings_from(config))
+    client = client_of(config)
     asked = client.post(f"/api/models/{model}/evaluate", {"version": version, "suites": suite or [], **said(comment)})
     run = _await(client, asked["run_id"])
     if run["state"] != "measured":

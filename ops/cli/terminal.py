@@ -26,6 +26,7 @@ from rich.text import Text
 
 from core.errors import NoTerminal
 from core.settings import Settings, load
+from ops.client import ControlClient
 
 # A pipe has no width of its own, and a table cut to 80 columns would hide numbers.
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 180)
@@ -87,6 +88,11 @@ class RateColumn(ProgressColumn):
 def settings_from(config: Path) -> Settings:
     """The settings of a command."""
     return load(config)
+
+
+def client_of(config: Path) -> ControlClient:
+    """Return a client of control, by the configuration."""
+    return ControlClient(settings_from(config))
 
 
 def agreed(what: str, yes: bool, dry_run: bool) -> bool:
