@@ -25,6 +25,7 @@ from ops.local.config_template import STARTER
 from serve.engines.fake import running
 from tests.support.cli_examples import assert_understood
 from tools import docs_reference
+from tools.live_stack import free_ports
 
 ROOT = Path(__file__).parents[3]
 
@@ -65,7 +66,9 @@ def test_init_replaces_no_file_unasked(tmp_path: Path):
     ],
 )
 def test_a_wrong_configuration_is_one_sentence_and_leaves_nothing(tmp_path: Path, content: str, sentence: str):
-    (tmp_path / "loraloop.yaml").write_text(content)
+    gateway, control = free_ports(2)
+    listen = f"\ngateway: {{listen: '127.0.0.1:{gateway}'}}\ncontrol: {{listen: '127.0.0.1:{control}'}}\n"
+    (tmp_path / "loraloop.yaml").write_text(content + listen)
     done = loraloop("up", cwd=tmp_path)
     assert done.returncode == 1
     assert sentence in done.stderr
