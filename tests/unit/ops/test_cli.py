@@ -66,8 +66,8 @@ def test_init_replaces_no_file_unasked(tmp_path: Path):
     ],
 )
 def test_a_wrong_configuration_is_one_sentence_and_leaves_nothing(tmp_path: Path, content: str, sentence: str):
-    gateway, control = free_ports(2)
-    listen = f"\ngateway: {{listen: '127.0.0.1:{gateway}'}}\ncontrol: {{listen: '127.0.0.1:{control}'}}\n"
+    ports = zip(("gateway", "control", "engine"), free_ports(3), strict=True)
+    listen = "".join(f"\n{name}: {{listen: '127.0.0.1:{port}'}}" for name, port in ports)
     (tmp_path / "loraloop.yaml").write_text(content + listen)
     done = loraloop("up", cwd=tmp_path)
     assert done.returncode == 1
