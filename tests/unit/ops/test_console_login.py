@@ -1,13 +1,10 @@
 """Facts about the console's log-in: keys, cookies, sessions and guesses."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 from fastapi.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -16,16 +13,6 @@ from ops.cli import server
 from ops.console.login import FRONT, local
 from ops.console.sessions import MOST_ADDRESSES, MOST_SESSIONS, Sessions
 from tests.support.console_security import SECRET_PAGES, KeyedConsole, Moving
-
-
-@pytest.fixture
-def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyedConsole]:
-    monkeypatch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
-    made = KeyedConsole(tmp_path)
-    # One event loop for all requests, as TestClient has it when it is entered; that would start the scheduler.
-    with start_blocking_portal() as made.browser.portal:
-        yield made
-    made.control.store.close()
 
 
 @pytest.mark.parametrize("path", SECRET_PAGES)

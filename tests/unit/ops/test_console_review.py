@@ -2,12 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from core.db import feedback as feedback_table
 from core.db import quarantines as quarantines_table
@@ -20,15 +17,6 @@ from ops.console import labelling
 from rollout import quarantine_review
 from rollout.change_writer import DecisionContext
 from tests.support.console_security import EVIL, KeyedConsole
-
-
-@pytest.fixture
-def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyedConsole]:
-    monkeypatch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
-    made = KeyedConsole(tmp_path)
-    with start_blocking_portal() as made.browser.portal:
-        yield made
-    made.control.store.close()
 
 
 def asked(

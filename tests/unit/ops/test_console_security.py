@@ -2,11 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from core.db import decisions, runs
 from core.db.store import Transaction
@@ -14,16 +11,6 @@ from core.records import Feedback, Interaction, Verdict
 from feedback.ingest import add
 from rollout.change_writer import DecisionContext
 from tests.support.console_security import EVIL, SECRET_PAGES, KeyedConsole
-
-
-@pytest.fixture
-def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyedConsole]:
-    monkeypatch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
-    made = KeyedConsole(tmp_path)
-    # One event loop for all requests, as TestClient has it when it is entered; that would start the scheduler.
-    with start_blocking_portal() as made.browser.portal:
-        yield made
-    made.control.store.close()
 
 
 def test_a_reader_sees_no_button_and_may_not_act(console: KeyedConsole) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
 from core.db import decisions, runs
 from core.db.store import Store
@@ -47,15 +46,6 @@ def stopped(control: Any, store: Store) -> dict[str, Any]:
     last = json.loads(decisions.chain(store)[-1]["body"])
     assert (last["verdict"], last["to_version"], last["run_id"]) == ("rejected", 2, "run-2")
     return last
-
-
-@pytest.fixture
-def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyedConsole]:
-    monkeypatch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
-    made = KeyedConsole(tmp_path)
-    with start_blocking_portal() as made.browser.portal:
-        yield made
-    made.control.store.close()
 
 
 def test_two_clicks_stop_a_canary(console: KeyedConsole) -> None:
