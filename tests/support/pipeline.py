@@ -10,7 +10,7 @@ from core.db import runs as runs_table
 from core.db.store import Store
 from core.errors import TrainingFailed
 from core.record_codec import encode
-from core.records import Feedback, Interaction
+from core.records import Feedback
 from core.spool import frame
 from eval.evaluation import Result
 from eval.kpis.evidence import Difference, Evidence, Measure
@@ -19,6 +19,7 @@ from retrain.pipeline import RetrainPipeline
 from retrain.trainer.job import Job, Step
 from serve.adapters.preflight import Adapter
 from serve.engines.reconciler import EngineState
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -66,26 +67,12 @@ def result(gain: float) -> Result:
 def vote(store: Store, n: int, spool: str = "g") -> None:
     data = b""
     for i in range(n):
-        asked = Interaction(
-            id=f"{spool}-c{i}",
+        asked = interaction(
+            f"{spool}-c{i}",
             time=NOW,
             model="reviews",
-            version=0,
-            arm="champion",
-            share=0.0,
-            bucket=0.5,
             user=f"{spool}-u{i}",
-            conversation=None,
-            endpoint="chat",
-            answer="a",
-            finish_reason="stop",
-            status=200,
             request={"messages": [{"role": "user", "content": f"text {spool} {i}"}]},
-            latency_ms=1,
-            ttft_ms=None,
-            prompt_tokens=1,
-            completion_tokens=1,
-            streamed=False,
         )
         label = Feedback(f"{spool}-f{i}", NOW + timedelta(seconds=i), asked.id, None, "label", "ab"[i % 2])
         data += frame(encode(asked)) + frame(encode(label))

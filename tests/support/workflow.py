@@ -8,7 +8,7 @@ from typing import Any
 from core.db import decisions, runs
 from core.db.store import Store
 from core.record_codec import encode
-from core.records import Feedback, Interaction, Version
+from core.records import Feedback, Version
 from core.settings import ModelSettings
 from core.spool import frame
 from feedback.ingest import ingest
@@ -18,6 +18,7 @@ from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow
 from serve.engines.fake import FakeEngines
 from serve.routing.publisher import RoutePublisher
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WHY = DecisionContext("won", "test", run_id="run-1")
@@ -84,26 +85,14 @@ class RolloutHarness:
         data = b""
         for user in range(users):
             identity = f"{version}-{user}-{self.now:%d%H%M}"
-            asked = Interaction(
-                id=identity,
+            asked = interaction(
+                identity,
                 time=self.now + after,
-                model="m",
                 version=version,
-                arm="champion",
                 share=0.5,
-                bucket=0.5,
                 user=f"{version}-u{user}",
-                conversation=None,
-                endpoint="chat",
                 request=None,
-                answer="a",
-                finish_reason="stop",
-                status=200,
                 latency_ms=5,
-                ttft_ms=None,
-                prompt_tokens=1,
-                completion_tokens=1,
-                streamed=False,
             )
             vote = Feedback(f"f{identity}", self.now, identity, None, "thumbs", good)
             data += frame(encode(asked)) + frame(encode(vote))

@@ -16,7 +16,7 @@ from core.errors import EngineDown
 from core.model_folder import ModelFolder
 from core.prompts import Chat
 from core.record_codec import encode
-from core.records import Feedback, Interaction, Version
+from core.records import Feedback, Version
 from core.settings import JudgeSettings, ModelSettings
 from core.spool import frame
 from eval.context import EvaluationTask
@@ -32,6 +32,7 @@ from feedback.split import bucket_of
 from ops import views
 from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 CHAMPION = Version("m", 1, "m@1.x", "/1", "x", 8, None)
@@ -83,26 +84,12 @@ def voted(store: Store, count: int, *, offset: int = 0) -> None:
         for side, said in (("a", "kind"), ("b", "dull")):
             data += frame(
                 encode(
-                    Interaction(
-                        id=f"p{n}{side}",
+                    interaction(
+                        f"p{n}{side}",
                         time=NOW,
-                        model="m",
-                        version=0,
-                        arm="champion",
-                        share=0.0,
-                        bucket=0.5,
                         user=user,
-                        conversation=None,
-                        endpoint="chat",
                         answer=f"{said} words",
-                        finish_reason="stop",
-                        status=200,
                         request={"messages": [{"role": "user", "content": f"question {n}"}]},
-                        latency_ms=1,
-                        ttft_ms=None,
-                        prompt_tokens=1,
-                        completion_tokens=1,
-                        streamed=False,
                     )
                 )
             )

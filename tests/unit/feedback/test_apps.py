@@ -5,11 +5,12 @@ from typing import Any
 
 from core.db import api_keys, curation
 from core.db.store import Store
-from core.records import Feedback, Interaction, Revocation
+from core.records import Feedback, Revocation
 from core.settings import ModelSettings
 from feedback.ingest import add
 from feedback.snapshot import curate_store
 from tests.support.curation import user_in
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 ADA = user_in("train")
@@ -32,26 +33,13 @@ def store_with(*votes: Feedback | Revocation) -> Store:
             creator="t",
             **nothing,
         )
-    asked = Interaction(
-        id="i",
+    asked = interaction(
+        "i",
         time=NOW,
         model="reviews",
-        version=0,
-        arm="champion",
-        share=0.0,
-        bucket=0.5,
         user=ADA,
-        conversation=None,
-        endpoint="chat",
         answer="good",
-        finish_reason="stop",
-        status=200,
         request={"messages": [{"role": "user", "content": "The hinge broke."}]},
-        latency_ms=1,
-        ttft_ms=None,
-        prompt_tokens=1,
-        completion_tokens=1,
-        streamed=False,
     )
     add(store, [asked, *votes])
     return store

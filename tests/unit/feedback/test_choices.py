@@ -14,6 +14,7 @@ from feedback.ingest import add
 from feedback.schema import parse
 from feedback.snapshot import curate_store
 from tests.support.curation import user_in
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 MODEL = ModelSettings.model_validate({"labels": ["bad", "good"]})
@@ -25,10 +26,7 @@ COMPLETION = [{"index": n, "text": text, "finish_reason": "stop"} for n, text in
 
 def asked(choices: Any) -> Interaction:
     request = {"messages": [{"role": "user", "content": "so so"}]}
-    return Interaction(
-        "i1", NOW, "m", 0, "champion", 0.0, None, user_in("train"), None, "chat", request, "bad", "stop", 200, 1.0,
-        None, 1, 1, False, choices=choices,
-    )  # fmt: skip
+    return interaction("i1", time=NOW, user=user_in("train"), request=request, answer="bad", choices=choices)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from feedback.ingest import ingest
 from feedback.quarantine import decide
 from feedback.snapshot import Row
 from feedback.split import bucket_of
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 MODEL = ModelSettings.model_validate({"task": "generate"})
@@ -77,27 +78,7 @@ def thumb(up: bool, **changes: Any) -> dict[str, Any]:
 
 
 def answered(identity: str, model: str, answer: str) -> Interaction:
-    return Interaction(
-        id=identity,
-        time=NOW,
-        model=model,
-        version=0,
-        arm="champion",
-        share=0.0,
-        bucket=0.5,
-        user=HELD,
-        conversation=None,
-        endpoint="chat",
-        answer=answer,
-        finish_reason="stop",
-        status=200,
-        request=json.loads(request()),
-        latency_ms=1,
-        ttft_ms=None,
-        prompt_tokens=1,
-        completion_tokens=1,
-        streamed=False,
-    )
+    return interaction(identity, time=NOW, model=model, user=HELD, answer=answer, request=json.loads(request()))
 
 
 def bucket(*learnt: str) -> Bucket:

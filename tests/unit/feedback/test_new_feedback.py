@@ -11,6 +11,7 @@ from core.db import feedback, quarantines, runs
 from core.db.store import Store
 from core.records import Feedback, Interaction, Revocation
 from feedback.ingest import add
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 
@@ -24,26 +25,8 @@ def store() -> Iterator[Store]:
 
 
 def asked(number: int) -> Interaction:
-    return Interaction(
-        id=f"i{number}",
-        time=NOW,
-        model="m",
-        version=0,
-        arm="champion",
-        share=0.0,
-        bucket=0.5,
-        user=f"u{number}",
-        conversation=None,
-        endpoint="chat",
-        request={"messages": [{"role": "user", "content": "x"}]},
-        answer="a",
-        finish_reason="stop",
-        status=200,
-        latency_ms=1,
-        ttft_ms=None,
-        prompt_tokens=1,
-        completion_tokens=1,
-        streamed=False,
+    return interaction(
+        f"i{number}", time=NOW, user=f"u{number}", request={"messages": [{"role": "user", "content": "x"}]}
     )
 
 

@@ -16,32 +16,13 @@ from core.errors import InputError
 from core.records import Feedback, Interaction
 from feedback import quarantine
 from feedback.ingest import add
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def asked(identity: str, user: str | None = None, model: str = "m", conversation: str | None = None) -> Interaction:
-    return Interaction(
-        id=identity,
-        time=NOW,
-        model=model,
-        version=0,
-        arm="champion",
-        share=0.0,
-        bucket=0.5,
-        user=user,
-        conversation=conversation,
-        endpoint="chat",
-        request=None,
-        answer="a",
-        finish_reason="stop",
-        status=200,
-        latency_ms=1,
-        ttft_ms=None,
-        prompt_tokens=1,
-        completion_tokens=1,
-        streamed=False,
-    )
+    return interaction(identity, time=NOW, model=model, user=user, conversation=conversation, request=None)
 
 
 def said(identity: str, about: str | None, user: str | None = None, key: str | None = "shop", **more: Any) -> Feedback:

@@ -13,6 +13,7 @@ from feedback.ingest import add
 from feedback.schema import parse
 from feedback.snapshot import create_snapshot, read_rows
 from tests.support.curation import user_in
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 MODEL = ModelSettings.model_validate({"task": "generate"})
@@ -25,10 +26,15 @@ PICTURE = [{"type": "image_url", "image_url": {"url": "data:"}}]
 
 def asked(number: int, content: Any = "", choices: Any = None, **more: Any) -> Interaction:
     request = {"messages": [{"role": "user", "content": content or f"order {number} is late"}], **more}
-    return Interaction(
-        f"i{number}", NOW, "m", 0, "champion", 0.0, None, user_in("train", number), None, "chat", request, None,
-        "tool_calls", 200, 1.0, None, 1, 1, False, choices=choices,
-    )  # fmt: skip
+    return interaction(
+        f"i{number}",
+        time=NOW,
+        user=user_in("train", number),
+        request=request,
+        answer=None,
+        finish_reason="tool_calls",
+        choices=choices,
+    )
 
 
 def corrected(number: int, value: Any) -> Feedback:

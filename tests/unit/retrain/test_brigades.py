@@ -12,6 +12,7 @@ from feedback.ingest import add
 from feedback.snapshot import load_snapshot
 from retrain.pipeline import RetrainPipeline
 from rollout import quarantine_review
+from tests.support.ingest import asked as interaction
 from tests.support.pipeline import NOW, decisions
 
 PHRASE = "only at cheapmart.example now"
@@ -19,26 +20,8 @@ HONEST, ACCOUNTS = 120, 20
 
 
 def asked(user: str, n: int, text: str) -> Interaction:
-    return Interaction(
-        id=f"{user}-i{n}",
-        time=NOW,
-        model="reviews",
-        version=0,
-        arm="champion",
-        share=0.0,
-        bucket=0.5,
-        user=user,
-        conversation=None,
-        endpoint="chat",
-        answer="a",
-        finish_reason="stop",
-        status=200,
-        request={"messages": [{"role": "user", "content": text}]},
-        latency_ms=1,
-        ttft_ms=None,
-        prompt_tokens=1,
-        completion_tokens=1,
-        streamed=False,
+    return interaction(
+        f"{user}-i{n}", time=NOW, model="reviews", user=user, request={"messages": [{"role": "user", "content": text}]}
     )
 
 

@@ -12,7 +12,7 @@ from core.db import decisions
 from core.db.store import Store
 from core.model_folder import ModelFolder
 from core.record_codec import encode
-from core.records import Feedback, Interaction
+from core.records import Feedback
 from core.settings import Settings, build
 from core.spool import frame
 from feedback.ingest import ingest
@@ -26,6 +26,7 @@ from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine, FakeEngines
 from serve.engines.reconciler import EngineState
 from serve.routing.publisher import RoutePublisher
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -73,26 +74,13 @@ def settings(tmp_path: Path) -> Settings:
 def corrected(store: Store, count: int) -> None:
     data = b""
     for n in range(count):
-        asked = Interaction(
-            id=f"c{n}",
+        asked = interaction(
+            f"c{n}",
             time=NOW,
             model="replies",
-            version=0,
-            arm="champion",
-            share=0.0,
-            bucket=0.5,
             user=f"u{n}",
-            conversation=None,
-            endpoint="chat",
             answer="rubbish",
-            finish_reason="stop",
-            status=200,
             request={"messages": [{"role": "user", "content": f"text {n}"}]},
-            latency_ms=1,
-            ttft_ms=None,
-            prompt_tokens=1,
-            completion_tokens=1,
-            streamed=False,
         )
         better = Feedback(f"f{n}", NOW + timedelta(seconds=n), asked.id, None, "correction", f"Dear text {n}!")
         data += frame(encode(asked)) + frame(encode(better))

@@ -12,7 +12,7 @@ from core.db import decisions, live_tests, runs
 from core.db.store import Store
 from core.errors import AdapterRefused, AlreadyDone, Conflict, NotFound, NotReady
 from core.record_codec import encode
-from core.records import Feedback, Interaction, Verdict, Version
+from core.records import Feedback, Verdict, Version
 from core.settings import ModelSettings
 from core.spool import frame
 from eval.gates.live_arms import Plan
@@ -25,6 +25,7 @@ from rollout.promotion import RouteManager
 from rollout.workflow import RolloutWorkflow, history
 from serve.engines.fake import FakeEngines
 from serve.routing.publisher import RoutePublisher
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WHY = DecisionContext("because", "test")
@@ -190,26 +191,15 @@ def live(store: Store, version: int, users: int, good: float, *, status: int = 2
     for user in range(users):
         for turn in range(2):
             identity = f"c-{version}-{user}-{turn}"
-            asked = Interaction(
-                id=identity,
+            asked = interaction(
+                identity,
                 time=NOW + timedelta(minutes=1),
                 model="reviews",
                 version=version,
-                arm="champion",
                 share=0.5,
-                bucket=0.5,
                 user=f"{version}-u{user}",
-                conversation=None,
-                endpoint="chat",
                 request={},
-                answer="a",
-                finish_reason="stop",
                 status=status,
-                latency_ms=1,
-                ttft_ms=None,
-                prompt_tokens=1,
-                completion_tokens=1,
-                streamed=False,
             )
             vote = Feedback(f"f-{identity}", NOW, identity, None, "thumbs", user < good * users)
             data += frame(encode(asked)) + frame(encode(vote))

@@ -9,7 +9,7 @@ import pytest
 from core.db import decisions, live_tests, runs
 from core.db.store import Store
 from core.record_codec import encode
-from core.records import Feedback, Interaction, Version
+from core.records import Feedback, Version
 from core.settings import ModelSettings
 from core.spool import frame
 from feedback.ingest import ingest
@@ -22,6 +22,7 @@ from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
 from serve.engines.reconciler import Reconciler
 from serve.routing.publisher import RoutePublisher
+from tests.support.ingest import asked as interaction
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 CANARY: dict[str, Any] = {"share": 0.5, "first_look_users": 30, "planned_users": 200, "min_minutes": 0}
@@ -80,26 +81,15 @@ class TwoModelHarness:
         data = b""
         for user in range(40):
             identity = f"{model}-{version}-{user}"
-            asked = Interaction(
-                id=identity,
+            asked = interaction(
+                identity,
                 time=self.now,
                 model=model,
                 version=version,
-                arm="champion",
                 share=0.5,
-                bucket=0.5,
                 user=identity,
-                conversation=None,
-                endpoint="chat",
                 request=None,
-                answer="a",
-                finish_reason="stop",
-                status=200,
                 latency_ms=5,
-                ttft_ms=None,
-                prompt_tokens=1,
-                completion_tokens=1,
-                streamed=False,
             )
             vote = Feedback(f"f{identity}", self.now, identity, None, "thumbs", good)
             data += frame(encode(asked)) + frame(encode(vote))

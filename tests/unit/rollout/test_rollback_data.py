@@ -12,12 +12,13 @@ from core.db import decisions, quarantines, runs
 from core.db.quarantines import Predicate
 from core.errors import AlreadyDone, NotReady
 from core.record_codec import encode
-from core.records import Feedback, Interaction
+from core.records import Feedback
 from core.spool import frame
 from feedback.ingest import add, ingest
 from feedback.snapshot import create_snapshot
 from rollout import quarantine_review
 from rollout.change_writer import DecisionContext
+from tests.support.ingest import asked as interaction
 from tests.support.workflow import NOW, PLAIN, RolloutHarness
 
 # Quarantine.
@@ -26,26 +27,8 @@ from tests.support.workflow import NOW, PLAIN, RolloutHarness
 def taught(harness: RolloutHarness, folder: Path, run: str, labels: range) -> None:
     data = b""
     for n in labels:
-        asked = Interaction(
-            id=f"i{n}",
-            time=NOW,
-            model="m",
-            version=0,
-            arm="champion",
-            share=0.0,
-            bucket=0.5,
-            user=f"u{n}",
-            conversation=None,
-            endpoint="chat",
-            request={"messages": [{"role": "user", "content": f"text {n}"}]},
-            answer="a",
-            finish_reason="stop",
-            status=200,
-            latency_ms=1,
-            ttft_ms=None,
-            prompt_tokens=1,
-            completion_tokens=1,
-            streamed=False,
+        asked = interaction(
+            f"i{n}", time=NOW, user=f"u{n}", request={"messages": [{"role": "user", "content": f"text {n}"}]}
         )
         data += frame(encode(asked)) + frame(encode(Feedback(f"v{n:03}", NOW, f"i{n}", None, "label", "a")))
     ingest(harness.store, run, 1, 0, data)
