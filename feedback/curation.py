@@ -92,16 +92,17 @@ def _by_bucket(dropped: Counter[tuple[str | None, str]]) -> Counter[str | None]:
 
 def dedup_key(prompt: Prompt) -> str:
     """Return the whole prompt without case and extra spaces. Equal keys mean equal texts."""
-    return _normalized(whole_text(prompt))
+    return normalized(whole_text(prompt))
 
 
-def _normalized(text: str) -> str:
+def normalized(text: str) -> str:
+    """Return a text without case and extra spaces."""
     return " ".join(text.lower().split())
 
 
 def same_text(prompts: pa.Array) -> npt.NDArray[np.int64]:
     """A number for each prompt, (n,). Prompts that differ in case and spaces only have equal numbers."""
-    keys = pa.array([_normalized(text) for text in prompts.to_pylist()], pa.string())
+    keys = pa.array([normalized(text) for text in prompts.to_pylist()], pa.string())
     return keys.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
@@ -111,7 +112,7 @@ def curate(votes: pa.Table, requests: Requests, settings: ModelSettings, *, clus
     A label makes a row, or a correction with `task: generate`. In the train bucket only, a thumbs-up on a whole answer
     without a label also makes a row. A row judges only if its voter and its asker are both in that bucket.
     """
-    judged = curation.judge(votes, _labels(votes, settings), **_rules_of_votes(settings))
+    judged = curation.judge(votes, _labels(votes, settings), **rules_of_votes(settings))
     candidates = judged.filter(judged["reason"].is_null())
     prompts = _prompts(requests(candidates["interaction_id"].unique()), clusters)
     trust = settings.trust
@@ -121,7 +122,7 @@ def curate(votes: pa.Table, requests: Requests, settings: ModelSettings, *, clus
         _weights(votes, candidates, prompts.filter(prompts["cluster"].is_valid()), settings),
         min_weight=trust.min_weight,
         correction_voters=trust.correction_voters,
-        rows_per_duplicate_cluster=_limit(trust.rows_per_duplicate_cluster),
+        rows_per_duplicate_cluster=most_of(trust.rows_per_duplicate_cluster),
     )
     left_out = [
         table.filter(table["reason"].is_valid()).select(["type", "bucket", "reason"]) for table in (judged, selected)
@@ -137,23 +138,25 @@ def _weights(votes: pa.Table, candidates: pa.Table, prompts: pa.Table, settings:
     return weights_of_labels(candidates, prompts) if settings.task == "classify" else weights_of_thumbs(votes)
 
 
-def _rules_of_votes(settings: ModelSettings) -> dict[str, Any]:
+def rules_of_votes(settings: ModelSettings) -> dict[str, Any]:
+    """The parameters of `curation.judge`."""
     trust = settings.trust
     return {
         "task": settings.task,
-        "truth": TRUTH_SIGNAL[settings.task],
+        "truth": [TRUTH_SIGNAL[settings.task]],
         "confirmations": settings.retrain.confirmations,
         "flag_voters": trust.flag_voters,
         "reviewers_judge": trust.reviewers_judge,
         "train": settings.split.train,
         "dev": settings.split.dev,
-        "rows_per_voter": _limit(trust.rows_per_voter),
+        "rows_per_voter": most_of(trust.rows_per_voter),
         "rows_of_nobody": trust.rows_of_nobody,
-        "rows_per_key": float(_limit(trust.rows_per_key)),
+        "rows_per_key": float(most_of(trust.rows_per_key)),
     }
 
 
-def _limit(most: float | None) -> float:
+def most_of(most: float | None) -> float:
+    """Return a limit as a number."""
     return most if most is not None else 1 << 53
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from core.clock import new_id
 from core.db import erasures, snapshots, spools
@@ -23,10 +22,13 @@ from core.db.spools import Position
 from core.db.store import Database, Store, Transaction
 from core.errors import InputError
 from core.prompts import Prompt, from_json
-from feedback.snapshot import ROWS, Report, content_hash, write_snapshot
+from feedback.pairs import count_pairs
+from feedback.snapshot_files import Tables, read_unchecked, write_files
 from feedback.tombstones import hash_of
 
 LONGEST_USER = 512
+# Why rows of a report are left out after an erasure.
+ERASED = "of an erased user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +242,13 @@ def _rewrite(store: Store, identity: str, name: str, receipt: Receipt) -> str:
         ids = erasures.ids(transaction, id=identity)
     new, reports = name, {row["run_id"]: row["report"] for row in stored}
     path = Path(stored[0]["path"]) if stored else None
-    if path is not None and (path / ROWS).is_file():
-        erased, left = split_rows(pq.read_table(path / ROWS), ids)
-        new = content_hash(left)
+    tables = read_unchecked(path) if path else None
+    if path is not None and tables is not None:
+        erased, left = split_tables(tables, ids)
+        new = left.content_hash()
         reports = {run: json.dumps(report_without(json.loads(text), erased, left)) for run, text in reports.items()}
         path = path.with_name(new)
-        write_snapshot(left, Report(**json.loads(next(iter(reports.values())))), path)
+        write_files(left, json.loads(next(iter(reports.values()))), path)
     with store.transaction() as transaction:
         erasures.erase_snapshot_rows(transaction, id=identity, snapshot=name)
         if new != name:
@@ -257,22 +260,40 @@ def _rewrite(store: Store, identity: str, name: str, receipt: Receipt) -> str:
     return new
 
 
-def split_rows(table: pa.Table, ids: set[str]) -> tuple[pa.Table, pa.Table]:
-    """(rows of an erasure, other rows) of a snapshot, in their order."""
+def split_tables(tables: Tables, ids: set[str]) -> tuple[Tables, Tables]:
+    """(those of an erasure, others) of a snapshot's rows and pairs, in their order."""
     wanted = sorted(ids)
     theirs = pc.field("interaction_id").isin(wanted) | pc.field("feedback_id").isin(wanted)
-    return table.filter(theirs), table.filter(~theirs)
+    pairs, of_pairs = tables.pairs, theirs | pc.field("other_id").isin(wanted)
+    return (
+        Tables(tables.rows.filter(theirs), pairs.filter(of_pairs) if pairs else None),
+        Tables(tables.rows.filter(~theirs), pairs.filter(~of_pairs) if pairs else None),
+    )
 
 
 def erased_prompts(path: Path, ids: set[str]) -> list[Prompt]:
-    """The prompts of an erasure in a snapshot's folder, none if it is gone."""
-    if not (path / ROWS).is_file():
+    """The prompts of an erasure in the rows of a snapshot's folder, none if it is gone."""
+    tables = read_unchecked(path)
+    if tables is None:
         return []
-    return [from_json(text) for text in split_rows(pq.read_table(path / ROWS), ids)[0]["prompt"].to_pylist()]
+    return [from_json(text) for text in split_tables(tables, ids)[0].rows["prompt"].to_pylist()]
 
 
-def report_without(report: dict[str, Any], erased: pa.Table, left: pa.Table) -> dict[str, Any]:
+def report_without(report: dict[str, Any], erased: Tables, left: Tables) -> dict[str, Any]:
     """The report of a snapshot after an erasure: counts of what is left, and the erased rows as left out."""
+    return _rows_without(report, erased.rows, left.rows) | _pairs_without(report.get("pairs", {}), erased, left)
+
+
+def _pairs_without(report: dict[str, Any], erased: Tables, left: Tables) -> dict[str, Any]:
+    """The counts of pairs after an erasure, nothing without pairs."""
+    if not erased.pairs or left.pairs is None:
+        return {}
+    left_out = report["left_out"]
+    gone = left_out.get(ERASED, 0) + erased.pairs.num_rows
+    return {"pairs": report | count_pairs(left.pairs, left_out | {ERASED: gone})}
+
+
+def _rows_without(report: dict[str, Any], erased: pa.Table, left: pa.Table) -> dict[str, Any]:
     by_signal = Counter(left["signal"].to_pylist())
     signal_users = {
         signal: len(set(left.filter(pc.field("signal") == signal)["user"].to_pylist()) - {""}) for signal in by_signal
@@ -283,12 +304,12 @@ def report_without(report: dict[str, Any], erased: pa.Table, left: pa.Table) -> 
         "users": _sorted(Counter(bucket for bucket, user in set(pairs) if user)),
         "labels": _sorted(Counter(left["label"].to_pylist())),
         "by_signal": {signal: {"rows": n, "users": signal_users[signal]} for signal, n in sorted(by_signal.items())},
-        "left_out": report["left_out"] | {"of an erased user": _before(report) + erased.num_rows},
+        "left_out": report["left_out"] | {ERASED: _before(report) + erased.num_rows},
     }
 
 
 def _before(report: dict[str, Any]) -> int:
-    return int(report["left_out"].get("of an erased user", 0))
+    return int(report["left_out"].get(ERASED, 0))
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:

@@ -26,6 +26,8 @@ def stored_clusters(
 
     Signatures that the store lacks are computed and added to it.
     """
+    if not prompts:
+        return np.zeros(0, np.int64)
     stored, common = _common(store, model, prompts)
     found, missing = _signatures(store, model, (stored, common), interactions, prompts)
     table = pa.table(

@@ -69,14 +69,16 @@ def scrub_rows(rows: pa.Table, settings: ModelSettings) -> tuple[pa.Table, dict[
 
     Answers are texts of users with `task: generate`; labels of a classification are those of the settings.
     """
-    rules = settings.privacy.rules
+    answers = ("label",) if settings.task == "generate" else ()
+    return scrub_table(rows, settings.privacy.rules, answers)
+
+
+def scrub_table(rows: pa.Table, rules: Sequence[ScrubRule], answers: Sequence[str]) -> tuple[pa.Table, dict[str, int]]:
+    """A table without personal data in the column `prompt` and in those of answers, and the replacements by rule."""
     if not rules:
         return rows, {}
-
     total: Counter[str] = Counter()
-    scrubs: dict[str, Scrub] = {"prompt": _scrub_json}
-    if settings.task == "generate":
-        scrubs["label"] = scrub_answer
+    scrubs: dict[str, Scrub] = {"prompt": _scrub_json} | dict.fromkeys(answers, scrub_answer)
     for name, scrub in scrubs.items():
         chunks = [_scrub_column(chunk, scrub, rules, total) for chunk in rows[name].chunks]
         column = pa.chunked_array(chunks, rows.schema.field(name).type)

@@ -3,39 +3,32 @@
 A snapshot's folder is checked against its hash when it is read.
 """
 
-import hashlib
 import json
 import logging
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from core.clock import Clock
-from core.db import curation, snapshots
+from core.db import curation, heldout_votes, pairs, snapshots
 from core.db.store import Store
 from core.errors import IntegrityFailed
 from core.prompts import Prompt, from_json
 from core.settings import ModelSettings
 from feedback.curation import Clusters, Curated, count_values, curate, same_text
 from feedback.fingerprints import known_clusters, stored_clusters
-from feedback.pii_rows import scrub_rows
+from feedback.pair_curation import CuratedPairs, curate_pairs
+from feedback.pairs import PAIR_SCHEMA, Pair, count_pairs, pairs_of
+from feedback.pii_rows import scrub_rows, scrub_table
+from feedback.snapshot_files import Tables, read_tables, with_model, write_files
 
 log = logging.getLogger(__name__)
-
-ROWS = "rows.parquet"
-REPORT = "report.json"
-# The key of the model's name in the metadata of a snapshot's file.
-MODEL = b"loraloop.model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +65,8 @@ class Report:
     to `signals`. `warnings` has a sentence for each reason that leaves out a large part of a bucket. `by_class` counts
     rows and users of each label. `duplicates` counts texts, rows that share a text, and the rows of the most frequent
     text. `label_noise` is the share of `compared_texts`, those with labels of several users, whose users disagree.
-    `scrubbed` counts the personal data that was replaced, by rule.
+    `scrubbed` counts the personal data that was replaced, by rule. `pairs` counts the pairs, and the votes
+    that make none by reason.
     """
 
     rows: dict[str, int]
@@ -87,20 +81,26 @@ class Report:
     compared_texts: int = 0
     label_noise: float | None = None
     scrubbed: dict[str, int] = field(default_factory=dict)
+    pairs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An immutable dataset on disk. `hash` is over the model and its rows: equal rows of a model have equal names."""
+    """An immutable dataset on disk. `hash` is over model, rows and pairs: equal content has equal names."""
 
     hash: str
     path: Path
     rows: Sequence[Row]
     report: Report
+    pairs: Sequence[Pair] = ()
 
     def of(self, bucket: str) -> list[Row]:
         """The rows of one bucket."""
         return [row for row in self.rows if row.bucket == bucket]
+
+    def pairs_of(self, bucket: str) -> list[Pair]:
+        """The pairs of one bucket."""
+        return [pair for pair in self.pairs if pair.bucket == bucket]
 
 
 class TableRows(Sequence[Row]):
@@ -149,6 +149,19 @@ def curate_store(store: Store, model: str, settings: ModelSettings) -> Curated:
     )
 
 
+def curate_pairs_of(store: Store, model: str, settings: ModelSettings) -> CuratedPairs:
+    """The pairs that a snapshot of everything known now would have. A model that classifies has none."""
+    if settings.task != "generate":
+        return CuratedPairs(PAIR_SCHEMA.empty_table(), {})
+    return curate_pairs(
+        pairs.votes(store, model=model, middle=settings.retrain.rating_middle),
+        lambda wanted: pairs.answers(store, wanted),
+        settings,
+        clusters=choose_clusters(store, model, settings.trust.duplicate_similarity),
+        flagged=heldout_votes.flagged(store, model=model, flag_voters=settings.trust.flag_voters),
+    )
+
+
 def create_snapshot(
     store: Store,
     model: str,
@@ -160,13 +173,16 @@ def create_snapshot(
 ) -> Snapshot:
     """Makes the snapshot of everything known now, on disk and in the store; the same rows give the same one."""
     curated = curate_store(store, model, settings)
+    compared = curate_pairs_of(store, model, settings)
     rows, scrubbed = scrub_rows(curated.rows, settings)
-    report = replace(report_of(curated, settings), scrubbed=scrubbed)
-    table = _named(rows, model)
-    name = content_hash(table)
+    pairs, replaced = scrub_table(compared.pairs, settings.privacy.rules, ("chosen", "rejected"))
+    counts = count_pairs(pairs, compared.left_out) | {"scrubbed": replaced} if settings.task == "generate" else {}
+    report = replace(report_of(curated, settings), scrubbed=scrubbed, pairs=counts)
+    tables = Tables(with_model(rows, model, SCHEMA), with_model(pairs, model, PAIR_SCHEMA) if pairs else None)
+    name = tables.content_hash()
     target = folder / name
     if not _is_whole(target):
-        write_snapshot(table, report, target)
+        write_files(tables, asdict(report), target)
     with store.transaction() as transaction:
         snapshots.add(
             transaction,
@@ -178,15 +194,25 @@ def create_snapshot(
             report=json.dumps(asdict(report)),
         )
         if not snapshots.has_rows(transaction, snapshot=name):
-            ids = ["interaction_id", "feedback_id", "bucket"]
-            snapshots.add_rows(transaction, table.select(ids).append_column("snapshot", pa.repeat(name, len(table))))
-    return Snapshot(name, target, TableRows(table), report)
+            snapshots.add_rows(transaction, _members(tables, name))
+    return Snapshot(name, target, TableRows(tables.rows), report, tuple(pairs_of(tables.pairs)))
+
+
+def _members(tables: Tables, name: str) -> pa.Table:
+    """Interaction, feedback and bucket of each row, and of each answer of a pair."""
+    ids = ["interaction_id", "feedback_id", "bucket"]
+    parts = [tables.rows.select(ids)]
+    if tables.pairs:
+        others = tables.pairs.filter(pc.field("other_id") != "").select(["other_id", "feedback_id", "bucket"])
+        parts += [tables.pairs.select(ids), others.rename_columns(ids)]
+    members = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
+    return members.append_column("snapshot", pa.repeat(name, len(members)))
 
 
 def _is_whole(target: Path) -> bool:
     """Whether a snapshot's folder is there with its content. One that was changed is written again."""
     try:
-        return target.is_dir() and bool(read_table(target))
+        return target.is_dir() and bool(read_tables(target))
     except IntegrityFailed as error:
         log.warning("%s It is written again.", error)
         return False
@@ -244,77 +270,14 @@ def _distinct(table: pa.Table, *columns: str) -> pa.Table:
     return table.select(columns).group_by(list(columns)).aggregate([])
 
 
-def _named(rows: pa.Table, model: str) -> pa.Table:
-    return rows.select(SCHEMA.names).cast(SCHEMA).replace_schema_metadata({MODEL: model.encode()})
-
-
-def content_hash(table: pa.Table) -> str:
-    """The SHA-256 of a snapshot's model and of every value of its rows in their order."""
-    metadata = table.schema.metadata or {}
-    if MODEL not in metadata:
-        return _hash_before(table)
-    digest = hashlib.sha256(metadata[MODEL] + b"\n")
-    for name in table.column_names:
-        values = _encoded(table[name])
-        lengths = pc.binary_length(values).to_pylist()  # type: ignore[attr-defined]
-        digest.update(f"{name} {lengths}\n".encode())
-        # The bytes of all values, one after another, without an object for each.
-        offsets = np.frombuffer(values.buffers()[1], np.int64)[values.offset : values.offset + len(values) + 1]
-        data = values.buffers()[2]
-        digest.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])] if len(values) and data else b"")
-    return digest.hexdigest()
-
-
-def _encoded(column: pa.ChunkedArray) -> pa.Array:
-    """The text of each value, as Python writes it."""
-    if not pa.types.is_string(column.type):
-        return pa.array([str(value) for value in column.to_pylist()], pa.large_string())
-    return pa.chunked_array(column.cast(pa.large_string()).fill_null("None")).combine_chunks()
-
-
-def _hash_before(table: pa.Table) -> str:
-    """The hash of a snapshot that has no model in its file, from before rows had a time."""
-    digest = hashlib.sha256()
-    for row in table.to_pylist():
-        digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
-    return digest.hexdigest()
-
-
-def write_snapshot(table: pa.Table, report: Report, target: Path) -> None:
-    """Write a snapshot's folder. It is complete after a power cut, or not there."""
-    scratch = target.with_suffix(".part")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    pq.write_table(table, scratch / ROWS)
-    (scratch / REPORT).write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")
-    for path in (scratch / ROWS, scratch / REPORT, scratch):
-        _sync(path)
-    shutil.rmtree(target, ignore_errors=True)
-    os.rename(scratch, target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def read_table(path: Path) -> pa.Table:
-    """The rows of a snapshot's folder, which is named by their hash. Raises IntegrityFailed."""
-    try:
-        table = pq.read_table(path / ROWS)
-    except (OSError, pa.ArrowException) as error:
-        what = "cannot be read" if (path / ROWS).is_file() else "is not on disk any more"
-        raise IntegrityFailed(f"The snapshot {path.name[:12]} {what}.", hint="Start a new run.") from error
-    if content_hash(table) != path.name:
-        raise IntegrityFailed(
-            f"The rows of the snapshot {path.name[:12]} do not have its hash.",
-            hint="Restore its folder from a backup, or start a new run.",
-        )
-    return table
+    """The rows of a snapshot's folder, which is named by the hash of its content. Raises IntegrityFailed."""
+    return read_tables(path).rows
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """The pairs of a snapshot's folder. Raises IntegrityFailed."""
+    return pairs_of(read_tables(path).pairs)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -332,4 +295,7 @@ def load_snapshot(store: Store, name: str, run_id: str | None = None) -> Snapsho
     if found is None:
         raise IntegrityFailed(f"The store does not have the snapshot {name[:12]}.", hint="Start a new run.")
     path = Path(found.path)
-    return Snapshot(name, path, TableRows(read_table(path)), Report(**json.loads(found.report)))
+    tables = read_tables(path)
+    return Snapshot(
+        name, path, TableRows(tables.rows), Report(**json.loads(found.report)), tuple(pairs_of(tables.pairs))
+    )

@@ -1,5 +1,7 @@
 """Compute the weights of voters from the tables of curation: what is compared, and by which rule."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,9 +23,12 @@ def weights_of_labels(candidates: pa.Table, prompts: pa.Table) -> pa.Table:
     return _table(names, voter_weights(_arrays(names, items, _numbers(labels), len(labels.dictionary))))
 
 
-def weights_of_thumbs(votes: pa.Table) -> pa.Table:
-    """The weight of each voter by thumbs on the same answer, to two decimals, for a model that generates."""
-    used = (pc.field("type") == "thumbs") & ~pc.field("revoked") & ~pc.field("quarantined")
+def weights_of_thumbs(votes: pa.Table, types: Sequence[str] = ("thumbs",)) -> pa.Table:
+    """The weight of each voter by thumbs on the same answer, to two decimals, for a model that generates.
+
+    `types` are the types of votes that have the two values of `up`.
+    """
+    used = pc.field("type").isin(list(types)) & ~pc.field("revoked") & ~pc.field("quarantined")
     used &= pc.field("interaction_id").is_valid() & pc.field("up").is_valid()
     thumbs = votes.filter(used).sort_by([("time", "ascending"), ("id", "ascending")])
     given, asker = thumbs["voter"].to_pylist(), thumbs["asker"].to_pylist()

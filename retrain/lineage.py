@@ -12,6 +12,7 @@ from core.model_folder import ModelFolder, weights_sha256
 from core.records import Version
 from core.settings import ModelSettings, settings_sha256
 from feedback.snapshot import Snapshot
+from retrain.plan import Plan
 from retrain.trainer.job import REPORT, Job, Report
 from serve.retrieval.retriever import Retrieval
 
@@ -33,7 +34,13 @@ def lineage_of(base: ModelFolder, settings: ModelSettings, snapshot: Snapshot, c
         "left_out": snapshot.report.left_out,
         "warnings": snapshot.report.warnings,
         "scrubbed": snapshot.report.scrubbed,
+        "pairs": snapshot.report.pairs,
     }
+
+
+def training_of(job: Job, plan: Plan) -> dict[str, Any]:
+    """What the ledger keeps of the making of an adapter, with the reason for its method."""
+    return {"training": training_summary(job) | {"because": plan.reason}}
 
 
 def training_summary(job: Job) -> dict[str, Any]:

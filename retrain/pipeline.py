@@ -1,7 +1,6 @@
 """Run the pipeline of one model: snapshot, plan, candidate, evidence, decision, rollout."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -23,11 +22,11 @@ from eval.ledger_evidence import kpi_rows, plain_checks
 from eval.llm_judge import LlmJudge
 from eval.retrieval_corpus import gather
 from feedback.brigades import find_brigades
-from feedback.curation import TRUTH_SIGNAL
 from feedback.snapshot import Snapshot, create_snapshot, load_snapshot
 from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_folder
-from retrain.lineage import lineage_of, retrieval_summary, training_summary
-from retrain.plan import Plan, choose_plan, repeats_run, require_examples
+from retrain.job_settings import job_of_run
+from retrain.lineage import lineage_of, retrieval_summary, training_of
+from retrain.plan import Plan, plan_of, repeats_run, require_examples
 from retrain.runs import Run, Runs
 from retrain.step_results import Candidate, Decided, Evidence, RunEnded, Work
 from retrain.suite_run import MEASURING, SuiteRunner
@@ -155,7 +154,8 @@ class RetrainPipeline:
         if version.kind == "retrieval":
             made = {"retrieval": retrieval_summary(read_retrieval(version))}
         else:
-            made = {"training": training_summary(self._job(work, snapshot))}
+            plan = plan_of(snapshot, work.settings)
+            made = training_of(self._job(work, snapshot, plan), plan)
         candidate = Candidate(version, made)
         evidence = self._gather_evidence(work, snapshot, candidate)
         decision = self._decide(work, evidence)
@@ -177,12 +177,10 @@ class RetrainPipeline:
 
     def _plan(self, work: Work, snapshot: Snapshot) -> Plan:
         """What to make of the snapshot. Raises RunEnded where nothing can be made, or nothing could judge it."""
-        signal = TRUTH_SIGNAL[work.settings.task]
-        labels = Counter(row.label for row in snapshot.of("train") if row.signal == signal)
-        plan = choose_plan(labels, work.settings.retrain, signal)
+        plan = plan_of(snapshot, work.settings)
         if plan.objective is None:
             raise RunEnded(Verdict.SKIPPED, plan.reason)
-        if plan.objective == "sft":
+        if plan.objective != "rag":
             last = runs.last_finished(self.store, model=work.model)
             reason = repeats_run(snapshot.hash, work.settings.model_dump(mode="json"), last)
             reason = reason or self._shortage(work, snapshot)
@@ -194,14 +192,14 @@ class RetrainPipeline:
         if plan.objective == "rag":
             return self._make_retrieval(work, snapshot, plan)
         self.runs.set_state(work.run, "training")
-        job, began = self._job(work, snapshot), self.clock()
+        job, began = self._job(work, snapshot, plan), self.clock()
         try:
             trained = self.trainer.run(job, self.runs.steps(work.run, "training"))
         except TooFewRows as error:
             raise RunEnded(Verdict.SKIPPED, str(error)) from error
         training_s = (self.clock() - began).total_seconds()
         checked = self.check_adapter(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
-        return Candidate(self._register(work, from_adapter(checked)), {"training": training_summary(job)}, training_s)
+        return Candidate(self._register(work, from_adapter(checked)), training_of(job, plan), training_s)
 
     def _make_retrieval(self, work: Work, snapshot: Snapshot, plan: Plan) -> Candidate:
         """Make a retrieval version. Raises RunEnded with too few examples, or if it serves already.
@@ -273,24 +271,15 @@ class RetrainPipeline:
             verdict = Verdict.KEPT if decision.outcome is Outcome.FAIL else Verdict.INCONCLUSIVE
             self._end(work.run, "finished", verdict, context, version)
 
-    def _job(self, work: Work, snapshot: Snapshot) -> Job:
-        retrain = work.settings.retrain
-        return Job(
-            run_id=work.run.id,
-            base=str(self.base.path),
-            snapshot=str(snapshot.path.resolve()),
-            output=str((self.settings.data / "runs" / work.run.id).resolve()),
-            rank=retrain.rank,
-            epochs=retrain.epochs,
-            batch_size=retrain.batch_size,
-            learning_rate=retrain.learning_rate,
-            max_rows=retrain.max_rows,
-            max_length=retrain.max_length,
-            seed=retrain.seed,
-            threads=retrain.threads,
-            dtype=self.settings.engine.dtype,
-            min_steps=retrain.min_steps,
-            min_rows=min(retrain.min_labels, retrain.max_rows or retrain.min_labels),
+    def _job(self, work: Work, snapshot: Snapshot, plan: Plan) -> Job:
+        assert plan.objective in ("sft", "dpo", "kto"), "other plans train nothing"
+        return job_of_run(
+            work.run.id,
+            plan.objective,
+            model=work.settings,
+            settings=self.settings,
+            base=self.base,
+            snapshot=snapshot,
         )
 
     def _register(self, work: Work, artifact: Artifact) -> Version:

@@ -1,19 +1,47 @@
 """Plan a run: when feedback is enough to start one, and what to make of its snapshot. Pure functions with reasons."""
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from core.db.runs import FinishedRun
-from core.settings import RetrainSettings
+from core.settings import ModelSettings, RetrainSettings
+from feedback.curation import TRUTH_SIGNAL
+from feedback.pairs import Pair
+from feedback.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run makes: an adapter by `sft`, a retrieval by `rag`, or nothing; with the reason."""
+    """What a run makes: an adapter by `sft`, `dpo` or `kto`, a retrieval by `rag`, or nothing; with the reason."""
 
-    objective: Literal["sft", "rag"] | None
+    objective: Literal["sft", "dpo", "kto", "rag"] | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedAnswers:
+    """The number of pairs of a train split, and of answers that users liked or not by thumbs and ratings."""
+
+    pairs: int = 0
+    liked: int = 0
+    disliked: int = 0
+
+    @classmethod
+    def count(cls, pairs: Iterable[Pair]) -> "JudgedAnswers":
+        """Count pairs by kind."""
+        kinds = Counter("pair" if pair.compares else "liked" if pair.chosen else "disliked" for pair in pairs)
+        return cls(kinds["pair"], kinds["liked"], kinds["disliked"])
+
+
+NO_ANSWERS = JudgedAnswers()
+# The smallest share of KTO's answers that users must have liked, and that they must not have liked.
+LEAST_SHARE = 0.2
+Method = Literal["sft", "dpo", "kto"]
+Found = tuple[bool, str]
+"""Whether the data is enough for a method, and what there is or what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +70,69 @@ def repeats_run(snapshot: str, settings: Mapping[str, Any], last: FinishedRun | 
     return f"No row of the snapshot has changed since run {last.id}, which has the same settings."
 
 
-def choose_plan(train_labels: Mapping[str, int], settings: RetrainSettings, signal: str = "label") -> Plan:
-    """SFT with enough corrections, or enough labels of at least two classes; a retrieval where the settings say so."""
-    total = sum(train_labels.values())
+def plan_of(snapshot: Snapshot, settings: ModelSettings) -> Plan:
+    """What to make of a snapshot."""
+    signal = TRUTH_SIGNAL[settings.task]
+    labels = Counter(row.label for row in snapshot.of("train") if row.signal == signal)
+    return choose_plan(labels, settings.retrain, signal, JudgedAnswers.count(snapshot.pairs_of("train")))
+
+
+def choose_plan(
+    train_labels: Mapping[str, int],
+    settings: RetrainSettings,
+    signal: str = "label",
+    judged: JudgedAnswers = NO_ANSWERS,
+) -> Plan:
+    """What the train split is enough for: SFT before DPO before KTO, or the method that the settings name.
+
+    SFT needs corrections, or labels of at least two classes; DPO pairs; KTO thumbs and ratings of both kinds.
+    """
     if settings.objective == "rag":
         return Plan("rag", "retrain.objective is rag.")
+    found: dict[Method, Found] = {"sft": _for_sft(train_labels, settings, signal)}
+    if signal == "correction":
+        found |= {"dpo": _for_dpo(judged, settings), "kto": _for_kto(judged, settings)}
+    if settings.objective != "auto":
+        if settings.objective not in found:
+            return Plan(None, f"retrain.objective {settings.objective} needs task: generate.")
+        found = {settings.objective: found[settings.objective]}
+    enough: list[Method] = [method for method, (is_enough, _) in found.items() if is_enough]
+    if enough:
+        return Plan(enough[0], " ".join([f"The train split has {found[enough[0]][1]}.", *_unused(enough, found)]))
+    lacking = "; ".join(text for _, text in found.values())
+    reason = f"The train split has {lacking}."
+    rag = settings.fallback == "rag" and sum(train_labels.values()) < settings.min_labels
+    return Plan("rag" if rag else None, reason)
+
+
+def _unused(enough: list[Method], found: Mapping[Method, Found]) -> list[str]:
+    """A sentence on the data that would be enough for another method."""
+    others = [found[method][1] for method in enough[1:]]
+    return [f"It also has {' and '.join(others)}, which {enough[0].upper()} does not use."] if others else []
+
+
+def _for_sft(labels: Mapping[str, int], settings: RetrainSettings, signal: str) -> Found:
+    total = sum(labels.values())
     if total < settings.min_labels:
-        lacking = f"The train split has {total} {signal}s; retrain.min_labels requires {settings.min_labels}."
-        return Plan("rag" if settings.fallback == "rag" else None, lacking)
-    if signal != "label":
-        return Plan("sft", f"The train split has {total} {signal}s.")
-    classes = sorted(label for label, count in train_labels.items() if count)
-    if len(classes) < 2:
-        return Plan(None, f"Every label in the train split is {classes[0]!r}; a classifier needs at least two classes.")
-    return Plan("sft", f"The train split has {total} labels.")
+        return False, f"{total} {signal}s; retrain.min_labels requires {settings.min_labels}"
+    classes = sorted(label for label, count in labels.items() if count)
+    if signal == "label" and len(classes) < 2:
+        return False, f"only the label {classes[0]!r}; a classifier needs at least two classes"
+    return True, f"{total} {signal}s"
+
+
+def _for_dpo(judged: JudgedAnswers, settings: RetrainSettings) -> Found:
+    if judged.pairs < settings.min_pairs:
+        return False, f"{judged.pairs} pairs; retrain.min_pairs requires {settings.min_pairs}"
+    return True, f"{judged.pairs} pairs"
+
+
+def _for_kto(judged: JudgedAnswers, settings: RetrainSettings) -> Found:
+    each = math.ceil(settings.min_rated * LEAST_SHARE)
+    counts = f"{judged.liked} answers that users liked and {judged.disliked} that they did not"
+    if judged.liked + judged.disliked < settings.min_rated or min(judged.liked, judged.disliked) < each:
+        return False, f"{counts}; retrain.min_rated requires {settings.min_rated}, {each} of each"
+    return True, counts
 
 
 def require_examples(examples: int, plan: Plan, settings: RetrainSettings) -> Plan:

@@ -36,13 +36,13 @@ FROM interactions i JOIN wanted w ON w.interaction_id = i.id
 -- name: judge
 -- The table `votes` with the bucket of each vote that can make a row. Others have a reason. `labels` maps what votes say
 -- to the model's labels, and whether another label begins with that label: then an answer that ends at its limit of
--- tokens may be cut off. `key` is the app. `n` is the vote's number in the order of time. The rules apply in this order: type, flags, text, last word, reviewers, split,
+-- tokens may be cut off. $truth lists the types that say what is right. `key` is the app. `n` is the vote's number in the order of time. The rules apply in this order: type, flags, text, last word, reviewers, split,
 -- limits.
 WITH named AS (
     SELECT v.*, coalesce(v.app, v.key_id, '') AS "key", coalesce(starts_with(v.voter, 'reviewer:'), FALSE) AS reviewer,
         coalesce(nullif(v.voter, ''), nullif(v.asker, '')) AS voter_name, nullif(v.asker, '') AS asked_by,
         CASE WHEN $task = 'generate' THEN regexp_replace(v.said, '^[\s\p{Z}]+|[\s\p{Z}]+$', '', 'g') ELSE l.label
-            END AS label, l.begins_another
+            END AS label, l.begins_another, v.type = 'thumbs' AND NOT list_contains($truth, 'thumbs') AS is_thumb
     FROM votes v LEFT JOIN labels l ON l.said = v.said
 ), flagged AS (
     SELECT interaction_id FROM named
@@ -53,22 +53,22 @@ WITH named AS (
     SELECT n.*, CASE
         WHEN n.revoked THEN 'revoked'
         WHEN n.quarantined THEN 'in quarantine'
-        WHEN n.type IN ('comment', 'flag', 'rating', 'preference') THEN 'a ' || n.type
+        WHEN n.type IN ('comment', 'flag', 'rating', 'preference') AND NOT list_contains($truth, n.type) THEN 'a ' || n.type
         WHEN n.interaction_id IS NULL THEN 'about a conversation, not about one answer'
-        WHEN n.type NOT IN ($truth, 'thumbs') THEN 'a ' || n.type || ', which a model that ' || $task || 's does not use'
+        WHEN NOT n.is_thumb AND NOT list_contains($truth, n.type) THEN 'a ' || n.type || ', which a model that ' || $task || 's does not use'
         WHEN f.interaction_id IS NOT NULL THEN 'the answer is flagged unsafe or private'
-        WHEN n.type = 'thumbs' AND NOT n.up THEN 'a thumbs-down'
-        WHEN n.type = 'thumbs' AND $task = 'generate' THEN 'a thumbs-up on a generated text'
-        WHEN n.type = 'thumbs' AND n.choice_unknown THEN 'a thumbs-up that does not name which of several choices it is about'
-        WHEN n.type = 'thumbs' AND NOT $confirmations THEN 'a thumbs-up, and retrain.confirmations is off'
-        WHEN n.type = 'thumbs' AND NOT (n.status = 200
+        WHEN n.is_thumb AND NOT n.up THEN 'a thumbs-down'
+        WHEN n.is_thumb AND $task = 'generate' THEN 'a thumbs-up on a generated text'
+        WHEN n.is_thumb AND n.choice_unknown THEN 'a thumbs-up that does not name which of several choices it is about'
+        WHEN n.is_thumb AND NOT $confirmations THEN 'a thumbs-up, and retrain.confirmations is off'
+        WHEN n.is_thumb AND NOT (n.status = 200
                 AND (n.finish_reason = 'stop' OR n.finish_reason = 'length' AND n.label IS NOT NULL AND NOT n.begins_another)
                 IS TRUE)
             THEN 'a thumbs-up on an answer that failed or was cut off'
-        WHEN n.label IS NULL AND n.type = 'thumbs' THEN 'a thumbs-up on an answer that is not a label'
+        WHEN n.label IS NULL AND n.is_thumb THEN 'a thumbs-up on an answer that is not a label'
         WHEN n.label IS NULL THEN 'not one of the model''s labels'
         WHEN n.label = '' THEN 'an empty text'
-    END AS unusable, n.type = 'thumbs' AS is_thumb
+    END AS unusable
     FROM named n LEFT JOIN flagged f ON f.interaction_id = n.interaction_id
 ), last AS (
     -- Of voters who said more than one thing of an answer.
@@ -111,7 +111,7 @@ WITH named AS (
     FROM compared c LEFT JOIN buckets v ON v.name = c.voter_name LEFT JOIN buckets a ON a.name = c.asked_by
 ), sorted AS (
     SELECT *, CASE
-        WHEN is_thumb AND answered_by_users THEN 'the answer has a ' || $truth
+        WHEN is_thumb AND answered_by_users THEN 'the answer has a ' || $truth[1]
         WHEN NOT is_thumb AND label <> reviewed THEN 'a reviewer''s ' || type || ' overrules it'
         WHEN own_bucket IS NULL THEN 'voter and asker are in different buckets'
         WHEN is_thumb AND own_bucket <> 'train' THEN 'a thumbs-up outside the train bucket'

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from core.settings.section import Section
 
@@ -24,9 +24,22 @@ class RetrainSettings(Section):
     min_labels: int = Field(
         default=200, ge=8, description="Minimum number of labels in the train split. With fewer, no adapter is trained."
     )
-    objective: Literal["auto", "sft", "rag"] = Field(
+    min_pairs: int = Field(
+        default=300,
+        ge=8,
+        description="Minimum number of pairs in the train split for DPO, for example 300. A preference is a pair. A "
+        "correction is one too, with the answer that it corrects.",
+    )
+    min_rated: int = Field(
+        default=500,
+        ge=10,
+        description="Minimum number of thumbs and ratings on generated texts in the train split for KTO, for example "
+        "500. A fifth of it must like the answer, and a fifth must not.",
+    )
+    objective: Literal["auto", "sft", "dpo", "kto", "rag"] = Field(
         default="auto",
-        description="Method of a run. auto: chosen by the data; sft: an adapter; rag: a retrieval, no adapter.",
+        description="Method of a run. auto: chosen by the data. An adapter by sft (labels, corrections), dpo (pairs) "
+        "or kto (thumbs, ratings). rag: a retrieval, no adapter.",
     )
     fallback: Literal["none", "rag"] = Field(
         default="none",
@@ -47,6 +60,26 @@ class RetrainSettings(Section):
     )
     batch_size: int = Field(default=8, ge=1, description="Number of rows per training step.")
     learning_rate: float = Field(default=5e-4, gt=0, lt=1, description="Peak learning rate. It falls to 0 at the end.")
+    preference_learning_rate: float = Field(
+        default=2e-4, gt=0, lt=1, description="Peak learning rate of DPO and KTO, for example 0.0001."
+    )
+    beta: float = Field(
+        default=0.1,
+        gt=0,
+        le=10,
+        description="How strongly DPO and KTO keep the adapter near the base model, for example 0.1. Higher is nearer.",
+    )
+    label_smoothing: float = Field(
+        default=0.1,
+        ge=0,
+        lt=0.5,
+        description="Share of preferences that DPO expects to be wrong, from 0 to below 0.5, for example 0.2.",
+    )
+    rating_middle: FiniteFloat | None = Field(
+        default=None,
+        description="Middle of the scale of ratings, for example 3 on a scale from 1 to 5. A rating above it likes the "
+        "answer, one below it does not. null: ratings teach nothing.",
+    )
     max_rows: int | None = Field(
         default=None, ge=8, description="Maximum number of train rows; the newest are used. null: no limit."
     )

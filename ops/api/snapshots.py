@@ -13,7 +13,8 @@ from core.db import snapshots
 from core.db.store import Store
 from core.errors import NotFound
 from core.prompts import Chat, answer_as_openai, options_of
-from feedback.snapshot import ROWS, Row, read_rows, read_table
+from feedback.snapshot import Row, read_rows, read_table
+from feedback.snapshot_files import ROWS
 
 Bucket = Literal["train", "dev", "h1", "h2", "h3", "h4"]
 LINES_AT_ONCE = 1000

@@ -40,6 +40,11 @@ class Job:
     min_steps: int = 1
     checkpoint_s: float = 60.0
 
+    @property
+    def unit(self) -> str:
+        """What the objective learns from, as a plural."""
+        return {"sft": "rows", "dpo": "pairs", "kto": "rated answers"}[self.objective]
+
     def write(self) -> Path:
         """Writes the job into its output folder."""
         file = Path(self.output) / JOB

@@ -18,37 +18,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from core.errors import LoraLoopError, TooFewRows
-from feedback.snapshot import Row, read_rows
 from retrain.trainer.batches import PASS_TOKENS, Example, order_examples
+from retrain.trainer.examples import read_examples
 from retrain.trainer.job import ADAPTER, REPORT, TOO_FEW_ROWS, Job, Report, Step
 from retrain.trainer.loop import Loop
 from retrain.trainer.lora_linear import speed_up
 from retrain.trainer.objectives import Scored, choose_objective
-from retrain.trainer.prefix_tree import TokenSequence
-from retrain.trainer.rendering import Left, Renderer, count_reasons
+from retrain.trainer.rendering import Renderer
 from retrain.trainer.scoring import score_padded, score_tree
 from retrain.trainer.tree_check import reason_against_trees
 
 # The engine on the same cores comes first.
 NICE = 10
-
-
-def choose_rows(rows: list[Row], job: Job) -> list[Row]:
-    """Return the train rows, the newest `max_rows` of them."""
-    train = [row for row in rows if row.bucket == "train"]
-    return train[-job.max_rows :] if job.max_rows else train
-
-
-def render_rows(renderer: Renderer, rows: list[Row]) -> tuple[list[Example], dict[str, int]]:
-    """Return the rows as examples, and how many were left out for each reason."""
-    examples, left = [], []
-    for row in rows:
-        found = renderer.render(row.prompt, row.label)
-        if isinstance(found, Left):
-            left.append(found)
-        else:
-            examples.append(Example((TokenSequence(*found),), row.weight))
-    return examples, count_reasons(left)
 
 
 def load_model(base: str, *, dtype: torch.dtype, rank: int, seed: int) -> Any:
@@ -87,10 +68,9 @@ def train(job: Job, report: Callable[[Step], None]) -> None:
     disable_progress_bar()
     output = Path(job.output)
     tokenizer = AutoTokenizer.from_pretrained(job.base)
-    rows = choose_rows(read_rows(Path(job.snapshot)), job)
-    examples, left_out = render_rows(Renderer(tokenizer, job.max_length), rows)
-    say(f"{len(examples)} rows to train on. Left out: {left_out or 'none'}.")
-    require_rows(len(examples), left_out, job.min_rows)
+    examples, left_out = read_examples(Renderer(tokenizer, job.max_length), job)
+    say(f"{len(examples)} {job.unit} to train on by {job.objective.upper()}. Left out: {left_out or 'none'}.")
+    require_rows(len(examples), left_out, job)
     examples = order_examples(examples, job.seed)
     dtype = torch.bfloat16 if job.dtype == "bfloat16" else torch.float32
     model = load_model(job.base, dtype=dtype, rank=job.rank, seed=job.seed)
@@ -101,12 +81,12 @@ def train(job: Job, report: Callable[[Step], None]) -> None:
     Report(rows=len(examples), left_out=left_out, prefix_trees=trees).write(output / REPORT)
 
 
-def require_rows(count: int, left_out: Mapping[str, int], least: int) -> None:
-    """Raise TooFewRows where fewer than `least` rows can be trained on."""
-    if count < max(1, least):
+def require_rows(count: int, left_out: Mapping[str, int], job: Job) -> None:
+    """Raise TooFewRows where fewer than `min_rows` rows can be trained on."""
+    if count < max(1, job.min_rows):
         reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
         raise TooFewRows(
-            f"{count} rows of the train split can be trained on; {least} are needed"
+            f"{count} {job.unit} of the train split can be trained on; {job.min_rows} are needed"
             + (f" (left out: {reasons})." if reasons else ".")
         )
 

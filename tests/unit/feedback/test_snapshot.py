@@ -21,7 +21,8 @@ from core.records import Feedback, Interaction, Revocation
 from core.settings import ModelSettings
 from core.spool import frame
 from feedback.ingest import ingest
-from feedback.snapshot import content_hash, create_snapshot, load_snapshot, read_rows, read_table, report_of
+from feedback.snapshot import create_snapshot, load_snapshot, read_rows, read_table, report_of
+from feedback.snapshot_files import content_hash
 from feedback.split import HOLDOUTS, bucket_of, places_of, split_key
 from tests.support import curation as votes_of
 

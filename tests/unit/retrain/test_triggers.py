@@ -1,8 +1,10 @@
 """Facts about triggers: when a run starts, and what is missing otherwise."""
 
+from typing import Any
+
 from core.db.runs import FinishedRun
 from core.settings import RetrainSettings
-from retrain.plan import NewFeedback, choose_plan, reason_to_start, repeats_run
+from retrain.plan import JudgedAnswers, NewFeedback, choose_plan, reason_to_start, repeats_run
 from retrain.trainer.job import Step
 
 
@@ -41,6 +43,48 @@ def test_corrections_need_no_two_kinds():
     found = choose_plan({"any text": 20}, RetrainSettings(min_labels=20), "correction")
     assert (found.objective, found.reason) == ("sft", "The train split has 20 corrections.")
     assert choose_plan({"any text": 19}, RetrainSettings(min_labels=20), "correction").objective is None
+
+
+def plan(corrections: int, judged: JudgedAnswers, **settings: Any) -> tuple[str | None, str]:
+    how = RetrainSettings.model_validate({"min_labels": 20, "min_pairs": 30, "min_rated": 50} | settings)
+    found = choose_plan({"any text": corrections}, how, "correction", judged)
+    return found.objective, found.reason
+
+
+def test_corrections_come_before_pairs_and_pairs_before_thumbs():
+    everything = JudgedAnswers(pairs=30, liked=40, disliked=10)
+    liked = "40 answers that users liked and 10 that they did not"
+    assert plan(20, everything) == (
+        "sft",
+        f"The train split has 20 corrections. It also has 30 pairs and {liked}, which SFT does not use.",
+    )
+    assert plan(19, everything) == (
+        "dpo",
+        f"The train split has 30 pairs. It also has {liked}, which DPO does not use.",
+    )
+    assert plan(19, JudgedAnswers(29, 40, 10)) == ("kto", f"The train split has {liked}.")
+
+
+def test_what_is_missing_is_said_of_each_method():
+    assert plan(19, JudgedAnswers(29, 49, 9)) == (
+        None,
+        "The train split has 19 corrections; retrain.min_labels requires 20; 29 pairs; retrain.min_pairs requires 30; "
+        "49 answers that users liked and 9 that they did not; retrain.min_rated requires 50, 10 of each.",
+    )
+    assert plan(0, JudgedAnswers(0, 39, 10))[0] is None
+    assert plan(0, JudgedAnswers(), fallback="rag")[0] == "rag"
+
+
+def test_a_method_that_the_settings_name_is_the_only_one():
+    everything = JudgedAnswers(pairs=30, liked=40, disliked=10)
+    assert plan(99, everything, objective="dpo") == ("dpo", "The train split has 30 pairs.")
+    assert plan(99, everything, objective="kto")[0] == "kto"
+    assert plan(19, everything, objective="sft") == (
+        None,
+        "The train split has 19 corrections; retrain.min_labels requires 20.",
+    )
+    classify = choose_plan({"a": 99, "b": 99}, RetrainSettings(objective="dpo"))
+    assert (classify.objective, classify.reason) == (None, "retrain.objective dpo needs task: generate.")
 
 
 def test_a_step_survives_its_line_and_other_lines_are_none():

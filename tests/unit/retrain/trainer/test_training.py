@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM
 
 from core.errors import TooFewRows, TrainingFailed
 from core.prompts import Chat, Prompt, Text, to_json
-from feedback.snapshot import MODEL, SCHEMA, Report, Row, content_hash, write_snapshot
+from feedback.snapshot import SCHEMA, Report, Row
+from feedback.snapshot_files import MODEL, Tables, content_hash, write_files
 from retrain.trainer import train as trainer
 from retrain.trainer.job import ADAPTER, REPORT, Job, Step
 from retrain.trainer.job import Report as TrainingReport
@@ -50,7 +51,7 @@ def snapshot(folder: Path, rows: list[Row]) -> Path:
         [{name: getattr(one, name) for name in SCHEMA.names} | {"prompt": to_json(one.prompt)} for one in rows], SCHEMA
     ).replace_schema_metadata({MODEL: b"reviews"})
     target = folder / content_hash(table)
-    write_snapshot(table, Report({}, {}, {}, {}, {}, {}), target)
+    write_files(Tables(table), asdict(Report({}, {}, {}, {}, {}, {})), target)
     return target
 
 

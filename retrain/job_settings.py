@@ -1,0 +1,35 @@
+"""Make the trainer's job of a run from its settings."""
+
+from core.model_folder import ModelFolder
+from core.settings import ModelSettings, Settings
+from feedback.snapshot import Snapshot
+from retrain.plan import Method
+from retrain.trainer.job import Job
+
+
+def job_of_run(
+    run_id: str, method: Method, *, model: ModelSettings, settings: Settings, base: ModelFolder, snapshot: Snapshot
+) -> Job:
+    """Return the job that trains on a snapshot by this method, with the settings of its model."""
+    retrain = model.retrain
+    least = {"sft": retrain.min_labels, "dpo": retrain.min_pairs, "kto": retrain.min_rated}[method]
+    return Job(
+        run_id=run_id,
+        base=str(base.path),
+        snapshot=str(snapshot.path.resolve()),
+        output=str((settings.data / "runs" / run_id).resolve()),
+        rank=retrain.rank,
+        epochs=retrain.epochs,
+        batch_size=retrain.batch_size,
+        learning_rate=retrain.learning_rate if method == "sft" else retrain.preference_learning_rate,
+        max_rows=retrain.max_rows,
+        max_length=retrain.max_length,
+        seed=retrain.seed,
+        threads=retrain.threads,
+        dtype=settings.engine.dtype,
+        objective=method,
+        beta=retrain.beta,
+        label_smoothing=retrain.label_smoothing if method == "dpo" else 0.0,
+        min_steps=retrain.min_steps,
+        min_rows=min(least, retrain.max_rows or least),
+    )

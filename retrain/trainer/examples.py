@@ -1,0 +1,108 @@
+"""Turn the train rows or pairs of a snapshot into examples of token ids. It must not import torch."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from core.prompts import to_json
+from feedback.pairs import Pair
+from feedback.snapshot import Row, read_pairs, read_rows
+from retrain.trainer.batches import Example
+from retrain.trainer.job import Job
+from retrain.trainer.prefix_tree import TokenSequence
+from retrain.trainer.rendering import Left, Renderer, count_reasons
+
+Kind = TypeVar("Kind", Row, Pair)
+Rendered = tuple[list[Example], dict[str, int]]
+"""Examples, and how many rows or pairs were left out for each reason."""
+
+
+def read_examples(renderer: Renderer, job: Job) -> Rendered:
+    """Return the examples of the job's objective, from the newest `max_rows` rows or pairs. Raises IntegrityFailed."""
+    folder = Path(job.snapshot)
+    if job.objective == "sft":
+        return render_rows(renderer, newest([row for row in read_rows(folder) if row.bucket == "train"], job))
+    pairs = [pair for pair in read_pairs(folder) if pair.bucket == "train"]
+    if job.objective == "dpo":
+        return render_pairs(renderer, newest([pair for pair in pairs if pair.compares], job))
+    return render_rated(renderer, newest([pair for pair in pairs if not pair.compares], job))
+
+
+def newest(rows: list[Kind], job: Job) -> list[Kind]:
+    """Return the newest `max_rows` rows."""
+    return rows[-job.max_rows :] if job.max_rows else rows
+
+
+def render_rows(renderer: Renderer, rows: Sequence[Row]) -> Rendered:
+    """Return rows as examples of SFT."""
+    examples, left = [], []
+    for row in rows:
+        found = renderer.render(row.prompt, row.label)
+        if isinstance(found, Left):
+            left.append(found)
+        else:
+            examples.append(Example((TokenSequence(*found),), row.weight))
+    return examples, count_reasons(left)
+
+
+def render_pairs(renderer: Renderer, pairs: Sequence[Pair]) -> Rendered:
+    """Return pairs as examples of DPO: the chosen answer and the rejected one."""
+    examples, left = [], []
+    for pair in pairs:
+        chosen, rejected = (renderer.render(pair.prompt, answer) for answer in (pair.chosen, pair.rejected))
+        if isinstance(chosen, Left):
+            left.append(chosen)
+        elif isinstance(rejected, Left):
+            left.append(rejected)
+        else:
+            examples.append(Example((TokenSequence(*chosen), TokenSequence(*rejected)), pair.weight))
+    return examples, count_reasons(left)
+
+
+def render_rated(renderer: Renderer, rated: Sequence[Pair]) -> Rendered:
+    """Return answers as examples of KTO, each with another one's answer to its prompt, which estimates divergence.
+
+    The weights of answers that users liked and of those that they did not add up to the same: the smaller group's are
+    raised.
+    """
+    ordered = sorted(rated, key=_content)
+    examples, left = [], []
+    for place, pair in enumerate(ordered):
+        other = _other(ordered, place)
+        answers = (pair.answer, other.answer if other else pair.answer)
+        own, unrelated = (renderer.render(pair.prompt, answer) for answer in answers)
+        if isinstance(own, Left):
+            left.append(own)
+        elif isinstance(unrelated, Left):
+            left.append(unrelated)
+        else:
+            sequences = TokenSequence(*own), TokenSequence(*unrelated)
+            examples.append(Example(sequences, pair.weight, desirable=bool(pair.chosen)))
+    return balanced(examples), count_reasons(left)
+
+
+def balanced(examples: list[Example]) -> list[Example]:
+    """Return the examples with the weights of the smaller group raised, so that both groups weigh the same."""
+    total = {side: sum(one.weight for one in examples if one.desirable is side) for side in (True, False)}
+    most = max(total.values())
+    return [
+        replace(one, weight=one.weight * most / total[one.desirable]) if total[one.desirable] else one
+        for one in examples
+    ]
+
+
+def _other(ordered: Sequence[Pair], place: int) -> Pair | None:
+    """The next pair with another answer, None if all answers are the same."""
+    for step in range(1, len(ordered)):
+        other = ordered[(place + step) % len(ordered)]
+        if other.answer != ordered[place].answer:
+            return other
+    return None
+
+
+def _content(pair: Pair) -> bytes:
+    return hashlib.sha256(
+        f"{to_json(pair.prompt)}\n{pair.answer}\n{bool(pair.chosen)}\n{pair.weight}".encode()
+    ).digest()
