@@ -44,6 +44,7 @@ class Verdict(StrEnum):
     QUARANTINED = "quarantined"
     RESTORED = "restored"
     ERASED = "erased"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)

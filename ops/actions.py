@@ -13,9 +13,13 @@ from core.records import Verdict
 from feedback.quarantine import Outcome
 from ops import views
 from ops.control import Control
+from retrain.interruptions import Interruption, Kind
 from retrain.suite_run import SuiteRequest
 from rollout import quarantine_review
 from rollout.change_writer import DecisionContext
+
+# Longest wait until a run has ended or paused, in seconds. A training step is mostly shorter.
+WAIT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,25 @@ class Actions:
     def __init__(self, control: Control) -> None:
         self._control = control
 
-    def retrain(self, model: str, by: By) -> None:
-        """Queues a run. Raises NotFound, or RunInProgress while one is under way."""
+    def retrain(self, model: str, by: By) -> str:
+        """Queue a run and return its id. Raises NotFound, or RunInProgress while one is under way."""
         self._control.promotion.route(model)
         views.settings_of(self._control, model)
-        self._control.scheduler.start_run(model, "asked for", by.actor, by.comment)
+        return self._control.scheduler.start_run(model, "asked for", by.actor, by.comment)
+
+    def interrupt_run(self, identity: str, kind: Kind, by: By) -> views.View:
+        """Cancel or pause a run, and return it. Raises NotFound; AlreadyDone or NotReady where it cannot be done.
+
+        Returns after WAIT_SECONDS at the latest, also where a step of the run takes longer.
+        """
+        interruptions = self._control.scheduler.pipeline.interruptions
+        interruptions.request(identity, Interruption(kind, by.actor, by.comment), WAIT_SECONDS)
+        return views.run(self._control.store, identity)
+
+    def resume_run(self, identity: str, by: By) -> views.View:
+        """Queue a paused run, and return it. Raises NotFound, or NotReady if it is not paused."""
+        self._control.scheduler.continue_run(identity, by.actor, by.comment)
+        return views.run(self._control.store, identity)
 
     def evaluate(self, model: str, version: int | None, suites: list[str], by: By) -> SuiteRequest:
         """Queue suites of a version or of the champion. Raises NotFound, or RunInProgress during a run."""

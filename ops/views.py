@@ -21,6 +21,9 @@ from core.settings import ModelSettings
 from eval.ledger_evidence import check_fields
 from feedback.curation import TRUTH_SIGNAL
 from feedback.quarantine import find, with_predicates
+from retrain.progress import describe
+from retrain.run_states import allowed_actions
+from retrain.trainer.job import Step
 
 if TYPE_CHECKING:  # the command line shows views too, and must not load all of control for it
     from ops.control import Control
@@ -49,6 +52,7 @@ WORDS = {
     "quarantined": "Votes held in quarantine",
     "restored": "Restored from a backup",
     "erased": "A user was erased",
+    "cancelled": "Run cancelled",
 }
 
 
@@ -214,7 +218,14 @@ def runs(store: Store, model: str | None, limit: int) -> list[View]:
     """The newest runs, each with its last progress."""
     found = runs_table.newest(store, model=model, limit=limit)
     last = {step.pop("run_id"): step for step in runs_table.progress(store, runs=[run["id"] for run in found])}
-    return [run | {"progress": last.get(run["id"])} for run in found]
+    return [run | {"progress": _with_text(last.get(run["id"]))} for run in found]
+
+
+def _with_text(step: View | None) -> View | None:
+    """The progress of a run with its figures in words."""
+    if step is None:
+        return None
+    return step | {"text": describe(step["phase"], Step(step["done"], step["total"], step["metrics"]))}
 
 
 def run(store: Store, identity: str) -> View:
@@ -223,8 +234,11 @@ def run(store: Store, identity: str) -> View:
     if row is None:
         raise NotFound("run", identity, hint="See: loraloop runs")
     steps = runs_table.metrics(store, run_id=identity)
+    last = runs_table.progress(store, runs=[identity])
     return row | {
         "detail": json.loads(row["detail"]),
+        "allowed": allowed_actions(row["state"]),
+        "progress": _with_text({k: v for k, v in last[0].items() if k != "run_id"}) if last else None,
         "steps": [step | {"metrics": json.loads(step["metrics"])} for step in steps],
         "looks": [look | {"body": json.loads(look["body"])} for look in live_tests.looks(store, run_id=identity)],
         "decisions": [summary(other) for other in decisions_table.of_run(store, run_id=identity)],

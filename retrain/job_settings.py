@@ -1,9 +1,10 @@
-"""Make the trainer's job of a run from its settings."""
+"""Make the trainer's job of a run from its settings, and count its steps."""
 
 from core.model_folder import ModelFolder
 from core.settings import ModelSettings, Settings
 from feedback.snapshot import Snapshot
 from retrain.plan import Method
+from retrain.trainer.batches import plan_steps
 from retrain.trainer.job import Job
 
 
@@ -32,4 +33,18 @@ def job_of_run(
         label_smoothing=retrain.label_smoothing if method == "dpo" else 0.0,
         min_steps=retrain.min_steps,
         min_rows=min(least, retrain.max_rows or least),
+    )
+
+
+def planned_steps(job: Job, snapshot: Snapshot) -> int:
+    """The number of steps of a job on a snapshot. Rows that it cannot train on are counted too."""
+    if job.objective == "sft":
+        rows = len(snapshot.of("train"))
+    else:
+        rows = sum(pair.compares is (job.objective == "dpo") for pair in snapshot.pairs_of("train"))
+    count = min(rows, job.max_rows or rows)
+    return len(
+        plan_steps(count, epochs=job.epochs, batch_size=job.batch_size, seed=job.seed, least=job.min_steps)
+        if count
+        else ()
     )

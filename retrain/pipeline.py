@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from core.clock import Clock, new_id
@@ -24,12 +23,15 @@ from eval.retrieval_corpus import gather
 from feedback.brigades import find_brigades
 from feedback.snapshot import Snapshot, create_snapshot, load_snapshot
 from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_folder
-from retrain.job_settings import job_of_run
+from retrain.interruptions import Interruptions
+from retrain.job_settings import job_of_run, planned_steps
 from retrain.lineage import lineage_of, retrieval_summary, training_of
 from retrain.plan import Plan, plan_of, repeats_run, require_examples
+from retrain.run_recovery import RunRecovery
+from retrain.run_states import QUEUED, TRAINING
 from retrain.runs import Run, Runs
 from retrain.step_results import Candidate, Decided, Evidence, RunEnded, Work
-from retrain.suite_run import MEASURING, SuiteRunner
+from retrain.suite_run import SuiteRunner
 from retrain.trainer.job import Job
 from retrain.trainer.process import Trainer
 from rollout.change_writer import DecisionContext
@@ -37,14 +39,11 @@ from rollout.promotion import RouteManager
 from rollout.quarantine_review import hold_bursts
 from rollout.workflow import RolloutWorkflow
 from serve.adapters.preflight import Adapter, preflight
-from serve.engines.lease import MOST_CUTS, EngineLease
+from serve.engines.lease import EngineLease
 from serve.engines.reconciler import Reconciler
 from serve.retrieval.retriever import read_retrieval
 
 log = logging.getLogger(__name__)
-
-# States in which a run waits for users or a person; nothing of it is being done in this process.
-LIVE = ("canary", "awaiting_approval")
 
 
 class RetrainPipeline:
@@ -78,8 +77,15 @@ class RetrainPipeline:
         self.evaluate = evaluate
         self.check_adapter = check_adapter
         self.find_shortage = find_shortage
-        self.runs = Runs(store, clock)
+        self.runs = Runs(store, clock, settings.data / "runs")
+        self.interruptions = Interruptions(runs=self.runs, promotion=promotion, trainer=lambda: self.trainer)
         self.engines = EngineLease(reconciler, promotion.wanted, settings.engine.start_timeout_s)
+        self.recovery = RunRecovery(
+            runs=self.runs,
+            interruptions=self.interruptions,
+            promotion=promotion,
+            models=lambda: self.settings.models,
+        )
         self.suites = SuiteRunner(
             settings=lambda: self.settings,
             store=store,
@@ -87,41 +93,35 @@ class RetrainPipeline:
             promotion=promotion,
             runs=self.runs,
             engines=self.engines,
+            interruptions=self.interruptions,
         )
 
     def run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> str:
         """Run the pipeline to its decision and return the run's id. The run's own failure is a decision as well."""
-        run = Run(new_id("run"), model, trigger, actor, comment)
-        self.runs.add(run, "snapshot", feedback.newest_arrival(self.store, model=model) or self.clock())
-        work = Work(run, self.settings.models[model])
-        self.runs.add_details(run, settings=work.settings.model_dump(mode="json"))
-        self._guarded(work, self._execute)
+        run = self.queue(model, trigger, actor, comment)
+        self.execute(run)
         return run.id
 
-    def recover(self) -> list[Run]:
-        """Runs whose training or evaluation a stopped control interrupted, for `resume`. Fails others.
+    def queue(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> Run:
+        """Add a run for `execute`."""
+        run = Run(new_id("run"), model, trigger, actor, comment)
+        self.runs.add(run, QUEUED, feedback.newest_arrival(self.store, model=model) or self.clock())
+        return run
 
-        A canary continues without this, and a measurement fails without a decision.
-        """
-        resumable = []
-        for run, row in self.runs.unfinished():
-            if row["state"] in LIVE:
-                continue
-            cuts = self.runs.details(run).get("cuts", 0) + 1
-            continues = row["state"] == "evaluating" or (row["state"] == "training" and self.runs.row(run)["snapshot"])
-            if continues and run.model in self.settings.models and cuts <= MOST_CUTS:
-                self.runs.add_details(run, cuts=cuts)
-                resumable.append(run)
-                continue
-            reason = f"Control stopped while this run was {row['state']}."
-            self._fail(replace(run, trigger="restart"), row["state"], reason)
-        return resumable
+    def execute(self, run: Run) -> None:
+        """Begin a run that was queued, or continue one at its training or evaluation."""
+        if self.runs.row(run)["snapshot"]:
+            self.resume(run)
+        else:
+            self._guarded(Work(run, self.settings.models[run.model]), self._execute)
+
+    def recover(self) -> list[Run]:
+        """Runs that a stopped control interrupted, for `execute`. Fails those that cannot be continued."""
+        return self.recovery.recover()
 
     def give_up(self, model: str, error: Exception) -> None:
         """Fail the unfinished run of a model whose work broke off, so that its next run can start."""
-        for run, row in self.runs.unfinished():
-            if run.model == model and row["state"] not in LIVE:
-                self._fail(run, row["state"], f"An unexpected error: {error}")
+        self.recovery.give_up(model, error)
 
     def resume(self, run: Run) -> None:
         """Continue a run at its training or evaluation, with the settings that it began with.
@@ -134,6 +134,8 @@ class RetrainPipeline:
         self._guarded(Work(run, settings), self._execute_from_evaluation if trained else self._execute_from_training)
 
     def _execute(self, work: Work) -> None:
+        until = feedback.newest_arrival(self.store, model=work.model) or self.clock()
+        self.runs.begin(work.run, until, settings=work.settings.model_dump(mode="json"))
         self._execute_from_plan(work, self._take_snapshot(work))
 
     def _execute_from_plan(self, work: Work, snapshot: Snapshot) -> None:
@@ -177,6 +179,7 @@ class RetrainPipeline:
 
     def _plan(self, work: Work, snapshot: Snapshot) -> Plan:
         """What to make of the snapshot. Raises RunEnded where nothing can be made, or nothing could judge it."""
+        self.interruptions.check(work.run)
         plan = plan_of(snapshot, work.settings)
         if plan.objective is None:
             raise RunEnded(Verdict.SKIPPED, plan.reason)
@@ -191,10 +194,13 @@ class RetrainPipeline:
     def _make_candidate(self, work: Work, snapshot: Snapshot, plan: Plan) -> Candidate:
         if plan.objective == "rag":
             return self._make_retrieval(work, snapshot, plan)
-        self.runs.set_state(work.run, "training")
+        self.runs.set_state(work.run, TRAINING)
         job, began = self._job(work, snapshot, plan), self.clock()
+        self.runs.estimate(work.run, planned_steps(job, snapshot))
         try:
-            trained = self.trainer.run(job, self.runs.steps(work.run, "training"))
+            trained = self.trainer.run(
+                job, self.interruptions.checked_training(work.run, self.runs.steps(work.run, TRAINING))
+            )
         except TooFewRows as error:
             raise RunEnded(Verdict.SKIPPED, str(error)) from error
         training_s = (self.clock() - began).total_seconds()
@@ -241,7 +247,7 @@ class RetrainPipeline:
                     base=self.base,
                     judge=judge,
                     engine_settings=self.settings.engine,
-                    progress=self.runs.progress(work.run, "evaluating"),
+                    progress=self.interruptions.checked(work.run, self.runs.progress(work.run, "evaluating")),
                 ),
             )
         self.runs.add_details(work.run, base_prompt=result.base_prompt)
@@ -251,6 +257,7 @@ class RetrainPipeline:
         return Evidence(result, champion, lineage)
 
     def _decide(self, work: Work, evidence: Evidence) -> Decided:
+        self.interruptions.check(work.run)
         promotion, result = work.settings.promotion, evidence.result
         judgement = decide(result.evidence, promotion)
         record = result.plain() | {
@@ -305,22 +312,23 @@ class RetrainPipeline:
         return LlmJudge(judge, key.get_secret_value() if key else None, store=self.store, clock=self.clock)
 
     def _guarded(self, work: Work, steps: Callable[[Work], None]) -> None:
+        with self.interruptions.working(work.run) as free:
+            if free:
+                self._attempt(work, steps)
+
+    def _attempt(self, work: Work, steps: Callable[[Work], None]) -> None:
         run = work.run
         try:
             steps(work)
         except RunEnded as ended:
             state = "skipped" if ended.verdict is Verdict.SKIPPED else "finished"
             self._end(run, state, ended.verdict, run.context(ended.reason, lineage=ended.lineage), ended.version)
-        except LoraLoopError as error:
-            self._end(run, "failed", Verdict.FAILED, run.context(str(error)))
         except Exception as error:
-            log.exception("run %s", run.id)
-            self._end(run, "failed", Verdict.FAILED, run.context(f"An unexpected error: {error}"))
-
-    def _fail(self, run: Run, state: str, reason: str) -> None:
-        if state == MEASURING:
-            self.runs.set_state(run, "failed", reason)
-        else:
+            if self.interruptions.carry_out(run):
+                return
+            if not isinstance(error, LoraLoopError):
+                log.exception("run %s", run.id)
+            reason = str(error) if isinstance(error, LoraLoopError) else f"An unexpected error: {error}"
             self._end(run, "failed", Verdict.FAILED, run.context(reason))
 
     def _end(

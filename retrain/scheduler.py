@@ -21,6 +21,7 @@ from core.settings import ModelSettings, Settings
 from feedback.curation import TRUTH_SIGNAL
 from retrain.pipeline import RetrainPipeline
 from retrain.plan import NewFeedback, reason_to_start
+from retrain.run_states import PAUSED
 from rollout.workflow import RolloutWorkflow
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 # Seconds between checks of the engines: an engine that restarted serves no adapter before the next one.
 ENGINE_SECONDS = 1.0
 CRON = "cron:"
+# Longest wait for the run under way when control ends: for its step, and for its checkpoint.
+STOP_SECONDS = 10.0
 
 
 class Scheduler:
@@ -100,7 +103,11 @@ class Scheduler:
         Raises RunInProgress while a run of the model is open, or work on it is queued.
         """
         with self._lock:
-            if self._work[model] or runs.unfinished_of(self.store, model=model):
+            run = runs.unfinished_of(self.store, model=model)
+            if run and run["state"] == PAUSED:
+                hint = f"Resume or cancel it: loraloop run resume {run['id']}, loraloop run cancel {run['id']}"
+                raise RunInProgress(f"A run of {model} is paused.", hint=hint)
+            if run or self._work[model]:
                 raise RunInProgress(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")
             yield partial(self._queue, model)
 
@@ -141,12 +148,19 @@ class Scheduler:
         """Queues what a stopped control left half-way and can be taken up."""
         with self._lock:
             for run in self.pipeline.recover():
-                self._queue(run.model, partial(self.pipeline.resume, run))
+                self._queue(run.model, partial(self.pipeline.execute, run))
+
+    def continue_run(self, identity: str, actor: str, comment: str) -> None:
+        """Queue a paused run. It goes on at its last checkpoint. Raises NotFound or NotReady."""
+        with self._lock:
+            run = self.pipeline.interruptions.release(identity, actor, comment)
+            self._queue(run.model, partial(self.pipeline.execute, run))
 
     def stop(self) -> None:
-        """Looks no more, and ends the run under way."""
+        """Looks no more, and interrupts the run under way, so that the next start continues it."""
         self._scheduler.shutdown(wait=False)
         self._runs.shutdown(wait=False, cancel_futures=True)
+        self.pipeline.interruptions.stop(STOP_SECONDS)
         self.pipeline.trainer.stop()
 
     def check(self) -> None:
@@ -178,11 +192,13 @@ class Scheduler:
         # A job that waits for the scheduler's start has no time yet.
         return getattr(job, "next_run_time", None)
 
-    def start_run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> None:
-        """Queues a run. Raises RunInProgress while the model has one."""
+    def start_run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> str:
+        """Queues a run and returns its id. Raises RunInProgress while the model has one."""
         with self.reserve(model) as queue:
-            log.info("run for %s: %s", model, trigger)
-            queue(partial(self.pipeline.run, model, trigger, actor, comment))
+            run = self.pipeline.queue(model, trigger, actor, comment)
+            log.info("run %s of %s is queued: %s", run.id, model, trigger)
+            queue(partial(self.pipeline.execute, run))
+            return run.id
 
 
 def _crons(settings: Settings) -> dict[str, tuple[CronTrigger, str]]:

@@ -25,13 +25,14 @@ from eval.suites.files import find_suites
 from eval.suites.run import run_suite, suite_evidence
 from eval.suites.shipped import BUILDERS
 from eval.suites.suite import Suite
+from retrain.interruptions import Interruptions, RunInterrupted
+from retrain.run_states import MEASURING
 from retrain.runs import Run, Runs
 from rollout.promotion import RouteManager
 from serve.engines.control_client import VllmClient
 from serve.engines.lease import EngineLease
 
 log = logging.getLogger(__name__)
-MEASURING = "measuring"
 # Triggers still count the feedback that came before a measurement.
 NO_FEEDBACK_SEEN = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,6 +73,7 @@ class SuiteRunner:
         promotion: RouteManager,
         runs: Runs,
         engines: EngineLease,
+        interruptions: Interruptions,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -79,6 +81,7 @@ class SuiteRunner:
         self._promotion = promotion
         self._runs = runs
         self._engines = engines
+        self._interruptions = interruptions
 
     def prepare(
         self, model: str, version: int | None, names: Sequence[str] | None, actor: str, comment: str = ""
@@ -93,6 +96,11 @@ class SuiteRunner:
 
     def measure(self, request: SuiteRequest) -> None:
         """Run the suites and store their results. A failure is the reason of the run."""
+        with self._interruptions.working(request.run) as free:
+            if free:
+                self._measure(request)
+
+    def _measure(self, request: SuiteRequest) -> None:
         run = request.run
         try:
             champion = self._promotion.version(run.model, self._promotion.route(run.model).champion)
@@ -101,6 +109,10 @@ class SuiteRunner:
             )
             self._runs.add_details(run, suites=results)
             state, reason = "measured", f"{len(results)} suites were measured for {request.version.public_name}."
+        except RunInterrupted:
+            if not self._interruptions.carry_out(run):
+                raise
+            return
         except LoraLoopError as error:
             state, reason = "failed", str(error)
         except Exception as error:
@@ -121,7 +133,7 @@ class SuiteRunner:
         runner = create_query_runner(client, self._store, self._base, model_settings, settings.engine)
         results = {}
         for suite in request.suites:
-            progress = self._runs.progress(request.run, f"suite {suite.name}")
+            progress = self._interruptions.checked(request.run, self._runs.progress(request.run, f"suite {suite.name}"))
             outcomes = run_suite(EngineContext(runner, self._base.name, progress), arms, suite)
             evidence = suite_evidence(outcomes, model_settings)
             store_suite(self._store, request.run.id, model, suite.name, evidence, versions)

@@ -43,6 +43,11 @@ def set_state(db: Database, *, state: str, reason: str | None, time: datetime, i
     db.run("runs.set_state", state=state, reason=reason, time=time, id=id)
 
 
+def set_feedback_until(db: Database, *, feedback_until: datetime, id: str) -> None:
+    """Record the latest arrival of feedback that a run may use."""
+    db.run("runs.set_feedback_until", feedback_until=feedback_until, id=id)
+
+
 def set_snapshot(db: Database, *, snapshot: str, id: str) -> None:
     """Record the snapshot that a run uses."""
     db.run("runs.set_snapshot", snapshot=snapshot, id=id)
@@ -105,13 +110,19 @@ def metrics(db: Database, *, run_id: str) -> list[Row]:
 
 
 def progress(db: Database, *, runs: Sequence[str]) -> list[Row]:
-    """The last recorded progress of each of these runs."""
-    return db.rows("runs.progress", runs=runs)
+    """The last recorded progress of each of these runs, with its metrics."""
+    return [row | {"metrics": json.loads(row["metrics"])} for row in db.rows("runs.progress", runs=runs)]
 
 
 def training_seconds(db: Database) -> list[TrainingTime]:
     """Duration of the newest training of each model, in seconds."""
     return [TrainingTime(**row) for row in db.rows("runs.training_seconds")]
+
+
+def step_seconds(db: Database, *, model: str) -> float | None:
+    """The seconds per training step of the newest training of a model, or of another model. None without one."""
+    row = db.maybe("runs.step_seconds", model=model)
+    return row["seconds"] if row else None
 
 
 def newest_feedback_until(db: Database, *, model: str) -> datetime | None:

@@ -10,8 +10,12 @@ UPDATE runs SET actor = $actor, comment = $comment WHERE id = $id
 -- name: set_state
 -- Set a run's state, and its reason if one is given. A state that ends the run sets its end time.
 UPDATE runs SET state = $state, reason = coalesce($reason, reason),
-    finished = CASE WHEN $state IN ('finished', 'failed', 'skipped', 'measured') THEN $time ELSE NULL END
+    finished = CASE WHEN $state IN ('finished', 'failed', 'skipped', 'measured', 'cancelled') THEN $time ELSE NULL END
 WHERE id = $id
+
+-- name: set_feedback_until
+-- Record the latest arrival of feedback that a run may use.
+UPDATE runs SET feedback_until = $feedback_until WHERE id = $id
 
 -- name: set_snapshot
 -- Record the snapshot that a run uses.
@@ -64,9 +68,18 @@ INSERT INTO run_metrics VALUES ($run_id, $time, $phase, $done, $total, $metrics)
 SELECT time, phase, done, total, metrics FROM run_metrics WHERE run_id = $run_id ORDER BY time
 
 -- name: progress
--- The last step of each of these runs.
-SELECT run_id, phase, done, total FROM run_metrics WHERE run_id IN (SELECT unnest($runs::VARCHAR[]))
+-- The last step of each of these runs, with its metrics.
+SELECT run_id, phase, done, total, metrics FROM run_metrics WHERE run_id IN (SELECT unnest($runs::VARCHAR[]))
 QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY time DESC) = 1
+
+-- name: step_seconds
+-- The median seconds between two training steps of the newest run of a model that trained, or of any model.
+WITH steps AS (
+    SELECT m.run_id, r.model, r.started, epoch(m.time - lag(m.time) OVER (PARTITION BY m.run_id ORDER BY m.time)) AS s
+    FROM run_metrics m JOIN runs r ON r.id = m.run_id WHERE m.phase = 'training'
+)
+SELECT median(s) AS seconds FROM steps WHERE s IS NOT NULL GROUP BY run_id, model, started
+ORDER BY model = $model DESC, started DESC LIMIT 1
 
 -- name: training_seconds
 -- Duration of the newest training of each model in seconds; of a running one, the seconds so far.

@@ -112,7 +112,7 @@ def in_utc(moment: datetime | None) -> datetime | None:
 def create_reading_router(control: Control) -> APIRouter:
     """Routes under /api that change nothing."""
     router = APIRouter(prefix="/api")
-    for add in (_read_models, _read_decisions, _read_runs, _read_feedback, _read_ledger):
+    for add in (_read_models, _read_decisions, _read_feedback, _read_ledger):
         add(router, control)
     return router
 
@@ -158,20 +158,6 @@ def _read_decisions(router: APIRouter, control: Control) -> None:
         return views.decision(store, identity)
 
 
-def _read_runs(router: APIRouter, control: Control) -> None:
-    store = control.store
-
-    @router.get("/runs")
-    def runs(model: str | None = None, limit: Limit = 50) -> list[views.View]:
-        """Runs with their progress, newest first."""
-        return views.runs(store, model, limit)
-
-    @router.get("/runs/{identity}")
-    def run(identity: str) -> views.View:
-        """One run with every step, and each KPI by arm."""
-        return views.run(store, identity)
-
-
 def _read_feedback(router: APIRouter, control: Control) -> None:
     store = control.store
 
@@ -203,8 +189,7 @@ def create_acting_router(control: Control) -> APIRouter:
     @router.post("/models/{model}/retrain", status_code=202)
     def retrain(model: str, said: SaidBody) -> dict[str, Any]:
         """Queue a run."""
-        actions.retrain(model, said.by)
-        return {"model": model, "queued": True}
+        return {"model": model, "queued": True, "run_id": actions.retrain(model, said.by)}
 
     @router.post("/models/{model}/evaluate", status_code=202)
     def evaluate(model: str, said: MeasureBody) -> dict[str, Any]:

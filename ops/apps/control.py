@@ -28,7 +28,7 @@ from core.http import install_errors, is_let_in, require_key
 from core.model_folder import ModelFolder
 from core.settings import Settings
 from feedback import ingest
-from ops.api import adapters, data, dead_letters, erasures, keys, models, quarantine, retention, snapshots
+from ops.api import adapters, data, dead_letters, erasures, keys, models, quarantine, retention, runs, snapshots
 from ops.apps import control_metrics, reload
 from ops.apps.reload import CONTROL, Reloader
 from ops.backup import archive
@@ -183,6 +183,8 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(models.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(models.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(runs.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
+    app.include_router(runs.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(quarantine.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(quarantine.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(notifications.create_reading_router(notifier), dependencies=wants(Scope.OPS_READ))

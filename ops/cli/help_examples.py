@@ -27,6 +27,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "suites": ("loraloop suites", "loraloop suites --json"),
     "promote": ("loraloop promote reviews 3 --dry-run", "loraloop promote reviews 3 --yes -m 'as agreed on Monday'"),
     "rollback": ("loraloop rollback reviews --dry-run", "loraloop rollback reviews --to 2 --yes"),
+    "run show": ("loraloop run show run-1a2b3c", "loraloop run show run-1a2b3c --json"),
+    "run cancel": (
+        "loraloop run cancel run-1a2b3c --dry-run",
+        "loraloop run cancel run-1a2b3c --yes -m 'bad rows'",
+    ),
+    "run pause": ("loraloop run pause run-1a2b3c -m 'the machine is needed'",),
+    "run resume": ("loraloop run resume run-1a2b3c",),
     "canary stop": ("loraloop canary stop reviews --dry-run", "loraloop canary stop reviews --yes -m 'wrong language'"),
     "approve": ("loraloop approve 12 --yes -m 'read the worst ten'",),
     "reject": ("loraloop reject 12 --yes -m 'too terse'",),

@@ -141,8 +141,7 @@ def runs(
     """List runs with their progress."""
     rows = client_of(config).get("/api/runs", model=model, limit=limit)
     for row in rows:
-        progress = row["progress"]
-        row["step"] = f"{progress['phase']} {progress['done']}/{progress['total']}" if progress else None
+        row["step"] = row["progress"]["text"] if row["progress"] and not row["finished"] else None
     columns = {
         "id": "run",
         "model": "model",

@@ -58,21 +58,28 @@ def bytes_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def count_bar(what: str, total: int | None) -> Iterator[Callable[[str, int, int | None], None]]:
+def count_bar(what: str, total: int | None) -> Iterator[Callable[..., None]]:
     """A bar with count, rate and time left on a terminal, nothing elsewhere; call it with what is done, and how far.
 
-    Each task has its own rate and time.
+    Each task has its own rate and time. A note is shown behind them.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
     with Progress(
         *columns, console=err, transient=True, disable=not err.is_terminal, speed_estimate_period=RATE_SECONDS
     ) as progress:
-        task = progress.add_task(what, total=total)
+        task = progress.add_task(what, total=total, note="")
 
-        def tell_of(doing: str, done: int, of: int | None) -> None:
+        def tell_of(doing: str, done: int, of: int | None, note: str = "") -> None:
             if progress.tasks[0].description != doing:
                 progress.reset(task, description=doing)
-            progress.update(task, completed=done, total=of)
+            progress.update(task, completed=done, total=of, note=note)
 
         yield tell_of
 

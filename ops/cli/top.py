@@ -201,7 +201,7 @@ def _table(title: str, rows: list[dict[str, Any]], columns: dict[str, str], more
 
 
 def _step(progress: dict[str, Any] | None) -> str | None:
-    return f"{progress['phase']} {progress['done']}/{progress['total']}" if progress else None
+    return progress["text"] if progress else None
 
 
 def _percent(share: float | None) -> str | None:

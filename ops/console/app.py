@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from core.api_keys import Scope
 from core.errors import InputError, LoraLoopError
-from ops.console import actions, assets, erasing, labelling, login, pages
+from ops.console import actions, assets, erasing, labelling, login, pages, run_actions
 from ops.console.auth import Visitors
 from ops.console.rendering import Pages
 from ops.console.sessions import Sessions
@@ -41,7 +41,8 @@ def create_router(
         _include(router, part, [])
     for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, deliveries)):
         _include(router, part, reads)
-    for part in (actions.create_router(control, rendered), labelling.create_router(control)):
+    acting = (actions.create_router(control, rendered), run_actions.create_router(control, rendered))
+    for part in (*acting, labelling.create_router(control)):
         _include(router, part, acts)
     if erasures is not None:
         part = erasing.create_router(erasures, rendered, actions.LONGEST_COMMENT)

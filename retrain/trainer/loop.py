@@ -22,6 +22,7 @@ from retrain.trainer.checkpoint import (
 )
 from retrain.trainer.job import Job, Step
 from retrain.trainer.objectives import Objective, Scored
+from retrain.trainer.pause import EXIT_CODE, PauseRequest
 
 WARMUP = 5
 MOST_NORM = 1.0
@@ -78,7 +79,14 @@ class Loop:
         )
 
     def run(self) -> None:
-        """Train to the last step, from the last checkpoint if there is one. Raises TrainingFailed."""
+        """Train to the last step, from the last checkpoint if there is one. Raises TrainingFailed.
+
+        On SIGTERM, the step in progress is the last one: a checkpoint is written, and the process ends.
+        """
+        with PauseRequest() as pause:
+            self._run(pause)
+
+    def _run(self, pause: PauseRequest) -> None:
         job = self._job
         steps = plan_steps(
             len(self._examples), epochs=job.epochs, batch_size=job.batch_size, seed=job.seed, least=job.min_steps
@@ -104,9 +112,12 @@ class Loop:
                     },
                 )
             )
-            if self._clock() - saved >= job.checkpoint_s and index + 1 < len(steps):
+            due = pause.asked or self._clock() - saved >= job.checkpoint_s
+            if due and index + 1 < len(steps):
                 self._save(index + 1)
                 saved = self._clock()
+                if pause.asked:
+                    raise SystemExit(EXIT_CODE)
 
     def step(self, numbers: Sequence[int], index: int, total: int) -> StepMade:
         """Make one step on examples by number. Raises TrainingFailed if its gradient is no number."""

@@ -5,11 +5,13 @@ what is done with the adapter.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from core.errors import TooFewRows, TrainingFailed
 from core.settings import SECRET_VARIABLES
@@ -29,6 +31,10 @@ class Trainer:
         self._process: subprocess.Popen[str] | None = None
         self._stopped = threading.Event()
         self._resumed: int | None = None
+        self._run_id: str | None = None
+        # How the training of the run in progress is to end; the lock is held while its process starts.
+        self._signal: signal.Signals | None = None
+        self._lock = threading.Lock()
 
     @property
     def pid(self) -> int:
@@ -44,21 +50,41 @@ class Trainer:
         """
         file = job.write()
         log, checkpoint = file.with_name(LOG), file.with_name(CHECKPOINT)
-        log.unlink(missing_ok=True)
-        while code := self._run_once(file, log, progress):
-            last = _changed(checkpoint)
-            if code != KILLED or self._stopped.is_set() or last is None or last == self._resumed:
-                raise _failure(code, log, stopped=self._stopped.is_set())
-            self._resumed = last
+        with self._lock:
+            self._run_id, self._signal = job.run_id, None
+        try:
+            while code := self._run_once(file, log, progress):
+                last = _changed(checkpoint)
+                stopped = self._stopped.is_set() or self._signal is not None
+                if code != KILLED or stopped or last is None or last == self._resumed:
+                    raise _failure(code, log, stopped=stopped)
+                self._resumed = last
+        finally:
+            with self._lock:
+                self._run_id = self._process = None
         return file.with_name(ADAPTER)
 
     def _run_once(self, file: Path, log: Path, progress: Callable[[Step], None]) -> int:
         """Run the trainer's process to its end and return its code."""
         kept = {name for name in os.environ if not name.endswith("_KEY")} - SECRET_VARIABLES
         environment = {name: os.environ[name] for name in kept} | YIELDING
-        with (
-            log.open("a", encoding="utf-8") as output,
-            subprocess.Popen(
+        with log.open("a", encoding="utf-8") as output, self._start(file, environment, output) as process:
+            try:
+                for line in process.stdout or ():
+                    step = Step.parse(line)
+                    if step:
+                        progress(step)
+                    else:
+                        output.write(line)
+                        output.flush()
+            except BaseException:
+                process.kill()  # or the end of this block would wait for the whole training
+                raise
+            return process.wait()
+
+    def _start(self, file: Path, environment: dict[str, str], output: TextIO) -> "subprocess.Popen[str]":
+        with self._lock:
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "retrain.trainer.train", str(file)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -66,17 +92,19 @@ class Trainer:
                 stderr=output,
                 text=True,
                 start_new_session=True,
-            ) as process,
-        ):
-            self._process = process
-            for line in process.stdout or ():
-                step = Step.parse(line)
-                if step:
-                    progress(step)
-                else:
-                    output.write(line)
-                    output.flush()
-            return process.wait()
+            )
+            if self._signal:
+                self._process.send_signal(self._signal)
+            return self._process
+
+    def interrupt(self, run_id: str, *, save: bool) -> None:
+        """End the training of a run, if it is under way: after the step in progress with a checkpoint, or at once."""
+        with self._lock:
+            if self._run_id != run_id:
+                return
+            self._signal = signal.SIGTERM if save else signal.SIGKILL
+            if self._process and self._process.poll() is None:
+                self._process.send_signal(self._signal)
 
     def stop(self) -> None:
         """Ends a job that is under way; its run fails with that reason."""
@@ -92,7 +120,7 @@ def _changed(checkpoint: Path) -> int | None:
 def _failure(code: int, log: Path, *, stopped: bool) -> TrainingFailed:
     hint = f"Its log is {log}."
     if stopped:
-        return TrainingFailed("The training was stopped with the process that ran it.", hint=hint)
+        return TrainingFailed("The training was stopped before its end.", hint=hint)
     if code == KILLED:
         reason = "The trainer was killed, most likely for want of memory; lower retrain.batch_size."
         return TrainingFailed(reason, hint=hint)

@@ -64,6 +64,7 @@ ACTIONS = (
     "/promotions/{identity}/approve",
     "/promotions/{identity}/reject",
     "/quarantine/{identity}/{verb}",
+    "/runs/{identity}/{verb}",
     "/hold",
 )
 PAGES = (
@@ -123,6 +124,9 @@ CONTROL = PAGES | {
     ("POST", "/api/quarantine/{identity}/release"): {Scope.OPS_WRITE},
     ("POST", "/api/quarantine/{identity}/reject"): {Scope.OPS_WRITE},
     ("GET", "/api/ledger"): {Scope.OPS_READ},
+    ("POST", "/api/runs/{identity}/cancel"): {Scope.OPS_WRITE},
+    ("POST", "/api/runs/{identity}/pause"): {Scope.OPS_WRITE},
+    ("POST", "/api/runs/{identity}/resume"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/retrain"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/evaluate"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/rollback"): {Scope.OPS_WRITE},

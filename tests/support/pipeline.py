@@ -41,6 +41,9 @@ class StubTrainer:
     def stop(self) -> None:
         pass
 
+    def interrupt(self, run_id: str, *, save: bool) -> None:
+        pass
+
 
 class StubReconciler:
     """Every engine holds everything."""

@@ -31,7 +31,7 @@ RUN = {
     "state": "training",
     "started": "2026-03-01T03:00:00+00:00",
     "reason": None,
-    "progress": {"phase": "training", "done": 3, "total": 9},
+    "progress": {"phase": "training", "done": 3, "total": 9, "text": "training 3 of 9"},
 }
 ENGINE = {"url": "http://e", "ready": False, "missing": ["reviews-8"], "error": "no [red]memory[/]"}
 
@@ -129,7 +129,7 @@ def test_the_picture_fits_any_width_and_takes_no_markup(width: int):
         assert (
             "NOT READY" in text
             and "no [red]memory[/]" in text
-            and "training 3/9" in text
+            and "training 3 of 9" in text
             and "canary v8 with 10%" in text
         )
 

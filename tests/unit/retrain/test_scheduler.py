@@ -95,8 +95,8 @@ def test_people_and_triggers_that_ask_at_once_start_one_run(
             refused.append(str(error))
 
     # Nobody's run may end before everybody has asked.
-    asked_all, run, measure = threading.Event(), pipeline.run, pipeline.suites.measure
-    monkeypatch.setattr(pipeline, "run", lambda *about: (asked_all.wait(20), run(*about))[1])
+    asked_all, run, measure = threading.Event(), pipeline.execute, pipeline.suites.measure
+    monkeypatch.setattr(pipeline, "execute", lambda *about: (asked_all.wait(20), run(*about))[1])
     monkeypatch.setattr(pipeline.suites, "measure", lambda *about: (asked_all.wait(20), measure(*about))[1])
     monkeypatch.setattr(pipeline.store, "maybe", slow)
     asking = [threading.Thread(target=ask, args=(place,)) for place in range(5)]
@@ -111,7 +111,7 @@ def test_people_and_triggers_that_ask_at_once_start_one_run(
     assert len(runs(pipeline)) == 1
 
 
-@pytest.mark.parametrize("point", ["runs.add", "record_decision"])
+@pytest.mark.parametrize("point", ["runs.set_state", "record_decision"])
 def test_work_that_breaks_off_is_logged_and_leaves_no_run_open(
     make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, point: str
 ):

@@ -140,6 +140,57 @@ def test_a_trainer_that_is_killed_without_a_new_checkpoint_has_failed(make_job: 
         process.run(make_job(epochs=20.0), lambda step: os.kill(process.pid, signal.SIGKILL))
 
 
+@pytest.mark.parametrize("after", [0, 50])
+def test_a_trainer_that_is_paused_ends_after_its_step_and_continues_with_the_same_adapter(
+    make_job: Callable[..., Job], after: int
+):
+    undisturbed, _ = trained(make_job("undisturbed", epochs=20.0))
+    job, process, seen = make_job("paused", epochs=20.0), Trainer(), []
+
+    def report(step: Step) -> None:
+        seen.append(step.done)
+        if step.done == after:
+            process.interrupt("another run", save=False)
+            process.interrupt("paused", save=True)
+
+    if after == 0:  # before its first step, while it loads the model
+        threading.Timer(0.2, lambda: process.interrupt("paused", save=True)).start()
+    with pytest.raises(TrainingFailed, match="was stopped before its end"):
+        process.run(job, report)
+    assert not (Path(job.output) / ADAPTER).exists()
+    last = max(seen, default=0)
+    assert last < 120
+    seen.clear()
+    assert folder_hash(process.run(job, lambda step: seen.append(step.done))) == undisturbed
+    assert seen[0] == last + 1
+
+
+def test_a_trainer_that_is_cancelled_ends_at_once(make_job: Callable[..., Job]):
+    process, seen = Trainer(), []
+
+    def report(step: Step) -> None:
+        seen.append(step.done)
+        process.interrupt("run", save=False)
+
+    with pytest.raises(TrainingFailed, match="was stopped before its end"):
+        process.run(make_job(epochs=20.0, checkpoint_s=0.0), report)
+    assert seen[-1] < 120
+
+
+def test_an_error_while_progress_is_recorded_ends_the_process(make_job: Callable[..., Job]):
+    process = Trainer()
+    pids = []
+
+    def report(step: Step) -> None:
+        pids.append(process.pid)
+        raise Killed
+
+    with pytest.raises(Killed):
+        process.run(make_job(epochs=20.0), report)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
 def test_the_process_says_that_too_few_rows_can_be_trained_on(make_job: Callable[..., Job]):
     with pytest.raises(TooFewRows, match=r"^24 rows of the train split can be trained on; 25 are needed"):
         Trainer().run(make_job(min_rows=25), lambda _: None)

@@ -1,0 +1,87 @@
+"""Commands for one run: show it, cancel, pause and resume it."""
+
+from typing import Annotated
+
+import typer
+
+from ops.cli.changes import Comment, said
+from ops.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    DryRun,
+    JsonOption,
+    Yes,
+    agreed,
+    client_of,
+    out,
+    print_json,
+    tell,
+)
+
+run_app = typer.Typer(help="One run: show, cancel, pause or resume it.", no_args_is_help=True)
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id. See: loraloop runs")]
+ROWS = ("id", "model", "state", "trigger", "actor", "comment", "started", "finished", "candidate", "reason")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (show, cancel, pause, resume):
+        run_app.command()(command)
+    app.add_typer(run_app, name="run")
+
+
+def show(run: RunArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Show one run: its state, its progress, the estimate, and who paused or cancelled it."""
+    found = client_of(config).get(f"/api/runs/{run}")
+    if json:
+        print_json(found)
+        return
+    for name in ROWS:
+        if found[name] not in (None, ""):
+            out.print(f"{name:10} {found[name]}", markup=False)
+    if found["progress"] and not found["finished"]:
+        out.print(f"{'progress':10} {found['progress']['text']}", markup=False)
+    if estimate := found["detail"].get("estimate"):
+        out.print(f"{'estimate':10} {estimate['text']}", markup=False)
+    for done in found["detail"].get("actions", []):
+        why = f": {done['comment']}" if done["comment"] else ""
+        out.print(f"{done['action']:10} {done['time']} by {done['actor']}{why}", markup=False)
+
+
+def cancel(
+    run: RunArgument,
+    comment: Comment = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """End a run that is queued, paused or in progress. The champion stays, and the ledger says who ended the run."""
+    if agreed(f"Run {run} ends without a candidate.", yes, dry_run):
+        _act(run, "cancel", comment, config, json)
+
+
+def pause(
+    run: RunArgument, comment: Comment = "", config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
+) -> None:
+    """Pause a run. A training ends after the step in progress, with a checkpoint. No other run of the model starts."""
+    _act(run, "pause", comment, config, json)
+
+
+def resume(
+    run: RunArgument, comment: Comment = "", config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
+) -> None:
+    """Continue a paused run at its last checkpoint. It makes the same adapter as without the pause."""
+    _act(run, "resume", comment, config, json)
+
+
+def _act(run: str, verb: str, comment: str, config: ConfigOption, json: bool) -> None:
+    found = client_of(config).post(f"/api/runs/{run}/{verb}", said(comment))
+    if json:
+        print_json(found)
+        return
+    asked = found["detail"].get("interruption")
+    if asked:
+        tell(f"{run} is {found['state']}. It ends after its current step: loraloop run show {run}")
+    else:
+        tell(f"{run} is {found['state']}.")
