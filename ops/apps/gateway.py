@@ -299,5 +299,5 @@ def _add_signals(app: FastAPI, spool: SpoolWriter, recorder: Recorder, metrics: 
         for model, version in known:
             metrics.in_flight.labels(model, str(version)).set(tables.in_flight[model, version])
         if tables.ready:
-            metrics.keep_only(known)
+            metrics.requests.keep_only(known)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -17,8 +17,6 @@ OF_AN_UPGRADE = frozenset((b"upgrade", b"connection", b"http2-settings"))
 class ClientProtocol(HttpToolsProtocol):
     """One connection of a client."""
 
-    _in_head = True
-
     def data_received(self, data: bytes) -> None:
         """asyncio's: bytes came."""
         try:
@@ -32,21 +30,11 @@ class ClientProtocol(HttpToolsProtocol):
             self.logger.warning("Invalid HTTP request received.")
             self.send_400_response("Invalid HTTP request received.")
 
-    def on_message_begin(self) -> None:
-        """httptools': a request begins."""
-        self._in_head = True
-        super().on_message_begin()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """httptools': a header, or after the body a trailer."""
-        if self._in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """httptools': the head is whole. One that asks for another protocol is read again without that."""
-        self._in_head = False
         if not self.parser.should_upgrade():
             super().on_headers_complete()
+            self.headers = []  # the request has the list of before; trailers go here, and nobody reads them
 
     def on_message_complete(self) -> None:
         """httptools': the request is whole."""

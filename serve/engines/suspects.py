@@ -1,6 +1,5 @@
 """Remember requests that were on an engine when it ended its connection, because some requests end an engine."""
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -15,9 +14,9 @@ class Suspects:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._breaks: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+        self._breaks: OrderedDict[int, tuple[int, float]] = OrderedDict()
 
-    def broke(self, body: bytes) -> None:
+    def broke(self, body: int) -> None:
         """Count a connection that ended while an engine had the body with this digest."""
         now = self._clock()
         count, at = self._breaks.pop(body, (0, now))
@@ -25,12 +24,12 @@ class Suspects:
         if len(self._breaks) > REMEMBERED_BODIES:
             self._breaks.popitem(last=False)
 
-    def refuses(self, body: bytes) -> bool:
+    def refuses(self, body: int) -> bool:
         """Return whether the body with this digest broke the maximum number of connections lately."""
         count, at = self._breaks.get(body, (0, 0.0))
         return count >= MOST_BREAKS and self._clock() - at < REMEMBERED_SECONDS
 
 
-def digest(body: bytes) -> bytes:
-    """What identifies a body."""
-    return hashlib.blake2b(body, digest_size=16).digest()
+def digest(body: bytes) -> int:
+    """What identifies a body: Python's hash. Its key is drawn at each start, so that clients cannot make two alike."""
+    return hash(body)

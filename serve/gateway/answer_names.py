@@ -11,6 +11,8 @@ import orjson
 from serve.gateway.request_fields import PROMPT_PARTS
 
 PROMPT_PART = b'"prompt_'
+# How a name's key may be written, by name.
+KEYS = {name: tuple(f'"{name}":{blank}'.encode() for blank in ("", " ")) for name in ("id", "model")}
 
 
 class AnswerNames:
@@ -40,7 +42,10 @@ class AnswerNames:
             raise TypeError("The answer is not a JSON object.")
         for wrong, right in self._find_swaps(found, content):
             content = content.replace(wrong, right, 1)
-        return content, found | {name: right for name, right in self._right.items() if isinstance(found.get(name), str)}
+        for name, right in self._right.items():
+            if isinstance(found.get(name), str):
+                found[name] = right
+        return content, found
 
     def _learn(self, data: bytes) -> list[tuple[bytes, bytes]]:
         found = _object(data)
@@ -55,10 +60,8 @@ class AnswerNames:
             wrong = found.get(name)
             if not isinstance(wrong, str) or wrong == right:
                 continue
-            there, key = orjson.dumps(wrong), b'"%b":' % name.encode()
-            for blank in (b"", b" "):
-                if (before := key + blank + there) in data:
-                    swaps.append((before, key + orjson.dumps(right)))
+            there, here = orjson.dumps(wrong), orjson.dumps(right)
+            swaps += [(before, key + here) for key in KEYS[name] if (before := key + there) in data]
         return swaps
 
 

@@ -39,8 +39,11 @@ def read_answer(choices: Sequence[dict[str, Any]], limit: int = LARGEST_ANSWER) 
         raise TypeError("choices: not a list.")
     if not choices:
         return NO_ANSWER
-    if len(choices) == 1 and _is_plain(choices[0], limit):
-        return Answer(_text(choices[0]), choices[0].get("finish_reason"))
+    first = choices[0]
+    if len(choices) == 1 and _is_plain(first):
+        text = _text(first)
+        if text is None or len(text) <= limit:
+            return Answer(text, first.get("finish_reason"))
     whole = _within([_without_empty(choice) for choice in choices], limit)
     return Answer(_text(whole[0]), whole[0].get("finish_reason"), whole)
 
@@ -58,17 +61,17 @@ def _without_empty(choice: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _is_plain(choice: dict[str, Any], limit: int) -> bool:
+def _is_plain(choice: dict[str, Any]) -> bool:
     """Whether text and finish reason say all of the only choice: a text alone, without log-probabilities."""
-    if choice.get("logprobs") is not None or choice.get("cut") is not None or len(_text(choice) or "") > limit:
+    if choice.get("logprobs") is not None or choice.get("cut") is not None:
         return False
     message = choice.get("message")
     if not isinstance(message, dict):
         return True
-    content = message.get("content")
-    if not isinstance(content, str) and content not in EMPTY:
-        return False
-    return all(part in EMPTY for name, part in message.items() if name not in PLAIN)
+    for name, part in message.items():
+        if part is not None and part not in EMPTY and not (name in PLAIN and isinstance(part, str)):
+            return False
+    return True
 
 
 def _within(choices: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:

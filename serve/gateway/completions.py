@@ -278,7 +278,7 @@ class Completions:
         exchange.tokens = outcome.tokens(usage.get("total_tokens"), exchange.guessed)
         interaction = exchange.interaction(self.clock, outcome, answer=answer, usage=usage)
         self.recorder.record(interaction, exchange.stored(interaction, completion) if completion else None)
-        self.metrics.observe(interaction)
+        self.metrics.requests.observe(interaction)
 
 
 async def send_whole(

@@ -27,6 +27,8 @@ PREFIX: dict[Endpoint, str] = {"chat": "chatcmpl-", "completion": "cmpl-"}
 BYTES_A_TOKEN = 4
 # What is reserved for an answer without `max_tokens`.
 USUAL_ANSWER_TOKENS = 256
+# With so few brackets, no body is nested too deeply for orjson, which writes 254 levels.
+SAFE_DEPTH = 128
 
 
 @dataclass(slots=True)
@@ -185,8 +187,13 @@ def _parse(content: bytes) -> dict[str, Any]:
         raise InputError("stream: takes true or false.")
     if not isinstance(body.get("stream_options"), dict | None):
         raise InputError("stream_options: takes an object.")
+    if content.count(b"[") + content.count(b"{") > SAFE_DEPTH:
+        _check_depth(body)
+    return body
+
+
+def _check_depth(body: dict[str, Any]) -> None:
     try:
         orjson.dumps([body])  # one deeper, as the spool's record holds it
     except TypeError as error:
         raise InputError("The body is nested too deeply.") from error
-    return body

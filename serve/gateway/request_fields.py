@@ -94,6 +94,7 @@ NOT_ALLOWED = {
 }
 # What the gateway itself reads, and an engine does not need. Only other fields are reported as left out.
 READ_HERE = frozenset(("metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier"))
+KNOWN = {endpoint: allowed | READ_HERE for endpoint, allowed in ALLOWED.items()}
 # With these an answer has parts of the prompt. A retrieval puts texts of other users there.
 SHOWS_PROMPT = ("echo", "prompt_logprobs", "return_token_ids")
 # The parts of an answer that show the prompt, in the answer and in each of its choices.
@@ -108,7 +109,9 @@ def select_fields(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
 
 def left_out(endpoint: Endpoint, body: dict[str, Any]) -> list[str]:
     """Return the names of fields that change nothing, sorted; only those with plain names."""
-    names = body.keys() - ALLOWED[endpoint] - READ_HERE
+    if body.keys() <= KNOWN[endpoint]:
+        return []
+    names = body.keys() - KNOWN[endpoint]
     return sorted(name for name in names if name.isascii() and name.replace("_", "").isalnum() and len(name) <= 64)
 
 
@@ -126,7 +129,8 @@ def refuse_shown_prompt(body: dict[str, Any], version: str) -> None:
 def check_amounts(body: dict[str, Any], *, max_choices: int, max_tokens: int | None) -> None:
     """Raises InputError for a request that asks for more answers, or for longer ones, than the settings allow."""
     for name in ("n", "best_of"):
-        _at_most(body, name, max_choices, "gateway.max_choices")
+        if name in body:
+            _at_most(body, name, max_choices, "gateway.max_choices")
     prompts = _prompts(body.get("prompt"))
     each = body["n"] if type(body.get("n")) is int else 1
     if prompts * each > max_choices:

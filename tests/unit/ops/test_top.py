@@ -38,7 +38,7 @@ ENGINE = {"url": "http://e", "ready": False, "missing": ["reviews-8"], "error": 
 
 def served(metrics: Metrics, version: int, times: int, *, ms: float = 60.0, status: int = 200) -> None:
     for _ in range(times):
-        metrics.observe(
+        metrics.requests.observe(
             Interaction(
                 "i",
                 None,
