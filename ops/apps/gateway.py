@@ -15,12 +15,10 @@ import aiohttp
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette import types as asgi
 
 from core import logs
 from core.api_keys import Scope
 from core.clock import Clock, utc_now
-from core.cross_site import CrossSiteGuard, open_hosts
 from core.folder_lock import FolderLock
 from core.http import bearer_of_basic, install_errors, is_let_in, require_key
 from core.settings import GatewaySettings, Settings
@@ -30,17 +28,19 @@ from feedback import routes as feedback_routes
 from feedback.formats.metrics import Metrics as Meanings
 from feedback.schema import MAX_BATCH, FeedbackRequest
 from ops.apps import reload
+from ops.apps.gateway_app import GatewayApp, ObservedApp
 from ops.apps.reload import GATEWAY, Reloader
 from serve.engines.forwarding_client import HttpClient
 from serve.engines.http_response import TimeLimits
 from serve.engines.pool import EnginePool
-from serve.gateway import models_route, openapi
+from serve.gateway import models_route, not_served, openapi, tokenizer
 from serve.gateway.access_log import AccessLog
 from serve.gateway.authentication import KeyChecker, create_key_checker
 from serve.gateway.capture import Recorder
-from serve.gateway.completions import ENDPOINTS, Completions, RequestLimits
+from serve.gateway.completions import Completions, RequestLimits
 from serve.gateway.metrics import Metrics
 from serve.gateway.shipping import Shipper
+from serve.gateway.tokenizer import Tokenizer
 from serve.routing.subscriber import RouteSubscriber
 from serve.stored_completions import routes
 from serve.stored_completions.routes import StoredCompletions
@@ -53,40 +53,6 @@ CONNECT_SECONDS = 5
 FLUSH_SECONDS = 5
 # An external engine, as stock vLLM, closes an idle connection after 5 s; ours must be gone before that.
 KEEPALIVE_SECONDS = 4
-
-
-class GatewayApp(FastAPI):
-    """FastAPI for all routes but completions, which are answered before any of it runs."""
-
-    completions: Completions
-    # Only where access is open: otherwise a key says enough, and requests need not pass it.
-    guard: CrossSiteGuard | None = None
-
-    def open_to(self, settings: Settings) -> None:
-        """Puts the guard before the app where anyone is let in, or takes it away."""
-        hosts = open_hosts(settings, settings.gateway.listen)
-        self.guard = None if hosts is None else CrossSiteGuard(self.answer, lambda: hosts)
-
-    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        """One ASGI request."""
-        await (self.guard or self.answer)(scope, receive, send)
-
-    async def answer(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        """One ASGI request that may pass."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in ENDPOINTS:
-            await self.completions(scope, receive, send)
-        else:
-            await FastAPI.__call__(self, scope, receive, send)
-
-
-class ObservedApp(GatewayApp):
-    """A gateway whose requests pass what logs or traces them; only where one of both is on."""
-
-    front: asgi.ASGIApp
-
-    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        """One ASGI request."""
-        await self.front(scope, receive, send)
 
 
 def create_app(
@@ -119,8 +85,7 @@ def create_app(
             tables.load_cache()
             app.state.tables, app.state.shipper = tables, shipper
             kept = StoredCompletions(session=session, control_url=settings.control_url, key=key, shipper=shipper)
-            _add_models_and_stored(app, tables, kept, access)
-            app.completions = completions(
+            answering = completions(
                 tables=tables,
                 upstream=upstream(client, max_in_flight=gateway.max_in_flight, **_time_limits(gateway)),
                 recorder=recorder,
@@ -129,6 +94,8 @@ def create_app(
                 clock=clock,
                 limits=_request_limits(gateway),
             )
+            _add_routes(app, answering, kept, access)
+            app.put_together(answering)
             recorder.start()
             try:
                 async with _in_background(tables.follow(), shipper.run()):
@@ -208,7 +175,12 @@ def _meanings(settings: Settings) -> Meanings:
 
 def _kinds(settings: Settings, tracing: "Tracing | None", lifespan: Any) -> tuple[GatewayApp, Any, Any]:
     """The app, and what makes its completions and upstream; plain ones where nothing is traced or logged."""
-    about: dict[str, Any] = {"title": "LoraLoop gateway", "openapi_url": None, "lifespan": lifespan}
+    about: dict[str, Any] = {
+        "title": "LoraLoop gateway",
+        "openapi_url": None,
+        "lifespan": lifespan,
+        "redirect_slashes": False,
+    }
     if tracing is None and not settings.logs.access:
         return GatewayApp(**about), Completions, EnginePool
     app = ObservedApp(**about)
@@ -232,8 +204,12 @@ def create_tracing(settings: Settings) -> "Tracing | None":
     return Tracing(provider_for(settings.tracing), content=settings.tracing.content)
 
 
-def _add_models_and_stored(app: FastAPI, tables: RouteSubscriber, kept: StoredCompletions, access: KeyChecker) -> None:
-    app.include_router(models_route.create_router(tables), dependencies=[Depends(require_key(access, Scope.INFER))])
+def _add_routes(app: FastAPI, answering: Completions, kept: StoredCompletions, access: KeyChecker) -> None:
+    askers = [Depends(require_key(access, Scope.INFER))]
+    tables = answering.tables
+    counting = Tokenizer(tables=tables, upstream=answering.upstream, limit=lambda: answering.limits.max_body_bytes)
+    for router in (models_route.create_router(tables), tokenizer.create_router(counting), not_served.create_router()):
+        app.include_router(router, dependencies=askers)
     readers, writers = (Depends(require_key(access, Scope.INFER, ops)) for ops in (Scope.OPS_READ, Scope.OPS_WRITE))
     app.include_router(routes.create_router(kept, readers, writers))
 

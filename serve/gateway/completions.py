@@ -24,10 +24,12 @@ from serve.gateway.authentication import KeyChecker, RequestPermit
 from serve.gateway.capture import LARGEST_STORED_STREAM, Recorder, StreamRecorder
 from serve.gateway.client_watch import ClientWatch
 from serve.gateway.events import DONE, EventSplitter, data_of, event_of, stream_error
+from serve.gateway.key_headers import authorization_of
 from serve.gateway.metrics import Metrics
 from serve.gateway.outcome import Outcome, of_error, of_status
 from serve.gateway.request import CompletionRequest, open_request
 from serve.gateway.request_fields import check_amounts, left_out, refuse_shown_prompt
+from serve.gateway.translation import Translation
 from serve.retrieval.retriever import rewrite_prompt
 from serve.routing.subscriber import RouteSubscriber
 
@@ -80,12 +82,20 @@ class Completions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. The answer's `id` is what feedback names."""
+        await self.answer(scope, receive, send, ENDPOINTS[scope["path"]])
+
+    async def answer(
+        self, scope: Scope, receive: Receive, send: Send, endpoint: Endpoint, translation: Translation | None = None
+    ) -> None:
+        """Answers one request, of another API if there is a translation."""
         started, exchange = time.perf_counter(), None
         try:
-            admission = self.access.admit(_authorization(scope), api_keys.Scope.INFER)
+            admission = self.access.admit(authorization_of(scope), api_keys.Scope.INFER)
             try:
                 content = await read_body(scope, receive, self.limits.max_body_bytes)
-                exchange = open_request(content, ENDPOINTS[scope["path"]], self.tables.table, admission, started)
+                if translation is not None:
+                    content = await translation.read(content, admission)
+                exchange = open_request(content, endpoint, self.tables.table, admission, started, translation)
                 del content  # from here on, the parsed body is enough
                 self._prepare(exchange)
                 admission.reserve(exchange.most_tokens)
@@ -326,13 +336,6 @@ def _names(exchange: CompletionRequest) -> AnswerNames:
         model=exchange.version_name,
         hides_prompt=exchange.choice.target.retrieval is not None,
     )
-
-
-def _authorization(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return str(value, "latin-1")
-    return None
 
 
 def _headers(admission: RequestPermit, exchange: CompletionRequest) -> list[tuple[bytes, bytes]]:

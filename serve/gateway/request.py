@@ -16,6 +16,7 @@ from serve.gateway.answers import Answer
 from serve.gateway.authentication import RequestPermit
 from serve.gateway.outcome import Outcome
 from serve.gateway.request_fields import select_fields
+from serve.gateway.translation import Translation
 from serve.routing.table import RoutingDecision, RoutingTable, sticky_key
 from serve.stored_completions.metadata import checked_metadata
 
@@ -39,7 +40,8 @@ class CompletionRequest:
     `size` is the request's size in bytes. `headers` are the headers of its answer. `key_id` is the key of the
     request. `stores` says whether the completion is stored. `shown` is what an engine gets instead of the app's prompt.
     `tee` captures a stream, `begun` says whether an answer has begun, and `outcome` how the exchange ended.
-    `fell_back` says whether the champion answers because no engine has the version.
+    `fell_back` says whether the champion answers because no engine has the version. `translation` is that of a request
+    of another API.
     """
 
     id: str
@@ -61,6 +63,7 @@ class CompletionRequest:
     begun: bool = False
     fell_back: bool = False
     outcome: Outcome | None = None
+    translation: Translation | None = None
 
     @property
     def guessed(self) -> int:
@@ -141,14 +144,43 @@ class CompletionRequest:
         if not self.stores:
             return None
         metadata = self.body.get("metadata") or {}
-        return StoredCompletion(self.id, interaction.time, self.key_id, metadata, completion)
+        kept = completion if self.translation is None else self.translation.kept(completion)
+        return StoredCompletion(self.id, interaction.time, self.key_id, metadata, kept)
 
 
 def open_request(
-    content: bytes, endpoint: Endpoint, table: RoutingTable, admission: RequestPermit, started: float
+    content: bytes,
+    endpoint: Endpoint,
+    table: RoutingTable,
+    admission: RequestPermit,
+    started: float,
+    translation: Translation | None = None,
 ) -> CompletionRequest:
     """Reads a request and chooses who answers it. Raises InputError naming the field, NotFound or Forbidden."""
     body = _parse(content)
+    choice, user, conversation = choose_version(body, table, admission)
+    stores = body.get("store") is True and endpoint == "chat"
+    if stores:
+        checked_metadata(body.get("metadata"))
+    return CompletionRequest(
+        (PREFIX[endpoint] if translation is None else translation.prefix) + unguessable_id(),
+        endpoint,
+        body,
+        choice,
+        user,
+        conversation,
+        started,
+        admission.key_id,
+        stores,
+        size=len(content),
+        translation=translation,
+    )
+
+
+def choose_version(
+    body: dict[str, Any], table: RoutingTable, admission: RequestPermit
+) -> tuple[RoutingDecision, str | None, str | None]:
+    """(version, user, conversation) of a request. Raises InputError naming the field, NotFound or Forbidden."""
     model = body.get("model")
     if not isinstance(model, str):
         raise InputError("model: name the model as a string.", hint="See GET /v1/models.")
@@ -162,38 +194,30 @@ def open_request(
     else:
         choice = table.choose(model, key)
     admission.require_model(choice.model)
-    stores = body.get("store") is True and endpoint == "chat"
-    if stores:
-        checked_metadata(body.get("metadata"))
-    return CompletionRequest(
-        PREFIX[endpoint] + unguessable_id(),
-        endpoint,
-        body,
-        choice,
-        user,
-        conversation,
-        started,
-        admission.key_id,
-        stores,
-        size=len(content),
-    )
+    return choice, user, conversation
+
+
+def check_is_object(body: Any) -> dict[str, Any]:
+    """The body of a request. Raises InputError for anything but an object."""
+    if not isinstance(body, dict):
+        raise InputError("The body is not a JSON object.", hint="Send one JSON object.")
+    return body
 
 
 def _parse(content: bytes) -> dict[str, Any]:
-    body = parse_json(content)
-    if not isinstance(body, dict):
-        raise InputError("The body is not a JSON object.", hint="Send one JSON object.")
+    body = check_is_object(parse_json(content))
     if not isinstance(body.get("stream"), bool | None):
         raise InputError("stream: takes true or false.")
     if not isinstance(body.get("stream_options"), dict | None):
         raise InputError("stream_options: takes an object.")
     if content.count(b"[") + content.count(b"{") > SAFE_DEPTH:
-        _check_depth(body)
+        dump_body([body])  # one deeper, as the spool's record holds it
     return body
 
 
-def _check_depth(body: dict[str, Any]) -> None:
+def dump_body(body: Any) -> bytes:
+    """A body as JSON. Raises InputError for one that is nested too deeply."""
     try:
-        orjson.dumps([body])  # one deeper, as the spool's record holds it
+        return orjson.dumps(body)
     except TypeError as error:
         raise InputError("The body is nested too deeply.") from error

@@ -19,6 +19,7 @@ from core.model_folder import ModelFolder
 from core.settings import build
 from ops.apps import control as control_app
 from serve.engines.fake import running
+from serve.gateway.not_served import REASONS
 from serve.routing import publisher
 from serve.routing.publisher import RoutePublisher
 
@@ -26,6 +27,13 @@ INTERNAL_KEY = "internal-s3cret"
 GATEWAY = {
     ("POST", "/v1/chat/completions"): {Scope.INFER},
     ("POST", "/v1/completions"): {Scope.INFER},
+    ("POST", "/v1/messages"): {Scope.INFER},
+    ("POST", "/v1/messages/count_tokens"): {Scope.INFER},
+    ("POST", "/openai/deployments/{model}/chat/completions"): {Scope.INFER},
+    ("POST", "/openai/deployments/{model}/completions"): {Scope.INFER},
+    ("POST", "/tokenize"): {Scope.INFER},
+    ("POST", "/detokenize"): {Scope.INFER},
+    **{("POST", path): {Scope.INFER} for path in REASONS},
     ("GET", "/v1/models"): {Scope.INFER},
     ("GET", "/v1/models/{model}"): {Scope.INFER},
     ("GET", "/openapi.json"): {Scope.INFER},

@@ -96,6 +96,7 @@ def test_every_route_of_the_gateway_is_in_the_list_and_opens_to_its_scope_alone(
     keys = Keys.make(keyed.ring)
     keyed.settle()
     assert unlisted(keyed.gateway.app, GATEWAY) == set()
+    assert {("POST", path) for path in keyed.gateway.app.direct} <= set(GATEWAY)
     walk(keyed.ask, GATEWAY, keys)
 
 

@@ -11,6 +11,15 @@ from fastapi import FastAPI
 from feedback.schema import MAX_BATCH, FeedbackRequest
 from serve.gateway.openapi import describe
 
+ANSWERED = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/tokenize",
+    "/v1/feedback",
+]
+
 
 @pytest.fixture
 def document() -> dict[str, Any]:
@@ -64,7 +73,7 @@ def test_the_apps_other_routes_stay_in_the_document_and_it_is_the_same_each_time
     assert json.dumps(app.openapi()) == json.dumps(app.openapi())
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/feedback"])
+@pytest.mark.parametrize("path", ANSWERED)
 def test_every_example_is_one_of_its_schema(document: dict[str, Any], path: str) -> None:
     schema, example = body(document, path)
     jsonschema.validate(example, schema)
@@ -72,7 +81,7 @@ def test_every_example_is_one_of_its_schema(document: dict[str, Any], path: str)
         jsonschema.validate({"model": 5}, schema)
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/feedback"])
+@pytest.mark.parametrize("path", ANSWERED)
 def test_the_gateway_answers_the_example_and_refuses_in_the_shapes_of_the_document(
     gateway: Any, document: dict[str, Any], path: str
 ) -> None:
