@@ -27,8 +27,9 @@ test: test-unit ## All tests except slow clients and the browser's; a real engin
 test-unit: $(STAMP) ## Run the unit tests, one process per core
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist loadfile
 
-test-clients: $(STAMP) ## Test the gateway with external clients: openai (Python, Node), LangChain, vllm bench, schemathesis
+test-clients: $(STAMP) ## Test the gateway with external clients: openai (Python, Node), anthropic, LangChain, vllm bench, schemathesis
 	$(BIN)/python -m pytest -rs tests/integration/test_clients.py tests/integration/test_clients_structured.py \
+	    tests/integration/test_clients_responses.py tests/integration/test_clients_messages.py \
 	    tests/integration/test_langchain.py \
 	    tests/integration/test_bench_serve.py tests/integration/test_schema.py tests/integration/test_node.py
 

@@ -31,9 +31,11 @@ def known(transaction: Transaction, ids: Sequence[str]) -> set[str]:
     return {row["id"] for row in transaction.rows_in("stored_completions.known", ids)}
 
 
-def find(db: Database, *, id: str, owner: str | None, models: Sequence[str] | None) -> Row | None:
-    """One stored completion of a key."""
-    return db.maybe("stored_completions.find", id=id, owner=owner, models=models)
+def find(
+    db: Database, *, id: str, owner: str | None, models: Sequence[str] | None, responses: bool = False
+) -> Row | None:
+    """One stored completion of a key, or one response of the Responses API."""
+    return db.maybe("stored_completions.find", id=id, owner=owner, models=models, responses=responses)
 
 
 def position(db: Database, *, sign: int, id: str, owner: str | None) -> int | None:

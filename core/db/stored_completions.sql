@@ -7,11 +7,12 @@ INSERT INTO stored_completions BY NAME SELECT * FROM given
 SELECT id FROM stored_completions WHERE id IN ($ids)
 
 -- name: find
--- One stored completion of a key. An owner of NULL means every key, models of NULL mean every model.
+-- One stored completion of a key, or one response of the Responses API if $responses is true. An owner of NULL means every key, models of NULL mean every model.
 SELECT s.id, s.time, s.metadata, s.completion, i.request, i.user_id
 FROM stored_completions s JOIN interactions i ON i.id = s.id
 WHERE s.id = $id AND s.deleted IS NULL AND ($owner IS NULL OR s.key_id = $owner)
     AND ($models IS NULL OR list_contains($models::VARCHAR[], i.model))
+    AND starts_with(s.id, 'resp_') = $responses
 
 -- name: position
 -- The position of a stored completion in its list, for paging. A deleted one keeps its position.
@@ -19,10 +20,10 @@ SELECT $sign * epoch_us(time) AS place FROM stored_completions
 WHERE id = $id AND ($owner IS NULL OR key_id = $owner)
 
 -- name: page
--- One page of a key's stored completions by time: oldest first if $sign is 1, newest first if it is -1.
+-- One page of a key's stored completions by time, without responses of the Responses API: oldest first if $sign is 1, newest first if it is -1.
 SELECT s.id, s.time, s.metadata, s.completion, i.request, i.user_id
 FROM stored_completions s JOIN interactions i ON i.id = s.id
-WHERE s.deleted IS NULL AND ($owner IS NULL OR s.key_id = $owner)
+WHERE s.deleted IS NULL AND NOT starts_with(s.id, 'resp_') AND ($owner IS NULL OR s.key_id = $owner)
     AND ($models IS NULL OR list_contains($models::VARCHAR[], i.model))
     AND ($model IS NULL OR $model IN (i.model, i.model || '@' || i.version, s.completion ->> '$.model'))
     AND json_contains(s.metadata, $metadata::JSON)

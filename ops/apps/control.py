@@ -50,6 +50,8 @@ from serve.engines import self_check
 from serve.engines.control_client import VllmClient
 from serve.engines.reconciler import Reconciler
 from serve.gateway.authentication import KeyChecker, create_key_checker
+from serve.responses import store as response_store
+from serve.responses.store import ResponseStore
 from serve.routing import publisher, retrieval_cache
 from serve.routing.publisher import RoutePublisher
 from serve.stored_completions import store
@@ -180,6 +182,8 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     app.include_router(ingest.create_router(control.store), dependencies=internal)
     app.include_router(retrieval_cache.create_router(control.store), dependencies=internal)
     app.include_router(store.create_router(CompletionStore(control.store, control.clock)), dependencies=internal)
+    responses = ResponseStore(control.store, control.clock)
+    app.include_router(response_store.create_router(responses), dependencies=internal)
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(models.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(models.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))

@@ -41,6 +41,8 @@ from serve.gateway.completions import Completions, RequestLimits
 from serve.gateway.metrics import Metrics
 from serve.gateway.shipping import Shipper
 from serve.gateway.tokenizer import Tokenizer
+from serve.responses import routes as response_routes
+from serve.responses.routes import StoredResponses
 from serve.routing.subscriber import RouteSubscriber
 from serve.stored_completions import routes
 from serve.stored_completions.routes import StoredCompletions
@@ -84,7 +86,6 @@ def create_app(
             )
             tables.load_cache()
             app.state.tables, app.state.shipper = tables, shipper
-            kept = StoredCompletions(session=session, control_url=settings.control_url, key=key, shipper=shipper)
             answering = completions(
                 tables=tables,
                 upstream=upstream(client, max_in_flight=gateway.max_in_flight, **_time_limits(gateway)),
@@ -94,8 +95,9 @@ def create_app(
                 clock=clock,
                 limits=_request_limits(gateway),
             )
-            _add_routes(app, answering, kept, access)
-            app.put_together(answering)
+            _add_routes(app, answering, access)
+            asking = {"session": session, "control_url": settings.control_url, "key": key, "shipper": shipper}
+            app.put_together(answering, _add_stored(app, asking, access))
             recorder.start()
             try:
                 async with _in_background(tables.follow(), shipper.run()):
@@ -204,14 +206,21 @@ def create_tracing(settings: Settings) -> "Tracing | None":
     return Tracing(provider_for(settings.tracing), content=settings.tracing.content)
 
 
-def _add_routes(app: FastAPI, answering: Completions, kept: StoredCompletions, access: KeyChecker) -> None:
+def _add_routes(app: FastAPI, answering: Completions, access: KeyChecker) -> None:
     askers = [Depends(require_key(access, Scope.INFER))]
     tables = answering.tables
     counting = Tokenizer(tables=tables, upstream=answering.upstream, limit=lambda: answering.limits.max_body_bytes)
     for router in (models_route.create_router(tables), tokenizer.create_router(counting), not_served.create_router()):
         app.include_router(router, dependencies=askers)
+
+
+def _add_stored(app: FastAPI, asking: dict[str, Any], access: KeyChecker) -> StoredResponses:
+    """Add the routes that control answers; `asking` says how to ask it. Return what finds stored responses."""
+    kept, responses = StoredCompletions(**asking), StoredResponses(**asking, path="/internal/responses")
     readers, writers = (Depends(require_key(access, Scope.INFER, ops)) for ops in (Scope.OPS_READ, Scope.OPS_WRITE))
     app.include_router(routes.create_router(kept, readers, writers))
+    app.include_router(response_routes.create_router(responses, readers, writers))
+    return responses
 
 
 def _add_feedback(app: FastAPI, spool: SpoolWriter, metrics: Metrics, access: KeyChecker, clock: Clock) -> None:

@@ -12,9 +12,12 @@ from serve.gateway.completions import ENDPOINTS, Completions
 from serve.gateway.http_rules import HttpRules
 from serve.gateway.translated_route import TranslatedErrors, TranslatedRoute
 from serve.messages.translation import MessagesTranslation, refuse
+from serve.responses.routes import StoredResponses
+from serve.responses.translation import ResponsesTranslation
 
 # Below this path, errors have the format of Anthropic's API.
 MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
 
 
 class GatewayApp(FastAPI):
@@ -45,11 +48,12 @@ class GatewayApp(FastAPI):
         else:
             await self.other(scope, receive, send)
 
-    def put_together(self, completions: Completions) -> None:
+    def put_together(self, completions: Completions, stored: StoredResponses) -> None:
         """Takes what answers the paths that need no framework."""
         self.completions = completions
         messages = TranslatedRoute(completions, MessagesTranslation)
-        self.direct = {**dict.fromkeys(ENDPOINTS, completions), MESSAGES: messages}
+        responses = TranslatedRoute(completions, partial(ResponsesTranslation, stored.messages))
+        self.direct = {**dict.fromkeys(ENDPOINTS, completions), MESSAGES: messages, RESPONSES: responses}
         rules = HttpRules(self, partial(FastAPI.__call__, self), self.direct, completions)
         errors_of_messages = TranslatedErrors(rules, refuse)
 

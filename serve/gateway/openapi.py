@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from serve.gateway import openapi_messages
+from serve.gateway import openapi_messages, openapi_responses
 from serve.gateway.openapi_parts import (
     Schema,
     a_body,
@@ -267,6 +267,7 @@ def paths(most_signals: int) -> dict[str, Schema]:
         },
         **_stored_paths(),
         "/v1/completions": {"post": _completion("Complete a text", "CompletionRequest", "Completion", completion)},
+        **openapi_responses.paths(),
         **openapi_messages.paths(),
         "/v1/models": {"get": _models()},
         "/v1/models/{model}": {"get": _model()},
@@ -285,7 +286,7 @@ def describe(app: FastAPI, *, signal: Schema, most_signals: int) -> None:
     def openapi() -> Schema:
         document = found()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(SCHEMAS, **openapi_messages.SCHEMAS, Signal=signal)
+        schemas.update(SCHEMAS, **openapi_responses.SCHEMAS, **openapi_messages.SCHEMAS, Signal=signal)
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         for path, operations in paths(most_signals).items():
             for operation in operations.values():

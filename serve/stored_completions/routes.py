@@ -26,20 +26,32 @@ Order = Literal["asc", "desc"]
 
 
 class StoredCompletions:
-    """Asks control, on behalf of the key that asks us."""
+    """Asks control, on behalf of the key that asks us. `path` is that of control's routes for them."""
 
-    def __init__(self, *, session: aiohttp.ClientSession, control_url: str, key: str, shipper: Shipper) -> None:
+    def __init__(
+        self,
+        *,
+        session: aiohttp.ClientSession,
+        control_url: str,
+        key: str,
+        shipper: Shipper,
+        path: str = "/internal/completions",
+    ) -> None:
         self._session = session
-        self._url = f"{control_url}/internal/completions"
+        self._url = f"{control_url}{path}"
         self._headers = {"Authorization": f"Bearer {key}"}
         self._shipper = shipper
 
     async def ask(self, what: str, request: Request, others: Scope, **asked: Any) -> Response:
-        """Control's answer; a key with the scope `others` may see all keys' completions. Raises ControlDown.
+        """Control's answer to a request. See `fetch`."""
+        status, content = await self.fetch(what, request.state.admission, others, **asked)
+        return Response(content, status, media_type="application/json")
+
+    async def fetch(self, what: str, admission: RequestPermit, others: Scope, **asked: Any) -> tuple[int, bytes]:
+        """(status, body) of control; a key with the scope `others` may see those of all keys. Raises ControlDown.
 
         Control first ingests what this gateway answered before, so that an app finds what it has just stored.
         """
-        admission: RequestPermit = request.state.admission
         asker = {"owner": None if admission.opens(others) else admission.key_id, "models": admission.models}
         complete = await self._shipper.flush(SHIPPED_SECONDS)
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
@@ -52,7 +64,7 @@ class StoredCompletions:
             raise _down() from error
         if status not in (200, 404) or (status == 404 and not complete):
             raise _down()
-        return Response(content, status, media_type="application/json")
+        return status, content
 
 
 def create_router(stored: StoredCompletions, reading: Dependency, changing: Dependency) -> APIRouter:
@@ -111,6 +123,6 @@ def _wanted(request: Request) -> dict[str, str]:
 
 def _down() -> ControlDown:
     return ControlDown(
-        "Stored completions are with control, which does not answer.",
+        "Stored completions and responses are with control, which does not answer.",
         hint="New ones go on and are stored; try again after the time in Retry-After.",
     )

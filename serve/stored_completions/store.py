@@ -102,7 +102,7 @@ class CompletionStore:
             after=asked.after,
             limit=asked.limit + 1,
         )
-        return _page([_completion(row) for row in rows], asked.limit)
+        return page_of([_completion(row) for row in rows], asked.limit)
 
     def messages(self, asked: Messages) -> Page:
         """The messages that a completion answers. Raises NotFound, also for an `after` that is not there."""
@@ -116,7 +116,7 @@ class CompletionStore:
             if asked.after not in names:
                 raise _unknown(asked.after)
             begin = names.index(asked.after) + 1
-        return _page(found[begin : begin + asked.limit + 1], asked.limit)
+        return page_of(found[begin : begin + asked.limit + 1], asked.limit)
 
     def change(self, asked: Changed) -> Row:
         """Gives a completion other metadata. Raises NotFound."""
@@ -171,7 +171,7 @@ def _message(completion: str, number: int, message: Row) -> Row:
     )
 
 
-def _page(found: list[Row], limit: int) -> Page:
+def page_of(found: list[Row], limit: int) -> Page:
     """Return a page. `found` has one row more than the page if there are further rows."""
     shown = found[:limit]
     ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": None, "last_id": None}
@@ -186,7 +186,8 @@ def _unknown(identity: str) -> NotFound:
     )
 
 
-def _asked(model: type[Asker]) -> Any:
+def body_of(model: type[Asker]) -> Any:
+    """A dependency that reads the question of a gateway."""
     return Depends(json_body(model, LARGEST_QUESTION))
 
 
@@ -195,23 +196,23 @@ def create_router(store: CompletionStore) -> APIRouter:
     router = APIRouter(prefix="/internal/completions")
 
     @router.post("/get")
-    def get(asked: Annotated[One, _asked(One)]) -> Row:
+    def get(asked: Annotated[One, body_of(One)]) -> Row:
         return store.get(asked)
 
     @router.post("/page")
-    def page(asked: Annotated[Listed, _asked(Listed)]) -> Page:
+    def page(asked: Annotated[Listed, body_of(Listed)]) -> Page:
         return store.page(asked)
 
     @router.post("/messages")
-    def messages(asked: Annotated[Messages, _asked(Messages)]) -> Page:
+    def messages(asked: Annotated[Messages, body_of(Messages)]) -> Page:
         return store.messages(asked)
 
     @router.post("/change")
-    def change(asked: Annotated[Changed, _asked(Changed)]) -> Row:
+    def change(asked: Annotated[Changed, body_of(Changed)]) -> Row:
         return store.change(asked)
 
     @router.post("/delete")
-    def delete(asked: Annotated[One, _asked(One)]) -> Row:
+    def delete(asked: Annotated[One, body_of(One)]) -> Row:
         return store.delete(asked)
 
     return router

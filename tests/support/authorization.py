@@ -27,6 +27,11 @@ INTERNAL_KEY = "internal-s3cret"
 GATEWAY = {
     ("POST", "/v1/chat/completions"): {Scope.INFER},
     ("POST", "/v1/completions"): {Scope.INFER},
+    ("POST", "/v1/responses"): {Scope.INFER},
+    ("GET", "/v1/responses/{response_id}"): {Scope.INFER, Scope.OPS_READ},
+    ("GET", "/v1/responses/{response_id}/input_items"): {Scope.INFER, Scope.OPS_READ},
+    ("POST", "/v1/responses/{response_id}/cancel"): {Scope.INFER, Scope.OPS_WRITE},
+    ("DELETE", "/v1/responses/{response_id}"): {Scope.INFER, Scope.OPS_WRITE},
     ("POST", "/v1/messages"): {Scope.INFER},
     ("POST", "/v1/messages/count_tokens"): {Scope.INFER},
     ("POST", "/openai/deployments/{model}/chat/completions"): {Scope.INFER},
@@ -91,6 +96,10 @@ CONTROL = PAGES | {
     ("POST", "/internal/completions/messages"): {Scope.INTERNAL},
     ("POST", "/internal/completions/change"): {Scope.INTERNAL},
     ("POST", "/internal/completions/delete"): {Scope.INTERNAL},
+    ("POST", "/internal/responses/get"): {Scope.INTERNAL},
+    ("POST", "/internal/responses/items"): {Scope.INTERNAL},
+    ("POST", "/internal/responses/messages"): {Scope.INTERNAL},
+    ("POST", "/internal/responses/delete"): {Scope.INTERNAL},
     ("GET", "/api/keys"): {Scope.ADMIN},
     ("POST", "/api/keys"): {Scope.ADMIN},
     ("POST", "/api/keys/{identity}/rotate"): {Scope.ADMIN},
@@ -183,7 +192,7 @@ def asked(client: httpx.Client) -> Ask:
 
     def ask(route: tuple[str, str], key: str | None, **how: Any) -> httpx.Response:
         method, path = route
-        for name in ("feedback_id:path", "feedback_id", "completion_id", "identity", "model", "spool"):
+        for name in ("feedback_id:path", "feedback_id", "completion_id", "response_id", "identity", "model", "spool"):
             path = path.replace(f"{{{name}}}", "x")
         path = path.replace("{segment}", "1?offset=0")
         headers = {} if key is None else {"Authorization": f"Bearer {key}".encode("latin-1")}

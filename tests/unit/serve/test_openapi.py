@@ -14,6 +14,7 @@ from serve.gateway.openapi import describe
 ANSWERED = [
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/responses",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/tokenize",

@@ -1,0 +1,238 @@
+"""The events of a chat's stream as those of OpenAI's Responses API."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from serve.gateway.events import DONE
+from serve.responses.answer import (
+    Body,
+    call_item,
+    ended,
+    item_id,
+    message_item,
+    output_items,
+    reasoning_item,
+    response,
+    text_part,
+)
+from serve.responses.items import Item
+
+CUT = "The engine's answer ended before it was whole."
+END = b"data: [DONE]\n\n"
+# The names of a part's events, and the field that a delta adds to.
+PARTS = {
+    "output_text": ("response.output_text", "text"),
+    "refusal": ("response.refusal", "refusal"),
+    "reasoning_text": ("response.reasoning_text", "text"),
+}
+
+
+class OpenItem:
+    """An item of the answer that deltas add to. Its texts are joined when it is done."""
+
+    def __init__(self, item: Item, place: int) -> None:
+        self.item = item
+        self.place = place
+        self.pieces: list[str] = []
+        self.scores: list[Any] = []
+
+    @property
+    def part(self) -> Item | None:
+        """The part that is open; calls of functions have none."""
+        parts = self.item.get("content")
+        return parts[-1] if parts else None
+
+
+class ResponseStream:
+    """Translates one stream. `request` is the body of the Responses API, `now` gives Unix time in seconds."""
+
+    def __init__(self, request: Body, now: Callable[[], int]) -> None:
+        self._request = request
+        self._now = now
+        self._sequence = 0
+        self._ended = False
+        self._response: Body = {}
+        self._items: list[Item] = []
+        self._open: dict[str, OpenItem] = {}
+        self._finish: str | None = None
+        self._usage: Body = {}
+        self._final: Body | None = None
+
+    def event(self, data: bytes) -> bytes:
+        """The events for one event of the chat; empty if there are none."""
+        if self._ended:
+            return b""
+        if data == DONE:
+            return self._finish_response()
+        found = orjson.loads(data)
+        if error := found.get("error"):
+            return self._fail(str(error.get("message")), str(error.get("code")))
+        self._usage = found.get("usage") or self._usage
+        events = [] if self._response else self._begin(found)
+        for choice in found.get("choices") or ():
+            self._finish = choice.get("finish_reason") or self._finish
+            scores = (choice.get("logprobs") or {}).get("content") or []
+            events += self._add(choice.get("delta") or {}, scores)
+        return b"".join(events)
+
+    def end(self) -> bytes:
+        """What a client gets when the stream ends; an error if it is not whole."""
+        return b"" if self._ended else self._fail(CUT, "server_error")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first event of the answer has come."""
+        return bool(self._response)
+
+    def so_far(self) -> Body:
+        """The response with all that has come, as it is stored once the answer is whole."""
+        if self._final is None:
+            for opened in self._open.values():
+                _join(opened)
+            items = [{**item, "status": "completed"} for item in self._items]
+            output = items or output_items(self._response["id"], {})
+            self._final = ended({**self._response, "output": output}, self._finish, self._usage, self._now())
+        return self._final
+
+    def _begin(self, found: Body) -> list[bytes]:
+        self._response = response(
+            self._request,
+            identity=found["id"],
+            model=found["model"],
+            created=int(found.get("created") or 0),
+            status="in_progress",
+            output=[],
+        )
+        return [self._event(name, response=self._response) for name in ("response.created", "response.in_progress")]
+
+    def _add(self, delta: Body, scores: list[Any]) -> list[bytes]:
+        events: list[bytes] = []
+        if thought := delta.get("reasoning"):
+            events += self._add_text("reasoning", "reasoning_text", thought, [])
+        if text := delta.get("content"):
+            events += self._add_text("message", "output_text", text, scores)
+        if refusal := delta.get("refusal"):
+            events += self._add_text("message", "refusal", refusal, [])
+        for call in delta.get("tool_calls") or ():
+            events += self._add_call(call)
+        return events
+
+    def _add_text(self, kind: str, part: str, text: str, scores: list[Any]) -> list[bytes]:
+        events, opened = [], self._open.get(kind)
+        if opened is None:
+            # A call stays open: a text may come between the parts of its arguments.
+            events += self._close("reasoning", "message")
+            make, prefix = (reasoning_item, "rs") if kind == "reasoning" else (message_item, "msg")
+            opened = self._start(kind, make(self._id(prefix), [], "in_progress"), events)
+        if opened.part is None or opened.part["type"] != part:
+            events += self._end_part(opened)
+            new = {"type": "refusal", "refusal": ""} if part == "refusal" else text_part("", [])
+            opened.item["content"].append(new if kind == "message" else {"type": part, "text": ""})
+            events.append(self._of_part("response.content_part.added", opened, part=opened.part))
+        opened.pieces.append(text)
+        opened.scores += scores
+        more = {"logprobs": scores} if part == "output_text" else {}
+        return [*events, self._of_part(f"{PARTS[part][0]}.delta", opened, delta=text, **more)]
+
+    def _add_call(self, call: Body) -> list[bytes]:
+        events: list[bytes] = []
+        function, key = call.get("function") or {}, f"call {call.get('index', 0)}"
+        opened = self._open.get(key)
+        if opened is None:
+            events += self._close(*self._open)
+            item = call_item(self._id("fc"), str(call.get("id")), str(function.get("name")), "", "in_progress")
+            opened = self._start(key, item, events)
+        if arguments := function.get("arguments"):
+            opened.pieces.append(arguments)
+            events.append(self._of_item("response.function_call_arguments.delta", opened, delta=arguments))
+        return events
+
+    def _start(self, key: str, item: Item, events: list[bytes]) -> OpenItem:
+        opened = self._open[key] = OpenItem(item, len(self._items))
+        self._items.append(item)
+        events.append(self._event("response.output_item.added", output_index=opened.place, item=item))
+        return opened
+
+    def _close(self, *keys: str) -> list[bytes]:
+        """The events that end these items, if they are open."""
+        events: list[bytes] = []
+        for key in keys:
+            if (opened := self._open.pop(key, None)) is None:
+                continue
+            if opened.item["type"] == "function_call":
+                _join(opened)
+                said = {name: opened.item[name] for name in ("name", "arguments")}
+                events.append(self._of_item("response.function_call_arguments.done", opened, **said))
+            else:
+                events += self._end_part(opened)
+            opened.item["status"] = "incomplete" if self._is_cut(opened) else "completed"
+            events.append(self._event("response.output_item.done", output_index=opened.place, item=opened.item))
+        return events
+
+    def _is_cut(self, opened: OpenItem) -> bool:
+        return self._finish in ("length", "content_filter") and opened.place == len(self._items) - 1
+
+    def _end_part(self, opened: OpenItem) -> list[bytes]:
+        part = opened.part
+        if part is None:
+            return []
+        _join(opened)
+        opened.pieces, opened.scores = [], []
+        name, field = PARTS[part["type"]]
+        more = {"logprobs": part["logprobs"]} if part["type"] == "output_text" else {}
+        done = self._of_part(f"{name}.done", opened, **{field: part[field]}, **more)
+        return [done, self._of_part("response.content_part.done", opened, part=part)]
+
+    def _finish_response(self) -> bytes:
+        if not self._response:
+            return self._fail(CUT, "server_error")
+        events: list[bytes] = []
+        if not self._items:
+            empty = message_item(self._id("msg"), [], "in_progress")
+            opened = self._start("message", empty, events)
+            opened.item["content"].append(text_part("", []))
+            events.append(self._of_part("response.content_part.added", opened, part=opened.part))
+        events += self._close(*self._open)
+        self._ended = True
+        final = self.so_far()
+        name = "response.completed" if final["status"] == "completed" else "response.incomplete"
+        return b"".join([*events, self._event(name, response=final), END])
+
+    def _fail(self, message: str, code: str) -> bytes:
+        """An error, and the response as it ended, if it had begun."""
+        self._ended = True
+        error = self._event("error", code=code, message=message, param=None)
+        if not self._response:
+            return error + END
+        why = {"code": "server_error", "message": message}
+        failed = {**self._response, "output": self._items, "status": "failed", "error": why}
+        return error + self._event("response.failed", response=failed) + END
+
+    def _id(self, prefix: str) -> str:
+        return item_id(prefix, self._response["id"], len(self._items))
+
+    def _of_part(self, kind: str, opened: OpenItem, /, **data: Any) -> bytes:
+        return self._of_item(kind, opened, content_index=len(opened.item["content"]) - 1, **data)
+
+    def _of_item(self, kind: str, opened: OpenItem, /, **data: Any) -> bytes:
+        return self._event(kind, item_id=opened.item["id"], output_index=opened.place, **data)
+
+    def _event(self, kind: str, /, **data: Any) -> bytes:
+        number, self._sequence = self._sequence, self._sequence + 1
+        return b"event: %b\ndata: %b\n\n" % (
+            kind.encode(),
+            orjson.dumps({"type": kind, "sequence_number": number, **data}),
+        )
+
+
+def _join(opened: OpenItem) -> None:
+    """Put the pieces into the item: into its open part, or into the arguments of its call."""
+    part = opened.part
+    if opened.item["type"] == "function_call":
+        opened.item["arguments"] = "".join(opened.pieces)
+    elif part is not None and opened.pieces:
+        part[PARTS[part["type"]][1]] = "".join(opened.pieces)
+        if part["type"] == "output_text":
+            part["logprobs"] = opened.scores
