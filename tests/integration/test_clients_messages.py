@@ -7,7 +7,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.support.openai_client import MODEL, SCHEMA, TOOL, Verdict, chat
+from tests.support.openai_client import MODEL, SCHEMA, Verdict, chat
 from tools.live_stack import LiveStack
 
 pytestmark = pytest.mark.integration
@@ -15,9 +15,8 @@ pytestmark = pytest.mark.integration
 ASK: dict[str, Any] = {
     "model": MODEL,
     "max_tokens": 8,
-    "temperature": 0,
     "messages": [{"role": "user", "content": "the phone was great"}],
-    "extra_body": {"ignore_eos": True},
+    "extra_body": {"ignore_eos": True, "temperature": 0},
 }
 RATE: Any = {"name": "rate", "description": "Rates a text.", "input_schema": SCHEMA}
 
@@ -69,7 +68,7 @@ def test_an_answer_that_the_request_begins_is_continued(messages: Any):
 def test_a_tool_is_called_and_its_result_is_read(messages: Any, grammar_options: dict[str, Any], streamed: bool):
     options: dict[str, Any] = ASK | {
         "max_tokens": grammar_options["max_tokens"],
-        "extra_body": {"logit_bias": grammar_options["logit_bias"]},
+        "extra_body": {"logit_bias": grammar_options["logit_bias"], "temperature": 0},
         "tools": [RATE],
         "tool_choice": {"type": "any"},
     }
@@ -95,7 +94,7 @@ def test_an_answer_follows_a_schema(messages: Any, grammar_options: dict[str, An
         **ASK
         | {
             "max_tokens": grammar_options["max_tokens"],
-            "extra_body": {"logit_bias": grammar_options["logit_bias"]},
+            "extra_body": {"logit_bias": grammar_options["logit_bias"], "temperature": 0},
             "output_config": {"format": {"type": "json_schema", "schema": SCHEMA}},
         }
     )
@@ -114,7 +113,7 @@ def test_errors_are_those_of_the_client(messages: Any):
     long = [{"role": "user", "content": "the " * 400}]
     for name, change in (
         ("BadRequestError", {"messages": long}),
-        ("BadRequestError", {"temperature": -5}),
+        ("BadRequestError", {"extra_body": {"temperature": -5}}),
         ("NotFoundError", {"model": "none"}),
     ):
         with pytest.raises(getattr(anthropic, name)):

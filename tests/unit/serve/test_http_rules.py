@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
@@ -65,7 +64,7 @@ def test_azures_client_is_answered_with_its_paths_and_its_header(gateway: Any, m
     keyed = KeyedGateway(gateway)
     key = keyed.ring.make(NewKey("app", (Scope.INFER,)), "test").key
     keyed.settle()
-    with httpx.Client(trust_env=False) as http:
+    with openai.DefaultHttpxClient(trust_env=False) as http:
         client = openai.AzureOpenAI(
             azure_endpoint=str(gateway.http.base_url),
             api_key=key,
