@@ -15,16 +15,12 @@ from core.api_keys import Scope
 from core.clock import utc_now
 from core.db import interactions
 from core.db.store import Store
-from core.errors import InputError
 from core.http import install_errors
 from core.records import Interaction, StoredCompletion
 from feedback import ingest
 from serve.engines.fake import running
 from serve.responses import store
-from serve.responses.items import read_input, to_messages
-from serve.responses.request import to_chat
 from serve.responses.store import ResponseStore
-from serve.responses.stream import ResponseStream
 from serve.routing import publisher
 from serve.routing.publisher import RoutePublisher
 from serve.stored_completions import store as completion_store
@@ -323,92 +319,3 @@ def test_an_engine_that_breaks_off_fails_the_response(gateway: Any) -> None:
     assert error.startswith("event: error\n") and failed.startswith("event: response.failed\n")
     response = json.loads(failed.split("data: ")[1])["response"]
     assert (response["status"], response["error"]["code"]) == ("failed", "server_error")
-
-
-def chunk(delta: dict[str, Any], **more: Any) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": None} | more
-    return json.dumps({"id": "resp_1", "model": "m@1", "created": 7, "choices": [choice]}).encode()
-
-
-def decoded(events: bytes) -> list[dict[str, Any]]:
-    return [json.loads(part.split("data: ")[1]) for part in events.decode().split("\n\n")[:-1] if "[DONE]" not in part]
-
-
-def test_a_text_between_the_parts_of_a_call_is_an_item_of_its_own() -> None:
-    stream, found = ResponseStream({}, lambda: 9), b""
-    for delta in (
-        {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "weather"}}]},
-        {"tool_calls": [{"index": 0, "function": {"arguments": '{"city"'}}]},
-        {"content": "so"},
-        {"tool_calls": [{"index": 0, "function": {"arguments": ': "Oslo"}'}}]},
-        {"tool_calls": [{"index": 1, "id": "d", "function": {"name": "weather", "arguments": "{}"}}]},
-    ):
-        found += stream.event(chunk(delta))
-    kept = stream.so_far()
-    events = decoded(found + stream.event(b"[DONE]"))
-    final = events[-1]["response"]
-    assert final == kept
-    assert [(item["type"], item["status"]) for item in final["output"]] == [
-        ("function_call", "completed"),
-        ("message", "completed"),
-        ("function_call", "completed"),
-    ]
-    assert final["output"][0]["arguments"] == '{"city": "Oslo"}'
-    assert (final["created_at"], final["completed_at"]) == (7, 9)
-    places = [e["output_index"] for e in events if e["type"] == "response.output_item.done"]
-    assert sorted(places) == [0, 1, 2]
-
-
-def test_an_answer_that_was_cut_is_incomplete() -> None:
-    stream = ResponseStream({}, lambda: 9)
-    found = stream.event(chunk({"content": "so"})) + stream.event(chunk({}, finish_reason="length"))
-    final = decoded(found + stream.event(b"[DONE]"))[-1]
-    assert final["type"] == "response.incomplete"
-    assert final["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
-    assert final["response"]["output"][0]["status"] == final["response"]["status"] == "incomplete"
-
-
-def test_an_empty_answer_is_one_empty_message() -> None:
-    stream = ResponseStream({}, lambda: 9)
-    found = stream.event(chunk({"role": "assistant"}, finish_reason="stop"))
-    events = decoded(found + stream.event(b"[DONE]"))
-    (item,) = events[-1]["response"]["output"]
-    assert (item["type"], item["content"][0]["text"]) == ("message", "")
-    added = [e["item"]["id"] for e in events if e["type"] == "response.output_item.added"]
-    assert added == [item["id"]]
-
-
-def test_log_probabilities_come_with_the_deltas_and_with_the_text() -> None:
-    entry = {"token": "so", "logprob": -0.1, "bytes": [115, 111], "top_logprobs": []}
-    stream = ResponseStream({}, lambda: 9)
-    found = stream.event(chunk({"content": "so"}, logprobs={"content": [entry]}))
-    events = decoded(found + stream.event(b"[DONE]"))
-    assert next(e for e in events if e["type"] == "response.output_text.delta")["logprobs"] == [entry]
-    assert events[-1]["response"]["output"][0]["content"][0]["logprobs"] == [entry]
-    chat = to_chat({"include": ["message.output_text.logprobs"], "top_logprobs": 3}, [], [])
-    assert (chat["logprobs"], chat["top_logprobs"]) == (True, 3)
-
-
-def test_only_allowed_tools_are_sent() -> None:
-    other = TOOL | {"name": "other"}
-    allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "other"}]}
-    chat = to_chat({"tools": [TOOL, other], "tool_choice": allowed}, [], [])
-    assert ([tool["function"]["name"] for tool in chat["tools"]], chat["tool_choice"]) == (["other"], "required")
-
-
-def test_items_that_belong_together_are_one_message() -> None:
-    items = [
-        {"role": "developer", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "u"}]},
-        {"type": "reasoning", "id": "rs", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
-        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "b"}]},
-        {"type": "function_call", "call_id": "c", "name": "weather", "arguments": "{}"},
-        {"type": "function_call", "call_id": "d", "name": "weather", "arguments": "{}"},
-        {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "rain"}]},
-    ]
-    system, user, said, told = to_messages(read_input(items))
-    assert (system["role"], [part["type"] for part in user["content"]]) == ("system", ["text", "image_url"])
-    assert (said["reasoning"], said["content"], len(said["tool_calls"])) == ("hm", "b", 2)
-    assert told == {"role": "tool", "tool_call_id": "c", "content": "rain"}
-    with pytest.raises(InputError, match=r"input\.0\.type"):
-        to_messages([{"id": "x"}])
