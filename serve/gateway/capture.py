@@ -23,6 +23,8 @@ FSYNC_SECONDS = 0.1
 TELL_SECONDS = 10.0
 # The largest stream that is stored whole, in characters.
 LARGEST_STORED_STREAM = 64 * 1024 * 1024
+# The number of a stream's events that are read at once.
+READ_TOGETHER = 64
 
 
 class Recorder:
@@ -81,20 +83,33 @@ class Recorder:
 class StreamRecorder:
     """Gather every choice's message from the events of a stream, up to a limit in characters.
 
-    `pieces` counts the events of all choices; engines send about a token in each.
+    Most events are only kept at first and read a group at a time, which costs half of reading each when it comes.
     """
 
     def __init__(self, limit: int = LARGEST_ANSWER) -> None:
-        self.usage: dict[str, Any] = {}
         self.failed = False
-        self.pieces = 0
+        self._usage: dict[str, Any] = {}
+        self._pieces = 0
+        self._unread: list[bytes] = []
         self._head: dict[str, Any] = {}
         self._choices: dict[int, ChoicePieces] = {}
         self._left = limit
 
     @property
+    def usage(self) -> dict[str, Any]:
+        """The tokens that the engine counted, empty before it said so."""
+        return self._usage
+
+    @property
+    def pieces(self) -> int:
+        """The number of choices in all events; engines send about a token in each."""
+        self._read()
+        return self._pieces
+
+    @property
     def is_cut(self) -> bool:
         """Whether the stream had more than the limit."""
+        self._read()
         return self._left < 0
 
     def answer(self) -> Answer:
@@ -114,26 +129,54 @@ class StreamRecorder:
             return None
         return self._head | {"object": "chat.completion", "choices": self._whole(), "usage": self.usage or None}
 
-    def take(self, event: bytes) -> bool:
-        """Reads one server-sent event; returns whether it carries nothing but usage."""
-        if not event.startswith(b"data: {"):
+    def take(self, data: bytes) -> bool:
+        """Take the data of one server-sent event; return whether it carries nothing but usage."""
+        if not data.startswith(b"{"):
             return False
+        if b'"usage"' not in data and b'"error"' not in data:
+            self._unread.append(data)
+            if len(self._unread) >= READ_TOGETHER:
+                self._read()
+            return False
+        self._read()
+        found = _parsed(data)
+        self._usage = found.get("usage") or self._usage
+        self.failed = self.failed or "error" in found
+        return not self._add(found) and bool(found.get("usage"))
+
+    def _read(self) -> None:
+        """Read the events that were only kept."""
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
         try:
-            data = orjson.loads(event[6:])
+            events = orjson.loads(b"[" + b",".join(unread) + b"]")
         except orjson.JSONDecodeError:
-            return False
-        self.usage = data.get("usage") or self.usage
-        self.failed = self.failed or "error" in data
-        choices = data.pop("choices", None) or []
-        self.pieces += len(choices)
+            events = map(_parsed, unread)  # one of them is no JSON
+        for event in events:
+            self._add(event)
+
+    def _add(self, event: dict[str, Any]) -> bool:
+        """Add one event; return whether it has choices."""
+        choices = event.pop("choices", None) or []
+        self._pieces += len(choices)
         for choice in choices:
             index = choice.get("index", 0)
             found = self._choices.get(index)
             if found is None:
                 found = self._choices[index] = ChoicePieces()
             self._left -= found.add(choice, self._left)
-        self._head = self._head or data
-        return not choices and bool(data.get("usage"))
+        self._head = self._head or event
+        return bool(choices)
 
     def _whole(self) -> list[dict[str, Any]]:
+        self._read()
         return [pieces.choice(index) for index, pieces in sorted(self._choices.items())]
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}

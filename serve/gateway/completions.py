@@ -249,11 +249,10 @@ class Completions:
         if not data:
             return event  # a comment
         rewritten = names.rewrite(data)
-        plain = event_of(rewritten)
-        if tee.take(plain) and not exchange.wants_usage:
+        if tee.take(rewritten) and not exchange.wants_usage:
             return b""
         # An event with other fields than its data keeps them.
-        return plain if event.startswith(b"data: ") else event.replace(data, rewritten, 1)
+        return event_of(rewritten) if event.startswith(b"data: ") else event.replace(data, rewritten, 1)
 
     def _end(self, exchange: CompletionRequest, outcome: Outcome) -> None:
         """Record an exchange whose answer did not come whole, or the stream that was captured. Once."""

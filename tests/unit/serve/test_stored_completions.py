@@ -285,7 +285,7 @@ def test_a_page_or_an_id_of_any_shape_reaches_nothing_else(world: World) -> None
 
 
 def piece(**delta: Any) -> bytes:
-    return b"data: " + json.dumps({"id": "c", "choices": [{"index": 0, "delta": delta}]}).encode() + b"\n\n"
+    return json.dumps({"id": "c", "choices": [{"index": 0, "delta": delta}]}).encode()
 
 
 def test_tool_calls_choices_and_scores_are_put_together_from_their_pieces() -> None:
@@ -296,13 +296,13 @@ def test_tool_calls_choices_and_scores_are_put_together_from_their_pieces() -> N
         piece(tool_calls=[call]),
         piece(reasoning="hm"),
         piece(tool_calls=[{"index": 0, "function": {"arguments": '{"a":'}}]),
-        b"data: {torn\n\n",
-        b": ping\n\n",
+        b"{torn",
+        b"ping",
         piece(tool_calls=[{"index": 1, "id": "t2", "function": {"name": "other", "arguments": "{}"}}]),
         piece(tool_calls=[{"index": 0, "function": {"arguments": "1}"}}]),
-        b'data: {"choices": [{"index": 1, "delta": {"content": "hi"}, "finish_reason": "stop", '
-        b'"logprobs": {"content": [{"token": "hi"}]}}]}\n\n',
-        b'data: {"choices": [], "usage": {"total_tokens": 3}}\n\n',
+        b'{"choices": [{"index": 1, "delta": {"content": "hi"}, "finish_reason": "stop", '
+        b'"logprobs": {"content": [{"token": "hi"}]}}]}',
+        b'{"choices": [], "usage": {"total_tokens": 3}}',
     ):
         tee.take(event)
     found = tee.completion()

@@ -13,6 +13,7 @@ from bench.processes import free_port
 from bench.rounds import BARE, DIRECT, OURS, in_turns, measure_whole, summarize
 from core.errors import LoraLoopError
 from serve.gateway.capture import StreamRecorder
+from serve.gateway.events import data_of
 from serve.routing.table import RoutingTable
 
 ROOT = Path(__file__).parents[3]
@@ -77,7 +78,7 @@ def test_one_request_that_failed_spoils_the_figures(line: str):
 def test_the_canned_stream_reads_as_an_engines():
     tee = StreamRecorder()
     for event in stub_upstream.events({"stream_options": {"include_usage": True}}):
-        tee.take(event or stub_upstream.stamped())
+        tee.take(data_of(event or stub_upstream.stamped()))
     assert len(tee.text.split()) == stub_upstream.CHUNKS
     assert (tee.answer().finish_reason, tee.usage) == ("stop", stub_upstream.USAGE)
 
