@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from core.db import evaluations
 from core.db.store import Store
 from core.errors import NotReady
+from core.prompts import Prompt
 from core.settings import ModelSettings
 from eval.gates.offline import LAST_USE, LEAST_ITEMS, LEAST_USERS
+from feedback.pairs import Pair
 from feedback.snapshot import Row, Snapshot
 from feedback.split import HOLDOUTS
 
@@ -21,13 +23,15 @@ from feedback.split import HOLDOUTS
 class Holdout:
     """Rows that judge a candidate. `use` is the number of uses of this holdout, this one included.
 
-    `before` holds the users of earlier generations of the bucket.
+    `before` holds the users of earlier generations of the bucket. `pairs` are the preferences of its users. Where they
+    judge and there are no rows, `rows` have their prompts with the chosen answers.
     """
 
     name: str
     use: int
     rows: tuple[Row, ...]
     before: frozenset[str] = frozenset()
+    pairs: tuple[Pair, ...] = ()
 
     @property
     def bucket(self) -> str:
@@ -70,7 +74,7 @@ def reserve(store: Store, model: str, run_id: str, snapshot: Snapshot, settings:
                 raise NotReady(chosen)
             holdout = chosen
             evaluations.add_holdout_use(transaction, model=model, bucket=holdout.name, run_id=run_id, use=holdout.use)
-        users = {user for row in holdout.rows for user in _people(row)}
+        users = {user for judged in (holdout.rows, holdout.pairs) for one in judged for user in _people(one)}
         evaluations.add_holdout_users(transaction, model=model, holdout=holdout.name, users=users)
     return holdout
 
@@ -120,12 +124,32 @@ def _holdout(name: str, use: int, snapshot: Snapshot, past: Past, settings: Mode
     bucket = _bucket(name)
     before = frozenset[str]().union(*(past.users.get(_name(bucket, g), ()) for g in range(1, _generation(name))))
     rows = [row for row in snapshot.of(bucket) if not _people(row) & before]
-    return Holdout(name, use, tuple(_limit_rows(rows, settings.evaluation.items, name)), before)
+    voted = [pair for pair in snapshot.pairs_of(bucket) if pair.signal == "preference"]
+    pairs = tuple(pair for pair in voted if not _people(pair) & before)
+    if settings.promotion.primary.is_of_preferences and not rows:
+        rows = _preferred_rows(pairs)
+    return Holdout(name, use, tuple(_limit_rows(rows, settings.evaluation.items, name)), before, pairs)
 
 
-def _people(row: Row) -> set[str]:
-    """The voter and the asker of a row, as far as they are known."""
-    return {user for user in (row.user, row.asker) if user}
+def _preferred_rows(pairs: Sequence[Pair]) -> list[Row]:
+    """A row for each prompt of the pairs, with the first answer that a user chose."""
+    first: dict[Prompt, Pair] = {}
+    for pair in pairs:
+        first.setdefault(pair.prompt, pair)
+    return [
+        Row(pair.interaction_id, pair.feedback_id, pair.user, pair.bucket, pair.prompt, pair.chosen, pair.signal)
+        for pair in first.values()
+    ]
+
+
+def _people(judged: Row | Pair) -> set[str]:
+    """The voter and the asker, as far as they are known."""
+    return {user for user in (judged.user, judged.asker) if user}
+
+
+def _judging(holdout: Holdout, settings: ModelSettings) -> Sequence[Row] | Sequence[Pair]:
+    """What judges by the primary KPI."""
+    return holdout.pairs if settings.promotion.primary.is_of_preferences else holdout.rows
 
 
 def _limit_rows(rows: Sequence[Row], maximum: int, name: str) -> list[Row]:
@@ -145,7 +169,8 @@ def _limit_rows(rows: Sequence[Row], maximum: int, name: str) -> list[Row]:
 
 def _missing_users(holdout: Holdout, settings: ModelSettings) -> int:
     """The number of further users that the holdout needs. Each adds at least one label."""
-    missing = max(LEAST_USERS - len({row.user for row in holdout.rows}), LEAST_ITEMS - len(holdout.rows), 0)
+    judging = _judging(holdout, settings)
+    missing = max(LEAST_USERS - len({one.user for one in judging}), LEAST_ITEMS - len(judging), 0)
     alike = settings.task == "classify" and len({row.label for row in holdout.rows}) < 2
     return max(missing, int(alike))
 
@@ -154,9 +179,12 @@ def _shortage(holdouts: Sequence[Holdout], settings: ModelSettings) -> str:
     nearest = min(holdouts, key=lambda holdout: _missing_users(holdout, settings))
     missing = _missing_users(nearest, settings)
     share = (1 - settings.split.train - settings.split.dev) / len(HOLDOUTS)
-    users = len({row.user for row in nearest.rows})
+    judging = _judging(nearest, settings)
+    users = len({one.user for one in judging})
+    unit = "preferences" if settings.promotion.primary.is_of_preferences else "labels"
+    classes = ", and two different labels" if settings.task == "classify" else ""
     return (
-        f"No holdout can judge a candidate. {nearest.name} has {len(nearest.rows)} labels from {users} unused users. "
-        f"It needs {LEAST_ITEMS} labels from {LEAST_USERS} users, and two different labels. {missing} users are "
+        f"No holdout can judge a candidate. {nearest.name} has {len(judging)} {unit} from {users} unused users. "
+        f"It needs {LEAST_ITEMS} {unit} from {LEAST_USERS} users{classes}. {missing} users are "
         f"missing, which is about {math.ceil(missing / share)} more users with feedback over all buckets."
     )

@@ -75,7 +75,7 @@ def _timed(votes: pa.Table, prompts: dict[str, str], *, by_value: bool) -> Timed
 
 def _written(votes: pa.Table, prompts: dict[str, str], answers: dict[str, str], signal: str) -> Texts:
     """What voters wrote: corrections with what they correct, or the prompts that they labelled."""
-    votes = votes.filter(pc.field("interaction_id").isin(list(prompts)))
+    votes = votes.filter(pc.field("interaction_id").isin(pa.array(list(prompts), pa.string())))
     voter, keys, users = _voters(votes)
     asked = votes["interaction_id"].to_pylist()
     labelled = signal == "label"

@@ -1,4 +1,4 @@
-"""Select held-out votes on answers: preferences and thumbs of users whose feedback is not used for training.
+"""Select held-out thumbs on answers: those of users whose feedback is not used for training.
 
 The rules are those of curation: last words, flags, whole answers, and near-duplicates. Votes that are left out are
 counted by reason.
@@ -6,9 +6,9 @@ counted by reason.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,16 +25,6 @@ Vote = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Preference:
-    """Two answers to one prompt, and which of them a user preferred."""
-
-    user: str
-    prompt: Prompt
-    chosen: str
-    rejected: str
-
-
-@dataclass(frozen=True, slots=True)
 class Thumb:
     """An answer with a user's thumb on it."""
 
@@ -42,9 +32,6 @@ class Thumb:
     prompt: Prompt
     answer: str
     up: bool
-
-
-Found = TypeVar("Found", Preference, Thumb)
 
 
 class Bucket:
@@ -108,20 +95,25 @@ class Bucket:
         return [bool(same) for same in np.isin(new, known)]
 
 
-def preferences(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Preference], Counter[str]]:
-    """Preferences from joined votes (by time), and how many were left out for which reason.
+def thumbs(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Thumb], Counter[str]]:
+    """Thumbs from joined votes (by time), and how many were left out for which reason.
 
     Both the voter and the author of the prompt must be in the bucket. Otherwise a training row could be tested on.
-    Of several votes of one voter on one pair the last counts. If it was taken back, none does.
+    Of several thumbs of one voter on one answer the last counts. If it was taken back, none does.
     """
-    newest = {(*_voter(vote), frozenset((vote["chosen_id"], vote["rejected_id"]))): vote for vote in votes}
-    return _kept(list(newest.values()), "chosen_id", _preference, bucket)
-
-
-def thumbs(votes: Sequence[Vote], bucket: Bucket) -> tuple[list[Thumb], Counter[str]]:
-    """Thumbs in the same way; of several thumbs of one voter on one answer the last counts."""
     newest = {(*_voter(vote), vote["interaction_id"]): vote for vote in votes}
-    return _kept(list(newest.values()), "interaction_id", _thumb, bucket)
+    left_out: Counter[str] = Counter()
+    made: list[tuple[str, Thumb]] = []
+    for vote in newest.values():
+        found = "taken back" if vote["revoked"] else _thumb(vote, bucket)
+        if isinstance(found, str):
+            left_out[found] += 1
+        else:
+            made.append((vote["interaction_id"], found))
+    learnt = bucket.learnt([(identity, found.prompt) for identity, found in made])
+    if any(learnt):
+        left_out["same text as one to learn from"] = sum(learnt)
+    return [found for (_, found), known in zip(made, learnt, strict=True) if not known], left_out
 
 
 def _voter(vote: Vote) -> tuple[str, str]:
@@ -129,56 +121,15 @@ def _voter(vote: Vote) -> tuple[str, str]:
     return vote["app"], vote["voter"] or vote["user_id"] or ""
 
 
-def _kept(
-    votes: Sequence[Vote], about: str, one: Callable[[Vote, Bucket], Found | str], bucket: Bucket
-) -> tuple[list[Found], Counter[str]]:
-    left_out: Counter[str] = Counter()
-    made: list[tuple[str, Found]] = []
-    for vote in votes:
-        found = "taken back" if vote["revoked"] else one(vote, bucket)
-        if isinstance(found, str):
-            left_out[found] += 1
-        else:
-            made.append((vote[about], found))
-    learnt = bucket.learnt([(identity, found.prompt) for identity, found in made])
-    if any(learnt):
-        left_out["same text as one to learn from"] = sum(learnt)
-    return [found for (_, found), known in zip(made, learnt, strict=True) if not known], left_out
-
-
-def _preference(vote: Vote, bucket: Bucket) -> Preference | str:
-    sides = ("chosen", "rejected")
-    prompt, other = (from_stored(vote[f"{side}_endpoint"], vote[f"{side}_request"]) for side in sides)
-    chosen, rejected = ((vote[f"{side}_answer"] or "").strip() for side in sides)
-    user, reason = bucket.judge_of(vote["voter"], (vote["user_id"], vote["rejected_user_id"]))
-    if user is None:
-        return reason
-    complete = prompt is not None and other is not None and bool(chosen and rejected)
-    unfit = _unfit(vote, (vote["chosen_id"], vote["rejected_id"]), complete, bucket)
-    if unfit or prompt is None:
-        return unfit
-    if prompt != other:
-        return "answers to different prompts"
-    if chosen == rejected:
-        return "both answers are the same"
-    return Preference(user, prompt, chosen, rejected)
-
-
 def _thumb(vote: Vote, bucket: Bucket) -> Thumb | str:
     prompt, answer = from_stored(vote["endpoint"], vote["request"]), (vote["answer"] or "").strip()
     user, reason = bucket.judge_of(vote["voter"], (vote["user_id"],))
     if user is None:
         return reason
-    unfit = _unfit(vote, (vote["interaction_id"],), prompt is not None and bool(answer), bucket)
-    if unfit or prompt is None:
-        return unfit
-    return Thumb(user, prompt, answer, json.loads(vote["value"]))
-
-
-def _unfit(vote: Vote, answers: Sequence[str], complete: bool, bucket: Bucket) -> str:
-    """Why the answers of a vote do not judge, or an empty text."""
-    if not bucket.flagged.isdisjoint(answers):
+    if vote["interaction_id"] in bucket.flagged:
         return "the answer is flagged unsafe or private"
-    if not complete:
+    if prompt is None or not answer:
         return "prompt or answer is not kept, or not text alone"
-    return "" if vote["whole"] else "an answer that failed or was cut off"
+    if not vote["whole"]:
+        return "an answer that failed or was cut off"
+    return Thumb(user, prompt, answer, json.loads(vote["value"]))

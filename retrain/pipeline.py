@@ -26,7 +26,7 @@ from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_f
 from retrain.interruptions import Interruptions
 from retrain.job_settings import job_of_run, planned_steps
 from retrain.lineage import lineage_of, retrieval_summary, training_of
-from retrain.plan import Plan, plan_of, repeats_run, require_examples
+from retrain.plan import Plan, judged_by, plan_of, repeats_run, require_examples
 from retrain.run_recovery import RunRecovery
 from retrain.run_states import QUEUED, TRAINING
 from retrain.runs import Run, Runs
@@ -154,11 +154,11 @@ class RetrainPipeline:
         snapshot = load_snapshot(self.store, row["snapshot"], work.run.id)
         version = self.promotion.version(work.model, row["candidate"])
         if version.kind == "retrieval":
-            made = {"retrieval": retrieval_summary(read_retrieval(version))}
+            candidate = Candidate(version, {"retrieval": retrieval_summary(read_retrieval(version))}, work.settings)
         else:
             plan = plan_of(snapshot, work.settings)
             made = training_of(self._job(work, snapshot, plan), plan)
-        candidate = Candidate(version, made)
+            candidate = Candidate(version, made, judged_by(plan, work.settings))
         evidence = self._gather_evidence(work, snapshot, candidate)
         decision = self._decide(work, evidence)
         self._apply(work, candidate, evidence, decision)
@@ -186,7 +186,7 @@ class RetrainPipeline:
         if plan.objective != "rag":
             last = runs.last_finished(self.store, model=work.model)
             reason = repeats_run(snapshot.hash, work.settings.model_dump(mode="json"), last)
-            reason = reason or self._shortage(work, snapshot)
+            reason = reason or self._shortage(work.model, judged_by(plan, work.settings), snapshot)
             if reason:
                 raise RunEnded(Verdict.SKIPPED, reason)
         return plan
@@ -205,7 +205,8 @@ class RetrainPipeline:
             raise RunEnded(Verdict.SKIPPED, str(error)) from error
         training_s = (self.clock() - began).total_seconds()
         checked = self.check_adapter(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
-        return Candidate(self._register(work, from_adapter(checked)), training_of(job, plan), training_s)
+        version, how = self._register(work, from_adapter(checked)), judged_by(plan, work.settings)
+        return Candidate(version, training_of(job, plan), how, training_s)
 
     def _make_retrieval(self, work: Work, snapshot: Snapshot, plan: Plan) -> Candidate:
         """Make a retrieval version. Raises RunEnded with too few examples, or if it serves already.
@@ -219,7 +220,7 @@ class RetrainPipeline:
             plan = require_examples(count, plan, settings.retrain)
         if plan.objective is None:
             raise RunEnded(Verdict.SKIPPED, plan.reason)
-        shortage, made = self._shortage(work, snapshot), from_retrieval(found.retrieval)
+        shortage, made = self._shortage(work.model, settings, snapshot), from_retrieval(found.retrieval)
         known = versions.of_model(self.store, model=work.model)
         same = next((row["version"] for row in known if row["sha256"] == made.sha256), None)
         if same is not None and (shortage or same == self._champion(work).version):
@@ -231,12 +232,13 @@ class RetrainPipeline:
             lineage = lineage_of(self.base, settings, snapshot, version) | {"retrieval": summary}
             reason = f"{version.public_name} waits for a person to promote it: {shortage}"
             raise RunEnded(Verdict.INCONCLUSIVE, reason, version.version, lineage)
-        return Candidate(version, {"retrieval": summary})
+        return Candidate(version, {"retrieval": summary}, settings)
 
     def _gather_evidence(self, work: Work, snapshot: Snapshot, candidate: Candidate) -> Evidence:
         began, champion = self.clock(), self._champion(work)
-        task = EvaluationTask(work.run.id, work.model, work.settings, snapshot, champion, candidate.version)
-        judge = self._llm_judge(work.settings)
+        how = candidate.judged_by
+        task = EvaluationTask(work.run.id, work.model, how, snapshot, champion, candidate.version)
+        judge = self._llm_judge(how)
         with closing(judge) if judge else nullcontext():
             result = self.engines.with_engine_serving(
                 (candidate.version, champion),
@@ -254,11 +256,11 @@ class RetrainPipeline:
         evaluation_s = (self.clock() - began).total_seconds()
         cost = {"training_s": candidate.training_s, "trials": 1, "evaluation_s": evaluation_s}
         lineage = lineage_of(self.base, work.settings, snapshot, candidate.version) | candidate.made | {"cost": cost}
-        return Evidence(result, champion, lineage)
+        return Evidence(result, champion, lineage, how)
 
     def _decide(self, work: Work, evidence: Evidence) -> Decided:
         self.interruptions.check(work.run)
-        promotion, result = work.settings.promotion, evidence.result
+        promotion, result = evidence.judged_by.promotion, evidence.result
         judgement = decide(result.evidence, promotion)
         record = result.plain() | {
             "gate": plain_checks(judgement),
@@ -299,8 +301,8 @@ class RetrainPipeline:
             runs.set_candidate(transaction, id=work.run.id, candidate=version.version)
         return self.promotion.version(work.model, version.version)  # with the name that engines use
 
-    def _shortage(self, work: Work, snapshot: Snapshot) -> str | None:
-        return self.find_shortage(self.store, work.model, snapshot, work.settings)
+    def _shortage(self, model: str, settings: ModelSettings, snapshot: Snapshot) -> str | None:
+        return self.find_shortage(self.store, model, snapshot, settings)
 
     def _champion(self, work: Work) -> Version:
         return self.promotion.version(work.model, self.promotion.route(work.model).champion)

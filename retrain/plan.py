@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from core.db.runs import FinishedRun
 from core.settings import ModelSettings, RetrainSettings
+from core.settings.kpi_names import PreferenceKpi
 from feedback.curation import TRUTH_SIGNAL
 from feedback.pairs import Pair
 from feedback.snapshot import Snapshot
@@ -36,6 +37,8 @@ class JudgedAnswers:
         return cls(kinds["pair"], kinds["liked"], kinds["disliked"])
 
 
+# The primary KPI of versions that learnt from pairs or rated answers, unless the settings name one of preferences.
+PREFERENCE_PRIMARY: PreferenceKpi = "preference_margin"
 NO_ANSWERS = JudgedAnswers()
 # The smallest share of KTO's answers that users must have liked, and that they must not have liked.
 LEAST_SHARE = 0.2
@@ -133,6 +136,19 @@ def _for_kto(judged: JudgedAnswers, settings: RetrainSettings) -> Found:
     if judged.liked + judged.disliked < settings.min_rated or min(judged.liked, judged.disliked) < each:
         return False, f"{counts}; retrain.min_rated requires {settings.min_rated}, {each} of each"
     return True, counts
+
+
+def judged_by(plan: Plan, settings: ModelSettings) -> ModelSettings:
+    """The settings by which a plan's candidate is judged.
+
+    What DPO and KTO train is what held-out preferences measure. Likeness to corrections is not, so `preference_margin`
+    replaces a primary KPI that is not one of preferences.
+    """
+    promotion = settings.promotion
+    if plan.objective not in ("dpo", "kto") or promotion.primary.is_of_preferences:
+        return settings
+    primary = promotion.primary.model_copy(update={"kpi": PREFERENCE_PRIMARY})
+    return settings.model_copy(update={"promotion": promotion.model_copy(update={"primary": primary})})
 
 
 def require_examples(examples: int, plan: Plan, settings: RetrainSettings) -> Plan:

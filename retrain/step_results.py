@@ -26,10 +26,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A version that a run made, what the ledger records of its making, and its training time in seconds."""
+    """A version that a run made, what the ledger records of its making, and its training time in seconds.
+
+    `judged_by` are the settings of its judgement: by what it learnt, the primary KPI may be another.
+    """
 
     version: Version
     made: dict[str, Any]
+    judged_by: ModelSettings
     training_s: float | None = None
 
 
@@ -40,6 +44,7 @@ class Evidence:
     result: Result
     champion: Version
     lineage: dict[str, Any]
+    judged_by: ModelSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,6 @@ def thumbs(db: Database, *, model: str, low: float, high: float) -> list[Row]:
     return db.rows("heldout_votes.thumbs", model=model, low=low, high=high)
 
 
-def preferences(db: Database, *, model: str, low: float, high: float) -> list[Row]:
-    """Preferences of the users whose place in the split is in [low, high), with both interactions, oldest first."""
-    return db.rows("heldout_votes.preferences", model=model, low=low, high=high)
-
-
 def flagged(db: Database, *, model: str, flag_voters: int) -> frozenset[str]:
     """The interactions whose answers are flagged unsafe or private, by the rules of curation."""
     rows = db.rows("heldout_votes.flagged", model=model, flag_voters=flag_voters)

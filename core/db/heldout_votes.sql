@@ -25,33 +25,6 @@ SELECT p.id, p.value, p.app, p.voter, p.user_id, p.revoked, p.interaction_id, i.
 FROM placed p JOIN interactions i ON i.id = p.interaction_id
 WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.arrived, p.id
 
--- name: preferences
--- Preferences of the users of a bucket, with request and answer of both interactions, oldest first. Those in quarantine
--- are left out. The bucket is that of feedback/split.py. `whole` allows the request's own limit of length: users saw
--- both answers with that end, and compared them.
-WITH apps AS (
-    SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
-), named AS (
-    SELECT f.id, f.time, f.arrived, coalesce(a.app, f.key_id, '') AS app, f.user_id AS voter, c.id AS chosen_id, c.user_id,
-        f.revoked_at IS NOT NULL AS revoked, json_extract_string(f.value, '$.rejected') AS rejected_id, coalesce(
-            nullif(CASE WHEN starts_with(f.user_id, 'reviewer:') THEN NULL ELSE f.user_id END, ''), c.user_id) AS name
-    FROM feedback f JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen')
-    LEFT JOIN apps a ON a.id = f.key_id
-    WHERE c.model = $model AND f.type = 'preference' AND f.id NOT IN (FROM quarantined_feedback)
-), placed AS (
-    SELECT *, ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE
-        AS place
-    FROM named WHERE name <> ''
-)
-SELECT p.id, p.app, p.voter, p.revoked, p.chosen_id, p.user_id, c.endpoint AS chosen_endpoint,
-    c.request AS chosen_request, c.answer AS chosen_answer, p.rejected_id, r.user_id AS rejected_user_id,
-    r.endpoint AS rejected_endpoint, r.request AS rejected_request, r.answer AS rejected_answer,
-    c.status = 200 AND r.status = 200 AND coalesce(c.finish_reason IN ('stop', 'length'), FALSE)
-        AND coalesce(r.finish_reason IN ('stop', 'length'), FALSE) AS whole
-FROM placed p JOIN interactions c ON c.id = p.chosen_id
-JOIN interactions r ON r.id = p.rejected_id AND r.model = $model
-WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.arrived, p.id
-
 -- name: flagged
 -- Interactions of a model whose answers are flagged unsafe or private: by the asker, or by $flag_voters voters who are
 -- not in quarantine. As in curation.judge.

@@ -5,7 +5,9 @@ from typing import Literal
 LabelKpi = Literal["accuracy", "macro_f1", "weighted_f1", "roc_auc"]
 # KPIs of answers that are JSON or calls of tools.
 StructuredKpi = Literal["valid_json", "schema_match", "tool_name", "tool_name_f1", "tool_arguments", "tool_fields"]
-TextKpi = Literal["exact_match", "token_f1", "chrf", "preference_accuracy", StructuredKpi]
+# KPIs of held-out preferences.
+PreferenceKpi = Literal["preference_margin", "preference_accuracy"]
+TextKpi = Literal["exact_match", "token_f1", "chrf", PreferenceKpi, StructuredKpi]
 PrimaryKpi = Literal[LabelKpi, TextKpi]
 # The default primary KPI of a model with `task: generate`.
 GENERATE_PRIMARY = "token_f1"

@@ -1,10 +1,10 @@
 """Settings of promotion: what a candidate must prove, its canary, the holdback and the limits."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from core.settings.kpi_names import PrimaryKpi
+from core.settings.kpi_names import PreferenceKpi, PrimaryKpi
 from core.settings.section import Section
 
 
@@ -17,6 +17,11 @@ class Primary(Section):
     min_gain: float = Field(
         default=0.0, ge=0, lt=1, description="Minimum gain over the champion, in the KPI's own unit (0.02: 2 points)."
     )
+
+    @property
+    def is_of_preferences(self) -> bool:
+        """Whether held-out preferences judge, and not held-out labels or corrections."""
+        return self.kpi in get_args(PreferenceKpi)
 
 
 class Guardrail(Section):

@@ -27,7 +27,7 @@ def spent_level(alpha: float, use: int) -> float:
 
 def decide(evidence: Evidence, settings: PromotionSettings) -> GateResult:
     """Judge minimums, the primary KPI against every arm that must be beaten, and guardrails."""
-    checks = [_enough(evidence), *_floors(evidence, settings)]
+    checks = [_enough(evidence, settings), *_floors(evidence, settings)]
     others = [arm for arm in settings.must_beat if not (arm == "rag" and evidence.candidate_is_rag)]
     checks += [_primary(evidence, settings, other) for other in ("champion", *others)]
     checks += [_guardrail(evidence, guardrail) for guardrail in guardrails(evidence, settings)]
@@ -65,21 +65,25 @@ def _counted(evidence: Evidence, kpi: str) -> str:
     return f"{evidence.n} held-out labels from {evidence.users} users"
 
 
-def _enough(evidence: Evidence) -> Check:
+def _enough(evidence: Evidence, settings: PromotionSettings) -> Check:
     outcome = Outcome.INCONCLUSIVE
     labels = evidence.confusion.get("candidate")
+    # Held-out preferences judge by a suite, which counts them.
+    suite = evidence.suites.get(settings.primary.kpi) if settings.primary.is_of_preferences else None
+    judging = suite or evidence
+    unit = "preferences" if suite else "labels"
     if not 1 <= evidence.holdout_use <= LAST_USE:
         reason = f"The holdout {evidence.holdout} was used {LAST_USE} times, which is the maximum."
-    elif evidence.users < LEAST_USERS or evidence.n < LEAST_ITEMS:
+    elif judging.users < LEAST_USERS or judging.n < LEAST_ITEMS:
         reason = (
-            f"The holdout has {evidence.n} labels from {evidence.users} users; "
-            f"a judgement needs {LEAST_ITEMS} labels from {LEAST_USERS} users."
+            f"The holdout has {judging.n} {unit} from {judging.users} users; "
+            f"a judgement needs {LEAST_ITEMS} {unit} from {LEAST_USERS} users."
         )
     elif labels is not None and sum(any(row) for row in labels) < 2:
         reason = f"All {evidence.n} labels of the holdout are the same; a judgement needs at least two classes."
     else:
         outcome = Outcome.PASS
-        reason = f"{evidence.n} labels from {evidence.users} users; use {evidence.holdout_use} of {LAST_USE}."
+        reason = f"{judging.n} {unit} from {judging.users} users; use {evidence.holdout_use} of {LAST_USE}."
     return Check("holdout", outcome, reason, kind="holdout")
 
 

@@ -24,7 +24,8 @@ HIGHER_IS_BETTER = {
     "tool_name_f1": True,
     "tool_arguments": True,
     "tool_fields": True,
-    # The share of pairs of answers in which the answer that users preferred is the likelier one.
+    # The share of pairs of answers in which the preferred one gains more on the base model, or is the likelier one.
+    "preference_margin": True,
     "preference_accuracy": True,
     # Suites: shares of items, but kl_to_base is in nats per token and mean_length in tokens.
     "golden_accuracy": True,

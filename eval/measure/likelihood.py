@@ -14,6 +14,8 @@ from eval.kpis.evidence import Measure, SuiteEvidence
 KL = "kl_to_base"
 # Prompts that the candidate answers for KL. Each of the several thousand answer tokens is one sample.
 KL_ITEMS = 200
+# The name of the base model that an arm's likelihoods are compared with.
+REFERENCE = "reference"
 NOT_ALL = "some answers have no likelihood"
 
 
@@ -24,18 +26,41 @@ def likelihoods(
 
     The end of an answer does not count: a user's judgement of the text does not concern it.
     """
+    sums, tokens = answer_scores(engine, arms, answered)
+    with np.errstate(invalid="ignore"):
+        return {arm: sums[arm] / tokens[arm] for arm in sums}
+
+
+def implicit_rewards(
+    engine: EngineContext, arms: Sequence[Arm], answered: Sequence[tuple[Prompt, str]]
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Σ log p_arm − log p_base of each answer, (n,) by arm, and log p_arm divided by its tokens, (n,) by arm.
+
+    The first is the reward that DPO trains, without its factor β: Rafailov et al., "Direct Preference Optimization",
+    2023, section 4. The base model has the app's own prompt, as in training. NaN as in `likelihoods`.
+    """
+    base = Arm(REFERENCE, engine.base_name)
+    sums, tokens = answer_scores(engine, [*arms, base], answered)
+    with np.errstate(invalid="ignore"):
+        rewards = {arm.name: sums[arm.name] - sums[REFERENCE] for arm in arms}
+        return rewards, {arm.name: sums[arm.name] / tokens[arm.name] for arm in arms}
+
+
+def answer_scores(
+    engine: EngineContext, arms: Sequence[Arm], answered: Sequence[tuple[Prompt, str]]
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Σ log p(answer | prompt) and the answer's tokens, each (n,) by arm. NaN if refused or without tokens."""
     queries = []
     for prompt, answer in answered:
         for arm in arms:
             rewritten = arm.rewrite(prompt)
             queries.append(ScoreAnswer(arm.engine_name, rewritten, engine.tokens(answer_text(rewritten, answer))))
     replies = iter(engine.run([query for query in queries if query.answer]))
-    means = np.array([_mean(next(replies).scores) if query.answer else np.nan for query in queries])
-    return {arm.name: means[index :: len(arms)] for index, arm in enumerate(arms)}
-
-
-def _mean(scores: Sequence[float]) -> float:
-    return float(np.mean(scores)) if scores else float("nan")
+    scores = [next(replies).scores if query.answer else () for query in queries]
+    sums = np.array([float(np.sum(found)) if found else np.nan for found in scores])
+    counts = np.array([float(len(found)) if found else np.nan for found in scores])
+    by_arm = {arm.name: slice(index, None, len(arms)) for index, arm in enumerate(arms)}
+    return {arm: sums[part] for arm, part in by_arm.items()}, {arm: counts[part] for arm, part in by_arm.items()}
 
 
 def drift(

@@ -1,4 +1,4 @@
-"""Preferences: whether arms find the answers more likely that users preferred."""
+"""Preferences: whether arms find the answers better that users preferred."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,65 +11,77 @@ from eval.arm_definitions import Arm
 from eval.engine_queries import EngineContext
 from eval.gates.offline import LEAST_ITEMS, LEAST_USERS
 from eval.kpis import classification
-from eval.kpis.arrays import Floats
+from eval.kpis.arrays import Floats, Ints
 from eval.kpis.bootstrap import BootstrapPlan, interval, mean_of, resample, user_numbers
 from eval.kpis.comparison import compare_outcomes, difference
 from eval.kpis.evidence import Difference, Measure, SuiteEvidence
-from eval.measure.likelihood import NOT_ALL, likelihoods
-from feedback.heldout_votes import Preference, Thumb
+from eval.measure.likelihood import NOT_ALL, implicit_rewards, likelihoods
+from feedback.heldout_votes import Thumb
+from feedback.pairs import Pair
 
+MARGIN = "preference_margin"
 ACCURACY = "preference_accuracy"
 AUC = "thumbs_auc"
 # The minimum of a holdout.
 LEAST_PAIRS = LEAST_ITEMS
-# Maximum numbers of the newest pairs and thumbs. Each pair costs two queries per arm.
+# Maximum numbers of the newest pairs and thumbs. Each pair costs two queries per arm, and two of the base model.
 MOST_PAIRS = 500
 MOST_THUMBS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceResult:
-    """Preference accuracy by arm, and the candidate's difference from every other arm."""
+    """A KPI of preferences by arm, and the candidate's difference from every other arm."""
 
     suite: SuiteEvidence
     differences: Mapping[str, Difference] = field(default_factory=dict)
 
 
-def preference_accuracy(
+def compare_preferences(
     engine: EngineContext,
     arms: Sequence[Arm],
-    pairs: Sequence[Preference],
+    pairs: Sequence[Pair],
     left_out: Mapping[str, int],
     plan: BootstrapPlan,
-) -> PreferenceResult:
-    """The share of pairs whose chosen answer is more likely per token than the rejected one. A tie counts half.
+) -> dict[str, PreferenceResult]:
+    """The KPIs of held-out preferences: shares of pairs in which an arm agrees with the user. A tie counts half.
 
-    The mean over tokens removes the effect of length, because a sum would prefer the shorter answer. Up to a factor it
-    is the reward of Meng, Xia and Chen, "SimPO: Simple Preference Optimization with a Reference-Free Reward", 2024.
+    `preference_margin` compares what each answer gains on the base model, summed over its tokens: what DPO and KTO
+    train. The base model itself gains nothing, so it has one half. `preference_accuracy` compares the likelihood per
+    token. The mean over tokens removes the effect of length, because a sum would prefer the shorter answer. Up to a
+    factor it is the reward of Meng, Xia and Chen, "SimPO: Simple Preference Optimization with a Reference-Free
+    Reward", 2024.
     """
     pairs = pairs[-MOST_PAIRS:]
     user_count = len({pair.user for pair in pairs})
     if len(pairs) < LEAST_PAIRS or user_count < LEAST_USERS:
-        return PreferenceResult(SuiteEvidence(ACCURACY, 0, {}, missing=_too_few(len(pairs), user_count, left_out)))
+        missing = _too_few(len(pairs), user_count, left_out)
+        return {kpi: PreferenceResult(SuiteEvidence(kpi, 0, {}, missing=missing)) for kpi in (MARGIN, ACCURACY)}
     answered = [(pair.prompt, answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
-    outcomes = {arm: wins(likely) for arm, likely in likelihoods(engine, arms, answered).items()}
+    rewards, likely = implicit_rewards(engine, arms, answered)
     users = user_numbers([pair.user for pair in pairs])
-    evidence = compare_outcomes(ACCURACY, outcomes, plan, users=users)
+    return {kpi: _compared(kpi, found, users, plan) for kpi, found in ((MARGIN, rewards), (ACCURACY, likely))}
+
+
+def _compared(kpi: str, values: Mapping[str, Floats], users: Ints, plan: BootstrapPlan) -> PreferenceResult:
+    """A KPI from values (2n,) of chosen and rejected answers in turn, by arm, with intervals over users (n,)."""
+    outcomes = {arm: wins(found) for arm, found in values.items()}
+    evidence = compare_outcomes(kpi, outcomes, plan, users=users)
     if evidence.missing:
         return PreferenceResult(evidence)
-    samples = resample({arm: mean_of(values) for arm, values in outcomes.items()}, users, plan)
-    ours, level = outcomes.pop("candidate"), plan.level_of(ACCURACY)
+    samples = resample({arm: mean_of(found) for arm, found in outcomes.items()}, users, plan)
+    ours, level, units = outcomes.pop("candidate"), plan.level_of(kpi), int(users.max()) + 1
     return PreferenceResult(
         evidence,
         {
-            arm: difference(ours, theirs, samples["candidate"] - samples[arm], user_count, level)
+            arm: difference(ours, theirs, samples["candidate"] - samples[arm], units, level)
             for arm, theirs in outcomes.items()
         },
     )
 
 
 def wins(likely: Floats) -> Floats:
-    """1, ½ or 0 per pair, from the likelihoods (2n,) of chosen and rejected answers in turn. NaN if one is NaN."""
+    """1, ½ or 0 per pair, from the values (2n,) of chosen and rejected answers in turn. NaN if one is NaN."""
     chosen, rejected = likely[::2], likely[1::2]
     outcomes = np.where(chosen == rejected, 0.5, (chosen > rejected).astype(np.float64))
     return np.where(np.isnan(chosen) | np.isnan(rejected), np.nan, outcomes)

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from core.prompts import Chat
 from core.settings import ModelSettings
 from eval.gates.offline import LAST_USE, LEAST_USERS
 from eval.holdouts import Holdout, reserve, shortage_reason
+from feedback.pairs import Pair
 from feedback.snapshot import Report, Row, Snapshot
 from feedback.split import HOLDOUTS
 
@@ -167,3 +169,56 @@ def test_models_do_not_share_their_past(store: Store):
     whole = snapshot(rows(30))
     reserve(store, "m", "one", whole, SETTINGS)
     assert reserve(store, "other", "two", whole, SETTINGS).use == 1
+
+
+PREFERRED = ModelSettings.model_validate({"task": "generate", "promotion": {"primary": {"kpi": "preference_margin"}}})
+
+
+def pairs(users: int, *, each: int = 2, signal: str = "preference") -> tuple[Pair, ...]:
+    """So many users of h1 with some pairs each, all of one prompt."""
+    return tuple(
+        Pair(f"a-{user}", f"b-{user}", f"f-{user}-{n}", f"user:h1-{user}", "h1", ASKED, f"good {n}", "bad", signal)
+        for user in range(users)
+        for n in range(each)
+    )
+
+
+ASKED = Chat((("user", "x"),))
+
+
+def with_pairs(*found: Pair) -> Snapshot:
+    return replace(snapshot([]), pairs=found)
+
+
+def test_preferences_judge_alone_if_the_primary_kpi_is_of_preferences(store: Store):
+    holdout = reserve(store, "m", "run", with_pairs(*pairs(20)), PREFERRED)
+    assert (holdout.name, len(holdout.pairs)) == ("h1", 40)
+    # Each prompt is one row to answer, with an answer that a user chose.
+    assert [(row.prompt, row.label, row.signal) for row in holdout.rows] == [(ASKED, "good 0", "preference")]
+    assert {row.user for row in evaluations.holdout_users(store, model="m")} == {f"user:h1-{n}" for n in range(20)}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (pairs(19), "h1 has 38 preferences from 19 unused users"),
+        (pairs(29, each=1), "h1 has 29 preferences from 29 unused users"),
+        (pairs(40, signal="thumbs"), "has 0 preferences from 0 unused users"),
+    ],
+)
+def test_too_few_preferences_are_no_holdout(store: Store, found: tuple[Pair, ...], said: str):
+    reason = shortage_reason(store, "m", with_pairs(*found), PREFERRED)
+    assert reason is not None and said in reason and "It needs 30 preferences from 20 users." in reason
+
+
+def test_preferences_do_not_stand_in_for_corrections(store: Store):
+    reason = shortage_reason(store, "m", with_pairs(*pairs(40)), ModelSettings.model_validate({"task": "generate"}))
+    assert reason is not None and "has 0 labels" in reason
+
+
+def test_a_later_generation_has_preferences_of_new_users_alone(store: Store):
+    for use in range(LAST_USE):
+        reserve(store, "m", f"run-{use}", with_pairs(*pairs(20)), PREFERRED)
+    assert shortage_reason(store, "m", with_pairs(*pairs(20)), PREFERRED) is not None
+    holdout = reserve(store, "m", "late", with_pairs(*pairs(45)), PREFERRED)
+    assert holdout.name == "h1.2" and {pair.user for pair in holdout.pairs} == {f"user:h1-{n}" for n in range(20, 45)}

@@ -3,47 +3,26 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from core.db import evaluations
 from core.db.store import Store
-from core.errors import EngineDown
+from core.errors import EngineDown, NotReady
 from core.model_folder import ModelFolder
 from core.prompts import Chat
-from core.record_codec import encode
-from core.records import Feedback, Version
+from core.records import Version
 from core.settings import JudgeSettings, ModelSettings
-from core.spool import frame
 from eval.context import EvaluationTask
-from eval.evaluation import Result, evaluate
-from eval.gates.offline import decide
-from eval.gates.result import GateResult
-from eval.kpis.evidence import Evidence
+from eval.evaluation import evaluate
 from eval.ledger_evidence import kpi_rows
 from eval.llm_judge import LlmJudge
-from feedback.ingest import ingest
-from feedback.snapshot import Report, Row, Snapshot
-from feedback.split import bucket_of
+from feedback.snapshot import Row
 from ops import views
 from serve.engines.control_client import VllmClient
-from serve.engines.fake import FakeEngine
-from tests.support.ingest import asked as interaction
-
-NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-CHAMPION = Version("m", 1, "m@1.x", "/1", "x", 8, None)
-CANDIDATE = Version("m", 2, "m@2.y", "/2", "y", 8, "run")
-HELD = [user for user in (f"u{n}" for n in range(1000)) if bucket_of(f"user:{user}", train=0.6, dev=0.1) == "h1"]
-
-
-def settings(*guardrails: dict[str, Any], kpi: str = "token_f1", **evaluation: Any) -> ModelSettings:
-    common = {"bootstrap": 300, "latency_items": 2, "max_tokens": 9, "concurrency": 4}
-    promotion = {"primary": {"kpi": kpi}, "guardrails": list(guardrails)}
-    return ModelSettings.model_validate({"task": "generate", "evaluation": common | evaluation, "promotion": promotion})
+from tests.support.reference_free import CANDIDATE, CHAMPION, engine, judged, run, settings, snapshot, voted, with_pairs
 
 
 @pytest.fixture
@@ -57,72 +36,6 @@ def store() -> Iterator[Store]:
     opened = Store(":memory:")
     yield opened
     opened.close()
-
-
-def snapshot() -> Snapshot:
-    rows = [Row(f"t{n}", f"ft{n}", "user:t", "train", Chat((("user", f"learn {n}"),)), "answer it") for n in range(9)]
-    rows += [
-        Row(f"i{n}", f"f{n}", f"user:{HELD[n // 2]}", "h1", Chat((("user", f"text {n}"),)), f"answer text {n}")
-        for n in range(60)
-    ]
-    return Snapshot("s", Path("s"), tuple(rows), Report({}, {}, {}, {}, {}, {}))
-
-
-def engine() -> FakeEngine:
-    """A candidate that answers as users would, and finds kind words likelier than anybody else does."""
-    fake = FakeEngine(adapters={CHAMPION.engine_name: "/1", CANDIDATE.engine_name: "/2"})
-    fake.answer = lambda model, prompt: f"answer {prompt}" if model == CANDIDATE.engine_name else "who knows"
-    fake.likes = lambda model, word: -0.8 if (model, word) == (CANDIDATE.engine_name, "kind") else -1.0
-    return fake
-
-
-def voted(store: Store, count: int, *, offset: int = 0) -> None:
-    """Held-out users who saw a kind and a dull answer and liked the kind one, and said so by thumbs too."""
-    data = b""
-    for n in range(offset, offset + count):
-        user = HELD[n % 20]
-        for side, said in (("a", "kind"), ("b", "dull")):
-            data += frame(
-                encode(
-                    interaction(
-                        f"p{n}{side}",
-                        time=NOW,
-                        user=user,
-                        answer=f"{said} words",
-                        request={"messages": [{"role": "user", "content": f"question {n}"}]},
-                    )
-                )
-            )
-            up = Feedback(f"t{n}{side}", NOW, f"p{n}{side}", None, "thumbs", side == "a", user=user)
-            data += frame(encode(up))
-        value = {"chosen": f"p{n}a", "rejected": f"p{n}b"}
-        data += frame(encode(Feedback(f"v{n}", NOW + timedelta(seconds=n), None, None, "preference", value, user=user)))
-    ingest(store, f"g{offset}", 1, 0, data)
-
-
-def run(
-    store: Store,
-    fake: FakeEngine,
-    base: ModelFolder,
-    how: ModelSettings,
-    *,
-    id: str = "run",
-    champion: Version = CHAMPION,
-    judge: LlmJudge | None = None,
-) -> Result:
-    client = VllmClient("http://engine", transport=fake.transport())
-    return evaluate(
-        EvaluationTask(id, "m", how, snapshot(), champion, CANDIDATE),
-        store=store,
-        client=client,
-        base=base,
-        judge=judge,
-    )
-
-
-def judged(evidence: Evidence, how: ModelSettings) -> tuple[GateResult, dict[str, str]]:
-    found = decide(evidence, how.promotion)
-    return found, {check.name: f"{check.outcome}: {check.reason}" for check in found.checks}
 
 
 def test_a_candidate_may_be_promoted_for_agreeing_with_held_out_preferences(store: Store, base: ModelFolder):
@@ -164,16 +77,15 @@ def test_the_level_of_a_primary_is_spent_and_that_of_a_guardrail_is_not(store: S
 @pytest.mark.parametrize("pairs", [0, 29])
 def test_too_few_preferences_are_never_a_pass_as_primary_or_guardrail(store: Store, base: ModelFolder, pairs: int):
     voted(store, pairs)
-    how = settings(kpi="preference_accuracy")
-    result = run(store, engine(), base, how)
-    judgement, reasons = judged(result.evidence, how)
-    assert judgement.outcome == "inconclusive"
-    assert f"the holdout has {pairs} preferences from" in reasons["preference_accuracy against champion"]
+    with pytest.raises(NotReady, match=f"h1 has {pairs} preferences from"):
+        run(store, engine(), base, settings(kpi="preference_accuracy"))
+    result = run(store, engine(), base, settings())
     assert views.primary(result.plain() | {"primary": "preference_accuracy"}) is None
     guarded = settings({"kpi": "preference_accuracy", "margin": 0.05})
     judgement, reasons = judged(result.evidence, guarded)
     assert judgement.outcome == "inconclusive"
-    assert "could not be measured" in reasons["guardrail preference_accuracy"]
+    missing = reasons["guardrail preference_accuracy"]
+    assert "could not be measured" in missing and f"the holdout has {pairs} preferences from" in missing
     # No guardrail names it, so it has no limit.
     judgement, reasons = judged(result.evidence, settings())
     assert judgement.outcome == "pass" and "guardrail preference_accuracy" not in reasons
@@ -231,7 +143,8 @@ def test_the_base_prompt_is_chosen_by_what_its_answers_say_where_the_primary_is_
     dev = tuple(Row(f"d{n}", f"fd{n}", f"user:d{n}", "dev", Chat((("user", f"dev {n}"),)), "who") for n in range(9))
     fake = engine()
     fake.answer = lambda model, prompt: "who"
-    whole = replace(snapshot(), rows=(*snapshot().rows, *dev))
+    known = with_pairs(store, how)
+    whole = replace(known, rows=(*known.rows, *dev))
     client = VllmClient("http://engine", transport=fake.transport())
     found = evaluate(EvaluationTask("run", "m", how, whole, CHAMPION, CANDIDATE), store=store, client=client, base=base)
     assert found.base_prompt == "" and found.evidence.arms["base"]["preference_accuracy"].value == 0.5
@@ -309,6 +222,6 @@ def test_an_evaluation_that_an_engine_cut_short_asks_no_likelihood_again(store: 
     fake.fault = ""
     fake.requests.clear()
     run(store, fake, base, settings(latency_items=0))
-    whole = 60 * 2 * 3 + 60 * 2
+    whole = 60 * 2 * 3 + 60 * 2  # the base model's likelihoods serve as reference too
     again = [path for path, _ in fake.requests].count("/v1/completions")
     assert 100 < first < whole and again <= whole - first + 8

@@ -1,26 +1,22 @@
 """Facts about held-out votes: only users of the bucket, only pairs that can be compared, no vote from training."""
 
 import json
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
-from core.db import heldout_votes, quarantines
-from core.db.quarantines import Predicate
+from core.db import heldout_votes
 from core.db.store import Store
 from core.prompts import Chat
 from core.record_codec import encode
-from core.records import Feedback, Interaction, Revocation
+from core.records import Feedback, Interaction
 from core.settings import ModelSettings
 from core.spool import frame
 from feedback.duplicates import clusters as near_duplicates
-from feedback.heldout_votes import Bucket, Preference, Thumb, preferences, thumbs
+from feedback.heldout_votes import Bucket, Thumb, thumbs
 from feedback.ingest import ingest
-from feedback.quarantine import decide
 from feedback.snapshot import Row
 from feedback.split import bucket_of
 from tests.support.ingest import asked as interaction
@@ -40,26 +36,6 @@ HELD, OTHER_HELD, TRAIN = user_in("h1"), user_in("h1", 1), user_in("train")
 
 def request(text: str = "How are you?") -> str:
     return json.dumps({"messages": [{"role": "user", "content": text}]})
-
-
-def pair(voter: str = HELD, **changes: Any) -> dict[str, Any]:
-    return {
-        "id": "f",
-        "app": "",
-        "revoked": False,
-        "whole": True,
-        "voter": voter,
-        "chosen_id": "a",
-        "user_id": voter or None,
-        "chosen_endpoint": "chat",
-        "chosen_request": request(),
-        "chosen_answer": "Well, thanks.",
-        "rejected_id": "b",
-        "rejected_user_id": voter or None,
-        "rejected_endpoint": "chat",
-        "rejected_request": request(),
-        "rejected_answer": "What?",
-    } | changes
 
 
 def thumb(up: bool, **changes: Any) -> dict[str, Any]:
@@ -90,45 +66,13 @@ def near(_: pa.Array, prompts: list[str]) -> np.ndarray:
     return near_duplicates(prompts)
 
 
-def test_a_pair_of_a_held_out_user_counts_with_its_texts() -> None:
-    found, left_out = preferences([pair()], bucket())
-    assert found == [Preference(f"user:{HELD}", ASKED, "Well, thanks.", "What?")]
-    assert not left_out
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"voter": TRAIN}, "another bucket"),
-        ({"user_id": TRAIN}, "another bucket"),
-        ({"rejected_user_id": TRAIN}, "another bucket"),
-        ({"rejected_request": request("How old are you?")}, "answers to different prompts"),
-        (
-            {"rejected_endpoint": "completion", "rejected_request": json.dumps({"prompt": "How are you?"})},
-            "answers to different prompts",
-        ),
-        ({"rejected_answer": None}, "prompt or answer is not kept, or not text alone"),
-        ({"chosen_answer": "  "}, "prompt or answer is not kept, or not text alone"),
-        ({"chosen_request": None}, "prompt or answer is not kept, or not text alone"),
-        ({"rejected_answer": " Well, thanks."}, "both answers are the same"),
-        ({"whole": False}, "an answer that failed or was cut off"),
-        ({"rejected_id": "flagged"}, "the answer is flagged unsafe or private"),
-        ({"revoked": True}, "taken back"),
-    ],
-)
-def test_what_cannot_be_compared_is_left_out_by_its_reason(changes: dict[str, Any], reason: str) -> None:
-    assert preferences([pair(**changes)], bucket()) == ([], {reason: 1})
-
-
 def test_a_vote_on_a_text_from_training_is_left_out() -> None:
-    assert preferences([pair()], bucket("how  ARE you?")) == ([], {"same text as one to learn from": 1})
     assert thumbs([thumb(True)], bucket("how  ARE you?")) == ([], {"same text as one to learn from": 1})
 
 
 def test_a_vote_on_nearly_a_text_from_training_is_left_out() -> None:
     learnt, asked = bucket("Classify: The hinge broke in a week."), request("The hinge broke in a week!")
-    same = {"same text as one to learn from": 1}
-    assert preferences([pair(chosen_request=asked, rejected_request=asked)], learnt) == ([], same)
+    assert thumbs([thumb(True, request=asked)], learnt) == ([], {"same text as one to learn from": 1})
     assert len(thumbs([thumb(True, request=request("Where is the parcel?"))], learnt)[0]) == 1
 
 
@@ -149,27 +93,17 @@ def test_taking_a_later_thumb_back_does_not_bring_the_earlier_one_back() -> None
     assert len(thumbs([thumb(True, revoked=True), thumb(False)], bucket())[0]) == 1
 
 
-def test_a_voter_who_changes_his_mind_has_one_vote_and_others_have_theirs() -> None:
-    turned = pair(chosen_id="b", rejected_id="a", chosen_answer="What?", rejected_answer="Well, thanks.")
-    found, _ = preferences([pair(), turned, pair(OTHER_HELD)], bucket())
-    assert [(one.user, one.chosen) for one in found] == [
-        (f"user:{HELD}", "What?"),
-        (f"user:{OTHER_HELD}", "Well, thanks."),
-    ]
-
-
 def test_an_unknown_side_is_the_other_one_and_nobody_judges() -> None:
-    found, _ = preferences([pair("", user_id=HELD, rejected_user_id=None)], bucket())
+    found, _ = thumbs([thumb(True, voter="")], bucket())
     assert [one.user for one in found] == [f"user:{HELD}"]
-    assert preferences([pair("")], bucket()) == ([], {"voter and asker are unknown": 1})
     assert thumbs([thumb(True, voter=None, user_id=None)], bucket()) == ([], {"voter and asker are unknown": 1})
 
 
 def test_reviewers_judge_only_where_the_settings_say_so() -> None:
-    vote = pair("reviewer:k", user_id=HELD, rejected_user_id=HELD)
-    assert preferences([vote], bucket()) == ([], {"a reviewer's vote": 1})
+    vote = thumb(True, voter="reviewer:k")
+    assert thumbs([vote], bucket()) == ([], {"a reviewer's vote": 1})
     trust = MODEL.trust.model_copy(update={"reviewers_judge": True})
-    found, _ = preferences([vote], Bucket("h1", MODEL.model_copy(update={"trust": trust}), [], clusters=near))
+    found, _ = thumbs([vote], Bucket("h1", MODEL.model_copy(update={"trust": trust}), [], clusters=near))
     assert [one.user for one in found] == ["user:reviewer:k"]
 
 
@@ -190,39 +124,6 @@ def test_thumbs_of_held_out_users_count_once_with_the_answer_they_are_about() ->
     assert left_out == {"another bucket": 1, "prompt or answer is not kept, or not text alone": 1}
 
 
-def test_the_store_gives_pairs_of_the_model_that_stand_and_are_not_in_quarantine() -> None:
-    store = Store(":memory:")
-    data = b""
-    for n, (model, answer) in enumerate([("m", "Well."), ("m", "What?"), ("other", "Hm.")]):
-        data += frame(encode(answered(f"i{n}", model, answer)))
-    for n, (chosen, rejected) in enumerate([("i0", "i1"), ("i1", "i0"), ("i0", "i2"), ("i0", "gone")]):
-        value = {"chosen": chosen, "rejected": rejected}
-        said = Feedback(f"f{n}", NOW + timedelta(seconds=n), None, None, "preference", value, user=HELD)
-        data += frame(encode(said))
-    ingest(store, "g", 1, 0, data)
-
-    def stored(name: str) -> list[dict[str, Any]]:
-        low, high = Bucket(name, MODEL, [], clusters=near).places
-        return heldout_votes.preferences(store, model="m", low=low, high=high)
-
-    def ids(name: str) -> list[str]:
-        return [vote["id"] for vote in stored(name)]
-
-    assert ids("h1") == ["f0", "f1"] and ids("h2") == []
-    found, _ = preferences(stored("h1"), bucket())
-    assert found == [Preference(f"user:{HELD}", ASKED, "What?", "Well.")]
-    with store.transaction() as transaction:
-        quarantines.add(transaction, id="q", model="m", version=1, decision_id="d", time=NOW)
-        only = Predicate(since=NOW + timedelta(seconds=1), until=NOW + timedelta(seconds=2))
-        quarantines.add_predicates(transaction, id="q", predicates=[only])
-    assert ids("h1") == ["f0"]
-    with store.transaction() as transaction:
-        decide(transaction, "q", "released", actor="a", comment="", time=NOW)
-    ingest(store, "g", 1, len(data), frame(encode(Revocation("f0", NOW))))
-    assert [(vote["id"], vote["revoked"]) for vote in stored("h1")] == [("f0", True), ("f1", False)]
-    store.close()
-
-
 def test_the_store_names_the_answers_that_their_asker_or_enough_voters_flagged() -> None:
     store = Store(":memory:")
     data = b"".join(frame(encode(answered(f"i{n}", "m", "Well."))) for n in range(3))
@@ -232,26 +133,4 @@ def test_the_store_names_the_answers_that_their_asker_or_enough_voters_flagged()
     ingest(store, "g", 1, 0, data)
     assert heldout_votes.flagged(store, model="m", flag_voters=2) == {"i0", "i1"}
     assert heldout_votes.flagged(store, model="m", flag_voters=3) == {"i0"}
-    store.close()
-
-
-@pytest.mark.parametrize(
-    ("finish", "status", "left_out"),
-    [
-        ("stop", 200, {}),
-        ("length", 200, {}),
-        ("stop", 503, {"an answer that failed or was cut off": 1}),
-        (None, 200, {"an answer that failed or was cut off": 1}),
-    ],
-)
-def test_a_pair_counts_to_the_requests_own_limit_of_length_because_users_compared_what_they_saw(
-    finish: str | None, status: int, left_out: dict[str, int]
-) -> None:
-    store = Store(":memory:")
-    other = replace(answered("i1", "m", "What?"), finish_reason=finish, status=status)
-    said = Feedback("f0", NOW, None, None, "preference", {"chosen": "i0", "rejected": "i1"}, user=HELD)
-    ingest(store, "g", 1, 0, b"".join(frame(encode(each)) for each in (answered("i0", "m", "Well."), other, said)))
-    low, high = bucket().places
-    found, reasons = preferences(heldout_votes.preferences(store, model="m", low=low, high=high), bucket())
-    assert len(found) == (not left_out) and reasons == left_out
     store.close()

@@ -36,8 +36,10 @@ class RecordingTrainer:
 
     def __init__(self) -> None:
         self.learnt: dict[str, str] = {}
+        self.job: Job | None = None
 
     def run(self, job: Job, progress: Callable[[Step], None]) -> Path:
+        self.job = job
         rows = [row for row in read_rows(Path(job.snapshot)) if row.bucket == "train"]
         self.learnt = {row.interaction_id: row.label for row in rows}
         progress(Step(1, 1, {"loss": 0.1, "seconds": 2.0}))
@@ -87,6 +89,70 @@ def corrected(store: Store, count: int) -> None:
     ingest(store, "g", 1, 0, data)
 
 
+def preferred(store: Store, count: int) -> None:
+    """Users who saw a kind and a dull answer to their question and preferred the kind one."""
+    data = b""
+    for n in range(count):
+        request = {"messages": [{"role": "user", "content": f"question {n}"}]}
+        for side in ("kind", "dull"):
+            answer = f"{side} words"
+            asked = interaction(f"{side}{n}", time=NOW, model="replies", user=f"u{n}", answer=answer, request=request)
+            data += frame(encode(asked))
+        value = {"chosen": f"kind{n}", "rejected": f"dull{n}"}
+        data += frame(encode(Feedback(f"f{n}", NOW + timedelta(seconds=n), None, None, "preference", value)))
+    ingest(store, "g", 1, 0, data)
+
+
+def pipeline_of(
+    settings: Settings, tmp_path: Path, store: Store, engine: FakeEngine, trainer: Any
+) -> tuple[RetrainPipeline, RouteManager]:
+    promotion = RouteManager(
+        store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW, settle_s=0.0
+    )
+    promotion.sync_models(["replies"])
+    reconciler: Any = OneEngine(engine)
+    pipeline = RetrainPipeline(
+        settings=settings,
+        store=store,
+        base=ModelFolder("base", tmp_path),
+        promotion=promotion,
+        steps=RolloutWorkflow(store=store, promotion=promotion, models=settings.models, clock=lambda: NOW),
+        reconciler=reconciler,
+        trainer=trainer,
+        clock=lambda: NOW,
+        check_adapter=lambda trained, **_: Adapter(trained, "x", 8, 1, 8.0, ()),
+    )
+    return pipeline, promotion
+
+
+@pytest.mark.parametrize(("liked", "verdict", "champion"), [(-0.7, "promoted", 1), (-1.3, "kept", 0)])
+def test_preferences_become_an_adapter_that_serves_only_if_it_prefers_as_other_users_do(
+    settings: Settings, tmp_path: Path, liked: float, verdict: str, champion: int
+):
+    engine = FakeEngine(adapters={"replies@1.x": "/1"})
+    # The base model finds both alike; the adapter finds kind words likelier, or less likely.
+    engine.likes = lambda model, word: liked if "@" in model and word == "kind" else -1.0
+    store, trainer = Store(":memory:"), RecordingTrainer()
+    replies = settings.models["replies"]
+    retrain = replies.retrain.model_copy(update={"min_pairs": 100})
+    settings = settings.model_copy(update={"models": {"replies": replies.model_copy(update={"retrain": retrain})}})
+    pipeline, promotion = pipeline_of(settings, tmp_path, store, engine, trainer)
+    preferred(store, 300)
+    pipeline.run("replies", "test")
+    row = decisions.chain(store)[0]
+    assert row["verdict"] == verdict, row["reason"]
+    assert promotion.route("replies").champion == champion
+    assert trainer.job is not None
+    assert (trainer.job.objective, trainer.job.min_rows, trainer.job.label_smoothing) == ("dpo", 100, 0.1)
+    body = json.loads(row["body"])
+    assert body["evidence"]["primary"] == "preference_margin"
+    assert body["evidence"]["arms"]["base"]["preference_margin"]["value"] == 0.5
+    assert body["lineage"]["pairs"]["by_signal"] == {"preference": {"rows": 300, "users": 300}}
+    assert body["lineage"]["training"]["because"].startswith("The train split has ")
+    assert body["lineage"]["training"]["because"].endswith(" pairs.")
+    store.close()
+
+
 @pytest.mark.parametrize(("adapter_says", "verdict", "champion"), [("Dear {}", "promoted", 1), ("Hm {}", "kept", 0)])
 def test_corrections_become_an_adapter_that_serves_only_if_it_answers_as_users_would(
     settings: Settings, tmp_path: Path, adapter_says: str, verdict: str, champion: int
@@ -94,25 +160,8 @@ def test_corrections_become_an_adapter_that_serves_only_if_it_answers_as_users_w
     engine = FakeEngine(adapters={"replies@1.x": "/1"})
     engine.answer = lambda model, prompt: (adapter_says if "@" in model else "Dear {} rubbish").format(prompt)
     store = Store(":memory:")
-    promotion = RouteManager(
-        store=store, board=RoutePublisher(), engines=FakeEngines(), base_name="base", clock=lambda: NOW, settle_s=0.0
-    )
-    promotion.sync_models(["replies"])
-
-    trainer: Any = RecordingTrainer()
-    reconciler: Any = OneEngine(engine)
-    steps = RolloutWorkflow(store=store, promotion=promotion, models=settings.models, clock=lambda: NOW)
-    pipeline = RetrainPipeline(
-        settings=settings,
-        store=store,
-        base=ModelFolder("base", tmp_path),
-        promotion=promotion,
-        steps=steps,
-        reconciler=reconciler,
-        trainer=trainer,
-        clock=lambda: NOW,
-        check_adapter=lambda trained, **_: Adapter(trained, "x", 8, 1, 8.0, ()),
-    )
+    trainer = RecordingTrainer()
+    pipeline, promotion = pipeline_of(settings, tmp_path, store, engine, trainer)
     corrected(store, 300)
     pipeline.run("replies", "test")
     row = decisions.chain(store)[0]

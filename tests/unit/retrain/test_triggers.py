@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from core.db.runs import FinishedRun
-from core.settings import RetrainSettings
-from retrain.plan import JudgedAnswers, NewFeedback, choose_plan, reason_to_start, repeats_run
+from core.settings import ModelSettings, RetrainSettings
+from retrain.plan import JudgedAnswers, NewFeedback, Plan, choose_plan, judged_by, reason_to_start, repeats_run
 from retrain.trainer.job import Step
 
 
@@ -85,6 +87,23 @@ def test_a_method_that_the_settings_name_is_the_only_one():
     )
     classify = choose_plan({"a": 99, "b": 99}, RetrainSettings(objective="dpo"))
     assert (classify.objective, classify.reason) == (None, "retrain.objective dpo needs task: generate.")
+
+
+@pytest.mark.parametrize(
+    ("objective", "kpi", "judged"),
+    [
+        ("dpo", "token_f1", "preference_margin"),
+        ("kto", "chrf", "preference_margin"),
+        ("dpo", "preference_accuracy", "preference_accuracy"),
+        ("sft", "token_f1", "token_f1"),
+        ("rag", "chrf", "chrf"),
+    ],
+)
+def test_preferences_judge_what_preferences_taught(objective: Any, kpi: str, judged: str):
+    promotion = {"primary": {"kpi": kpi, "min_gain": 0.02}, "must_beat": ["base"]}
+    settings = ModelSettings.model_validate({"task": "generate", "promotion": promotion})
+    found = judged_by(Plan(objective, ""), settings).promotion
+    assert (found.primary.kpi, found.primary.min_gain, found.must_beat) == (judged, 0.02, ["base"])
 
 
 def test_a_step_survives_its_line_and_other_lines_are_none():

@@ -1,0 +1,123 @@
+"""Read votes between two arguments as records of a model: answers of one debate and side, and voters' preferences.
+
+The folder has `convarg_arguments.parquet` and `convarg_votes.parquet`, made of UKPLab/acl2016-convincing-arguments
+(CC BY 4.0). Nothing here may depend on how they are trained on.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from core.records import Feedback, Interaction
+
+# Words of an argument that the model learns and is judged on, most have fewer: a step stays short on two cores.
+WORDS = 80
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument: its prompt names the debate and the side."""
+
+    id: str
+    prompt: str
+    text: str
+
+    @property
+    def short(self) -> str:
+        """Return the text without the words behind WORDS."""
+        return " ".join(self.text.split()[:WORDS])
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A voter's decided vote: the id of the argument that convinces more, and of the other."""
+
+    voter: str
+    chosen: str
+    rejected: str
+
+    @property
+    def pair(self) -> frozenset[str]:
+        """Return both ids."""
+        return frozenset((self.chosen, self.rejected))
+
+
+def read_arguments(folder: Path) -> dict[str, Argument]:
+    """Return the arguments by id."""
+    rows = pq.read_table(folder / "convarg_arguments.parquet").to_pylist()
+    return {row["id"]: Argument(row["id"], f"{row['debate']} Argue for: {row['stance']}", row["text"]) for row in rows}
+
+
+def read_choices(folder: Path, arguments: Mapping[str, Argument]) -> list[Choice]:
+    """Return the decided votes in the order of the file."""
+    columns = ["arg1", "arg2", "worker", "value"]
+    found = []
+    for row in pq.read_table(folder / "convarg_votes.parquet", columns=columns).to_pylist():
+        sides = [row[name] for name in ("arg1", "arg2")]
+        if row["value"] == "equal" or not all(side in arguments for side in sides):
+            continue
+        if row["value"] == "a2":
+            sides.reverse()
+        found.append(Choice(row["worker"], *sides))
+    return found
+
+
+def interactions(arguments: Mapping[str, Argument], model: str) -> Iterator[Interaction]:
+    """Yield each argument as an answer of version 0 to nobody in particular."""
+    for argument in arguments.values():
+        body: dict[str, Any] = {"messages": [{"role": "user", "content": argument.prompt}]}
+        yield Interaction(
+            id=f"arg-{argument.id}",
+            time=BEGAN,
+            model=model,
+            version=0,
+            arm="champion",
+            share=0.0,
+            bucket=None,
+            user=None,
+            conversation=None,
+            endpoint="chat",
+            request=body,
+            answer=argument.short,
+            finish_reason="stop",
+            status=200,
+            latency_ms=1.0,
+            ttft_ms=None,
+            prompt_tokens=1,
+            completion_tokens=1,
+            streamed=False,
+        )
+
+
+def preferences(choices: Sequence[Choice]) -> Iterator[Feedback]:
+    """Yield each vote as a preference."""
+    for n, choice in enumerate(choices):
+        value = {"chosen": f"arg-{choice.chosen}", "rejected": f"arg-{choice.rejected}"}
+        time = BEGAN + timedelta(seconds=n)
+        yield Feedback(f"vote-{n}", time, None, None, "preference", value, user=choice.voter)
+
+
+def longer_wins(choices: Sequence[Choice], arguments: Mapping[str, Argument]) -> float:
+    """Return the share of votes whose chosen text is the longer one. Equal lengths count half."""
+    sizes = [(len(arguments[choice.chosen].text), len(arguments[choice.rejected].text)) for choice in choices]
+    return sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in sizes) / len(sizes)
+
+
+def one_person(judged: Sequence[Choice], everyone: Sequence[Choice]) -> float:
+    """Return how often a vote agrees with the majority of the other voters on its pair. Ties count half."""
+    votes: dict[frozenset[str], Counter[str]] = defaultdict(Counter)
+    for choice in everyone:
+        votes[choice.pair][choice.chosen] += 1
+    agreed = [
+        1.0 if mine > theirs else 0.5 if mine == theirs else 0.0
+        for choice in judged
+        for mine, theirs in [(votes[choice.pair][choice.chosen] - 1, votes[choice.pair][choice.rejected])]
+        if mine + theirs
+    ]
+    return sum(agreed) / len(agreed)
