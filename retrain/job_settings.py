@@ -32,6 +32,8 @@ def job_of_run(
         beta=retrain.beta,
         label_smoothing=retrain.label_smoothing if method == "dpo" else 0.0,
         min_steps=retrain.min_steps,
+        dev_steps=retrain.dev_steps,
+        patience=retrain.patience,
         min_rows=min(least, retrain.max_rows or least),
     )
 

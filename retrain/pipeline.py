@@ -205,8 +205,11 @@ class RetrainPipeline:
             raise RunEnded(Verdict.SKIPPED, str(error)) from error
         training_s = (self.clock() - began).total_seconds()
         checked = self.check_adapter(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
+        made = training_of(job, plan)
+        if dev := made["training"].get("dev"):
+            self.runs.add_details(work.run, stopped=dev["reason"])
         version, how = self._register(work, from_adapter(checked)), judged_by(plan, work.settings)
-        return Candidate(version, training_of(job, plan), how, training_s)
+        return Candidate(version, made, how, training_s)
 
     def _make_retrieval(self, work: Work, snapshot: Snapshot, plan: Plan) -> Candidate:
         """Make a retrieval version. Raises RunEnded with too few examples, or if it serves already.

@@ -11,22 +11,24 @@ from torch import Tensor
 
 from retrain.trainer.job import CHECKPOINT
 
-IDENTITY, DONE = "identity", "done"
+IDENTITY, DONE, DEV = "identity", "done", "dev"
+WEIGHT, BEST = "weight", "best"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Steps done, with tensors by name. `identity` is of all that the training depends on."""
+    """Steps done, with tensors by name. `identity` is of all that the training depends on, `dev` the losses on dev."""
 
     identity: str
     done: int
     tensors: dict[str, Tensor]
+    dev: str = "[]"
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write a checkpoint instead of the last one. It is complete after a power cut, or not there."""
     scratch, target = folder / f"{CHECKPOINT}.part", folder / CHECKPOINT
-    metadata = {IDENTITY: checkpoint.identity, DONE: str(checkpoint.done)}
+    metadata = {IDENTITY: checkpoint.identity, DONE: str(checkpoint.done), DEV: checkpoint.dev}
     save_file(checkpoint.tensors, scratch, metadata=metadata)
     descriptor = os.open(scratch, os.O_RDONLY)
     try:
@@ -43,26 +45,41 @@ def read_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
             metadata = file.metadata() or {}
             if metadata.get(IDENTITY) != identity:
                 return None
-            return Checkpoint(identity, int(metadata[DONE]), {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 — safe_open is no dictionary
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 — safe_open is no dictionary
+            return Checkpoint(identity, int(metadata[DONE]), tensors, metadata.get(DEV, "[]"))
     except (OSError, SafetensorError):
         return None
 
 
-def state_tensors(named: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the weights and the optimiser's moments as tensors by name."""
-    found = {f"weight.{name}": parameter.detach() for name, parameter in named.items()}
+def state_tensors(
+    named: dict[str, Tensor], optimizer: torch.optim.Optimizer, best: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Return the weights, the best weights so far, and the optimiser's moments as tensors by name."""
+    found = {f"{WEIGHT}.{name}": parameter.detach() for name, parameter in named.items()}
+    found |= {f"{BEST}.{name}": tensor for name, tensor in (best or {}).items()}
     for name, parameter in named.items():
         found |= {f"{key}.{name}": value for key, value in optimizer.state[parameter].items()}
     return found
 
 
-def restore_tensors(tensors: dict[str, Tensor], named: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """Put back what `state_tensors` returned."""
-    with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(tensors[f"weight.{name}"])
+def restore_tensors(
+    tensors: dict[str, Tensor], named: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Put back what `state_tensors` returned, and return the best weights."""
+    set_weights(named, {name: tensors[f"{WEIGHT}.{name}"] for name in named})
+    best: dict[str, Tensor] = {}
     for key, value in tensors.items():
         kind, _, name = key.partition(".")
-        if kind != "weight":
+        if kind == BEST:
+            best[name] = value
+        elif kind != WEIGHT:
             parameter = named[name]
             optimizer.state[parameter][kind] = value.to(parameter.device) if value.ndim else value
+    return best
+
+
+def set_weights(named: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    """Set parameters to these values."""
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(weights[name])

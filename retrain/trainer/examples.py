@@ -19,12 +19,12 @@ Rendered = tuple[list[Example], dict[str, int]]
 """Examples, and how many rows or pairs were left out for each reason."""
 
 
-def read_examples(renderer: Renderer, job: Job) -> Rendered:
+def read_examples(renderer: Renderer, job: Job, bucket: str = "train") -> Rendered:
     """Return the examples of the job's objective, from the newest `max_rows` rows or pairs. Raises IntegrityFailed."""
     folder = Path(job.snapshot)
     if job.objective == "sft":
-        return render_rows(renderer, newest([row for row in read_rows(folder) if row.bucket == "train"], job))
-    pairs = [pair for pair in read_pairs(folder) if pair.bucket == "train"]
+        return render_rows(renderer, newest([row for row in read_rows(folder) if row.bucket == bucket], job))
+    pairs = [pair for pair in read_pairs(folder) if pair.bucket == bucket]
     if job.objective == "dpo":
         return render_pairs(renderer, newest([pair for pair in pairs if pair.compares], job))
     return render_rated(renderer, newest([pair for pair in pairs if not pair.compares], job))

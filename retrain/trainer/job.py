@@ -39,6 +39,8 @@ class Job:
     min_rows: int = 1
     min_steps: int = 1
     checkpoint_s: float = 60.0
+    dev_steps: int | None = None
+    patience: int = 3
 
     @property
     def unit(self) -> str:
@@ -60,11 +62,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a training says of itself: its rows, those left out by reason, and whether rows shared tokens."""
+    """What a training says of itself: its rows, those left out by reason, and whether rows shared tokens.
+
+    `dev` says where it ended and why, and the loss on dev rows by step; None without dev rows.
+    """
 
     rows: int
     left_out: dict[str, int]
     prefix_trees: bool
+    dev: dict[str, Any] | None = None
 
     def write(self, file: Path) -> None:
         """Write the report."""

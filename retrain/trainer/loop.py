@@ -1,4 +1,7 @@
-"""The training loop: the same rows, settings and seed give the same adapter, also after a kill."""
+"""The training loop: the same rows, settings and seed give the same adapter, also after a kill.
+
+Where there is a dev part, its loss ends the training and chooses the weights.
+"""
 
 import hashlib
 import json
@@ -7,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +21,11 @@ from retrain.trainer.checkpoint import (
     Checkpoint,
     read_checkpoint,
     restore_tensors,
+    set_weights,
     state_tensors,
     write_checkpoint,
 )
+from retrain.trainer.dev import DevLosses, DevPart
 from retrain.trainer.job import Job, Step
 from retrain.trainer.objectives import Objective, Scored
 from retrain.trainer.pause import EXIT_CODE, PauseRequest
@@ -59,6 +65,7 @@ class Loop:
         examples: Sequence[Example],
         *,
         report: Callable[[Step], None],
+        dev: DevPart | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
@@ -68,7 +75,10 @@ class Loop:
         self._report = report
         self._clock = clock
         self._folder = Path(job.output)
-        self._identity = identity_of(job, examples)
+        self._identity = identity_of(job, [*examples, *(dev.examples if dev else ())])
+        self._dev = dev
+        self._losses = DevLosses(job.patience)
+        self._best: dict[str, Tensor] = {}
         self._named: dict[str, Tensor] = {
             name: parameter for name, parameter in scored.model.named_parameters() if parameter.requires_grad
         }
@@ -78,15 +88,17 @@ class Loop:
             self._named.values(), lr=job.learning_rate, weight_decay=0.0, fused=True if on_cpu else None
         )
 
-    def run(self) -> None:
-        """Train to the last step, from the last checkpoint if there is one. Raises TrainingFailed.
+    def run(self) -> dict[str, Any] | None:
+        """Train to the last step, or until the loss on dev rows does not fall any more. Raises TrainingFailed.
 
-        On SIGTERM, the step in progress is the last one: a checkpoint is written, and the process ends.
+        Begins at the last checkpoint if there is one. The weights with the lowest dev loss are kept. Returns the report
+        of the dev part, None without one. On SIGTERM, the step in progress is the last one: a checkpoint is written,
+        and the process ends.
         """
         with PauseRequest() as pause:
-            self._run(pause)
+            return self._run(pause)
 
-    def _run(self, pause: PauseRequest) -> None:
+    def _run(self, pause: PauseRequest) -> dict[str, Any] | None:
         job = self._job
         steps = plan_steps(
             len(self._examples), epochs=job.epochs, batch_size=job.batch_size, seed=job.seed, least=job.min_steps
@@ -96,28 +108,41 @@ class Loop:
         for index in range(first, len(steps)):
             made = self.step(steps[index], index, len(steps))
             tokens += sum(len(one.tokens) for n in steps[index] for one in self._examples[n].sequences)
+            dev = self._measure_dev(index + 1, len(steps))
             seconds = self._clock() - started
-            self._report(
-                Step(
-                    index + 1,
-                    len(steps),
-                    {
-                        "loss": round(made.loss, 6),
-                        "learning_rate": made.rate,
-                        "grad_norm": round(made.norm, 4),
-                        "seconds": round(seconds, 1),
-                        "tokens_per_s": round(tokens / seconds, 1) if seconds else None,
-                        "seconds_left": round(seconds / (index + 1 - first) * (len(steps) - index - 1), 1),
-                        "memory_gb": peak_memory_gb(),
-                    },
-                )
-            )
+            metrics = {
+                "loss": round(made.loss, 6),
+                **dev,
+                "learning_rate": made.rate,
+                "grad_norm": round(made.norm, 4),
+                "seconds": round(seconds, 1),
+                "tokens_per_s": round(tokens / seconds, 1) if seconds else None,
+                "seconds_left": round(seconds / (index + 1 - first) * (len(steps) - index - 1), 1),
+                "memory_gb": peak_memory_gb(),
+            }
+            self._report(Step(index + 1, len(steps), metrics))
+            if self._losses.stops:
+                break
             due = pause.asked or self._clock() - saved >= job.checkpoint_s
             if due and index + 1 < len(steps):
                 self._save(index + 1)
                 saved = self._clock()
                 if pause.asked:
                     raise SystemExit(EXIT_CODE)
+        if self._dev is None:
+            return None
+        set_weights(self._named, self._best)
+        return self._losses.report(len(self._dev.examples), len(steps))
+
+    def _measure_dev(self, done: int, total: int) -> dict[str, float]:
+        """Measure the dev loss where it is due, and keep the weights if it is the lowest."""
+        every = self._job.dev_steps
+        if self._dev is None or every is None or (done % every and done < total):
+            return {}
+        loss = self._dev.loss()
+        if self._losses.add(done, loss):
+            self._best = {name: parameter.detach().clone() for name, parameter in self._named.items()}
+        return {"dev_loss": round(loss, 6)}
 
     def step(self, numbers: Sequence[int], index: int, total: int) -> StepMade:
         """Make one step on examples by number. Raises TrainingFailed if its gradient is no number."""
@@ -139,12 +164,13 @@ class Loop:
         found = read_checkpoint(self._folder, self._identity)
         if found is None:
             return 0
-        restore_tensors(found.tensors, self._named, self._optimizer)
+        self._best = restore_tensors(found.tensors, self._named, self._optimizer)
+        self._losses.restore(found.dev)
         return found.done
 
     def _save(self, done: int) -> None:
-        tensors = state_tensors(self._named, self._optimizer)
-        write_checkpoint(Checkpoint(self._identity, done, tensors), self._folder)
+        tensors = state_tensors(self._named, self._optimizer, self._best)
+        write_checkpoint(Checkpoint(self._identity, done, tensors, self._losses.to_json()), self._folder)
 
 
 def peak_memory_gb() -> float:

@@ -1,8 +1,9 @@
 """Objectives: the loss of a step for SFT, DPO and KTO, pass by pass, with gradients added up in the adapter."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,31 +27,40 @@ class Scored:
         return self.score(self.model, sequences).view(len(examples), -1)
 
 
-class Objective(Protocol):
-    """How a step's loss is computed."""
+class Objective(ABC):
+    """How the loss of some examples is computed, pass by pass."""
 
     def backward(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> float:
         """Add a step's gradient to the adapter's and return its loss. `numbers` are the step's examples."""
-        ...
-
-
-class Sft:
-    """Supervised fine-tuning: the likelihood of right answers."""
-
-    def backward(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> float:
-        """Return the loss per answer token, each weighted as its row."""
-        total = sum(examples[n].weight * len(examples[n].sequences[0].answer) for n in numbers)
         loss = 0.0
-        for some in group_passes(examples, numbers):
-            batch = [examples[n] for n in some]
-            sums = scored.sums(batch)[:, 0]
-            terms = losses.sft_terms(sums, _weights(batch, sums), total).sum()
+        for terms in self.terms(scored, examples, numbers):
             terms.backward()
             loss += float(terms.detach())
         return loss
 
+    @torch.no_grad()
+    def measure(self, scored: Scored, examples: Sequence[Example]) -> float:
+        """Return the loss of all examples, without a gradient."""
+        return float(sum(self.terms(scored, examples, range(len(examples)))))
 
-class Dpo:
+    @abstractmethod
+    def terms(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> Iterator[Tensor]:
+        """Yield what each pass adds to the loss."""
+
+
+class Sft(Objective):
+    """Supervised fine-tuning: the likelihood of right answers."""
+
+    def terms(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> Iterator[Tensor]:
+        """Yield the parts of the loss per answer token, each weighted as its row."""
+        total = sum(examples[n].weight * len(examples[n].sequences[0].answer) for n in numbers)
+        for some in group_passes(examples, numbers):
+            batch = [examples[n] for n in some]
+            sums = scored.sums(batch)[:, 0]
+            yield losses.sft_terms(sums, _weights(batch, sums), total).sum()
+
+
+class Dpo(Objective):
     """Direct preference optimization against the base model."""
 
     def __init__(self, reference: Tensor, *, beta: float, smoothing: float) -> None:
@@ -58,42 +68,34 @@ class Dpo:
         self._beta = beta
         self._smoothing = smoothing
 
-    def backward(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> float:
-        """Return the loss per pair."""
+    def terms(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> Iterator[Tensor]:
+        """Yield the parts of the loss per pair."""
         total = sum(examples[n].weight for n in numbers)
-        loss = 0.0
         for some in group_passes(examples, numbers):
             batch = [examples[n] for n in some]
             ratios = scored.sums(batch) - self._reference[some]
             weights = _weights(batch, ratios)
-            terms = losses.dpo_terms(ratios, weights, total, beta=self._beta, smoothing=self._smoothing).sum()
-            terms.backward()
-            loss += float(terms.detach())
-        return loss
+            yield losses.dpo_terms(ratios, weights, total, beta=self._beta, smoothing=self._smoothing).sum()
 
 
-class Kto:
+class Kto(Objective):
     """Kahneman-Tversky optimization against the base model. The second sequence of an example estimates divergence."""
 
     def __init__(self, reference: Tensor, *, beta: float) -> None:
         self._reference = reference
         self._beta = beta
 
-    def backward(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> float:
-        """Return the loss per answer."""
+    def terms(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> Iterator[Tensor]:
+        """Yield the parts of the loss per answer."""
         passes = group_passes(examples, numbers)
         kl = self._divergence(scored, examples, passes)
         total = sum(examples[n].weight for n in numbers)
-        loss = 0.0
         for some in passes:
             batch = [examples[n] for n in some]
             ratios = scored.sums(batch, slice(1))[:, 0] - self._reference[some, 0]
             desirable = torch.tensor([example.desirable for example in batch], device=ratios.device)
             weights = _weights(batch, ratios)
-            terms = losses.kto_terms(ratios, desirable, kl, weights, total, beta=self._beta).sum()
-            terms.backward()
-            loss += float(terms.detach())
-        return loss
+            yield losses.kto_terms(ratios, desirable, kl, weights, total, beta=self._beta).sum()
 
     @torch.no_grad()
     def _divergence(self, scored: Scored, examples: Sequence[Example], passes: list[list[int]]) -> Tensor:

@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from core.errors import LoraLoopError, TooFewRows
 from retrain.trainer.batches import PASS_TOKENS, Example, order_examples
+from retrain.trainer.dev import LEAST_ROWS, MOST_ROWS, DevPart
 from retrain.trainer.examples import read_examples
 from retrain.trainer.job import ADAPTER, REPORT, TOO_FEW_ROWS, Job, Report, Step
 from retrain.trainer.loop import Loop
@@ -68,17 +69,33 @@ def train(job: Job, report: Callable[[Step], None]) -> None:
     disable_progress_bar()
     output = Path(job.output)
     tokenizer = AutoTokenizer.from_pretrained(job.base)
-    examples, left_out = read_examples(Renderer(tokenizer, job.max_length), job)
+    renderer = Renderer(tokenizer, job.max_length)
+    examples, left_out = read_examples(renderer, job)
     say(f"{len(examples)} {job.unit} to train on by {job.objective.upper()}. Left out: {left_out or 'none'}.")
     require_rows(len(examples), left_out, job)
     examples = order_examples(examples, job.seed)
     dtype = torch.bfloat16 if job.dtype == "bfloat16" else torch.float32
     model = load_model(job.base, dtype=dtype, rank=job.rank, seed=job.seed)
     scored = scored_with(model, examples, say)
-    Loop(job, scored, choose_objective(job, scored, examples), examples, report=report).run()
+    objective = choose_objective(job, scored, examples)
+    ended = Loop(job, scored, objective, examples, report=report, dev=dev_part(job, scored, renderer, say)).run()
+    if ended:
+        say(ended["reason"])
     model.save_pretrained(str(output / ADAPTER))
     trees = scored.score is score_tree
-    Report(rows=len(examples), left_out=left_out, prefix_trees=trees).write(output / REPORT)
+    Report(rows=len(examples), left_out=left_out, prefix_trees=trees, dev=ended).write(output / REPORT)
+
+
+def dev_part(job: Job, scored: Scored, renderer: Renderer, say: Callable[[str], None]) -> DevPart | None:
+    """Return the dev part of the snapshot, None where it is switched off or has too few rows."""
+    if job.dev_steps is None:
+        return None
+    examples = order_examples(read_examples(renderer, job, "dev")[0], job.seed)[:MOST_ROWS]
+    if len(examples) < LEAST_ROWS:
+        say(f"No dev part: {len(examples)} dev {job.unit}, {LEAST_ROWS} are needed. The last weights are kept.")
+        return None
+    say(f"The loss on {len(examples)} dev {job.unit} is measured every {job.dev_steps} steps.")
+    return DevPart(examples, choose_objective(job, scored, examples), scored)
 
 
 def require_rows(count: int, left_out: Mapping[str, int], job: Job) -> None:
