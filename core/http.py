@@ -21,6 +21,7 @@ from starlette.types import Receive
 from starlette.types import Scope as AsgiScope
 
 from core.api_keys import Scope
+from core.content_encodings import unpack
 from core.errors import BodyTooLarge, Forbidden, InputError, KeyRefused, LimitReached, LoraLoopError
 from core.logs import fields
 
@@ -35,8 +36,13 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 async def read_body(scope: AsgiScope, receive: Receive, limit: int) -> bytes:
-    """A request's body, at most `limit` bytes long. Raises BodyTooLarge, InputError, or ClientDisconnect."""
-    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    """A request's body, unpacked, at most `limit` bytes long. Raises BodyTooLarge, InputError, or ClientDisconnect."""
+    length, encoding = b"0", b""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            length = value
+        elif name == b"content-encoding":
+            encoding = value
     if int(length) > limit:
         raise _too_large(limit)
     parts, size = [], 0
@@ -51,7 +57,8 @@ async def read_body(scope: AsgiScope, receive: Receive, limit: int) -> bytes:
             if size > limit:
                 raise _too_large(limit)
             if not message.get("more_body"):
-                return b"".join((*parts, body)) if parts else body
+                content = b"".join((*parts, body)) if parts else body
+                return unpack(content, encoding.decode("latin-1"), limit) if encoding else content
             parts.append(body)
     except asyncio.CancelledError as error:
         if error.args != (SLOW_BODY,):

@@ -33,6 +33,7 @@ from ops.apps.reload import GATEWAY, Reloader
 from serve.engines.forwarding_client import HttpClient
 from serve.engines.http_response import TimeLimits
 from serve.engines.pool import EnginePool
+from serve.engines.probe import EngineProbe
 from serve.gateway import models_route, not_served, openapi, tokenizer
 from serve.gateway.access_log import AccessLog
 from serve.gateway.authentication import KeyChecker, create_key_checker
@@ -95,12 +96,12 @@ def create_app(
                 clock=clock,
                 limits=_request_limits(gateway),
             )
-            _add_routes(app, answering, access)
             asking = {"session": session, "control_url": settings.control_url, "key": key, "shipper": shipper}
-            app.put_together(answering, _add_stored(app, asking, access))
+            app.put_together(answering, _add_routes(app, answering, asking, access))
+            app.state.probe = _probe(settings, session, answering)
             recorder.start()
             try:
-                async with _in_background(tables.follow(), shipper.run()):
+                async with _in_background(tables.follow(), shipper.run(), app.state.probe.run()):
                     yield
                     # The folder of a container may end with it: control gets what the last requests recorded.
                     await shipper.flush(FLUSH_SECONDS)
@@ -144,6 +145,16 @@ async def _in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None
 def _engine_client(settings: Settings) -> HttpClient:
     bearer = f"Bearer {settings.engine_key}" if settings.engine_key else None
     return HttpClient(keep_s=KEEPALIVE_SECONDS, authorization=bearer)
+
+
+def _probe(settings: Settings, session: aiohttp.ClientSession, answering: Completions) -> EngineProbe:
+    tables = answering.tables
+    return EngineProbe(
+        session=session,
+        engines=lambda: tuple(tables.table.engines) if tables.ready else (),
+        pool=answering.upstream,
+        headers={"Authorization": f"Bearer {settings.engine_key}"} if settings.engine_key else {},
+    )
 
 
 def _lock(folder: Path, name: str) -> FolderLock:
@@ -206,16 +217,13 @@ def create_tracing(settings: Settings) -> "Tracing | None":
     return Tracing(provider_for(settings.tracing), content=settings.tracing.content)
 
 
-def _add_routes(app: FastAPI, answering: Completions, access: KeyChecker) -> None:
+def _add_routes(app: FastAPI, answering: Completions, asking: dict[str, Any], access: KeyChecker) -> StoredResponses:
+    """Add the routes that engines or control answer; `asking` says how to ask control. Return what finds responses."""
     askers = [Depends(require_key(access, Scope.INFER))]
     tables = answering.tables
     counting = Tokenizer(tables=tables, upstream=answering.upstream, limit=lambda: answering.limits.max_body_bytes)
     for router in (models_route.create_router(tables), tokenizer.create_router(counting), not_served.create_router()):
         app.include_router(router, dependencies=askers)
-
-
-def _add_stored(app: FastAPI, asking: dict[str, Any], access: KeyChecker) -> StoredResponses:
-    """Add the routes that control answers; `asking` says how to ask it. Return what finds stored responses."""
     kept, responses = StoredCompletions(**asking), StoredResponses(**asking, path="/internal/responses")
     readers, writers = (Depends(require_key(access, Scope.INFER, ops)) for ops in (Scope.OPS_READ, Scope.OPS_WRITE))
     app.include_router(routes.create_router(kept, readers, writers))
@@ -260,17 +268,19 @@ def _add_signals(app: FastAPI, spool: SpoolWriter, recorder: Recorder, metrics: 
 
     @app.get("/ready")
     async def ready(request: Request) -> JSONResponse:
-        tables = app.state.tables
-        state = {"ready": tables.ready}
+        tables, engines_answer = app.state.tables, app.state.probe.answers
+        is_ready = tables.ready and engines_answer
+        state = {"ready": is_ready}
         if is_let_in(access, request, *readers):
             state |= {
+                "engines_answer": engines_answer,
                 "control_answers": tables.control_answers,
                 "unshipped_bytes": app.state.shipper.unshipped,
                 "interactions_dropped": recorder.dropped,
                 "max_spool_bytes": spool.max_bytes,
                 "damaged_segments": app.state.shipper.damaged,
             }
-        return JSONResponse(state, 200 if tables.ready else 503)
+        return JSONResponse(state, 200 if is_ready else 503)
 
     @app.get("/metrics", dependencies=[Depends(require_key(access, *readers))])
     async def scrape() -> Response:

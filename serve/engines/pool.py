@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from core.errors import EngineDown, EngineSlow, LoraLoopError, NotLoaded, PromptRefused
-from serve.engines.engine_health import EngineHealth
+from serve.engines.engine_health import FAILURES, EngineHealth
 from serve.engines.forwarding_client import HttpClient
 from serve.engines.http_response import ConnectionBroken, Response, TimeLimits
 from serve.engines.suspects import Suspects, digest
@@ -62,8 +62,7 @@ class EnginePool:
 
     def answers(self, engines: Sequence[str]) -> bool:
         """Return whether any of these engines may answer, as far as is known."""
-        now = self.clock()
-        return any(self.states[engine].failures == 0 or self.states[engine].alone_until <= now for engine in engines)
+        return any(self.states[engine].failures < FAILURES for engine in engines)
 
     def in_order(self, engines: Sequence[str]) -> Sequence[str]:
         """The engines in the order in which they are tried. Equal ones are in random order."""

@@ -10,6 +10,7 @@ REFUSED = {
     403: "The key lacks a scope or the model.",
     404: "No model or stored completion of that name.",
     413: "The body is too large.",
+    415: "The body is compressed in a way that is not read here; `Accept-Encoding` names the others.",
     422: "The body is not what the gateway can read; the error names the field.",
     429: "The key's limit is reached, or the engines are full. Try again after `Retry-After`.",
     500: "An unexpected error; the log has it.",
@@ -58,7 +59,7 @@ def a_header(description: str) -> Schema:
 def refusals(*codes: int, error: str = "Error") -> Schema:
     """The errors of a route, by their status."""
     found: Schema = {}
-    for code in codes:
+    for code in sorted({*codes, 415}) if 413 in codes else codes:
         found[str(code)] = {"description": REFUSED[code], **in_json(reference(error))}
         if code in (429, 503):
             found[str(code)]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}

@@ -138,7 +138,11 @@ def raw_engine(answer: Callable[[], list[bytes]], requests: list[bytes]) -> str:
                 return
             with connection:
                 connection.settimeout(5)
-                requests.append(connection.recv(1 << 20))
+                request = connection.recv(1 << 20)
+                if request.startswith(b"GET /health"):
+                    connection.sendall(HEAD % b"200 OK" + b"Content-Length: 0\r\n\r\n")
+                    continue
+                requests.append(request)
                 for piece in answer():
                     connection.sendall(piece)
                     time.sleep(0.01)
