@@ -6,9 +6,9 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -106,20 +106,24 @@ def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {limit} bytes.", hint="Send less at once.")
 
 
-def json_body(model: type[Parsed], limit: int = 64 * 1024) -> Callable[[Request], Awaitable[Parsed]]:
-    """Return a FastAPI dependency that reads and validates a body.
+class JsonBody(Generic[Parsed]):
+    """A FastAPI dependency that reads and validates a body of at most `limit` bytes.
 
-    FastAPI reads a declared body before it runs dependencies. This one is read only after the key was accepted.
+    FastAPI reads a declared body before it runs dependencies. This one is read only after the key was accepted. `model`
+    is there for the API's description.
     """
 
-    async def parse(request: Request) -> Parsed:
-        data = await read_json(request, limit)
+    def __init__(self, model: type[Parsed], limit: int = 64 * 1024) -> None:
+        self.model = model
+        self._limit = limit
+
+    async def __call__(self, request: Request) -> Parsed:
+        """Return the body. Raises InputError, BodyTooLarge or RequestValidationError."""
+        data = await read_json(request, self._limit)
         try:
-            return model.model_validate(data)
+            return self.model.model_validate(data)
         except ValidationError as error:
             raise RequestValidationError(error.errors()) from error
-
-    return parse
 
 
 class AuthorizedRequest(Protocol):

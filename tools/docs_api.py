@@ -3,9 +3,8 @@
 It owns the page's form; what a route says of itself is its function's docstring, its models and its keys.
 """
 
-import inspect
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 from core.model_folder import ModelFolder as Base
 from core.settings import build
 from feedback.schema import MAX_BATCH, FeedbackRequest
+from ops.api.openapi import body_of, program_routes, scopes_of, sentence
 from ops.apps.control import create_app
 from serve.gateway import openapi
 
@@ -35,7 +35,8 @@ OpenAI's routes, by any client of OpenAI's. The whole document is at `/openapi.j
 OPERATIONS = """
 ## Control
 
-What `loraloop` and other programs ask. A field marked ? may be left out.
+What `loraloop` and other programs ask. A field marked ? may be left out. The whole document, with the types of the
+fields, is at control's `/openapi.json`, for keys with `ops:read`.
 
 | route | scope | what it does | takes |
 |---|---|---|---|"""
@@ -65,7 +66,7 @@ def _signal() -> Iterator[str]:
 
 def _control() -> Iterator[str]:
     for route in sorted(control_routes(), key=lambda route: (route.path, sorted(route.methods))):
-        scopes = " or ".join(f"`{scope}`" for scope in _closed_over(route, "scopes"))
+        scopes = " or ".join(f"`{scope}`" for scope in scopes_of(route))
         method = ", ".join(sorted(route.methods - {"HEAD"}))
         taken = ", ".join(_fields(route)) or "–"
         yield f"| `{method} {route.path}` | {scopes or 'none'} | {sentence(route)} | {taken} |"
@@ -77,30 +78,7 @@ def control_routes() -> list[APIRoute]:
         settings = build({"data": folder, "models": {"reviews": {"labels": ["a", "b"]}}})
         app = create_app(settings=settings, base=Base("base", Path(folder)))
         app.state.control.store.close()
-    signals = ("/health", "/ready", "/metrics")
-    found = [route for route in _flat(app.routes) if isinstance(route, APIRoute)]
-    return [route for route in found if route.path.startswith("/api/") or route.path in signals]
-
-
-def _flat(routes: Iterable[Any]) -> Iterator[Any]:
-    for route in routes:
-        nested = getattr(route, "routes", None)
-        if nested:
-            yield from _flat(nested)
-        else:
-            yield route
-
-
-def sentence(route: APIRoute) -> str:
-    """The first paragraph of what a route's function says of itself."""
-    return " ".join((inspect.getdoc(route.endpoint) or "").split("\n\n")[0].split())
-
-
-def _closed_over(route: APIRoute, name: str) -> Iterator[Any]:
-    """What the dependencies of a route were made with: a key's scopes, a body's model."""
-    for dependency in route.dependant.dependencies:
-        found = inspect.getclosurevars(dependency.call).nonlocals.get(name) if dependency.call else None
-        yield from found if isinstance(found, tuple) else (found,) if found else ()
+    return program_routes(app.routes)
 
 
 def _fields(route: APIRoute) -> Iterator[str]:
@@ -110,14 +88,14 @@ def _fields(route: APIRoute) -> Iterator[str]:
             yield from _names(nested)
         else:
             yield f"`{parameter.alias}`{'' if parameter.field_info.is_required() else '?'}"
-    for model in _closed_over(route, "model"):
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            yield from _names(model)
+    model = body_of(route)
+    if model is not None:
+        yield from _names(model)
 
 
 def _names(model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        yield f"`{name}`{'' if field.is_required() else '?'}"
+        yield f"`{field.alias or name}`{'' if field.is_required() else '?'}"
 
 
 def _kind(found: dict[str, Any]) -> str:

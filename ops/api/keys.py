@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.api_key_store import IssuedKey, NewKey
 from core.api_keys import Limits, Scope
-from core.http import json_body
+from core.http import JsonBody
 from ops.control import Control
 from ops.views import View
 
@@ -52,7 +52,7 @@ def create_router(control: Control) -> APIRouter:
         return keyring.all()
 
     @router.post("")
-    def make(asked: Annotated[Make, Depends(json_body(Make))], request: Request) -> JSONResponse:
+    def make(asked: Annotated[Make, Depends(JsonBody(Make))], request: Request) -> JSONResponse:
         """Make a key; the answer holds its secret, this once."""
         for model in asked.models or ():
             control.promotion.route(model)
@@ -66,7 +66,7 @@ def create_router(control: Control) -> APIRouter:
         return _once(keyring.make(wanted, request.state.key_id), 201)
 
     @router.post("/{identity}/rotate")
-    def rotate(identity: str, asked: Annotated[Rotate, Depends(json_body(Rotate))]) -> JSONResponse:
+    def rotate(identity: str, asked: Annotated[Rotate, Depends(JsonBody(Rotate))]) -> JSONResponse:
         """Give a key a new secret; the answer holds it, this once."""
         return _once(keyring.rotate(identity, timedelta(seconds=asked.grace_s)), 200)
 

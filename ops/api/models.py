@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.api_key_store import ApiKeyStore
 from core.db import routes as routes_table
 from core.db import versions as versions_table
-from core.http import json_body
+from core.http import JsonBody
 from core.records import Verdict
 from ops import views
 from ops.actions import Actions, By
@@ -86,14 +86,17 @@ def signed(said: Spoken, request: Request) -> Spoken:
     return said.model_copy(update={"actor": keyring.actor_of(request.state.key_id), "comment": comment})
 
 
-def signed_body(model: type[Spoken]) -> Any:
+class SignedBody(JsonBody[Spoken]):
     """The body of a request, signed."""
-    parse = json_body(model)
 
-    async def read(request: Request) -> Spoken:
-        return signed(await parse(request), request)
+    async def __call__(self, request: Request) -> Spoken:
+        """Return the body. Raises as a JsonBody does."""
+        return signed(await super().__call__(request), request)
 
-    return Depends(read)
+
+def signed_body(model: type[Spoken]) -> Any:
+    """Return the dependency for a body, signed."""
+    return Depends(SignedBody(model))
 
 
 SaidBody = Annotated[Said, signed_body(Said)]

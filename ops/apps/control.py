@@ -28,7 +28,19 @@ from core.http import install_errors, is_let_in, require_key
 from core.model_folder import ModelFolder
 from core.settings import Settings
 from feedback import ingest
-from ops.api import adapters, data, dead_letters, erasures, keys, models, quarantine, retention, runs, snapshots
+from ops.api import (
+    adapters,
+    data,
+    dead_letters,
+    erasures,
+    keys,
+    models,
+    openapi,
+    quarantine,
+    retention,
+    runs,
+    snapshots,
+)
 from ops.apps import control_metrics, reload
 from ops.apps.reload import CONTROL, Reloader
 from ops.backup import archive
@@ -160,6 +172,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     _add_routes(app, control, notifier, access, erasing)
     _add_deletions(app, erasing, keeping, access)
     _add_signals(app, control, access)
+    app.include_router(openapi.create_router(app), dependencies=[Depends(require_key(access, Scope.OPS_READ))])
     return app
 
 

@@ -140,7 +140,7 @@ def create_router(reloader: Reloader) -> APIRouter:
     """The route by which a process reads its configuration again."""
     router = APIRouter(prefix="/api")
 
-    @router.post("/reload", include_in_schema=False)
+    @router.post("/reload")
     def reload() -> dict[str, Any]:
         """Read the configuration again; says what took effect and what needs a restart."""
         return asdict(reloader.reload())

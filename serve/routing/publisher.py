@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
 from core.api_keys import Grant
-from core.http import json_body
+from core.http import JsonBody
 from serve.routing.table import RoutingTable, etag_of
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def create_router(board: RoutePublisher) -> APIRouter:
     router = APIRouter()
 
     @router.post("/internal/routes")
-    async def routes(poll: Annotated[GatewayPoll, Depends(json_body(GatewayPoll, MAX_POLL_BYTES))]) -> Response:
+    async def routes(poll: Annotated[GatewayPoll, Depends(JsonBody(GatewayPoll, MAX_POLL_BYTES))]) -> Response:
         board.report(poll)
         deadline = time.monotonic() + min(poll.wait_s, 30)
         while True:

@@ -13,7 +13,7 @@ from core.clock import Clock, utc_now
 from core.db import interactions, stored_completions
 from core.db.store import Store
 from core.errors import NotFound
-from core.http import json_body
+from core.http import JsonBody
 
 Row = dict[str, Any]
 Page = dict[str, Any]
@@ -188,7 +188,7 @@ def _unknown(identity: str) -> NotFound:
 
 def body_of(model: type[Asker]) -> Any:
     """A dependency that reads the question of a gateway."""
-    return Depends(json_body(model, LARGEST_QUESTION))
+    return Depends(JsonBody(model, LARGEST_QUESTION))
 
 
 def create_router(store: CompletionStore) -> APIRouter:

@@ -100,6 +100,7 @@ CONTROL = PAGES | {
     ("POST", "/internal/responses/items"): {Scope.INTERNAL},
     ("POST", "/internal/responses/messages"): {Scope.INTERNAL},
     ("POST", "/internal/responses/delete"): {Scope.INTERNAL},
+    ("GET", "/openapi.json"): {Scope.OPS_READ},
     ("GET", "/api/keys"): {Scope.ADMIN},
     ("POST", "/api/keys"): {Scope.ADMIN},
     ("POST", "/api/keys/{identity}/rotate"): {Scope.ADMIN},
