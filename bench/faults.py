@@ -118,7 +118,7 @@ class Drill:
         return time.monotonic() if ready(f"{self.stack.settings.control_url}/ready") else None
 
     def kill_trainers(self, count: int) -> None:
-        """Kills the trainer of a run; it is back when its run is closed with a row in the ledger and the next began."""
+        """Kills the trainer of a run; it is back when another trainer works, and its run must not fail."""
         self.recovery["trainer"] = []
         while len(self.recovery["trainer"]) < count:
             known = len(self.stack.decisions(MODEL))
@@ -130,12 +130,14 @@ class Drill:
                 continue
             moment = time.monotonic()
             trainer.kill()
-            self._until(lambda known=known: len(self.stack.decisions(MODEL)) > known, "the ledger's row")
+            again = self._until_trainer(other_than=trainer.pid)
+            seconds = time.monotonic() - moment
+            self._until(lambda known=known: len(self.stack.decisions(MODEL)) > known, "the decision of the run")
             row = self.stack.decisions(MODEL)[known]
-            assert row["verdict"] == "failed" and "killed" in row["reason"], row
-            seconds = self._until(self._closed, "the run's end") - moment
+            assert row["verdict"] != "failed" and not again.is_running(), row
+            self._until(self._closed, "the run's end")
             self.recovery["trainer"].append(seconds)
-            say(f"trainer {len(self.recovery['trainer'])}/{count}: closed as failed after {seconds:.1f} s")
+            say(f"trainer {len(self.recovery['trainer'])}/{count}: another one after {seconds:.1f} s")
 
     def last_run(self) -> str:
         """One more run, to its decision."""
@@ -154,16 +156,24 @@ class Drill:
     def _closed(self) -> float | None:
         return None if self.stack.model(MODEL)["run"] else time.monotonic()
 
-    def _until_trainer(self) -> psutil.Process:
+    def _until_trainer(self, other_than: int | None = None) -> psutil.Process:
         found: list[psutil.Process] = []
 
         def look() -> float | None:
             control = child(self.stack, "control")
-            found.extend(p for p in control.children() if "retrain.trainer.train" in p.cmdline())
+            found.extend(p for p in control.children() if p.pid != other_than and is_trainer(p))
             return 1.0 if found else None
 
         self._until(look, "a trainer")
         return found[0]
+
+
+def is_trainer(process: psutil.Process) -> bool:
+    """Whether a process trains. One that has ended does not."""
+    try:
+        return "retrain.trainer.train" in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 def child(stack: LiveStack, word: str) -> psutil.Process:

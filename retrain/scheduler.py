@@ -12,13 +12,14 @@ from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.base import BaseTrigger
 
-from core.db import feedback, runs
+from core.db import feedback, runs, schedules
 from core.db.store import Store
-from core.errors import RunInProgress, SettingsError
+from core.errors import RunInProgress
 from core.settings import ModelSettings, Settings
 from feedback.curation import TRUTH_SIGNAL
+from retrain.cron import count_missed, parse_cron
 from retrain.pipeline import RetrainPipeline
 from retrain.plan import NewFeedback, reason_to_start
 from retrain.run_states import PAUSED
@@ -79,8 +80,10 @@ class Scheduler:
             self._scheduler.reschedule_job("reconcile", trigger="interval", seconds=min(seconds, ENGINE_SECONDS))
         self.settings = settings
         self._plan(crons)
+        for model, (trigger, line) in crons.items():
+            self._note_due(model, trigger, line)
 
-    def _plan(self, crons: dict[str, tuple[CronTrigger, str]]) -> None:
+    def _plan(self, crons: dict[str, tuple[BaseTrigger, str]]) -> None:
         """Schedule these cron lines and remove others. An unchanged line keeps its next time."""
         standing = {job.id: job for job in self._scheduler.get_jobs() if job.id.startswith(CRON)}
         wanted = {CRON + name: (trigger, [name, f"schedule {line}"]) for name, (trigger, line) in crons.items()}
@@ -90,11 +93,35 @@ class Scheduler:
             else:
                 job.remove()
         for identity, (trigger, args) in wanted.items():
-            self._scheduler.add_job(self.propose, trigger, id=identity, args=args)
+            # However late it is, it starts one run: a machine that slept has missed nothing.
+            self._scheduler.add_job(self._start_due, trigger, id=identity, args=args, misfire_grace_time=None)
 
     def start(self) -> None:
-        """Begins to look."""
+        """Begins to look, and catches up once on what each schedule missed while control did not run."""
         self._scheduler.start()
+        for model, (trigger, line) in _crons(self.settings).items():
+            missed = self._count_missed(model, trigger, line)
+            self._note_due(model, trigger, line)
+            if missed:
+                times = "once" if missed == 1 else f"{missed:,} times"
+                log.warning("the schedule of %s was due %s while control did not run", model, times)
+                self.propose(model, f"schedule {line}, due {times} while control did not run")
+
+    def _count_missed(self, model: str, trigger: BaseTrigger, line: str) -> int:
+        """How often a cron line was due since it was last seen; a line that is new has missed nothing."""
+        last = schedules.find(self.store, model=model)
+        return count_missed(trigger, last.due, self.pipeline.clock()) if last and last.line == line else 0
+
+    def _note_due(self, model: str, trigger: BaseTrigger, line: str) -> None:
+        due = trigger.get_next_fire_time(None, self.pipeline.clock())
+        if due is not None:
+            schedules.put(self.store, model=model, line=line, due=due)
+
+    def _start_due(self, model: str, trigger: str) -> None:
+        """Start the run of a schedule that is due."""
+        if found := _crons(self.settings).get(model):
+            self._note_due(model, *found)
+        self.propose(model, trigger)
 
     @contextmanager
     def reserve(self, model: str) -> Iterator[Callable[[Callable[[], Any]], None]]:
@@ -138,7 +165,7 @@ class Scheduler:
 
     def plan_job(self, identity: str, line: str | None, job: Callable[[], None]) -> None:
         """Plan a job by a cron line instead of by the line before; None plans it no more. Raises SettingsError."""
-        trigger = _cron(f"{identity}.schedule", line) if line else None
+        trigger = parse_cron(f"{identity}.schedule", line) if line else None
         if self._scheduler.get_job(identity):
             self._scheduler.remove_job(identity)
         if trigger:
@@ -201,17 +228,7 @@ class Scheduler:
             return run.id
 
 
-def _crons(settings: Settings) -> dict[str, tuple[CronTrigger, str]]:
+def _crons(settings: Settings) -> dict[str, tuple[BaseTrigger, str]]:
     """(trigger, cron line) by model. Raises SettingsError."""
     lines = {name: model.retrain.schedule for name, model in settings.models.items()}
-    return {name: (_cron(f"models.{name}.retrain.schedule", line), line) for name, line in lines.items() if line}
-
-
-def _cron(setting: str, line: str) -> CronTrigger:
-    try:
-        return CronTrigger.from_crontab(line, timezone="UTC")
-    except ValueError as error:
-        raise SettingsError(
-            f"{setting}: {line!r} is no cron line: {error}.",
-            hint='Write minute, hour, day, month, weekday, e.g. "0 3 * * *".',
-        ) from error
+    return {name: (parse_cron(f"models.{name}.retrain.schedule", line), line) for name, line in lines.items() if line}

@@ -11,7 +11,9 @@ class RetrainSettings(Section):
     """When and how a model is retrained."""
 
     schedule: str | None = Field(
-        default="0 3 * * *", description="Cron expression in UTC that starts runs. null: no schedule."
+        default="0 3 * * *",
+        description="Cron expression in UTC that starts runs, for example 0 3 * * 0 for Sundays. Weekdays are 0 to 7, "
+        "and 0 and 7 are Sunday. null: no schedule.",
     )
     min_new_feedback: int = Field(
         default=200,

@@ -19,6 +19,8 @@ from retrain.trainer.job import ADAPTER, CHECKPOINT, TOO_FEW_ROWS, Job, Step
 
 LOG = "trainer.log"
 KILLED = -9
+# Before the first restart; None is a restart without a checkpoint.
+NEVER = -1
 # OpenMP threads that spin for long while they wait take the cores from the engine next to them, and both crawl;
 # threads that never spin cost the trainer a fifth of its speed. This is some tens of microseconds.
 YIELDING = {"GOMP_SPINCOUNT": "20000"}
@@ -30,7 +32,6 @@ class Trainer:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._stopped = threading.Event()
-        self._resumed: int | None = None
         self._run_id: str | None = None
         # How the training of the run in progress is to end; the lock is held while its process starts.
         self._signal: signal.Signals | None = None
@@ -46,19 +47,21 @@ class Trainer:
     def run(self, job: Job, progress: Callable[[Step], None]) -> Path:
         """Block until the adapter is there and return its folder. Raises TrainingFailed with the reason.
 
-        A trainer that was killed starts again at its last checkpoint, as long as each start makes a later one.
+        A trainer that was killed starts again: once without a checkpoint, and at its last checkpoint as long as each
+        start makes a later one.
         """
         file = job.write()
         log, checkpoint = file.with_name(LOG), file.with_name(CHECKPOINT)
+        resumed: int | None = NEVER
         with self._lock:
             self._run_id, self._signal = job.run_id, None
         try:
             while code := self._run_once(file, log, progress):
                 last = _changed(checkpoint)
                 stopped = self._stopped.is_set() or self._signal is not None
-                if code != KILLED or stopped or last is None or last == self._resumed:
+                if code != KILLED or stopped or last == resumed:
                     raise _failure(code, log, stopped=stopped)
-                self._resumed = last
+                resumed = last
         finally:
             with self._lock:
                 self._run_id = self._process = None
