@@ -30,6 +30,7 @@ from retrain.plan import Plan, judged_by, plan_of, repeats_run, require_examples
 from retrain.run_recovery import RunRecovery
 from retrain.run_states import QUEUED, TRAINING
 from retrain.runs import Run, Runs
+from retrain.simple_classifier import warning_if_behind
 from retrain.step_results import Candidate, Decided, Evidence, RunEnded, Work
 from retrain.suite_run import SuiteRunner
 from retrain.trainer.job import Job
@@ -272,6 +273,9 @@ class RetrainPipeline:
             "primary": promotion.primary.kpi,
             "labels": work.settings.labels,
         }
+        if warning := warning_if_behind(result):
+            record["warning"] = warning
+            self.runs.warn(work.run, warning)
         context = work.run.context(judgement.reason, evidence=record, lineage=evidence.lineage)
         return Decided(judgement.outcome, context)
 

@@ -106,6 +106,11 @@ class Runs:
         log.info("run %s of %s trains: %s", run.id, run.model, found.sentence)
         self.add_details(run, estimate={"steps": steps, "seconds": found.seconds, "text": found.sentence})
 
+    def warn(self, run: Run, warning: str) -> None:
+        """Keep a warning with a run, and log it."""
+        log.warning("run %s of %s: %s", run.id, run.model, warning)
+        self.add_details(run, warning=warning)
+
     def add_action(self, run: Run, action: str, actor: str, comment: str, **details: Any) -> None:
         """Keep with a run who paused, resumed or cancelled it, and other details."""
         done = {"time": self._clock().isoformat(), "action": action, "actor": actor, "comment": comment}

@@ -45,6 +45,8 @@ def show(run: RunArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOpti
         out.print(f"{'estimate':10} {estimate['text']}", markup=False)
     if "stopped" in found["detail"]:
         out.print(f"{'training':10} {found['detail']['stopped']}", markup=False)
+    if "warning" in found["detail"]:
+        out.print(f"{'warning':10} {found['detail']['warning']}", markup=False)
     for done in found["detail"].get("actions", []):
         why = f": {done['comment']}" if done["comment"] else ""
         out.print(f"{done['action']:10} {done['time']} by {done['actor']}{why}", markup=False)
