@@ -21,7 +21,10 @@ def create_router(tables: RouteSubscriber) -> APIRouter:
     async def models(request: Request) -> dict[str, Any]:
         allowed = request.state.admission.allows
         listed = [_entry(name, route) for name, route in sorted(tables.table.models.items()) if allowed(name)]
-        return {"object": "list", "data": listed}
+        names = [entry["id"] for entry in listed]
+        # Anthropic's client reads a page, OpenAI's a list.
+        ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+        return {"object": "list", "data": listed, "has_more": False, **ends}
 
     @router.get("/v1/models/{model}")
     async def one(model: str, request: Request) -> dict[str, Any]:
@@ -35,12 +38,15 @@ def create_router(tables: RouteSubscriber) -> APIRouter:
 
 
 def _entry(name: str, route: ModelRoute) -> dict[str, Any]:
-    """A public model in OpenAI's shape; `version` serves it, `root` is what engines call that."""
+    """A public model, for OpenAI's clients and Anthropic's; `version` serves it, `root` is what engines call that."""
     champion = route.champion
     return {
         "id": name,
         "object": "model",
+        "type": "model",
+        "display_name": name,
         "created": 0,
+        "created_at": "1970-01-01T00:00:00Z",
         "owned_by": "loraloop",
         "version": champion.version,
         "root": champion.engine_name,

@@ -77,7 +77,8 @@ def _call(item: Item) -> Item:
 
 
 def _thought(item: Item) -> str:
-    parts = item.get("content") or item.get("summary") or []
+    given = item.get("content") or item.get("summary")
+    parts = given if isinstance(given, list) else []
     return "".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
 
 

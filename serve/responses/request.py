@@ -82,7 +82,7 @@ def _tools(body: Body) -> Body:
         case {"type": "function", "name": str(name)}:
             found["tool_choice"] = {"type": "function", "function": {"name": name}}
         case {"type": "allowed_tools", "mode": "auto" | "required" as mode, "tools": list(allowed)}:
-            names = {tool.get("name") for tool in allowed if isinstance(tool, dict)}
+            names = [tool.get("name") for tool in allowed if isinstance(tool, dict)]
             made = [tool for tool in made if tool["function"]["name"] in names]
             found["tool_choice"] = mode
         case _:

@@ -12,5 +12,6 @@ import schemathesis
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     """Without this nearly every request would end at 404 and reach no engine."""
     if isinstance(body, dict) and isinstance(body.get("model"), str):
-        return {"max_tokens": 4} | body | {"model": "plain"}
+        limit = "max_output_tokens" if "input" in body else "max_tokens"
+        return {limit: 4} | body | {"model": "plain"}
     return body

@@ -18,7 +18,7 @@ ASK: dict[str, Any] = {
     "messages": [{"role": "user", "content": "the phone was great"}],
     "extra_body": {"ignore_eos": True, "temperature": 0},
 }
-RATE: Any = {"name": "rate", "description": "Rates a text.", "input_schema": SCHEMA}
+RATE: Any = {"name": "rate", "description": "Rates a text.", "input_schema": SCHEMA, "strict": True}
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,12 @@ def test_a_call_of_a_tool_is_a_block_and_its_result_goes_back(
     assert told == {"role": "tool", "tool_call_id": "call_1", "content": "rain"}
 
 
+def test_the_models_are_listed_and_retrieved(client: Any) -> None:
+    (found,) = client.models.list()
+    assert (found.id, found.type, found.display_name) == ("reviews", "model", "reviews")
+    assert client.models.retrieve("reviews").id == "reviews"
+
+
 def test_tokens_are_counted_of_the_translated_prompt_and_nothing_is_recorded(gateway: Any, client: Any) -> None:
     found = client.messages.count_tokens(model="reviews", system="Be brief.", messages=ASK["messages"], tools=[TOOL])
     assert found.input_tokens == 4
