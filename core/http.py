@@ -134,6 +134,15 @@ class AuthorizedRequest(Protocol):
     @property
     def key_id(self) -> str: ...
 
+    @property
+    def models(self) -> tuple[str, ...] | None:
+        """The models that the key may use; None is all."""
+        ...
+
+    def require_model(self, model: str) -> None:
+        """Raise Forbidden unless the key may use this model."""
+        ...
+
     def opens(self, scope: Scope) -> bool:
         """Whether the key has another scope too."""
         ...

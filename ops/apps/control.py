@@ -48,6 +48,7 @@ from ops.console import app as console
 from ops.control import Control, Engines
 from ops.erasures import Erasures
 from ops.ledger_verifier import LedgerWatch
+from ops.model_limits import require_models
 from ops.notify import notifier as notifications
 from ops.notify.notifier import Notifier
 from ops.notify.targets import targets
@@ -170,17 +171,18 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
 
     app.state.reloader = Reloader(config, settings, CONTROL, take)
     _add_routes(app, control, notifier, access, erasing)
-    _add_deletions(app, erasing, keeping, access)
+    _add_deletions(app, control, erasing, keeping, access)
     _add_signals(app, control, access)
     app.include_router(openapi.create_router(app), dependencies=[Depends(require_key(access, Scope.OPS_READ))])
     return app
 
 
-def _add_deletions(app: FastAPI, erasing: Erasures, keeping: Retention, access: KeyChecker) -> None:
-    admin = [Depends(require_key(access, Scope.ADMIN))]
+def _add_deletions(app: FastAPI, control: Control, erasing: Erasures, keeping: Retention, access: KeyChecker) -> None:
+    limits = Depends(require_models(control.store))
+    admin = [Depends(require_key(access, Scope.ADMIN)), limits]
     app.include_router(erasures.create_router(erasing), dependencies=admin)
     app.include_router(retention.create_acting_router(keeping), dependencies=admin)
-    reading = [Depends(require_key(access, Scope.OPS_READ))]
+    reading = [Depends(require_key(access, Scope.OPS_READ)), limits]
     app.include_router(retention.create_reading_router(keeping), dependencies=reading)
 
 
@@ -188,9 +190,9 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     """Every route with what opens it; what only gateways say comes first."""
 
     def wants(scope: Scope) -> list[Any]:
-        return [Depends(require_key(access, scope))]
+        return [Depends(require_key(access, scope)), Depends(require_models(control.store))]
 
-    internal = wants(Scope.INTERNAL)
+    internal = [Depends(require_key(access, Scope.INTERNAL))]
     app.include_router(publisher.create_router(control.promotion.board), dependencies=internal)
     app.include_router(ingest.create_router(control.store), dependencies=internal)
     app.include_router(retrieval_cache.create_router(control.store), dependencies=internal)
@@ -227,7 +229,9 @@ def _add_signals(app: FastAPI, control: Control, access: KeyChecker) -> None:
         """That the process answers."""
         return {"status": "ok"}
 
-    @app.get("/metrics", dependencies=[Depends(require_key(access, *readers))])
+    limits = Depends(require_models(control.store))
+
+    @app.get("/metrics", dependencies=[Depends(require_key(access, *readers)), limits])
     def metrics() -> Response:
         """Metrics for Prometheus."""
         return Response(control_metrics.scrape(control), media_type=CONTENT_TYPE_LATEST)

@@ -34,7 +34,7 @@ def create_router(
     """
     sessions = Sessions(hours=control.settings.control.session_hours, clock=control.clock)
     rendered = Pages()
-    visitors = Visitors(access=access, sessions=sessions, keyring=control.keyring, pages=rendered)
+    visitors = Visitors(store=control.store, access=access, sessions=sessions, keyring=control.keyring, pages=rendered)
     router = APIRouter(route_class=_route_class(visitors))
     reads, acts = ([Depends(visitors.require(scope))] for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
     for part in (assets.create_router(), login.create_router(visitors)):

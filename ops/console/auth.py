@@ -14,10 +14,12 @@ from starlette.requests import ClientDisconnect
 
 from core.api_key_store import ApiKeyStore
 from core.api_keys import Scope
+from core.db.store import Store
 from core.errors import Forbidden, InputError, KeyRefused, LoraLoopError
 from core.http import read_body, refusal
 from ops.console.rendering import Pages
 from ops.console.sessions import Session, Sessions
+from ops.model_limits import refuse_other_models
 from serve.gateway.authentication import KeyChecker
 
 COOKIE = "loraloop_session"
@@ -56,7 +58,10 @@ def cookie_name(request: Request) -> str:
 class Visitors:
     """Identifies visitors by session cookie or key."""
 
-    def __init__(self, *, access: KeyChecker, sessions: Sessions, keyring: ApiKeyStore, pages: Pages) -> None:
+    def __init__(
+        self, *, store: Store, access: KeyChecker, sessions: Sessions, keyring: ApiKeyStore, pages: Pages
+    ) -> None:
+        self.store = store
         self.access = access
         self.sessions = sessions
         self.keyring = keyring
@@ -74,6 +79,11 @@ class Visitors:
             session = None if shown else self.session_of(request)
             passed = self.access.admit(session.authorization if session else shown, scope)
             request.state.key_id, request.state.admission = passed.key_id, passed
+            try:
+                refuse_other_models(self.store, request)
+            except LoraLoopError:
+                passed.release()
+                raise
             token = self.sessions.token(session)
             request.state.visitor = Visitor(
                 passed.key_id,

@@ -13,7 +13,10 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
 
-from core.api_keys import Scope
+from core.api_key_store import NewKey
+from core.api_keys import GRANTABLE, Scope
+from core.clock import utc_now
+from core.db import runs
 from tests.support.authorization import CONTROL, GATEWAY, INTERNAL_KEY, Ask, Control, KeyedGateway, Keys
 
 # The log-in has its own tests: test_console_login.py.
@@ -90,6 +93,47 @@ def keyed(inside: Any) -> Iterator[KeyedGateway]:
 def test_every_route_of_control_is_in_the_list_and_opens_to_its_scope_alone(control: Control) -> None:
     assert unlisted(control.app, CONTROL) == set()
     walk(control.ask, CONTROL, control.keys)
+
+
+# About no model's data.
+FOR_ANY_KEY = {("GET", "/openapi.json")}
+
+
+def test_a_key_limited_to_a_model_opens_no_route_about_another_or_about_all(control: Control) -> None:
+    key = control.control.keyring.make(NewKey("limited", GRANTABLE, models=("reviews",)), "test").key
+    for route, wanted in CONTROL.items():
+        if wanted != {Scope.INTERNAL} and route not in FOR_ANY_KEY:
+            answer = control.ask(route, key)
+            assert answer.status_code == 403, (route, answer.status_code, answer.text)
+    for path in ("/api/keys", "/api/erasures", "/api/dead-letters", "/api/retention", "/system.json", "/"):
+        assert control.ask(("GET", f"{path}?model=reviews"), key).status_code == 403, path  # no parameter of theirs
+
+
+def test_a_key_limited_to_a_model_opens_what_is_about_this_model_alone(control: Control) -> None:
+    key = control.control.keyring.make(NewKey("limited", GRANTABLE, models=("reviews",)), "test").key
+    for model, identity in (("reviews", "run-1"), ("tweets", "run-2")):
+        runs.add(
+            control.control.store,
+            id=identity,
+            model=model,
+            trigger="t",
+            state="done",
+            started=utc_now(),
+            feedback_until=utc_now(),
+        )
+    allowed = (
+        "/api/promotions?model=reviews",
+        "/api/export/feedback?model=reviews",
+        "/runs.json?model=reviews",
+        "/api/runs/run-1",
+        "/runs/run-1.json",
+    )
+    for path in allowed:
+        assert control.ask(("GET", path), key).status_code == 200, path
+    for path in allowed:
+        other = path.replace("reviews", "tweets").replace("run-1", "run-2")
+        assert "reviews" not in control.ask(("GET", other), key).text, other
+        assert control.ask(("GET", other), key).status_code == 403, other
 
 
 def test_every_route_of_the_gateway_is_in_the_list_and_opens_to_its_scope_alone(keyed: KeyedGateway) -> None:
