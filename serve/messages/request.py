@@ -74,7 +74,6 @@ def _tools(body: Body) -> Body:
         raise InputError("tools: takes a list.", field="tools")
     if tools:
         found["tools"] = [_tool(tool, f"tools.{place}") for place, tool in enumerate(tools)]
-        found["tool_choice"] = "auto"
     if (choice := body.get("tool_choice")) is not None:
         found |= _choice(choice)
     return found
@@ -83,9 +82,14 @@ def _tools(body: Body) -> Body:
 def _tool(tool: Any, where: str) -> Body:
     match tool:
         case {"name": str(name), "input_schema": dict(schema)} if tool.get("type") in (None, "custom"):
-            function = {"name": name, "parameters": {"type": "object", **schema}}
-            function |= {key: tool[key] for key in ("description", "strict") if tool.get(key) is not None}
-            return {"type": "function", "function": function}
+            # In the order in which OpenAI's clients have them, because templates may render them in it.
+            function = {
+                "name": name,
+                "description": tool.get("description"),
+                "parameters": {"type": "object", **schema},
+            }
+            function["strict"] = tool.get("strict")
+            return {"type": "function", "function": {key: v for key, v in function.items() if v is not None}}
         case {"type": str(kind)} if kind != "custom":
             raise InputError(
                 f"{where}: a tool of the type {kind[:64]!r} runs at Anthropic.",

@@ -91,8 +91,7 @@ def _tools(body: Body) -> Body:
                 field="tool_choice",
             )
     if made:
-        found["tools"] = made
-        return {"tool_choice": "auto"} | found
+        return found | {"tools": made}
     if found.get("tool_choice") in (None, "auto", "none"):
         return {}
     raise InputError("tool_choice: needs tools that it may choose.", field="tool_choice")
@@ -101,9 +100,11 @@ def _tools(body: Body) -> Body:
 def _tool(tool: Any, where: str) -> Item:
     match tool:
         case {"type": "function", "name": str(name)}:
-            function = {"name": name, "parameters": tool.get("parameters") or {"type": "object", "properties": {}}}
-            function |= {key: tool[key] for key in ("description", "strict") if tool.get(key) is not None}
-            return {"type": "function", "function": function}
+            # In the order in which OpenAI's clients have them, because templates may render them in it.
+            parameters = tool.get("parameters") or {"type": "object", "properties": {}}
+            function = {"name": name, "description": tool.get("description"), "parameters": parameters}
+            function["strict"] = tool.get("strict")
+            return {"type": "function", "function": {key: v for key, v in function.items() if v is not None}}
         case {"type": str(kind)} if kind != "function":
             raise InputError(
                 f"{where}: a tool of the type {kind[:64]!r} runs at OpenAI.",

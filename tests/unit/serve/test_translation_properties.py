@@ -129,6 +129,25 @@ def check_is_chat(chat: dict[str, Any] | None) -> None:
     read_request("chat", chat)  # learning and judging read it, or say why not
 
 
+def test_one_question_is_one_prompt_in_each_api() -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    function = {"name": "weather", "description": "Tells the weather.", "parameters": schema}
+    asked = [{"role": "user", "content": "so good"}]
+    chat = {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be brief."}, *asked],
+        "max_tokens": 8,
+        "tools": [{"type": "function", "function": function}],
+    }
+    tool = {"name": "weather", "description": "Tells the weather.", "input_schema": schema}
+    messages = {"model": "m", "system": "Be brief.", "messages": asked, "max_tokens": 8, "tools": [tool]}
+    responses = {"model": "m", "instructions": "Be brief.", "input": "so good", "max_output_tokens": 8}
+    responses["tools"] = [{"type": "function", **function}]
+    for translation, body in ((MessagesTranslation(), messages), (ResponsesTranslation(no_messages), responses)):
+        found = chat_of(translation, body)
+        assert found is not None and read_request("chat", found) == read_request("chat", chat)
+
+
 @given(MESSAGES)
 def test_any_request_of_the_messages_api_is_a_chat_or_its_field_is_named(body: dict[str, Any]) -> None:
     check_is_chat(chat_of(MessagesTranslation(), {"model": "m", "max_tokens": 4} | body))
