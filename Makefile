@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # The variable turns off an advertisement for another tool.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-ingest bench-store bench-console bench-faults bench-switch bench-gates bench-eval bench-poison bench-train clean help
+.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-ingest bench-store bench-console bench-faults bench-switch bench-gates bench-eval bench-poison bench-train bench-preferences clean help
 
 help: ## List all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -98,6 +98,9 @@ bench-poison: $(STAMP) ## A brigade's planted phrase and flipped labels, with an
 
 bench-train: $(STAMP) ## Our trainer compared with TRL's best stock configuration
 	$(BIN)/python -m bench.train $(TRAIN)
+
+bench-preferences: $(STAMP) ## Learn from people's votes and corrections through the whole loop: DATA=FOLDER
+	$(BIN)/python -m bench.preferences $(DATA) $(PREFERENCES)
 
 lock: $(STAMP) ## Resolve requirements.lock again
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/lock.sh

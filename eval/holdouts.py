@@ -132,10 +132,10 @@ def _holdout(name: str, use: int, snapshot: Snapshot, past: Past, settings: Mode
 
 
 def _preferred_rows(pairs: Sequence[Pair]) -> list[Row]:
-    """A row for each prompt of the pairs, with the first answer that a user chose."""
-    first: dict[Prompt, Pair] = {}
+    """A row for each user's prompts in the pairs, with the first answer that the user chose."""
+    first: dict[tuple[Prompt, str], Pair] = {}
     for pair in pairs:
-        first.setdefault(pair.prompt, pair)
+        first.setdefault((pair.prompt, pair.user), pair)
     return [
         Row(pair.interaction_id, pair.feedback_id, pair.user, pair.bucket, pair.prompt, pair.chosen, pair.signal)
         for pair in first.values()

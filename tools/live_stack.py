@@ -51,8 +51,18 @@ class Answer:
 class LiveStack:
     """`loraloop up` as a process of its own, and the ways to use it."""
 
-    def __init__(self, folder: Path, content: dict[str, Any], *, engines: Sequence[str] = ()) -> None:
-        """Start `loraloop up` in `folder`. With `engines` (URLs) no engine is started."""
+    def __init__(
+        self,
+        folder: Path,
+        content: dict[str, Any],
+        *,
+        engines: Sequence[str] = (),
+        engine_settings: dict[str, Any] | None = None,
+    ) -> None:
+        """Start `loraloop up` in `folder`. With `engines` (URLs) no engine is started.
+
+        `engine_settings` replace those for a tiny model.
+        """
         self.folder = folder
         gateway, control, engine = (f"127.0.0.1:{port}" for port in free_ports(3))
         content = content | {
@@ -68,6 +78,7 @@ class LiveStack:
                 "kv_cache_gib": 1,
                 "extra_args": TOOLS,
                 "urls": list(engines),
+                **(engine_settings or {}),
             },
         }
         self.config = folder / "loraloop.yaml"
@@ -91,9 +102,9 @@ class LiveStack:
         """The header with one of the keys: app, ops or internal."""
         return {"Authorization": f"Bearer {self.keys[name]}"}
 
-    def await_ready(self) -> None:
+    def await_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait until `up` reports that it answers requests."""
-        self.wait(lambda: b"Ready." in (self.folder / "up.log").read_bytes(), START_SECONDS, "the start")
+        self.wait(lambda: b"Ready." in (self.folder / "up.log").read_bytes(), seconds, "the start")
 
     def wait(self, condition: Callable[[], Any], seconds: float, what: str) -> Any:
         """Wait until `condition` is true and return its value. Raises AssertionError with the log after `seconds`."""

@@ -1,5 +1,6 @@
 """Likelihood: how likely arms find given answers, and how far a candidate is from the base model."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,7 +73,13 @@ def drift(
     refuses has 0 tokens.
     """
     rewritten = [candidate.rewrite(prompt) for prompt in prompts]
-    samples = engine.run([Sample(candidate.engine_name, prompt, max_tokens, seed) for prompt in rewritten])
+    # A prompt that several users sent gets another draw for each, so that they are not one draw counted several times.
+    seen: Counter[Prompt] = Counter()
+    draws = []
+    for prompt in rewritten:
+        draws.append(Sample(candidate.engine_name, prompt, max_tokens, seed + seen[prompt]))
+        seen[prompt] += 1
+    samples = engine.run(draws)
     scored = iter(
         engine.run(
             [

@@ -193,8 +193,9 @@ def with_pairs(*found: Pair) -> Snapshot:
 def test_preferences_judge_alone_if_the_primary_kpi_is_of_preferences(store: Store):
     holdout = reserve(store, "m", "run", with_pairs(*pairs(20)), PREFERRED)
     assert (holdout.name, len(holdout.pairs)) == ("h1", 40)
-    # Each prompt is one row to answer, with an answer that a user chose.
-    assert [(row.prompt, row.label, row.signal) for row in holdout.rows] == [(ASKED, "good 0", "preference")]
+    # Each user's prompt is one row to answer, with an answer that this user chose.
+    assert [row.user for row in holdout.rows] == [f"user:h1-{n}" for n in range(20)]
+    assert {(row.prompt, row.label, row.signal) for row in holdout.rows} == {(ASKED, "good 0", "preference")}
     assert {row.user for row in evaluations.holdout_users(store, model="m")} == {f"user:h1-{n}" for n in range(20)}
 
 

@@ -10,8 +10,9 @@ from core.db.store import Store
 from core.model_folder import ModelFolder
 from core.prompts import Chat
 from core.settings import ModelSettings
+from feedback.pairs import Pair
 from feedback.snapshot import Row, Snapshot
-from tests.support.reference_free import CANDIDATE, engine, judged, run, settings, voted, with_pairs
+from tests.support.reference_free import CANDIDATE, HELD, engine, judged, run, settings, snapshot, voted, with_pairs
 
 
 @pytest.fixture
@@ -71,3 +72,24 @@ def test_preferences_of_prompts_in_training_rows_do_not_judge(store: Store, base
     assert judgement.outcome == "inconclusive"
     missing = reasons["preference_margin against champion"]
     assert "the holdout has 20 preferences from" in missing and "40 same text as one to learn from" in missing
+
+
+def test_users_of_one_prompt_are_enough_to_bound_the_drift(store: Store, base: ModelFolder):
+    how = settings(kpi="preference_margin")
+    users = sorted({pair.user for pair in pairs_of_one_prompt()})
+    fake = engine()
+    found = run(store, fake, base, how, whole=replace(snapshot(), rows=(), pairs=pairs_of_one_prompt())).evidence
+    assert len(users) == 20 and found.suites["kl_to_base"].n == 20
+    judgement, reasons = judged(found, how)
+    assert judgement.outcome == "pass", judgement.reason
+    assert reasons["guardrail kl_to_base"].startswith("pass")
+    seeds = [body["seed"] for path, body in fake.requests if body.get("seed") is not None]
+    assert len(set(seeds)) == 20
+
+
+def pairs_of_one_prompt() -> tuple[Pair, ...]:
+    prompt = Chat((("user", "text of all"),))
+    return tuple(
+        Pair(f"a{n}", f"b{n}", f"f{n}", f"user:{HELD[n % 20]}", "h1", prompt, f"kind {n}", f"dull {n}", "preference")
+        for n in range(60)
+    )
