@@ -83,11 +83,8 @@ def _tool(tool: Any, where: str) -> Body:
     match tool:
         case {"name": str(name), "input_schema": dict(schema)} if tool.get("type") in (None, "custom"):
             # In the order in which OpenAI's clients have them, because templates may render them in it.
-            function = {
-                "name": name,
-                "description": tool.get("description"),
-                "parameters": {"type": "object", **schema},
-            }
+            parameters = schema if "type" in schema else {"type": "object", **schema}
+            function = {"name": name, "description": tool.get("description"), "parameters": parameters}
             function["strict"] = tool.get("strict")
             return {"type": "function", "function": {key: v for key, v in function.items() if v is not None}}
         case {"type": str(kind)} if kind != "custom":

@@ -284,6 +284,15 @@ def test_the_parts_of_a_request_become_those_of_a_chat() -> None:
     assert chat["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
 
 
+def test_a_schema_keeps_its_order_and_is_one_of_an_object() -> None:
+    for schema, names in (
+        ({"properties": {}, "type": "object"}, ["properties", "type"]),
+        ({"properties": {}}, ["type", "properties"]),
+    ):
+        (tool,) = to_prompt(ASK | {"tools": [{"name": "x", "input_schema": schema}]})["tools"]
+        assert list(tool["function"]["parameters"]) == names
+
+
 def test_an_answer_that_the_request_begins_is_continued() -> None:
     chat = to_prompt({"messages": [*ASK["messages"], {"role": "assistant", "content": "{"}]})
     assert (chat["continue_final_message"], chat["add_generation_prompt"]) == (True, False)
