@@ -30,7 +30,7 @@ def create_router() -> APIRouter:
     """The routes, which answer with their reason alone."""
     router = APIRouter()
     for path, reason in REASONS.items():
-        router.post(path)(_refuse(reason))
+        router.post(path, include_in_schema=False)(_refuse(reason))
     return router
 
 

@@ -47,6 +47,8 @@ def to_prompt(body: Body) -> Body:
     for name in NOT_HERE & body.keys():
         raise InputError(f"{name}: is no field of this API.", field=name, hint="Use /v1/chat/completions for it.")
     messages = [*read_system(body.get("system")), *read_messages(body.get("messages"))]
+    if not messages:
+        raise InputError("messages: have no text.", field="messages", hint="Send a message of the user.")
     chat = {name: value for name, value in body.items() if name not in TRANSLATED} | {"messages": messages}
     if _is_begun(messages[-1]):
         chat |= {"continue_final_message": True, "add_generation_prompt": False}

@@ -119,6 +119,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str]] = [
     ({"max_tokens": None}, 400, "invalid_request_error", "max_tokens"),
     ({"model": "other"}, 404, "not_found_error", "other"),
     ({"messages": []}, 400, "invalid_request_error", "messages"),
+    ({"messages": [{"role": "system", "content": ""}]}, 400, "invalid_request_error", "messages"),
     ({"messages": [{"role": "tool", "content": "x"}]}, 400, "invalid_request_error", "messages.0.role"),
     ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, 400, "invalid_request_error", "content.0"),
     ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, 400, "invalid_request_error", "tools.0"),
