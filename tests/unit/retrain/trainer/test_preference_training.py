@@ -1,6 +1,6 @@
 """Facts about preference training: from votes over a snapshot to an adapter that prefers what users preferred."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,9 @@ def store() -> Iterator[Store]:
     opened.close()
 
 
-def answered(store: Store) -> None:
+def answered(store: Store, words: Sequence[str] = WORDS) -> None:
     """A short and a polite answer to each of some questions."""
-    for word in WORDS:
+    for word in words:
         prompt = f"Tell me of the {word}."
         fill(store, answer(f"{word}a", f"Dear friend, the {word}.", prompt=prompt))
         fill(store, answer(f"{word}b", f"{word}!", prompt=prompt))
@@ -95,6 +95,22 @@ def ratios(base: Path, adapter: Path, examples: list[Example]) -> torch.Tensor:
     scored = Scored(model.eval(), score_padded)
     with torch.no_grad():
         return scored.sums(examples) - reference_sums(scored, examples)
+
+
+def test_dpo_measures_the_loss_on_pairs_of_dev_voters(store: Store, base: Path, tmp_path: Path) -> None:
+    voted(store)
+    words = [f"{word}light" for word in WORDS]  # a prompt is in one part only
+    answered(store, words)
+    others = enumerate(((word, user_in("dev", n)) for word in words for n in range(4)), 100)
+    fill(store, *(prefer(n, f"{word}a", f"{word}b", voter) for n, (word, voter) in others))
+    job = job_of(snap(store, tmp_path / "snapshots"), base, tmp_path, dev_steps=3)
+    steps: list[Step] = []
+    Trainer().run(job, steps.append)
+    report = Report.read(Path(job.output) / REPORT)
+    assert report and report.dev and report.dev["rows"] == 24
+    losses = [step.metrics["dev_loss"] for step in steps if "dev_loss" in step.metrics]
+    assert [round(loss, 6) for _, loss in report.dev["losses"]] == losses
+    assert losses[-1] < losses[0]
 
 
 def test_votes_over_a_snapshot_become_an_adapter_that_prefers_as_users_did(
