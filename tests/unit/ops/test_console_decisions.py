@@ -323,7 +323,7 @@ def test_only_the_last_step_of_each_run_is_queried(console: Console, monkeypatch
     rows = console.store.rows
     monkeypatch.setattr(console.store, "rows", lambda name, **about: asked_for.append(name) or rows(name, **about))
     progress = {run["id"]: run["progress"] for run in views.runs(console.store, None, 9)}
-    assert progress["run-0"] is None and progress["run-2"] == {"phase": "training", "done": 7, "total": 9}
+    assert progress["run-0"] is None and progress["run-2"]["text"] == "training 7 of 9"
     assert asked_for == ["runs.newest", "runs.progress"]
 
 
