@@ -20,6 +20,7 @@ settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group tests for processes side by side: those of the running stack are one group, any other file is its own."""
     sharing = {item.path for item in items if "running" in getattr(item, "fixturenames", ())}
