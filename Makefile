@@ -22,7 +22,7 @@ demo: $(STAMP) ## Run the whole loop on real human ratings; about 20 minutes on 
 	$(BIN)/python -m demo $(DEMO)
 
 test: test-unit ## All tests except slow clients and the browser's; a real engine and real training included
-	$(BIN)/python -m pytest -m "not slow and not browser" --numprocesses 2 --dist loadgroup tests/integration tests/acceptance
+	$(BIN)/python -m pytest -m "not slow and not browser" --numprocesses 2 --dist loadfile tests/integration tests/acceptance
 
 test-unit: $(STAMP) ## Run the unit tests, one process per core
 	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist loadfile

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: one tiny base model and one running stack per session."""
+"""Fixtures of all tests: one tiny base model and one running stack per session, which is one per process."""
 
 import os
 from collections.abc import Iterator
@@ -18,14 +18,6 @@ NOISE = 300
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests for processes side by side: those of the running stack are one group, any other file is its own."""
-    sharing = {item.path for item in items if "running" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("running" if item.path in sharing else item.path.name))
 
 
 @pytest.fixture(scope="session")
