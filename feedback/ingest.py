@@ -26,7 +26,6 @@ from core.db.rows import (
     StoredCompletionRow,
     decode_rows,
     rows_of,
-    utc,
 )
 from core.db.store import Store, Transaction
 from core.errors import RowKnown, RowRefused
@@ -276,7 +275,7 @@ def _leave_out(transaction: Transaction, said: Sequence[str]) -> None:
     """Take back feedback on a model that its key may not use. A gateway cannot know the model of an interaction."""
     found = feedback.outside_of_key(transaction, said)
     asked = [f"{row['key_id']} may not use the model of {row['feedback_id']}" for row in found]
-    feedback.add_revocation(transaction, [row | {"asked": text} for row, text in zip(found, asked, strict=True)])
+    feedback.add_revocations(transaction, [row | {"asked": text} for row, text in zip(found, asked, strict=True)])
 
 
 def _revoke(
@@ -300,8 +299,8 @@ def _revoke(
         for id, key in _meant(row, same_name.get(row.by or "", [])):
             # A gateway of an earlier release sent both ids that a request may mean.
             asked = f"{row.by} {row.feedback_id}" if row.by else own_id(row.key_id, row.feedback_id)
-            found.setdefault((id, key, utc(row.time)), asked)
-    feedback.add_revocation(
+            found.setdefault((id, key, row.time), asked)
+    feedback.add_revocations(
         transaction, [{"feedback_id": i, "key_id": k, "time": t, "asked": asked} for (i, k, t), asked in found.items()]
     )
     feedback.apply_revocations(transaction, ids=list({*said, *(id for id, _, _ in found)}), changed=changed)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from core.db import subject_revocations as table
-from core.db.rows import RevocationRow, utc
+from core.db.rows import RevocationRow
 from core.db.store import Transaction
 
 Meant = tuple[str, str, datetime, str]
@@ -31,7 +31,7 @@ def find_meant(
     table.add(
         transaction,
         [
-            {"interaction_id": row.interaction_id, "user_id": row.user, "key_id": key, "time": utc(row.time)}
+            {"interaction_id": row.interaction_id, "user_id": row.user, "key_id": key, "time": row.time}
             for row in asked
             for key in dict.fromkeys(keys[row.by or ""])
         ],

@@ -4,8 +4,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.db.store import Database, Row, Transaction
+import pyarrow as pa
+
+from core.db.columns import table
+from core.db.rows import utc
+from core.db.store import Database, Row, Store, Transaction
 from core.records import Endpoint
+
+ANSWERS = pa.schema(
+    [("key", pa.string()), ("time", pa.timestamp("us")), ("engine_name", pa.string()), ("answer", pa.string())]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +97,20 @@ def add(transaction: Transaction, rows: Sequence[Row]) -> None:
 
 def known_answers(db: Database, *, keys: Sequence[str]) -> list[StoredAnswer]:
     """Stored answers of an evaluation's queries."""
-    return [StoredAnswer(**row) for row in db.rows("evaluations.known_answers", keys=keys)]
+    return [StoredAnswer(**row) for row in db.rows_in("evaluations.known_answers", keys)]
 
 
 def add_answers(
-    db: Database, *, keys: Sequence[str], time: datetime, names: Sequence[str], answers: Sequence[str]
+    store: Store, *, keys: Sequence[str], time: datetime, names: Sequence[str], answers: Sequence[str]
 ) -> None:
-    """Store answers of an evaluation's queries."""
-    db.run("evaluations.add_answers", keys=keys, time=time, names=names, answers=answers)
+    """Store answers of an evaluation's queries. Two runs may send the same one at the same time: the first is kept."""
+    with store.transaction() as transaction:
+        known = {one.key for one in known_answers(transaction, keys=keys)}
+        new: dict[str, tuple[str, datetime, str, str]] = {}
+        for key, name, answer in zip(keys, names, answers, strict=True):
+            if key not in known:
+                new.setdefault(key, (key, utc(time), name, answer))
+        transaction.run_table("evaluations.add_answers", table(ANSWERS, list(new.values())))
 
 
 def of_run(db: Database, *, run_id: str) -> list[Row]:

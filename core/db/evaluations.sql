@@ -28,13 +28,11 @@ INSERT INTO evaluations SELECT * FROM (SELECT
 
 -- name: known_answers
 -- Stored answers of an evaluation's queries.
-SELECT key, answer FROM answers WHERE key IN (SELECT unnest($keys::VARCHAR[]))
+SELECT key, answer FROM answers WHERE key IN ($ids)
 
 -- name: add_answers
--- Store answers. Two runs may send the same question at the same time: the first answer is kept.
-INSERT INTO answers
-SELECT * FROM (SELECT unnest($keys::VARCHAR[]), $time, unnest($names::VARCHAR[]), unnest($answers::VARCHAR[]))
-ON CONFLICT DO NOTHING
+-- Store answers that are not stored. ON CONFLICT would scan the table.
+INSERT INTO answers BY NAME SELECT * FROM given
 
 -- name: of_run
 -- Each KPI of a run by arm. NaN and infinity become NULL, because JSON has neither.

@@ -44,6 +44,9 @@ HISTORY = pa.schema(
         ("last", pa.timestamp("us")),
     ]
 )
+REVOCATIONS = pa.schema(
+    [("feedback_id", pa.string()), ("key_id", pa.string()), ("time", pa.timestamp("us")), ("asked", pa.string())]
+)
 WAITING = pa.schema([("interaction_id", pa.string()), ("feedback_id", pa.string())])
 
 
@@ -184,14 +187,22 @@ def outside_of_key(transaction: Transaction, ids: Sequence[str]) -> list[Row]:
     return transaction.rows_in("feedback.outside_of_key", ids)
 
 
-def add_revocation(transaction: Transaction, rows: Sequence[Row]) -> None:
-    """Add revocations."""
-    transaction.run_set("feedback.add_revocation", rows)
+def add_revocations(transaction: Transaction, rows: Sequence[Row]) -> None:
+    """Add revocations: `feedback_id`, `key_id`, `time` with a zone, and what `asked` for it. The first one counts."""
+    stored = transaction.rows_in("feedback.revocations", list({row["feedback_id"] for row in rows}))
+    known = {(row["feedback_id"], row["key_id"], utc(row["time"])) for row in stored}
+    new: dict[tuple[str, str, datetime], str] = {}
+    for row in rows:
+        key = row["feedback_id"], row["key_id"], utc(row["time"])
+        if key not in known:
+            new.setdefault(key, row["asked"])
+    added = [(*key, asked) for key, asked in new.items()]
+    transaction.run_table("feedback.add_revocations", table(REVOCATIONS, added))
 
 
 def apply_revocations(transaction: Transaction, *, ids: Sequence[str], changed: Sequence[str]) -> None:
     """Mark those of these feedback rows as revoked that have a revocation. `changed` are those with another word."""
-    found = [row["id"] for row in transaction.rows_in("feedback.revocations", ids)]
+    found = list({row["feedback_id"] for row in transaction.rows_in("feedback.revocations", ids)})
     transaction.run_in("feedback.clear_revocations", list(set(changed) & set(found)))
     transaction.run_in("feedback.apply_revocations", found)
     transaction.run_in("feedback.meet_revocations", found)

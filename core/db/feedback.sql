@@ -97,16 +97,13 @@ SELECT f.id AS feedback_id, f.key_id, greatest(f.time, (
 FROM feedback f JOIN api_keys k ON k.id = f.key_id
 WHERE f.id IN ($ids) AND k.models IS NOT NULL AND f.model IS NOT NULL AND NOT list_contains(k.models, f.model)
 
--- name: add_revocation
--- Add revocations.
-INSERT INTO revocations BY NAME
-SELECT unnest($feedback_id::VARCHAR[]) AS feedback_id, unnest($key_id::VARCHAR[]) AS key_id,
-    unnest($time::TIMESTAMP[]) AS time, unnest($asked::VARCHAR[]) AS asked, FALSE AS met
-ON CONFLICT DO NOTHING
+-- name: add_revocations
+-- Add revocations that are not stored. ON CONFLICT would scan the table.
+INSERT INTO revocations BY NAME SELECT *, FALSE AS met FROM given
 
 -- name: revocations
 -- Revocations of these feedback ids.
-SELECT DISTINCT feedback_id AS id FROM revocations WHERE feedback_id IN ($ids)
+SELECT feedback_id, key_id, time FROM revocations WHERE feedback_id IN ($ids)
 
 -- name: clear_revocations
 -- Forget when this feedback was revoked, before it is found out again.

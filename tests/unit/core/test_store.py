@@ -195,11 +195,18 @@ def test_a_time_is_read_back_as_the_same_moment_in_utc(naive: datetime, hours: i
     time = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
     store = Store(":memory:")
     with store.transaction() as transaction:
-        feedback.add_revocation(transaction, [{"feedback_id": "f", "key_id": "", "time": time, "asked": "f"}])
+        feedback.add_revocations(transaction, [{"feedback_id": "f", "key_id": "", "time": time, "asked": "f"}])
     with store.transaction() as transaction:
         found = transaction._connection.execute("SELECT time FROM revocations").fetchone()
     store.close()
     assert found and found[0].replace(tzinfo=UTC) == time
+
+
+def test_the_first_answer_to_a_query_is_kept(store: Store) -> None:
+    evaluations.add_answers(store, keys=["a", "b", "a"], time=NOW, names=["e"] * 3, answers=["1", "2", "3"])
+    evaluations.add_answers(store, keys=["b", "c"], time=NOW, names=["e"] * 2, answers=["4", "5"])
+    found = evaluations.known_answers(store, keys=["a", "b", "c", "d"])
+    assert {one.key: one.answer for one in found} == {"a": "1", "b": "2", "c": "5"}
 
 
 def test_a_checkpoint_that_met_a_full_disk_is_reported_and_a_new_process_has_every_committed_row(

@@ -208,6 +208,19 @@ def test_a_revocation_may_come_before_its_feedback(store: Store) -> None:
     ]
 
 
+def test_the_time_of_a_revocation_does_not_depend_on_the_zone_of_the_machine(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        ingest(store, "g", 1, 0, pieces(said("f1", "i1"), Revocation("f1", NOW)))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert query(store, "SELECT revoked_at FROM feedback") == [(NOW.replace(tzinfo=None),)]
+
+
 def test_a_second_revocation_does_not_move_the_first(store: Store) -> None:
     ingest(store, "g", 1, 0, pieces(said("f1", "i1"), Revocation("f1", NOW)))
     ingest(store, "g", 2, 0, pieces(Revocation("f1", NOW + timedelta(hours=1)), said("f1", "i1")))

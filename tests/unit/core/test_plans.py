@@ -1,0 +1,60 @@
+"""Facts about plans: the statements of a piece of a spool, or of a batch of an evaluation, use an index."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from core.db import store as module
+from core.db.store import Store
+
+ROWS = 50_000
+FILL = {
+    "answers": "INSERT INTO answers SELECT 'n' || n, now()::TIMESTAMP, 'e', 'text' FROM range($rows) numbers(n)",
+    "feedback_history": """INSERT INTO feedback_history SELECT 'n' || n, 'c', 'label', '"a"', NULL, NULL,
+        now()::TIMESTAMP, now()::TIMESTAMP FROM range($rows) numbers(n)""",
+    "revocations": """INSERT INTO revocations SELECT 'n' || n, 'k', now()::TIMESTAMP, 'n' || n, FALSE
+        FROM range($rows) numbers(n)""",
+    "interactions": """INSERT INTO interactions BY NAME SELECT 'n' || n AS id, now()::TIMESTAMP AS time, 'm' AS model,
+        1 AS version, 'champion' AS arm, 0.0 AS share, 'chat' AS endpoint, 200 AS status, 1.0 AS latency_ms,
+        FALSE AS streamed, 'n' || n AS conversation_id FROM range($rows) numbers(n)""",
+}
+
+
+@pytest.fixture(scope="module")
+def filled() -> Iterator[Store]:
+    store = Store(":memory:")
+    for statement in FILL.values():
+        store._connection.execute(statement, {"rows": ROWS})
+    yield store
+    store.close()
+
+
+def scanned(store: Store, statement: str) -> int:
+    """The rows that a named statement reads for three ids, from its plan."""
+    sql = module._statements()[statement].replace("$ids", "'n7', 'n20000', 'n49000'")
+    (_, plan) = store._connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}").fetchall()[0]
+    return _scanned(json.loads(plan))
+
+
+def _scanned(node: dict[str, Any]) -> int:
+    return int(node.get("operator_rows_scanned", 0)) + sum(_scanned(child) for child in node.get("children", ()))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "interactions.served",
+        "evaluations.known_answers",
+        "feedback.history",
+        "feedback.revocations",
+        "feedback.delete_history",
+    ],
+)
+def test_rows_are_found_by_their_ids_without_a_scan(filled: Store, statement: str) -> None:
+    assert 0 < scanned(filled, statement) < ROWS / 10
+
+
+def test_a_condition_that_no_index_has_is_a_scan(filled: Store) -> None:
+    assert scanned(filled, "interactions.served_last") >= ROWS
