@@ -19,11 +19,11 @@ from core.ledger import read_head, verify_store
 from core.records import Verdict
 from core.settings import ModelSettings
 from eval.ledger_evidence import check_fields
-from feedback.curation import TRUTH_SIGNAL
 from feedback.quarantine import find, with_predicates
 from retrain.progress import describe
 from retrain.run_states import allowed_actions
 from retrain.trainer.job import Step
+from retrain.triggers import count_new, counted_method
 
 if TYPE_CHECKING:  # the command line shows views too, and must not load all of control for it
     from ops.control import Control
@@ -67,7 +67,7 @@ def model(control: "Control", name: str) -> View:
     settings = settings_of(control, name)
     since = routes.champion_since(control.store, model=name, champion=route.champion)
     newest = decisions(control.store, Filter(model=name), 1)
-    feedback = feedback_table.count_since_last_run(control.store, model=name, truth=TRUTH_SIGNAL[settings.task])
+    new = count_new(control.store, name, settings)
     run = runs_table.unfinished_of(control.store, model=name)
     approval = next((row for row in decisions_table.open_approvals(control.store) if row["model"] == name), None)
     return {
@@ -81,7 +81,7 @@ def model(control: "Control", name: str) -> View:
         "rollback_to": route.previous,
         "limits": control.steps.blocked_by(name),
         "awaiting": approval["id"] if approval else None,
-        "new_feedback": feedback,
+        "new_feedback": new[counted_method(new, settings)].answers,
         "wanted_feedback": settings.retrain.min_new_feedback,
         "next_run": control.scheduler.next_run(name),
         "run": {"id": run["id"], "state": run["state"]} if run else None,

@@ -3,7 +3,7 @@
 from core.model_folder import ModelFolder
 from core.settings import ModelSettings, Settings
 from feedback.snapshot import Snapshot
-from retrain.plan import Method
+from retrain.plan import Method, least_rows
 from retrain.trainer.batches import plan_steps
 from retrain.trainer.job import Job
 
@@ -13,7 +13,7 @@ def job_of_run(
 ) -> Job:
     """Return the job that trains on a snapshot by this method, with the settings of its model."""
     retrain = model.retrain
-    least = {"sft": retrain.min_labels, "dpo": retrain.min_pairs, "kto": retrain.min_rated}[method]
+    least = least_rows(method, retrain)
     return Job(
         run_id=run_id,
         base=str(base.path),

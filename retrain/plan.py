@@ -1,4 +1,4 @@
-"""Plan a run: when feedback is enough to start one, and what to make of its snapshot. Pure functions with reasons."""
+"""Plan a run: what to make of its snapshot. Pure functions with reasons."""
 
 import math
 from collections import Counter
@@ -47,23 +47,9 @@ Found = tuple[bool, str]
 """Whether the data is enough for a method, and what there is or what is missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewFeedback:
-    """Answers with a new label or correction since the last run, and the number of their voters."""
-
-    answers: int
-    voters: int
-
-
-def reason_to_start(new: NewFeedback, open_run: str | None, settings: RetrainSettings) -> str | None:
-    """The reason to start a run now, or None if there is too little feedback or a run has not ended."""
-    few = new.answers < settings.min_new_feedback or new.voters < settings.min_new_voters
-    if open_run is not None or few:
-        return None
-    return (
-        f"Triggered by new feedback on {new.answers:,} answers from {new.voters:,} voters "
-        f"(thresholds {settings.min_new_feedback:,} and {settings.min_new_voters:,})"
-    )
+def least_rows(method: Method, settings: RetrainSettings) -> int:
+    """The number of rows, pairs or rated answers of the train split that a method needs."""
+    return {"sft": settings.min_labels, "dpo": settings.min_pairs, "kto": settings.min_rated}[method]
 
 
 def repeats_run(snapshot: str, settings: Mapping[str, Any], last: FinishedRun | None) -> str | None:

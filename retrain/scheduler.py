@@ -14,15 +14,14 @@ from apscheduler.executors.pool import ThreadPoolExecutor as Pool
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from core.db import feedback, runs, schedules
+from core.db import runs, schedules
 from core.db.store import Store
 from core.errors import RunInProgress
-from core.settings import ModelSettings, Settings
-from feedback.curation import TRUTH_SIGNAL
+from core.settings import Settings
 from retrain.cron import count_missed, parse_cron
 from retrain.pipeline import RetrainPipeline
-from retrain.plan import NewFeedback, reason_to_start
 from retrain.run_states import PAUSED
+from retrain.triggers import count_new, reason_to_start
 from rollout.workflow import RolloutWorkflow
 
 log = logging.getLogger(__name__)
@@ -194,18 +193,10 @@ class Scheduler:
         """Starts a run for each model whose new feedback suffices."""
         for name, model in self.settings.models.items():
             open_run = runs.unfinished_of(self.store, model=name)
-            new = self._new_feedback(name, model)
-            reason = reason_to_start(new, open_run["id"] if open_run else None, model.retrain)
+            new = count_new(self.store, name, model, least=model.retrain.min_new_feedback)
+            reason = reason_to_start(new, open_run["id"] if open_run else None, model)
             if reason:
                 self.propose(name, reason)
-
-    def _new_feedback(self, name: str, model: ModelSettings) -> NewFeedback:
-        """What arrived since the last run. Voters are counted only where the number of answers suffices."""
-        truth = TRUTH_SIGNAL[model.task]
-        answers = feedback.count_since_last_run(self.store, model=name, truth=truth)
-        if answers < model.retrain.min_new_feedback:
-            return NewFeedback(answers, 0)
-        return NewFeedback(answers, feedback.voters_since_last_run(self.store, model=name, truth=truth))
 
     def propose(self, model: str, trigger: str) -> None:
         """Start a run unless the limits would block its candidate. People start runs with `start_run`."""

@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 import pyarrow as pa
 
-from core.db import runs
+from core.db import new_votes
 from core.db.columns import table
 from core.db.interactions import Served
 from core.db.rows import FeedbackRow, utc
@@ -71,15 +71,7 @@ class VersionCount:
 
 def count_since_last_run(db: Database, *, model: str, truth: str) -> int:
     """Number of answers with a new label or correction, as `truth` says, that arrived since the last run of a model."""
-    until = runs.newest_feedback_until(db, model=model)
-    if until is None:
-        return db.one("feedback.count_before_a_run", model=model, truth=truth)["n"]
-    return db.one("feedback.count_since", model=model, truth=truth, until=until)["n"]
-
-
-def voters_since_last_run(db: Database, *, model: str, truth: str) -> int:
-    """Number of voters of this feedback without those in quarantine."""
-    return db.one("feedback.voters_since_last_run", model=model, truth=truth)["n"]
+    return new_votes.count(db, model=model, types=[truth]).answers
 
 
 def newest_arrival(db: Database, *, model: str) -> datetime | None:

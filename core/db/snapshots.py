@@ -43,6 +43,12 @@ def of_run_or_hash(db: Database, *, identity: str) -> Row | None:
     return db.maybe("snapshots.of_run_or_hash", identity=identity)
 
 
+def newest_report(db: Database, *, model: str) -> str | None:
+    """The report of a model's newest snapshot as JSON."""
+    row = db.maybe("snapshots.newest_report", model=model)
+    return row["report"] if row else None
+
+
 def folders(db: Database) -> list[str]:
     """The folder of every snapshot."""
     return [row["path"] for row in db.rows("snapshots.folders")]

@@ -21,6 +21,10 @@ SELECT hash, model, run_id, time, path, report FROM snapshots
 WHERE run_id = $identity OR model = $identity OR starts_with(hash, $identity)
 ORDER BY run_id = $identity DESC, model = $identity DESC, time DESC, hash LIMIT 1
 
+-- name: newest_report
+-- The report of a model's newest snapshot.
+SELECT report FROM snapshots WHERE model = $model ORDER BY time DESC, hash LIMIT 1
+
 -- name: folders
 -- The folder of every snapshot.
 SELECT DISTINCT path FROM snapshots ORDER BY path

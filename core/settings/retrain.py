@@ -18,7 +18,8 @@ class RetrainSettings(Section):
     min_new_feedback: int = Field(
         default=200,
         ge=1,
-        description="Number of answers with a new label or correction that starts a run before its scheduled time.",
+        description="Number of answers or pairs with a new vote that starts a run before its scheduled time. Labels or "
+        "corrections count; by `objective`, pairs, or thumbs and ratings.",
     )
     min_new_voters: int = Field(
         default=5, ge=1, description="Number of voters that this new feedback must come from, for example 5."

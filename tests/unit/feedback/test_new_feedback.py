@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.db import feedback, quarantines, runs
+from core.db import feedback, new_votes, quarantines, runs
 from core.db.store import Store
 from core.records import Feedback, Interaction, Revocation
 from feedback.ingest import add
@@ -35,8 +35,10 @@ def said(id: str, about: int, type: str = "label", value: Any = "a", **more: Any
 
 
 def new(store: Store, truth: str = "label") -> tuple[int, int]:
-    answers = feedback.count_since_last_run(store, model="m", truth=truth)
-    return answers, feedback.voters_since_last_run(store, model="m", truth=truth)
+    found = new_votes.count(store, model="m", types=[truth])
+    assert found.answers == feedback.count_since_last_run(store, model="m", truth=truth)
+    assert found.answers <= new_votes.at_most(store, model="m", types=[truth])
+    return found.answers, found.voters
 
 
 def run(store: Store, name: str = "r1") -> None:
@@ -90,4 +92,44 @@ def test_what_was_revoked_or_is_in_quarantine_does_not_count(store: Store) -> No
     with store.transaction() as transaction:
         quarantines.add(transaction, id="q", model="m", version=1, decision_id="d", time=NOW)
         quarantines.add_predicates(transaction, id="q", predicates=[quarantines.Predicate(user="u2")])
-    assert feedback.voters_since_last_run(store, model="m", truth="label") == 0
+    assert new(store) == (0, 0)
+
+
+def prefers(id: str, chosen: int, rejected: int, **more: Any) -> Feedback:
+    return Feedback(id, NOW, None, None, "preference", {"chosen": f"i{chosen}", "rejected": f"i{rejected}"}, **more)
+
+
+def pairs(store: Store) -> tuple[int, int]:
+    found = new_votes.count(store, model="m", types=["preference", "correction"], compares=True)
+    assert found.answers <= new_votes.at_most(store, model="m", types=["preference", "correction"])
+    return found.answers, found.voters
+
+
+def test_a_preference_counts_for_the_model_of_its_answers(store: Store) -> None:
+    add(store, [interaction("o1", model="other"), interaction("o2", model="other")])
+    add(store, [prefers("p1", 1, 2), prefers("p2", 4, 3, user="ada")])
+    add(store, [Feedback("p3", NOW, None, None, "preference", {"chosen": "o1", "rejected": "o2"})])
+    assert pairs(store) == (2, 2)
+
+
+def test_preferences_that_a_run_has_used_are_not_new_and_a_changed_mind_is(store: Store) -> None:
+    add(store, [said("l1", 1)])
+    add(store, [prefers("p1", 1, 2, user="ada"), prefers("p2", 3, 4, user="ada")])
+    run(store)
+    assert pairs(store) == (0, 0)
+    add(store, [prefers("p3", 1, 2, user="ada"), prefers("p4", 4, 3, user="ada")])
+    assert pairs(store) == (1, 1)
+
+
+def test_a_correction_is_a_pair_only_with_the_answer_that_it_corrects(store: Store) -> None:
+    add(store, [replace(asked(40), answer=None)])
+    add(store, [said("k1", 1, "correction", "better"), said("k2", 40, "correction", "better")])
+    assert pairs(store) == (1, 1)
+    assert new(store, "correction") == (2, 2)
+
+
+def test_a_rating_counts_if_it_is_not_the_middle_of_the_scale(store: Store) -> None:
+    add(store, [said("t1", 1, "thumbs", True), said("r1", 2, "rating", 3), said("r2", 3, "rating", 4.5)])
+    rated = ["thumbs", "rating"]
+    assert new_votes.count(store, model="m", types=rated, middle=3).answers == 2
+    assert new_votes.count(store, model="m", types=rated, middle=None).answers == 1

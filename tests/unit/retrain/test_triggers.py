@@ -1,25 +1,95 @@
 """Facts about triggers: when a run starts, and what is missing otherwise."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.db.runs import FinishedRun
+from core.db.store import Store
 from core.settings import ModelSettings, RetrainSettings
-from retrain.plan import JudgedAnswers, NewFeedback, Plan, choose_plan, judged_by, reason_to_start, repeats_run
+from retrain.plan import JudgedAnswers, Method, Plan, choose_plan, judged_by, repeats_run
 from retrain.trainer.job import Step
+from retrain.triggers import NewFeedback, count_new, counted_method, possible_methods, reason_to_start
+from tests.support.pairs import answer, fill, prefer, snap, vote
+
+
+def generates(**retrain: Any) -> ModelSettings:
+    split = {"train": 0.5, "dev": 0.1}
+    return ModelSettings.model_validate({"task": "generate", "split": split, "retrain": retrain})
+
+
+CLASSIFIES = ModelSettings.model_validate(
+    {"labels": ["a", "b"], "retrain": {"min_new_feedback": 5, "min_new_voters": 3}}
+)
+NOTHING = NewFeedback(0, 0)
+New = dict[Method, NewFeedback]
 
 
 def test_enough_new_feedback_from_enough_voters_starts_a_run_and_says_so():
-    settings = RetrainSettings(min_new_feedback=5, min_new_voters=3)
-    assert reason_to_start(NewFeedback(4, 4), None, settings) is None
-    assert reason_to_start(NewFeedback(500, 2), None, settings) is None
+    assert reason_to_start({"sft": NewFeedback(4, 4)}, None, CLASSIFIES) is None
+    assert reason_to_start({"sft": NewFeedback(500, 2)}, None, CLASSIFIES) is None
     reason = "Triggered by new feedback on 5 answers from 3 voters (thresholds 5 and 3)"
-    assert reason_to_start(NewFeedback(5, 3), None, settings) == reason
+    assert reason_to_start({"sft": NewFeedback(5, 3)}, None, CLASSIFIES) == reason
 
 
 def test_a_model_has_one_run_at_a_time():
-    assert reason_to_start(NewFeedback(10_000, 100), "run-1", RetrainSettings(min_new_feedback=5)) is None
+    assert reason_to_start({"sft": NewFeedback(10_000, 100)}, "run-1", CLASSIFIES) is None
+
+
+def test_pairs_start_a_run_where_they_are_enough_to_train_on():
+    settings = generates(min_pairs=300)
+    few: New = {"sft": NOTHING, "dpo": NewFeedback(599, 40), "kto": NOTHING}
+    assert reason_to_start(few, None, settings) is None
+    assert reason_to_start({**few, "dpo": NewFeedback(600, 40)}, None, settings) == (
+        "Triggered by new preferences and corrections on 600 pairs of answers from 40 voters (thresholds 200 and 5)"
+    )
+
+
+def test_votes_of_the_last_snapshot_count_towards_what_a_method_needs():
+    new: New = {"sft": NOTHING, "dpo": NOTHING, "kto": NewFeedback(200, 9, trained_on=800)}
+    assert reason_to_start(new, None, generates(min_rated=500)) == (
+        "Triggered by new thumbs and ratings on 200 answers from 9 voters (thresholds 200 and 5)"
+    )
+    assert reason_to_start(new, None, generates(min_rated=501)) is None
+
+
+def test_votes_that_the_method_of_the_next_run_does_not_use_start_no_run():
+    settings = generates(min_labels=50)
+    new: New = {
+        "sft": NewFeedback(10, 9, trained_on=500),
+        "dpo": NewFeedback(900, 90, 900),
+        "kto": NewFeedback(900, 90, 900),
+    }
+    assert counted_method(new, settings) == "sft"
+    assert reason_to_start(new, None, settings) is None
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_a_named_method_counts_its_own_votes_alone(objective: Any):
+    settings = generates(objective=objective)
+    assert possible_methods(settings) == [objective]
+    assert reason_to_start({objective: NewFeedback(200, 5)}, None, settings)
+
+
+def test_new_votes_of_each_method_are_counted_with_those_of_the_last_snapshot(tmp_path: Path):
+    store, settings = Store(":memory:"), generates(min_new_feedback=2, rating_middle=3, min_pairs=8)
+    fill(store, *(answer(f"a{n}", user=f"u{n}") for n in range(12)))
+    fill(store, *(prefer(n, f"a{n}", f"a{n + 1}", f"u{n}") for n in (0, 2, 4)), vote(7, "a7", "thumbs", True, "u7"))
+    snap(store, tmp_path, settings)
+    assert count_new(store, "m", settings, least=4) == {
+        "sft": NOTHING,
+        "dpo": NewFeedback(3, 0),
+        "kto": NewFeedback(1, 0),
+    }
+    found = count_new(store, "m", settings)
+    assert {method: (new.answers, new.voters) for method, new in found.items()} == {
+        "sft": (0, 0),
+        "dpo": (3, 3),
+        "kto": (1, 1),
+    }
+    assert found["kto"].trained_on == 1
+    store.close()
 
 
 def test_equal_rows_and_settings_are_not_trained_on_twice():
