@@ -10,7 +10,8 @@ from core.cross_site import CrossSiteGuard, open_hosts
 from core.settings import Settings
 from serve.gateway.completions import ENDPOINTS, Completions
 from serve.gateway.http_rules import HttpRules
-from serve.gateway.translated_route import TranslatedErrors, TranslatedRoute
+from serve.gateway.translated_errors import TranslatedErrors
+from serve.gateway.translated_route import TranslatedRoute
 from serve.messages.translation import MessagesTranslation, refuse
 from serve.responses.routes import StoredResponses
 from serve.responses.translation import ResponsesTranslation

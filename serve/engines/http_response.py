@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.errors import EngineDown
+
 # An answer that nobody reads stops its engine at this size, so that memory is bounded with slow clients.
 HIGH_BYTES = 256 * 1024
 # Timers of the event loop may run this early, in seconds.
@@ -97,6 +99,20 @@ class Response:
     def content_type(self) -> str | None:
         """The media type of the body, if the engine named it."""
         return self.headers.get(b"content-type")
+
+    def check_readable(self) -> None:
+        """Raises EngineDown for an answer that no client asked for: compressed, or a redirection of a proxy."""
+        encoding = self.headers.get(b"content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise EngineDown(
+                f"The engine's answer is compressed with {encoding[:64]}, although the gateway asked for none.",
+                hint="Turn compression off in the proxy before the engine.",
+            )
+        if 300 <= self.status < 400:
+            raise EngineDown(
+                f"The engine answers with a redirection ({self.status}).",
+                hint="Correct engine.urls: it needs no redirection.",
+            )
 
     async def head(self) -> None:
         """Waits for the status."""

@@ -42,13 +42,22 @@ class AnswerNames:
             raise TypeError("The answer is not a JSON object.")
         for wrong, right in self._find_swaps(found, content):
             content = content.replace(wrong, right, 1)
+        self._put(found)
+        return content, found
+
+    def rename(self, found: dict[str, Any]) -> None:
+        """Puts the right names into a parsed event, and takes out what shows the prompt."""
+        if self._hides_prompt:
+            _take_prompt_out(found)
+        self._put(found)
+
+    def _put(self, found: dict[str, Any]) -> None:
         for name, right in self._right.items():
             if isinstance(found.get(name), str):
                 found[name] = right
-        return content, found
 
     def _learn(self, data: bytes) -> list[tuple[bytes, bytes]]:
-        found = _object(data)
+        found = parsed_object(data)
         swaps = self._find_swaps(found, data)
         if self._right.keys() <= found.keys():
             self._swaps = swaps
@@ -65,7 +74,8 @@ class AnswerNames:
         return swaps
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def parsed_object(data: bytes) -> dict[str, Any]:
+    """The JSON object in some bytes, an empty one if there is none."""
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -74,12 +84,16 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def _without_prompt(data: bytes) -> bytes:
-    found = _object(data)
+    found = parsed_object(data)
     if not found:
         return data
+    _take_prompt_out(found)
+    return orjson.dumps(found)
+
+
+def _take_prompt_out(found: dict[str, Any]) -> None:
     choices = found.get("choices")
     for part in (found, *(choices if isinstance(choices, list) else ())):
         if isinstance(part, dict):
             for name in PROMPT_PARTS:
                 part.pop(name, None)
-    return orjson.dumps(found)

@@ -15,6 +15,7 @@ from core.errors import SpoolFull
 from core.record_codec import encode, encode_all
 from core.records import Interaction, StoredCompletion
 from core.spool import SpoolWriter
+from serve.gateway.answer_names import parsed_object
 from serve.gateway.answers import LARGEST_ANSWER, Answer, ChoicePieces, read_answer
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,10 @@ class StreamRecorder:
                 self._read()
             return False
         self._read()
-        found = _parsed(data)
+        return self.take_parsed(parsed_object(data))
+
+    def take_parsed(self, found: dict[str, Any]) -> bool:
+        """Take one event that is parsed already, and leave it as it is; return as `take` does."""
         self._usage = found.get("usage") or self._usage
         self.failed = self.failed or "error" in found
         return not self._add(found) and bool(found.get("usage"))
@@ -152,13 +156,13 @@ class StreamRecorder:
         try:
             events = orjson.loads(b"[" + b",".join(unread) + b"]")
         except orjson.JSONDecodeError:
-            events = map(_parsed, unread)  # one of them is no JSON
+            events = map(parsed_object, unread)  # one of them is no JSON
         for event in events:
             self._add(event)
 
     def _add(self, event: dict[str, Any]) -> bool:
         """Add one event; return whether it has choices."""
-        choices = event.pop("choices", None) or []
+        choices = event.get("choices") or []
         self._pieces += len(choices)
         for choice in choices:
             index = choice.get("index", 0)
@@ -166,17 +170,10 @@ class StreamRecorder:
             if found is None:
                 found = self._choices[index] = ChoicePieces()
             self._left -= found.add(choice, self._left)
-        self._head = self._head or event
+        if not self._head:
+            self._head = {name: value for name, value in event.items() if name != "choices"}
         return bool(choices)
 
     def _whole(self) -> list[dict[str, Any]]:
         self._read()
         return [pieces.choice(index) for index, pieces in sorted(self._choices.items())]
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -20,15 +20,16 @@ from serve.engines.http_response import ConnectionBroken, Response
 from serve.engines.pool import Call, EnginePool
 from serve.gateway.answer_names import AnswerNames
 from serve.gateway.answers import LARGEST_ANSWER, NO_ANSWER, Answer, read_answer
-from serve.gateway.authentication import KeyChecker, RequestPermit
+from serve.gateway.authentication import KeyChecker
 from serve.gateway.capture import LARGEST_STORED_STREAM, Recorder, StreamRecorder
 from serve.gateway.client_watch import ClientWatch
-from serve.gateway.events import DONE, EventSplitter, data_of, event_of, stream_error
 from serve.gateway.key_headers import authorization_of
 from serve.gateway.metrics import Metrics
 from serve.gateway.outcome import Outcome, of_error, of_status
-from serve.gateway.request import CompletionRequest, open_request
-from serve.gateway.request_fields import check_amounts, left_out, refuse_shown_prompt
+from serve.gateway.passing_events import PassingEvents, PlainEvents, TranslatedEvents
+from serve.gateway.request import CompletionRequest, open_request, parse_body
+from serve.gateway.request_fields import check_amounts, refuse_shown_prompt
+from serve.gateway.translated_errors import error_in, in_format_of
 from serve.gateway.translation import Translation
 from serve.retrieval.retriever import rewrite_prompt
 from serve.routing.subscriber import RouteSubscriber
@@ -43,6 +44,7 @@ STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+UNEXPECTED = "An unexpected error; the log of the server has it."
 # Headers of an engine's answer that are passed on.
 PASSED_HEADERS = (b"retry-after", b"x-should-retry")
 LARGEST_BODY = 64 * 1024 * 1024
@@ -85,21 +87,31 @@ class Completions:
         await self.answer(scope, receive, send, ENDPOINTS[scope["path"]])
 
     async def answer(
-        self, scope: Scope, receive: Receive, send: Send, endpoint: Endpoint, translation: Translation | None = None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        endpoint: Endpoint,
+        translation: Translation | None = None,
+        *,
+        model: str | None = None,
     ) -> None:
-        """Answers one request, of another API if there is a translation."""
+        """Answers one request, of another API if there is a translation. `model` is the one that the path names."""
         started, exchange = time.perf_counter(), None
         try:
             admission = self.access.admit(authorization_of(scope), api_keys.Scope.INFER)
             try:
                 content = await read_body(scope, receive, self.limits.max_body_bytes)
+                body = parse_body(content)
+                if model is not None:
+                    body["model"] = model
                 if translation is not None:
-                    content = await translation.read(content, admission)
-                exchange = open_request(content, endpoint, self.tables.table, admission, started, translation)
-                del content  # from here on, the parsed body is enough
+                    body = await translation.read(body, admission)
+                exchange = open_request(body, content, endpoint, self.tables.table, admission, started, translation)
+                del body, content  # from here on, the body of the chat is enough
                 self._prepare(exchange)
                 admission.reserve(exchange.most_tokens)
-                exchange.headers = _headers(admission, exchange)
+                exchange.headers = exchange.answer_headers(admission)
                 await self._until_gone(exchange, receive, send)
             finally:
                 admission.release(exchange.tokens if exchange else 0)
@@ -108,18 +120,16 @@ class Completions:
         except LoraLoopError as error:
             if exchange is None:
                 self.metrics.refused.labels(str(error.status)).inc()
-            elif exchange.begun:
-                await _end_stream(send, stream_error(str(error), error.code))
-                return
-            await refusal(error)(scope, receive, send)
+            if exchange is not None and exchange.begun:
+                await _end_stream(send, exchange, str(error), error.code)
+            else:
+                await in_format_of(translation, refusal(error))(scope, receive, send)
         except Exception as error:
             answer = bug(error)
             if exchange is not None and exchange.begun:
-                await _end_stream(
-                    send, stream_error("An unexpected error; the log of the server has it.", "internal_error")
-                )
+                await _end_stream(send, exchange, UNEXPECTED, "internal_error")
             else:
-                await answer(scope, receive, send)
+                await in_format_of(translation, answer)(scope, receive, send)
 
     def _prepare(self, exchange: CompletionRequest) -> None:
         """Refuse what the request may not ask for, and add what its version puts into the prompt."""
@@ -198,24 +208,27 @@ class Completions:
 
     async def _send_whole(self, exchange: CompletionRequest, send: Send, upstream: Response) -> None:
         """Record an answer that is no stream, and send it."""
-        _check_readable(upstream)
-        content, status = await upstream.read(LARGEST_BODY), upstream.status
+        upstream.check_readable()
+        content, status, kind = await upstream.read(LARGEST_BODY), upstream.status, upstream.content_type
         data: dict[str, Any] = {}
         try:
             if status == 200:
                 content, data = _names(exchange).rewrite_answer(content)
             answer = read_answer(data.get("choices", ()))
-        except (ValueError, TypeError, AttributeError) as error:
+            if exchange.translation is not None:
+                status, content = _translate(exchange.translation, status, data, content, exchange.id)
+                kind = JSON
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise EngineError("The engine's answer cannot be read.", hint="Try again; see the engine's log.") from error
         self._record(
             exchange,
-            of_status(status, upstream.engine),
+            of_status(upstream.status, upstream.engine),
             answer=answer,
             usage=data.get("usage") or {},
-            completion=data if exchange.stores and status == 200 else None,
+            completion=data if exchange.stores and upstream.status == 200 else None,
         )
         headers = [(name, upstream.headers[name].encode()) for name in PASSED_HEADERS if name in upstream.headers]
-        await send_whole(send, exchange, status, content, upstream.content_type, headers)
+        await send_whole(send, exchange, status, content, kind, headers)
 
     async def _stream(self, exchange: CompletionRequest, send: Send) -> None:
         """Passes the engine's events on as they come, the last one once all are captured."""
@@ -225,34 +238,21 @@ class Completions:
                 exchange.tee = None
                 await self._send_whole(exchange, send, upstream)
                 return
-            _check_readable(upstream)
+            upstream.check_readable()
+            events = exchange.events = _events(exchange, tee)
             exchange.begun = True
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + exchange.headers})
-            splitter, names = EventSplitter(), _names(exchange)
+            failed = Outcome(500, "engine_error", upstream.engine)
             while chunk := await upstream.readany():
                 if exchange.first_byte is None:
                     exchange.first_byte = time.perf_counter()
-                for event in splitter.feed(chunk):
-                    if event_to_send := self._pass(exchange, event, names, tee, upstream.engine):
-                        await send({"type": "http.response.body", "body": event_to_send, "more_body": True})
-            self._end(exchange, Outcome(500, "engine_error", upstream.engine))  # unless the last event came
-            await send({"type": "http.response.body", "body": splitter.rest})
-
-    def _pass(
-        self, exchange: CompletionRequest, event: bytes, names: AnswerNames, tee: StreamRecorder, engine: str
-    ) -> bytes:
-        """Capture one event; return what the client gets of it."""
-        data = data_of(event)
-        if data == DONE:
-            self._end(exchange, Outcome(500, "engine_error", engine) if tee.failed else of_status(200, engine))
-            return event
-        if not data:
-            return event  # a comment
-        rewritten = names.rewrite(data)
-        if tee.take(rewritten) and not exchange.wants_usage:
-            return b""
-        # An event with other fields than its data keeps them.
-        return event_of(rewritten) if event.startswith(b"data: ") else event.replace(data, rewritten, 1)
+                passed = events.take(chunk)
+                if events.done:
+                    self._end(exchange, failed if tee.failed else of_status(200, upstream.engine))
+                if passed:
+                    await send({"type": "http.response.body", "body": passed, "more_body": True})
+            self._end(exchange, failed)  # unless the last event came
+            await send({"type": "http.response.body", "body": events.end()})
 
     def _end(self, exchange: CompletionRequest, outcome: Outcome) -> None:
         """Record an exchange whose answer did not come whole, or the stream that was captured. Once."""
@@ -310,23 +310,26 @@ async def send_whole(
     await send({"type": "http.response.body", "body": content})
 
 
-async def _end_stream(send: Send, event: bytes) -> None:
+async def _end_stream(send: Send, exchange: CompletionRequest, message: str, code: str) -> None:
+    """Sends an error as a stream's last event. An answer that is no stream can only end."""
+    event = exchange.events.failed(message, code) if exchange.events else b""
     await send({"type": "http.response.body", "body": event})
 
 
-def _check_readable(upstream: Response) -> None:
-    """Raises EngineDown for an answer that no client asked for: compressed, or a redirection of a proxy."""
-    encoding = upstream.headers.get(b"content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise EngineDown(
-            f"The engine's answer is compressed with {encoding[:64]}, although the gateway asked for none.",
-            hint="Turn compression off in the proxy before the engine.",
-        )
-    if 300 <= upstream.status < 400:
-        raise EngineDown(
-            f"The engine answers with a redirection ({upstream.status}).",
-            hint="Correct engine.urls: it needs no redirection.",
-        )
+def _translate(
+    translation: Translation, status: int, completion: dict[str, Any], content: bytes, identity: str
+) -> tuple[int, bytes]:
+    """(status, body) of an engine's answer in the other API's format."""
+    if status == 200:
+        return status, translation.whole(completion)
+    return translation.refused(status, error_in(content), identity)
+
+
+def _events(exchange: CompletionRequest, tee: StreamRecorder) -> PassingEvents:
+    names, translation = _names(exchange), exchange.translation
+    if translation is None:
+        return PlainEvents(names, tee, shows_usage=exchange.wants_usage)
+    return TranslatedEvents(names, tee, translation)
 
 
 def _names(exchange: CompletionRequest) -> AnswerNames:
@@ -335,11 +338,3 @@ def _names(exchange: CompletionRequest) -> AnswerNames:
         model=exchange.version_name,
         hides_prompt=exchange.choice.target.retrieval is not None,
     )
-
-
-def _headers(admission: RequestPermit, exchange: CompletionRequest) -> list[tuple[bytes, bytes]]:
-    """Return the headers of an answer: its id, its version, what was left out, and what is left of the key's limits."""
-    headers = [(b"x-request-id", exchange.id.encode()), (b"x-loraloop-version", exchange.version_name.encode())]
-    if ignored := left_out(exchange.endpoint, exchange.body):
-        headers.append((b"x-loraloop-ignored", ", ".join(ignored).encode()))
-    return headers + [(name.encode(), value.encode()) for name, value in admission.headers.items()]

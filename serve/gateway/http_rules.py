@@ -11,12 +11,9 @@ from typing import Any, Protocol
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.http import answer, parse_json
-from core.records import Endpoint
-from serve.gateway.authentication import RequestPermit
+from core.http import answer
 from serve.gateway.completions import ENDPOINTS, Completions
 from serve.gateway.key_headers import with_authorization
-from serve.gateway.request import PREFIX, check_is_object, dump_body
 
 AZURE = re.compile(r"/openai/deployments/([^/]+)(/.+)")
 AZURE_V1 = "/openai/v1/"
@@ -50,8 +47,7 @@ class HttpRules:
         method = scope["method"]
         scope = with_authorization(scope if path == scope["path"] else {**scope, "path": path})
         if deployment and method == "POST" and path in ENDPOINTS:
-            translation = DeploymentName(ENDPOINTS[path], deployment)
-            await self._completions.answer(scope, receive, send, ENDPOINTS[path], translation)
+            await self._completions.answer(scope, receive, send, ENDPOINTS[path], model=deployment)
         elif method == "POST" and path in self._direct:
             await self._direct[path](scope, receive, send)
         elif method in methods or not methods:
@@ -75,22 +71,6 @@ class HttpRules:
             if isinstance(route, Route) and route.path_regex.match(path):
                 found |= route.methods or set()
         return found
-
-
-class DeploymentName:
-    """A request to a path that names the model, as Azure's do."""
-
-    def __init__(self, endpoint: Endpoint, name: str) -> None:
-        self.prefix = PREFIX[endpoint]
-        self._name = name
-
-    async def read(self, content: bytes, permit: RequestPermit) -> bytes:
-        """The request with its model. Raises InputError."""
-        return dump_body(check_is_object(parse_json(content)) | {"model": self._name})
-
-    def kept(self, completion: dict[str, Any]) -> dict[str, Any]:
-        """The completion as it is."""
-        return completion
 
 
 class WithoutBody:

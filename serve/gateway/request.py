@@ -15,13 +15,14 @@ from core.records import Endpoint, Interaction, StoredCompletion
 from serve.gateway.answers import Answer
 from serve.gateway.authentication import RequestPermit
 from serve.gateway.outcome import Outcome
-from serve.gateway.request_fields import select_fields
+from serve.gateway.request_fields import left_out, select_fields
 from serve.gateway.translation import Translation
 from serve.routing.table import RoutingDecision, RoutingTable, sticky_key
 from serve.stored_completions.metadata import checked_metadata
 
 if TYPE_CHECKING:
     from serve.gateway.capture import StreamRecorder
+    from serve.gateway.passing_events import PassingEvents
 
 PREFIX: dict[Endpoint, str] = {"chat": "chatcmpl-", "completion": "cmpl-"}
 # Of text in JSON, roughly; only for what is charged when the true count never came.
@@ -39,9 +40,9 @@ class CompletionRequest:
     `tokens` counts prompt and answer together, once they are known. `pieces` counts the events of a stream so far.
     `size` is the request's size in bytes. `headers` are the headers of its answer. `key_id` is the key of the
     request. `stores` says whether the completion is stored. `shown` is what an engine gets instead of the app's prompt.
-    `tee` captures a stream, `begun` says whether an answer has begun, and `outcome` how the exchange ended.
-    `fell_back` says whether the champion answers because no engine has the version. `translation` is that of a request
-    of another API.
+    `tee` captures a stream, `events` is what the client gets of it. `begun` says whether an answer has begun, and
+    `outcome` how the exchange ended. `fell_back` says whether the champion answers because no engine has the version.
+    `translation` is that of a request of another API.
     """
 
     id: str
@@ -64,6 +65,7 @@ class CompletionRequest:
     fell_back: bool = False
     outcome: Outcome | None = None
     translation: Translation | None = None
+    events: "PassingEvents | None" = None
 
     @property
     def guessed(self) -> int:
@@ -97,6 +99,18 @@ class CompletionRequest:
     def engine_id(self) -> str:
         """The id that the engine is given; it puts the endpoint's prefix before it."""
         return self.id.removeprefix(PREFIX[self.endpoint])
+
+    def answer_headers(self, admission: RequestPermit) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer: its id, its version, what was left out, and what is left of the key's limits."""
+        identity = self.id.encode()
+        headers = [(b"x-request-id", identity), (b"x-loraloop-version", self.version_name.encode())]
+        if self.translation is not None:
+            headers.append((b"request-id", identity))  # where Anthropic's clients read it
+        if ignored := left_out(self.endpoint, self.body):
+            headers.append((b"x-loraloop-ignored", ", ".join(ignored).encode()))
+        if admission.headers:
+            headers += [(name.encode(), value.encode()) for name, value in admission.headers.items()]
+        return headers
 
     def upstream_body(self) -> bytes:
         """The body for the engine: the version's own name, and only fields that a client may set."""
@@ -149,6 +163,7 @@ class CompletionRequest:
 
 
 def open_request(
+    body: dict[str, Any],
     content: bytes,
     endpoint: Endpoint,
     table: RoutingTable,
@@ -156,8 +171,11 @@ def open_request(
     started: float,
     translation: Translation | None = None,
 ) -> CompletionRequest:
-    """Reads a request and chooses who answers it. Raises InputError naming the field, NotFound or Forbidden."""
-    body = _parse(content)
+    """Checks a request and chooses who answers it. Raises InputError naming the field, NotFound or Forbidden.
+
+    `body` is that of the chat or completion route, `content` are the bytes that the client sent.
+    """
+    _check_form(body, content)
     choice, user, conversation = choose_version(body, table, admission)
     stores = body.get("store") is True and endpoint == "chat"
     if stores:
@@ -172,7 +190,7 @@ def open_request(
         started,
         admission.key_id,
         stores,
-        size=len(content),
+        size=len(content) + (0 if translation is None else translation.earlier_bytes),
         translation=translation,
     )
 
@@ -197,6 +215,11 @@ def choose_version(
     return choice, user, conversation
 
 
+def parse_body(content: bytes) -> dict[str, Any]:
+    """The body of a request. Raises InputError for anything but a JSON object."""
+    return check_is_object(parse_json(content))
+
+
 def check_is_object(body: Any) -> dict[str, Any]:
     """The body of a request. Raises InputError for anything but an object."""
     if not isinstance(body, dict):
@@ -204,15 +227,13 @@ def check_is_object(body: Any) -> dict[str, Any]:
     return body
 
 
-def _parse(content: bytes) -> dict[str, Any]:
-    body = check_is_object(parse_json(content))
+def _check_form(body: dict[str, Any], content: bytes) -> None:
     if not isinstance(body.get("stream"), bool | None):
         raise InputError("stream: takes true or false.")
     if not isinstance(body.get("stream_options"), dict | None):
         raise InputError("stream_options: takes an object.")
     if content.count(b"[") + content.count(b"{") > SAFE_DEPTH:
         dump_body([body])  # one deeper, as the spool's record holds it
-    return body
 
 
 def dump_body(body: Any) -> bytes:

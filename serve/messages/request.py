@@ -31,7 +31,8 @@ def to_chat(body: Body) -> Body:
     limit = body.get("max_tokens")
     if type(limit) is not int or limit < 1:
         raise InputError("max_tokens: takes a number of at least 1, and is required.", field="max_tokens")
-    chat = to_prompt(body) | {"max_tokens": limit}
+    chat = to_prompt(body)
+    chat["max_tokens"] = limit
     if stops := body.get("stop_sequences"):
         chat["stop"] = stops
     if (stream := body.get("stream")) is not None:
@@ -49,10 +50,13 @@ def to_prompt(body: Body) -> Body:
     messages = [*read_system(body.get("system")), *read_messages(body.get("messages"))]
     if not messages:
         raise InputError("messages: have no text.", field="messages", hint="Send a message of the user.")
-    chat = {name: value for name, value in body.items() if name not in TRANSLATED} | {"messages": messages}
+    chat = {name: value for name, value in body.items() if name not in TRANSLATED}
+    chat["messages"] = messages
     if _is_begun(messages[-1]):
         chat |= {"continue_final_message": True, "add_generation_prompt": False}
-    return chat | _tools(body) | _output(body.get("output_config")) | _thinking(body.get("thinking"))
+    for part in (_tools(body), _output(body.get("output_config")), _thinking(body.get("thinking"))):
+        chat |= part
+    return chat
 
 
 def _is_begun(last: Message) -> bool:

@@ -4,7 +4,6 @@ from typing import Any
 
 import orjson
 
-from serve.gateway.events import DONE
 from serve.messages.answer import Body, stop_reason, to_error, to_usage
 
 CUT = "The engine's answer ended before it was whole."
@@ -25,13 +24,10 @@ class MessageStream:
         self._stop: Any = None
         self._usage: Body = {}
 
-    def event(self, data: bytes) -> bytes:
+    def event(self, found: Body) -> bytes:
         """The events for one event of the chat; empty if there are none."""
         if self._ended:
             return b""
-        if data == DONE:
-            return self._finish_message()
-        found = orjson.loads(data)
         if error := found.get("error"):
             return self._fail(str(error.get("message")))
         self._usage = found.get("usage") or self._usage
@@ -41,6 +37,10 @@ class MessageStream:
             self._finish = choice.get("finish_reason") or self._finish
             self._stop = choice.get("stop_reason") or self._stop
         return b"".join(events)
+
+    def done(self) -> bytes:
+        """The events for the last event of the chat."""
+        return b"" if self._ended else self._finish_message()
 
     def end(self) -> bytes:
         """What a client gets when the stream ends; an error if it is not whole."""

@@ -69,15 +69,16 @@ def to_response(request: Body, completion: Body, now: int) -> Body:
 
 
 def ended(found: Body, finish: str | None, usage: Body | None, now: int) -> Body:
-    """The response with how its answer ended."""
+    """The response, changed to say how its answer ended."""
     reason = CUT.get(finish or "")
+    found["usage"] = to_usage(usage)
     if reason:
         found |= {"status": "incomplete", "incomplete_details": {"reason": reason}}
         for item in found["output"][-1:]:
             item["status"] = "incomplete"
     else:
         found |= {"status": "completed", "completed_at": now}
-    return found | {"usage": to_usage(usage)}
+    return found
 
 
 def output_items(identity: str, message: Body, logprobs: list[Any] | None = None) -> list[Item]:

@@ -44,14 +44,17 @@ def to_chat(body: Body, items: list[Message], before: list[Message]) -> Body:
         raise InputError("instructions: takes a string.", field="instructions")
     begin = [{"role": "system", "content": instructions}] if instructions else []
     chat = {name: value for name, value in body.items() if name not in TRANSLATED}
-    chat |= {"messages": [*begin, *before, *items], "store": body.get("store") is not False}
+    chat["messages"] = [*begin, *before, *items]
+    chat["store"] = body.get("store") is not False
     if (limit := body.get("max_output_tokens")) is not None:
         chat["max_completion_tokens"] = limit
     if (stream := body.get("stream")) is not None:
         chat["stream"] = stream
     if stream:
         chat["stream_options"] = {"include_usage": True}
-    return chat | _tools(body) | _text(body.get("text")) | _reasoning(body.get("reasoning")) | _logprobs(body)
+    for part in (_tools(body), _text(body.get("text")), _reasoning(body.get("reasoning")), _logprobs(body)):
+        chat |= part
+    return chat
 
 
 def _check(body: Body) -> None:

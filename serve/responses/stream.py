@@ -5,7 +5,6 @@ from typing import Any
 
 import orjson
 
-from serve.gateway.events import DONE
 from serve.responses.answer import (
     Body,
     call_item,
@@ -60,13 +59,10 @@ class ResponseStream:
         self._usage: Body = {}
         self._final: Body | None = None
 
-    def event(self, data: bytes) -> bytes:
+    def event(self, found: Body) -> bytes:
         """The events for one event of the chat; empty if there are none."""
         if self._ended:
             return b""
-        if data == DONE:
-            return self._finish_response()
-        found = orjson.loads(data)
         if error := found.get("error"):
             return self._fail(str(error.get("message")), str(error.get("code")))
         self._usage = found.get("usage") or self._usage
@@ -76,6 +72,10 @@ class ResponseStream:
             scores = (choice.get("logprobs") or {}).get("content") or []
             events += self._add(choice.get("delta") or {}, scores)
         return b"".join(events)
+
+    def done(self) -> bytes:
+        """The events for the last event of the chat."""
+        return b"" if self._ended else self._finish_response()
 
     def end(self) -> bytes:
         """What a client gets when the stream ends; an error if it is not whole."""

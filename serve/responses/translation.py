@@ -7,9 +7,7 @@ from typing import Any
 import orjson
 
 from core.errors import InputError
-from core.http import parse_json
 from serve.gateway.authentication import RequestPermit
-from serve.gateway.request import check_is_object, dump_body
 from serve.responses.answer import to_response
 from serve.responses.items import Item, Message, read_input, to_messages
 from serve.responses.request import to_chat
@@ -26,6 +24,7 @@ class ResponsesTranslation:
     """
 
     prefix = "resp_"
+    earlier_bytes = 0
 
     def __init__(self, find_messages: FindMessages) -> None:
         self._find_messages = find_messages
@@ -34,18 +33,20 @@ class ResponsesTranslation:
         self._stream: ResponseStream | None = None
         self._whole: Body | None = None
 
-    async def read(self, content: bytes, permit: RequestPermit) -> bytes:
+    async def read(self, body: Body, permit: RequestPermit) -> Body:
         """The request as the body of the chat route. Raises InputError that names the field, or NotFound."""
-        body = check_is_object(parse_json(content))
         self._items = read_input(body.get("input"))
         messages = to_messages(self._items)
         previous = body.get("previous_response_id")
         if not isinstance(previous, str | None):
             raise InputError("previous_response_id: takes a string.", field="previous_response_id")
-        before = [] if previous is None else await self._find_messages(previous, permit)
+        before: list[Message] = []
+        if previous is not None:
+            before = await self._find_messages(previous, permit)
+            self.earlier_bytes = len(orjson.dumps(before))
         self._request = {name: value for name, value in body.items() if name != "input"}
         self._stream = ResponseStream(self._request, _now)
-        return dump_body(to_chat(body, messages, before))
+        return to_chat(body, messages, before)
 
     def kept(self, completion: Body) -> Body:
         """What is stored: the response as the client gets it, and the items of its request."""
@@ -57,15 +58,19 @@ class ResponsesTranslation:
         """The response of an answer."""
         return orjson.dumps(self._translate(completion))
 
-    def event(self, data: bytes) -> bytes:
+    def event(self, found: Body) -> bytes:
         """The events for one event of the chat's stream."""
-        return self._stream.event(data) if self._stream else b""
+        return self._stream.event(found) if self._stream else b""
+
+    def done(self) -> bytes:
+        """The events for the last event of the chat's stream."""
+        return self._stream.done() if self._stream else b""
 
     def end(self) -> bytes:
         """The events for a stream that ended."""
         return self._stream.end() if self._stream else b""
 
-    def refused(self, status: int, error: dict[str, Any], request_id: str) -> tuple[int, bytes]:
+    def refused(self, status: int, error: Body, request_id: str) -> tuple[int, bytes]:
         """(status, body) of an error, which has the same format as a chat's."""
         empty = {"message": "The request failed.", "type": "server_error", "param": None, "code": None}
         return status, orjson.dumps({"error": empty | error})

@@ -185,8 +185,8 @@ def test_a_stream_that_breaks_off_ends_with_an_error_event(gateway: Any) -> None
     assert "message_stop" not in text
 
 
-def event(choice: dict[str, Any] | None = None, **more: Any) -> bytes:
-    return json.dumps({"id": "msg_1", "model": "m@1", "choices": [choice] if choice else [], **more}).encode()
+def event(choice: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    return {"id": "msg_1", "model": "m@1", "choices": [choice] if choice else [], **more}
 
 
 def decoded(events: bytes) -> list[dict[str, Any]]:
@@ -212,7 +212,7 @@ def test_calls_of_a_stream_are_blocks_in_their_order_and_a_text_within_one_comes
         found += stream.event(event({"index": 0, "delta": delta, "finish_reason": None}))
     found += stream.event(event({"index": 0, "delta": {}, "finish_reason": "tool_calls"}))
     found += stream.event(event(usage={"prompt_tokens": 5, "completion_tokens": 7}))
-    found += stream.event(b"[DONE]") + stream.end()
+    found += stream.done() + stream.end()
     events = decoded(found)
     blocks = [e["content_block"] for e in events if e["type"] == "content_block_start"]
     assert [(block["type"], block.get("id")) for block in blocks] == [
@@ -236,7 +236,7 @@ def test_calls_of_a_stream_are_blocks_in_their_order_and_a_text_within_one_comes
 def test_an_empty_answer_is_one_empty_text_streamed_or_not() -> None:
     stream = MessageStream()
     found = stream.event(event({"index": 0, "delta": {"role": "assistant"}, "finish_reason": "stop"}))
-    events = decoded(found + stream.event(b"[DONE]"))
+    events = decoded(found + stream.done())
     assert [e["type"] for e in events if e["type"].startswith("content")] == [
         "content_block_start",
         "content_block_stop",

@@ -14,9 +14,9 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOL: Any = {"type": "function", "name": "weather", "description": "Tells the weather.", "parameters": SCHEMA}
 
 
-def chunk(delta: dict[str, Any], **more: Any) -> bytes:
+def chunk(delta: dict[str, Any], **more: Any) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "finish_reason": None} | more
-    return json.dumps({"id": "resp_1", "model": "m@1", "created": 7, "choices": [choice]}).encode()
+    return {"id": "resp_1", "model": "m@1", "created": 7, "choices": [choice]}
 
 
 def decoded(events: bytes) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def test_a_text_between_the_parts_of_a_call_is_an_item_of_its_own() -> None:
     ):
         found += stream.event(chunk(delta))
     kept = stream.so_far()
-    events = decoded(found + stream.event(b"[DONE]"))
+    events = decoded(found + stream.done())
     final = events[-1]["response"]
     assert final == kept
     assert [(item["type"], item["status"]) for item in final["output"]] == [
@@ -51,7 +51,7 @@ def test_a_text_between_the_parts_of_a_call_is_an_item_of_its_own() -> None:
 def test_an_answer_that_was_cut_is_incomplete() -> None:
     stream = ResponseStream({}, lambda: 9)
     found = stream.event(chunk({"content": "so"})) + stream.event(chunk({}, finish_reason="length"))
-    final = decoded(found + stream.event(b"[DONE]"))[-1]
+    final = decoded(found + stream.done())[-1]
     assert final["type"] == "response.incomplete"
     assert final["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
     assert final["response"]["output"][0]["status"] == final["response"]["status"] == "incomplete"
@@ -60,7 +60,7 @@ def test_an_answer_that_was_cut_is_incomplete() -> None:
 def test_an_empty_answer_is_one_empty_message() -> None:
     stream = ResponseStream({}, lambda: 9)
     found = stream.event(chunk({"role": "assistant"}, finish_reason="stop"))
-    events = decoded(found + stream.event(b"[DONE]"))
+    events = decoded(found + stream.done())
     (item,) = events[-1]["response"]["output"]
     assert (item["type"], item["content"][0]["text"]) == ("message", "")
     added = [e["item"]["id"] for e in events if e["type"] == "response.output_item.added"]
@@ -71,7 +71,7 @@ def test_log_probabilities_come_with_the_deltas_and_with_the_text() -> None:
     entry = {"token": "so", "logprob": -0.1, "bytes": [115, 111], "top_logprobs": []}
     stream = ResponseStream({}, lambda: 9)
     found = stream.event(chunk({"content": "so"}, logprobs={"content": [entry]}))
-    events = decoded(found + stream.event(b"[DONE]"))
+    events = decoded(found + stream.done())
     assert next(e for e in events if e["type"] == "response.output_text.delta")["logprobs"] == [entry]
     assert events[-1]["response"]["output"][0]["content"][0]["logprobs"] == [entry]
     chat = to_chat({"include": ["message.output_text.logprobs"], "top_logprobs": 3}, [], [])

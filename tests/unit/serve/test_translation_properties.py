@@ -113,7 +113,7 @@ RESPONSES: Any = st.fixed_dictionaries(
 def chat_of(translation: Any, body: dict[str, Any]) -> dict[str, Any] | None:
     refused = ""
     try:
-        return json.loads(asyncio.run(translation.read(json.dumps(body).encode(), None)))
+        return json.loads(json.dumps(asyncio.run(translation.read(body, None))))
     except InputError as error:
         refused = error.field or ""
     assert refused.partition(".")[0] in {*body, "system"}  # the one whose part is at fault

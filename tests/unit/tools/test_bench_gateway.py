@@ -1,5 +1,7 @@
 """The gateway's benchmark: its arithmetic, its refusals, and the processes that it starts."""
 
+import asyncio
+import cProfile
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench import stub_upstream, systems
+from bench import gateway_cpu, stub_upstream, systems
 from bench.load import Client, LoadFailed, Turn, parse_wrk
 from bench.processes import free_port
 from bench.rounds import BARE, DIRECT, OURS, in_turns, measure_whole, summarize
@@ -102,6 +104,27 @@ def test_the_peers_server_is_at_our_locks_versions():
     shared = [pin for pin in pins if not pin.startswith(("litellm", "vllm-router"))]
     assert len(shared) == 5
     assert [pin for pin in shared if f"\n{pin} \\" not in lock] == []
+
+
+@pytest.mark.parametrize("kind", gateway_cpu.ASKED)
+def test_every_api_answers_whole_and_streamed(kind: str, tmp_path: Path):
+    async def ask() -> tuple[bytes, bytes]:
+        app = gateway_cpu.build(tmp_path)
+        return await gateway_cpu.ask(app, kind, stream=False), await gateway_cpu.ask(app, kind, stream=True)
+
+    whole, streamed = asyncio.run(ask())
+    assert stub_upstream.ANSWER.encode() in whole
+    assert streamed.count(b"data: {") > stub_upstream.CHUNKS
+
+
+@pytest.mark.parametrize("kind", gateway_cpu.ASKED)
+def test_a_request_and_its_answer_are_parsed_once_in_every_api(kind: str, tmp_path: Path):
+    async def profile() -> cProfile.Profile:
+        app = gateway_cpu.build(tmp_path)
+        return (await gateway_cpu.calls(app, kind, stream=False, requests=1))[1]
+
+    found = asyncio.run(profile()).getstats()
+    assert [entry.callcount for entry in found if "orjson.loads" in str(entry.code)] == [2]
 
 
 def test_chunks_are_timed_and_the_upstream_ends_with_its_block(tmp_path: Path):
