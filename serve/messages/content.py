@@ -15,9 +15,9 @@ OPAQUE = ("redacted_thinking",)
 BILLING = "x-anthropic-billing-header"
 
 
-def read_system(system: Any) -> list[Message]:
-    """The system prompt as messages: one or none. Raises InputError."""
-    text = "".join(_texts(system, "system"))
+def read_system(system: Any, name: str = "system") -> list[Message]:
+    """The system prompt as messages: one or none. Raises InputError that names the block, by the name of all."""
+    text = "".join(_texts(system, name))
     return [{"role": "system", "content": text}] if text else []
 
 
@@ -35,7 +35,7 @@ def read_messages(messages: Any) -> list[Message]:
             case "assistant":
                 found.append(_assistant(content, where))
             case "system":
-                found += read_system(content)
+                found += read_system(content, f"{where}.content")
             case _:
                 raise InputError(f"{where}.role: takes user, assistant or system.", field=f"{where}.role")
     return found
@@ -47,7 +47,7 @@ def _user(content: Any, where: str) -> list[Message]:
         return [{"role": "user", "content": content}]
     parts: list[Part] = []
     results: list[Message] = []
-    for name, kind, block in _blocks(content, where):
+    for name, kind, block in _blocks(content, f"{where}.content"):
         match kind:
             case "tool_result":
                 results += _result(block, name)
@@ -64,7 +64,7 @@ def _result(block: Part, where: str) -> list[Message]:
     content = block.get("content")
     if content is None or isinstance(content, str):
         return [{"role": "tool", "tool_call_id": call, "content": content or ""}]
-    parts = [_part(kind, part, name) for name, kind, part in _blocks(content, where)]
+    parts = [_part(kind, part, name) for name, kind, part in _blocks(content, f"{where}.content")]
     text = "\n".join(part["text"] for part in parts if part["type"] == "text")
     found: list[Message] = [{"role": "tool", "tool_call_id": call, "content": text}]
     pictures = [part for part in parts if part["type"] != "text"]
@@ -77,7 +77,7 @@ def _assistant(content: Any, where: str) -> Message:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[Part] = []
-    for name, kind, block in _blocks(content, where):
+    for name, kind, block in _blocks(content, f"{where}.content"):
         match kind:
             case "text":
                 texts.append(_text(block, name))
@@ -142,10 +142,10 @@ def _texts(content: Any, where: str) -> list[str]:
 def _blocks(content: Any, where: str) -> list[tuple[str, str, Part]]:
     """(name, type, block) of each block. Raises InputError."""
     if not isinstance(content, list):
-        raise InputError(f"{where}.content: takes a string or a list of blocks.", field=f"{where}.content")
+        raise InputError(f"{where}: takes a string or a list of blocks.", field=where)
     found: list[tuple[str, str, Part]] = []
     for place, block in enumerate(content):
-        name = f"{where}.content.{place}"
+        name = f"{where}.{place}"
         if not isinstance(block, dict) or not isinstance(block.get("type"), str):
             raise InputError(f"{name}: a block is an object with a type.", field=name)
         found.append((name, block["type"], block))

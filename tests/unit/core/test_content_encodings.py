@@ -3,14 +3,16 @@
 import gzip
 import importlib.util
 import json
+import os
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import pytest
 
-from core.content_encodings import UnsupportedEncoding, unpack
+from core.content_encodings import MOST_MEMBERS, UnsupportedEncoding, unpack
 from core.errors import BodyTooLarge, InputError
 
 LIMIT = 4096
@@ -66,6 +68,47 @@ def test_a_small_body_that_unpacks_to_64_mib_takes_no_more_memory_than_the_limit
         assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("zstd", zstd)])
+def test_members_of_any_size_are_read_in_their_order(encoding: str, compress: Callable[[bytes], bytes]) -> None:
+    sizes = [0, 1, 255, 256, 257, 700, 3000, 0, 70_000, 5]
+    text = os.urandom(sum(sizes))
+    ends = list(accumulate(sizes))
+    packed = b"".join(compress(text[end - size : end]) for size, end in zip(sizes, ends, strict=True))
+    assert unpack(packed, encoding, len(text)) == text
+    for cut in (1, 4, len(packed) // 2):
+        with pytest.raises(InputError, match=f"not {encoding}"):
+            unpack(packed[:-cut], encoding, len(text))
+
+
+def test_what_follows_a_member_is_copied_in_proportion_to_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied, begin = [], zlib.decompressobj
+
+    class Counted:
+        def __init__(self, bits: int) -> None:
+            self._reader = begin(bits)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._reader, name)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            found = self._reader.decompress(data, most)
+            copied.append(len(self._reader.unused_data))
+            return found
+
+    packed = gzip.compress(b"so good, ") * 2000
+    monkeypatch.setattr(zlib, "decompressobj", Counted)
+    assert len(unpack(packed, "gzip", 100_000)) == 2000 * len(b"so good, ")
+    assert sum(copied) < 10 * len(packed)
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("zstd", zstd)])
+def test_a_body_of_too_many_members_is_refused(encoding: str, compress: Callable[[bytes], bytes]) -> None:
+    packed = compress(b"")
+    assert unpack(packed * MOST_MEMBERS, encoding, LIMIT) == b""
+    with pytest.raises(InputError, match=f"more than {MOST_MEMBERS} members"):
+        unpack(packed * (MOST_MEMBERS + 1), encoding, LIMIT)
 
 
 @pytest.mark.parametrize("encoding", ["br", "compress", "gzip, gzip", "aes128gcm"])
