@@ -12,7 +12,9 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,13 @@ from bench import systems
 from bench.progress import say
 from bench.rounds import (
     BARE,
+    CHAT,
     DIRECT,
     OURS,
+    STREAMS,
     Figures,
     compare,
+    measure_apis,
     measure_decoding,
     measure_streams,
     measure_whole,
@@ -35,10 +40,11 @@ from core.errors import LoraLoopError
 PEERS = {"litellm": systems.litellm, "vllm_router": systems.vllm_router}
 # The gateway's spool must lie on a disk, which a folder for temporary files may not be.
 SPOOL_DISK = Path("data")
+Ratios = dict[str, float]
 
 
-def answer_whole(folder: Path, options: argparse.Namespace) -> Figures:
-    """Latency and rate of whole answers, by contender."""
+def answer_whole(folder: Path, options: argparse.Namespace) -> tuple[Figures, Ratios]:
+    """(latency and rate of whole answers by contender, the ratio to chat of each other API)."""
     with ExitStack() as stack:
         upstream = stack.enter_context(systems.nginx(folder))
         urls = {DIRECT: upstream}
@@ -48,9 +54,23 @@ def answer_whole(folder: Path, options: argparse.Namespace) -> Figures:
             urls |= start_peers(stack, upstream, folder, options.peers / "bin")
         figures = summarize(measure_whole(CLIENT, urls, options.rounds, options.seconds))
         say(f"ours counted: {systems.check_ours(urls[OURS])}")
+        ratios = measure_apis(partial(p50_ms, urls, options.seconds), options.rounds)
     for line in compare(figures):
         say(line)
-    return figures
+    say(f"added latency of other APIs, as a multiple of chat's: {ratios}")
+    return figures, ratios
+
+
+def p50_ms(urls: Mapping[str, str], seconds: int, api: str) -> float:
+    """Latency of an API through our gateway at one connection, or of chat at the upstream."""
+    url, api = (urls[DIRECT], CHAT) if api == DIRECT else (urls[OURS], api)
+    return CLIENT.press(url, 1, seconds, api).p50_ms
+
+
+def chunk_us(urls: Mapping[str, str], api: str) -> float:
+    """Delay of a chunk in an API's stream through our gateway, or in chat's at the upstream."""
+    url, api = (urls[DIRECT], CHAT) if api == DIRECT else (urls[OURS], api)
+    return CLIENT.chunk_delay_us(url, STREAMS, api)
 
 
 def start_peers(stack: ExitStack, upstream: str, folder: Path, binaries: Path) -> dict[str, str]:
@@ -65,16 +85,17 @@ def start_peers(stack: ExitStack, upstream: str, folder: Path, binaries: Path) -
     return urls
 
 
-def answer_streams(folder: Path, rounds: int) -> float:
-    """What ours adds to a streamed chunk, in µs."""
+def answer_streams(folder: Path, rounds: int) -> tuple[float, Ratios]:
+    """(what ours adds to a streamed chunk, in µs, the ratio to chat of each other API)."""
     with ExitStack() as stack:
         upstream = stack.enter_context(systems.streams(folder))
         urls = {DIRECT: upstream}
         urls[OURS] = stack.enter_context(systems.ours(upstream, folder / "streamed"))
         urls[BARE] = stack.enter_context(systems.bare(upstream, folder))
         added = measure_streams(CLIENT, urls, rounds)
-    say(f"added to a streamed chunk, in µs: {added}")
-    return added[OURS]
+        ratios = measure_apis(partial(chunk_us, urls), rounds)
+    say(f"added to a streamed chunk, in µs: {added}; of other APIs, as a multiple of chat's: {ratios}")
+    return added[OURS], ratios
 
 
 def answer_by_engine(folder: Path, rounds: int) -> float:
@@ -90,13 +111,15 @@ def answer_by_engine(folder: Path, rounds: int) -> float:
 
 def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The whole result."""
-    figures = answer_whole(folder, options)
-    added = answer_streams(folder, options.rounds)
+    figures, whole = answer_whole(folder, options)
+    added, streamed = answer_streams(folder, options.rounds)
     ratio = None if options.no_engine else answer_by_engine(folder, options.rounds)
     return {
         "ours": figures[OURS] | {"stream_chunk_us": added},
         "peers": {name: figures.get(name) for name in (BARE, *PEERS)},
         "engine_ratio": ratio,
+        **whole,
+        **{f"{api}_streamed": found for api, found in streamed.items()},
     }
 
 

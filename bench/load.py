@@ -18,6 +18,7 @@ from core.errors import LoraLoopError
 
 SCRIPT = Path(__file__).with_name("chat.lua")
 CHAT = "/v1/chat/completions"
+PATHS = {"chat": CHAT, "messages": "/v1/messages", "responses": "/v1/responses"}
 COMPLETIONS = "/v1/completions"
 TIMEOUT_SECONDS = 30
 ENGINE_SECONDS = 600
@@ -50,7 +51,7 @@ class Client:
         """The headers of a request."""
         return {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
 
-    def press(self, url: str, connections: int, seconds: int) -> Turn:
+    def press(self, url: str, connections: int, seconds: int, api: str = "chat") -> Turn:
         """Run wrk with one thread and this many connections. Raises LoadFailed if one answer was no success."""
         command = [
             "wrk",
@@ -64,10 +65,11 @@ class Client:
             f"{TIMEOUT_SECONDS}s",
             "--script",
             str(SCRIPT),
-            url + CHAT,
+            url + PATHS[api],
             "--",
             self.key,
             self.model,
+            api,
         ]
         return parse_wrk(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -79,12 +81,12 @@ class Client:
             answer.read()
             return answer.status
 
-    def chunk_delay_us(self, url: str, streams: int) -> float:
+    def chunk_delay_us(self, url: str, streams: int, api: str = "chat") -> float:
         """Median over the chunks of some streams, one after the other, of arrival minus sending, in µs."""
         delays: list[float] = []
         with _connected(url) as connection:
             for _ in range(streams):
-                connection.request("POST", CHAT, self._body(stream=True), self.headers)
+                connection.request("POST", PATHS[api], self._body(stream=True, api=api), self.headers)
                 delays += _delays(connection.getresponse())
         return statistics.median(delays)
 
@@ -114,9 +116,14 @@ class Client:
             await asyncio.gather(*(decode() for _ in range(DECODES)))
             return DECODES * DECODE_TOKENS / (time.perf_counter() - began)
 
-    def _body(self, *, stream: bool) -> str:
+    def _body(self, *, stream: bool, api: str = "chat") -> str:
         question = {"role": "user", "content": "The battery lasts two days, but the speaker is poor."}
-        return json.dumps({"model": self.model, "user": "user-1", "messages": [question], "stream": stream})
+        more = {
+            "chat": {"user": "user-1", "messages": [question]},
+            "messages": {"metadata": {"user_id": "user-1"}, "messages": [question], "max_tokens": 64},
+            "responses": {"user": "user-1", "input": [question]},
+        }
+        return json.dumps({"model": self.model, "stream": stream, **more[api]})
 
 
 def parse_wrk(output: str) -> Turn:

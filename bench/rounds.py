@@ -2,12 +2,14 @@
 
 import asyncio
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bench.load import Client, LoadFailed, Turn
 from bench.progress import say
 
 DIRECT, OURS, BARE = "direct", "ours", "fastapi_aiohttp"
+CHAT = "chat"
+TRANSLATED = ("messages", "responses")
 CONNECTIONS = (1, 32)
 STREAMS = 10
 Turns = dict[str, dict[int, list[Turn]]]
@@ -79,6 +81,20 @@ def measure_streams(client: Client, urls: Mapping[str, str], rounds: int) -> dic
             for name, values in added.items():
                 values.append(delays[name] - delays[DIRECT])
     return {name: round(statistics.median(values), 1) for name, values in added.items()}
+
+
+def measure_apis(measure: Callable[[str], float], rounds: int) -> dict[str, float]:
+    """What each translated API adds, as a multiple of what chat adds in the same round; the median over rounds.
+
+    `measure` gives the delay of an API through our gateway, or that of chat without it for `DIRECT`.
+    """
+    ratios: dict[str, list[float]] = {api: [] for api in TRANSLATED}
+    for number in range(-1, rounds):  # the first is unmeasured
+        delays = {api: measure(api) for api in in_turns((DIRECT, CHAT, *TRANSLATED), number)}
+        if number >= 0:
+            for api, values in ratios.items():
+                values.append((delays[api] - delays[DIRECT]) / (delays[CHAT] - delays[DIRECT]))
+    return {api: round(statistics.median(values), 2) for api, values in ratios.items()}
 
 
 def measure_decoding(client: Client, sides: Mapping[str, tuple[str, str]], rounds: int, *, stream: bool) -> float:

@@ -18,7 +18,8 @@ BASE = "base"
 CHUNKS = 64
 GAP_SECONDS = 0.002
 # Python's clock on Linux is CLOCK_MONOTONIC, which all processes of a machine share.
-STAMP = re.compile(rb'"content":"(\d+) "')
+# The name of a delta's text differs between chat, Messages and Responses.
+STAMP = re.compile(rb'"(?:content|text|delta)":"(\d+) "')
 
 ANSWER = (
     "The review praises the battery and the screen, calls the speaker weak, and says nothing of the price. On the "

@@ -5,15 +5,17 @@ import cProfile
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from bench import gateway_cpu, stub_upstream, systems
-from bench.load import Client, LoadFailed, Turn, parse_wrk
+from bench.load import PATHS, Client, LoadFailed, Turn, parse_wrk
 from bench.processes import free_port
-from bench.rounds import BARE, DIRECT, OURS, in_turns, measure_whole, summarize
+from bench.rounds import BARE, CHAT, DIRECT, OURS, in_turns, measure_apis, measure_whole, summarize
 from core.errors import LoraLoopError
+from serve.engines.fake import running
 from serve.gateway.capture import StreamRecorder
 from serve.gateway.events import data_of
 from serve.routing.table import RoutingTable
@@ -28,7 +30,7 @@ class Press(Client):
     fails_at: str = ""
     asked: list[str] = field(default_factory=list)
 
-    def press(self, url: str, connections: int, seconds: int) -> Turn:
+    def press(self, url: str, connections: int, seconds: int, api: str = "chat") -> Turn:
         self.asked.append(url)
         if url == self.fails_at:
             raise LoadFailed("1 requests failed.")
@@ -50,6 +52,18 @@ def test_what_is_added_is_taken_within_the_round():
     # Every round is slower than the one before; medians taken apart would say 2.0.
     figures = summarize({DIRECT: turns(1, 2, 9), OURS: turns(1.5, 4, 9.25)})
     assert figures == {OURS: {"c1_p50_added_ms": 0.5, "c32_rps": 20}}
+
+
+def test_an_api_is_compared_with_chat_of_the_same_round():
+    rounds, asked = iter(range(100)), []
+
+    def measure(api: str) -> float:
+        asked.append(api)
+        slower = 1 + next(rounds) // 4  # each round is slower than the one before
+        return slower * {DIRECT: 10.0, CHAT: 12.0, "messages": 12.5, "responses": 13.0}[api]
+
+    assert measure_apis(measure, 3) == {"messages": 1.25, "responses": 1.5}
+    assert [asked[4 * number] for number in range(4)] == ["responses", DIRECT, CHAT, "messages"]
 
 
 def test_each_round_begins_with_another():
@@ -134,6 +148,13 @@ def test_chunks_are_timed_and_the_upstream_ends_with_its_block(tmp_path: Path):
         assert set(psutil.Process().children(recursive=True)) > before
     assert 0 < delay < 1e6
     assert set(psutil.Process().children(recursive=True)) == before
+
+
+@pytest.mark.parametrize("api", PATHS)
+def test_chunks_of_every_api_are_timed_through_the_gateway(api: str, gateway: Any):
+    with running(stub_upstream.app, lifespan="off") as upstream:
+        url = str(gateway.open(upstream).http.base_url).rstrip("/")
+        assert 0 < systems.CLIENT.chunk_delay_us(url, streams=1, api=api) < 1e6
 
 
 def test_what_does_not_come_up_is_named_with_its_last_error(tmp_path: Path):
