@@ -51,6 +51,18 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
+def text_of_choice(answer: str | None, choices: str | None, choice: int | None) -> str | None:
+    """The text of one choice of a stored answer. None without text, or if it is open which of several choices."""
+    if choices is None:
+        return answer if not choice else None
+    whole = orjson.loads(choices)
+    if (choice is None and len(whole) > 1) or (choice or 0) >= len(whole):
+        return None
+    found = whole[choice or 0]
+    text = (found.get("message") or {}).get("content") if "message" in found else found.get("text")
+    return text if isinstance(text, str) else None
+
+
 def draft_of_answer(answer: str | None, choices: str | None) -> str | None:
     """The first choice as the text of a correction: its calls of tools in canonical form, or its text."""
     if choices is not None:

@@ -4,6 +4,7 @@ An evaluation decides nothing. If it is interrupted, it continues from its cache
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from core.db import evaluations, runs
@@ -17,6 +18,7 @@ from eval.context import EvaluationTask, bootstrap_plan
 from eval.cost_benefit import CostBenefit, compute_cost_benefit, priced
 from eval.engine_queries import EngineContext, Progress, QueryRunner, ReplyCache, ignore_progress
 from eval.kpis.evidence import Evidence, Measure
+from eval.label_selection import selection_of
 from eval.ledger_evidence import plain_evidence, plain_measures
 from eval.llm_judge import LlmJudge
 from eval.measure.reference_free import measure_reference_free
@@ -27,6 +29,7 @@ from eval.regressions import find_regressions
 from eval.stored_results import store_kpis, store_suite
 from eval.suites.configured import configured_suites
 from eval.suites.run import run_suite, suite_evidence
+from feedback.snapshot import Row
 from serve.engines.control_client import VllmClient
 
 ENGINE = EngineSettings()
@@ -79,20 +82,22 @@ def evaluate(
     runner = create_query_runner(client, store, base, settings, engine_settings)
     engine = EngineContext(runner, base.name, progress)
     suites = configured_suites(settings)
-    is_rag = task.candidate.kind == "retrieval"
-    rag = [] if is_rag else [rag_arm(base, snapshot, settings, engine_settings.max_model_len)]
     instruction = best_prompt(engine, snapshot, settings)
-    versions = [
-        of_version("champion", task.champion, settings.evaluation.max_tokens),
-        of_version("candidate", task.candidate, settings.evaluation.max_tokens),
-    ]
-    arms = [prompted(base.name, instruction), *rag, *versions]
+    both = {"champion": task.champion, "candidate": task.candidate}
+    versions = [of_version(name, version, settings.evaluation.max_tokens) for name, version in both.items()]
+    arms = [prompted(base.name, instruction), *_rag_arms(task, base, engine_settings), *versions]
 
     holdout = holdouts.reserve(store, task.model, task.run_id, snapshot, settings)
     plan = bootstrap_plan(settings, holdout.use)
-    latency_items = settings.evaluation.latency_items
     evidence, answers = measure_rows(
-        engine, arms, holdout.rows, settings, plan, latency_items=latency_items, holdout_use=holdout.use
+        engine,
+        arms,
+        holdout.rows,
+        settings,
+        plan,
+        latency_items=settings.evaluation.latency_items,
+        holdout_use=holdout.use,
+        selection=selection_of(store, task.model, holdout.rows, settings),
     )
     suite_arms = [Arm("base", base.name), *versions]
     measured = {suite.kpi: suite_evidence(run_suite(engine, suite_arms, suite), settings) for suite in suites}
@@ -107,19 +112,23 @@ def evaluate(
         evidence,
         holdout=holdout.name,
         champion_is_base=not task.champion.is_adapter,
-        candidate_is_rag=is_rag,
+        candidate_is_rag=task.candidate.kind == "retrieval",
         suites=measured,
     )
     tfidf = tfidf_kpis(snapshot, holdout.rows, settings)
     _store(store, task, evidence, tfidf, {suite.kpi: suite.name for suite in suites})
-    with store.transaction() as transaction:
-        worst = find_regressions(holdout.rows, answers, settings)
-        evaluations.add_regression(transaction, [row | {"run_id": task.run_id} for row in worst])
-
+    _store_regressions(store, task, holdout.rows, answers)
     evidence = priced(reference_free.added_to(evidence), engine_settings.price_per_hour)
     kpi, training_seconds = settings.promotion.primary.kpi, _training_seconds(store, task.run_id)
     cost_benefit = compute_cost_benefit(evidence, kpi, training_seconds, engine_settings.price_per_hour)
     return Result(evidence, tfidf, instruction, cost_benefit)
+
+
+def _rag_arms(task: EvaluationTask, base: ModelFolder, engine: EngineSettings) -> list[Arm]:
+    """The RAG arm. None if the candidate uses retrieval and is itself that arm."""
+    if task.candidate.kind == "retrieval":
+        return []
+    return [rag_arm(base, task.snapshot, task.settings, engine.max_model_len)]
 
 
 def _texts(answers: Answers) -> tuple[ArmTexts, ArmTexts]:
@@ -137,6 +146,13 @@ def _store(
     store_kpis(store, task.run_id, task.model, name, arms, versions, n=evidence.n, users=evidence.users)
     for kpi, suite in evidence.suites.items():
         store_suite(store, task.run_id, task.model, suite_names.get(kpi, kpi), suite, versions)
+
+
+def _store_regressions(store: Store, task: EvaluationTask, rows: Sequence[Row], answers: Answers) -> None:
+    """Store the items that the candidate lost to the champion. The same ones again change nothing."""
+    worst = find_regressions(rows, answers, task.settings)
+    with store.transaction() as transaction:
+        evaluations.add_regression(transaction, [row | {"run_id": task.run_id} for row in worst])
 
 
 def _training_seconds(store: Store, run_id: str) -> float | None:

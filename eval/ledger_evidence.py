@@ -12,6 +12,7 @@ from typing import Any
 from eval.gates.result import GateResult
 from eval.kpis import classification
 from eval.kpis.evidence import Difference, Evidence, Measure, SuiteEvidence
+from eval.kpis.label_selection import LabelSelection
 
 PAIRED = "paired bootstrap over users, one-sided"
 ALONE = "compared as it is"
@@ -58,6 +59,20 @@ def plain_evidence(evidence: Evidence) -> dict[str, Any]:
             for arm, table in evidence.confusion.items()
         },
         "suites": {kpi: plain_suite(found) for kpi, found in evidence.suites.items()},
+        "label_selection": plain_selection(evidence.selection) if evidence.selection else None,
+    }
+
+
+def plain_selection(found: LabelSelection) -> dict[str, Any]:
+    """Labels of answers that were right and wrong, and the approval of live answers. `effective` is None if unknown."""
+    return {
+        "right": found.right,
+        "wrong": found.wrong,
+        "unknown": len(found.served) - found.right - found.wrong,
+        "approval": _finite(found.approval.share),
+        "approval_error": _finite(found.approval.error),
+        "voters": found.approval.voters,
+        "effective": _finite(found.effective) if found.is_known else None,
     }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.simulation import baseline_gates
 from bench.simulation.live import LOOKS, Gate, HoldbackGate, OurGate, Ours
+from bench.simulation.selected_labels import SelectedLabels
 from bench.simulation.user_model import Floats, People, brigaded, harmed, once, several, weekly
 from core.settings import CanarySettings, HoldbackSettings
 from eval.gates.live_arms import Plan
@@ -168,3 +169,8 @@ RETURNING = "equal, users who return, strict"
 LEAST = "five null candidates on the least holdout, clustered users"
 TWENTY = "twenty null candidates on one holdout of 500"
 CYCLES = "fifty whole cycles"
+SELECTED = {
+    f"wrong answers labelled {ratio} times as often, {words}": SelectedLabels(ratio, gain)
+    for ratio in (1, 5, 15)
+    for gain, words in ((0.0, "equal"), (-0.15, "-15 points"), (0.15, "+15 points"))
+}

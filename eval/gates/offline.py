@@ -6,6 +6,7 @@ What was not measured, or is not a number, never passes.
 import math
 
 from core.settings import DEFAULT_GUARDRAILS, Guardrail, PromotionSettings
+from eval.gates.label_selection import check_selection
 from eval.gates.result import Check, GateResult, Outcome, combine_checks
 from eval.kpis.direction import Better, better
 from eval.kpis.evidence import Difference, Evidence, Measure
@@ -27,7 +28,7 @@ def spent_level(alpha: float, use: int) -> float:
 
 def decide(evidence: Evidence, settings: PromotionSettings) -> GateResult:
     """Judge minimums, the primary KPI against every arm that must be beaten, and guardrails."""
-    checks = [_enough(evidence, settings), *_floors(evidence, settings)]
+    checks = [_enough(evidence, settings), *check_selection(evidence), *_floors(evidence, settings)]
     others = [arm for arm in settings.must_beat if not (arm == "rag" and evidence.candidate_is_rag)]
     checks += [_primary(evidence, settings, other) for other in ("champion", *others)]
     checks += [_guardrail(evidence, guardrail) for guardrail in guardrails(evidence, settings)]

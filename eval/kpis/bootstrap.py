@@ -13,6 +13,7 @@ import numpy as np
 
 from eval.kpis.arrays import Floats, Ints
 from eval.kpis.intervals import expanded_tail
+from eval.kpis.label_selection import LabelSelection
 
 Statistic = Callable[[Floats], Floats]
 """A value for each resample: weights (b, n) to (b,)."""
@@ -53,10 +54,17 @@ def user_weights(users: Ints, resamples: int, seed: int) -> Floats:
     return np.concatenate(list(draw_weights(users, resamples, seed)))
 
 
-def resample(statistics: Mapping[Key, Statistic], users: Ints, plan: BootstrapPlan) -> dict[Key, Floats]:
-    """Compute each statistic in every resample, (b,). All use the same resamples, so two arms form a pair."""
+def resample(
+    statistics: Mapping[Key, Statistic], users: Ints, plan: BootstrapPlan, selection: LabelSelection | None = None
+) -> dict[Key, Floats]:
+    """Compute each statistic in every resample, (b,). All use the same resamples, so two arms form a pair.
+
+    A `selection` weighs the items in each resample.
+    """
     parts: dict[Key, list[Floats]] = {key: [] for key in statistics}
-    for weights in draw_weights(users, plan.resamples, plan.seed):
+    rng = np.random.default_rng([plan.seed, 1])
+    for drawn in draw_weights(users, plan.resamples, plan.seed):
+        weights = selection.weigh(drawn, rng) if selection else drawn
         for key, statistic in statistics.items():
             parts[key].append(statistic(weights))
     return {key: np.concatenate(values) for key, values in parts.items()}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from eval.kpis.arrays import Floats, Ints
 from eval.kpis.bootstrap import BootstrapPlan, Statistic, mean_of
 from eval.kpis.direction import Better
 from eval.kpis.evidence import ArmScores, Difference, Evidence, Measure, SuiteEvidence
+from eval.kpis.label_selection import LabelSelection
 
 RESAMPLED = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "brier")
 
@@ -89,10 +91,12 @@ def compare_labels(
     *,
     holdout: str = "",
     holdout_use: int = 1,
+    selection: LabelSelection | None = None,
 ) -> Evidence:
     """Compare the arms' label probabilities of the same items.
 
-    Without items the evidence is empty. Scores that are not finite give KPIs that are NaN. No gate passes either.
+    A `selection` weighs the items to live traffic, for the KPIs that are resampled. Without items the evidence is
+    empty. Scores that are not finite give KPIs that are NaN. No gate passes either.
     """
     if len(truth) == 0 or not arms:
         return Evidence(0, 0, {}, {}, {}, holdout, holdout_use)
@@ -100,11 +104,14 @@ def compare_labels(
     statistics = {
         (name, kpi): statistic for name, scores in arms.items() for kpi, statistic in _statistics(truth, scores).items()
     }
-    samples = bootstrap.resample(statistics, users, plan)
+    samples = bootstrap.resample(statistics, users, plan, selection)
     values = {
         name: _measures(truth, scores, {kpi: drawn for (arm, kpi), drawn in samples.items() if arm == name}, units)
         for name, scores in arms.items()
     }
+    if selection and selection.is_known:
+        for (arm, kpi), statistic in statistics.items():
+            values[arm][kpi] = replace(values[arm][kpi], value=float(statistic(selection.point_weights)[0]))
     differences: dict[str, dict[str, Difference]] = {}
     if "candidate" in arms:
         for kpi in RESAMPLED:
@@ -127,6 +134,7 @@ def compare_labels(
         confusion={name: _confusion(truth, scores.probabilities, labels) for name, scores in arms.items()},
         holdout=holdout,
         holdout_use=holdout_use,
+        selection=selection,
         relative=latency_ratio({name: scores.latency_ms for name, scores in arms.items()}, plan),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from eval.kpis.arrays import Floats, Ints
 from eval.kpis.direction import Better
+from eval.kpis.label_selection import LabelSelection
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class Evidence:
     `suites` holds guardrail suites by KPI. `relative` is candidate over champion minus one, by KPI, if measured.
     `champion_is_base` means that the champion has no adapter, so that a ratio of latencies has no meaning.
     `candidate_is_rag` means that the candidate uses retrieval, so that there is no RAG arm to compare it with.
+    `selection` says which labels are of answers that were right. None if the model does not answer with labels.
     """
 
     n: int
@@ -85,3 +87,4 @@ class Evidence:
     champion_is_base: bool = False
     candidate_is_rag: bool = False
     relative: Mapping[str, Difference] = field(default_factory=dict)
+    selection: LabelSelection | None = None

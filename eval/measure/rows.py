@@ -10,6 +10,7 @@ from eval.engine_queries import EngineContext
 from eval.kpis.bootstrap import BootstrapPlan, user_numbers
 from eval.kpis.comparison import compare_labels
 from eval.kpis.evidence import ArmScores, Evidence
+from eval.kpis.label_selection import LabelSelection
 from eval.measure.labels import Labels, score_labels
 from eval.measure.texts import ArmTexts, compare_texts, write_answers
 from feedback.snapshot import Row
@@ -31,8 +32,9 @@ def measure_rows(
     *,
     latency_items: int = 0,
     holdout_use: int = 1,
+    selection: LabelSelection | None = None,
 ) -> tuple[Evidence, Answers]:
-    """The evidence from the rows, and every arm's answers."""
+    """The evidence from the rows, and every arm's answers. `selection` weighs rows with labels to live traffic."""
     users = user_numbers([row.user for row in rows])
     if settings.task == "generate":
         pairs = [(row.prompt, row.label) for row in rows]
@@ -43,4 +45,4 @@ def measure_rows(
     items = items_of(rows, settings)
     scores = score_labels(engine, arms, items, Labels(engine, settings.labels), latency_items=latency_items)
     truth = np.array([item.truth for item in items])
-    return compare_labels(truth, users, scores, plan, holdout_use=holdout_use), scores
+    return compare_labels(truth, users, scores, plan, holdout_use=holdout_use, selection=selection), scores

@@ -20,9 +20,12 @@ from eval.context import EvaluationTask
 from eval.evaluation import Result, evaluate
 from eval.gates.offline import decide
 from eval.llm_judge import LlmJudge
+from feedback.ingest import ingest
 from feedback.snapshot import Report, Row, Snapshot
 from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
+from tests.support.ingest import asked as asked_of
+from tests.support.ingest import pieces
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 TRUTH = ("bad", "good")
@@ -106,6 +109,16 @@ def test_what_the_candidate_lost_to_the_champion_is_kept_with_the_evaluation(sto
         kept = transaction._connection.execute("SELECT * FROM regressions ORDER BY place").fetchall()
     assert len(kept) == 20 and [row[1] for row in kept] == list(range(1, 21))
     assert kept[0][0] == "run" and kept[0][3] == "token_f1" and kept[0][6] == "who knows"
+
+
+def test_labels_of_wrong_answers_alone_decide_nothing(store: Store, base: ModelFolder):
+    """The champion gave the other label each time, which is why users labelled these answers."""
+    labelled = range(50, 110)
+    ingest(store, "g", 0, 0, pieces(*(asked_of(f"i{n}", model="m", answer=TRUTH[1 - n % 2]) for n in labelled)))
+    found = run(store, engine(), base, settings()).evidence
+    assert found.selection is not None and (found.selection.right, found.selection.wrong) == (0, 60)
+    (check,) = [one for one in decide(found, settings().promotion).checks if one.kind == "selection"]
+    assert check.outcome == "inconclusive" and "All 60 labels are of answers that were wrong" in check.reason
 
 
 def test_a_champion_that_is_the_bare_base_needs_no_requests_of_its_own(store: Store, base: ModelFolder):

@@ -123,3 +123,17 @@ def test_the_picture_is_whole():
     rows = gates.scenario("+10 points, strict", 20, 20)
     drawn = ElementTree.fromstring(chart.draw(rows, "ours"))
     assert len([one for one in drawn.iter() if one.tag.endswith("circle")]) == len(rows) + 3  # the legend's
+
+
+def test_labels_of_wrong_answers_promote_an_equal_candidate_only_without_weights():
+    (name,) = [name for name in scenarios.SELECTED if "15 times" in name and "equal" in name]
+    ours, plain = gates.scenario(name, 10, 60)
+    assert ours["null"] and ours["promote"] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 60)
+    assert plain["promote"] > 0.9
+
+
+def test_a_gate_that_never_promotes_is_weak_where_it_should_promote():
+    never = {"null": False, "name": "+10 points, strict", "promote": 0.0}
+    assert gates.is_weak(never) and not gates.is_weak(never | {"promote": 0.9})
+    assert not gates.is_weak(never | {"null": True})
+    assert not gates.is_weak(never | {"name": f"{scenarios.HOLDBACK}, no decay"})

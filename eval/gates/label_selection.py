@@ -1,0 +1,52 @@
+"""Whether the labels of a holdout stand for live traffic: a check of the offline gate."""
+
+from eval.gates.result import Check, Outcome
+from eval.kpis.evidence import Evidence
+from eval.kpis.label_selection import LabelSelection
+
+# Right or wrong answers may be missing among the labels if fewer than this number is expected.
+EXPECTED = 5
+# The weighted labels count for at least as many labels as a holdout needs.
+LEAST_EFFECTIVE = 30
+
+
+def check_selection(evidence: Evidence) -> list[Check]:
+    """One check, or none for a model that does not answer with labels and for labels of imported answers."""
+    found = evidence.selection
+    if found is None or not found.right + found.wrong:
+        return []
+    outcome, reason = _outcome(found)
+    return [Check("labels", outcome, reason, _share(found), kind="selection")]
+
+
+def _outcome(found: LabelSelection) -> tuple[Outcome, str]:
+    counted = f"{found.right + found.wrong} labels are of known answers, {found.right} of them of right ones"
+    if not found.is_known:
+        if not found.right and found.wrong >= LEAST_EFFECTIVE:
+            return Outcome.INCONCLUSIVE, (
+                f"All {found.wrong} labels are of answers that were wrong, so the champion cannot win. "
+                "Ask for labels of right answers too, or send thumbs, which say how often answers are right."
+            )
+        return (
+            Outcome.PASS,
+            f"{counted}. Too few thumbs say how often live answers are right, so no label has a weight.",
+        )
+    low, high = found.approval.interval
+    live = (
+        f"live, {found.approval.share:.0%} of thumbs are up ({low:.0%} to {high:.0%}, {found.approval.voters} voters)"
+    )
+    for missing, share, kind in ((not found.right, low, "right"), (not found.wrong, 1 - high, "wrong")):
+        if missing and share * len(found.served) >= EXPECTED:
+            return Outcome.INCONCLUSIVE, (
+                f"No label is of an answer that was {kind}; {live}. Ask for labels of {kind} answers too."
+            )
+    if found.effective < LEAST_EFFECTIVE:
+        return Outcome.INCONCLUSIVE, (
+            f"{counted}; {live}. Weighted to live traffic, the labels count for {found.effective:.0f}; "
+            f"a judgement needs {LEAST_EFFECTIVE}. Ask for labels of answers at random."
+        )
+    return Outcome.PASS, f"{counted}; {live}. The labels have weights, so that they count as in live traffic."
+
+
+def _share(found: LabelSelection) -> float:
+    return found.right / (found.right + found.wrong)
