@@ -35,6 +35,22 @@ class Expected:
     binds: str
 
 
+def independent_votes(users_per_day: float, requests_per_user: float, voted: float, approval: float) -> Traffic:
+    """Return the traffic of users who vote independently of each other, with one approval for all of them.
+
+    `voted` is the share of requests with a thumb, `approval` the share of thumbs that are up.
+    """
+    mean = 2 * approval - 1
+    return Traffic(
+        users_per_day,
+        requests_per_user,
+        rate_mean=voted,
+        rate_sd=math.sqrt(voted * (1 - voted) / requests_per_user),
+        score_sd=math.sqrt((voted - (mean * voted) ** 2) / requests_per_user),
+        covariance=mean * voted * (1 - voted) / requests_per_user,
+    )
+
+
 def expected_length(traffic: Traffic, settings: CanarySettings, alpha: float = 0.05) -> Expected:
     """For a candidate as good as the champion, or, with `strict`, one better by the margin. Chance helps most to
     answer sooner: this is when the sequence's half-width is as narrow as the distance to the line to be cleared.

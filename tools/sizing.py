@@ -4,32 +4,18 @@ The forecast is the one that LoraLoop writes into the ledger before a canary. Th
 """
 
 import argparse
-import math
 
 from core.settings import CanarySettings
-from rollout.forecast import Traffic, expected_length
+from rollout.forecast import expected_length, independent_votes
 
 RATES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)  # share of requests with a vote
 CASES = ((0.0, 0.1), (0.0, 0.5), (0.1, 0.1), (0.1, 0.5))  # (gain in approval, the canary's share)
 
 
-def traffic(rate: float, requests_per_user: float, approval: float) -> Traffic:
-    """Return the traffic of users who vote independently, with one approval for all of them."""
-    mean = 2 * approval - 1
-    return Traffic(
-        users_per_day=1.0,
-        requests_per_user=requests_per_user,
-        rate_mean=rate,
-        rate_sd=math.sqrt(rate * (1 - rate) / requests_per_user),
-        score_sd=math.sqrt((rate - (mean * rate) ** 2) / requests_per_user),
-        covariance=mean * rate * (1 - rate) / requests_per_user,
-    )
-
-
 def users(rate: float, gain: float, share: float, requests_per_user: float = 3, approval: float = 0.7) -> int:
     """Return the users of both arms until the gate can promote a candidate with this gain in approval."""
     canary = CanarySettings(share=share, margin=0.05 + gain)
-    return round(expected_length(traffic(rate, requests_per_user, approval), canary).users)
+    return round(expected_length(independent_votes(1.0, requests_per_user, rate, approval), canary).users)
 
 
 def rows() -> list[str]:

@@ -25,6 +25,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "retrain": ("loraloop retrain reviews", "loraloop retrain reviews --wait --exit-code"),
     "evaluate": ("loraloop evaluate reviews --version 3", "loraloop evaluate reviews --suite hallucination --json"),
     "suites": ("loraloop suites", "loraloop suites --json"),
+    "plan": (
+        "loraloop plan --users 1000",
+        "loraloop plan reviews --users 200 --voted 0.05 --labelled 0.02 --gain 0.1 --json",
+    ),
     "promote": ("loraloop promote reviews 3 --dry-run", "loraloop promote reviews 3 --yes -m 'as agreed on Monday'"),
     "rollback": ("loraloop rollback reviews --dry-run", "loraloop rollback reviews --to 2 --yes"),
     "run show": ("loraloop run show run-1a2b3c", "loraloop run show run-1a2b3c --json"),
