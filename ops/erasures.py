@@ -28,6 +28,7 @@ from feedback import erasure
 from feedback.erasure import Receipt, Request
 from ops.backup.restore import ASIDE
 from ops.disk_space import require_space
+from ops.fine_tuning.files import UploadedFiles
 from ops.retention import RunAlone
 from ops.retention_files import DAMAGED
 from rollout.change_writer import DecisionContext, make_decision
@@ -48,6 +49,7 @@ class Erasures:
     def __init__(
         self, *, store: Store, promotion: RouteManager, settings: Settings, clock: Clock, run_alone: RunAlone
     ) -> None:
+        self._files = UploadedFiles(store=store, data=settings.data, clock=clock)
         self._run_alone = run_alone
         self._store = store
         self._promotion = promotion
@@ -149,6 +151,8 @@ class Erasures:
         for folder in self._data.glob(f"{ASIDE}*"):
             shutil.rmtree(folder)
         self._delete_damaged(identity, user)
+        if row["key_id"] is None:  # examples of files have no key
+            self._files.erase_user(user)
         with self._store.transaction() as transaction:
             for model in receipt.models:
                 context = DecisionContext(

@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel
 
-from core.db import decisions, quarantines, runs, snapshots
+from core.db import decisions, fine_tuning, quarantines, runs, snapshots
 from core.db.store import Store
 from core.errors import Forbidden
 
@@ -21,6 +21,8 @@ BY_ID: dict[str, Find] = {
     "runs": lambda store, identity: runs.find(store, id=identity),
     "promotions": lambda store, identity: decisions.find(store, id=identity),
     "quarantine": lambda store, identity: quarantines.find(store, id=identity),
+    "files": lambda store, identity: fine_tuning.find_file(store, id=identity),
+    "jobs": lambda store, identity: fine_tuning.find_job(store, id=identity),
     "snapshots": lambda store, identity: snapshots.of_run_or_hash(store, identity=identity),
 }
 

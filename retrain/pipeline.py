@@ -14,10 +14,8 @@ from core.records import Verdict, Version
 from core.settings import ModelSettings, Settings
 from eval.context import EvaluationTask
 from eval.evaluation import Result, evaluate
-from eval.gates.offline import decide, spent_level
 from eval.gates.result import Outcome
 from eval.holdouts import shortage_reason
-from eval.ledger_evidence import kpi_rows, plain_checks
 from eval.llm_judge import LlmJudge
 from eval.retrieval_corpus import gather
 from feedback.brigades import find_brigades
@@ -25,12 +23,12 @@ from feedback.snapshot import Snapshot, create_snapshot, load_snapshot
 from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_folder
 from retrain.interruptions import Interruptions
 from retrain.job_settings import job_of_run, planned_steps
+from retrain.judgement import judge
 from retrain.lineage import lineage_of, retrieval_summary, training_of
 from retrain.plan import Plan, judged_by, plan_of, repeats_run, require_examples
 from retrain.run_recovery import RunRecovery
 from retrain.run_states import QUEUED, TRAINING
 from retrain.runs import Run, Runs
-from retrain.simple_classifier import warning_if_behind
 from retrain.step_results import Candidate, Decided, Evidence, RunEnded, Work
 from retrain.suite_run import SuiteRunner
 from retrain.trainer.job import Job
@@ -103,10 +101,19 @@ class RetrainPipeline:
         self.execute(run)
         return run.id
 
-    def queue(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> Run:
-        """Add a run for `execute`."""
+    def queue(
+        self,
+        model: str,
+        trigger: str,
+        actor: str = "scheduler",
+        comment: str = "",
+        settings: ModelSettings | None = None,
+    ) -> Run:
+        """Add a run for `execute`, with settings of its own instead of those of its model if they are given."""
         run = Run(new_id("run"), model, trigger, actor, comment)
-        self.runs.add(run, QUEUED, feedback.newest_arrival(self.store, model=model) or self.clock())
+        until = feedback.newest_arrival(self.store, model=model) or self.clock()
+        own = {} if settings is None else {"settings": settings.model_dump(mode="json")}
+        self.runs.add(run, QUEUED, until, details=own)
         return run
 
     def execute(self, run: Run) -> None:
@@ -114,7 +121,7 @@ class RetrainPipeline:
         if self.runs.row(run)["snapshot"]:
             self.resume(run)
         else:
-            self._guarded(Work(run, self.settings.models[run.model]), self._execute)
+            self._guarded(Work(run, self._settings_of(run)), self._execute)
 
     def recover(self) -> list[Run]:
         """Runs that a stopped control interrupted, for `execute`. Fails those that cannot be continued."""
@@ -129,10 +136,13 @@ class RetrainPipeline:
 
         A training continues at its last checkpoint, and stored answers are used again.
         """
-        kept = self.runs.details(run).get("settings")
-        settings = ModelSettings.model_validate(kept) if kept else self.settings.models[run.model]
         trained = self.runs.row(run)["candidate"] is not None
-        self._guarded(Work(run, settings), self._execute_from_evaluation if trained else self._execute_from_training)
+        steps = self._execute_from_evaluation if trained else self._execute_from_training
+        self._guarded(Work(run, self._settings_of(run)), steps)
+
+    def _settings_of(self, run: Run) -> ModelSettings:
+        kept = self.runs.details(run).get("settings")
+        return ModelSettings.model_validate(kept) if kept else self.settings.models[run.model]
 
     def _execute(self, work: Work) -> None:
         until = feedback.newest_arrival(self.store, model=work.model) or self.clock()
@@ -264,20 +274,10 @@ class RetrainPipeline:
 
     def _decide(self, work: Work, evidence: Evidence) -> Decided:
         self.interruptions.check(work.run)
-        promotion, result = evidence.judged_by.promotion, evidence.result
-        judgement = decide(result.evidence, promotion)
-        record = result.plain() | {
-            "gate": plain_checks(judgement),
-            "kpis": kpi_rows(result.evidence, judgement),
-            "level_spent": spent_level(promotion.alpha, result.evidence.holdout_use),
-            "primary": promotion.primary.kpi,
-            "labels": work.settings.labels,
-        }
-        if warning := warning_if_behind(result):
-            record["warning"] = warning
+        decided = judge(work.run, evidence, work.settings.labels)
+        if warning := decided.context.evidence.get("warning"):
             self.runs.warn(work.run, warning)
-        context = work.run.context(judgement.reason, evidence=record, lineage=evidence.lineage)
-        return Decided(judgement.outcome, context)
+        return decided
 
     def _apply(self, work: Work, candidate: Candidate, evidence: Evidence, decision: Decided) -> None:
         version, context = candidate.version.version, decision.context

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -52,8 +52,15 @@ class Runs:
         """The folder of a run's job, checkpoint, log and adapter. It is there once the training began."""
         return self._folder / run.id
 
-    def add(self, run: Run, state: str, feedback_until: datetime, version: int | None = None) -> None:
-        """Add a run, with the version whose suites it measures if there is one."""
+    def add(
+        self,
+        run: Run,
+        state: str,
+        feedback_until: datetime,
+        version: int | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add a run, with the version whose suites it measures if there is one, and with details."""
         with self._store.transaction() as transaction:
             runs.add(
                 transaction,
@@ -67,6 +74,8 @@ class Runs:
             runs.set_actor(transaction, id=run.id, actor=run.actor, comment=run.comment)
             if version is not None:
                 runs.set_measured_version(transaction, id=run.id, candidate=version)
+            if details:
+                runs.set_detail(transaction, id=run.id, detail=json.dumps(details))
 
     def begin(self, run: Run, feedback_until: datetime, **details: Any) -> None:
         """Begin a run that was queued. It uses feedback that arrived until now."""

@@ -17,7 +17,7 @@ from apscheduler.triggers.base import BaseTrigger
 from core.db import runs, schedules
 from core.db.store import Store
 from core.errors import RunInProgress
-from core.settings import Settings
+from core.settings import ModelSettings, Settings
 from retrain.cron import count_missed, parse_cron
 from retrain.pipeline import RetrainPipeline
 from retrain.run_states import PAUSED
@@ -209,6 +209,34 @@ class Scheduler:
         job = self._scheduler.get_job(f"cron:{model}")
         # A job that waits for the scheduler's start has no time yet.
         return getattr(job, "next_run_time", None)
+
+    def start_run_after(
+        self,
+        model: str,
+        prepare: Callable[[], bool],
+        *,
+        trigger: str,
+        actor: str,
+        comment: str,
+        settings: ModelSettings,
+    ) -> str | None:
+        """Queue a run with these settings after `prepare`, during which no other run of the model starts.
+
+        Returns its id, or None where `prepare` returns False. Raises RunInProgress while the model has a run.
+        """
+        with self.reserve(model):
+            self._work[model] += 1
+        try:
+            if not prepare():
+                return None
+            with self._lock:
+                run = self.pipeline.queue(model, trigger, actor, comment, settings)
+                self._queue(model, partial(self.pipeline.execute, run))
+            log.info("run %s of %s is queued: %s", run.id, model, trigger)
+            return run.id
+        finally:
+            with self._lock:
+                self._work[model] -= 1
 
     def start_run(self, model: str, trigger: str, actor: str = "scheduler", comment: str = "") -> str:
         """Queues a run and returns its id. Raises RunInProgress while the model has one."""

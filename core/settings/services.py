@@ -121,7 +121,9 @@ class ControlSettings(Section):
     )
     session_hours: float = Field(default=12, gt=0, le=720, description="Duration of a console login, in hours.")
     max_import_bytes: int = Field(
-        default=1024**3, ge=1024, description="Maximum size of an imported adapter in bytes, packed and unpacked."
+        default=1024**3,
+        ge=1024,
+        description="Maximum size in bytes of an imported adapter, packed and unpacked, and of an uploaded file.",
     )
     public_url: str | None = Field(
         default=None,

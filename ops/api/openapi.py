@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from core.http import JsonBody
 
 Schema = dict[str, Any]
-PREFIX = "/api/"
+PREFIXES = ("/api/", "/v1/")
 SIGNALS = ("/health", "/ready", "/metrics")
 DESCRIPTION = "What `loraloop` and other programs ask control. Each operation names the scope that its key needs."
 REFUSED = {
@@ -60,7 +60,7 @@ def create_router(app: FastAPI) -> APIRouter:
 def program_routes(routes: Iterable[Any]) -> list[APIRoute]:
     """Return the routes for programs: neither pages for people nor what gateways say to control."""
     found = [route for route in _flat(routes) if isinstance(route, APIRoute)]
-    return [route for route in found if route.path.startswith(PREFIX) or route.path in SIGNALS]
+    return [route for route in found if route.path.startswith(PREFIXES) or route.path in SIGNALS]
 
 
 def body_of(route: APIRoute) -> type[BaseModel] | None:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ from ops.api import (
     data,
     dead_letters,
     erasures,
+    files,
+    fine_tuning,
     keys,
     models,
     openapi,
@@ -47,11 +49,12 @@ from ops.backup import archive
 from ops.console import app as console
 from ops.control import Control, Engines
 from ops.erasures import Erasures
+from ops.fine_tuning.jobs import FineTuningJobs
 from ops.ledger_verifier import LedgerWatch
 from ops.model_limits import require_models
 from ops.notify import notifier as notifications
 from ops.notify.notifier import Notifier
-from ops.notify.targets import targets
+from ops.notify.targets import Target, targets
 from ops.retention import Retention
 from retrain.pipeline import RetrainPipeline
 from retrain.scheduler import Scheduler
@@ -119,15 +122,9 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     """Control's app: it schedules as long as it lives. `config` is the file that a reload reads."""
     told = targets(settings)
     control = assemble(settings, base, clock)
-    notifier = Notifier(
-        store=control.store,
-        targets=told,
-        verdicts=settings.notifications.verdicts,
-        ops_url=settings.console_url,
-        clock=clock,
-    )
-
+    notifier = _notifier(control, told, clock)
     alone = control.scheduler.run_alone
+    tuning = FineTuningJobs(control)
     erasing = Erasures(
         store=control.store, promotion=control.promotion, settings=settings, clock=clock, run_alone=alone
     )
@@ -144,12 +141,14 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
         control.scheduler.start()
         notifier.start()
         erasing.start()
+        tuning.start()
         walking = asyncio.create_task(control.ledger.keep_walking())
         try:
             yield
         finally:
             walking.cancel()
             keeping.stop()
+            await asyncio.to_thread(tuning.stop)
             await asyncio.to_thread(erasing.stop)
             await asyncio.to_thread(control.scheduler.stop)
             await asyncio.to_thread(notifier.stop)
@@ -172,9 +171,21 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     app.state.reloader = Reloader(config, settings, CONTROL, take)
     _add_routes(app, control, notifier, access, erasing)
     _add_deletions(app, control, erasing, keeping, access)
+    _add_fine_tuning(app, control, tuning, access)
     _add_signals(app, control, access)
     app.include_router(openapi.create_router(app), dependencies=[Depends(require_key(access, Scope.OPS_READ))])
     return app
+
+
+def _notifier(control: Control, told: Collection[Target], clock: Clock) -> Notifier:
+    settings = control.settings
+    return Notifier(
+        store=control.store,
+        targets=told,
+        verdicts=settings.notifications.verdicts,
+        ops_url=settings.console_url,
+        clock=clock,
+    )
 
 
 def _add_deletions(app: FastAPI, control: Control, erasing: Erasures, keeping: Retention, access: KeyChecker) -> None:
@@ -184,6 +195,20 @@ def _add_deletions(app: FastAPI, control: Control, erasing: Erasures, keeping: R
     app.include_router(retention.create_acting_router(keeping), dependencies=admin)
     reading = [Depends(require_key(access, Scope.OPS_READ)), limits]
     app.include_router(retention.create_reading_router(keeping), dependencies=reading)
+
+
+def _add_fine_tuning(app: FastAPI, control: Control, tuning: FineTuningJobs, access: KeyChecker) -> None:
+    """OpenAI's routes for files and fine-tuning jobs."""
+    limits = Depends(require_models(control.store))
+    reading = [Depends(require_key(access, Scope.OPS_READ)), limits]
+    acting = [Depends(require_key(access, Scope.OPS_WRITE)), limits]
+    app.include_router(files.create_reading_router(tuning.files), dependencies=reading)
+    app.include_router(
+        files.create_content_router(tuning.files), dependencies=[Depends(require_key(access, Scope.ADMIN)), limits]
+    )
+    app.include_router(files.create_acting_router(control, tuning.files), dependencies=acting)
+    app.include_router(fine_tuning.create_reading_router(control, tuning), dependencies=reading)
+    app.include_router(fine_tuning.create_acting_router(control, tuning), dependencies=acting)
 
 
 def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyChecker, erasing: Erasures) -> None:

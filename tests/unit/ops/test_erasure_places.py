@@ -1,6 +1,7 @@
 """Facts about an erasure in segments of gateways, next to runs, in the ledger and in the console."""
 
 import asyncio
+import io
 import re
 import threading
 import time
@@ -22,10 +23,12 @@ from feedback.erasure import Request
 from feedback.tombstones import hash_of
 from ops import erasures
 from ops.erasures import Erasures, older_segments
+from ops.fine_tuning.files import UploadedFiles
 from rollout import quarantine_review
 from serve.engines.fake import running
 from serve.gateway import shipping
 from serve.gateway.shipping import Shipper
+from tests.support.fine_tuning import lines, supervised
 from tests.support.ingest import query
 from tests.unit.ops.test_erasures import ZOE, Place, chat, erase
 
@@ -204,3 +207,11 @@ def test_the_console_counts_asks_erases_and_shows_the_receipt(tmp_path: Path) ->
         assert browser.get("/erasures.json").json()["erasures"][0]["state"] == "done"
         assert browser.post("/erasures", data={"token": "wrong", "user": "u1"}).status_code == 403
         assert place.found() == set()
+
+
+def test_the_examples_of_a_user_leave_uploaded_files(place: Place) -> None:
+    files = UploadedFiles(store=place.store, data=place.data, clock=utc_now)
+    rows = [row | {"user": user} for row, user in zip(supervised(2), ("u1", ZOE), strict=True)]
+    file = files.keep(io.BytesIO(lines(rows)), name="t.jsonl", model=None, actor="me")
+    erase(place)
+    assert files.path(file["id"]).read_bytes() == lines(rows[:1])
