@@ -4,6 +4,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.
 """
 
 import sys
+from importlib.metadata import version as installed_version
+from typing import Annotated
 
 import typer
 
@@ -32,9 +34,10 @@ from ops.cli import (
 )
 from ops.cli.terminal import err
 
+CONTEXT = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="loraloop",
-    help="Serve LoRA adapters on vLLM, retrain them from feedback, promote only what measurably wins.",
+    context_settings=CONTEXT,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -59,6 +62,24 @@ GROUPS = (
     retention,
     importing,
 )
+
+
+def print_version(wanted: bool) -> None:
+    """Print the installed version, and exit."""
+    if wanted:
+        print(f"loraloop {installed_version('loraloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def top_level(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    """Serve LoRA adapters on vLLM, retrain them from feedback, promote only what measurably wins."""
+
+
 for group in GROUPS:
     group.register(app)
 help_examples.teach(app)

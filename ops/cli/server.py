@@ -18,7 +18,7 @@ from core.errors import AlreadyDone, SettingsError
 from core.model_folder import locate
 from core.settings import Settings, split_listen
 from ops.apps.http_protocol import ClientProtocol
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, err, print_json, settings_from, tell
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, out, print_json, settings_from, tell
 from ops.local import doctor, up
 from ops.local.config_template import STARTER
 
@@ -27,6 +27,7 @@ KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 10
 # Objects made before the collector checks the youngest, and generations before it checks older ones.
 GC_THRESHOLDS = (20_000, 20, 20)
+MARKS = {"ok": "[green]ok[/]      ", "warning": "[yellow]warning[/] ", "fix": "[red]fix[/]     "}
 
 
 def register(app: typer.Typer) -> None:
@@ -91,17 +92,16 @@ def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Check the installation: one line per check, with the command that fixes it."""
+    """Check the installation: one line per check, with the command that fixes it. A warning is no failure."""
     findings = doctor.examine(config)
     if json:
-        print_json([{"check": f.name, "ok": f.ok, "found": f.found, "fix": f.fix} for f in findings])
+        print_json([{"check": f.name, "ok": f.ok, "level": f.level, "found": f.found, "fix": f.fix} for f in findings])
     else:
         for finding in findings:
-            mark = "[green]ok[/]  " if finding.ok else "[red]fix[/] "
-            err.print(mark, end="")
-            err.print(f"{finding.name}: {finding.found}", markup=False)
-            if not finding.ok:
-                err.print(f"      {finding.fix}", markup=False)
+            out.print(MARKS[finding.level], end="")
+            out.print(f"{finding.name}: {finding.found}", markup=False, highlight=False)
+            if finding.level != "ok":
+                out.print(f"        {finding.fix}", markup=False, highlight=False)
     if not all(f.ok for f in findings):
         raise typer.Exit(1)
 

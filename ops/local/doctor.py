@@ -36,12 +36,21 @@ KEY_OR_LOGS = "Export LORALOOP_KEY, a key with ops:read; else see the logs in th
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was found, and the command that fixes it if it failed."""
+    """One check: what was found, and the command that fixes it if it failed.
+
+    `warns` says that it works, and that a default deserves a decision. `fix` then names the setting.
+    """
 
     name: str
     ok: bool
     found: str
     fix: str = ""
+    warns: bool = False
+
+    @property
+    def level(self) -> str:
+        """`ok`, `warning`, or `fix` for a check that failed."""
+        return "fix" if not self.ok else "warning" if self.warns else "ok"
 
 
 def examine(config: Path, now: Callable[[], float] = time.time) -> list[Finding]:
@@ -64,9 +73,10 @@ def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
     yield _files_clock(settings, now)
     for name, model in settings.models.items():
         yield _guardrails(name, model)
+        yield _canary(name, model)
     gateway = f"http://{settings.gateway.listen}"
     running = _answers(f"{settings.control_url}/health")
-    yield Finding("control", True, "running" if running else "not running; start with: loraloop up")
+    yield Finding("control", True, "running" if running else "not running", "Run: loraloop up", warns=not running)
     if running:
         yield _ready("control and engines", f"{settings.control_url}/ready", settings.bearer)
         yield _ready("gateway", f"{gateway}/ready", settings.bearer)
@@ -121,7 +131,20 @@ def _guardrails(name: str, settings: ModelSettings) -> Finding:
             continue
         least = resolvable_difference(len(one.units), USUAL_DISCORDANCE)
         said.append(f"{kpi} resolves {least:.3f} with 80 % power, accepted {guard.margin:.3f}")
-    return Finding(check, True, "; ".join(said) or "0 KPIs that a suite measures", fix)
+    risky = settings.task == "generate" and settings.promotion.mode == "auto" and "safety" in left
+    return Finding(check, True, "; ".join(said) or "0 KPIs that a suite measures", fix, warns=risky)
+
+
+def _canary(name: str, settings: ModelSettings) -> Finding:
+    """Whether a person or a canary is between the offline gate and all users."""
+    promotion, check = settings.promotion, f"promotion of {name}"
+    if promotion.canary is None and promotion.mode == "auto":
+        found = "automatic, without a canary: all users get a candidate that passes the offline gate"
+        fix = f"Remove models.{name}.promotion.canary: null, or set mode: approve."
+        return Finding(check, True, found, fix, warns=True)
+    steps = ["a canary"] if promotion.canary else []
+    steps += ["an approval"] if promotion.mode == "approve" else []
+    return Finding(check, True, f"after the offline gate: {' and '.join(steps)}")
 
 
 def _disk(settings: Settings) -> Finding:

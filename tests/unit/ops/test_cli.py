@@ -114,6 +114,20 @@ def test_doctor_names_a_fix_for_every_finding(tmp_path: Path):
     assert "base model" in {finding["check"] for finding in findings if not finding["ok"]}
 
 
+def test_what_the_doctor_finds_goes_to_stdout_with_a_level_and_a_fix(tmp_path: Path):
+    (tmp_path / "loraloop.yaml").write_text("base_model: nowhere\nmodels: {r: {labels: [a, b]}}")
+    lines = loraloop("doctor", cwd=tmp_path).stdout.splitlines()
+    assert any(line.startswith("ok      configuration:") for line in lines)
+    (place,) = [place for place, line in enumerate(lines) if line.startswith("fix     base model:")]
+    assert lines[place + 1].startswith("        ") and "base_model" in lines[place + 1]
+
+
+def test_the_version_and_a_short_help_are_there(tmp_path: Path):
+    assert loraloop("--version", cwd=tmp_path).stdout.startswith("loraloop 0.")
+    assert loraloop("-h", cwd=tmp_path).stdout == loraloop("--help", cwd=tmp_path).stdout
+    assert "loraloop keys create" in loraloop("keys", "create", "-h", cwd=tmp_path).stdout
+
+
 def test_the_demo_refuses_a_model_without_data(tmp_path: Path):
     done = demo("--models", "poems", cwd=tmp_path)
     assert done.returncode == 1

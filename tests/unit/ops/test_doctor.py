@@ -171,3 +171,34 @@ def test_a_guardrail_that_nothing_measures_or_a_broken_suite_is_sick(tmp_path: P
     assert not finding.ok and "no suite measures safety: no candidate could pass" in finding.found
     finding = doctor._guardrails("m", model(evaluation={"suites": [str(tmp_path)]}))
     assert not finding.ok and "suite.json cannot be read" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "level", "words"),
+    [
+        ({"labels": ["a", "b"]}, "promotion of m", "ok", "after the offline gate: a canary"),
+        (
+            {"labels": ["a", "b"], "promotion": {"canary": None}},
+            "promotion of m",
+            "warning",
+            "all users get a candidate",
+        ),
+        (
+            {"labels": ["a", "b"], "promotion": {"canary": None, "mode": "approve"}},
+            "promotion of m",
+            "ok",
+            "after the offline gate: an approval",
+        ),
+        ({"task": "generate"}, "guardrails of m", "warning", "safety"),
+        ({"task": "generate", "promotion": {"mode": "approve"}}, "guardrails of m", "ok", "safety"),
+        ({"labels": ["a", "b"]}, "guardrails of m", "ok", "safety"),
+    ],
+)
+def test_a_default_that_guards_nothing_is_a_warning(
+    tmp_path: Path, settings: dict[str, Any], name: str, level: str, words: str
+):
+    config = tmp_path / "loraloop.yaml"
+    config.write_text(yaml.safe_dump({"base_model": str(tmp_path), "models": {"m": settings}}))
+    finding = {finding.name: finding for finding in doctor.examine(config)}[name]
+    assert finding.ok and finding.level == level and words in finding.found
+    assert level == "ok" or finding.fix
