@@ -1,6 +1,6 @@
 """The gateway's app: which part of it answers a request, by its method and path."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 
 from fastapi import FastAPI
@@ -40,14 +40,13 @@ class GatewayApp(FastAPI):
         """One ASGI request."""
         await (self.guard or self.answer)(scope, receive, send)
 
-    async def answer(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        """One ASGI request that may pass."""
+    def answer(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> Awaitable[None]:
+        """One ASGI request that may pass. What answers it is awaited by the caller: each await costs each chunk."""
         if scope["type"] != "http":
-            await FastAPI.__call__(self, scope, receive, send)
-        elif scope["method"] == "POST" and (app := self.direct.get(scope["path"])):
-            await app(scope, receive, send)
-        else:
-            await self.other(scope, receive, send)
+            return FastAPI.__call__(self, scope, receive, send)
+        if scope["method"] == "POST" and (app := self.direct.get(scope["path"])):
+            return app(scope, receive, send)
+        return self.other(scope, receive, send)
 
     def put_together(self, completions: Completions, stored: StoredResponses) -> None:
         """Takes what answers the paths that need no framework."""

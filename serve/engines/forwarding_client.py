@@ -87,7 +87,8 @@ async def _exchange(connection: "Connection", engine: str, head: bytes, body: by
     response = connection.send(head, body, limits)
     response.engine = engine
     try:
-        await response.head()
+        while not response.status:
+            await response.more()
     except ConnectionBroken as error:
         error.sent = True
         response.close()

@@ -114,27 +114,37 @@ class Response:
                 hint="Correct engine.urls: it needs no redirection.",
             )
 
-    async def head(self) -> None:
-        """Waits for the status."""
-        while not self.status:
-            await self._more()
+    def more(self) -> asyncio.Future[None]:
+        """What its reader waits for: the status, a piece of the body, or the end. Raises the problem that it has."""
+        if self._problem is not None:
+            raise self._problem
+        self._waiting_since = self._loop.time()
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     async def read(self, limit: int | None = None) -> bytes:
         """The whole body, or what is left of it. Raises ConnectionBroken for one of more than `limit` bytes."""
         pieces, size = [], 0
-        while piece := await self.readany():
-            pieces.append(piece)
-            size += len(piece)
-            if limit is not None and size > limit:
-                raise ConnectionBroken(f"The engine's answer is larger than {limit} bytes.")
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        while True:
+            if piece := self._take():
+                pieces.append(piece)
+                size += len(piece)
+                if limit is not None and size > limit:
+                    raise ConnectionBroken(f"The engine's answer is larger than {limit} bytes.")
+            elif self.complete:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            else:
+                await self.more()
 
     async def readany(self) -> bytes:
         """What has come since the last time, waiting for something; nothing at the end."""
-        while not self._chunks:
-            if self.complete:
-                return b""
-            await self._more()
+        while not self._chunks and not self.complete:
+            await self.more()
+        return self._take()
+
+    def _take(self) -> bytes:
+        if not self._chunks:
+            return b""
         found = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._size = 0
@@ -219,14 +229,6 @@ class Response:
             self._connection.resume()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def _more(self) -> None:
-        if self._problem is not None:
-            raise self._problem
-        self._waiter, self._waiting_since = self._loop.create_future(), self._loop.time()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

@@ -33,6 +33,16 @@ class AnswerNames:
             data = data.replace(wrong, right, 1)
         return data
 
+    def beginning(self, data: bytes, rewritten: bytes) -> tuple[bytes, bytes] | None:
+        """(what an event begins with, its right beginning), up to the last name in it. The rest stays as it is.
+
+        None while no event had both names, and where parts of events are taken out.
+        """
+        if self._swaps is None or self._hides_prompt:
+            return None
+        end = max((data.find(wrong) + len(wrong) for wrong, _ in self._swaps), default=1)
+        return data[:end], rewritten[: len(rewritten) - len(data) + end]
+
     def rewrite_answer(self, content: bytes) -> tuple[bytes, dict[str, Any]]:
         """A whole answer with the right names, as bytes and parsed. Raises ValueError or TypeError."""
         if self._hides_prompt and PROMPT_PART in content:
@@ -40,9 +50,11 @@ class AnswerNames:
         found = orjson.loads(content)
         if not isinstance(found, dict):
             raise TypeError("The answer is not a JSON object.")
-        for wrong, right in self._find_swaps(found, content):
-            content = content.replace(wrong, right, 1)
-        self._put(found)
+        for name, right in self._right.items():
+            wrong = found.get(name)
+            if isinstance(wrong, str) and wrong != right:
+                content = _with_name(content, name, wrong, right)
+                found[name] = right
         return content, found
 
     def rename(self, found: dict[str, Any]) -> None:
@@ -72,6 +84,14 @@ class AnswerNames:
             there, here = orjson.dumps(wrong), orjson.dumps(right)
             swaps += [(before, key + here) for key in KEYS[name] if (before := key + there) in data]
         return swaps
+
+
+def _with_name(content: bytes, name: str, wrong: str, right: str) -> bytes:
+    there, here = orjson.dumps(wrong), orjson.dumps(right)
+    for key in KEYS[name]:
+        if key + there in content:
+            return content.replace(key + there, key + here, 1)
+    return content
 
 
 def parsed_object(data: bytes) -> dict[str, Any]:

@@ -143,6 +143,11 @@ class RequestPermit:
         """The public id of the key that opened."""
         return self._grant.id
 
+    @property
+    def is_metered(self) -> bool:
+        """Whether the key has limits."""
+        return self._meter is not None
+
     def opens(self, scope: Scope) -> bool:
         """Whether the key has another scope too."""
         return self._grant.opens(scope)
@@ -215,11 +220,10 @@ class KeyChecker:
         keys = self._keys()
         if keys is not self._seen:
             self._take(keys)
-        now = self._clock().timestamp()
         # A dictionary compares hashes keyed at random first, so its lookup tells nothing by its time.
         holder = self._known.get(authorization)
-        if holder is None or now >= holder.until:
-            holder = self._verify(authorization, now)
+        if holder is None or (holder.until != FOREVER and self._clock().timestamp() >= holder.until):
+            holder = self._verify(authorization, self._clock().timestamp())
         grant = holder.grant
         if not grant.opens(scope):
             raise Forbidden(f"This key lacks the scope {scope}.", hint="Use a key that has it.")

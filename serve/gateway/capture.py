@@ -135,12 +135,16 @@ class StreamRecorder:
         if not data.startswith(b"{"):
             return False
         if b'"usage"' not in data and b'"error"' not in data:
-            self._unread.append(data)
-            if len(self._unread) >= READ_TOGETHER:
-                self._read()
+            self.keep(data)
             return False
         self._read()
         return self.take_parsed(parsed_object(data))
+
+    def keep(self, data: bytes) -> None:
+        """Take the data of an event that has neither usage nor an error."""
+        self._unread.append(data)
+        if len(self._unread) >= READ_TOGETHER:
+            self._read()
 
     def take_parsed(self, found: dict[str, Any]) -> bool:
         """Take one event that is parsed already, and leave it as it is; return as `take` does."""

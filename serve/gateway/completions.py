@@ -5,6 +5,7 @@ FastAPI would take more time than all of these steps. See docs/internals/gateway
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,9 +83,9 @@ class Completions:
         self.clock = clock
         self.limits = limits
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answers one request. The answer's `id` is what feedback names."""
-        await self.answer(scope, receive, send, ENDPOINTS[scope["path"]])
+        return self.answer(scope, receive, send, ENDPOINTS[scope["path"]])
 
     async def answer(
         self,
@@ -110,7 +111,8 @@ class Completions:
                 exchange = open_request(body, content, endpoint, self.tables.table, admission, started, translation)
                 del body, content  # from here on, the body of the chat is enough
                 self._prepare(exchange)
-                admission.reserve(exchange.most_tokens)
+                if admission.is_metered:
+                    admission.reserve(exchange.most_tokens)
                 exchange.headers = exchange.answer_headers(admission)
                 await self._until_gone(exchange, receive, send)
             finally:

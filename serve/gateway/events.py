@@ -12,6 +12,8 @@ LONGEST_END = 3
 LINE_END = re.compile(rb"\r\n|\n|\r")
 # The data of a stream's last event; by then the exchange must be captured.
 DONE = b"[DONE]"
+# How engines write an event.
+DATA, END = b"data: ", b"\n\n"
 LARGEST_EVENT = 64 * 1024 * 1024
 
 
@@ -31,7 +33,7 @@ class EventSplitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that are whole with this chunk, which may begin and end anywhere."""
-        if not self._rest and chunk.find(b"\n\n") == len(chunk) - 2 and b"\r" not in chunk:
+        if chunk.endswith(END) and not self._rest and chunk.find(END) == len(chunk) - len(END) and b"\r" not in chunk:
             return [chunk]  # as engines send them: one event at a time
         searched = max(0, len(self._rest) - LONGEST_END + 1)
         self._rest += chunk
@@ -47,8 +49,8 @@ class EventSplitter:
 
 def data_of(event: bytes) -> bytes:
     """The data of an event without the field's name; empty for a comment or an event without data."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
-        return event[6:-2]  # one line, as engines send it
+    if event.startswith(DATA) and event.find(b"\n") == len(event) - len(END):
+        return event[len(DATA) : -len(END)]  # one line, as engines send it
     found = []
     for line in LINE_END.split(event):
         name, _, value = line.partition(b":")
@@ -59,7 +61,7 @@ def data_of(event: bytes) -> bytes:
 
 def event_of(data: bytes) -> bytes:
     """An event with this data, which is one line."""
-    return b"data: " + data + b"\n\n"
+    return DATA + data + END
 
 
 def stream_error(message: str, code: str) -> bytes:

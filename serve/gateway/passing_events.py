@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from serve.gateway.answer_names import AnswerNames, parsed_object
 from serve.gateway.capture import StreamRecorder
-from serve.gateway.events import DONE, EventSplitter, data_of, event_of, stream_error
+from serve.gateway.events import DATA, DONE, END, EventSplitter, data_of, event_of, stream_error
 from serve.gateway.translation import Translation
 
 
@@ -41,6 +41,8 @@ class PlainEvents(PassingEvents):
     def __init__(self, names: AnswerNames, tee: StreamRecorder, *, shows_usage: bool) -> None:
         super().__init__(names, tee)
         self._shows_usage = shows_usage
+        # What each event of this engine begins with, once one has shown it, and what the client gets instead.
+        self._begin, self._begin_here = b"", b""
 
     def end(self) -> bytes:
         """What came after the last whole event."""
@@ -51,6 +53,9 @@ class PlainEvents(PassingEvents):
         return stream_error(message, code)
 
     def _pass(self, event: bytes) -> bytes:
+        if self._begin and event.startswith(self._begin) and is_plain_delta(event):
+            self._tee.keep(event[len(DATA) : -len(END)])
+            return self._begin_here + event[len(self._begin) :]
         data = data_of(event)
         if data == DONE:
             self.done = True
@@ -60,8 +65,16 @@ class PlainEvents(PassingEvents):
         rewritten = self._names.rewrite(data)
         if self._tee.take(rewritten) and not self._shows_usage:
             return b""
-        # An event with other fields than its data keeps them.
-        return event_of(rewritten) if event.startswith(b"data: ") else event.replace(data, rewritten, 1)
+        if not event.startswith(DATA):
+            return event.replace(data, rewritten, 1)  # an event with other fields than its data keeps them
+        if not self._begin and (learnt := self._names.beginning(data, rewritten)):
+            self._begin, self._begin_here = DATA + learnt[0], DATA + learnt[1]
+        return event_of(rewritten)
+
+
+def is_plain_delta(event: bytes) -> bool:
+    """Whether an event is one line and has neither usage nor an error, as most are."""
+    return event.find(b"\n") == len(event) - len(END) and b'"usage"' not in event and b'"error"' not in event
 
 
 class TranslatedEvents(PassingEvents):

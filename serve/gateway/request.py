@@ -39,10 +39,10 @@ class CompletionRequest:
 
     `tokens` counts prompt and answer together, once they are known. `pieces` counts the events of a stream so far.
     `size` is the request's size in bytes. `headers` are the headers of its answer. `key_id` is the key of the
-    request. `stores` says whether the completion is stored. `shown` is what an engine gets instead of the app's prompt.
-    `tee` captures a stream, `events` is what the client gets of it. `begun` says whether an answer has begun, and
-    `outcome` how the exchange ended. `fell_back` says whether the champion answers because no engine has the version.
-    `translation` is that of a request of another API.
+    request. `streamed` says whether the client asked for a stream, and `stores` whether the completion is stored.
+    `shown` is what an engine gets instead of the app's prompt. `tee` captures a stream, `events` is what the client
+    gets of it. `begun` says whether an answer has begun, and `outcome` how the exchange ended. `fell_back` says whether
+    the champion answers because no engine has the version. `translation` is that of a request of another API.
     """
 
     id: str
@@ -53,6 +53,7 @@ class CompletionRequest:
     conversation: str | None
     started: float
     key_id: str
+    streamed: bool = False
     stores: bool = False
     first_byte: float | None = None
     tokens: int = 0
@@ -79,11 +80,6 @@ class CompletionRequest:
         answers = self.body.get("n")
         longest = each if type(each) is int and each > 0 else USUAL_ANSWER_TOKENS
         return self.size // BYTES_A_TOKEN + longest * (answers if type(answers) is int and answers > 0 else 1)
-
-    @property
-    def streamed(self) -> bool:
-        """Whether the client asked for a stream."""
-        return bool(self.body.get("stream"))
 
     @property
     def wants_usage(self) -> bool:
@@ -189,7 +185,8 @@ def open_request(
         conversation,
         started,
         admission.key_id,
-        stores,
+        streamed=bool(body.get("stream")),
+        stores=stores,
         size=len(content) + (0 if translation is None else translation.earlier_bytes),
         translation=translation,
     )

@@ -1,6 +1,6 @@
 """A route of another API, answered by the chat route: the same engines, limits, capture and canary."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +15,6 @@ class TranslatedRoute:
         self._completions = completions
         self._create = create
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One request."""
-        await self._completions.answer(scope, receive, send, "chat", self._create())
+        return self._completions.answer(scope, receive, send, "chat", self._create())

@@ -91,7 +91,7 @@ def test_by_default_no_text_of_prompt_or_answer_is_in_any_span(gateway: Any) -> 
     gateway.engine.fault = "error"
     gateway.post(messages=[{"role": "user", "content": "s3cret"}])
     for span in traced.spans(4):
-        assert "s3cret" not in span.to_json() and "ada" not in span.to_json()
+        assert "s3cret" not in span.to_json() and '"ada"' not in span.to_json()  # an id may have these three letters
 
 
 def test_a_failure_is_an_error_of_its_span(gateway: Any) -> None:
