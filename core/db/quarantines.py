@@ -108,6 +108,11 @@ def set_outcome(db: Database, *, state: str, time: datetime, actor: str, comment
     db.run("quarantines.set_outcome", state=state, time=time, actor=actor, comment=comment, id=id)
 
 
+def undecided(db: Database) -> dict[str, int]:
+    """Number of quarantines that nobody has decided, by model."""
+    return {row["model"]: row["n"] for row in db.rows("quarantines.undecided")}
+
+
 def newest(db: Database, *, model: str | None) -> list[Row]:
     """Quarantines with their size, newest first, of one model or of all."""
     return db.rows("quarantines.newest", model=model)

@@ -57,6 +57,10 @@ WHERE b.model = $model AND p.user_id IS NOT NULL
 -- Record the outcome of a quarantine.
 UPDATE quarantines SET state = $state, decided = $time, actor = $actor, comment = $comment WHERE id = $id
 
+-- name: undecided
+-- Number of quarantines by model that nobody has decided.
+SELECT model, count(*) AS n FROM quarantines WHERE state = 'held' GROUP BY model ORDER BY model
+
 -- name: newest
 -- Quarantines with their size, newest first. A model of NULL means every model. Only the rows that are held are read.
 WITH held AS MATERIALIZED (

@@ -40,7 +40,6 @@ def queue(control: Control, model: str, skip: int) -> views.View:
     about = feedback_data.interaction(control.store, next_up["interaction_id"]) if next_up else None
     return {
         "model": model,
-        "models": list(control.settings.models),
         "labels": labels,
         "task": settings.task,
         "waiting": len(waiting),

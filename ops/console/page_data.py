@@ -157,7 +157,18 @@ def _log(control: Control, identity: str) -> str:
 
 def system(control: Control, deliveries: list[Delivery]) -> View:
     """The parts and how they are: engines, gateways, spools, disk, ledger; what is wrong comes first, in words."""
-    store, board = control.store, control.promotion.board
+    store, found = control.store, parts(control, deliveries)
+    return found | {
+        "spools": spools.seen(store),
+        "newest_interaction": interactions.newest_time(store),
+        "dead_letters_newest": spools.newest_dead_letters(store, limit=10),
+        "alarms": alarms(found),
+    }
+
+
+def parts(control: Control, deliveries: list[Delivery]) -> View:
+    """The state of the parts that alarms are about. It reads no table that grows with traffic."""
+    board = control.promotion.board
     engines = [
         {
             "url": s.url,
@@ -179,21 +190,15 @@ def system(control: Control, deliveries: list[Delivery]) -> View:
         }
         for name, report in sorted(board.gateways().items())
     ]
-    told = [asdict(delivery) for delivery in deliveries]
     disk = shutil.disk_usage(control.settings.data)
-    letters = spools.count_dead_letters(store)
-    found: View = {
+    return {
         "engines": engines,
         "gateways": gateways,
-        "notifications": told,
-        "spools": spools.seen(store),
-        "newest_interaction": interactions.newest_time(store),
-        "dead_letters": letters,
-        "dead_letters_newest": spools.newest_dead_letters(store, limit=10),
+        "notifications": [asdict(delivery) for delivery in deliveries],
+        "dead_letters": spools.count_dead_letters(control.store),
         "disk": {"free": disk.free, "total": disk.total},
         "ledger": control.ledger.report(),
     }
-    return found | {"alarms": alarms(found)}
 
 
 def alarms(found: View) -> list[str]:

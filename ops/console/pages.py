@@ -11,10 +11,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from core.db import quarantines as quarantines_table
 from core.errors import InputError
 from ops import views
 from ops.console import feedback_data, labelling, page_data
 from ops.console.auth import known
+from ops.console.needs import needs
 from ops.console.rendering import Pages
 from ops.control import Control
 from ops.notify.notifier import Delivery
@@ -54,22 +56,32 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
     def system() -> View:
         return page_data.system(control, deliveries())
 
-    for subject in (_add_decisions, _add_models, _add_feedback, _add_quarantines, _add_runs):
+    _add_decisions(add, control, deliveries)
+    for subject in (_add_models, _add_feedback, _add_quarantines, _add_runs):
         subject(add, control)
     add("/system", "system.html", system)
     return router
 
 
-def _add_decisions(add: AddPage, control: Control) -> None:
+def _add_decisions(add: AddPage, control: Control, deliveries: Callable[[], list[Delivery]]) -> None:
     store = control.store
 
     def promotions(
-        model: Text = None, verdict: Text = None, since: Text = None, until: Text = None, before: Number = None
+        request: Request,
+        model: Text = None,
+        verdict: Text = None,
+        since: Text = None,
+        until: Text = None,
+        before: Number = None,
     ) -> View:
         wanted = views.Filter(model or None, verdict or None, moment("since", since), moment("until", until), before)
         found = views.decisions(store, wanted, A_PAGE + 1)
+        models = [views.model(control, name) for name in visible_models(control, request)]
+        limited = request.state.admission.models is not None
+        alarms = [] if limited else page_data.alarms(page_data.parts(control, deliveries()))
         return {
-            "models": views.models(control),
+            "models": models,
+            "needs": [asdict(need) for need in needs(alarms, models, quarantines_table.undecided(store))],
             "decisions": found[:A_PAGE],
             "ledger": control.ledger.report(),
             "chosen": asdict(wanted),
@@ -103,14 +115,23 @@ def _add_feedback(add: AddPage, control: Control) -> None:
     store = control.store
 
     def feedback(
-        model: Text = None, kind: Text = None, words: Text = None, before: Text = None, before_id: Text = None
+        request: Request,
+        model: Text = None,
+        kind: Text = None,
+        words: Text = None,
+        before: Text = None,
+        before_id: Text = None,
     ) -> View:
         wanted = feedback_data.Search(model or None, kind or None, words or None, moment("before", before), before_id)
         found = feedback_data.search(store, wanted, A_PAGE, control.clock)
-        return found | {"chosen": asdict(wanted), "types": feedback_data.TYPES, "models": list(control.settings.models)}
+        models = visible_models(control, request)
+        return found | {"chosen": asdict(wanted), "types": feedback_data.TYPES, "models": models}
 
-    def queue(model: Text = None, skip: Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)] = 0) -> View:
-        return labelling.queue(control, model or next(iter(control.settings.models)), skip)
+    def queue(
+        request: Request, model: Text = None, skip: Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)] = 0
+    ) -> View:
+        models = visible_models(control, request)
+        return labelling.queue(control, model or models[0], skip) | {"models": models}
 
     def interaction(identity: str) -> View:
         return feedback_data.interaction(store, identity)
@@ -123,11 +144,11 @@ def _add_feedback(add: AddPage, control: Control) -> None:
 def _add_quarantines(add: AddPage, control: Control) -> None:
     store = control.store
 
-    def quarantines(model: Text = None) -> View:
+    def quarantines(request: Request, model: Text = None) -> View:
         return {
             "quarantines": views.quarantines(store, model or None),
             "chosen": model or None,
-            "models": list(control.settings.models),
+            "models": visible_models(control, request),
         }
 
     def quarantine(identity: str) -> View:
@@ -140,11 +161,11 @@ def _add_quarantines(add: AddPage, control: Control) -> None:
 def _add_runs(add: AddPage, control: Control) -> None:
     store = control.store
 
-    def runs(model: Text = None) -> View:
+    def runs(request: Request, model: Text = None) -> View:
         return {
             "runs": views.runs(store, model or None, A_PAGE),
             "chosen": model or None,
-            "models": list(control.settings.models),
+            "models": visible_models(control, request),
         }
 
     def run(identity: str) -> View:
@@ -152,6 +173,12 @@ def _add_runs(add: AddPage, control: Control) -> None:
 
     add("/runs", "runs.html", runs)
     add("/runs/{identity}", "run.html", run)
+
+
+def visible_models(control: Control, request: Request) -> list[str]:
+    """The models that the visitor's key may use."""
+    allowed = request.state.admission.models
+    return [name for name in control.settings.models if allowed is None or name in allowed]
 
 
 def moment(name: str, text: str | None) -> datetime | None:

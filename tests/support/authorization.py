@@ -219,8 +219,8 @@ def asked(client: httpx.Client) -> Ask:
 class Control:
     """Control's real app, not yet started: its routes need no scheduler."""
 
-    def __init__(self, data: Path) -> None:
-        settings = build({"data": str(data), "models": {"reviews": {"labels": ["a", "b"]}}})
+    def __init__(self, data: Path, models: tuple[str, ...] = ("reviews",)) -> None:
+        settings = build({"data": str(data), "models": {name: {"labels": ["a", "b"]} for name in models}})
         self.app = control_app.create_app(settings=settings, base=ModelFolder("tiny", data))
         self.control: Any = self.app.state.control
         self.keys = Keys.make(self.control.keyring)

@@ -3,6 +3,7 @@
 import copy
 import json
 from datetime import UTC, datetime, timedelta
+from tempfile import gettempdir
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -157,7 +158,8 @@ class Console:
     """The pages over a store in memory, with a way to add decisions to its ledger."""
 
     def __init__(self) -> None:
-        settings = build({"models": {name: {"labels": LABELS} for name in ("reviews", "movies")}})
+        models = {name: {"labels": LABELS} for name in ("reviews", "movies")}
+        settings = build({"data": gettempdir(), "models": models})
         self.store = Store(":memory:")
         board = RoutePublisher()
         promotion = RouteManager(

@@ -109,6 +109,16 @@ def test_a_key_limited_to_a_model_opens_no_route_about_another_or_about_all(cont
         assert control.ask(("GET", f"{path}?model=reviews"), key).status_code == 403, path  # no parameter of theirs
 
 
+def test_pages_for_a_key_limited_to_a_model_name_no_other_model(tmp_path: Path) -> None:
+    control = Control(tmp_path, ("reviews", "tweets"))
+    control.control.promotion.sync_models(["reviews", "tweets"])
+    key = control.control.keyring.make(NewKey("limited", GRANTABLE, models=("reviews",)), "test").key
+    for path in ("/promotions", "/promotions.json", "/feedback", "/quarantine", "/runs", "/feedback/queue"):
+        answer = control.ask(("GET", f"{path}?model=reviews"), key)
+        assert answer.status_code == 200, (path, answer.text)
+        assert "reviews" in answer.text and "tweets" not in answer.text, path
+
+
 def test_a_key_limited_to_a_model_opens_what_is_about_this_model_alone(control: Control) -> None:
     key = control.control.keyring.make(NewKey("limited", GRANTABLE, models=("reviews",)), "test").key
     for model, identity in (("reviews", "run-1"), ("tweets", "run-2")):

@@ -1,0 +1,43 @@
+"""What needs a person, the most urgent first: alarms, approvals, paused runs, quarantines. Pure functions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from ops import views
+from retrain.run_states import PAUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing: a sentence, the page where it can be done, and what the link says. An alarm is urgent."""
+
+    text: str
+    href: str
+    link: str
+    urgent: bool = False
+
+
+def needs(alarms: Sequence[str], models: Sequence[views.View], held: Mapping[str, int]) -> list[Need]:
+    """All needs of these models. `held` is the number of quarantines by model that nobody has decided."""
+    found = [Need(alarm, "/system", "System", urgent=True) for alarm in alarms]
+    for model in models:
+        found += _of_model(model, held.get(model["model"], 0))
+    return found
+
+
+def _of_model(model: views.View, held: int) -> list[Need]:
+    name, found = model["model"], []
+    if model["awaiting"]:
+        found.append(
+            Need(
+                f"{name}: a candidate waits for approval.", f"/promotions/{quote(model['awaiting'], safe='')}", "Decide"
+            )
+        )
+    if model["run"] and model["run"]["state"] == PAUSED:
+        text = f"{name}: a run is paused. No other run of this model starts before it is resumed or cancelled."
+        found.append(Need(text, f"/runs/{quote(model['run']['id'], safe='')}", "The run"))
+    if held:
+        waits = "1 quarantine waits" if held == 1 else f"{held} quarantines wait"
+        found.append(Need(f"{name}: {waits} for review.", f"/quarantine?model={quote(name, safe='')}", "Review"))
+    return found

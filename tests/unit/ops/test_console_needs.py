@@ -1,0 +1,49 @@
+"""Facts about what needs a person: alarms first, then what waits for a decision, each with the page for it."""
+
+from typing import Any
+
+from ops.console.needs import needs
+from tests.support.console import EVIL, Console
+
+
+def model(**changes: Any) -> dict[str, Any]:
+    return {"model": "reviews", "awaiting": None, "run": None} | changes
+
+
+def test_nothing_needs_a_person_where_nothing_waits():
+    assert needs([], [model()], {}) == []
+    assert needs([], [model(run={"id": "r", "state": "training"})], {"movies": 1}) == []
+
+
+def test_alarms_come_first_and_everything_has_its_page():
+    paused = model(awaiting="dec-7", run={"id": "run-1", "state": "paused"})
+    found = needs(["The disk has 1.0 GiB left."], [paused], {"reviews": 2})
+    assert [need.urgent for need in found] == [True, False, False, False]
+    assert [need.href for need in found] == ["/system", "/promotions/dec-7", "/runs/run-1", "/quarantine?model=reviews"]
+    assert "2 quarantines wait for review" in found[-1].text
+    (one,) = needs([], [model()], {"reviews": 1})
+    assert "1 quarantine waits for review" in one.text
+
+
+def test_names_are_quoted_in_links():
+    (need,) = needs([], [model(model="a/b&c")], {"a/b&c": 1})
+    assert need.href == "/quarantine?model=a%2Fb%26c"
+
+
+def test_the_front_page_names_what_waits_with_a_link():
+    console = Console()
+    console.store._connection.execute(
+        "INSERT INTO quarantines (id, model, version, decision_id, time, state) "
+        "VALUES ('q1', 'reviews', 7, 'dec-1', now(), 'held')"
+    )
+    html = console.page("/promotions")
+    assert "What needs you" in html and 'role="alert"' in html
+    assert "reviews: 1 quarantine waits for review." in html and 'href="/quarantine?model=reviews"' in html
+    assert "No engine has been checked yet." in html and 'href="/system"' in html
+    found = console.client.get("/promotions.json").json()["needs"]
+    assert found[0]["urgent"] and found[-1]["link"] == "Review"
+
+
+def test_the_refresh_of_the_front_page_keeps_the_chosen_model():
+    assert 'hx-get="/promotions?model=reviews"' in Console().page("/promotions?model=reviews")
+    assert EVIL not in Console().page(f"/promotions?model={EVIL}")
