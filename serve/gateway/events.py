@@ -1,6 +1,7 @@
 """Server-sent events of an engine's stream, however its lines end."""
 
 import re
+from typing import Any
 
 import orjson
 
@@ -62,6 +63,11 @@ def data_of(event: bytes) -> bytes:
 def event_of(data: bytes) -> bytes:
     """An event with this data, which is one line."""
     return DATA + data + END
+
+
+def named_event(name: str, data: dict[str, Any]) -> bytes:
+    """An event with a name, as the Messages and the Responses API have it."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data))
 
 
 def stream_error(message: str, code: str) -> bytes:

@@ -225,9 +225,10 @@ def check_is_object(body: Any) -> dict[str, Any]:
 
 
 def _check_form(body: dict[str, Any], content: bytes) -> None:
-    if not isinstance(body.get("stream"), bool | None):
+    stream, options = body.get("stream"), body.get("stream_options")
+    if stream is not None and not isinstance(stream, bool):
         raise InputError("stream: takes true or false.")
-    if not isinstance(body.get("stream_options"), dict | None):
+    if options is not None and not isinstance(options, dict):
         raise InputError("stream_options: takes an object.")
     if content.count(b"[") + content.count(b"{") > SAFE_DEPTH:
         dump_body([body])  # one deeper, as the spool's record holds it

@@ -3,6 +3,7 @@
 from typing import Any
 
 from core.errors import InputError
+from serve.gateway.translated_request import function_tool, json_schema_format, refuse_fields
 from serve.messages.content import Message, read_messages, read_system
 
 Body = dict[str, Any]
@@ -45,8 +46,7 @@ def to_chat(body: Body) -> Body:
 
 def to_prompt(body: Body) -> Body:
     """The part of the request that makes the prompt, as the chat route has it. Raises InputError."""
-    for name in NOT_HERE & body.keys():
-        raise InputError(f"{name}: is no field of this API.", field=name, hint="Use /v1/chat/completions for it.")
+    refuse_fields(body, NOT_HERE)
     messages = [*read_system(body.get("system")), *read_messages(body.get("messages"))]
     if not messages:
         raise InputError("messages: have no text.", field="messages", hint="Send a message of the user.")
@@ -87,12 +87,8 @@ def _tools(body: Body) -> Body:
 
 def _tool(tool: Any, where: str) -> Body:
     match tool:
-        case {"name": str(name), "input_schema": dict(schema)} if tool.get("type") in (None, "custom"):
-            # In the order in which OpenAI's clients have them, because templates may render them in it.
-            parameters = schema if "type" in schema else {"type": "object", **schema}
-            function = {"name": name, "description": tool.get("description"), "parameters": parameters}
-            function["strict"] = tool.get("strict")
-            return {"type": "function", "function": {key: v for key, v in function.items() if v is not None}}
+        case {"name": str(), "input_schema": dict(schema)} if tool.get("type") in (None, "custom"):
+            return function_tool(tool, schema if "type" in schema else {"type": "object", **schema})
         case {"type": str(kind)} if kind != "custom":
             raise InputError(
                 f"{where}: a tool of the type {kind[:64]!r} runs at Anthropic.",
@@ -128,8 +124,7 @@ def _output(config: Any) -> Body:
         case None:
             pass
         case {"type": "json_schema", "schema": dict(schema)}:
-            shape = {"name": "output", "schema": schema}
-            found["response_format"] = {"type": "json_schema", "json_schema": shape}
+            found |= json_schema_format(schema)
         case _:
             raise InputError(
                 "output_config.format: takes the type json_schema with a schema.", field="output_config.format"

@@ -2,52 +2,24 @@
 
 from typing import Any
 
-import orjson
-
+from serve.gateway.events import named_event
+from serve.gateway.translated_stream import TranslatedStream
 from serve.messages.answer import Body, stop_reason, to_error, to_usage
 
-CUT = "The engine's answer ended before it was whole."
 
-
-class MessageStream:
+class MessageStream(TranslatedStream):
     """Translates one stream. A block is open until another one begins."""
 
     def __init__(self) -> None:
-        self._begun = False
-        self._ended = False
+        super().__init__()
         self._blocks = 0
         self._open = ""
         self._call: int | None = None
         self._later: list[str] = []
         self._called = False
-        self._finish: str | None = None
         self._stop: Any = None
-        self._usage: Body = {}
 
-    def event(self, found: Body) -> bytes:
-        """The events for one event of the chat; empty if there are none."""
-        if self._ended:
-            return b""
-        if error := found.get("error"):
-            return self._fail(str(error.get("message")))
-        self._usage = found.get("usage") or self._usage
-        events = [] if self._begun else [self._begin(found)]
-        for choice in found.get("choices") or ():
-            events += self._add(choice.get("delta") or {})
-            self._finish = choice.get("finish_reason") or self._finish
-            self._stop = choice.get("stop_reason") or self._stop
-        return b"".join(events)
-
-    def done(self) -> bytes:
-        """The events for the last event of the chat."""
-        return b"" if self._ended else self._finish_message()
-
-    def end(self) -> bytes:
-        """What a client gets when the stream ends; an error if it is not whole."""
-        return b"" if self._ended else self._fail(CUT)
-
-    def _begin(self, found: Body) -> bytes:
-        self._begun = True
+    def _begin(self, found: Body) -> list[bytes]:
         message = {
             "id": found.get("id"),
             "type": "message",
@@ -58,9 +30,11 @@ class MessageStream:
             "stop_sequence": None,
             "usage": to_usage(self._usage),
         }
-        return _event("message_start", {"message": message})
+        return [_event("message_start", {"message": message})]
 
-    def _add(self, delta: Body) -> list[bytes]:
+    def _add(self, choice: Body) -> list[bytes]:
+        self._stop = choice.get("stop_reason") or self._stop
+        delta: Body = choice.get("delta") or {}
         events: list[bytes] = []
         if thought := delta.get("reasoning"):
             events += self._into("thinking", {"thinking": "", "signature": ""})
@@ -112,22 +86,21 @@ class MessageStream:
     def _delta(self, delta: Body) -> bytes:
         return _event("content_block_delta", {"index": self._blocks, "delta": delta})
 
-    def _finish_message(self) -> bytes:
-        if not self._begun:
-            return self._fail(CUT)
-        self._ended = True
+    def _last(self) -> list[bytes]:
         events = [] if self._blocks or self._open else self._into("text", {"text": ""})
         events += self._close()
         reason, sequence = stop_reason(self._finish, self._stop, called=self._called)
         delta = {"stop_reason": reason, "stop_sequence": sequence}
-        events.append(_event("message_delta", {"delta": delta, "usage": to_usage(self._usage)}))
-        return b"".join([*events, _event("message_stop", {})])
+        return [
+            *events,
+            _event("message_delta", {"delta": delta, "usage": to_usage(self._usage)}),
+            _event("message_stop", {}),
+        ]
 
-    def _fail(self, message: str) -> bytes:
-        self._ended = True
+    def _failed(self, message: str, code: str) -> bytes:
         _, body = to_error(500, message)
         return _event("error", {"error": body["error"]})
 
 
 def _event(name: str, data: Body) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps({"type": name, **data}))
+    return named_event(name, {"type": name, **data})

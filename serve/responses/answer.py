@@ -37,7 +37,7 @@ CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 def response(request: Body, *, identity: str, model: str, created: int, status: str, output: list[Item]) -> Body:
     """A response object. `request` is the body of the Responses API, `status` as that API has it."""
-    said = {name: default if request.get(name) is None else request[name] for name, default in SAID.items()}
+    said = SAID | {name: value for name, value in request.items() if name in SAID and value is not None}
     return {
         "id": identity,
         "object": "response",

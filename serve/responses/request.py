@@ -3,6 +3,7 @@
 from typing import Any
 
 from core.errors import InputError
+from serve.gateway.translated_request import function_tool, json_schema_format, refuse_fields
 from serve.responses.items import Item, Message
 
 Body = dict[str, Any]
@@ -33,6 +34,8 @@ NOT_SERVED = {
 }
 # Fields of the chat route that an answer in this format has no place for, or that the translation sets.
 NOT_HERE = frozenset(("logprobs", "max_completion_tokens", "max_tokens", "messages", "n", "response_format"))
+# What a JSON schema may have in addition.
+NAMED = ("name", "strict", "description")
 LOGPROBS = "message.output_text.logprobs"
 
 
@@ -40,7 +43,7 @@ def to_chat(body: Body, items: list[Message], before: list[Message]) -> Body:
     """The request for the chat route: its own messages after those of the responses before it. Raises InputError."""
     _check(body)
     instructions = body.get("instructions")
-    if not isinstance(instructions, str | None):
+    if instructions is not None and not isinstance(instructions, str):
         raise InputError("instructions: takes a string.", field="instructions")
     begin = [{"role": "system", "content": instructions}] if instructions else []
     chat = {name: value for name, value in body.items() if name not in TRANSLATED}
@@ -53,7 +56,8 @@ def to_chat(body: Body, items: list[Message], before: list[Message]) -> Body:
     if stream:
         chat["stream_options"] = {"include_usage": True}
     for part in (_tools(body), _text(body.get("text")), _reasoning(body.get("reasoning")), _logprobs(body)):
-        chat |= part
+        if part:
+            chat |= part
     return chat
 
 
@@ -61,9 +65,9 @@ def _check(body: Body) -> None:
     for name, fix in NOT_SERVED.items():
         if body.get(name) not in (None, False):
             raise InputError(f"{name}: is not served.", field=name, hint=fix)
-    for name in NOT_HERE & body.keys():
-        raise InputError(f"{name}: is no field of this API.", field=name, hint="Use /v1/chat/completions for it.")
-    if not isinstance(body.get("store"), bool | None):
+    refuse_fields(body, NOT_HERE)
+    store = body.get("store")
+    if store is not None and not isinstance(store, bool):
         raise InputError("store: takes true or false.", field="store")
     limit = body.get("max_output_tokens")
     if limit is not None and (type(limit) is not int or limit < 1):
@@ -71,12 +75,13 @@ def _check(body: Body) -> None:
 
 
 def _tools(body: Body) -> Body:
-    tools = body.get("tools")
-    if not isinstance(tools, list | None):
+    tools, choice = body.get("tools"), body.get("tool_choice")
+    if tools is None and choice is None:
+        return {}
+    if tools is not None and not isinstance(tools, list):
         raise InputError("tools: takes a list.", field="tools")
     made = [_tool(tool, f"tools.{place}") for place, tool in enumerate(tools or ())]
     found: Body = {}
-    choice = body.get("tool_choice")
     match choice:
         case None:
             pass
@@ -102,12 +107,8 @@ def _tools(body: Body) -> Body:
 
 def _tool(tool: Any, where: str) -> Item:
     match tool:
-        case {"type": "function", "name": str(name)}:
-            # In the order in which OpenAI's clients have them, because templates may render them in it.
-            parameters = tool.get("parameters") or {"type": "object", "properties": {}}
-            function = {"name": name, "description": tool.get("description"), "parameters": parameters}
-            function["strict"] = tool.get("strict")
-            return {"type": "function", "function": {key: v for key, v in function.items() if v is not None}}
+        case {"type": "function", "name": str()}:
+            return function_tool(tool, tool.get("parameters") or {"type": "object", "properties": {}})
         case {"type": str(kind)} if kind != "function":
             raise InputError(
                 f"{where}: a tool of the type {kind[:64]!r} runs at OpenAI.",
@@ -118,15 +119,17 @@ def _tool(tool: Any, where: str) -> Item:
 
 
 def _text(text: Any) -> Body:
+    if text is None:
+        return {}
     match text:
-        case None | {"format": None | {"type": "text"}}:
+        case {"format": None | {"type": "text"}}:
             return {}
         case {"format": {"type": "json_object"}}:
             return {"response_format": {"type": "json_object"}}
         case {"format": {"type": "json_schema", "schema": dict(schema)} as form}:
-            shape = {"name": form.get("name") or "output", "schema": schema}
-            shape |= {name: form[name] for name in ("strict", "description") if form.get(name) is not None}
-            return {"response_format": {"type": "json_schema", "json_schema": shape}}
+            return json_schema_format(
+                schema, **{name: form[name] for name in NAMED if form.get(name) not in (None, "")}
+            )
         case dict() if "format" not in text:
             return {}
     raise InputError(
@@ -135,15 +138,17 @@ def _text(text: Any) -> Body:
 
 
 def _reasoning(reasoning: Any) -> Body:
-    if not isinstance(reasoning, dict | None):
+    if reasoning is None:
+        return {}
+    if not isinstance(reasoning, dict):
         raise InputError("reasoning: takes an object.", field="reasoning")
-    effort = (reasoning or {}).get("effort")
+    effort = reasoning.get("effort")
     return {} if effort is None else {"reasoning_effort": effort}
 
 
 def _logprobs(body: Body) -> Body:
     include, top = body.get("include"), body.get("top_logprobs")
-    if not isinstance(include, list | None):
+    if include is not None and not isinstance(include, list):
         raise InputError("include: takes a list.", field="include")
     if LOGPROBS not in (include or ()) and not top:
         return {}

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
+from serve.gateway.events import named_event
+from serve.gateway.translated_stream import TranslatedStream
 from serve.responses.answer import (
     Body,
     call_item,
@@ -18,7 +18,6 @@ from serve.responses.answer import (
 )
 from serve.responses.items import Item
 
-CUT = "The engine's answer ended before it was whole."
 END = b"data: [DONE]\n\n"
 # The names of a part's events, and the field that a delta adds to.
 PARTS = {
@@ -44,47 +43,23 @@ class OpenItem:
         return parts[-1] if parts else None
 
 
-class ResponseStream:
+class ResponseStream(TranslatedStream):
     """Translates one stream. `request` is the body of the Responses API, `now` gives Unix time in seconds."""
 
     def __init__(self, request: Body, now: Callable[[], int]) -> None:
+        super().__init__()
         self._request = request
         self._now = now
         self._sequence = 0
-        self._ended = False
         self._response: Body = {}
         self._items: list[Item] = []
         self._open: dict[str, OpenItem] = {}
-        self._finish: str | None = None
-        self._usage: Body = {}
         self._final: Body | None = None
-
-    def event(self, found: Body) -> bytes:
-        """The events for one event of the chat; empty if there are none."""
-        if self._ended:
-            return b""
-        if error := found.get("error"):
-            return self._fail(str(error.get("message")), str(error.get("code")))
-        self._usage = found.get("usage") or self._usage
-        events = [] if self._response else self._begin(found)
-        for choice in found.get("choices") or ():
-            self._finish = choice.get("finish_reason") or self._finish
-            scores = (choice.get("logprobs") or {}).get("content") or []
-            events += self._add(choice.get("delta") or {}, scores)
-        return b"".join(events)
-
-    def done(self) -> bytes:
-        """The events for the last event of the chat."""
-        return b"" if self._ended else self._finish_response()
-
-    def end(self) -> bytes:
-        """What a client gets when the stream ends; an error if it is not whole."""
-        return b"" if self._ended else self._fail(CUT, "server_error")
 
     @property
     def has_begun(self) -> bool:
         """Whether the first event of the answer has come."""
-        return bool(self._response)
+        return self._begun
 
     def so_far(self) -> Body:
         """The response with all that has come, as it is stored once the answer is whole."""
@@ -107,7 +82,9 @@ class ResponseStream:
         )
         return [self._event(name, response=self._response) for name in ("response.created", "response.in_progress")]
 
-    def _add(self, delta: Body, scores: list[Any]) -> list[bytes]:
+    def _add(self, choice: Body) -> list[bytes]:
+        delta: Body = choice.get("delta") or {}
+        scores = (choice.get("logprobs") or {}).get("content") or []
         events: list[bytes] = []
         if thought := delta.get("reasoning"):
             events += self._add_text("reasoning", "reasoning_text", thought, [])
@@ -185,9 +162,7 @@ class ResponseStream:
         done = self._of_part(f"{name}.done", opened, **{field: part[field]}, **more)
         return [done, self._of_part("response.content_part.done", opened, part=part)]
 
-    def _finish_response(self) -> bytes:
-        if not self._response:
-            return self._fail(CUT, "server_error")
+    def _last(self) -> list[bytes]:
         events: list[bytes] = []
         if not self._items:
             empty = message_item(self._id("msg"), [], "in_progress")
@@ -195,14 +170,12 @@ class ResponseStream:
             opened.item["content"].append(text_part("", []))
             events.append(self._of_part("response.content_part.added", opened, part=opened.part))
         events += self._close(*self._open)
-        self._ended = True
         final = self.so_far()
         name = "response.completed" if final["status"] == "completed" else "response.incomplete"
-        return b"".join([*events, self._event(name, response=final), END])
+        return [*events, self._event(name, response=final), END]
 
-    def _fail(self, message: str, code: str) -> bytes:
+    def _failed(self, message: str, code: str) -> bytes:
         """An error, and the response as it ended, if it had begun."""
-        self._ended = True
         error = self._event("error", code=code, message=message, param=None)
         if not self._response:
             return error + END
@@ -221,10 +194,7 @@ class ResponseStream:
 
     def _event(self, kind: str, /, **data: Any) -> bytes:
         number, self._sequence = self._sequence, self._sequence + 1
-        return b"event: %b\ndata: %b\n\n" % (
-            kind.encode(),
-            orjson.dumps({"type": kind, "sequence_number": number, **data}),
-        )
+        return named_event(kind, {"type": kind, "sequence_number": number, **data})
 
 
 def _join(opened: OpenItem) -> None:

@@ -17,8 +17,8 @@ Body = dict[str, Any]
 FindMessages = Callable[[str, RequestPermit], Awaitable[list[Message]]]
 
 
-class ResponsesTranslation:
-    """Translates a request to chat, and a chat's answer and its events back.
+class ResponsesTranslation(ResponseStream):
+    """Translates a request to chat, and a chat's answer, its events and its errors back.
 
     `find_messages` gives the messages up to the end of a stored response.
     """
@@ -27,48 +27,33 @@ class ResponsesTranslation:
     earlier_bytes = 0
 
     def __init__(self, find_messages: FindMessages) -> None:
+        super().__init__({}, _now)
         self._find_messages = find_messages
-        self._request: Body = {}
-        self._items: list[Item] = []
-        self._stream: ResponseStream | None = None
+        self._input: list[Item] = []
         self._whole: Body | None = None
 
     async def read(self, body: Body, permit: RequestPermit) -> Body:
         """The request as the body of the chat route. Raises InputError that names the field, or NotFound."""
-        self._items = read_input(body.get("input"))
-        messages = to_messages(self._items)
+        self._input = read_input(body.get("input"))
+        messages = to_messages(self._input)
         previous = body.get("previous_response_id")
-        if not isinstance(previous, str | None):
-            raise InputError("previous_response_id: takes a string.", field="previous_response_id")
         before: list[Message] = []
         if previous is not None:
+            if not isinstance(previous, str):
+                raise InputError("previous_response_id: takes a string.", field="previous_response_id")
             before = await self._find_messages(previous, permit)
             self.earlier_bytes = len(orjson.dumps(before))
         self._request = {name: value for name, value in body.items() if name != "input"}
-        self._stream = ResponseStream(self._request, _now)
         return to_chat(body, messages, before)
 
     def kept(self, completion: Body) -> Body:
         """What is stored: the response as the client gets it, and the items of its request."""
-        is_stream = self._stream is not None and self._stream.has_begun
-        found = self._stream.so_far() if is_stream and self._stream else self._translate(completion)
-        return {"response": found, "input": [_with_id(item, found["id"], n) for n, item in enumerate(self._items)]}
+        found = self.so_far() if self.has_begun else self._translate(completion)
+        return {"response": found, "input": [_with_id(item, found["id"], n) for n, item in enumerate(self._input)]}
 
     def whole(self, completion: Body) -> bytes:
         """The response of an answer."""
         return orjson.dumps(self._translate(completion))
-
-    def event(self, found: Body) -> bytes:
-        """The events for one event of the chat's stream."""
-        return self._stream.event(found) if self._stream else b""
-
-    def done(self) -> bytes:
-        """The events for the last event of the chat's stream."""
-        return self._stream.done() if self._stream else b""
-
-    def end(self) -> bytes:
-        """The events for a stream that ended."""
-        return self._stream.end() if self._stream else b""
 
     def refused(self, status: int, error: Body, request_id: str) -> tuple[int, bytes]:
         """(status, body) of an error, which has the same format as a chat's."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from core.errors import InputError
+from serve.messages.stream import MessageStream
 from serve.responses.items import read_input, to_messages
 from serve.responses.request import to_chat
 from serve.responses.stream import ResponseStream
@@ -76,6 +77,24 @@ def test_log_probabilities_come_with_the_deltas_and_with_the_text() -> None:
     assert events[-1]["response"]["output"][0]["content"][0]["logprobs"] == [entry]
     chat = to_chat({"include": ["message.output_text.logprobs"], "top_logprobs": 3}, [], [])
     assert (chat["logprobs"], chat["top_logprobs"]) == (True, 3)
+
+
+@pytest.mark.parametrize("error", [{"message": "it broke"}, "it broke"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_engines_error_ends_the_stream_in_each_api(error: Any, begun: bool) -> None:
+    for stream in (ResponseStream({}, lambda: 9), MessageStream()):
+        if begun:
+            stream.event(chunk({"content": "so"}))
+        (found, *more) = decoded(stream.event({"error": error}))
+        said = found["error"] if isinstance(stream, MessageStream) else found
+        assert said["message"] == "it broke" and len(more) == (begun and isinstance(stream, ResponseStream))
+        assert stream.event(chunk({"content": "on"})) == stream.done() == stream.end() == b""
+
+
+def test_a_stream_that_ends_early_ends_with_an_error_in_each_api() -> None:
+    for stream in (ResponseStream({}, lambda: 9), MessageStream()):
+        assert b"before it was whole" in stream.done()
+        assert stream.end() == b""
 
 
 def test_only_allowed_tools_are_sent() -> None:
