@@ -44,17 +44,19 @@ class Signals:
     strayed: npt.NDArray[np.bool_]
     worse: npt.NDArray[np.bool_]
     halted: npt.NDArray[np.bool_]
+    compared: npt.NDArray[np.bool_]
 
 
 def look_back(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettings, *, over: bool) -> HoldbackLook:
     """One look. `fail` means roll back, `pass` that its time is over without harm, `wait` that it goes on, and
-    `inconclusive` that its time is over on a broken experiment: the new champion stays, and is not confirmed.
+    `inconclusive` that its time is over on a broken experiment, or with too few users to compare: the new champion
+    stays, and is not confirmed.
 
     `plan.share` is the new champion's share of users; `over` says that the configured time has passed.
     """
     found = signals(old, new, plan, settings)
     outcome = Outcome(str(outcomes(found, over=over)))
-    checks = _checks(found, old, new, plan, settings)
+    checks = _checks(found, old, new, plan, settings, over)
     numbers = (found.difference, found.half_width, found.harm, found.strays, found.sample_ratio_p)
     return HoldbackLook(GateResult(outcome, _binding(outcome, checks), checks), *map(float, numbers))
 
@@ -78,14 +80,15 @@ def signals(old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettin
             strayed=found.strayed,
             worse=looks & (apart + half_width < 0),
             halted=ratio_p < LEAST_SAMPLE_RATIO_P,
+            compared=looks,
         )
 
 
 def outcomes(found: Signals, *, over: bool) -> npt.NDArray[np.str_]:
     """The outcome of each holdback. Rollback wins over a broken experiment, as in a canary. But a broken one goes on
-    until its time is up, because harm can still roll it back."""
+    until its time is up, because harm can still roll it back. Without a comparison nothing is confirmed."""
     back = found.readable & (found.harmed | found.strayed | found.worse)
-    broken = ~found.readable | found.halted
+    broken = ~found.readable | found.halted | ~found.compared
     ends = (Outcome.INCONCLUSIVE, Outcome.PASS) if over else (Outcome.WAIT, Outcome.WAIT)
     return np.where(back, str(Outcome.FAIL), np.where(broken, str(ends[0]), str(ends[1])))
 
@@ -102,7 +105,7 @@ def _binding(outcome: Outcome, checks: tuple[Check, ...]) -> str:
 
 
 def _checks(
-    found: Signals, old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettings
+    found: Signals, old: ArmCounts, new: ArmCounts, plan: Plan, settings: HoldbackSettings, over: bool
 ) -> tuple[Check, ...]:
     harm, bound, p = float(found.harm), math.log(1 / plan.alpha), float(found.sample_ratio_p)
     return (
@@ -133,21 +136,22 @@ def _checks(
             LEAST_SAMPLE_RATIO_P,
             "sample_ratio",
         ),
-        _worse(found, old, new, settings),
+        _worse(found, old, new, settings, over),
     )
 
 
-def _worse(found: Signals, old: ArmCounts, new: ArmCounts, settings: HoldbackSettings) -> Check:
+def _worse(found: Signals, old: ArmCounts, new: ArmCounts, settings: HoldbackSettings, over: bool) -> Check:
     name, apart, width = "not worse than the previous champion", float(found.difference), float(found.half_width)
     if math.isinf(width):
         reason = (
             f"{min(old.users, new.users)} users in the smaller arm; approval is compared from "
             f"{settings.first_look_users} users on."
         )
-        return Check(name, Outcome.PASS, reason, apart, None, 0.0, "worse")
+        return Check(name, Outcome.INCONCLUSIVE if over else Outcome.PASS, reason, apart, None, 0.0, "worse")
+    bounds = f"{points(apart - width)} and {points(apart + width)}"
     reason = (
         f"{'Worse' if found.worse else 'Not clearly worse'} than the previous champion: approval differs by "
-        f"{points(apart)} points (upper bound {points(apart + width)}), {new.users} users of the new champion and "
-        f"{old.users} of the previous one."
+        f"{points(apart)} points (bounds {bounds}), {new.users} users of the new champion and {old.users} of the "
+        "previous one."
     )
     return Check(name, Outcome.FAIL if found.worse else Outcome.PASS, reason, apart, apart + width, 0.0, "worse")

@@ -27,8 +27,8 @@ NEW = ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 0)
 @pytest.mark.parametrize(
     ("new", "over", "outcome", "says"),
     [
-        (NEW, False, Outcome.WAIT, "upper bound"),
-        (NEW, True, Outcome.PASS, "upper bound"),
+        (NEW, False, Outcome.WAIT, "bounds -"),
+        (NEW, True, Outcome.PASS, "bounds -"),
         (ArmCounts(1800, 3600, -0.2, 0.4, 0.9, 0.1, 0), False, Outcome.FAIL, "approval differs by -20.0 points"),
         (ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 300), True, Outcome.FAIL, "300 of 1800"),
         (ArmCounts(900, 3600, -0.2, 0.4, 0.9, 0.1, 0), True, Outcome.FAIL, "approval differs by -20.0 points"),
@@ -44,6 +44,20 @@ NEW = ArmCounts(1800, 3600, 0.2, 0.4, 0.9, 0.1, 0)
 def test_a_holdback_looks_for_harm_alone(new: ArmCounts, over: bool, outcome: Outcome, says: str):
     found = look_back(OLD, new, Plan(0.9, 0.4), HoldbackSettings(), over=over).judgement
     assert found.outcome is outcome and says in found.reason
+
+
+@pytest.mark.parametrize("users", [0, 99])
+def test_a_holdback_that_compared_nobody_is_not_confirmed(users: int):
+    few = ArmCounts(users, 2 * users, 0.6, 0.4, 0.9, 0.1, 0)
+    worse = ArmCounts(9 * users, 18 * users, -0.6, 0.4, 0.9, 0.1, 0)
+    early, late = (
+        look_back(few, worse, Plan(0.9, 0.4), HoldbackSettings(), over=over).judgement for over in (False, True)
+    )
+    assert early.outcome is Outcome.WAIT
+    assert late.outcome is Outcome.INCONCLUSIVE
+    assert (
+        f"the new champion stays: {users} users in the smaller arm" in late.reason and "from 100 users" in late.reason
+    )
 
 
 def test_nobody_moves_who_need_not_from_canary_over_holdback_to_the_end():
