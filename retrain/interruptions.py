@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from core.db.store import Row
 from core.errors import AlreadyDone, NotFound, NotReady
 from core.records import Verdict
-from retrain.run_states import CANCELLED, MEASURING, PAUSED, QUEUED
+from retrain.run_states import CANCELLED, MEASURING, PAUSED, QUEUED, STATES
 from retrain.runs import Run, Runs
 from retrain.trainer.job import ADAPTER, CHECKPOINT
 from rollout.promotion import RouteManager
@@ -22,12 +22,7 @@ from rollout.promotion import RouteManager
 log = logging.getLogger(__name__)
 INTERRUPTION = "interruption"
 Kind = Literal["cancel", "pause"]
-STATES: dict[Kind, str] = {"pause": PAUSED, "cancel": CANCELLED}
-# What to do instead, for runs that wait for users or for a person.
-INSTEAD = {
-    "canary": "Stop its canary: loraloop canary stop {model}",
-    "awaiting_approval": "Reject its candidate: loraloop reject",
-}
+STATE_AFTER: dict[Kind, str] = {"pause": PAUSED, "cancel": CANCELLED}
 
 
 class Trains(Protocol):
@@ -81,7 +76,7 @@ class Interruptions:
             with self._changed:
                 self._changed.wait_for(lambda: identity not in self._working, wait_s)
         row = self._runs.row(run)
-        if row["state"] != STATES[wanted.kind] and identity not in self._working:
+        if row["state"] != STATE_AFTER[wanted.kind] and identity not in self._working:
             raise AlreadyDone(f"Run {identity} ended before that: it is {row['state']}.", hint=row["reason"] or "")
         return row
 
@@ -201,10 +196,8 @@ class Interruptions:
             raise AlreadyDone(f"Run {identity} has ended: it is {row['state']}.", hint=row["reason"] or "")
         if asked and not (asked.kind == "pause" and wanted.kind == "cancel"):
             raise AlreadyDone(f"{asked.actor} asked to {asked.kind} run {identity} already.")
-        if row["state"] in INSTEAD:
-            raise NotReady(
-                f"The training of run {identity} has ended.", hint=INSTEAD[row["state"]].format(model=run.model)
-            )
+        if instead := STATES[row["state"]].instead:
+            raise NotReady(f"The training of run {identity} has ended.", hint=instead.format(model=run.model))
         if wanted.kind == "pause" and row["state"] == PAUSED:
             raise AlreadyDone(f"Run {identity} is paused already.", hint=f"Do: loraloop run resume {identity}")
         if wanted.kind == "pause" and row["state"] == MEASURING:

@@ -6,12 +6,10 @@ from dataclasses import replace
 from core.db.store import Row
 from core.records import Verdict
 from retrain.interruptions import Interruptions
-from retrain.run_states import EVALUATING, MEASURING, PAUSED, QUEUED, SNAPSHOT, TRAINING, WAITING
+from retrain.run_states import EVALUATING, MEASURING, QUEUED, SNAPSHOT, TRAINING, is_working
 from retrain.runs import Run, Runs
 from rollout.promotion import RouteManager
 from serve.engines.lease import MOST_CUTS
-
-KEPT = (*WAITING, PAUSED)
 
 
 class RunRecovery:
@@ -37,7 +35,7 @@ class RunRecovery:
         """
         continued = []
         for run, row in self._runs.unfinished():
-            if row["state"] in KEPT or self._interruptions.restore(run):
+            if not is_working(row["state"]) or self._interruptions.restore(run):
                 continue
             cuts = self._runs.details(run).get("cuts", 0) + 1
             if self._can_continue(run, row) and cuts <= MOST_CUTS:
@@ -51,7 +49,7 @@ class RunRecovery:
     def give_up(self, model: str, error: Exception) -> None:
         """Fail the unfinished run of a model whose work broke off, so that its next run can start."""
         for run, row in self._runs.unfinished():
-            if run.model == model and row["state"] not in KEPT:
+            if run.model == model and is_working(row["state"]):
                 self._fail(run, row["state"], f"An unexpected error: {error}")
 
     def _can_continue(self, run: Run, row: Row) -> bool:

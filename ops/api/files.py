@@ -79,8 +79,8 @@ def create_content_router(files: UploadedFiles) -> APIRouter:
     @router.get("/{identity}/content", response_class=FileResponse)
     def content(identity: str) -> FileResponse:
         """The content of a file, as it was uploaded."""
-        row = files.find(identity)
-        return FileResponse(files.path(row["id"]), media_type="application/jsonl", filename=row["filename"])
+        path, row = files.content(identity), files.find(identity)
+        return FileResponse(path, media_type="application/jsonl", filename=row["filename"])
 
     return router
 

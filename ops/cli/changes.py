@@ -53,12 +53,11 @@ def retrain(
     if exit_code and not wait:
         raise typer.BadParameter("it tells how a run ended, so it needs --wait.", param_hint="--exit-code")
     client = client_of(config)
-    before = {run["id"] for run in client.get("/api/runs", model=model)}
-    client.post(f"/api/models/{model}/retrain", said(comment))
+    identity = client.post(f"/api/models/{model}/retrain", said(comment))["run_id"]
     if not wait:
-        tell(f"A run of {model} is queued. Follow it with: loraloop runs {model}")
+        tell(f"{identity} of {model} is queued. Follow it with: loraloop run show {identity}")
         return
-    run = run_progress.follow(client, model, before)
+    run = run_progress.follow(client, identity)
     if json:
         print_json(run)
     tell(f"{run['id']} is {run['state']}. {run['reason'] or ''}")

@@ -63,6 +63,14 @@ class UploadedFiles:
             raise NotFound("file", identity, hint="See: GET /v1/files")
         return row
 
+    def content(self, identity: str) -> Path:
+        """Where the content of a file is. Raises NotFound, also after a restore: a backup does not have files."""
+        self.find(identity)
+        path = self.path(identity)
+        if not path.is_file():
+            raise NotFound("content of the file", identity, hint="Upload the file again.")
+        return path
+
     def page(self, *, model: str | None, after: str | None, ascending: bool, limit: int) -> list[Row]:
         """One page of files, newest first unless `ascending`."""
         return fine_tuning.files(self._store, model=model, after=after, ascending=ascending, limit=limit)
@@ -70,8 +78,8 @@ class UploadedFiles:
     def delete(self, identity: str) -> None:
         """Delete a file. Examples that a job has imported stay. Raises NotFound."""
         self.find(identity)
-        self.path(identity).unlink(missing_ok=True)
         fine_tuning.delete_file(self._store, id=identity)
+        self.path(identity).unlink(missing_ok=True)
 
     def clean(self) -> None:
         """Delete what a stopped control left: content without its row, and parts."""

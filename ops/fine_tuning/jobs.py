@@ -145,8 +145,7 @@ class FineTuningJobs:
     def _advance(self, row: Row) -> None:
         request = JobRequest.model_validate(row["request"])
         settings = settings_of_job(request, views.settings_of(self._control, request.model))
-        self.files.find(row["file_id"])
-        path, target = self.files.path(row["file_id"]), self._target(row)
+        path, target = self.files.content(row["file_id"]), self._target(row)
         if row["state"] == "checking":
             count = check_file(path, target, request.type)
             if count < FEWEST:

@@ -8,11 +8,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -20,6 +22,7 @@ from core.errors import LoraLoopError
 from core.model_folder import PACKAGED, locate
 from core.settings import DEFAULT_GUARDRAILS, ModelSettings, Settings, load
 from ops.local.up import check_ports
+from retrain.run_states import PAUSED
 from serve.retrieval.documents import passages
 
 LEAST_DISK_GIB = 2
@@ -87,6 +90,7 @@ def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
         yield _retention(f"{settings.control_url}/api/retention", settings.bearer)
         for name in settings.models:
             yield _snapshot(name, f"{settings.control_url}/api/snapshots/{name}", settings.bearer)
+        yield _paused(f"{settings.control_url}/api", settings.bearer, now)
         yield _clock("control", f"{settings.control_url}/health", now)
         yield _clock("gateway", f"{gateway}/health", now)
     else:
@@ -256,6 +260,35 @@ def _snapshot(name: str, url: str, bearer: dict[str, str]) -> Finding:
         return Finding(check, False, "not known", KEY_OR_LOGS)
     fix = f"Run: loraloop snapshot show {name}   models.{name}.trust has the limits."
     return Finding(check, not warnings, " ".join(warnings) or "no warnings", fix)
+
+
+# A run that is paused for longer is probably forgotten.
+LONGEST_PAUSE_S = 24 * 3600.0
+
+
+def _paused(url: str, bearer: dict[str, str], now: Callable[[], float]) -> Finding:
+    """Which runs have been paused for more than a day. Until then no other run of their models starts."""
+    check = "paused runs"
+    try:
+        with httpx.Client(timeout=5, trust_env=False, headers=bearer) as client:
+            open_runs = [model["run"] for model in client.get(f"{url}/models").json() if model["run"]]
+            paused = [run["id"] for run in open_runs if run["state"] == PAUSED]
+            since = {run: paused_at(client.get(f"{url}/runs/{run}").json()) for run in paused}
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding(check, False, "not known", KEY_OR_LOGS)
+    long = {run: time for run, time in since.items() if now() - time.timestamp() > LONGEST_PAUSE_S}
+    if not long:
+        return Finding(check, True, "none for more than a day")
+    said = ", ".join(f"{run} since {time:%Y-%m-%d %H:%M}" for run, time in long.items())
+    first = next(iter(long))
+    fix = f"Run: loraloop run resume {first}   or: loraloop run cancel {first}"
+    return Finding(check, False, f"{said}. Their models' schedules start no run", fix)
+
+
+def paused_at(run: Mapping[str, Any]) -> datetime:
+    """When a run was paused, by the newest action that did it."""
+    times = [done["time"] for done in run["detail"]["actions"] if done["action"] == "pause"]
+    return datetime.fromisoformat(times[-1])
 
 
 def _clock(name: str, url: str, now: Callable[[], float]) -> Finding:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.prompts import to_json
-from feedback.pairs import Pair
-from feedback.snapshot import Row, read_pairs, read_rows
+from feedback.pairs import Pair, pairs_of
+from feedback.snapshot import Row, TableRows
+from feedback.snapshot_files import read_tables
 from retrain.trainer.batches import Example
 from retrain.trainer.job import Job
 from retrain.trainer.prefix_tree import TokenSequence
@@ -19,15 +20,23 @@ Rendered = tuple[list[Example], dict[str, int]]
 """Examples, and how many rows or pairs were left out for each reason."""
 
 
-def read_examples(renderer: Renderer, job: Job, bucket: str = "train") -> Rendered:
-    """Return the examples of the job's objective, from the newest `max_rows` rows or pairs. Raises IntegrityFailed."""
-    folder = Path(job.snapshot)
-    if job.objective == "sft":
-        return render_rows(renderer, newest([row for row in read_rows(folder) if row.bucket == bucket], job))
-    pairs = [pair for pair in read_pairs(folder) if pair.bucket == bucket]
-    if job.objective == "dpo":
-        return render_pairs(renderer, newest([pair for pair in pairs if pair.compares], job))
-    return render_rated(renderer, newest([pair for pair in pairs if not pair.compares], job))
+class Examples:
+    """The rows of a job's objective, or its pairs or rated answers. The snapshot's files are read once, and checked."""
+
+    def __init__(self, job: Job) -> None:
+        """Read the files. Raises IntegrityFailed."""
+        tables = read_tables(Path(job.snapshot))
+        self._job = job
+        self._rows = TableRows(tables.rows) if job.objective == "sft" else ()
+        self._pairs = [] if job.objective == "sft" else pairs_of(tables.pairs)
+
+    def render(self, renderer: Renderer, bucket: str = "train") -> Rendered:
+        """Return the examples of a bucket, from its newest `max_rows` rows or pairs."""
+        job = self._job
+        if job.objective == "sft":
+            return render_rows(renderer, newest([row for row in self._rows if row.bucket == bucket], job))
+        pairs = [pair for pair in self._pairs if pair.bucket == bucket and pair.compares is (job.objective == "dpo")]
+        return (render_pairs if job.objective == "dpo" else render_rated)(renderer, newest(pairs, job))
 
 
 def newest(rows: list[Kind], job: Job) -> list[Kind]:

@@ -7,6 +7,7 @@ earlier adapter, so that drift cannot add up. It must not touch the store or an 
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 from core.errors import LoraLoopError, TooFewRows
 from retrain.trainer.batches import PASS_TOKENS, Example, order_examples
 from retrain.trainer.dev import LEAST_ROWS, MOST_ROWS, DevPart
-from retrain.trainer.examples import read_examples
+from retrain.trainer.examples import Examples, Rendered
 from retrain.trainer.job import ADAPTER, REPORT, TOO_FEW_ROWS, Job, Report, Step
 from retrain.trainer.loop import Loop
 from retrain.trainer.lora_linear import speed_up
@@ -70,7 +71,8 @@ def train(job: Job, report: Callable[[Step], None]) -> None:
     output = Path(job.output)
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     renderer = Renderer(tokenizer, job.max_length)
-    examples, left_out = read_examples(renderer, job)
+    data = Examples(job)
+    examples, left_out = data.render(renderer)
     say(f"{len(examples)} {job.unit} to train on by {job.objective.upper()}. Left out: {left_out or 'none'}.")
     require_rows(len(examples), left_out, job)
     examples = order_examples(examples, job.seed)
@@ -78,7 +80,8 @@ def train(job: Job, report: Callable[[Step], None]) -> None:
     model = load_model(job.base, dtype=dtype, rank=job.rank, seed=job.seed)
     scored = scored_with(model, examples, say)
     objective = choose_objective(job, scored, examples)
-    ended = Loop(job, scored, objective, examples, report=report, dev=dev_part(job, scored, renderer, say)).run()
+    dev = dev_part(job, scored, partial(data.render, renderer, "dev"), say)
+    ended = Loop(job, scored, objective, examples, report=report, dev=dev).run()
     if ended:
         say(ended["reason"])
     model.save_pretrained(str(output / ADAPTER))
@@ -86,11 +89,11 @@ def train(job: Job, report: Callable[[Step], None]) -> None:
     Report(rows=len(examples), left_out=left_out, prefix_trees=trees, dev=ended).write(output / REPORT)
 
 
-def dev_part(job: Job, scored: Scored, renderer: Renderer, say: Callable[[str], None]) -> DevPart | None:
+def dev_part(job: Job, scored: Scored, render: Callable[[], Rendered], say: Callable[[str], None]) -> DevPart | None:
     """Return the dev part of the snapshot, None where it is switched off or has too few rows."""
     if job.dev_steps is None:
         return None
-    examples = order_examples(read_examples(renderer, job, "dev")[0], job.seed)[:MOST_ROWS]
+    examples = order_examples(render()[0], job.seed)[:MOST_ROWS]
     if len(examples) < LEAST_ROWS:
         say(f"No dev part: {len(examples)} dev {job.unit}, {LEAST_ROWS} are needed. The last weights are kept.")
         return None

@@ -271,12 +271,11 @@ def test_the_shell_completes_commands(tmp_path: Path, typed: str, offered: str):
 def test_a_script_learns_how_a_run_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, verdict: str, code: int
 ):
-    started: list[str] = []
-    run = {"id": "run-2", "state": state, "reason": "why", "progress": None, "decisions": [{"verdict": verdict}]}
+    states = ["queued", state]
+    run = {"id": "run-2", "reason": "why", "progress": None, "decisions": [{"verdict": verdict}]}
     api = FastAPI()
-    api.get("/api/runs")(lambda: [run] * len(started) + [run | {"id": "run-1"}])
-    api.get("/api/runs/run-2")(lambda: run)
-    api.post("/api/models/reviews/retrain")(lambda: started.append("run-2"))
+    api.get("/api/runs/run-2")(lambda: run | {"state": states.pop(0)})
+    api.post("/api/models/reviews/retrain")(lambda: {"run_id": "run-2"})  # it follows this run
     monkeypatch.chdir(tmp_path)
     with running(api) as url:
         Path("loraloop.yaml").write_text(STARTER.replace("127.0.0.1:8081", url.removeprefix("http://")))

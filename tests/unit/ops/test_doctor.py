@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ WELL: dict[str, Any] = {
     "/api/notifications": [{"target": "slack (URL 1)", "refusals": 0}],
     "/api/retention": {"kinds": [{"kind": "texts", "days": None, "bytes": 9 * 10**9}]},
     "/api/snapshots/m": {"warnings": []},
+    "/api/models": [{"run": None}, {"run": {"id": "run-1", "state": "training"}}],
     "/health": {"status": "ok"},
 }
 
@@ -114,6 +116,24 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
 def test_what_is_wrong_is_found_with_its_fix(tmp_path: Path, name: str, changes: Any, found: str, fix: str):
     finding = examined(tmp_path, changes)[name]
     assert not finding.ok and found in finding.found and fix in finding.fix
+
+
+@pytest.mark.parametrize(("hours", "ok"), [(23, True), (25, False)])
+def test_a_run_that_is_paused_for_more_than_a_day_is_named(tmp_path: Path, hours: int, ok: bool):
+    actions = [
+        {"time": "2026-05-01T01:00:00+00:00", "action": "pause"},
+        {"time": "2026-05-01T02:00:00+00:00", "action": "resume"},
+        {"time": "2026-05-01T03:00:00+00:00", "action": "pause"},
+    ]
+    changes = {
+        "/api/models": [{"run": {"id": "run-1", "state": "paused"}}],
+        "/api/runs/run-1": {"detail": {"actions": actions}},
+    }
+    now = datetime(2026, 5, 1, 3, tzinfo=UTC).timestamp() + hours * 3600
+    finding = examined(tmp_path, changes, lambda: now)["paused runs"]
+    assert finding.ok is ok
+    if not ok:
+        assert "run-1 since 2026-05-01 03:00" in finding.found and "loraloop run resume run-1" in finding.fix
 
 
 def test_a_model_without_a_snapshot_is_well(tmp_path: Path):

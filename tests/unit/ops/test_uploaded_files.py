@@ -81,3 +81,10 @@ def test_a_job_whose_file_was_deleted_fails_and_says_so(place: FineTuning, files
     jobs.advance()
     found = jobs.find(job.row["id"]).row
     assert found["state"] == "failed" and file in found["error"]["message"]
+
+
+def test_a_file_without_its_content_is_not_found(files: UploadedFiles) -> None:
+    file = kept(files, supervised(2))
+    files.path(file).unlink()  # as after a restore
+    with pytest.raises(NotFound, match="Upload the file again"):
+        files.content(file)

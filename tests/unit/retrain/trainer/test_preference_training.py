@@ -19,7 +19,7 @@ from feedback.snapshot import Snapshot
 from retrain.job_settings import job_of_run
 from retrain.plan import Method, plan_of
 from retrain.trainer.batches import Example
-from retrain.trainer.examples import balanced, read_examples, render_rated
+from retrain.trainer.examples import Examples, balanced, render_rated
 from retrain.trainer.job import ADAPTER, REPORT, Job, Report, Step
 from retrain.trainer.objectives import Scored, reference_sums
 from retrain.trainer.prefix_tree import TokenSequence
@@ -121,7 +121,7 @@ def test_votes_over_a_snapshot_become_an_adapter_that_prefers_as_users_did(
     job = job_of(snapshot, base, tmp_path)
     steps: list[Step] = []
     adapter = Trainer().run(job, steps.append)
-    examples, left = read_examples(Renderer(make_tokenizer(), job.max_length), job)
+    examples, left = Examples(job).render(Renderer(make_tokenizer(), job.max_length))
     assert (len(examples), left) == (12, {})
     found = ratios(base, adapter, examples)
     margins = found[:, 0] - found[:, 1]
@@ -137,7 +137,7 @@ def test_the_opposite_votes_give_the_opposite_preference(store: Store, base: Pat
     fill(store, *(prefer(n, f"{word}b", f"{word}a", voter) for n, (word, voter) in numbered))
     job = job_of(snap(store, tmp_path / "snapshots"), base, tmp_path)
     adapter = Trainer().run(job, lambda _: None)
-    examples, _ = read_examples(Renderer(make_tokenizer(), job.max_length), job)
+    examples, _ = Examples(job).render(Renderer(make_tokenizer(), job.max_length))
     assert all(len(one.sequences[0].answer) < len(one.sequences[1].answer) for one in examples)
     found = ratios(base, adapter, examples)
     assert (found[:, 0] > found[:, 1]).all()
@@ -149,7 +149,7 @@ def test_thumbs_become_an_adapter_that_finds_liked_answers_likelier(store: Store
     fill(store, *(vote(n, word + side, "thumbs", side == "a", voter) for n, (word, side, voter) in numbered))
     job = job_of(snap(store, tmp_path / "snapshots"), base, tmp_path, "kto")
     adapter = Trainer().run(job, lambda _: None)
-    examples, _ = read_examples(Renderer(make_tokenizer(), job.max_length), job)
+    examples, _ = Examples(job).render(Renderer(make_tokenizer(), job.max_length))
     assert len(examples) == 24
     found = ratios(base, adapter, examples)[:, 0]
     liked = torch.tensor([example.desirable for example in examples])
@@ -169,7 +169,7 @@ def test_the_newest_pairs_are_learnt_first(store: Store, base: Path, tmp_path: P
     snapshot = snap(store, tmp_path / "snapshots")
     job = job_of(snapshot, base, tmp_path, max_rows=8)
     assert job.min_rows == 8
-    examples, _ = read_examples(Renderer(make_tokenizer(), job.max_length), job)
+    examples, _ = Examples(job).render(Renderer(make_tokenizer(), job.max_length))
     kept = {make_tokenizer().decode(one.sequences[1].answer[:-1]) for one in examples}
     assert kept == {f"{word}!" for word in WORDS[2:]}
 
@@ -181,7 +181,7 @@ def test_the_weight_of_a_voter_reaches_the_examples(store: Store, base: Path, tm
         sides = (f"{word}a", f"{word}b") if n < 4 else (f"{word}b", f"{word}a")
         fill(store, prefer(50 + n, *sides, VOTERS[2]))
     job = job_of(snap(store, tmp_path / "snapshots"), base, tmp_path)
-    examples, _ = read_examples(Renderer(make_tokenizer(), job.max_length), job)
+    examples, _ = Examples(job).render(Renderer(make_tokenizer(), job.max_length))
     assert sorted({example.weight for example in examples}) == [0.5, 1.0]
 
 
