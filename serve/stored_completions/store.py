@@ -61,8 +61,8 @@ class Listed(Paged):
     metadata: dict[str, str] = {}
 
 
-class Messages(Paged):
-    """A page of a completion's messages."""
+class Parts(Paged):
+    """A page of what belongs to one answer, such as the messages of its request."""
 
     id: str
 
@@ -73,15 +73,56 @@ class Changed(One):
     metadata: dict[str, str]
 
 
-class CompletionStore:
-    """The stored completions."""
+class StoredAnswers:
+    """The stored answers of one API, for the key that asks. Another key gets NotFound: nobody learns what is there."""
+
+    name: str
+    hint: str
+    responses = False
 
     def __init__(self, store: Store, clock: Clock = utc_now) -> None:
         self._store = store
         self._clock = clock
 
+    def _row(self, asked: One | Parts) -> Row:
+        row = stored_completions.find(
+            self._store, id=asked.id, owner=asked.owner, models=asked.models, responses=self.responses
+        )
+        if row is None:
+            raise self._unknown(asked.id)
+        return row
+
+    def _delete(self, asked: One) -> None:
+        """Deletes an answer, and the text of its interaction with it: no later snapshot can learn from it."""
+        with self._store.transaction() as transaction:
+            self._row(asked)
+            stored_completions.delete(transaction, id=asked.id, time=self._clock())
+            interactions.delete_text(transaction, id=asked.id)
+
+    def _page(self, found: list[Row], asked: Parts) -> Page:
+        """A page of what belongs to one answer. Raises NotFound for an `after` that is not there."""
+        if asked.order == "desc":
+            found = found[::-1]
+        begin = 0
+        if asked.after is not None:
+            names = [each["id"] for each in found]
+            if asked.after not in names:
+                raise self._unknown(asked.after)
+            begin = names.index(asked.after) + 1
+        return page_of(found[begin : begin + asked.limit + 1], asked.limit)
+
+    def _unknown(self, identity: str) -> NotFound:
+        return NotFound(self.name, identity, hint=self.hint)
+
+
+class CompletionStore(StoredAnswers):
+    """The stored completions."""
+
+    name = "stored completion"
+    hint = "Only requests with `store: true` are stored, and only their own key can read them."
+
     def get(self, asked: One) -> Row:
-        """One completion. Raises NotFound, also for one of another key: nobody learns that it is there."""
+        """One completion. Raises NotFound."""
         return _completion(self._row(asked))
 
     def page(self, asked: Listed) -> Page:
@@ -90,7 +131,7 @@ class CompletionStore:
         if asked.after is not None:
             place = stored_completions.position(self._store, id=asked.after, owner=asked.owner, sign=sign)
             if place is None:
-                raise _unknown(asked.after)
+                raise self._unknown(asked.after)
         rows = stored_completions.page(
             self._store,
             owner=asked.owner,
@@ -104,19 +145,11 @@ class CompletionStore:
         )
         return page_of([_completion(row) for row in rows], asked.limit)
 
-    def messages(self, asked: Messages) -> Page:
+    def messages(self, asked: Parts) -> Page:
         """The messages that a completion answers. Raises NotFound, also for an `after` that is not there."""
         request = json.loads(self._row(asked)["request"] or "{}")
-        found = [_message(asked.id, n, message) for n, message in enumerate(request.get("messages") or ())]
-        if asked.order == "desc":
-            found.reverse()
-        begin = 0
-        if asked.after is not None:
-            names = [message["id"] for message in found]
-            if asked.after not in names:
-                raise _unknown(asked.after)
-            begin = names.index(asked.after) + 1
-        return page_of(found[begin : begin + asked.limit + 1], asked.limit)
+        messages = enumerate(request.get("messages") or ())
+        return self._page([_message(asked.id, n, message) for n, message in messages], asked)
 
     def change(self, asked: Changed) -> Row:
         """Gives a completion other metadata. Raises NotFound."""
@@ -126,18 +159,9 @@ class CompletionStore:
         return self.get(asked)
 
     def delete(self, asked: One) -> Row:
-        """Deletes a completion, and the text of its interaction with it: no later snapshot can learn from it."""
-        with self._store.transaction() as transaction:
-            self._row(asked)
-            stored_completions.delete(transaction, id=asked.id, time=self._clock())
-            interactions.delete_text(transaction, id=asked.id)
+        """Deletes a completion. Raises NotFound."""
+        self._delete(asked)
         return {"id": asked.id, "object": "chat.completion.deleted", "deleted": True}
-
-    def _row(self, asked: One | Messages) -> Row:
-        row = stored_completions.find(self._store, id=asked.id, owner=asked.owner, models=asked.models)
-        if row is None:
-            raise _unknown(asked.id)
-        return row
 
 
 def _completion(row: Row) -> Row:
@@ -178,14 +202,6 @@ def page_of(found: list[Row], limit: int) -> Page:
     return {"object": "list", "data": shown, **ends, "has_more": len(found) > limit}
 
 
-def _unknown(identity: str) -> NotFound:
-    return NotFound(
-        "stored completion",
-        identity,
-        hint="Only requests with `store: true` are stored, and only their own key can read them.",
-    )
-
-
 def body_of(model: type[Asker]) -> Any:
     """A dependency that reads the question of a gateway."""
     return Depends(JsonBody(model, LARGEST_QUESTION))
@@ -204,7 +220,7 @@ def create_router(store: CompletionStore) -> APIRouter:
         return store.page(asked)
 
     @router.post("/messages")
-    def messages(asked: Annotated[Messages, body_of(Messages)]) -> Page:
+    def messages(asked: Annotated[Parts, body_of(Parts)]) -> Page:
         return store.messages(asked)
 
     @router.post("/change")
