@@ -17,7 +17,7 @@ from tools.live_stack import LiveStack, texts
 from tools.tiny_model import CUES, LABELS
 
 WAVE = 400
-DECISION_SECONDS = 180
+DECISION_SECONDS = 600
 IMAGES = Path(__file__).parents[2] / "docs" / "img"
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 PHONE = {"width": 375, "height": 780}

@@ -11,7 +11,7 @@ from tools.live_stack import LiveStack, texts
 
 pytestmark = pytest.mark.integration
 
-MODEL, VOTES, RUN_SECONDS = "helped", 300, 120
+MODEL, VOTES, RUN_SECONDS = "helped", 300, 600
 
 
 def ask(running: LiveStack, text: str) -> tuple[dict[str, Any], str]:
