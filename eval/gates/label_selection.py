@@ -1,13 +1,17 @@
 """Whether the labels of a holdout stand for live traffic: a check of the offline gate."""
 
+import math
+
 from eval.gates.result import Check, Outcome
 from eval.kpis.evidence import Evidence
 from eval.kpis.label_selection import LabelSelection
 
 # Right or wrong answers may be missing among the labels if fewer than this number is expected.
 EXPECTED = 5
-# The weighted labels count for at least as many labels as a holdout needs.
+# The weighted labels count for at least as many labels as a holdout needs. In a small holdout chance alone moves the
+# shares of right and wrong answers, so two thirds of its labels are enough.
 LEAST_EFFECTIVE = 30
+LEAST_SHARE = 2 / 3
 
 
 def check_selection(evidence: Evidence) -> list[Check]:
@@ -40,10 +44,11 @@ def _outcome(found: LabelSelection) -> tuple[Outcome, str]:
             return Outcome.INCONCLUSIVE, (
                 f"No label is of an answer that was {kind}; {live}. Ask for labels of {kind} answers too."
             )
-    if found.effective < LEAST_EFFECTIVE:
+    least = min(LEAST_EFFECTIVE, math.ceil(LEAST_SHARE * len(found.served)))
+    if found.effective < least:
         return Outcome.INCONCLUSIVE, (
             f"{counted}; {live}. Weighted to live traffic, the labels count for {found.effective:.0f}; "
-            f"a judgement needs {LEAST_EFFECTIVE}. Ask for labels of answers at random."
+            f"a judgement needs {least}. Ask for labels of answers at random."
         )
     return Outcome.PASS, f"{counted}; {live}. The labels have weights, so that they count as in live traffic."
 

@@ -111,6 +111,9 @@ def test_the_number_of_labels_that_count_is_kishs():
         (selection(0, 100), Outcome.INCONCLUSIVE, "No label is of an answer that was right; live, 80% of thumbs"),
         (selection(100, 0), Outcome.INCONCLUSIVE, "No label is of an answer that was wrong"),
         (selection(4, 96), Outcome.INCONCLUSIVE, "the labels count for 6; a judgement needs 30"),
+        # The smallest holdout: a third of its labels is of right answers, where half of the live ones are right.
+        (selection(10, 20, approval=Approval(0.5, 0.02, 400)), Outcome.PASS, "The labels have weights"),
+        (selection(4, 26, approval=Approval(0.5, 0.02, 400)), Outcome.INCONCLUSIVE, "a judgement needs 20"),
         (selection(100, 0, approval=Approval(0.98, 0.01, 50)), Outcome.PASS, "The labels have weights"),
         (
             selection(0, 40, approval=Approval(math.nan, math.nan, 0)),
