@@ -126,7 +126,7 @@ class Response:
         """The whole body, or what is left of it. Raises ConnectionBroken for one of more than `limit` bytes."""
         pieces, size = [], 0
         while True:
-            if piece := self._take():
+            if piece := self.take():
                 pieces.append(piece)
                 size += len(piece)
                 if limit is not None and size > limit:
@@ -136,13 +136,8 @@ class Response:
             else:
                 await self.more()
 
-    async def readany(self) -> bytes:
-        """What has come since the last time, waiting for something; nothing at the end."""
-        while not self._chunks and not self.complete:
-            await self.more()
-        return self._take()
-
-    def _take(self) -> bytes:
+    def take(self) -> bytes:
+        """What has come since the last time; nothing if nothing came."""
         if not self._chunks:
             return b""
         found = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)

@@ -18,22 +18,22 @@ class ClientWatch:
 
     def __init__(self, receive: Receive, send: Send, work: "asyncio.Task[Any]", stalled_s: float) -> None:
         self.outcome: Outcome | None = None
+        # Odd while a message is being sent. Who sends each chunk of a stream counts itself: a call would take 5 µs.
+        self.steps = 0
+        self.client = send
         self._receive = receive
-        self._send = send
         self._work = work
         self._stalled_s = stalled_s
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        # Odd while a message is being sent; the value at the last check.
-        self._steps = 0
-        self._checked = 0
+        self._checked = 0  # the steps at the last check
         self._timer = self._loop.call_later(WATCH_SECONDS, self._begin)
 
     async def send(self, message: Message) -> None:
         """Send one message. While the client does not read, this waits."""
-        self._steps += 1
-        await self._send(message)
-        self._steps += 1
+        self.steps += 1
+        await self.client(message)
+        self.steps += 1
 
     def end(self) -> None:
         """Watches no longer."""
@@ -46,10 +46,10 @@ class ClientWatch:
         self._timer = self._loop.call_later(self._stalled_s, self._check)
 
     def _check(self) -> None:
-        if self._steps % 2 and self._steps == self._checked:
+        if self.steps % 2 and self.steps == self._checked:
             self._stop(CLIENT_STALLED)
             return
-        self._checked = self._steps
+        self._checked = self.steps
         self._timer = self._loop.call_later(self._stalled_s, self._check)
 
     async def _wait(self) -> None:

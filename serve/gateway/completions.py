@@ -151,11 +151,11 @@ class Completions:
         watch = ClientWatch(receive, send, work, self.limits.stalled_s)
         try:
             try:
-                await self._answer(exchange, watch.send)
+                await self._answer(exchange, watch)
             except NotLoaded:
                 if not self._fall_back(exchange):
                     raise
-                await self._answer(exchange, watch.send)
+                await self._answer(exchange, watch)
         except asyncio.CancelledError as error:
             self._end(exchange, watch.outcome or of_error(error))
             work.uncancel()
@@ -173,11 +173,11 @@ class Completions:
         finally:
             watch.end()
 
-    async def _answer(self, exchange: CompletionRequest, send: Send) -> None:
+    async def _answer(self, exchange: CompletionRequest, watch: ClientWatch) -> None:
         in_flight, flight = self.tables.in_flight, (exchange.choice.model, exchange.choice.target.version)
         in_flight[flight] += 1
         try:
-            await (self._stream if exchange.streamed else self._whole)(exchange, send)
+            await (self._stream if exchange.streamed else self._whole)(exchange, watch)
         finally:
             in_flight[flight] -= 1
             if not in_flight[flight]:
@@ -204,9 +204,9 @@ class Completions:
         path, body = PATHS[exchange.endpoint], exchange.upstream_body()
         return self.upstream.post(engines, path, body, headers, streamed=exchange.streamed)
 
-    async def _whole(self, exchange: CompletionRequest, send: Send) -> None:
+    async def _whole(self, exchange: CompletionRequest, watch: ClientWatch) -> None:
         async with self._post(exchange) as upstream:
-            await self._send_whole(exchange, send, upstream)
+            await self._send_whole(exchange, watch.send, upstream)
 
     async def _send_whole(self, exchange: CompletionRequest, send: Send, upstream: Response) -> None:
         """Record an answer that is no stream, and send it."""
@@ -232,29 +232,37 @@ class Completions:
         headers = [(name, upstream.headers[name].encode()) for name in PASSED_HEADERS if name in upstream.headers]
         await send_whole(send, exchange, status, content, kind, headers)
 
-    async def _stream(self, exchange: CompletionRequest, send: Send) -> None:
+    async def _stream(self, exchange: CompletionRequest, watch: ClientWatch) -> None:
         """Passes the engine's events on as they come, the last one once all are captured."""
         tee = exchange.tee = StreamRecorder(LARGEST_STORED_STREAM if exchange.stores else LARGEST_ANSWER)
         async with self._post(exchange) as upstream:
             if upstream.status != 200 or EVENTS not in (upstream.content_type or EVENTS):
                 exchange.tee = None
-                await self._send_whole(exchange, send, upstream)
+                await self._send_whole(exchange, watch.send, upstream)
                 return
             upstream.check_readable()
             events = exchange.events = _events(exchange, tee)
             exchange.begun = True
-            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + exchange.headers})
+            await watch.send(
+                {"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS + exchange.headers}
+            )
             failed = Outcome(500, "engine_error", upstream.engine)
-            while chunk := await upstream.readany():
+            # Each call and coroutine here delays every chunk, by some µs after the pause before it.
+            while (chunk := upstream.take()) or not upstream.complete:
+                if not chunk:
+                    await upstream.more()
+                    continue
                 if exchange.first_byte is None:
                     exchange.first_byte = time.perf_counter()
                 passed = events.take(chunk)
                 if events.done:
                     self._end(exchange, failed if tee.failed else of_status(200, upstream.engine))
                 if passed:
-                    await send({"type": "http.response.body", "body": passed, "more_body": True})
+                    watch.steps += 1
+                    await watch.client({"type": "http.response.body", "body": passed, "more_body": True})
+                    watch.steps += 1
             self._end(exchange, failed)  # unless the last event came
-            await send({"type": "http.response.body", "body": events.end()})
+            await watch.send({"type": "http.response.body", "body": events.end()})
 
     def _end(self, exchange: CompletionRequest, outcome: Outcome) -> None:
         """Record an exchange whose answer did not come whole, or the stream that was captured. Once."""

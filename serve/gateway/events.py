@@ -32,10 +32,14 @@ class EventSplitter:
         """What came after the last whole event."""
         return bytes(self._rest)
 
+    def is_event(self, chunk: bytes) -> bool:
+        """Whether a chunk is exactly one event, as engines send them. Then it needs no splitting."""
+        return (
+            not self._rest and chunk.endswith(END) and chunk.find(END) == len(chunk) - len(END) and b"\r" not in chunk
+        )
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that are whole with this chunk, which may begin and end anywhere."""
-        if chunk.endswith(END) and not self._rest and chunk.find(END) == len(chunk) - len(END) and b"\r" not in chunk:
-            return [chunk]  # as engines send them: one event at a time
         searched = max(0, len(self._rest) - LONGEST_END + 1)
         self._rest += chunk
         found, begin = [], 0

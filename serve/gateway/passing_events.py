@@ -19,8 +19,9 @@ class PassingEvents(ABC):
 
     def take(self, chunk: bytes) -> bytes:
         """What the client gets for this chunk of the engine's stream, which may begin and end anywhere."""
-        events = self._splitter.feed(chunk)
-        return self._pass(events[0]) if len(events) == 1 else b"".join(map(self._pass, events))
+        if self._splitter.is_event(chunk):
+            return self._pass(chunk)
+        return b"".join(map(self._pass, self._splitter.feed(chunk)))
 
     @abstractmethod
     def end(self) -> bytes:
