@@ -14,8 +14,8 @@ import time
 import pyarrow as pa
 
 from core.prompts import Chat, to_json
-from core.settings import ModelSettings
-from feedback.pii_rows import scrub_rows
+from core.settings.privacy import SCRUB_RULES
+from feedback.pii_rows import scrub_table
 
 PERSONAL = ("zoe@example.com", "+49 30 1234567", "DE89 3704 0044 0532 0130 00", "4111 1111 1111 1111", "8.8.8.8")
 NUMBERS = ("order 4711-0815", "on 2026-03-01", "version 3.11.7", "12.50 EUR")
@@ -47,7 +47,7 @@ def main() -> None:
     rows = pa.table({"prompt": prompts, "label": ["a short answer"] * asked.rows})
     size = sum(len(text.encode()) for text in prompts)
     began = time.process_time()
-    _, counts = scrub_rows(rows, ModelSettings(task="generate"))
+    _, counts = scrub_table(rows, SCRUB_RULES, ("prompt", "label"))
     seconds = time.process_time() - began
     figures = {
         "rows": asked.rows,

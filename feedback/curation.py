@@ -4,19 +4,20 @@ The rules are SQL over Arrow tables, in core/db/curation.sql. Only votes that ca
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from core.db import curation
 from core.names import label_key
-from core.prompt_fields import Unreadable
-from core.prompts import Prompt, read_stored, to_json, whole_text
+from core.prompts import Prompt, whole_text
 from core.settings import ModelSettings
+from feedback.prepared_prompts import Prompts, texts_of
 from feedback.weights import EVERYBODY_1, weights_of_labels, weights_of_thumbs
 
 # The signal by which users say what the right answer was, by task.
@@ -44,18 +45,16 @@ VOTES = pa.schema(
 # The part of a bucket that may be left out before the report has a warning.
 MOST_LEFT_OUT = 0.05
 
-Clusters = Callable[[pa.Array, list[str]], npt.NDArray[np.int64]]
+Clusters = Callable[[pa.Array, Sequence[str]], npt.NDArray[np.int64]]
 """A number for the prompt of each interaction, (n,): prompts with equal numbers are the same text."""
-Requests = Callable[[pa.Array], Iterable[pa.RecordBatch]]
-"""The requests of interactions, in batches of interaction_id, endpoint and request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curated:
     """The rows of a snapshot in their order, and every other vote with its reason.
 
-    `rows` has the columns of a snapshot and `cluster`. `left_out` has type, bucket and reason. `bucket` is null where
-    the reason was found before the split.
+    `rows` has the columns of a snapshot, `cluster`, and what was `replaced` in the prompt. `left_out` has type, bucket
+    and reason. `bucket` is null where the reason was found before the split.
     """
 
     rows: pa.Table
@@ -100,26 +99,26 @@ def normalized(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def same_text(prompts: pa.Array) -> npt.NDArray[np.int64]:
+def same_text(prompts: Sequence[str]) -> npt.NDArray[np.int64]:
     """A number for each prompt, (n,). Prompts that differ in case and spaces only have equal numbers."""
-    keys = pa.array([normalized(text) for text in prompts.to_pylist()], pa.string())
+    keys = pa.array([normalized(text) for text in prompts], pa.string())
     return keys.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def curate(votes: pa.Table, requests: Requests, settings: ModelSettings, *, clusters: Clusters) -> Curated:
-    """Choose the votes that make rows. A pure function of the votes and their requests.
+def curate(votes: pa.Table, prompts: Prompts, settings: ModelSettings, *, clusters: Clusters) -> Curated:
+    """Choose the votes that make rows. It depends on the votes and their prompts alone.
 
     A label makes a row, or a correction with `task: generate`. In the train bucket only, a thumbs-up on a whole answer
     without a label also makes a row. A row judges only if its voter and its asker are both in that bucket.
     """
     judged = curation.judge(votes, _labels(votes, settings), **rules_of_votes(settings))
     candidates = judged.filter(judged["reason"].is_null())
-    prompts = _prompts(requests(candidates["interaction_id"].unique()), clusters)
+    compared = _compared(prompts(candidates["interaction_id"].unique()), clusters)
     trust = settings.trust
     selected = curation.select(
         candidates,
-        prompts,
-        _weights(votes, candidates, prompts.filter(prompts["cluster"].is_valid()), settings),
+        compared,
+        _weights(votes, candidates, compared.filter(compared["cluster"].is_valid()), settings),
         min_weight=trust.min_weight,
         correction_voters=trust.correction_voters,
         rows_per_duplicate_cluster=most_of(trust.rows_per_duplicate_cluster),
@@ -127,8 +126,10 @@ def curate(votes: pa.Table, requests: Requests, settings: ModelSettings, *, clus
     left_out = [
         table.filter(table["reason"].is_valid()).select(["type", "bucket", "reason"]) for table in (judged, selected)
     ]
-    rows = selected.filter(selected["reason"].is_null()).drop_columns(["type", "reason"])
-    return Curated(rows, pa.concat_tables(left_out))
+    rows = selected.filter(selected["reason"].is_null())
+    for name in ("prompt", "replaced"):
+        rows = rows.append_column(name, compared[name].take(rows["place"]))
+    return Curated(rows.drop_columns(["type", "reason", "place"]), pa.concat_tables(left_out))
 
 
 def _weights(votes: pa.Table, candidates: pa.Table, prompts: pa.Table, settings: ModelSettings) -> pa.Table:
@@ -175,28 +176,12 @@ def _labels(votes: pa.Table, settings: ModelSettings) -> pa.Table:
     )
 
 
-def _prompts(batches: Iterable[pa.RecordBatch], clusters: Clusters) -> pa.Table:
-    """Prompt as JSON and cluster of each interaction, or why it has none."""
-    ids: list[str] = []
-    prompts: list[str] = []
-    texts: list[str] = []
-    unreadable: list[tuple[str, str]] = []
-    for batch in batches:
-        for identity, endpoint, request in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            prompt = read_stored(endpoint, request)
-            if isinstance(prompt, Unreadable):
-                unreadable.append((identity, prompt.reason))
-            else:
-                ids.append(identity)
-                prompts.append(to_json(prompt))
-                texts.append(whole_text(prompt))
-    interactions = pa.array(ids, pa.string())
-    without = [None] * len(unreadable)
-    return pa.table(
-        {
-            "interaction_id": pa.array([*ids, *(identity for identity, _ in unreadable)], pa.string()),
-            "prompt": pa.array([*prompts, *without], pa.string()),
-            "cluster": pa.array([*clusters(interactions, texts).tolist(), *without], pa.int64()),
-            "unreadable": pa.array([*([None] * len(ids)), *(reason for _, reason in unreadable)], pa.string()),
-        }
-    )
+def _compared(prepared: pa.Table, clusters: Clusters) -> pa.Table:
+    """Prepared prompts as snapshots write them, each with its cluster, or null if it cannot be read."""
+    readable = prepared.filter(prepared["prompt"].is_valid())
+    numbers = pa.array(clusters(readable["interaction_id"].combine_chunks(), texts_of(readable)))
+    others = prepared.filter(prepared["prompt"].is_null())
+    unknown = pa.nulls(len(others), pa.int64())
+    table = pa.concat_tables([readable.append_column("cluster", numbers), others.append_column("cluster", unknown)])
+    written = pc.coalesce(table["scrubbed"], table["prompt"])  # type: ignore[attr-defined]
+    return table.select(["interaction_id", "replaced", "unreadable", "cluster"]).append_column("prompt", written)

@@ -1,6 +1,7 @@
 """Keep the signatures of prompts in the store, so that a snapshot computes those of new prompts only."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ STRICT = {"template": 0.25, "passage": 0.02}
 
 
 def stored_clusters(
-    store: Store, model: str, interactions: pa.Array, prompts: list[str], similarity: float = 0.8
+    store: Store, model: str, interactions: pa.Array, prompts: Sequence[str], similarity: float = 0.8
 ) -> Labels:
     """A number for the prompt of each interaction, (n,). Near-duplicates have equal numbers.
 
@@ -45,17 +46,17 @@ def stored_clusters(
 
 
 def known_clusters(
-    store: Store, model: str, interactions: pa.Array, prompts: list[str], similarity: float = 0.8
+    store: Store, model: str, interactions: pa.Array, prompts: Sequence[str], similarity: float = 0.8
 ) -> Labels:
     """The same without a change of the store: what prompts share is as the last snapshot found it."""
     stored = fingerprints.common(store, model=model)
     if stored is None:
-        return clusters(prompts, similarity)
+        return clusters(list(prompts), similarity)
     return clusters_of(_signatures(store, model, (stored, _hashes(stored)), interactions, prompts)[0], similarity)
 
 
 def _signatures(
-    store: Store, model: str, known: tuple[StoredCommon, Common], interactions: pa.Array, prompts: list[str]
+    store: Store, model: str, known: tuple[StoredCommon, Common], interactions: pa.Array, prompts: Sequence[str]
 ) -> tuple[Signatures, npt.NDArray[np.int64]]:
     """The signatures of prompts, from the store or new, and the places of the new ones."""
     stored, common = known
@@ -64,12 +65,12 @@ def _signatures(
     words, pieces = (np.zeros((len(prompts), WIDTH), np.uint16) for _ in range(2))
     words[places], pieces[places] = _rows(found["words"]), _rows(found["pieces"])
     missing = np.setdiff1d(np.arange(len(prompts)), places).astype(np.int64)
-    new = signatures([prompts[place] for place in missing], common)
+    new = signatures([prompts[int(place)] for place in missing], common)
     words[missing], pieces[missing] = new.words, new.pieces
     return Signatures(words, pieces), missing
 
 
-def _common(store: Store, model: str, prompts: list[str]) -> tuple[StoredCommon, Common]:
+def _common(store: Store, model: str, prompts: Sequence[str]) -> tuple[StoredCommon, Common]:
     """What the prompts of a model share: as stored, or found again if that is not true of them any more."""
     stored = fingerprints.common(store, model=model)
     counted = count_shared(prompts)

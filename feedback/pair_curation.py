@@ -84,10 +84,9 @@ def curate_pairs(
         )
         refused = selected["reason"].is_valid()
         left_out.update(count_values(selected.filter(refused)["reason"]))
-        made += [
-            _pair(row, wanted[row["feedback_id"]], items)
-            for row in selected.filter(selected["reason"].is_null()).to_pylist()
-        ]
+        kept = selected.filter(selected["reason"].is_null())
+        kept = kept.append_column("prompt", prompts["prompt"].take(kept["place"]))
+        made += [_pair(row, wanted[row["feedback_id"]], items) for row in kept.to_pylist()]
     return CuratedPairs(pa.Table.from_pylist(made, PAIR_SCHEMA), dict(sorted(left_out.items())))
 
 

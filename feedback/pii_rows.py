@@ -5,18 +5,18 @@ Python, so the cost is that of eight scans of all texts (`bench/pii.py`), and of
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.answers import json_in
 from core.prompt_fields import Message
 from core.prompts import Prompt, Text, from_json, to_json
-from core.settings import ModelSettings
 from core.settings.privacy import ScrubRule
 from feedback.pii import RULES, scrub_text
 
@@ -64,26 +64,38 @@ def scrub_answer(text: str, rules: Sequence[ScrubRule]) -> tuple[str, Counter[st
     return (json.dumps(changed, ensure_ascii=False, separators=(",", ":")), total) if total else (text, total)
 
 
-def scrub_rows(rows: pa.Table, settings: ModelSettings) -> tuple[pa.Table, dict[str, int]]:
-    """A snapshot's rows without personal data, and the number of replacements by rule.
+def scrub_prompts(prompts: pa.Array, rules: Sequence[ScrubRule]) -> tuple[pa.Array, pa.Array]:
+    """Prompts as JSON without personal data, and the replacements by rule as JSON, (n,) each.
 
-    Answers are texts of users with `task: generate`; labels of a classification are those of the settings.
+    Both are null where nothing is replaced.
     """
-    answers = ("label",) if settings.task == "generate" else ()
-    return scrub_table(rows, settings.privacy.rules, answers)
+    column, counts = _scrub_column(prompts, _scrub_json, rules)
+    replaced = [json.dumps(counts[place]) if place in counts else None for place in range(len(prompts))]
+    changed = pa.array(replaced, pa.string())
+    return pc.if_else(changed.is_valid(), column, None), changed  # type: ignore[attr-defined]
 
 
-def scrub_table(rows: pa.Table, rules: Sequence[ScrubRule], answers: Sequence[str]) -> tuple[pa.Table, dict[str, int]]:
-    """A table without personal data in the column `prompt` and in those of answers, and the replacements by rule."""
-    if not rules:
-        return rows, {}
+def replaced_in(column: pa.ChunkedArray) -> Counter[str]:
+    """The replacements by rule of several prompts, from those of each."""
     total: Counter[str] = Counter()
-    scrubs: dict[str, Scrub] = {"prompt": _scrub_json} | dict.fromkeys(answers, scrub_answer)
-    for name, scrub in scrubs.items():
-        chunks = [_scrub_column(chunk, scrub, rules, total) for chunk in rows[name].chunks]
-        column = pa.chunked_array(chunks, rows.schema.field(name).type)
-        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), column)
-    return rows, dict(sorted(total.items()))
+    for text in column.drop_null().to_pylist():
+        total.update(json.loads(text))
+    return total
+
+
+def scrub_table(table: pa.Table, rules: Sequence[ScrubRule], columns: Sequence[str]) -> tuple[pa.Table, Counter[str]]:
+    """A table without personal data in these columns, and the replacements by rule. `prompt` is a prompt as JSON."""
+    total: Counter[str] = Counter()
+    for name in columns:
+        scrub = _scrub_json if name == "prompt" else scrub_answer
+        chunks = []
+        for chunk in table[name].chunks:
+            column, counts = _scrub_column(chunk, scrub, rules)
+            chunks.append(column)
+            total += sum(counts.values(), Counter())
+        column = pa.chunked_array(chunks, table.schema.field(name).type)
+        table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
+    return table, total
 
 
 def _scrub_json(text: str, rules: Sequence[ScrubRule]) -> tuple[str, Counter[str]]:
@@ -91,16 +103,21 @@ def _scrub_json(text: str, rules: Sequence[ScrubRule]) -> tuple[str, Counter[str
     return to_json(prompt) if counts else text, counts
 
 
-def _scrub_column(column: pa.Array, scrub: Scrub, rules: Sequence[ScrubRule], total: Counter[str]) -> pa.Array:
-    """The column with the texts scrubbed that hints match; adds the replacements to `total`."""
+def _scrub_column(
+    column: pa.Array, scrub: Scrub, rules: Sequence[ScrubRule]
+) -> tuple[pa.Array, defaultdict[int, Counter[str]]]:
+    """The column with the texts scrubbed that hints match, and the replacements of each place that has some."""
+    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for rule in rules:
         hint = pc.MatchSubstringOptions(RULES[rule].hint, ignore_case=True)
         may_have = pc.fill_null(pc.call_function("match_substring_regex", [column], hint), False)
+        places = np.flatnonzero(may_have.to_numpy(zero_copy_only=False))
         changed = []
-        for text in column.filter(may_have).to_pylist():
-            scrubbed, counts = scrub(text, [rule])
+        for place, text in zip(places.tolist(), column.take(pa.array(places)).to_pylist(), strict=True):
+            scrubbed, found = scrub(text, [rule])
             changed.append(scrubbed)
-            total.update(counts)
+            if found:
+                counts[place] += found
         if changed:
             column = pc.call_function("replace_with_mask", [column, may_have, pa.array(changed, column.type)])
-    return column
+    return column, counts

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Hashes = npt.NDArray[np.uint64]
+from feedback.texts import Hashes, Texts, hash_of
+
 Mask = npt.NDArray[np.bool_]
 
 # Words, line ends, and pictures, which often are the only difference of two short texts.
@@ -69,11 +70,9 @@ class _Hashed(dict[str, int]):
     """64-bit hashes by word. It is emptied when it is full, so that its size has a limit."""
 
     def __missing__(self, word: str) -> int:
-        from datasketch import sha1_hash64
-
         if len(self) >= WORDS_REMEMBERED:
             self.clear()
-        found = self[word] = sha1_hash64(word.encode("utf-8", "surrogatepass"))
+        found = self[word] = hash_of(word)
         return found
 
 
@@ -91,10 +90,9 @@ def normalized(text: str) -> str:
 
 def distinct(texts: Sequence[str]) -> list[str]:
     """The texts without repetitions, up to 5,000, chosen and sorted by their hashes."""
-    from datasketch import sha1_hash64
-
-    found = {sha1_hash64(text.encode("utf-8", "surrogatepass")): text for text in texts}
-    return [found[key] for key in sorted(found)[:SAMPLE]]
+    given = Texts.of(texts)
+    _, places = np.unique(given.hashes, return_index=True)
+    return [given[int(place)] for place in places[:SAMPLE]]
 
 
 class Tokens:

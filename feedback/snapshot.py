@@ -25,7 +25,8 @@ from feedback.curation import Clusters, Curated, count_values, curate, same_text
 from feedback.fingerprints import known_clusters, stored_clusters
 from feedback.pair_curation import CuratedPairs, curate_pairs
 from feedback.pairs import PAIR_SCHEMA, Pair, count_pairs, pairs_of
-from feedback.pii_rows import scrub_rows, scrub_table
+from feedback.pii_rows import replaced_in, scrub_table
+from feedback.prepared_prompts import StoredPrompts
 from feedback.snapshot_files import Tables, read_tables, with_model, write_files
 
 log = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ def choose_clusters(store: Store, model: str, similarity: float | None, *, known
     With `known`, what prompts share stays as the last snapshot found it, and the store does not change.
     """
     if similarity is None:
-        return lambda _, prompts: same_text(pa.array(prompts, pa.string()))
+        return lambda _, prompts: same_text(prompts)
     return partial(known_clusters if known else stored_clusters, store, model, similarity=similarity)
 
 
@@ -143,7 +144,7 @@ def curate_store(store: Store, model: str, settings: ModelSettings) -> Curated:
     """The rows that a snapshot of everything known now would have, and what is left out."""
     return curate(
         curation.votes(store, model=model),
-        lambda wanted: curation.requests(store, interactions=wanted),
+        StoredPrompts(store, model, settings.privacy.rules),
         settings,
         clusters=choose_clusters(store, model, settings.trust.duplicate_similarity),
     )
@@ -174,10 +175,15 @@ def create_snapshot(
     """Makes the snapshot of everything known now, on disk and in the store; the same rows give the same one."""
     curated = curate_store(store, model, settings)
     compared = curate_pairs_of(store, model, settings)
-    rows, scrubbed = scrub_rows(curated.rows, settings)
-    pairs, replaced = scrub_table(compared.pairs, settings.privacy.rules, ("chosen", "rejected"))
-    counts = count_pairs(pairs, compared.left_out) | {"scrubbed": replaced} if settings.task == "generate" else {}
-    report = replace(report_of(curated, settings), scrubbed=scrubbed, pairs=counts)
+    # Answers are texts of users with `task: generate`; labels of a classification are those of the settings.
+    answers = ("label",) if settings.task == "generate" else ()
+    rows, scrubbed = scrub_table(curated.rows, settings.privacy.rules, answers)
+    scrubbed += replaced_in(rows["replaced"])
+    pairs, replaced = scrub_table(compared.pairs, settings.privacy.rules, ("prompt", "chosen", "rejected"))
+    counts = (
+        count_pairs(pairs, compared.left_out) | {"scrubbed": _sorted(replaced)} if settings.task == "generate" else {}
+    )
+    report = replace(report_of(curated, settings), scrubbed=_sorted(scrubbed), pairs=counts)
     tables = Tables(with_model(rows, model, SCHEMA), with_model(pairs, model, PAIR_SCHEMA) if pairs else None)
     name = tables.content_hash()
     target = folder / name
@@ -263,7 +269,11 @@ def _disagreement(rows: pa.Table) -> tuple[int, int]:
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    return dict(sorted(count_values(column).items()))
+    return _sorted(count_values(column))
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items()))
 
 
 def _distinct(table: pa.Table, *columns: str) -> pa.Table:

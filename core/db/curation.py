@@ -35,6 +35,15 @@ def judge(votes: pa.Table, labels: pa.Table, **rules: Any) -> pa.Table:
 
 
 def select(candidates: pa.Table, prompts: pa.Table, weights: pa.Table, **rules: Any) -> pa.Table:
-    """The candidates with prompt and voter's weight, each with the reason why it makes no row, or none."""
-    tables = {"candidates": candidates, "prompts": prompts, "weights": weights}
+    """The candidates with voter's weight, each with the reason why it makes no row, or none.
+
+    `place` is the row of a candidate's prompt in `prompts`. The query has ranks of prompts instead of their texts.
+    """
+    ranks = pc.rank(prompts["prompt"], sort_keys="ascending", tiebreaker="dense")  # type: ignore[attr-defined]
+    numbered = (
+        prompts.select(["interaction_id", "cluster", "unreadable"])
+        .append_column("rank", ranks)
+        .append_column("place", pa.array(range(len(prompts)), pa.int64()))
+    )
+    tables = {"candidates": candidates, "prompts": numbered, "weights": weights}
     return query_tables("curation.select", tables, **rules)

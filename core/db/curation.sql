@@ -151,21 +151,22 @@ SELECT id, time, type, interaction_id, '', '', '', '', reviewer, label, NULL, ou
 WHERE outdated IS NOT NULL AND NOT revoked
 
 -- name: select
--- The table `candidates` with the bucket's rules over texts. `prompts` holds prompt and cluster by interaction, `weights`
--- the weights of voters by name. A vote without a reason makes a row. Rows are sorted by time and content.
+-- The table `candidates` with the bucket's rules over texts. `prompts` holds place, rank and cluster by interaction. A prompt
+-- without a cluster is not readable. `weights` holds the weights of voters by name. A vote without a reason makes a row.
+-- Rows are sorted by time and content.
 WITH texts AS (
-    SELECT c.*, p.prompt, p.unreadable, p.cluster, coalesce(w.weight, 1) AS weight
+    SELECT c.*, p.place, p.rank, p.unreadable, p.cluster, coalesce(w.weight, 1) AS weight
     FROM candidates c LEFT JOIN prompts p ON p.interaction_id = c.interaction_id
     LEFT JOIN weights w ON w.name = c."key" || chr(10) || c.voter
 ), supported AS (
     SELECT *, CASE
-        WHEN prompt IS NULL THEN coalesce(unreadable, 'the prompt is not kept')
+        WHEN cluster IS NULL THEN coalesce(unreadable, 'the prompt is not kept')
         WHEN weight < $min_weight AND NOT reviewer THEN 'the voter disagrees with others'
         WHEN type = 'correction' AND NOT bool_or(reviewer) OVER same
             AND count(DISTINCT ("key", voter)) FILTER (weight >= $min_weight) OVER same < $correction_voters
             THEN 'a correction of fewer voters than trust.correction_voters'
     END AS unsupported
-    FROM texts WINDOW same AS (PARTITION BY cluster, type, lower(label), prompt IS NULL)
+    FROM texts WINDOW same AS (PARTITION BY cluster, type, lower(label))
 ), judges AS (
     SELECT cluster, arg_min(bucket, (time, feedback_id)) AS judged_in FROM supported
     WHERE bucket <> 'train' AND unsupported IS NULL GROUP BY cluster
@@ -182,11 +183,11 @@ WITH texts AS (
     SELECT *, row_number() OVER (PARTITION BY cluster, straddles IS NULL ORDER BY time DESC, feedback_id DESC) AS nth
     FROM apart
 )
-SELECT interaction_id, feedback_id, type, CASE WHEN voter = '' THEN '' ELSE 'user:' || voter END AS "user", bucket, prompt,
+SELECT interaction_id, feedback_id, type, CASE WHEN voter = '' THEN '' ELSE 'user:' || voter END AS "user", bucket, place,
     label, CASE WHEN type = 'thumbs' THEN 'confirmation' ELSE type END AS signal,
     strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ') AS time, CASE WHEN asker = '' THEN '' ELSE 'user:' || asker END AS asker,
     key_id, weight, cluster, CASE
         WHEN straddles IS NOT NULL THEN straddles
         WHEN nth > $rows_per_duplicate_cluster THEN 'over trust.rows_per_duplicate_cluster'
     END AS reason
-FROM counted ORDER BY counted.time, prompt, label, signal, "user", interaction_id, feedback_id
+FROM counted ORDER BY counted.time, rank, label, signal, "user", interaction_id, feedback_id

@@ -129,6 +129,10 @@ DELETE FROM regressions WHERE interaction_id IN (SELECT id FROM erased_interacti
 -- Delete the signatures of the user's prompts.
 DELETE FROM fingerprints WHERE interaction_id IN (SELECT id FROM erased_interactions WHERE erasure_id = $id)
 
+-- name: erase_prepared_prompts
+-- Delete the user's prompts as snapshots use them.
+DELETE FROM prepared_prompts WHERE interaction_id IN (SELECT id FROM erased_interactions WHERE erasure_id = $id)
+
 -- name: erase_answers
 -- Delete the cached answers of evaluations, which are not linked to users.
 DELETE FROM answers

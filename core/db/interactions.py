@@ -103,6 +103,7 @@ def served_last(transaction: Transaction, conversations: Sequence[str]) -> dict[
 def delete_text(db: Database, *, id: str) -> None:
     """Delete request and answer of an interaction."""
     db.run("interactions.delete_text", id=id)
+    db.run("interactions.delete_prepared_prompt", id=id)
 
 
 def count_failed(db: Database, *, model: str, since: datetime) -> Row:

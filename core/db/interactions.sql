@@ -22,7 +22,12 @@ ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = erro
 
 -- name: delete_text
 -- Delete request and answers of an interaction.
-UPDATE interactions SET request = NULL, answer = NULL, choices = NULL WHERE id = $id
+UPDATE interactions SET request = NULL, answer = NULL, choices = NULL, texts_deleted = make_timestamp(epoch_us(now()))
+WHERE id = $id
+
+-- name: delete_prepared_prompt
+-- Delete the prompt of an interaction as snapshots use it.
+DELETE FROM prepared_prompts WHERE interaction_id = $id
 
 -- name: count_failed
 -- Number of a model's failed requests since a moment.

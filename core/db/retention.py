@@ -115,28 +115,31 @@ def end_of_runs(db: Database, since: datetime, before: datetime, limit: int) -> 
 
 
 def delete_texts(transaction: Transaction, piece: Piece) -> int:
-    """Delete prompts and answers of a piece with their signatures. Returns the number of interactions."""
+    """Delete prompts and answers of a piece with what was made of them. Returns the number of interactions."""
     count = transaction.one("retention.texts_delete", **asdict(piece))
-    _delete_fingerprints(transaction, piece, count)
+    _delete_made(transaction, piece, count)
     return count["Count"]
 
 
 def delete_unrated_texts(transaction: Transaction, piece: Piece) -> int:
     """Delete texts and users of a piece's interactions that nobody gave feedback on. Returns their number."""
     count = transaction.one("retention.unrated_texts_delete", **asdict(piece))
-    _delete_fingerprints(transaction, piece, count)
+    _delete_made(transaction, piece, count)
     return count["Count"]
 
 
-def _delete_fingerprints(transaction: Transaction, piece: Piece, count: Row) -> None:
+def _delete_made(transaction: Transaction, piece: Piece, count: Row) -> None:
+    """Delete signatures and prepared prompts of the texts that were deleted."""
     if count["Count"]:
         transaction.run("retention.delete_fingerprints", since=piece.since, until=piece.until, now=piece.now)
+        transaction.run("retention.delete_prepared_prompts", since=piece.since, until=piece.until, now=piece.now)
 
 
 def delete_stored_completions(transaction: Transaction, piece: Piece) -> int:
     """Delete the stored completions of a piece with their prompts. Returns their number."""
     count = transaction.one("retention.stored_completions_delete", **asdict(piece))
     transaction.run("retention.stored_texts_delete", since=piece.since, until=piece.until, now=piece.now)
+    transaction.run("retention.delete_stored_prepared_prompts", since=piece.since, until=piece.until, now=piece.now)
     return count["Count"]
 
 

@@ -97,6 +97,11 @@ WHERE time >= $since AND time <= $until AND time < $before
 DELETE FROM fingerprints WHERE interaction_id IN (
     SELECT id FROM interactions WHERE time >= $since AND time <= $until AND texts_deleted = $now)
 
+-- name: delete_prepared_prompts
+-- Delete prompts of one piece, as snapshots use them, that are deleted.
+DELETE FROM prepared_prompts WHERE interaction_id IN (
+    SELECT id FROM interactions WHERE time >= $since AND time <= $until AND texts_deleted = $now)
+
 -- name: stored_completions_found
 -- Stored completions: all of them, those from before $before, and their mean bytes.
 SELECT count(*) AS "rows", count(*) FILTER (WHERE time < $before) AS old_rows,
@@ -119,6 +124,11 @@ WHERE time >= $since AND time <= $until AND time < $before AND deleted IS NULL
 -- name: stored_texts_delete
 -- Delete prompts and answers of the completions that were deleted.
 UPDATE interactions SET request = NULL, answer = NULL, choices = NULL, texts_deleted = $now WHERE id IN (
+    SELECT id FROM stored_completions WHERE time >= $since AND time <= $until AND deleted = $now)
+
+-- name: delete_stored_prepared_prompts
+-- Delete prompts of the completions that were deleted, as snapshots use them.
+DELETE FROM prepared_prompts WHERE interaction_id IN (
     SELECT id FROM stored_completions WHERE time >= $since AND time <= $until AND deleted = $now)
 
 -- name: votes_found

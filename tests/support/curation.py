@@ -12,6 +12,7 @@ import pyarrow as pa
 from core.settings import ModelSettings, SplitSettings
 from feedback.curation import VOTES, Clusters, Curated, curate
 from feedback.duplicates import clusters as near_duplicates
+from feedback.prepared_prompts import prepare
 from feedback.split import bucket_of, split_key
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -54,8 +55,8 @@ def thumb(number: int, up: bool = True, answer: str | None = "good", **changes: 
     return vote(number, said=answer, type="thumbs", up=up, **changes)
 
 
-def _near(_: pa.Array, prompts: list[str]) -> npt.NDArray[np.int64]:
-    return near_duplicates(prompts)
+def _near(_: pa.Array, prompts: Sequence[str]) -> npt.NDArray[np.int64]:
+    return near_duplicates(list(prompts))
 
 
 def curated(votes: Sequence[dict[str, Any]], settings: ModelSettings, clusters: Clusters = _near) -> Curated:
@@ -69,7 +70,10 @@ def curated(votes: Sequence[dict[str, Any]], settings: ModelSettings, clusters: 
         names = ["interaction_id", "endpoint", "request"]
         return [pa.record_batch([pa.array(column, pa.string()) for column in columns], names)]
 
-    return curate(pa.Table.from_pylist(rows, VOTES), asked, settings, clusters=clusters)
+    def prompts(wanted: pa.Array) -> pa.Table:
+        return prepare(asked(wanted), settings.privacy.rules)
+
+    return curate(pa.Table.from_pylist(rows, VOTES), prompts, settings, clusters=clusters)
 
 
 def kept(votes: Sequence[dict[str, Any]], settings: ModelSettings) -> tuple[list[tuple[str, str]], dict[str, int]]:

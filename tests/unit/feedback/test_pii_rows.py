@@ -18,7 +18,7 @@ from core.settings import ModelSettings, PrivacySettings, build
 from core.settings.privacy import SCRUB_RULES, ScrubRule
 from feedback.ingest import add
 from feedback.pii import RULES, scrub_text
-from feedback.pii_rows import scrub_rows
+from feedback.pii_rows import replaced_in, scrub_prompts, scrub_table
 from feedback.snapshot import create_snapshot
 from tests.support.ingest import NOW, asked, query, said
 from tests.unit.feedback.test_pii import CASES
@@ -33,13 +33,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
     found.close()
 
 
+BOTH = ("prompt", "label")
+
+
 def rows(*prompts: str, label: str = "a") -> pa.Table:
     return pa.table({"prompt": list(prompts), "label": [label] * len(prompts)})
 
 
 def test_every_message_and_the_correction_are_scrubbed_and_counted() -> None:
     chat = Chat((("system", "ask a@b.io"), ("user", "I am\n+49 30 1234567")))
-    found, counts = scrub_rows(rows(to_json(chat), to_json(Text("none")), label="write to c@d.io"), GENERATE)
+    found, counts = scrub_table(rows(to_json(chat), to_json(Text("none")), label="write to c@d.io"), SCRUB_RULES, BOTH)
     assert json.loads(found["prompt"][0].as_py()) == [
         {"role": "system", "content": "ask [EMAIL]"},
         {"role": "user", "content": "I am\n[PHONE]"},
@@ -49,10 +52,25 @@ def test_every_message_and_the_correction_are_scrubbed_and_counted() -> None:
     assert counts == {"email": 3, "phone": 1}
 
 
-def test_labels_of_a_classification_stay() -> None:
+def test_labels_of_a_classification_stay(store: Store, tmp_path: Path) -> None:
     settings = ModelSettings(labels=["a@b.io", "other"])
-    found, counts = scrub_rows(rows(to_json(Text("x")), label="a@b.io"), settings)
-    assert found["label"].to_pylist() == ["a@b.io"] and counts == {}
+    request = {"messages": [{"role": "user", "content": "whose?"}]}
+    add(store, [asked("i", model="m", request=request, user="u"), said("f", "i", "a@b.io", "label")])
+    made = create_snapshot(store, "m", settings, run_id="r", folder=tmp_path / "snapshots", clock=lambda: NOW)
+    assert [row.label for row in made.rows] == ["a@b.io"] and made.report.scrubbed == {}
+
+
+def test_prompts_have_their_own_counts_and_one_without_personal_data_has_none() -> None:
+    texts = ["plain", "a@b.io and c@d.io", "+49 30 1234567 or a@b.io"]
+    found, replaced = scrub_prompts(pa.array([*map(to_json, map(Text, texts)), None]), SCRUB_RULES)
+    assert found.to_pylist() == [None, '"[EMAIL] and [EMAIL]"', '"[PHONE] or [EMAIL]"', None]
+    assert [each and json.loads(each) for each in replaced.to_pylist()] == [
+        None,
+        {"email": 2},
+        {"email": 1, "phone": 1},
+        None,
+    ]
+    assert replaced_in(pa.chunked_array([replaced])) == {"email": 3, "phone": 1}
 
 
 def hinted(rule: ScrubRule, text: str) -> bool:
@@ -143,7 +161,7 @@ def test_json_stays_json_when_it_is_scrubbed() -> None:
     }
     prompt = from_request("chat", body)
     assert prompt is not None
-    found, counts = scrub_rows(rows(to_json(prompt), label=label), GENERATE)
+    found, counts = scrub_table(rows(to_json(prompt), label=label), SCRUB_RULES, BOTH)
     (row,) = found.to_pylist()
     (said,) = json.loads(row["label"])["tool_calls"]
     assert said["name"] == "send" and said["arguments"]["n"] == 2
