@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from core.db import runs
 from core.db.store import Database
 
+# With as many voters who are named by their votes, the users of answers are not read.
+ENOUGH_VOTERS = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class NewVotes:
-    """Number of answers or pairs with a new vote, and of their voters."""
+    """Number of answers or pairs with a new vote, and of their voters, which is a lower bound from 10,000 on."""
 
     answers: int
     voters: int
@@ -41,6 +43,7 @@ def count(
         until=_until(db, model),
         middle=middle,
         compares=compares,
+        enough=ENOUGH_VOTERS,
     )
     return NewVotes(**found)
 

@@ -8,19 +8,18 @@ WHERE arrived > $until AND list_contains($types, type) AND revoked_at IS NULL
 -- Number of answers, or of pairs of answers, with a new vote of $types that arrived later than $until, per key and user,
 -- and the number of voters. A vote without a user is by the user of the answer. A voter who says the same again adds
 -- nothing. A rating counts if it is not $middle. With $compares, a correction counts if it has an answer to compare with.
+-- Answers are read for votes that need them: a join with all interactions takes a second. From $enough voters with a name
+-- on, those without one do not count.
 WITH found AS (
     SELECT id, type, value, interaction_id, key_id, user_id,
         CASE WHEN type = 'preference' THEN json_extract_string(value, '$.chosen') ELSE interaction_id END AS answer_id,
-        CASE WHEN type = 'preference' THEN json_extract_string(value, '$.rejected') ELSE '' END AS other_id
+        CASE WHEN type = 'preference' THEN json_extract_string(value, '$.rejected') ELSE '' END AS other_id,
+        type = 'preference' OR ($compares AND type = 'correction') AS needs_answer
     FROM feedback
     WHERE arrived > $until AND list_contains($types, type) AND revoked_at IS NULL
         AND (model = $model OR (model IS NULL AND type = 'preference'))
         AND (type <> 'rating' OR TRY_CAST(value::VARCHAR AS DOUBLE) <> $middle)
         AND id NOT IN (FROM quarantined_feedback)
-), new AS (
-    SELECT f.*, i.user_id AS asker, least(answer_id, other_id) AS one, greatest(answer_id, other_id) AS two
-    FROM found f JOIN interactions i ON i.id = f.answer_id
-    WHERE i.model = $model AND (NOT $compares OR f.type <> 'correction' OR i.answer IS NOT NULL)
 ), known AS (
     SELECT interaction_id, type, value, key_id, user_id FROM feedback
     WHERE arrived <= $until AND revoked_at IS NULL
@@ -29,10 +28,25 @@ WITH found AS (
     SELECT interaction_id, type, value, key_id, user_id FROM feedback
     WHERE arrived <= $until AND revoked_at IS NULL AND type = 'preference'
         AND value IN (SELECT value FROM found WHERE type = 'preference')
+), new AS (
+    SELECT answer_id, least(answer_id, other_id) AS one, greatest(answer_id, other_id) AS two, type, needs_answer,
+        coalesce(key_id, '') AS "key", coalesce(user_id, '') AS "user"
+    FROM found n ANTI JOIN known k ON k.type = n.type AND k.value = n.value
+        AND k.interaction_id IS NOT DISTINCT FROM n.interaction_id AND k.key_id IS NOT DISTINCT FROM n.key_id
+        AND k.user_id IS NOT DISTINCT FROM n.user_id
+    WHERE answer_id IS NOT NULL
+), counted AS (
+    FROM new WHERE NOT needs_answer
+    UNION ALL
+    SELECT n.* FROM new n JOIN interactions i ON i.id = n.answer_id
+    WHERE n.needs_answer AND i.model = $model AND (n.type = 'preference' OR i.answer IS NOT NULL)
+), named AS (
+    SELECT DISTINCT "key", "user" FROM counted WHERE "user" <> ''
+), unnamed AS (
+    SELECT DISTINCT "key", answer_id FROM counted WHERE "user" = '' AND (SELECT count(*) FROM named) < $enough
 )
-SELECT count(DISTINCT (one, two, coalesce(key_id, ''), coalesce(user_id, ''))) AS answers,
-    count(DISTINCT (coalesce(key_id, ''), coalesce(nullif(user_id, ''), asker, ''))) AS voters
-FROM new n WHERE NOT EXISTS (
-    FROM known k WHERE k.type = n.type AND k.value = n.value AND k.interaction_id IS NOT DISTINCT FROM n.interaction_id
-        AND k.key_id IS NOT DISTINCT FROM n.key_id AND k.user_id IS NOT DISTINCT FROM n.user_id
-)
+SELECT (SELECT count(*) FROM (SELECT DISTINCT one, two, "key", "user" FROM counted)) AS answers, (
+    SELECT count(*) FROM (
+        FROM named UNION SELECT n."key", coalesce(i.user_id, '') FROM unnamed n JOIN interactions i ON i.id = n.answer_id
+    )
+) AS voters

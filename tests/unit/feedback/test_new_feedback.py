@@ -133,3 +133,12 @@ def test_a_rating_counts_if_it_is_not_the_middle_of_the_scale(store: Store) -> N
     rated = ["thumbs", "rating"]
     assert new_votes.count(store, model="m", types=rated, middle=3).answers == 2
     assert new_votes.count(store, model="m", types=rated, middle=None).answers == 1
+
+
+def test_with_enough_voters_who_are_named_answers_are_not_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(store, [said(f"l{n}", n, user=f"voter{n}") for n in range(3)] + [said(f"l{n}", n) for n in range(3, 6)])
+    assert new(store) == (6, 6)
+    monkeypatch.setattr(new_votes, "ENOUGH_VOTERS", 4)
+    assert new(store) == (6, 6)
+    monkeypatch.setattr(new_votes, "ENOUGH_VOTERS", 3)
+    assert new(store) == (6, 3)

@@ -204,8 +204,8 @@ def act(store: Store, how: ModelSettings, minute: int, step: Sequence[Any]) -> N
             snap(store, how, f"r{minute}")
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.sampled_from([GENERATE, CLASSIFY]), st.lists(STEPS, min_size=8, max_size=40))
+@settings(deadline=None, max_examples=12)
+@given(st.sampled_from([GENERATE, CLASSIFY]), st.lists(STEPS, min_size=8, max_size=30))
 def test_a_snapshot_after_others_equals_one_made_of_nothing(how: ModelSettings, history: list[tuple[Any, ...]]) -> None:
     store = Store(":memory:")
     for minute, step in enumerate(history):
