@@ -67,7 +67,8 @@ def model(control: "Control", name: str) -> View:
     settings = settings_of(control, name)
     since = routes.champion_since(control.store, model=name, champion=route.champion)
     newest = decisions(control.store, Filter(model=name), 1)
-    new = count_new(control.store, name, settings)
+    # Below the threshold a page needs no exact count, which reads the answers of all new votes.
+    new = count_new(control.store, name, settings, least=settings.retrain.min_new_feedback)
     run = runs_table.unfinished_of(control.store, model=name)
     approval = next((row for row in decisions_table.open_approvals(control.store) if row["model"] == name), None)
     return {
