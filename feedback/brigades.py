@@ -60,7 +60,7 @@ def _numbers(encoded: pa.DictionaryArray) -> npt.NDArray[np.int64]:
 def _timed(votes: pa.Table, prompts: dict[str, str], *, by_value: bool) -> TimedVotes:
     """Votes of one type. Those on the same prompt have one cluster, and those on an unknown prompt one per answer."""
     voter, keys, users = _voters(votes)
-    about = pa.array([prompts.get(one, one) for one in votes["interaction_id"].to_pylist()], pa.string())
+    about = [prompts.get(one, one or "") for one in votes["interaction_id"].to_pylist()]
     said = _numbers(votes["said"].combine_chunks().dictionary_encode())
     return TimedVotes(
         key=_numbers(votes["key"].combine_chunks().dictionary_encode()),
