@@ -24,8 +24,8 @@ demo: $(STAMP) ## Run the whole loop on real human ratings; about 20 minutes on 
 test: test-unit ## All tests except slow clients and the browser's; a real engine and real training included
 	$(BIN)/python -m pytest -m "not slow and not browser" --numprocesses 2 --dist loadfile tests/integration tests/acceptance
 
-test-unit: $(STAMP) ## Run the unit tests, one process per core
-	$(BIN)/python -m pytest tests/unit --numprocesses auto --dist loadfile
+test-unit: $(STAMP) ## Run the unit tests in three processes: many of them wait
+	$(BIN)/python -m pytest tests/unit --numprocesses 3 --dist loadfile
 
 test-clients: $(STAMP) ## Test the gateway with external clients: openai (Python, Node), anthropic, LangChain, vllm bench, schemathesis
 	$(BIN)/python -m pytest -rs tests/integration/test_clients.py tests/integration/test_clients_structured.py \
