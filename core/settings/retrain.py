@@ -65,12 +65,12 @@ class RetrainSettings(Section):
         default=25,
         ge=1,
         description="Number of steps between two measurements of the loss on dev rows, for example 25. The weights "
-        "with the lowest loss are kept. null: the last weights are kept.",
+        "with the lowest loss are kept, the last ones within 5% of it. null: the last weights are kept.",
     )
     patience: int = Field(
         default=3,
         ge=1,
-        description="Number of measurements in a row without a lower dev loss that ends a training, for example 3.",
+        description="Number of measurements in a row, each 5% above the lowest dev loss, that ends a training (3).",
     )
     batch_size: int = Field(default=8, ge=1, description="Number of rows per training step.")
     learning_rate: float = Field(default=5e-4, gt=0, lt=1, description="Peak learning rate. It falls to 0 at the end.")

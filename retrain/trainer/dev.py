@@ -1,6 +1,7 @@
 """Stop a training by its dev part: rows of users that it does not train on, scored in the trainer's own process."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,9 @@ from retrain.trainer.objectives import Objective, Scored
 LEAST_ROWS = 20
 # A loss on more rows takes longer and is hardly more exact.
 MOST_ROWS = 100
+# A loss this far above the lowest, as a share of it, is as good: up to 100 rows measure it no better. Then the later
+# weights are kept, which have seen more rows.
+TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,33 +33,37 @@ class DevPart:
 
 @dataclass(slots=True)
 class DevLosses:
-    """The loss on dev rows by step. After `patience` measurements without a lower one, the training stops."""
+    """The loss on dev rows by step. After `patience` measurements that are clearly worse, the training stops."""
 
     patience: int
     found: list[tuple[int, float]] = field(default_factory=list)
 
     def add(self, step: int, loss: float) -> bool:
-        """Add a measurement. Returns whether it is the lowest so far."""
-        lowest = not self.found or loss < self.best[1]
+        """Add a measurement. Returns whether its weights are the ones to keep."""
         self.found.append((step, loss))
-        return lowest
+        return self.best == (step, loss)
 
     @property
     def best(self) -> tuple[int, float]:
-        """The step with the lowest loss, and that loss."""
-        return min(self.found, key=lambda one: (one[1], one[0]))
+        """The last step whose loss was not clearly above the lowest until then, and that loss."""
+        lowest, kept = math.inf, self.found[0]
+        for step, loss in self.found:
+            lowest = min(lowest, loss)
+            if loss <= lowest + TOLERANCE * abs(lowest):
+                kept = (step, loss)
+        return kept
 
     @property
     def stops(self) -> bool:
-        """Whether the loss has not improved for long enough."""
+        """Whether the loss has been clearly worse for long enough."""
         return bool(self.found) and len(self.found) - 1 - self.found.index(self.best) >= self.patience
 
     def report(self, rows: int, total: int) -> dict[str, Any]:
         """Return where the training ended and why, and every measurement."""
         last, (step, loss) = self.found[-1][0], self.best
-        kept = f"The adapter of step {step} is kept, with the lowest loss on {rows} dev rows: {loss:.4f}."
+        kept = f"The adapter of step {step} is kept, with a loss of {loss:.4f} on {rows} dev rows."
         if last < total:
-            why = f"Stopped at step {last} of {total}: the dev loss did not improve {self.patience} times in a row."
+            why = f"Stopped at step {last} of {total}: the dev loss was clearly worse {self.patience} times in a row."
         else:
             why = f"Ended at its last step, {total}."
         losses = [[at, round(value, 6)] for at, value in self.found]
