@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import threading
 import time
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -26,6 +25,7 @@ from core.settings import Settings
 from eval.retrieval_corpus import without_prompts
 from feedback import erasure
 from feedback.erasure import Receipt, Request
+from ops.background_work import BackgroundWork
 from ops.backup.restore import ASIDE
 from ops.disk_space import require_space
 from ops.fine_tuning.files import UploadedFiles
@@ -55,21 +55,15 @@ class Erasures:
         self._promotion = promotion
         self._data = settings.data
         self._clock = clock
-        self._wanted = threading.Event()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="erasures", daemon=True)
+        self._background = BackgroundWork("erasures", self._work, 60 * LOOK_SECONDS)
 
     def start(self) -> None:
         """Continue erasures that a stopped control left, and wait for others."""
-        self._wanted.set()
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """End after the step that is under way."""
-        self._stopped.set()
-        self._wanted.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._background.stop()
 
     def preview(self, request: Request) -> dict[str, Any]:
         """What an erasure would erase."""
@@ -79,7 +73,7 @@ class Erasures:
         """Record an erasure and start it. Raises NotReady if the disk has no space to rewrite the store."""
         require_space(self._data, "An erasure")
         identity = erasure.begin(self._store, request, self._clock())
-        self._wanted.set()
+        self._background.ask()
         return self.show(identity)
 
     def show(self, identity: str) -> dict[str, Any]:
@@ -110,7 +104,7 @@ class Erasures:
                 continue
             deadline = time.monotonic() + LONGEST_WAIT_S
             while (left := older_segments(self._data, row["time"])) and time.monotonic() < deadline:
-                if self._stopped.wait(LOOK_SECONDS):
+                if self._background.stopped.wait(LOOK_SECONDS):
                     return
             receipt = replace(Receipt.read(row["receipt"]), segments=left)
             with self._store.transaction() as transaction:
@@ -118,23 +112,16 @@ class Erasures:
             erasures.finish(self._store, id=row["id"], time=self._clock())
             log.warning("the erasure %s is done", row["id"])
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._wanted.wait()
-            self._wanted.clear()
-            try:
-                if erasures.pending(self._store) and self._alone():
-                    self.finish()
-            except Exception:
-                log.exception("an erasure broke off; it is tried again")
-                if not self._stopped.wait(60 * LOOK_SECONDS):
-                    self._wanted.set()
+    def _work(self) -> bool:
+        if erasures.pending(self._store) and self._alone():
+            self.finish()
+        return False
 
     def _alone(self) -> bool:
         """Carry out erasures between two runs; returns whether that was done before this control stops."""
         work = self._run_alone(self.carry_out)
         while not work.done():
-            if self._stopped.wait(LOOK_SECONDS) and work.cancel():
+            if self._background.stopped.wait(LOOK_SECONDS) and work.cancel():
                 return False
         work.result()
         return True

@@ -20,6 +20,7 @@ from feedback.formats.metrics import Metrics
 from feedback.formats.source import Target
 from ops import views
 from ops.actions import Actions, By
+from ops.background_work import BackgroundWork
 from ops.control import Control
 from ops.fine_tuning.examples import FEWEST, Records, check_file, read_examples
 from ops.fine_tuning.files import UploadedFiles
@@ -53,23 +54,17 @@ class FineTuningJobs:
         self._store = control.store
         self.files = UploadedFiles(store=control.store, data=control.settings.data, clock=control.clock)
         self._actions = Actions(control)
-        self._wanted = threading.Event()
-        self._stopped = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._work, name="fine-tuning", daemon=True)
+        self._background = BackgroundWork("fine-tuning jobs", self.advance, RETRY_SECONDS)
 
     def start(self) -> None:
         """Continue jobs that a stopped control left, and wait for others."""
         self.files.clean()
-        self._wanted.set()
-        self._thread.start()
+        self._background.start()
 
     def stop(self) -> None:
         """End after the step that is under way."""
-        self._stopped.set()
-        self._wanted.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._background.stop()
 
     def create(self, request: JobRequest, actor: str) -> Job:
         """Add a job. Raises NotFound or InputError that names the field."""
@@ -88,7 +83,7 @@ class FineTuningJobs:
             actor=actor,
             request=request.model_dump(mode="json", exclude_none=True),
         )
-        self._wanted.set()
+        self._background.ask()
         return self.find(identity)
 
     def find(self, identity: str) -> Job:
@@ -129,7 +124,7 @@ class FineTuningJobs:
         """Bring each pending job further. Returns whether one waits for its model."""
         waits = False
         for row in fine_tuning.pending(self._store):
-            if self._stopped.is_set():
+            if self._background.stopped.is_set():
                 break
             try:
                 self._advance(row)
@@ -176,7 +171,7 @@ class FineTuningJobs:
         return not self._is_over(identity)
 
     def _is_over(self, identity: str) -> bool:
-        return self._stopped.is_set() or self.find(identity).row["finished"] is not None
+        return self._background.stopped.is_set() or self.find(identity).row["finished"] is not None
 
     def _target(self, row: Row) -> Target:
         settings = self._control.settings
@@ -191,14 +186,3 @@ class FineTuningJobs:
 
     def _with_run(self, row: Row) -> Job:
         return Job(row, views.run(self._store, row["run_id"]) if row["run_id"] else None)
-
-    def _work(self) -> None:
-        waits = False
-        while not self._stopped.is_set():
-            self._wanted.wait(RETRY_SECONDS if waits else None)
-            self._wanted.clear()
-            try:
-                waits = not self._stopped.is_set() and self.advance()
-            except Exception:
-                log.exception("fine-tuning jobs are tried again")
-                waits = True
