@@ -81,20 +81,15 @@ class Visitors:
             request.state.key_id, request.state.admission = passed.key_id, passed
             try:
                 refuse_other_models(self.store, request)
-            except LoraLoopError:
-                passed.release()
-                raise
-            token = self.sessions.token(session)
-            request.state.visitor = Visitor(
-                passed.key_id,
-                self.keyring.name_of(passed.key_id),
-                self.keyring.actor_of(passed.key_id),
-                passed.opens(Scope.OPS_WRITE),
-                token,
-                session,
-            )
-            response.headers.update(passed.headers)
-            try:
+                request.state.visitor = Visitor(
+                    passed.key_id,
+                    self.keyring.name_of(passed.key_id),
+                    self.keyring.actor_of(passed.key_id),
+                    passed.opens(Scope.OPS_WRITE),
+                    self.sessions.token(session),
+                    session,
+                )
+                response.headers.update(passed.headers)
                 yield
             finally:
                 passed.release()
