@@ -8,25 +8,26 @@ from eval.kpis.label_selection import LabelSelection
 
 # Right or wrong answers may be missing among the labels if fewer than this number is expected.
 EXPECTED = 5
-# The weighted labels count for at least as many labels as a holdout needs. In a small holdout chance alone moves the
-# shares of right and wrong answers, so two thirds of its labels are enough.
-LEAST_EFFECTIVE = 30
+# In a small holdout chance alone moves the shares of right and wrong answers, so this share of its labels is enough.
 LEAST_SHARE = 2 / 3
 
 
-def check_selection(evidence: Evidence) -> list[Check]:
-    """One check, or none for a model that does not answer with labels and for labels of imported answers."""
+def check_selection(evidence: Evidence, least_items: int) -> list[Check]:
+    """One check, or none for a model that does not answer with labels and for labels of imported answers.
+
+    The weighted labels must count for `least_items`, as many as a holdout needs.
+    """
     found = evidence.selection
     if found is None or not found.right + found.wrong:
         return []
-    outcome, reason = _outcome(found)
+    outcome, reason = _outcome(found, least_items)
     return [Check("labels", outcome, reason, _share(found), kind="selection")]
 
 
-def _outcome(found: LabelSelection) -> tuple[Outcome, str]:
+def _outcome(found: LabelSelection, least_items: int) -> tuple[Outcome, str]:
     counted = f"{found.right + found.wrong} labels are of known answers, {found.right} of them of right ones"
     if not found.is_known:
-        if not found.right and found.wrong >= LEAST_EFFECTIVE:
+        if not found.right and found.wrong >= least_items:
             return Outcome.INCONCLUSIVE, (
                 f"All {found.wrong} labels are of answers that were wrong, so the champion cannot win. "
                 "Ask for labels of right answers too, or send thumbs, which say how often answers are right."
@@ -44,7 +45,7 @@ def _outcome(found: LabelSelection) -> tuple[Outcome, str]:
             return Outcome.INCONCLUSIVE, (
                 f"No label is of an answer that was {kind}; {live}. Ask for labels of {kind} answers too."
             )
-    least = min(LEAST_EFFECTIVE, math.ceil(LEAST_SHARE * len(found.served)))
+    least = min(least_items, math.ceil(LEAST_SHARE * len(found.served)))
     if found.effective < least:
         return Outcome.INCONCLUSIVE, (
             f"{counted}; {live}. Weighted to live traffic, the labels count for {found.effective:.0f}; "

@@ -28,7 +28,7 @@ def spent_level(alpha: float, use: int) -> float:
 
 def decide(evidence: Evidence, settings: PromotionSettings) -> GateResult:
     """Judge minimums, the primary KPI against every arm that must be beaten, and guardrails."""
-    checks = [_enough(evidence, settings), *check_selection(evidence), *_floors(evidence, settings)]
+    checks = [_enough(evidence, settings), *check_selection(evidence, LEAST_ITEMS), *_floors(evidence, settings)]
     others = [arm for arm in settings.must_beat if not (arm == "rag" and evidence.candidate_is_rag)]
     checks += [_primary(evidence, settings, other) for other in ("champion", *others)]
     checks += [_guardrail(evidence, guardrail) for guardrail in guardrails(evidence, settings)]

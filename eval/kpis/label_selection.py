@@ -78,20 +78,21 @@ class LabelSelection:
         weights = self.point_weights[0]
         return float(weights.sum() ** 2 / (weights**2).sum())
 
-    @property
+    @cached_property
     def point_weights(self) -> Floats:
-        """The items' weights, (1, n)."""
-        return self._weigh(np.ones((1, len(self.served))), np.array([[self.approval.share]]))
+        """The items' weights, (1, n). All are 1 where the share of right answers is not known."""
+        drawn = np.ones((1, len(self.served)))
+        return drawn if not self.is_known else self._weigh(drawn, np.array([[self.approval.share]]))
 
     def weigh(self, drawn: Floats, rng: np.random.Generator) -> Floats:
         """Weights (b, n) from how often each item was drawn. Each resample draws its own approval too."""
+        if not self.is_known:
+            return drawn
         shares = rng.normal(self.approval.share, self.approval.error, (len(drawn), 1))
         return self._weigh(drawn, shares.clip(0, 1))
 
     def _weigh(self, drawn: Floats, shares: Floats) -> Floats:
         """A resample without right or without wrong answers keeps what it has."""
-        if not self.is_known:
-            return drawn
         strata = np.stack([self.served == WRONG, self.served == RIGHT]).astype(np.float64)
         counts = drawn @ strata.T
         both = (counts > 0).all(1, keepdims=True)

@@ -12,7 +12,7 @@ from core.db.store import Store
 from core.prompts import Chat
 from core.settings import ModelSettings, Primary, PromotionSettings
 from eval.gates.label_selection import check_selection
-from eval.gates.offline import decide
+from eval.gates.offline import LEAST_ITEMS, decide
 from eval.gates.result import Outcome
 from eval.kpis.bootstrap import BootstrapPlan
 from eval.kpis.comparison import compare_labels
@@ -125,15 +125,15 @@ def test_the_number_of_labels_that_count_is_kishs():
 )
 def test_the_check_says_in_words_what_is_missing(found: LabelSelection, outcome: Outcome, words: str):
     evidence = replace(evidence_of(None, 1, 1), selection=found)
-    (check,) = check_selection(evidence)
+    (check,) = check_selection(evidence, LEAST_ITEMS)
     assert check.outcome is outcome
     assert words in check.reason
 
 
 def test_labels_of_imported_answers_and_generated_texts_have_no_check():
     nothing = evidence_of(None, 1, 1)
-    assert check_selection(nothing) == []
-    assert check_selection(replace(nothing, selection=selection(0, 0, 40))) == []
+    assert check_selection(nothing, LEAST_ITEMS) == []
+    assert check_selection(replace(nothing, selection=selection(0, 0, 40)), LEAST_ITEMS) == []
 
 
 def test_the_error_of_an_approval_counts_voters_and_not_votes():
