@@ -25,13 +25,13 @@ import pyarrow as pa
 from bench.ingest import corpus
 from bench.progress import say
 from core.clock import utc_now
-from core.db import feedback
 from core.db.store import Store
 from core.model_folder import ModelFolder
 from core.settings import Settings, build
 from feedback.brigades import find_brigades
 from feedback.snapshot import create_snapshot
 from ops.apps import control as control_app
+from retrain.triggers import count_new
 
 MODEL = "reviews"
 LABELS = ("negative", "neutral", "positive")
@@ -152,7 +152,7 @@ def snapshot(data: Path, rows: int) -> dict[str, Any]:
     store = Store(settings.store_path)
     own = settings.models[MODEL]
     began = time.perf_counter()
-    feedback.count_since_last_run(store, model=MODEL, truth="label")
+    count_new(store, MODEL, own)
     counted = time.perf_counter()
     held = sum(len(burst.predicates) for burst in find_brigades(store, MODEL, own))
     searched, busy = time.perf_counter(), time.process_time()

@@ -7,7 +7,6 @@ from datetime import datetime
 import msgspec
 import pyarrow as pa
 
-from core.db import new_votes
 from core.db.columns import table
 from core.db.interactions import Served
 from core.db.rows import FeedbackRow, utc
@@ -67,11 +66,6 @@ class VersionCount:
     arm: Arm
     type: str
     n: int
-
-
-def count_since_last_run(db: Database, *, model: str, truth: str) -> int:
-    """Number of answers with a new label or correction, as `truth` says, that arrived since the last run of a model."""
-    return new_votes.count(db, model=model, types=[truth]).answers
 
 
 def newest_arrival(db: Database, *, model: str) -> datetime | None:

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from core.clock import utc_now
-from core.db import feedback, runs
+from core.db import new_votes, runs
 from core.model_folder import ModelFolder
 from core.records import Version
 from core.settings import KeySettings, build
@@ -149,7 +149,7 @@ class PlantedLoop:
                 for question in range(4):
                     identity, _, _ = self.ask(model, user, question)
                     self.vote(identity, "label", truth(str(question)))
-        wait_until(lambda: feedback.count_since_last_run(self.control.store, model=model, truth="label") == votes)
+        wait_until(lambda: new_votes.count(self.control.store, model=model, types=["label"]).answers == votes)
         return self.control.scheduler.pipeline.run(model, "planted")
 
     def plant(self, model: str, skill: str = "") -> None:
