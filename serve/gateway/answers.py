@@ -117,8 +117,8 @@ class ChoicePieces:
         for name, piece in delta.items():
             if type(piece) is str:
                 if name != "role":
-                    room, size = left - size, size + len(piece)
-                    self._texts[name].append(piece if size <= left else piece[: max(room, 0)])
+                    allowed, size = left - size, size + len(piece)
+                    self._texts[name].append(piece if size <= left else piece[: max(allowed, 0)])
             elif name == "tool_calls" and piece:
                 size += self._add_calls(piece, left - size)
         if scores := choice.get("logprobs"):
