@@ -62,10 +62,11 @@ class RetrainSettings(Section):
         description="Minimum number of training steps. Few rows get more passes for it, up to 10.",
     )
     dev_steps: int | None = Field(
-        default=25,
+        default=None,
         ge=1,
         description="Number of steps between two measurements of the loss on dev rows, for example 25. The weights "
-        "with the lowest loss are kept, the last ones within 5% of it. null: the last weights are kept.",
+        "with the lowest loss are kept, the last ones within 5% of it. null: a training makes all its steps and keeps "
+        "the last weights.",
     )
     patience: int = Field(
         default=3,

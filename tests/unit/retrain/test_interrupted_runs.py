@@ -98,7 +98,8 @@ def test_a_cancelled_run_ends_with_a_decision_and_leaves_nothing_half_written(
     assert not (folder / ADAPTER).exists() and not (folder / CHECKPOINT).exists()
     assert pipeline.promotion.route("reviews").champion == 0
     trainer.going.set()
-    assert state(pipeline, scheduler.start_run("reviews", "again")) == "queued"
+    scheduler.start_run("reviews", "again")
+    wait_until(lambda: len(trainer.jobs) == 2, 20)
 
 
 def test_of_two_who_cancel_at_once_one_wins(scheduler: Scheduler) -> None:
