@@ -64,9 +64,9 @@ class RetrainSettings(Section):
     dev_steps: int | None = Field(
         default=None,
         ge=1,
-        description="Number of steps between two measurements of the loss on dev rows, for example 25. The weights "
-        "with the lowest loss are kept, the last ones within 5% of it. null: a training makes all its steps and keeps "
-        "the last weights.",
+        description="Number of steps between two measurements of the loss on dev rows, for example 25. The last "
+        "weights with a loss within 5% of the lowest are kept. null: a training makes all its steps and keeps the last "
+        "weights.",
     )
     patience: int = Field(
         default=3,
