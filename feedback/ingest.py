@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 
 from core.clock import Clock, utc_now
 from core.db import feedback, interactions, spools, stored_completions
-from core.db.feedback import WaitingFeedback, conversation_key, subject_of
+from core.db.feedback import WaitingFeedback, answer_key, compared, conversation_key, subject_of
 from core.db.interactions import Served
 from core.db.rows import (
     FeedbackRow,
@@ -246,15 +246,17 @@ def _settle(transaction: Transaction, batch: Batch) -> Settled:
 
 def _add_feedback(transaction: Transaction, said: Mapping[str, FeedbackRow]) -> None:
     """Add feedback with the version that it is about; what arrived before its interaction waits."""
+    pairs = {row.id: compared(row) for row in said.values()}
     named = {row.interaction_id for row in said.values() if row.interaction_id is not None}
-    about = interactions.served(transaction, list(named))
+    about = interactions.served(transaction, list(named.union(*pairs.values())))
     talks = {row.conversation_id for row in said.values() if row.conversation_id is not None}
     for conversation, served in interactions.served_last(transaction, list(talks)).items():
         about[conversation_key(conversation)] = served
     feedback.add(transaction, list(said.values()), about)
     subjects = [(row.id, subject_of(row)) for row in said.values()]
     waiting = [WaitingFeedback(id, subject) for id, subject in subjects if subject and subject not in about]
-    feedback.add_waiting(transaction, waiting)
+    lacking = [WaitingFeedback(id, answer_key(one)) for id, pair in pairs.items() for one in pair if one not in about]
+    feedback.add_waiting(transaction, waiting + lacking)
 
 
 def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> list[str]:
@@ -262,10 +264,17 @@ def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> list
     met = dict(asked)
     for row in sorted((row for row in asked.values() if row.conversation), key=lambda row: row.time):
         met[conversation_key(row.conversation or "")] = row
+    answers = {answer_key(id) for id in asked}
     by_version: defaultdict[Served, list[str]] = defaultdict(list)
-    for waiting in feedback.waiting_for(transaction, list(met)):
+    pairs: dict[str, None] = {}
+    for waiting in feedback.waiting_for(transaction, [*met, *answers]):
+        if waiting.interaction_id in answers:
+            pairs[waiting.id] = None
+            continue
         row = met[waiting.interaction_id]
         by_version[Served(row.model, row.version, row.arm)].append(waiting.id)
+    if pairs:
+        feedback.meet_answers(transaction, list(pairs), list(answers))
     for served, ids in by_version.items():
         feedback.set_interaction(transaction, ids, served)
     return [id for ids in by_version.values() for id in ids]

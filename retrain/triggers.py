@@ -99,7 +99,14 @@ def _count(db: Database, model: str, method: Method, settings: ModelSettings, le
     if at_most < least:
         return NewFeedback(at_most, 0)
     middle = settings.retrain.rating_middle
-    found = new_votes.count(db, model=model, types=types, middle=middle, compares=method == "dpo")
+    found = new_votes.count(
+        db,
+        model=model,
+        types=types,
+        middle=middle,
+        compares=method == "dpo",
+        least_voters=settings.retrain.min_new_voters,
+    )
     return NewFeedback(found.answers, found.voters)
 
 

@@ -74,13 +74,26 @@ def newest_arrival(db: Database, *, model: str) -> datetime | None:
 
 
 def subject_of(row: FeedbackRow) -> str | None:
-    """What feedback waits for: its interaction, or one of its conversation. None for a preference."""
+    """What feedback waits for: its interaction, or one of its conversation. None for a preference: see `compared`."""
     return row.interaction_id or (conversation_key(row.conversation_id) if row.conversation_id else None)
+
+
+def compared(row: FeedbackRow) -> list[str]:
+    """The interactions that a preference compares, by their ids. Other feedback has none."""
+    if row.type != "preference":
+        return []
+    value = msgspec.json.decode(row.value)
+    return [id for id in value.values() if isinstance(id, str)] if isinstance(value, dict) else []
 
 
 def conversation_key(conversation: str) -> str:
     """A conversation among ids of interactions, which have no spaces."""
     return f"conversation {conversation}"
+
+
+def answer_key(interaction: str) -> str:
+    """An answer that a preference waits for."""
+    return f"answer {interaction}"
 
 
 def add(transaction: Transaction, rows: Sequence[FeedbackRow], about: Mapping[str, Served]) -> None:
@@ -156,6 +169,12 @@ def set_interaction(transaction: Transaction, ids: Sequence[str], served: Served
     """Fill in model, version and arm of feedback whose interaction arrived."""
     transaction.run_in("feedback.set_interaction", ids, model=served.model, version=served.version, arm=served.arm)
     transaction.run_in("feedback.delete_waiting", ids)
+
+
+def meet_answers(transaction: Transaction, ids: Sequence[str], answers: Sequence[str]) -> None:
+    """Preferences for which some of these answers arrived wait for them no more, and count as new from now on."""
+    transaction.run_in("feedback.set_arrived", ids)
+    transaction.run_in("feedback.delete_waiting_for", answers)
 
 
 def keys_of_one_name(transaction: Transaction, ids: Sequence[str]) -> dict[str, list[str]]:

@@ -42,6 +42,14 @@ WHERE interaction_id IN (SELECT unnest($ids::VARCHAR[]))
 UPDATE feedback SET model = $model, version = $version, arm = $arm, arrived = make_timestamp(epoch_us(now()))
 WHERE id IN ($ids)
 
+-- name: set_arrived
+-- Let feedback arrive now: one of the answers that it compares is there. Only from now on can a run use it.
+UPDATE feedback SET arrived = make_timestamp(epoch_us(now())) WHERE id IN ($ids)
+
+-- name: delete_waiting_for
+-- Delete all that waits for these from the waiting list.
+DELETE FROM feedback_waiting WHERE interaction_id IN ($ids)
+
 -- name: delete_waiting
 -- Delete feedback from the waiting list.
 DELETE FROM feedback_waiting WHERE feedback_id IN ($ids)
@@ -100,7 +108,7 @@ SELECT count(*) AS n FROM (SELECT asked FROM revocations GROUP BY asked HAVING N
 
 -- name: waiting_by_type
 -- Feedback whose interaction is not there (yet), by key and type.
-SELECT f.key_id AS "key", f.type, count(*) AS n, min(f.time) AS oldest, max(f.time) AS newest
+SELECT f.key_id AS "key", f.type, count(DISTINCT f.id) AS n, min(f.time) AS oldest, max(f.time) AS newest
 FROM feedback_waiting w JOIN feedback f ON f.id = w.feedback_id GROUP BY ALL ORDER BY ALL
 
 -- name: counts
@@ -131,8 +139,8 @@ WHERE revoked_at IS NULL AND model IS NOT NULL GROUP BY model, version, arm, typ
 QUALIFY dense_rank() OVER (PARTITION BY model ORDER BY version DESC) <= 5
 
 -- name: count_waiting
--- Number of feedback rows whose interaction has not arrived.
-SELECT count(*) AS n FROM feedback_waiting
+-- Number of feedback rows whose interaction has not arrived. A preference can wait for two.
+SELECT count(DISTINCT feedback_id) AS n FROM feedback_waiting
 
 -- name: by_day
 -- Feedback of a model per day and type, with what was deleted by age.

@@ -14,7 +14,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class NewVotes:
-    """Number of answers or pairs with a new vote, and of their voters, which is a lower bound from 10,000 on."""
+    """Number of answers or pairs with a new vote, and of their voters.
+
+    The number of voters is a lower bound from 10,000 on, or from the number that `count` was given if that is larger.
+    """
 
     answers: int
     voters: int
@@ -29,12 +32,19 @@ def at_most(db: Database, *, model: str, types: Sequence[str]) -> int:
 
 
 def count(
-    db: Database, *, model: str, types: Sequence[str], middle: float | None = None, compares: bool = False
+    db: Database,
+    *,
+    model: str,
+    types: Sequence[str],
+    middle: float | None = None,
+    compares: bool = False,
+    least_voters: int = 0,
 ) -> NewVotes:
     """Count answers or pairs with a new vote of these types, and their voters.
 
     Votes that were revoked or are in quarantine do not count. A rating counts if it is not the `middle` of its scale;
-    None: no rating counts. With `compares`, a correction needs the answer that it corrects.
+    None: no rating counts. With `compares`, a correction needs the answer that it corrects. Up to `least_voters` voters
+    are counted exactly.
     """
     found = db.one(
         "new_votes.count",
@@ -43,7 +53,7 @@ def count(
         until=_until(db, model),
         middle=middle,
         compares=compares,
-        enough=ENOUGH_VOTERS,
+        enough=max(ENOUGH_VOTERS, least_voters),
     )
     return NewVotes(**found)
 

@@ -120,6 +120,32 @@ def test_preferences_that_a_run_has_used_are_not_new_and_a_changed_mind_is(store
     assert pairs(store) == (1, 1)
 
 
+@pytest.mark.parametrize("order", [("a40", "a41"), ("a41", "a40")])
+def test_a_preference_before_its_answers_waits_and_counts_once_they_are_there(
+    store: Store, order: tuple[str, str]
+) -> None:
+    early = prefers("p1", 1, 2, user="ada")
+    add(store, [replace(early, value={"chosen": "a40", "rejected": "a41"}), said("l1", 1)])
+    assert feedback.count_waiting(store) == 1
+    assert [(row["type"], row["n"]) for row in feedback.waiting_by_type(store)] == [("preference", 1)]
+    run(store)
+    assert pairs(store) == (0, 0)
+    for waiting, id in zip([1, 0], order, strict=True):
+        add(store, [interaction(id, user="bob")])
+        assert feedback.count_waiting(store) == waiting
+    assert pairs(store) == (1, 1)
+    run(store, "r2")
+    assert pairs(store) == (0, 0)
+    add(store, [interaction("other")])
+    assert pairs(store) == (0, 0)
+
+
+def test_a_preference_with_its_answers_in_one_piece_waits_for_nothing(store: Store) -> None:
+    both = [interaction("a40"), interaction("a41")]
+    add(store, [replace(prefers("p1", 1, 2), value={"chosen": "a40", "rejected": "a41"}), *both])
+    assert feedback.count_waiting(store) == 0 and pairs(store)[0] == 1
+
+
 def test_a_correction_is_a_pair_only_with_the_answer_that_it_corrects(store: Store) -> None:
     add(store, [replace(asked(40), answer=None)])
     add(store, [said("k1", 1, "correction", "better"), said("k2", 40, "correction", "better")])
@@ -141,3 +167,5 @@ def test_with_enough_voters_who_are_named_answers_are_not_read(store: Store, mon
     assert new(store) == (6, 6)
     monkeypatch.setattr(new_votes, "ENOUGH_VOTERS", 3)
     assert new(store) == (6, 3)
+    for least, voters in [(3, 3), (4, 6)]:
+        assert new_votes.count(store, model="m", types=["label"], least_voters=least).voters == voters

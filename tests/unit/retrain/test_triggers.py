@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from core.db import new_votes
 from core.db.runs import FinishedRun
 from core.db.store import Store
 from core.settings import ModelSettings, RetrainSettings
@@ -19,9 +20,11 @@ def generates(**retrain: Any) -> ModelSettings:
     return ModelSettings.model_validate({"task": "generate", "split": split, "retrain": retrain})
 
 
-CLASSIFIES = ModelSettings.model_validate(
-    {"labels": ["a", "b"], "retrain": {"min_new_feedback": 5, "min_new_voters": 3}}
-)
+def classifies(**retrain: Any) -> ModelSettings:
+    return ModelSettings.model_validate({"labels": ["a", "b"], "retrain": retrain})
+
+
+CLASSIFIES = classifies(min_new_feedback=5, min_new_voters=3)
 NOTHING = NewFeedback(0, 0)
 New = dict[Method, NewFeedback]
 
@@ -89,6 +92,17 @@ def test_new_votes_of_each_method_are_counted_with_those_of_the_last_snapshot(tm
         "kto": (1, 1),
     }
     assert found["kto"].trained_on == 1
+    store.close()
+
+
+def test_voters_are_counted_up_to_the_threshold_even_if_it_is_large(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(new_votes, "ENOUGH_VOTERS", 2)
+    store = Store(":memory:")
+    named = [vote(n, f"a{n}", "label", "a", f"u{n}") for n in range(3)]
+    fill(store, *(answer(f"a{n}", user=f"u{n}") for n in range(6)), *named)
+    fill(store, *(vote(n, f"a{n}", "label", "a", None) for n in range(3, 6)))
+    assert count_new(store, "m", classifies(min_new_voters=2))["sft"].voters == 3
+    assert count_new(store, "m", classifies(min_new_voters=6))["sft"].voters == 6
     store.close()
 
 
