@@ -2,14 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.prompts import Prompt, Text, answer_text, subject
 from core.settings import ModelSettings
 from feedback.curation import dedup_key
-from feedback.snapshot import Snapshot
+from feedback.snapshot import Row, Snapshot
 from feedback.templates import Templates
 from serve.retrieval.documents import passages
 from serve.retrieval.retriever import MESSAGE_TOKENS, Entry, Retrieval
@@ -67,6 +67,32 @@ def without_prompts(retrieval: Retrieval, prompts: Iterable[Prompt]) -> Retrieva
     texts |= {BLANK_LINES.sub("\n", text) for text in texts}
     kept = (entry for entry in retrieval.entries if entry.text not in texts and entry.source not in sources)
     return replace(retrieval, entries=tuple(kept))
+
+
+def withheld_places(
+    retrieval: Retrieval, rows: Iterable[Row], flagged: Collection[str], ended: Collection[str]
+) -> tuple[int, ...]:
+    """The places of the entries that must not be shown, in order. `rows` are those that the retrieval was made of.
+
+    An entry is withheld if an answer to its question is one of `flagged`, which are interactions, even where the entry
+    has another answer. It is also withheld if every vote that says its answer is one of `ended`, which are feedback.
+    """
+    unsafe = set[str]()
+    said, in_force = set[tuple[str, str]](), set[tuple[str, str]]()
+    for row in rows:
+        source = _source(row.prompt)
+        answers = {(source, row.label), (source, BLANK_LINES.sub("\n", row.label))}
+        said |= answers
+        if row.feedback_id not in ended:
+            in_force |= answers
+        if row.interaction_id in flagged:
+            unsafe.add(source)
+    gone = said - in_force
+    return tuple(
+        place
+        for place, entry in enumerate(retrieval.entries)
+        if entry.source and (entry.source in unsafe or (entry.source, entry.answer) in gone)
+    )
 
 
 def _source(prompt: Prompt) -> str:

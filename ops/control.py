@@ -14,6 +14,7 @@ from ops.ledger_verifier import LedgerWatch
 from retrain.scheduler import Scheduler
 from rollout.live_monitor import LiveMonitor
 from rollout.promotion import RouteManager
+from rollout.withheld_examples import WithheldExamples
 from rollout.workflow import RolloutWorkflow
 from serve.engines.reconciler import EngineState, Reconciler
 from serve.routing.publisher import RoutePublisher
@@ -26,11 +27,14 @@ class Engines:
     reconciler: Reconciler
     promotion: RouteManager
     board: RoutePublisher
+    examples: WithheldExamples | None = None
     states: list[EngineState] = field(default_factory=list)
 
     def look(self) -> None:
         """Makes the engines hold what they should, unloading only what no gateway still waits for."""
         self.states = self.reconciler.reconcile(self.promotion.wanted, may_unload=self._drained)
+        if self.examples is not None:
+            self.promotion.withheld = self.examples.find(self.promotion.wanted())
         self.promotion.publish()
 
     def _drained(self, name: str) -> bool:
@@ -61,5 +65,7 @@ class Control:
         self.scheduler.take(settings)
         self.scheduler.pipeline.settings = settings
         self.steps.models = self.watch.models = settings.models
+        if self.engines.examples is not None:
+            self.engines.examples.models = settings.models
         self.settings = settings
         self.promotion.sync_models(list(settings.models))

@@ -8,6 +8,7 @@ import json
 import logging
 import secrets
 import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import Protocol
@@ -78,6 +79,8 @@ class RouteManager:
         self.settle_s = SETTLE_SECONDS if settle_s is None else settle_s
         self._publishing = threading.Lock()
         self._models: frozenset[str] = frozenset()
+        # Entries of retrievals that gateways must not show, by the retrieval's hash.
+        self.withheld: Mapping[str, tuple[int, ...]] = {}
 
     def sync_models(self, models: list[str]) -> None:
         """Serve exactly these models: give each a version 0 and a route if it has none, and publish.
@@ -148,7 +151,7 @@ class RouteManager:
                 return
             rows = routes.all_current(self.store)
             current = [Route(**row) for row in rows if row["model"] in self._models]
-            self.board.publish(build_table(engines, current, self.wanted(), self.version))
+            self.board.publish(build_table(engines, current, self.wanted(), self.version, self.withheld))
 
     def start_canary(
         self,

@@ -1,6 +1,6 @@
 """Build the routing table that gateways get, from routes, versions and what engines have loaded."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from core.records import Route, Version
 from serve.retrieval.retriever import is_here
@@ -12,8 +12,12 @@ def build_table(
     current: Iterable[Route],
     wanted: Iterable[Version],
     find: Callable[[str, int], Version],
+    withheld: Mapping[str, tuple[int, ...]],
 ) -> RoutingTable:
-    """The table of these routes. `engines` maps each URL to the names that it answers to."""
+    """The table of these routes. `engines` maps each URL to the names that it answers to.
+
+    `withheld` has the places of entries that must not be shown, by the hash of their retrieval.
+    """
     names = {name for loaded in engines.values() for name in loaded}
     loaded: dict[str, list[Target]] = {}
     for version in wanted:
@@ -38,6 +42,7 @@ def build_table(
             )
             for route in current
         },
+        withheld=withheld,
     )
 
 

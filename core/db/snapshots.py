@@ -1,5 +1,6 @@
 """Snapshots and the feedback in each of their rows."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,6 +48,17 @@ def newest_report(db: Database, *, model: str) -> str | None:
     """The report of a model's newest snapshot as JSON."""
     row = db.maybe("snapshots.newest_report", model=model)
     return row["report"] if row else None
+
+
+def learnt_from(db: Database, *, snapshot: str, ids: Collection[str]) -> frozenset[str]:
+    """Those of these interactions that are in the train bucket of a snapshot."""
+    rows = db.rows("snapshots.learnt_from", snapshot=snapshot, ids=list(ids))
+    return frozenset(row["interaction_id"] for row in rows)
+
+
+def taken_back(db: Database, *, snapshot: str) -> list[Row]:
+    """Rows of a snapshot's train bucket whose vote was revoked since, or is in quarantine now: `revoked` is None."""
+    return db.rows("snapshots.taken_back", snapshot=snapshot)
 
 
 def folders(db: Database) -> list[str]:

@@ -25,6 +25,20 @@ ORDER BY run_id = $identity DESC, model = $identity DESC, time DESC, hash LIMIT 
 -- The report of a model's newest snapshot.
 SELECT report FROM snapshots WHERE model = $model ORDER BY time DESC, hash LIMIT 1
 
+-- name: learnt_from
+-- Those of these interactions that are in the train bucket of a snapshot.
+SELECT DISTINCT interaction_id FROM snapshot_rows
+WHERE snapshot = $snapshot AND bucket = 'train' AND interaction_id IN (SELECT unnest($ids::VARCHAR[]))
+
+-- name: taken_back
+-- Rows of a snapshot's train bucket whose vote was revoked since, or is in quarantine now. `revoked` is NULL for those in
+-- quarantine only. A vote on two answers is one row.
+SELECT s.feedback_id, min(s.interaction_id) AS interaction_id, f.type, f.revoked_at AS revoked
+FROM snapshot_rows s JOIN feedback f ON f.id = s.feedback_id
+WHERE s.snapshot = $snapshot AND s.bucket = 'train'
+    AND (f.revoked_at IS NOT NULL OR f.id IN (FROM quarantined_feedback))
+GROUP BY ALL ORDER BY revoked, s.feedback_id
+
 -- name: folders
 -- The folder of every snapshot.
 SELECT DISTINCT path FROM snapshots ORDER BY path

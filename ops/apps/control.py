@@ -61,6 +61,7 @@ from retrain.scheduler import Scheduler
 from retrain.trainer.process import Trainer
 from rollout.live_monitor import LiveMonitor
 from rollout.promotion import RouteManager
+from rollout.withheld_examples import WithheldExamples
 from rollout.workflow import RolloutWorkflow
 from serve.engines import self_check
 from serve.engines.control_client import VllmClient
@@ -98,7 +99,8 @@ def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
     clients = [VllmClient(url, key=settings.engine_key) for url in settings.engine_urls]
     reconciler = Reconciler(clients, base_name=base.name, self_check=check_engine)
     promotion = RouteManager(store=store, board=board, engines=reconciler, base_name=base.name, clock=clock)
-    engines = Engines(reconciler, promotion, board)
+    examples = WithheldExamples(store, settings.models, clock)
+    engines = Engines(reconciler, promotion, board, examples)
     steps = RolloutWorkflow(store=store, promotion=promotion, models=settings.models, clock=clock)
     pipeline = RetrainPipeline(
         settings=settings,

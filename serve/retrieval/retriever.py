@@ -4,7 +4,7 @@ scikit-learn is imported with the first index, never at the start of a process.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,8 @@ CHARACTERS_A_TOKEN = 3.5
 # What a chat template puts around a message, and around all of them.
 MESSAGE_TOKENS = 8
 TEMPLATE_TOKENS = 32
+# The likeness of an entry that is not shown. That of others is 0 or more.
+NEVER = -1.0
 # By these a client would be shown the prompt that engines saw, with what others wrote in it.
 SHOWS_THE_PROMPT = ("echo", "prompt_logprobs", "return_token_ids", "prompt_embeds")
 
@@ -101,6 +103,16 @@ class Retriever:
         self._by_shape = {shape: [e for e in retrieval.entries if e.shape == shape] for shape in shapes}
         ignored = retrieval.ignored
         self._indexes = {shape: _Index([e.text for e in found], ignored) for shape, found in self._by_shape.items()}
+        self._withheld: dict[str, list[int]] = {}
+
+    def withhold(self, places: Collection[int]) -> None:
+        """Never show these entries, by their places in the retrieval, until the next call. The others are shown."""
+        wanted, counts, found = set(places), dict.fromkeys(self._by_shape, 0), dict[str, list[int]]()
+        for place, entry in enumerate(self._retrieval.entries if wanted else ()):
+            if place in wanted:
+                found.setdefault(entry.shape, []).append(counts[entry.shape])
+            counts[entry.shape] += 1
+        self._withheld = found  # one assignment: a search sees the old places or the new ones
 
     def rewrite(self, prompt: Prompt, answer_tokens: int | None = None) -> Prompt:
         """The prompt with what is nearest to it before its question, the nearest last.
@@ -114,7 +126,8 @@ class Retriever:
         if shape is None or space <= 0:
             return prompt
         chosen, about = [], whole_text(prompt)
-        for place in self._indexes[shape].nearest(about, self._retrieval.k, alike=shape == "passage"):
+        withheld = self._withheld.get(shape, [])
+        for place in self._indexes[shape].nearest(about, self._retrieval.k, withheld, alike=shape == "passage"):
             entry = self._by_shape[shape][place]
             if entry.tokens <= space:
                 space -= entry.tokens
@@ -180,8 +193,8 @@ class _Index:
         except ValueError:  # none has a word of two letters
             self._postings = None
 
-    def nearest(self, text: str, k: int, *, alike: bool) -> list[int]:
-        """The places of the k nearest; with `alike`, only those that share a word with the text."""
+    def nearest(self, text: str, k: int, withheld: Sequence[int], *, alike: bool) -> list[int]:
+        """The places of the k nearest but those withheld; with `alike`, only those that share a word with the text."""
         import numpy as np
 
         likeness = np.zeros(self._size)
@@ -190,8 +203,9 @@ class _Index:
             for word, weight in zip(asked.indices, asked.data, strict=True):
                 rows = slice(held.indptr[word], held.indptr[word + 1])
                 likeness[held.indices[rows]] += weight * held.data[rows]
+        likeness[list(withheld)] = NEVER
         # Of equals the later comes first. Only what may be among the k is sorted: sorting all would be half the time.
         least = np.partition(likeness, -min(k, self._size))[-min(k, self._size)]
         places = np.flatnonzero(likeness >= least)
         found = places[likeness[places].argsort(kind="stable")[::-1]][:k]
-        return [int(place) for place in found if likeness[place] > 0 or not alike]
+        return [int(place) for place in found if likeness[place] > (0 if alike else NEVER)]

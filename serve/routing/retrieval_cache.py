@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -67,6 +67,12 @@ class RetrievalCache:
             else:
                 self._retrievers[name] = found
         return faults
+
+    def withhold(self, named: Collection[str], withheld: Mapping[str, Collection[int]]) -> None:
+        """Show no entry of the retrievals that a table names which it withholds, by their places."""
+        for name in named:
+            if name in self._retrievers:
+                self._retrievers[name].withhold(withheld.get(name, ()))
 
     def keep_only(self, names: Collection[str]) -> None:
         """Forgets all others, on disk too; a request that is under way has its own hold on what it needs."""

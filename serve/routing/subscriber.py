@@ -83,6 +83,7 @@ class RouteSubscriber:
             log.warning("the table on disk cannot be read (%s); waiting for control's", error)
             return
         self.library.load(table.retrievals())
+        self.library.withhold(table.retrievals(), table.withheld)
         self._table, self._waiting = table.usable(self.library.has, None)
 
     async def follow(self) -> None:
@@ -139,6 +140,7 @@ class RouteSubscriber:
     def _apply(self, table: RoutingTable, text: str) -> None:
         started = time.perf_counter()
         usable, self._waiting = table.usable(self.library.has, self._table)
+        self.library.withhold(table.retrievals(), table.withheld)
         self._etag = etag_of(text)
         self._table = usable  # one assignment: a request sees the old table or the new one, never a mixture
         log.info("routing table %s applied in %.1f ms", self._etag, (time.perf_counter() - started) * 1000)

@@ -6,8 +6,8 @@ The assignment of users to arms is a pure function of table and user.
 import hashlib
 import json
 import random
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from core.api_keys import Grant, grant_from_dict
@@ -62,12 +62,14 @@ class RoutingDecision:
 class RoutingTable:
     """Everything a gateway needs to know to serve, as one immutable value.
 
-    `engines` maps each engine's URL to the names that it answers to, the base model's and adapters'.
+    `engines` maps each engine's URL to the names that it answers to, the base model's and adapters'. `withheld` has the
+    places of the entries that must not be shown, of each retrieval by its hash.
     """
 
     engines: dict[str, tuple[str, ...]]
     models: dict[str, ModelRoute]
     keys: tuple[Grant, ...] = ()
+    withheld: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
 
     @property
     def etag(self) -> str:
@@ -87,7 +89,8 @@ class RoutingTable:
         data = json.loads(text)
         engines = {url: tuple(names) for url, names in dict(data["engines"]).items()}
         models = {name: _route(entry) for name, entry in data["models"].items()}
-        return cls(engines, models, tuple(grant_from_dict(entry) for entry in data["keys"]))
+        withheld = {name: tuple(places) for name, places in dict(data.get("withheld", {})).items()}
+        return cls(engines, models, tuple(grant_from_dict(entry) for entry in data["keys"]), withheld)
 
     def holders(self, engine_name: str) -> list[str]:
         """The engines that answer to a name."""
@@ -202,7 +205,7 @@ def _name(body: dict[str, Any], field: str, within: str = "") -> str | None:
 
 def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A record as JSON. A gateway of a release before retrievals reads a table that names none."""
-    return {name: value for name, value in pairs if name != "retrieval" or value is not None}
+    return {name: value for name, value in pairs if value or name not in ("retrieval", "withheld")}
 
 
 def _route(entry: dict[str, Any]) -> ModelRoute:

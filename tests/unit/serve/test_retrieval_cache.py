@@ -97,6 +97,31 @@ def test_engines_see_the_examples_and_the_record_what_the_app_asked(gateway: Any
         gateway.stack.close()
 
 
+def test_what_the_table_withholds_is_shown_to_nobody_after_a_restart_without_control_too(
+    gateway: Any, control: Control
+) -> None:
+    name = control.add(3)
+    shown = table(gateway.engine_url, 3, name)
+    control.board.publish(shown)
+    with running(control.app) as url:
+        gateway.open(control=url, cached=False)
+        serves(gateway, 3)
+        assert asked(gateway) == ["so bad", "good", "so good"]
+        control.board.publish(replace(shown, withheld={name: (0,)}))
+        gateway.until(lambda: gateway.post(**ASKED) and asked(gateway) == ["so good"])
+        gateway.stack.close()
+    again = type(gateway)(gateway.data, gateway.engine, gateway.engine_url)
+    with again.stack:
+        again.open(cached=False)
+        assert again.post(**ASKED).headers["x-loraloop-version"] == "reviews@3" and asked(again) == ["so good"]
+    with running(control.app) as url:
+        last = type(gateway)(gateway.data, gateway.engine, gateway.engine_url)
+        with last.stack:
+            last.open(control=url)
+            control.board.publish(shown)
+            last.until(lambda: last.post(**ASKED) and asked(last) == ["so bad", "good", "so good"])
+
+
 def test_a_gateway_starts_and_retrieves_with_control_dead(gateway: Any, control: Control) -> None:
     control.board.publish(table(gateway.engine_url, 3, control.add(3)))
     with running(control.app) as url:

@@ -36,6 +36,19 @@ def test_examples_stand_as_turns_before_the_question_the_nearest_last():
     )
 
 
+def test_a_withheld_example_is_never_shown_and_the_next_nearest_takes_its_place():
+    made = retriever(k=1)
+    assert "the hinge broke" in str(made.rewrite(ASKED))
+    made.withhold([0])
+    shown = made.rewrite(ASKED)
+    assert "the hinge broke" not in str(shown) and "the lamp is lovely" in str(shown)
+    assert "squeaks" in str(made.rewrite(Text("Review: the hinge broke")))
+    made.withhold([0, 1, 2])
+    assert made.rewrite(ASKED) is not None and made.rewrite(ASKED).as_openai() == ASKED.as_openai()  # type: ignore[union-attr]
+    made.withhold([])
+    assert "the hinge broke" in str(made.rewrite(ASKED))
+
+
 def test_plain_text_is_shown_plain_text_alone():
     found = retriever().rewrite(Text("Review: the hinge broke"))
     assert found == Text("Review: the hinge squeaks bad\n\nReview: the hinge broke")
