@@ -105,13 +105,20 @@ def same_text(prompts: Sequence[str]) -> npt.NDArray[np.int64]:
     return keys.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def curate(votes: pa.Table, prompts: Prompts, settings: ModelSettings, *, clusters: Clusters) -> Curated:
-    """Choose the votes that make rows. It depends on the votes and their prompts alone.
+def curate(
+    votes: pa.Table,
+    prompts: Prompts,
+    settings: ModelSettings,
+    *,
+    clusters: Clusters,
+    flagged: frozenset[str] = frozenset(),
+) -> Curated:
+    """Choose the votes that make rows. It depends on the votes, their prompts and the answers that are `flagged` alone.
 
     A label makes a row, or a correction with `task: generate`. In the train bucket only, a thumbs-up on a whole answer
     without a label also makes a row. A row judges only if its voter and its asker are both in that bucket.
     """
-    judged = curation.judge(votes, _labels(votes, settings), **rules_of_votes(settings))
+    judged = curation.judge(votes, _labels(votes, settings), flagged, **rules_of_votes(settings))
     candidates = judged.filter(judged["reason"].is_null())
     compared = _compared(prompts(candidates["interaction_id"].unique()), clusters)
     trust = settings.trust

@@ -147,7 +147,13 @@ def curate_store(store: Store, model: str, settings: ModelSettings) -> Curated:
         StoredPrompts(store, model, settings.privacy.rules),
         settings,
         clusters=choose_clusters(store, model, settings.trust.duplicate_similarity),
+        flagged=_flagged(store, model, settings),
     )
+
+
+def _flagged(store: Store, model: str, settings: ModelSettings) -> frozenset[str]:
+    """The interactions with an answer that is flagged unsafe or private, alone or with its conversation."""
+    return heldout_votes.flagged(store, model=model, flag_voters=settings.trust.flag_voters)
 
 
 def curate_pairs_of(store: Store, model: str, settings: ModelSettings) -> CuratedPairs:
@@ -159,7 +165,7 @@ def curate_pairs_of(store: Store, model: str, settings: ModelSettings) -> Curate
         lambda wanted: pairs.answers(store, wanted),
         settings,
         clusters=choose_clusters(store, model, settings.trust.duplicate_similarity),
-        flagged=heldout_votes.flagged(store, model=model, flag_voters=settings.trust.flag_voters),
+        flagged=_flagged(store, model, settings),
     )
 
 

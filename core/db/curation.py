@@ -1,6 +1,6 @@
 """The queries of curation, as Arrow tables: votes on a model, requests, and the rules over them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,18 @@ def requests(store: Store, *, interactions: pa.Array) -> Iterator[pa.RecordBatch
     )
 
 
-def judge(votes: pa.Table, labels: pa.Table, **rules: Any) -> pa.Table:
-    """The votes that were not revoked, each with its bucket or the reason why it makes no row."""
+def judge(votes: pa.Table, labels: pa.Table, flagged: Collection[str] = (), **rules: Any) -> pa.Table:
+    """The votes that were not revoked, each with its bucket or the reason why it makes no row.
+
+    `flagged` are interactions with a flagged answer, besides those that the votes say.
+    """
     # One number for the order of time: sorting by it is much faster than by times and ids.
     order = pc.sort_indices(votes, sort_keys=[(name, "ascending") for name in ("time", "arrived", "id")])  # type: ignore[attr-defined]
     number = np.empty(len(votes), np.int64)
     number[order.to_numpy()] = np.arange(len(votes))
     numbered = votes.append_column("n", pa.array(number))
-    return query_tables("curation.judge", {"votes": numbered, "labels": labels}, **rules)
+    flags = pa.table({"interaction_id": pa.array(sorted(flagged), pa.string())})
+    return query_tables("curation.judge", {"votes": numbered, "labels": labels, "known_flags": flags}, **rules)
 
 
 def select(candidates: pa.Table, prompts: pa.Table, weights: pa.Table, **rules: Any) -> pa.Table:

@@ -34,7 +34,8 @@ SELECT i.id AS interaction_id, i.endpoint, i.request::VARCHAR AS request
 FROM interactions i JOIN wanted w ON w.interaction_id = i.id
 
 -- name: judge
--- The table `votes` with the bucket of each vote that can make a row. Others have a reason. `labels` maps what votes say
+-- The table `votes` with the bucket of each vote that can make a row. Others have a reason. `known_flags` has interactions
+-- that are flagged, besides those that `votes` say. `labels` maps what votes say
 -- to the model's labels, and whether another label begins with that label: then an answer that ends at its limit of
 -- tokens may be cut off. $truth lists the types that say what is right. `key` is the app. `n` is the vote's number in the order of time. The rules apply in this order: type, flags, text, last word, reviewers, split,
 -- limits.
@@ -49,6 +50,7 @@ WITH named AS (
     WHERE type = 'flag' AND said IN ('unsafe', 'private') AND NOT revoked AND interaction_id IS NOT NULL
     GROUP BY interaction_id HAVING bool_or(voter_name = asked_by)
         OR count(DISTINCT ("key", voter_name)) FILTER (NOT quarantined) >= $flag_voters
+    UNION SELECT interaction_id FROM known_flags
 ), usable AS (
     SELECT n.*, CASE
         WHEN n.revoked THEN 'revoked'

@@ -27,15 +27,24 @@ WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.arrived, p.id
 
 -- name: flagged
 -- Interactions of a model whose answers are flagged unsafe or private: by the asker, or by $flag_voters voters who are
--- not in quarantine. As in curation.judge.
+-- not in quarantine. As in curation.judge. A flag on a conversation is one on each of its answers.
 WITH apps AS (
     SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
+), flags AS (
+    SELECT id, interaction_id, conversation_id, key_id, nullif(user_id, '') AS voter FROM feedback
+    WHERE type = 'flag' AND json_extract_string(value, '$') IN ('unsafe', 'private') AND revoked_at IS NULL
+        AND (model = $model OR interaction_id IS NULL)
+), about AS (
+    SELECT f.id, f.key_id, f.voter, i.id AS interaction_id, nullif(i.user_id, '') AS asker
+    FROM flags f JOIN interactions i ON i.id = f.interaction_id
+    UNION ALL
+    SELECT f.id, f.key_id, f.voter, i.id, nullif(i.user_id, '')
+    FROM flags f JOIN interactions i ON i.conversation_id = f.conversation_id
+    WHERE f.interaction_id IS NULL AND i.model = $model
 )
-SELECT f.interaction_id FROM feedback f JOIN interactions i ON i.id = f.interaction_id LEFT JOIN apps a ON a.id = f.key_id
+SELECT f.interaction_id FROM about f LEFT JOIN apps a ON a.id = f.key_id
 LEFT JOIN quarantined_feedback q ON q.feedback_id = f.id
-WHERE f.model = $model AND f.type = 'flag' AND json_extract_string(f.value, '$') IN ('unsafe', 'private')
-    AND f.revoked_at IS NULL
 GROUP BY f.interaction_id
-HAVING bool_or(coalesce(nullif(f.user_id, ''), nullif(i.user_id, '')) = nullif(i.user_id, '')) OR count(DISTINCT (
-    coalesce(a.app, f.key_id, ''), coalesce(nullif(f.user_id, ''), nullif(i.user_id, ''))
+HAVING bool_or(coalesce(f.voter, f.asker) = f.asker) OR count(DISTINCT (
+    coalesce(a.app, f.key_id, ''), coalesce(f.voter, f.asker)
 )) FILTER (q.feedback_id IS NULL) >= $flag_voters

@@ -1,13 +1,18 @@
-"""Facts about feedback on a conversation: it has the model that answered last, in any order."""
+"""Facts about feedback on a conversation: whose it is, what it counts as, and that its flags hold for its answers."""
 
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from core.db import feedback
+from core.db import feedback, heldout_votes
 from core.db.store import Store
-from core.records import Feedback
-from feedback.ingest import ingest
+from core.records import Feedback, Revocation
+from core.settings import ModelSettings
+from feedback.ingest import add, ingest
+from feedback.snapshot import create_snapshot
 from tests.support.ingest import NOW, asked, pieces, query
 
 
@@ -34,3 +39,72 @@ def test_feedback_before_its_conversation_waits_and_is_counted(is_same: bool) ->
     assert query(store, "SELECT model FROM feedback") == [("m" if is_same else None,)]
     assert feedback.count_waiting(store) == (0 if is_same else 1)
     store.close()
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """Two conversations of two answers each, with a label and a correction on each answer by its user."""
+    made = Store(":memory:")
+    for talk, user in (("c1", "ada"), ("c2", "bob")):
+        for n in range(2):
+            id = f"{talk}-{n}"
+            body = {"messages": [{"role": "user", "content": f"text {id}"}]}
+            add(made, [asked(id, user=user, conversation=talk, time=NOW + timedelta(minutes=n), request=body)])
+            add(made, [Feedback(f"label-{id}", NOW, id, None, "label", "a", user=user)])
+            add(made, [Feedback(f"correction-{id}", NOW, id, None, "correction", "Better.", user=user)])
+    yield made
+    made.close()
+
+
+def talk(id: str, kind: str, value: Any, user: str, conversation: str = "c1") -> Feedback:
+    return Feedback(id, NOW, None, conversation, kind, value, user=user)
+
+
+def snapshot(store: Store, folder: Path, task: str, **trust: Any) -> Any:
+    split = {"train": 0.9, "dev": 0.05}
+    settings = ModelSettings.model_validate(
+        {"task": task, "split": split, "trust": trust, "retrain": {"rating_middle": 3}}
+        | ({"labels": ["a", "b"]} if task == "classify" else {})
+    )
+    return create_snapshot(store, "m", settings, run_id="r", folder=folder, clock=lambda: NOW)
+
+
+@pytest.mark.parametrize("task", ["classify", "generate"])
+def test_votes_on_a_conversation_make_no_row_and_are_counted_by_name(store: Store, tmp_path: Path, task: str) -> None:
+    before = snapshot(store, tmp_path, task)
+    kinds = [("thumbs", True), ("label", "b"), ("correction", "text"), ("rating", 5)]
+    add(store, [talk(f"t{n}", kind, value, "ada") for n, (kind, value) in enumerate(kinds)])
+    after = snapshot(store, tmp_path, task)
+    assert after.hash == before.hash
+    reason = "about a conversation, not about one answer"
+    left_out = [after.report.left_out.get(reason, 0), after.report.pairs.get("left_out", {}).get(reason, 0)]
+    assert left_out == ([3, 0] if task == "classify" else [3, 3])
+    for signal, _ in kinds:
+        assert after.report.signals[signal] == before.report.signals.get(signal, 0) + 1
+    assert sum(after.report.rows.values()) + sum(after.report.left_out.values()) == sum(after.report.signals.values())
+
+
+@pytest.mark.parametrize("task", ["classify", "generate"])
+@pytest.mark.parametrize(("by", "holds"), [("ada", True), ("eve", False)])
+def test_a_flag_on_a_conversation_holds_for_each_of_its_answers(
+    store: Store, tmp_path: Path, task: str, by: str, holds: bool
+) -> None:
+    assert len(snapshot(store, tmp_path, task).rows) == 4
+    add(store, [talk("x", "flag", "private", by), talk("y", "flag", "other", "bob", "c2")])
+    assert heldout_votes.flagged(store, model="m", flag_voters=2) == ({"c1-0", "c1-1"} if holds else set())
+    made = snapshot(store, tmp_path, task, flag_voters=2)
+    assert {row.interaction_id for row in made.rows} == (
+        {"c2-0", "c2-1"} if holds else {"c1-0", "c1-1", "c2-0", "c2-1"}
+    )
+    assert len(made.pairs) == ((2 if holds else 4) if task == "generate" else 0)
+    assert made.report.left_out.get("the answer is flagged unsafe or private", 0) == (2 if holds else 0)
+    add(store, [Revocation("x", NOW + timedelta(days=1))])
+    assert len(snapshot(store, tmp_path, task).rows) == 4
+
+
+def test_several_others_flag_a_conversation_together(store: Store) -> None:
+    add(store, [talk("x1", "flag", "unsafe", "eve"), talk("x2", "flag", "unsafe", "eve")])
+    assert heldout_votes.flagged(store, model="m", flag_voters=2) == set()
+    add(store, [talk("x3", "flag", "unsafe", "fay")])
+    assert heldout_votes.flagged(store, model="m", flag_voters=2) == {"c1-0", "c1-1"}
+    assert heldout_votes.flagged(store, model="other", flag_voters=2) == set()
