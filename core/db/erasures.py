@@ -63,6 +63,11 @@ def snapshot_rows(db: Database, *, id: str) -> list[Row]:
     return db.rows("erasures.snapshot_rows", id=id)
 
 
+def of_version(db: Database, *, version: str) -> list[str]:
+    """Erasures of users from whom a version, by its public name, learnt, oldest first."""
+    return [row["id"] for row in db.rows("erasures.of_version", version=version)]
+
+
 def versions_of(transaction: Transaction, snapshots: Sequence[str]) -> list[Row]:
     """Versions whose run used one of these snapshots."""
     return transaction.rows_in("erasures.versions_of", snapshots)

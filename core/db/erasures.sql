@@ -56,6 +56,11 @@ GROUP BY ALL ORDER BY ALL
 SELECT v.model, v.version, v.kind, v.path, v.sha256, r.snapshot FROM versions v JOIN runs r ON r.id = v.run_id
 WHERE r.snapshot IN ($ids) ORDER BY v.model, v.version
 
+-- name: of_version
+-- Erasures of users from whom a version, by its public name, learnt, oldest first.
+SELECT id FROM erasures WHERE json_contains(json_extract(receipt, '$.versions'), to_json($version::VARCHAR))
+ORDER BY time, id
+
 -- name: holdouts_of
 -- Holdouts that judged in runs that used one of these snapshots.
 SELECT DISTINCT u.model, u.bucket, r.snapshot FROM holdout_uses u JOIN runs r ON r.id = u.run_id

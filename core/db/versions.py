@@ -49,6 +49,14 @@ def of_model(db: Database, *, model: str) -> list[Row]:
     return db.rows("versions.of_model", model=model)
 
 
+def taken_back(db: Database, *, model: str) -> dict[int, Row]:
+    """By version, the number of votes that it learnt from which are `revoked` or `in_quarantine` now.
+
+    A version without any is left out.
+    """
+    return {row["version"]: row for row in db.rows("versions.taken_back", model=model)}
+
+
 def retrieval_folder(db: Database, *, sha256: str) -> str | None:
     """The folder of a retrieval version by its content hash."""
     row = db.maybe("versions.retrieval_folder", sha256=sha256)

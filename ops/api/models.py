@@ -11,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.api_key_store import ApiKeyStore
 from core.db import routes as routes_table
-from core.db import versions as versions_table
 from core.http import JsonBody
 from core.records import Verdict
-from ops import views
+from ops import version_page, views
 from ops.actions import Actions, By
 from ops.control import Control
 
@@ -130,9 +129,15 @@ def _read_models(router: APIRouter, control: Control) -> None:
 
     @router.get("/models/{model}/versions")
     def versions(model: str) -> list[views.View]:
-        """A model's versions."""
+        """A model's versions, each with the votes that it learnt from which are revoked or in quarantine now."""
         control.promotion.route(model)
-        return versions_table.of_model(store, model=model)
+        return version_page.versions(store, model)
+
+    @router.get("/models/{model}/versions/{version}")
+    def version(model: str, version: int) -> views.View:
+        """One version, with the first 1,000 of these votes, and the erasures of users that it learnt from."""
+        control.promotion.route(model)
+        return version_page.version(store, model, version)
 
     @router.get("/models/{model}/routes")
     def routes(model: str) -> list[views.View]:

@@ -13,7 +13,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "control": ("loraloop control --config loraloop.yaml",),
     "doctor": ("loraloop doctor", "loraloop doctor --json"),
     "models": ("loraloop models", "loraloop models --json"),
-    "versions": ("loraloop versions reviews",),
+    "versions": ("loraloop versions reviews", "loraloop versions reviews 3"),
     "feedback": (
         "loraloop feedback reviews",
         "loraloop feedback reviews --by-key",

@@ -85,10 +85,16 @@ def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
 
 def versions(
     model: Annotated[str, typer.Argument(help="The model.")],
+    version: Annotated[
+        int | None, typer.Argument(help="Only this version, with the votes that it learnt from and lost since.")
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """List a model's versions: adapters and retrievals; version 0 is the bare base model."""
+    if version is not None:
+        _show_version(client_of(config).get(f"/api/models/{model}/versions/{version}"), json)
+        return
     rows = client_of(config).get(f"/api/models/{model}/versions")
     columns = {
         "version": "version",
@@ -97,8 +103,24 @@ def versions(
         "rank": "rank",
         "engine_name": "name",
         "run_id": "run",
+        "revoked": "votes revoked since",
+        "in_quarantine": "in quarantine",
     }
     show(rows, json, columns, "No versions.")
+
+
+def _show_version(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    out.print(f"{found['model']}@{found['version']}, {found['kind']}", style="bold", markup=False)
+    facts = {"made (UTC)": "time", "run": "run_id", "snapshot": "snapshot", "name": "engine_name"}
+    facts |= {"votes revoked since": "revoked", "votes in quarantine": "in_quarantine"}
+    rows = [{"what": title, "value": found[name]} for title, name in facts.items()]
+    rows.append({"what": "users erased since", "value": len(found["erasures"])})
+    show(rows, False, {"what": "what", "value": "value"}, "")
+    columns = {"feedback_id": "feedback", "type": "type", "interaction_id": "answer", "revoked": "revoked (UTC)"}
+    show(found["taken_back"], False, columns, "It learnt from no vote that was revoked or is in quarantine.")
 
 
 def feedback(

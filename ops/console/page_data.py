@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from core.db import decisions, evaluations, feedback, interactions, routes, snapshots, spools
+from core.db import decisions, evaluations, feedback, interactions, routes, snapshots, spools, versions
 from core.db.store import Store
 from core.prompts import from_stored, subject
 from ops import views
@@ -40,6 +40,7 @@ def model(control: Control, name: str) -> View:
         "model": now,
         "serving": views.decision(store, now["decision"]) if now["decision"] else None,
         "lineage": _lineage(store, name, now["champion"]),
+        "taken_back": versions.taken_back(store, model=name).get(now["champion"]),
         "judged": judged(store, name),
         "routes": routes.newest(store, model=name, limit=MOST_ROUTES),
         "traffic": interactions.traffic_by_day(store, model=name, since=since.date()),

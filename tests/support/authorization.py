@@ -141,6 +141,7 @@ CONTROL = PAGES | {
     ("POST", "/api/models/{model}/adapters"): {Scope.OPS_WRITE},
     ("GET", "/api/models"): {Scope.OPS_READ},
     ("GET", "/api/models/{model}/versions"): {Scope.OPS_READ},
+    ("GET", "/api/models/{model}/versions/{version}"): {Scope.OPS_READ},
     ("GET", "/api/models/{model}/routes"): {Scope.OPS_READ},
     ("GET", "/api/promotions"): {Scope.OPS_READ},
     ("GET", "/api/promotions/{identity}"): {Scope.OPS_READ},
