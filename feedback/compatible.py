@@ -16,6 +16,7 @@ from core.api_keys import Scope
 from core.clock import Clock
 from core.errors import LoraLoopError
 from core.http import parse_json_with_any_text, read_json, retry_headers
+from core.records import Feedback
 from core.spool import SpoolWriter
 from feedback.formats import langfuse, open_webui, tensorzero
 from feedback.formats.metrics import Metrics
@@ -54,7 +55,7 @@ def create_router(
     *,
     spool: SpoolWriter,
     clock: Clock,
-    count: Callable[[str], None],
+    acknowledged: Callable[[Feedback], None],
     metrics: Callable[[], Metrics],
     givers: Depends,
     basic_givers: Depends,
@@ -69,7 +70,7 @@ def create_router(
         signal.setdefault("id", str(uuid4()))
         records = parse(signal, clock, giver.key_id, reviewer=giver.opens(Scope.OPS_WRITE))
         if is_stored:
-            await keep(spool, records, count)
+            await keep(spool, records, acknowledged)
         return own_id(giver.key_id, records[0].id)
 
     @router.post("/feedback", dependencies=[givers])

@@ -21,7 +21,7 @@ SOME_FAILED = 207
 
 
 def create_router(
-    *, spool: SpoolWriter, clock: Clock, count: Callable[[str], None], givers: Depends, revokers: Depends
+    *, spool: SpoolWriter, clock: Clock, acknowledged: Callable[[Feedback], None], givers: Depends, revokers: Depends
 ) -> APIRouter:
     """`POST /v1/feedback`, `DELETE /v1/feedback/{id}` and `DELETE /v1/feedback`, answered once the disk has them.
 
@@ -34,7 +34,7 @@ def create_router(
         body = await read_json(request, MAX_BODY_BYTES, parse_json_with_any_text)
         giver = admission_of(request)
         found = parse_each(body, clock, giver.key_id, reviewer=giver.opens(Scope.OPS_WRITE))
-        await keep(spool, [each for each in found if isinstance(each, Feedback)], count)
+        await keep(spool, [each for each in found if isinstance(each, Feedback)], acknowledged)
         return _answer(found, giver.key_id, is_list=isinstance(body, list))
 
     @router.delete("/v1/feedback", status_code=202, dependencies=[revokers])
@@ -57,15 +57,15 @@ def create_router(
     return router
 
 
-async def keep(spool: SpoolWriter, records: Sequence[Feedback], count: Callable[[str], None]) -> None:
-    """Write feedback to the disk. It is there once this returns."""
+async def keep(spool: SpoolWriter, records: Sequence[Feedback], acknowledged: Callable[[Feedback], None]) -> None:
+    """Write feedback to the disk. It is there once this returns, and each `acknowledged` call is made after that."""
     if not records:
         return
     # One frame: a batch that met a full disk or a kill half-way would otherwise be there in part,
     # and sent again.
     await spool.durable(spool.append(encode_all(records) if len(records) > 1 else encode(records[0])))
     for record in records:
-        count(record.type)
+        acknowledged(record)
 
 
 def admission_of(request: Request) -> AuthorizedRequest:

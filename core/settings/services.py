@@ -160,7 +160,12 @@ class TracingSettings(Section):
         pattern=r"^https?://",
         description="URL of an OTLP collector over HTTP, for example http://127.0.0.1:4318. null: OpenTelemetry's own.",
     )
-    content: bool = Field(default=False, description="true: spans also contain prompts and answers.")
+    content: bool = Field(
+        default=False, description="true: spans also contain prompts and answers, and events what users wrote."
+    )
+    feedback: bool = Field(
+        default=True, description="true: with traces on, each vote is sent as an event to the collector's logs."
+    )
 
 
 class NotificationSettings(Section):

@@ -5,7 +5,7 @@ It owns wiring and life cycle; everything it wires lives in `serve` and `feedbac
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from core.api_keys import Scope
 from core.clock import Clock, utc_now
 from core.folder_lock import FolderLock
 from core.http import bearer_of_basic, install_errors, is_let_in, require_key
+from core.records import Feedback
 from core.settings import GatewaySettings, Settings
 from core.spool import SpoolWriter
 from feedback import compatible
@@ -113,7 +114,7 @@ def create_app(
     app.open_to(settings)
     install_errors(app)
     app.state.meanings = _meanings(settings)
-    _add_feedback(app, spool, metrics, access, clock)
+    _add_feedback(app, spool, _acknowledged(metrics, tracing), access, clock)
     openapi.describe(app, signal=FeedbackRequest.model_json_schema(), most_signals=MAX_BATCH)
     _add_signals(app, spool, recorder, metrics, access)
     _add_reload(app, settings, access, config)
@@ -182,8 +183,11 @@ def _request_limits(gateway: GatewaySettings) -> RequestLimits:
 
 
 def _meanings(settings: Settings) -> Meanings:
-    labels = [label for model in settings.models.values() for label in model.labels]
-    return Meanings.of(settings.gateway.metrics, labels)
+    return Meanings.of(settings.gateway.metrics, _labels(settings))
+
+
+def _labels(settings: Settings) -> list[str]:
+    return [label for model in settings.models.values() for label in model.labels]
 
 
 def _kinds(settings: Settings, tracing: "Tracing | None", lifespan: Any) -> tuple[GatewayApp, Any, Any]:
@@ -212,9 +216,9 @@ def create_tracing(settings: Settings) -> "Tracing | None":
     """What traces the requests, where the settings or the environment ask for it."""
     if not settings.traced:
         return None
-    from serve.gateway.tracing import Tracing, provider_for
+    from serve.gateway import tracing
 
-    return Tracing(provider_for(settings.tracing), content=settings.tracing.content)
+    return tracing.create_tracing(settings.tracing, _labels(settings))
 
 
 def _add_routes(app: FastAPI, answering: Completions, asking: dict[str, Any], access: KeyChecker) -> StoredResponses:
@@ -231,11 +235,25 @@ def _add_routes(app: FastAPI, answering: Completions, asking: dict[str, Any], ac
     return responses
 
 
-def _add_feedback(app: FastAPI, spool: SpoolWriter, metrics: Metrics, access: KeyChecker, clock: Clock) -> None:
+def _acknowledged(metrics: Metrics, tracing: "Tracing | None") -> Callable[[Feedback], None]:
+    """What follows once feedback is on the disk: it is counted, and sent as an event if votes are traced."""
+    votes = tracing.votes if tracing else None
+
+    def acknowledged(vote: Feedback) -> None:
+        metrics.feedback.labels(vote.type).inc()
+        if votes is not None:
+            votes.add(vote)
+
+    return acknowledged
+
+
+def _add_feedback(
+    app: FastAPI, spool: SpoolWriter, acknowledged: Callable[[Feedback], None], access: KeyChecker, clock: Clock
+) -> None:
     common: dict[str, Any] = {
         "spool": spool,
         "clock": clock,
-        "count": lambda kind: metrics.feedback.labels(kind).inc(),
+        "acknowledged": acknowledged,
         "givers": Depends(require_key(access, Scope.FEEDBACK)),
     }
     revokers = Depends(require_key(access, Scope.FEEDBACK, Scope.OPS_WRITE))

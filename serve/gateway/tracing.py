@@ -5,7 +5,7 @@ module.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from opentelemetry import trace
@@ -22,6 +22,7 @@ from serve.gateway.answers import NO_ANSWER, Answer
 from serve.gateway.completions import Completions
 from serve.gateway.outcome import Outcome
 from serve.gateway.request import CompletionRequest
+from serve.gateway.vote_events import VoteEvents, log_provider
 
 # Of what a request may say, what the conventions have a name for; a value of another type is left out.
 NUMBERS = {
@@ -40,31 +41,45 @@ COUNTS = {
 OPERATIONS = {"chat": "chat", "completion": "text_completion"}
 W3C = TraceContextTextMapPropagator()
 INT64 = 2**63
+# OpenTelemetry's name of a service that nobody has named.
+UNNAMED = "unknown_service"
 
 
-def provider_for(settings: TracingSettings) -> TracerProvider:
+def create_tracing(settings: TracingSettings, labels: Collection[str]) -> "Tracing":
+    """What traces a gateway by these settings. `labels` are those of all models."""
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith(UNNAMED):  # OTEL_SERVICE_NAME is not set
+        resource = resource.merge(Resource({SERVICE_NAME: "loraloop-gateway"}))
+    votes = None
+    if settings.feedback:
+        votes = VoteEvents(log_provider(resource, settings.endpoint), labels, content=settings.content)
+    return Tracing(_span_provider(resource, settings.endpoint), content=settings.content, votes=votes)
+
+
+def _span_provider(resource: Resource, endpoint: str | None) -> TracerProvider:
     """Sends spans by OTLP over HTTP; sampling, headers and the rest are set by OpenTelemetry's own environment."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    endpoint = f"{settings.endpoint.rstrip('/')}/v1/traces" if settings.endpoint else None
-    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over it.
-    resource = Resource({SERVICE_NAME: "loraloop-gateway"}).merge(Resource.create(attributes={}))
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 
 
 class Tracing:
-    """What makes the spans of one gateway."""
+    """What makes the spans of one gateway, and the events of its votes if these are on."""
 
-    def __init__(self, provider: TracerProvider, *, content: bool = False) -> None:
+    def __init__(self, provider: TracerProvider, *, content: bool = False, votes: VoteEvents | None = None) -> None:
         self._provider = provider
         self.tracer = provider.get_tracer("loraloop")
         self.content = content
+        self.votes = votes
 
     def stop(self) -> None:
         """Sends what was not sent yet. Blocks."""
         self._provider.shutdown()
+        if self.votes is not None:
+            self.votes.stop()
 
 
 class TracedApp:

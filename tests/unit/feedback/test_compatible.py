@@ -43,7 +43,7 @@ class Routes:
             compatible.create_router(
                 spool=self.spool,
                 clock=lambda: NOW,
-                count=self.counted.append,
+                acknowledged=lambda vote: self.counted.append(vote.type),
                 metrics=lambda: Metrics.of({"escalated": "thumbs_inverted"}, ["good", "bad"]),
                 givers=Depends(require_key(access, Scope.FEEDBACK)),
                 basic_givers=Depends(require_key(access, Scope.FEEDBACK, read=bearer_of_basic)),

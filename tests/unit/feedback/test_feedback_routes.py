@@ -48,7 +48,11 @@ class FeedbackApp:
         access = Depends(let_in)
         app.include_router(
             routes.create_router(
-                spool=self.spool, clock=lambda: NOW, count=count.append, givers=access, revokers=access
+                spool=self.spool,
+                clock=lambda: NOW,
+                acknowledged=lambda vote: count.append(vote.type),
+                givers=access,
+                revokers=access,
             )
         )
         self.client = TestClient(app)
