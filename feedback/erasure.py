@@ -280,8 +280,12 @@ def erased_prompts(path: Path, ids: set[str]) -> list[Prompt]:
 
 
 def report_without(report: dict[str, Any], erased: Tables, left: Tables) -> dict[str, Any]:
-    """The report of a snapshot after an erasure: counts of what is left, and the erased rows as left out."""
-    return _rows_without(report, erased.rows, left.rows) | _pairs_without(report.get("pairs", {}), erased, left)
+    """The report of a snapshot after an erasure: counts of what is left, and the erased rows as left out.
+
+    It has no coverage any more: the names of clusters are words of requests.
+    """
+    counted = _rows_without(report, erased.rows, left.rows) | _pairs_without(report.get("pairs", {}), erased, left)
+    return counted | {"coverage": {}}
 
 
 def _pairs_without(report: dict[str, Any], erased: Tables, left: Tables) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Report:
     rows and users of each label. `duplicates` counts texts, rows that share a text, and the rows of the most frequent
     text. `label_noise` is the share of `compared_texts`, those with labels of several users, whose users disagree.
     `scrubbed` counts the personal data that was replaced, by rule. `pairs` counts the pairs, and the votes
-    that make none by reason.
+    that make none by reason. `coverage` compares the rows with recent requests: see feedback/coverage.py.
     """
 
     rows: dict[str, int]
@@ -83,6 +83,7 @@ class Report:
     label_noise: float | None = None
     scrubbed: dict[str, int] = field(default_factory=dict)
     pairs: dict[str, Any] = field(default_factory=dict)
+    coverage: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ STYLE = (
     "text-align:left}td{text-align:right;font-variant-numeric:tabular-nums}code{overflow-wrap:anywhere}"
 )
 
+COVERAGE = "Coverage of the requests of the last 30 days"
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -41,13 +43,31 @@ def _sections(report: Mapping[str, Any]) -> Iterator[Section]:
         yield Section(
             "Label noise", ("what", "value"), [("texts compared", compared), ("users disagree", f"{noise:.1%}")]
         )
+    coverage = report.get("coverage", {})
+    yield Section(COVERAGE, ("cluster", "requests", "users", "train rows"), _clusters(coverage))
     yield Section("Votes by type", ("type", "votes"), _counts(report["signals"]))
     yield Section("Personal data replaced", ("rule", "replacements"), _counts(report.get("scrubbed", {})))
     yield Section("Left out", ("reason", "votes"), _counts(report["left_out"]))
+    pairs = report.get("pairs", {})
+    yield Section("Pairs", ("signal", "pairs", "users"), _pairs(pairs.get("by_signal", {})))
+    yield Section("Votes that make no pair", ("reason", "votes"), _counts(pairs.get("left_out", {})))
 
 
 def _pairs(counts: Mapping[str, Mapping[str, int]]) -> list[tuple[str, ...]]:
     return [(name, f"{count['rows']:,}", f"{count['users']:,}") for name, count in counts.items()]
+
+
+def _clusters(coverage: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Each cluster with its share of the compared requests, and of the compared rows."""
+    return [
+        (
+            one["name"],
+            f"{one['requests'] / coverage['requests']:.1%}",
+            f"{one['users']:,}",
+            f"{one['rows'] / coverage['rows']:.1%}" if one["rows"] else "none",
+        )
+        for one in coverage.get("clusters", [])
+    ]
 
 
 def _counts(counts: Mapping[str, int]) -> list[tuple[str, ...]]:

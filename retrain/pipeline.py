@@ -20,6 +20,7 @@ from eval.llm_judge import LlmJudge
 from eval.retrieval_corpus import gather
 from feedback.brigades import find_brigades
 from feedback.snapshot import Snapshot, create_snapshot, load_snapshot
+from feedback.traffic_sample import add_coverage
 from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_folder
 from retrain.interruptions import Interruptions
 from retrain.job_settings import job_of_run, planned_steps
@@ -186,7 +187,7 @@ class RetrainPipeline:
             self.store, work.model, work.settings, run_id=work.run.id, clock=self.clock, folder=folder
         )
         runs.set_snapshot(self.store, id=work.run.id, snapshot=snapshot.hash)
-        return snapshot
+        return add_coverage(self.store, snapshot, work.model, work.run.id, self.clock())
 
     def _plan(self, work: Work, snapshot: Snapshot) -> Plan:
         """What to make of the snapshot. Raises RunEnded where nothing can be made, or nothing could judge it."""

@@ -126,6 +126,22 @@ def find_all(db: Database, *, ids: Sequence[str]) -> dict[str, Row]:
     return {row["id"]: row for row in db.rows_in("interactions.find_all", ids)}
 
 
+def sample(db: Database, *, model: str, since: datetime, size: int) -> dict[str, str | None]:
+    """The users of a sample of a model's answered requests since a moment, by the request's id."""
+    rows = db.rows("interactions.sample", model=model, since=since, size=size)
+    return {row["id"]: row["user_id"] for row in rows}
+
+
+def requests(db: Database, *, ids: Sequence[str]) -> list[Row]:
+    """Endpoint and request of interactions by their ids."""
+    return db.rows_in("interactions.requests", ids)
+
+
+def count_since(db: Database, *, model: str, since: datetime) -> int:
+    """Number of a model's answered requests since a moment."""
+    return db.one("interactions.count_since", model=model, since=since)["n"]
+
+
 def newest_time(db: Database) -> datetime | None:
     """Time of the newest interaction."""
     return db.one("interactions.newest_time")["time"]

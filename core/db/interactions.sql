@@ -45,6 +45,20 @@ SELECT id, time, model, version, arm, user_id, conversation_id, endpoint, reques
     finish_reason, status, latency_ms
 FROM interactions WHERE id IN ($ids)
 
+-- name: sample
+-- Id and user of a sample of a model's answered requests since a moment. The same store gives the same sample. Texts are
+-- not read: a table of millions has gigabytes of them.
+SELECT id, user_id FROM interactions WHERE model = $model AND time >= $since AND status = 200 ORDER BY hash(id), id
+LIMIT $size
+
+-- name: requests
+-- Requests of interactions by their ids.
+SELECT id, endpoint, request FROM interactions WHERE id IN ($ids)
+
+-- name: count_since
+-- Number of a model's answered requests since a moment.
+SELECT count(*) AS n FROM interactions WHERE model = $model AND time >= $since AND status = 200
+
 -- name: newest_time
 -- Time of the newest interaction.
 SELECT max(time) AS time FROM interactions

@@ -23,6 +23,11 @@ def add(db: Database, *, hash: str, model: str, run_id: str, time: datetime, pat
     db.run("snapshots.add", hash=hash, model=model, run_id=run_id, time=time, path=path, report=report)
 
 
+def set_report(db: Database, *, hash: str, run_id: str, report: str) -> None:
+    """Replace the report of a run."""
+    db.run("snapshots.set_report", hash=hash, run_id=run_id, report=report)
+
+
 def has_rows(db: Database, *, snapshot: str) -> bool:
     """Whether a snapshot's rows are stored."""
     return db.maybe("snapshots.has_rows", snapshot=snapshot) is not None

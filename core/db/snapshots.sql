@@ -2,6 +2,10 @@
 -- Add a snapshot, with the report of a run.
 INSERT INTO snapshots VALUES ($hash, $model, $run_id, $time, $path, $report) ON CONFLICT DO NOTHING
 
+-- name: set_report
+-- Replace the report of a run.
+UPDATE snapshots SET report = $report WHERE hash = $hash AND run_id = $run_id
+
 -- name: has_rows
 -- Whether a snapshot's rows are stored.
 SELECT 1 FROM snapshot_rows WHERE snapshot = $snapshot LIMIT 1

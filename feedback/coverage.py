@@ -1,0 +1,167 @@
+"""Compare recent requests with the rows that a model learns from: clusters of requests by name, and the rows of each.
+
+Pure functions of texts. scikit-learn is imported with the first use.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# With fewer requests there are no clusters, and on the average a cluster has as many requests as this.
+FEWEST_REQUESTS, REQUESTS_PER_CLUSTER = 50, 25
+MOST_CLUSTERS = 40
+# A word counts, and can be in a name, if requests of as many users have it. So no name is of one user.
+FEWEST_USERS = 5
+# Words that more requests have say nothing about what they are about.
+MOST_SHARED = 0.6
+# Letters alone: numbers, addresses and ids are in no name.
+WORD = re.compile(r"[^\W\d_]{3,}")
+WORDS_IN_NAME = 3
+DIMENSIONS = 50
+# A cluster lacks rows if it has none and its share of the requests would give it as many.
+EXPECTED_ROWS = 5
+# The share of requests in such clusters from which on a report warns.
+MOST_UNCOVERED = 0.05
+OTHER = "requests without frequent words"
+
+Texts = Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Requests that have words in common. A request without a user counts as a user of its own."""
+
+    name: str
+    requests: int
+    users: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Clusters of a sample of `requests` from `all_requests` of the last `days`, and of a sample of `rows` to train on.
+
+    Clusters without rows come first, then the larger ones.
+    """
+
+    days: int
+    all_requests: int
+    requests: int
+    rows: int
+    clusters: tuple[Cluster, ...]
+
+    def as_report(self) -> dict[str, Any]:
+        """The coverage as the report of a snapshot has it."""
+        return asdict(self)
+
+    def warning(self) -> str | None:
+        """A sentence if a large part of the requests is in clusters that lack rows."""
+        wanted = [one for one in self.clusters if not one.rows and self._expected(one) >= EXPECTED_ROWS]
+        requests = sum(one.requests for one in wanted)
+        if not wanted or requests < MOST_UNCOVERED * self.requests:
+            return None
+        return (
+            f"{requests / self.requests:.0%} of the requests of the last {self.days} days are in clusters without a "
+            f"training row ({len(wanted)} of {len(self.clusters)} clusters). The table Coverage has their names."
+        )
+
+    def _expected(self, cluster: Cluster) -> float:
+        return self.rows * cluster.requests / self.requests
+
+
+def find_clusters(requests: Texts, users: Sequence[str | None], rows: Texts) -> tuple[Cluster, ...]:
+    """Clusters of requests, with the number of rows that are nearest to each. Equal texts give equal clusters.
+
+    `users` are those of the requests. Clusters come from TF-IDF, a truncated singular value decomposition and k-means,
+    as in scikit-learn's example of text clustering.
+    """
+    if len(requests) < FEWEST_REQUESTS:
+        return ()
+    names = [user or f"request {place}" for place, user in enumerate(users)]
+    vocabulary = _vocabulary(requests, names)
+    if not vocabulary:
+        return ()
+    weights, space = _Space.of(requests, vocabulary)
+    of_requests = space.clusters_of(weights)
+    of_rows = Counter(space.clusters_of(space.weights(rows)).tolist() if rows else [])
+    clusters, used = [], Counter[str]()
+    for number in np.unique(of_requests).tolist():
+        inside = of_requests == number
+        name = OTHER if number < 0 else _name(weights, inside, vocabulary)
+        used[name] += 1
+        name += f" ({used[name]})" if used[name] > 1 else ""
+        members = {user for user, is_inside in zip(names, inside, strict=True) if is_inside}
+        clusters.append(Cluster(name, int(inside.sum()), len(members), of_rows[number]))
+    return tuple(sorted(clusters, key=lambda one: (one.rows > 0, -one.requests, one.name)))
+
+
+def _words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+def _vocabulary(texts: Texts, users: Sequence[str]) -> list[str]:
+    """The words of several users that not most of the texts have, in their order."""
+    times, found = Counter[str](), dict[str, set[str]]()
+    for text, user in zip(texts, users, strict=True):
+        for word in set(_words(text)):
+            times[word] += 1
+            found.setdefault(word, set()).add(user)
+    kept = (word for word, n in times.items() if len(found[word]) >= FEWEST_USERS and n <= MOST_SHARED * len(texts))
+    return sorted(kept)
+
+
+class _Space:
+    """The space in which texts are near if they are about the same, and the clusters in it."""
+
+    def __init__(self, vectorizer: Any, reduction: Any, clusters: Any) -> None:
+        self._vectorizer, self._reduction, self._clusters = vectorizer, reduction, clusters
+
+    @classmethod
+    def of(cls, texts: Texts, vocabulary: list[str]) -> tuple[Any, "_Space"]:
+        """The weights of the texts' words, (n, words), and the space of these texts."""
+        from sklearn.cluster import KMeans
+        from sklearn.decomposition import TruncatedSVD
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        vectorizer = TfidfVectorizer(tokenizer=_words, token_pattern=None, vocabulary=vocabulary, sublinear_tf=True)
+        weights: Any = vectorizer.fit_transform(texts)
+        reduction = TruncatedSVD(DIMENSIONS, random_state=0).fit(weights) if len(vocabulary) > DIMENSIONS else None
+        space = cls(vectorizer, reduction, None)
+        points = space._points(weights)[_has_words(weights)]
+        different = len(np.unique(points.round(6), axis=0))
+        most = min(MOST_CLUSTERS, max(2, len(texts) // REQUESTS_PER_CLUSTER), different)
+        space._clusters = KMeans(most, n_init=3, random_state=0).fit(points)
+        return weights, space
+
+    def weights(self, texts: Texts) -> Any:
+        """The weights of other texts' words, (n, words)."""
+        return self._vectorizer.transform(texts)
+
+    def clusters_of(self, weights: Any) -> npt.NDArray[np.int64]:
+        """The number of each text's cluster, (n,), or -1 for a text without any word of the vocabulary."""
+        found = np.full(weights.shape[0], -1)
+        has_words = _has_words(weights)
+        if has_words.any():
+            found[has_words] = self._clusters.predict(self._points(weights)[has_words])
+        return found
+
+    def _points(self, weights: Any) -> npt.NDArray[np.float64]:
+        from sklearn.preprocessing import normalize
+
+        return normalize(weights.toarray() if self._reduction is None else self._reduction.transform(weights))
+
+
+def _has_words(weights: Any) -> npt.NDArray[np.bool_]:
+    return np.diff(weights.indptr) > 0
+
+
+def _name(weights: Any, inside: npt.NDArray[np.bool_], vocabulary: list[str]) -> str:
+    """The words by which the texts of a cluster differ most from all texts."""
+    difference = np.asarray(weights[inside].mean(axis=0) - weights.mean(axis=0)).ravel()
+    order = np.argsort(-difference, kind="stable")[:WORDS_IN_NAME]
+    return ", ".join(vocabulary[place] for place in order.tolist() if difference[place] > 0) or OTHER
