@@ -35,6 +35,8 @@ class OpenItem:
         self.place = place
         self.pieces: list[str] = []
         self.scores: list[Any] = []
+        # The event of the open part's next delta. Most events of a stream are deltas, so it is made once and filled in.
+        self.delta: Body = {}
 
     @property
     def part(self) -> Item | None:
@@ -97,21 +99,33 @@ class ResponseStream(TranslatedStream):
         return events
 
     def _add_text(self, kind: str, part: str, text: str, scores: list[Any]) -> list[bytes]:
-        events, opened = [], self._open.get(kind)
-        if opened is None:
+        opened, events = self._open.get(kind), list[bytes]()
+        name = f"{PARTS[part][0]}.delta"
+        if opened is None or opened.delta.get("type") != name:
+            opened = self._open_part(kind, part, events)
+            scored = {"logprobs": scores} if part == "output_text" else {}
+            opened.delta = self._about_part(name, opened) | {"delta": text} | scored
+        opened.pieces.append(text)
+        opened.scores += scores
+        event = opened.delta
+        event["delta"] = text
+        if "logprobs" in event:
+            event["logprobs"] = scores
+        events.append(self._numbered(event))
+        return events
+
+    def _open_part(self, kind: str, part: str, events: list[bytes]) -> OpenItem:
+        """An item of this kind whose open part is of this type. `events` gets what begins and ends until then."""
+        if (opened := self._open.get(kind)) is None:
             # A call stays open: a text may come between the parts of its arguments.
             events += self._close("reasoning", "message")
             make, prefix = (reasoning_item, "rs") if kind == "reasoning" else (message_item, "msg")
             opened = self._start(kind, make(self._id(prefix), [], "in_progress"), events)
-        if opened.part is None or opened.part["type"] != part:
-            events += self._end_part(opened)
-            new = {"type": "refusal", "refusal": ""} if part == "refusal" else text_part("", [])
-            opened.item["content"].append(new if kind == "message" else {"type": part, "text": ""})
-            events.append(self._of_part("response.content_part.added", opened, part=opened.part))
-        opened.pieces.append(text)
-        opened.scores += scores
-        more = {"logprobs": scores} if part == "output_text" else {}
-        return [*events, self._of_part(f"{PARTS[part][0]}.delta", opened, delta=text, **more)]
+        events += self._end_part(opened)
+        new = {"type": "refusal", "refusal": ""} if part == "refusal" else text_part("", [])
+        opened.item["content"].append(new if kind == "message" else {"type": part, "text": ""})
+        events.append(self._of_part("response.content_part.added", opened, part=opened.part))
+        return opened
 
     def _add_call(self, call: Body) -> list[bytes]:
         events: list[bytes] = []
@@ -187,14 +201,23 @@ class ResponseStream(TranslatedStream):
         return item_id(prefix, self._response["id"], len(self._items))
 
     def _of_part(self, kind: str, opened: OpenItem, /, **data: Any) -> bytes:
-        return self._of_item(kind, opened, content_index=len(opened.item["content"]) - 1, **data)
+        return self._numbered(self._about_part(kind, opened) | data)
 
     def _of_item(self, kind: str, opened: OpenItem, /, **data: Any) -> bytes:
         return self._event(kind, item_id=opened.item["id"], output_index=opened.place, **data)
 
     def _event(self, kind: str, /, **data: Any) -> bytes:
-        number, self._sequence = self._sequence, self._sequence + 1
-        return named_event(kind, {"type": kind, "sequence_number": number, **data})
+        return self._numbered({"type": kind, "sequence_number": 0, **data})
+
+    def _about_part(self, kind: str, opened: OpenItem) -> Body:
+        about = {"item_id": opened.item["id"], "output_index": opened.place}
+        return {"type": kind, "sequence_number": 0, **about, "content_index": len(opened.item["content"]) - 1}
+
+    def _numbered(self, event: Body) -> bytes:
+        """The event with the next number of the stream."""
+        event["sequence_number"] = self._sequence
+        self._sequence += 1
+        return named_event(event["type"], event)
 
 
 def _join(opened: OpenItem) -> None:
