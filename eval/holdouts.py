@@ -9,10 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.db import evaluations
-from core.db.store import Store
+from core.db.store import Database, Store
 from core.errors import NotReady
 from core.prompts import Prompt
 from core.settings import ModelSettings
+from eval.champion_users import users_of_champion
 from eval.gates.offline import LAST_USE, LEAST_ITEMS, LEAST_USERS
 from feedback.pairs import Pair
 from feedback.snapshot import Row, Snapshot
@@ -23,8 +24,9 @@ from feedback.split import HOLDOUTS
 class Holdout:
     """Rows that judge a candidate. `use` is the number of uses of this holdout, this one included.
 
-    `before` holds the users of earlier generations of the bucket. `pairs` are the preferences of its users. Where they
-    judge and there are no rows, `rows` have their prompts with the chosen answers.
+    `before` holds the users of earlier generations of the bucket, and those from whom the champion learnt. `pairs` are
+    the preferences of its users. Where they judge and there are no rows, `rows` have their prompts with the chosen
+    answers.
     """
 
     name: str
@@ -41,10 +43,14 @@ class Holdout:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Earlier uses of a model's holdouts, by name: their number, and the users."""
+    """Earlier uses of a model's holdouts, by name: their number, and the users.
+
+    `learnt_from` are users who must not judge, because the champion learnt from them before the split was changed.
+    """
 
     uses: Mapping[str, int]
     users: Mapping[str, frozenset[str]]
+    learnt_from: frozenset[str] = frozenset()
 
 
 def choose(snapshot: Snapshot, past: Past, settings: ModelSettings) -> Holdout | str:
@@ -62,9 +68,7 @@ def reserve(store: Store, model: str, run_id: str, snapshot: Snapshot, settings:
     A run that continues after a crash gets its holdout again, with the same rows. Raises NotReady if there is none.
     """
     with store.transaction() as transaction:
-        past = _past(
-            evaluations.holdout_uses(transaction, model=model), evaluations.holdout_users(transaction, model=model)
-        )
+        past = _past(transaction, model, settings)
         recorded = evaluations.holdout_use(transaction, run_id=run_id)
         if recorded:
             holdout = _holdout(recorded.bucket, recorded.use, snapshot, past, settings)
@@ -86,16 +90,19 @@ def reserve_users(store: Store, model: str, holdout: Holdout, users: Collection[
 
 def shortage_reason(store: Store, model: str, snapshot: Snapshot, settings: ModelSettings) -> str | None:
     """Why no holdout can judge a candidate of this snapshot. None if one can."""
-    past = _past(evaluations.holdout_uses(store, model=model), evaluations.holdout_users(store, model=model))
-    chosen = choose(snapshot, past, settings)
+    chosen = choose(snapshot, _past(store, model, settings), settings)
     return chosen if isinstance(chosen, str) else None
 
 
-def _past(uses: Sequence[evaluations.HoldoutUses], users: Sequence[evaluations.HoldoutUser]) -> Past:
+def _past(db: Database, model: str, settings: ModelSettings) -> Past:
     by_holdout: dict[str, set[str]] = {}
-    for row in users:
+    for row in evaluations.holdout_users(db, model=model):
         by_holdout.setdefault(row.holdout, set()).add(row.user)
-    return Past({row.bucket: row.uses for row in uses}, {name: frozenset(found) for name, found in by_holdout.items()})
+    return Past(
+        {row.bucket: row.uses for row in evaluations.holdout_uses(db, model=model)},
+        {name: frozenset(found) for name, found in by_holdout.items()},
+        users_of_champion(db, model, settings),
+    )
 
 
 def _bucket(name: str) -> str:
@@ -122,7 +129,8 @@ def _name(bucket: str, generation: int) -> str:
 def _holdout(name: str, use: int, snapshot: Snapshot, past: Past, settings: ModelSettings) -> Holdout:
     """The rows of users of no earlier generation. Later generations do not change them, so that a run can continue."""
     bucket = _bucket(name)
-    before = frozenset[str]().union(*(past.users.get(_name(bucket, g), ()) for g in range(1, _generation(name))))
+    generations = (past.users.get(_name(bucket, g), ()) for g in range(1, _generation(name)))
+    before = past.learnt_from.union(*generations)
     rows = [row for row in snapshot.of(bucket) if not _people(row) & before]
     voted = [pair for pair in snapshot.pairs_of(bucket) if pair.signal == "preference"]
     pairs = tuple(pair for pair in voted if not _people(pair) & before)

@@ -71,7 +71,13 @@ class EvaluationSettings(Section):
 class SplitSettings(Section):
     """Shares of users per split. The remaining users form the holdout buckets h1 to h4."""
 
-    train: float = Field(default=0.6, gt=0, lt=1, description="Share of users whose feedback is used for training.")
+    train: float = Field(
+        default=0.6,
+        gt=0,
+        lt=1,
+        description="Share of users whose feedback is used for training. After a change, users from whom the champion "
+        "learnt do not judge.",
+    )
     dev: float = Field(
         default=0.1, gt=0, lt=1, description="Share of users whose feedback is used to choose prompts and settings."
     )

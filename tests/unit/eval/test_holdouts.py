@@ -1,23 +1,30 @@
 """Facts about holdouts: which users are in one, how often it is used, and what happens when it is used up."""
 
+import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.db import evaluations
+from core.db import evaluations, routes, runs, versions
 from core.db.store import Store
 from core.errors import NotReady
 from core.prompts import Chat
+from core.records import Feedback
 from core.settings import ModelSettings
+from eval import holdouts
+from eval.champion_users import users_of_champion
 from eval.gates.offline import LAST_USE, LEAST_USERS
 from eval.holdouts import Holdout, reserve, shortage_reason
+from feedback.ingest import add
 from feedback.pairs import Pair
-from feedback.snapshot import Report, Row, Snapshot
+from feedback.snapshot import Report, Row, Snapshot, create_snapshot
 from feedback.split import HOLDOUTS
+from tests.support.ingest import NOW, asked
 
 
 @pytest.fixture
@@ -163,6 +170,50 @@ def test_a_user_who_does_not_fit_is_left_out(store: Store):
     one = [Row(f"i{n}", f"f{n}", "user:busy", "h1", Chat((("user", "x"),)), "ab"[n % 2]) for n in range(500)]
     found = reserve(store, "m", "run", snapshot(one + rows(45, ("h1",))), settings(items=100))
     assert "user:busy" not in users(found) and len(found.rows) == 90
+
+
+def champion_by(store: Store, folder: Path, split: dict[str, float]) -> Snapshot:
+    """The snapshot of 120 users from whom the champion has learnt by this split."""
+    texts = [{"messages": [{"role": "user", "content": f"text {n}"}]} for n in range(120)]
+    add(store, [asked(f"i{n}", user=f"u{n}", request=text) for n, text in enumerate(texts)])
+    add(store, [Feedback(f"f{n}", NOW, f"i{n}", None, "label", "ab"[n % 2], user=f"u{n}") for n in range(120)])
+    made = snapshot_by(store, folder, split, "r1")
+    kept = SETTINGS.model_dump(mode="json") | {"split": split}
+    runs.add(store, id="r1", model="m", trigger="t", state="finished", started=NOW, feedback_until=NOW)
+    runs.set_detail(store, id="r1", detail=json.dumps({"settings": kept}))
+    runs.set_snapshot(store, id="r1", snapshot=made.hash)
+    about: dict[str, Any] = {"path": "x", "sha256": "x", "rank": 8, "run_id": "r1", "time": NOW, "kind": "adapter"}
+    versions.add(store, model="m", version=1, engine_name="m@1", **about)
+    serving: dict[str, Any] = {"canary": None, "share": 0.0, "previous": 0, "salt": "s", "decision_id": None}
+    routes.add(store, model="m", rev=1, champion=1, holdback=0.0, time=NOW, **serving)
+    return made
+
+
+def snapshot_by(store: Store, folder: Path, split: dict[str, float], run: str) -> Snapshot:
+    how = ModelSettings.model_validate({"labels": ["a", "b"], "split": split})
+    return create_snapshot(store, "m", how, run_id=run, folder=folder, clock=lambda: NOW)
+
+
+def test_after_a_change_of_the_split_users_of_the_champion_do_not_judge(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    large, small = {"train": 0.6, "dev": 0.05}, {"train": 0.1, "dev": 0.05}
+    learnt = {row.user for row in champion_by(store, tmp_path, large).of("train")}
+    changed = ModelSettings.model_validate({"labels": ["a", "b"], "split": small})
+    whole = snapshot_by(store, tmp_path, small, "r2")
+    held = {row.user for row in whole.rows if row.bucket in HOLDOUTS}
+    assert len(held & learnt) > 30 and len(held - learnt) > 20
+    assert users_of_champion(store, "m", changed) == learnt
+    for name in ("LEAST_USERS", "LEAST_ITEMS"):
+        monkeypatch.setattr(holdouts, name, 2)
+    judging = set[str]()
+    for bucket in HOLDOUTS:
+        monkeypatch.setattr(holdouts, "HOLDOUTS", (bucket,))
+        with suppress(NotReady):  # all users of the first buckets were learnt from
+            judging |= users(reserve(store, "m", bucket, whole, changed))
+    assert judging == held - learnt
+    same = ModelSettings.model_validate({"labels": ["a", "b"], "split": large})
+    assert users_of_champion(store, "m", same) == users_of_champion(store, "other", changed) == frozenset()
 
 
 def test_models_do_not_share_their_past(store: Store):
