@@ -1,9 +1,9 @@
-"""The routes of snapshots: the report of one, and its rows as Parquet or in the form of OpenAI's fine-tuning files."""
+"""The routes of snapshots: the report, and rows and pairs as Parquet or in the form of OpenAI's fine-tuning files."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
 from fastapi import APIRouter
@@ -13,18 +13,22 @@ from core.db import snapshots
 from core.db.store import Store
 from core.errors import NotFound
 from core.prompts import Chat, answer_as_openai, options_of
-from feedback.snapshot import Row, read_rows, read_table
-from feedback.snapshot_files import ROWS
+from feedback.pairs import Pair
+from feedback.snapshot import Row, read_pairs, read_rows, read_table
+from feedback.snapshot_files import PAIRS, ROWS
 
 Bucket = Literal["train", "dev", "h1", "h2", "h3", "h4"]
+One = TypeVar("One", Row, Pair)
 LINES_AT_ONCE = 1000
 
 
 class Format(StrEnum):
-    """How the rows of a snapshot are written."""
+    """What of a snapshot is written and how: rows or pairs, as Parquet or as lines of a fine-tuning file."""
 
     PARQUET = "parquet"
     OPENAI = "openai"
+    PAIRS = "pairs"
+    PREFERENCES = "preferences"
 
 
 def create_report_router(store: Store) -> APIRouter:
@@ -46,25 +50,44 @@ def create_rows_router(store: Store) -> APIRouter:
 
     @router.get("/snapshots/{identity}/rows")
     def rows(identity: str, format: Format = Format.PARQUET, bucket: Bucket = "train") -> Response:
-        """The rows of a snapshot. Parquet has all of them, a fine-tuning file those of one bucket."""
+        """The rows or the pairs of a snapshot. Parquet has all of them, a fine-tuning file those of one bucket."""
         path = Path(_found(store, identity)["path"])
-        if format is Format.PARQUET:
+        if format in (Format.PARQUET, Format.PAIRS):
             read_table(path)
-            return FileResponse(path / ROWS, media_type="application/vnd.apache.parquet")
-        chosen = [row for row in read_rows(path) if row.bucket == bucket]
-        return StreamingResponse(fine_tuning_lines(chosen), media_type="application/x-ndjson")
+            file = path / (ROWS if format is Format.PARQUET else PAIRS)
+            if not file.is_file():
+                raise NotFound("pair in the snapshot", identity, hint="Only a model with task: generate has pairs.")
+            return FileResponse(file, media_type="application/vnd.apache.parquet")
+        if format is Format.OPENAI:
+            lines = _lines([row for row in read_rows(path) if row.bucket == bucket], _example)
+        else:
+            compared = [pair for pair in read_pairs(path) if pair.bucket == bucket and pair.compares]
+            lines = _lines(compared, _preference)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
     return router
 
 
-def fine_tuning_lines(rows: list[Row]) -> Iterator[bytes]:
-    """Rows as OpenAI's fine-tuning files have them: messages of a chat, or a prompt with its completion."""
-    for first in range(0, len(rows), LINES_AT_ONCE):
-        part = rows[first : first + LINES_AT_ONCE]
-        yield b"".join(orjson.dumps(_example(row), option=orjson.OPT_APPEND_NEWLINE) for row in part)
+def _lines(found: list[One], example: Callable[[One], dict[str, Any]]) -> Iterator[bytes]:
+    for first in range(0, len(found), LINES_AT_ONCE):
+        part = found[first : first + LINES_AT_ONCE]
+        yield b"".join(orjson.dumps(example(one), option=orjson.OPT_APPEND_NEWLINE) for one in part)
+
+
+def _preference(pair: Pair) -> dict[str, Any]:
+    """A pair as OpenAI's files of preferences have it, or a prompt with both completions."""
+    if not isinstance(pair.prompt, Chat):
+        return {"prompt": pair.prompt.text, "chosen": pair.chosen, "rejected": pair.rejected}
+    tools = options_of(pair.prompt).get("tools")
+    return {
+        "input": {"messages": pair.prompt.as_openai()} | ({"tools": tools} if tools else {}),
+        "preferred_output": [answer_as_openai(pair.prompt, pair.chosen)],
+        "non_preferred_output": [answer_as_openai(pair.prompt, pair.rejected)],
+    }
 
 
 def _example(row: Row) -> dict[str, Any]:
+    """A row as OpenAI's fine-tuning files have it: messages of a chat, or a prompt with its completion."""
     if isinstance(row.prompt, Chat):
         tools = options_of(row.prompt).get("tools")
         messages = [*row.prompt.as_openai(), answer_as_openai(row.prompt, row.label)]

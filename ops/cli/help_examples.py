@@ -51,7 +51,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "quarantine release": ("loraloop quarantine release 12 --yes -m 'the votes are real'",),
     "quarantine reject": ("loraloop quarantine reject 12 --yes -m 'one script, forty users'",),
     "snapshot show": ("loraloop snapshot show run-1a2b3c", "loraloop snapshot show 3fa1c0d2 --html report.html"),
-    "snapshot export": ("loraloop snapshot export 3fa1c0d2 train.jsonl --format openai",),
+    "snapshot export": (
+        "loraloop snapshot export 3fa1c0d2 train.jsonl --format openai",
+        "loraloop snapshot export run-1a2b3c pairs.jsonl --format preferences",
+    ),
     "reload": ("loraloop reload",),
     "promotions": ("loraloop promotions --model reviews", "loraloop promotions show 12"),
     "promotions show": ("loraloop promotions show 12 --json",),

@@ -28,8 +28,12 @@ Identity = Annotated[
 ]
 OutFile = Annotated[Path, typer.Argument(metavar="PATH", help="The file to write.")]
 FormatOption = Annotated[
-    Literal["parquet", "openai"],
-    typer.Option("--format", help="parquet: all rows; openai: a fine-tuning file (JSONL) of one bucket."),
+    Literal["parquet", "openai", "pairs", "preferences"],
+    typer.Option(
+        "--format",
+        help="parquet: all rows. pairs: all pairs, as Parquet. openai: a fine-tuning file (JSONL) of one bucket's "
+        "rows. preferences: one of its compared answers.",
+    ),
 ]
 BucketOption = Annotated[str, typer.Option("--bucket", help="Bucket of a fine-tuning file: train, dev, h1 to h4.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Write the report to an HTML file.")]
@@ -72,7 +76,7 @@ def export(
     yes: Yes = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Write a snapshot's rows to a file. It holds what users wrote."""
+    """Write a snapshot's rows or pairs to a file. It holds what users wrote."""
     if path.exists() and not agreed(f"{path} exists and is replaced.", yes, False):
         return
     part = path.with_name(path.name + ".part")

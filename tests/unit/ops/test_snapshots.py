@@ -12,6 +12,7 @@ from core.settings import ModelSettings
 from feedback.snapshot import Snapshot, create_snapshot
 from ops.snapshot_report import as_html, sections
 from serve.engines.fake import running
+from tests.support import formats, pairs
 from tests.support.pipeline import NOW, vote
 from tests.support.running_control import RunningControl
 
@@ -73,6 +74,40 @@ def test_rows_are_exported_as_parquet_and_as_a_fine_tuning_file(
     assert found[0] == {
         "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": train[0].label}]
     }
+
+
+def test_pairs_are_exported_as_parquet_and_as_lines_that_an_import_reads(
+    control: RunningControl, tmp_path: Path
+) -> None:
+    how = pairs.settings()
+    pairs.fill(control.store, *(pairs.answer(f"a{n}", user="u0") for n in range(3)))
+    pairs.fill(
+        control.store,
+        pairs.prefer(0, "a0", "a1", "u0"),
+        pairs.vote(1, "a2", "correction", "Better.", "u0"),
+        pairs.vote(2, "a2", "thumbs", True, "u0"),
+    )
+    made = pairs.snap(control.store, tmp_path / "data" / "snapshots", how, "run-2")
+    (bucket,) = {pair.bucket for pair in made.pairs}
+    parquet, lines = tmp_path / "pairs.parquet", tmp_path / "pairs.jsonl"
+    assert control.run("snapshot", "export", "run-2", str(parquet), "--format", "pairs").exit_code == 0
+    assert pq.read_table(parquet).num_rows == len(made.pairs) == 3
+    wanted = ("--format", "preferences", "--bucket", bucket)
+    assert control.run("snapshot", "export", "run-2", str(lines), *wanted).exit_code == 0
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert {(row["preferred_output"][0]["content"], row["non_preferred_output"][0]["content"]) for row in found} == {
+        ("answer a0", "answer a1"),
+        ("Better.", "answer a2"),
+    }
+    for row in found:
+        answers, votes, _ = formats.read(row)
+        assert len(answers) == 2 and [vote.type for vote in votes] == ["preference"]
+
+
+def test_a_snapshot_without_pairs_says_so(control: RunningControl, snapshot: Snapshot, tmp_path: Path) -> None:
+    done = control.run("snapshot", "export", "run-1", str(tmp_path / "pairs.parquet"), "--format", "pairs")
+    assert "Only a model with task: generate has pairs." in str(done.exception)
+    assert not (tmp_path / "pairs.parquet").exists()
 
 
 def test_a_snapshot_that_was_changed_is_not_exported(
