@@ -128,14 +128,16 @@ class _Space:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        vectorizer = TfidfVectorizer(tokenizer=_words, token_pattern=None, vocabulary=vocabulary, sublinear_tf=True)
+        analyzer: Any = _words  # scikit-learn's types allow texts alone, here and for `n_init`
+        vectorizer = TfidfVectorizer(analyzer=analyzer, vocabulary=vocabulary, sublinear_tf=True)
         weights: Any = vectorizer.fit_transform(texts)
         reduction = TruncatedSVD(DIMENSIONS, random_state=0).fit(weights) if len(vocabulary) > DIMENSIONS else None
         space = cls(vectorizer, reduction, None)
         points = space._points(weights)[_has_words(weights)]
         different = len(np.unique(points.round(6), axis=0))
         most = min(MOST_CLUSTERS, max(2, len(texts) // REQUESTS_PER_CLUSTER), different)
-        space._clusters = KMeans(most, n_init=3, random_state=0).fit(points)
+        tries: Any = 3
+        space._clusters = KMeans(most, n_init=tries, random_state=0).fit(points)
         return weights, space
 
     def weights(self, texts: Texts) -> Any:
@@ -153,7 +155,8 @@ class _Space:
     def _points(self, weights: Any) -> npt.NDArray[np.float64]:
         from sklearn.preprocessing import normalize
 
-        return normalize(weights.toarray() if self._reduction is None else self._reduction.transform(weights))
+        points: Any = normalize(weights.toarray() if self._reduction is None else self._reduction.transform(weights))
+        return points
 
 
 def _has_words(weights: Any) -> npt.NDArray[np.bool_]:
