@@ -148,7 +148,8 @@ def curate_store(store: Store, model: str, settings: ModelSettings) -> Curated:
         StoredPrompts(store, model, settings.privacy.rules),
         settings,
         clusters=choose_clusters(store, model, settings.trust.duplicate_similarity),
-        flagged=_flagged(store, model, settings),
+        # Flags on single answers are among the votes.
+        flagged=_flagged(store, model, settings) if heldout_votes.has_flags_on_conversations(store) else frozenset(),
     )
 
 

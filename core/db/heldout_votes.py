@@ -8,6 +8,11 @@ def thumbs(db: Database, *, model: str, low: float, high: float) -> list[Row]:
     return db.rows("heldout_votes.thumbs", model=model, low=low, high=high)
 
 
+def has_flags_on_conversations(db: Database) -> bool:
+    """Whether a conversation has been flagged. It reads feedback alone."""
+    return db.maybe("heldout_votes.flags_on_conversations") is not None
+
+
 def flagged(db: Database, *, model: str, flag_voters: int) -> frozenset[str]:
     """The interactions whose answers are flagged unsafe or private, by the rules of curation."""
     rows = db.rows("heldout_votes.flagged", model=model, flag_voters=flag_voters)

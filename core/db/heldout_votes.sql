@@ -25,6 +25,10 @@ SELECT p.id, p.value, p.app, p.voter, p.user_id, p.revoked, p.interaction_id, i.
 FROM placed p JOIN interactions i ON i.id = p.interaction_id
 WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.arrived, p.id
 
+-- name: flags_on_conversations
+-- One flag on a conversation, if there is any.
+SELECT id FROM feedback WHERE type = 'flag' AND interaction_id IS NULL LIMIT 1
+
 -- name: flagged
 -- Interactions of a model whose answers are flagged unsafe or private: by the asker, or by $flag_voters voters who are
 -- not in quarantine. As in curation.judge. A flag on a conversation is one on each of its answers.
