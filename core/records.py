@@ -57,7 +57,8 @@ class Interaction:
     `key_id` is the key of the request: users of two keys are two people, even if they have one name. `cause` says what
     ended the exchange; None in records from before it was written down. `answer` is the text of the first choice.
     `choices` has every choice with its whole message, in the form of OpenAI's API, where `answer` and `finish_reason`
-    do not say all: several choices, tool calls, a refusal, reasoning, log-probabilities.
+    do not say all: several choices, tool calls, a refusal, reasoning, log-probabilities. `asked` says that the gateway
+    drew the interaction at random and marked its answer, so that the app asks its user for a label.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Interaction:
     key_id: str | None = None
     cause: Cause | None = None
     choices: list[dict[str, Any]] | None = None
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

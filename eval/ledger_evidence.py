@@ -12,7 +12,7 @@ from typing import Any
 from eval.gates.result import GateResult
 from eval.kpis import classification
 from eval.kpis.evidence import Difference, Evidence, Measure, SuiteEvidence
-from eval.kpis.label_selection import LabelSelection
+from eval.kpis.label_selection import ORIGINS, LabelSelection
 
 PAIRED = "paired bootstrap over users, one-sided"
 ALONE = "compared as it is"
@@ -64,14 +64,29 @@ def plain_evidence(evidence: Evidence) -> dict[str, Any]:
 
 
 def plain_selection(found: LabelSelection) -> dict[str, Any]:
-    """Labels of answers that were right and wrong, and the approval of live answers. `effective` is None if unknown."""
+    """Labels of answers that were right and wrong and why they were given, and how often live answers are right.
+
+    `approval` is the share of thumbs that are up. `effective` is None if no source says how often answers are right.
+    """
+    source = "audit" if found.audit.is_known else "thumbs" if found.thumbs_are_known else None
     return {
         "right": found.right,
         "wrong": found.wrong,
         "unknown": len(found.served) - found.right - found.wrong,
-        "approval": _finite(found.approval.share),
-        "approval_error": _finite(found.approval.error),
-        "voters": found.approval.voters,
+        "origins": {name: found.count(place) for place, name in enumerate(ORIGINS)},
+        "source": source,
+        "approval": _finite(found.thumbs.share),
+        "approval_error": _finite(found.thumbs.error),
+        "voters": found.thumbs.voters,
+        "audit": {
+            "right": _finite(found.audit.approval.share),
+            "error": _finite(found.audit.approval.error),
+            "users": found.audit.approval.voters,
+            "marked": found.audit.marked,
+            "answered": found.audit.answered,
+            "drawn": found.audit.drawn,
+            "ignored": found.audit.ignored,
+        },
         "effective": _finite(found.effective) if found.is_known else None,
     }
 

@@ -68,4 +68,4 @@ class Control:
         if self.engines.examples is not None:
             self.engines.examples.models = settings.models
         self.settings = settings
-        self.promotion.sync_models(list(settings.models))
+        self.promotion.sync_models(list(settings.models), settings.audit_shares)

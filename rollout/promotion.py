@@ -81,13 +81,14 @@ class RouteManager:
         self._models: frozenset[str] = frozenset()
         # Entries of retrievals that gateways must not show, by the retrieval's hash.
         self.withheld: Mapping[str, tuple[int, ...]] = {}
+        self._audit_shares: Mapping[str, float] = {}
 
-    def sync_models(self, models: list[str]) -> None:
+    def sync_models(self, models: list[str], audit_shares: Mapping[str, float] | None = None) -> None:
         """Serve exactly these models: give each a version 0 and a route if it has none, and publish.
 
         A model that is not in the list is served no more; its canary, holdback and approvals end.
         """
-        self._models = frozenset(models)
+        self._models, self._audit_shares = frozenset(models), audit_shares or {}
         for row in routes.all_current(self.store):
             if row["model"] not in self._models:
                 self._retire(Route(**row))
@@ -151,7 +152,8 @@ class RouteManager:
                 return
             rows = routes.all_current(self.store)
             current = [Route(**row) for row in rows if row["model"] in self._models]
-            self.board.publish(build_table(engines, current, self.wanted(), self.version, self.withheld))
+            wanted, find = self.wanted(), self.version
+            self.board.publish(build_table(engines, current, wanted, find, self.withheld, self._audit_shares))
 
     def start_canary(
         self,

@@ -13,10 +13,12 @@ def build_table(
     wanted: Iterable[Version],
     find: Callable[[str, int], Version],
     withheld: Mapping[str, tuple[int, ...]],
+    audit_shares: Mapping[str, float],
 ) -> RoutingTable:
     """The table of these routes. `engines` maps each URL to the names that it answers to.
 
-    `withheld` has the places of entries that must not be shown, by the hash of their retrieval.
+    `withheld` has the places of entries that must not be shown, by the hash of their retrieval. `audit_shares` has the
+    share of requests to ask about, for models with one.
     """
     names = {name for loaded in engines.values() for name in loaded}
     loaded: dict[str, list[Target]] = {}
@@ -39,6 +41,7 @@ def build_table(
                 tuple(loaded.get(route.model, ())),
                 target(route, route.previous) if route.holdback and route.previous is not None else None,
                 route.holdback,
+                audit_shares.get(route.model, 0.0),
             )
             for route in current
         },

@@ -169,8 +169,15 @@ RETURNING = "equal, users who return, strict"
 LEAST = "five null candidates on the least holdout, clustered users"
 TWENTY = "twenty null candidates on one holdout of 500"
 CYCLES = "fifty whole cycles"
+GAINS = ((0.0, "equal"), (-0.15, "-15 points"), (0.15, "+15 points"))
 SELECTED = {
     f"wrong answers labelled {ratio} times as often, {words}": SelectedLabels(ratio, gain)
     for ratio in (1, 5, 15)
-    for gain, words in ((0.0, "equal"), (-0.15, "-15 points"), (0.15, "+15 points"))
+    for gain, words in GAINS
+} | {
+    f"wrong answers labelled {ratio} and thumbed 5 times as often, 700 asked, {words}": SelectedLabels(
+        ratio, gain, thumb_ratio=5, asked=700
+    )
+    for ratio in (1, 5, 15)
+    for gain, words in GAINS
 }

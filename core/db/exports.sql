@@ -8,7 +8,8 @@ WHERE ($model IS NULL OR i.model = $model) AND ($key IS NULL OR f.key_id = $key)
 -- name: interactions
 -- Interactions for an export, in no order: sorting millions of rows would need memory that control does not have.
 SELECT id, time, model, version, arm, share, bucket, user_id AS "user", conversation_id AS conversation, endpoint, request,
-    answer, choices, finish_reason, status, latency_ms, ttft_ms, prompt_tokens, completion_tokens, streamed
+    answer, choices, finish_reason, status, latency_ms, ttft_ms, prompt_tokens, completion_tokens, streamed,
+    coalesce(asked, FALSE) AS asked
 FROM interactions WHERE $model IS NULL OR model = $model
 
 -- name: decisions

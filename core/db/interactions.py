@@ -35,6 +35,7 @@ COLUMNS = pa.schema(
         ("key_id", pa.string()),
         ("cause", pa.string()),
         ("choices", pa.string()),
+        ("asked", pa.bool_()),
     ]
 )
 
@@ -76,6 +77,7 @@ def table_of(rows: Iterable[InteractionRow]) -> pa.Table:
                 row.key_id,
                 row.cause,
                 text(row.choices),
+                row.asked,
             )
             for row in rows
         ],
@@ -150,6 +152,13 @@ def newest_time(db: Database) -> datetime | None:
 def traffic_by_day(db: Database, *, model: str, since: date) -> list[Row]:
     """Requests, errors and tokens of a model per day and version."""
     return db.rows("interactions.traffic_by_day", model=model, since=since)
+
+
+def random_answers(
+    db: Database, *, model: str, since: datetime, window: int, labels: Sequence[str], limit: int
+) -> list[Row]:
+    """The newest answers that are one of the labels, in a fixed random order, without those already labelled here."""
+    return db.rows("interactions.random_answers", model=model, since=since, window=window, labels=labels, limit=limit)
 
 
 def unsure_answers(

@@ -36,7 +36,7 @@ SELECT count(*) AS n FROM interactions WHERE model = $model AND time >= $since A
 -- name: find
 -- One interaction by its id.
 SELECT id, time, model, version, arm, user_id, conversation_id, endpoint, request, answer, choices,
-    finish_reason, status, latency_ms
+    finish_reason, status, latency_ms, coalesce(asked, FALSE) AS asked
 FROM interactions WHERE id = $id
 
 -- name: find_all
@@ -84,6 +84,22 @@ WITH newest AS (
 SELECT t.id AS interaction_id, t.time AS newest, CASE WHEN t.strange OR t.cut THEN 3 ELSE 4 END AS rank FROM told t
 WHERE (t.strange OR t.cut OR t.differs) AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.interaction_id = t.id)
 ORDER BY rank, t.time DESC, t.id LIMIT $limit
+
+-- name: random_answers
+-- The newest answers that are one of the labels, in an order that is random and does not change. Answers that a reviewer
+-- got from this draw are left out. Others that reviewers labelled are not, or doubtful answers would be too few.
+WITH newest AS (
+    SELECT id, time, lower(nfc_normalize(trim(answer, E' \t\r\n'))) AS answer FROM interactions
+    WHERE model = $model AND time >= $since AND status = 200 AND arm <> 'pinned' AND request IS NOT NULL
+        AND answer IS NOT NULL
+    ORDER BY time DESC LIMIT $window
+), drawn AS (
+    SELECT f.interaction_id AS id FROM feedback f JOIN label_origins o ON o.feedback_id = f.id
+    WHERE f.model = $model AND o.origin = 'drawn' AND f.revoked_at IS NULL AND f.interaction_id IS NOT NULL
+)
+SELECT id AS interaction_id, time AS newest, 0 AS rank FROM newest
+WHERE list_contains($labels::VARCHAR[], answer) AND id NOT IN (SELECT id FROM drawn)
+ORDER BY md5('queue' || id), id LIMIT $limit
 
 -- name: total
 -- Number of interactions.

@@ -1,6 +1,6 @@
--- name: choices
--- The choice of the answer that each vote is about. It is NULL if the vote names none.
-SELECT id, choice FROM feedback WHERE id IN ($ids)
+-- name: reasons
+-- The choice of the answer that each label is about, NULL if it names none, and why the label was given.
+SELECT f.id, f.choice, o.origin FROM feedback f LEFT JOIN label_origins o ON o.feedback_id = f.id WHERE f.id IN ($ids)
 
 -- name: thumbs
 -- Sums over the voters of a model's thumbs between two moments: thumbs up, thumbs, their squares and product. A voter is
@@ -23,3 +23,39 @@ SELECT count(*) AS voters, coalesce(sum(up), 0) AS up, coalesce(sum(votes), 0)::
     coalesce(sum(up * up), 0) AS up_up, coalesce(sum(up * votes), 0) AS up_votes,
     coalesce(sum(votes * votes), 0)::DOUBLE AS votes_votes
 FROM voters
+
+-- name: audit
+-- Live answers of a model between two moments by `part`: `asked` were drawn to ask their users about, `other` were not, and
+-- `drawn` have a label of a reviewer from the random part of the queue. `answers` counts them, `labels` those with a
+-- label, `correct` the labels that say the answer was right. One label per answer counts, the asker's before others, then
+-- the last. The rest are sums over the users who got the answers, as `thumbs` has them. Only answers count that are one
+-- of $labels. Nobody chose an answer of `asked` or `drawn`.
+WITH live AS (
+    SELECT id, user_id, coalesce(asked, FALSE) AS asked, lower(nfc_normalize(trim(answer, E' \t\r\n\f\v'))) AS answer
+    FROM interactions WHERE model = $model AND time BETWEEN $since AND $until AND status = 200 AND arm <> 'pinned'
+        AND answer IS NOT NULL AND coalesce(json_array_length(choices), 1) = 1
+        AND list_contains($labels::VARCHAR[], lower(nfc_normalize(trim(answer, E' \t\r\n\f\v'))))
+), said AS (
+    SELECT f.interaction_id, f.user_id, f.time, f.arrived, o.origin,
+        lower(nfc_normalize(trim(json_extract_string(f.value, '$'), E' \t\r\n\f\v'))) AS label
+    FROM feedback f JOIN label_origins o ON o.feedback_id = f.id
+    WHERE f.model = $model AND f.type = 'label' AND f.revoked_at IS NULL AND coalesce(f.choice, 0) = 0
+        AND o.origin <> 'reviewer' AND f.id NOT IN (FROM quarantined_feedback)
+), labelled AS (
+    SELECT l.id, coalesce(nullif(l.user_id, ''), l.id) AS person,
+        CASE WHEN s.origin = 'drawn' THEN 'drawn' WHEN l.asked THEN 'asked' ELSE 'other' END AS part,
+        CASE WHEN arg_max(s.label, (coalesce(nullif(s.user_id, ''), l.user_id) IS NOT DISTINCT FROM l.user_id, s.time,
+            s.arrived)) = l.answer THEN 1.0 ELSE 0.0 END AS correct
+    FROM live l JOIN said s ON s.interaction_id = l.id WHERE list_contains($labels::VARCHAR[], s.label)
+    GROUP BY l.id, l.user_id, l.answer, part
+), people AS (
+    SELECT part, count(*) AS labels, sum(correct) AS correct, sum(correct) * least(1, $most / count(*)) AS up,
+        least(count(*), $most) AS votes
+    FROM labelled GROUP BY part, person
+)
+SELECT p.part, CASE p.part WHEN 'asked' THEN (SELECT count(*) FROM live WHERE asked)
+        WHEN 'other' THEN (SELECT count(*) FROM live WHERE NOT asked) ELSE coalesce(sum(labels), 0)::BIGINT END AS answers,
+    coalesce(sum(labels), 0)::BIGINT AS labels, coalesce(sum(correct), 0)::BIGINT AS correct, count(labels) AS voters,
+    coalesce(sum(up), 0) AS up, coalesce(sum(votes), 0)::DOUBLE AS votes, coalesce(sum(up * up), 0) AS up_up,
+    coalesce(sum(up * votes), 0) AS up_votes, coalesce(sum(votes * votes), 0)::DOUBLE AS votes_votes
+FROM (SELECT unnest(['asked', 'other', 'drawn']) AS part) p LEFT JOIN people USING (part) GROUP BY p.part

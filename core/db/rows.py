@@ -46,6 +46,7 @@ class InteractionRow(msgspec.Struct, tag_field="kind", tag="interaction", forbid
     key_id: str | None = None
     cause: Cause | None = None
     choices: msgspec.Raw = NULL
+    asked: bool = False
 
 
 class FeedbackRow(msgspec.Struct, tag_field="kind", tag="feedback", forbid_unknown_fields=True, gc=False):

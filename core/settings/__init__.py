@@ -7,6 +7,7 @@ an error that names the nearest known key. No other module of `core` reads the e
 from core.settings.address import is_loopback, split_listen
 from core.settings.environment import KEY_VARIABLES, SECRET_VARIABLES, cache_folder
 from core.settings.evaluation import BaselineSettings, EvaluationSettings, JudgeSettings, SplitSettings
+from core.settings.feedback import FeedbackSettings
 from core.settings.kpi_names import GENERATE_PRIMARY, GuardedKpi, LabelKpi, PrimaryKpi, ShippedSuite, SuiteKpi, TextKpi
 from core.settings.loading import build, load
 from core.settings.model import ModelSettings, settings_sha256
@@ -45,6 +46,7 @@ __all__ = [
     "ControlSettings",
     "EngineSettings",
     "EvaluationSettings",
+    "FeedbackSettings",
     "GatewaySettings",
     "GuardedKpi",
     "Guardrail",

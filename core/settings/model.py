@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from core.names import in_one_form, label_key
 from core.settings.evaluation import BaselineSettings, EvaluationSettings, SplitSettings
+from core.settings.feedback import FeedbackSettings
 from core.settings.kpi_names import GENERATE_PRIMARY, GuardedKpi, ShippedSuite, TextKpi
 from core.settings.privacy import PrivacySettings
 from core.settings.promotion import PromotionSettings
@@ -30,6 +31,7 @@ class ModelSettings(Section):
     )
     split: SplitSettings = Field(default_factory=SplitSettings)
     trust: TrustSettings = Field(default_factory=TrustSettings)
+    feedback: FeedbackSettings = Field(default_factory=FeedbackSettings)
     privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     retrain: RetrainSettings = Field(default_factory=RetrainSettings)
     baselines: BaselineSettings = Field(default_factory=BaselineSettings)
@@ -72,6 +74,8 @@ class ModelSettings(Section):
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> "ModelSettings":
+        if self.feedback.audit_share and self.task != "classify":
+            raise ValueError("feedback.audit_share: only a model that classifies asks for labels; remove it")
         if self.evaluation.judge and self.task != "generate":
             raise ValueError("evaluation.judge: only a model that generates has answers to compare")
         known, own = get_args(GuardedKpi), set(self.evaluation.suites) - set(get_args(ShippedSuite))

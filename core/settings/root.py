@@ -97,6 +97,11 @@ class Settings(BaseSettings):
         return bool(self.tracing.endpoint) or has_otlp_endpoint()
 
     @property
+    def audit_shares(self) -> dict[str, float]:
+        """The share of each model's requests whose answers the app asks about, for models with one."""
+        return {name: m.feedback.audit_share for name, m in self.models.items() if m.feedback.audit_share}
+
+    @property
     def store_path(self) -> Path:
         """Path of the DuckDB file."""
         return self.data / "loraloop.duckdb"

@@ -36,6 +36,7 @@ RULES = (
     "core/db/snapshots.sql",
     "core/db/migrations/0019_quarantined_feedback.sql",
     "core/db/migrations/0025_predicates_without_cluster.sql",
+    "core/db/migrations/0045_asked.sql",
     "feedback/agreement.py",
     "feedback/brigades.py",
     "feedback/bursts.py",

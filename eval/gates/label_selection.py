@@ -1,8 +1,10 @@
-"""Whether the labels of a holdout stand for live traffic: a check of the offline gate."""
+"""Whether the labels of a holdout represent live traffic: a check of the offline gate."""
 
 import math
 
 from eval.gates.result import Check, Outcome
+from eval.kpis.approval import Approval
+from eval.kpis.audit import LEAST_LABELS, LEAST_PEOPLE, Audit
 from eval.kpis.evidence import Evidence
 from eval.kpis.label_selection import LabelSelection
 
@@ -21,7 +23,7 @@ def check_selection(evidence: Evidence, least_items: int) -> list[Check]:
     if found is None or not found.right + found.wrong:
         return []
     outcome, reason = _outcome(found, least_items)
-    return [Check("labels", outcome, reason, _share(found), kind="selection")]
+    return [Check("labels", outcome, " ".join([reason, *_remarks(found)]), _share(found), kind="selection")]
 
 
 def _outcome(found: LabelSelection, least_items: int) -> tuple[Outcome, str]:
@@ -36,10 +38,8 @@ def _outcome(found: LabelSelection, least_items: int) -> tuple[Outcome, str]:
             Outcome.PASS,
             f"{counted}. Too few thumbs say how often live answers are right, so no label has a weight.",
         )
-    low, high = found.approval.interval
-    live = (
-        f"live, {found.approval.share:.0%} of thumbs are up ({low:.0%} to {high:.0%}, {found.approval.voters} voters)"
-    )
+    low, high = found.live.interval
+    live = _live(found)
     for missing, share, kind in ((not found.right, low, "right"), (not found.wrong, 1 - high, "wrong")):
         if missing and share * len(found.served) >= EXPECTED:
             return Outcome.INCONCLUSIVE, (
@@ -52,6 +52,48 @@ def _outcome(found: LabelSelection, least_items: int) -> tuple[Outcome, str]:
             f"a judgement needs {least}. Ask for labels of answers at random."
         )
     return Outcome.PASS, f"{counted}; {live}. The labels have weights, so that they count as in live traffic."
+
+
+def _live(found: LabelSelection) -> str:
+    """How often live answers are right, and which source says so."""
+    if found.audit.is_known:
+        return f"live, {found.live.share:.0%} of answers are right ({_interval(found.live)}, {_source(found.audit)})"
+    return f"live, {found.live.share:.0%} of thumbs are up ({_interval(found.live)}, {found.live.voters} voters)"
+
+
+def _source(audit: Audit) -> str:
+    parts = []
+    if audit.answered and not audit.ignored:
+        parts.append(f"{audit.answered} labels on {audit.marked} marked answers")
+    if audit.drawn:
+        parts.append(f"{audit.drawn} labels of reviewers on random answers")
+    return " and ".join(parts)
+
+
+def _remarks(found: LabelSelection) -> list[str]:
+    """What the audit says of thumbs and of the app, in sentences."""
+    audit, said = found.audit, []
+    if audit.is_known and found.thumbs_are_known and found.thumbs.differs(found.live):
+        said.append(
+            f"Thumbs say {found.thumbs.share:.0%} ({_interval(found.thumbs)}), which chance does not explain: users "
+            "give thumbs to right and wrong answers with different probabilities. So thumbs are not used here."
+        )
+    if audit.ignored:
+        said.append(
+            f"{audit.marked} answers were marked, and users label them hardly more often than others. "
+            "The app must ask where the header x-loraloop-ask says so."
+        )
+    if audit.labels and not audit.is_known:
+        said.append(
+            f"{audit.labels} labels of random answers are too few: the audit needs {LEAST_LABELS}, on answers of "
+            f"{LEAST_PEOPLE} users."
+        )
+    return said
+
+
+def _interval(approval: Approval) -> str:
+    low, high = approval.interval
+    return f"{low:.0%} to {high:.0%}"
 
 
 def _share(found: LabelSelection) -> float:

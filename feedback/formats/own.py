@@ -11,7 +11,7 @@ from feedback.importer import parse_record, parse_time
 INTERACTION = frozenset(field.name for field in fields(Interaction))
 NEEDED = frozenset(("id", "time", "model", "endpoint", "arm", "status"))
 NUMBERS = ("version", "share", "bucket", "status", "latency_ms", "ttft_ms", "prompt_tokens", "completion_tokens")
-DEFAULTS: dict[str, Any] = {"version": 0, "share": 0.0, "latency_ms": 0.0, "streamed": False}
+DEFAULTS: dict[str, Any] = {"version": 0, "share": 0.0, "latency_ms": 0.0, "streamed": False, "asked": False}
 
 
 def matches(row: dict[str, Any]) -> bool:
@@ -39,6 +39,8 @@ def _interaction(row: dict[str, Any], target: Target) -> Interaction:
     for name, known in (("arm", get_args(Arm)), ("endpoint", get_args(Endpoint))):
         if found[name] not in known:
             raise InputError(f"{name}: takes one of {', '.join(known)}.", field=name)
+    if not isinstance(found["asked"], bool):
+        raise InputError("asked: takes true or false.", field="asked")
     if not isinstance(found["request"], dict | None):
         raise InputError("request: takes an object.", field="request")
     if not isinstance(found["choices"], list | None):

@@ -136,7 +136,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         ledger_head.begin(control.store)
-        control.promotion.sync_models(list(settings.models))
+        control.promotion.sync_models(list(settings.models), settings.audit_shares)
         control.promotion.recover()
         keeping.start()
         control.scheduler.resume()

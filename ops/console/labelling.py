@@ -1,10 +1,11 @@
 """Labelling: the queue of answers that people should review, and the labels and corrections that reviewers give there.
 
-It owns which answer comes next; what is given goes in as any feedback does, checked by the same rules.
+It owns which answer comes next; what is given goes in as any feedback does, checked by the same rules. Half of what it
+offers for a model with labels is drawn at random, so that the labels say how often answers are right.
 """
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
@@ -25,10 +26,13 @@ from ops.control import Control
 WINDOW = 20_000
 DAYS = 14
 MOST_SKIPPED = 200
+# Answers in doubt, and answers drawn at random.
+Part = Literal["doubt", "random"]
+OTHER: dict[Part, Part] = {"doubt": "random", "random": "doubt"}
 
 
-def queue(control: Control, model: str, skip: int) -> views.View:
-    """The most doubtful answer but `skip`, with what makes it so, and how many wait."""
+def queue(control: Control, model: str, skip: int, part: Part = "doubt", other: int = 0) -> views.View:
+    """The next answer of a part but `skip`, or of the other part but `other` if none is left, and how many wait."""
     settings = views.settings_of(control, model)
     labels = settings.labels
     among = {"model": model, "since": control.clock() - timedelta(days=DAYS), "window": WINDOW}
@@ -36,7 +40,11 @@ def queue(control: Control, model: str, skip: int) -> views.View:
     if len(waiting) < MOST_SKIPPED:  # what nobody has voted on comes after what somebody has
         known = [label.strip().lower() for label in labels]
         waiting += interactions.unsure_answers(control.store, **among, labels=known, limit=MOST_SKIPPED - len(waiting))
-    next_up = waiting[skip] if skip < len(waiting) else None
+    drawn = _drawn(control, model, labels) if settings.task == "classify" else []
+    parts: dict[Part, list[views.View]] = {"doubt": waiting, "random": drawn}
+    if skip >= len(parts[part]) and other < len(parts[OTHER[part]]):
+        part, skip, other = OTHER[part], other, skip
+    next_up = parts[part][skip] if skip < len(parts[part]) else None
     about = feedback_data.interaction(control.store, next_up["interaction_id"]) if next_up else None
     return {
         "model": model,
@@ -44,11 +52,27 @@ def queue(control: Control, model: str, skip: int) -> views.View:
         "task": settings.task,
         "waiting": len(waiting),
         "more": len(waiting) == MOST_SKIPPED,
+        "part": part,
+        "then": OTHER[part],
         "skip": skip,
+        "other": other,
+        "drawn": len(drawn),
         "days": DAYS,
         "doubt": next_up,
         "about": about,
     }
+
+
+def _drawn(control: Control, model: str, labels: list[str]) -> list[views.View]:
+    """Recent answers in an order that is random and does not change."""
+    return interactions.random_answers(
+        control.store,
+        model=model,
+        since=control.clock() - timedelta(days=DAYS),
+        window=WINDOW,
+        labels=[label.strip().lower() for label in labels],
+        limit=MOST_SKIPPED,
+    )
 
 
 def create_router(control: Control) -> APIRouter:
@@ -56,7 +80,9 @@ def create_router(control: Control) -> APIRouter:
     router = APIRouter()
 
     @router.post("/feedback/queue", include_in_schema=False)
-    def label(model: str, fields: FormFields, visitor: ByVisitor, skip: int = 0) -> Any:
+    def label(
+        model: str, fields: FormFields, visitor: ByVisitor, skip: int = 0, part: Part = "doubt", other: int = 0
+    ) -> Any:
         settings = views.settings_of(control, model)
         kind = "label" if settings.task == "classify" else "correction"
         said = fields.get(kind, "").replace("\r\n", "\n").strip()
@@ -69,9 +95,11 @@ def create_router(control: Control) -> APIRouter:
             "type": kind,
             "value": (json_in(said) or said) if about.get("is_value") else said,
             "user": f"{REVIEWER}{visitor.key_id}",
-            "metadata": {"source": CONSOLE, "actor": visitor.actor},
+            "metadata": {"source": CONSOLE, "actor": visitor.actor} | ({"drawn": "random"} if part == "random" else {}),
         }
         add(control.store, parse(signal, control.clock, visitor.key_id, reviewer=True))
-        return RedirectResponse(f"/feedback/queue?{urlencode({'model': model, 'skip': skip})}", 303)
+        # The parts take turns, each with its own number of skipped answers.
+        following = {"model": model, "skip": other, "part": OTHER[part], "other": skip}
+        return RedirectResponse(f"/feedback/queue?{urlencode(following)}", 303)
 
     return router

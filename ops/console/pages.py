@@ -28,6 +28,7 @@ View = views.View
 AddPage = Callable[[str, str, Callable[..., View]], None]
 Text = Annotated[str | None, Query(max_length=200)]
 Number = Annotated[int | None, Query(ge=0, lt=2**62)]
+Skipped = Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)]
 
 
 def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[Delivery]]) -> APIRouter:
@@ -128,10 +129,10 @@ def _add_feedback(add: AddPage, control: Control) -> None:
         return found | {"chosen": asdict(wanted), "types": feedback_data.TYPES, "models": models}
 
     def queue(
-        request: Request, model: Text = None, skip: Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)] = 0
+        request: Request, model: Text = None, skip: Skipped = 0, part: labelling.Part = "doubt", other: Skipped = 0
     ) -> View:
         models = visible_models(control, request)
-        return labelling.queue(control, model or models[0], skip) | {"models": models}
+        return labelling.queue(control, model or models[0], skip, part, other) | {"models": models}
 
     def interaction(identity: str) -> View:
         return feedback_data.interaction(store, identity)

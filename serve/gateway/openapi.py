@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from serve.gateway import openapi_messages, openapi_responses
 from serve.gateway.openapi_parts import (
+    ASK_HEADER,
     Schema,
     a_body,
     a_header,
@@ -152,6 +153,7 @@ def _completion(summary: str, request: str, answer: str, example: Schema) -> Sch
         "headers": {
             "X-Request-Id": a_header("The interaction, as in the body."),
             "X-LoraLoop-Version": a_header("The version that answered, as `model@number`."),
+            "X-LoraLoop-Ask": ASK_HEADER,
         },
         "content": in_json(reference(answer))["content"] | events,
     }

@@ -2,7 +2,18 @@
 
 from typing import Any
 
-from serve.gateway.openapi_parts import Schema, a_body, a_header, a_list, an_object, in_json, reference, refusals, said
+from serve.gateway.openapi_parts import (
+    ASK_HEADER,
+    Schema,
+    a_body,
+    a_header,
+    a_list,
+    an_object,
+    in_json,
+    reference,
+    refusals,
+    said,
+)
 
 BLOCK = an_object({"type": {"type": "string"}}, ("type",))
 BLOCKS = {"anyOf": [{"type": "string"}, a_list(BLOCK)]}
@@ -83,6 +94,7 @@ def paths() -> dict[str, Any]:
         "headers": {
             "Request-Id": a_header("The interaction, as in the body."),
             "X-LoraLoop-Version": a_header("The version that answered, as `model@number`."),
+            "X-LoraLoop-Ask": ASK_HEADER,
         },
         "content": in_json(reference("Message"))["content"] | EVENTS,
     }

@@ -56,6 +56,9 @@ def a_header(description: str) -> Schema:
     return {"schema": {"type": "string"}, "description": description}
 
 
+ASK_HEADER = a_header("`label` on a random share of answers: ask the user which label is right. Absent on others.")
+
+
 def refusals(*codes: int, error: str = "Error") -> Schema:
     """The errors of a route, by their status."""
     found: Schema = {}

@@ -1,6 +1,7 @@
 """The routes of OpenAI's Responses API, in the OpenAPI document."""
 
 from serve.gateway.openapi_parts import (
+    ASK_HEADER,
     Schema,
     a_body,
     a_header,
@@ -77,6 +78,7 @@ def paths() -> dict[str, Schema]:
         "headers": {
             "X-Request-Id": a_header("The interaction, as in the body."),
             "X-LoraLoop-Version": a_header("The version that answered, as `model@number`."),
+            "X-LoraLoop-Ask": ASK_HEADER,
         },
         "content": in_json(reference("Response"))["content"] | {"text/event-stream": {"schema": {"type": "string"}}},
     }

@@ -29,6 +29,8 @@ PREFIX: dict[Endpoint, str] = {"chat": "chatcmpl-", "completion": "cmpl-"}
 BYTES_A_TOKEN = 4
 # What is reserved for an answer without `max_tokens`.
 USUAL_ANSWER_TOKENS = 256
+# Tells the app to ask its user which label is right.
+ASK = (b"x-loraloop-ask", b"label")
 # With so few brackets, no body is nested too deeply for orjson, which writes 254 levels.
 SAFE_DEPTH = 128
 
@@ -42,7 +44,8 @@ class CompletionRequest:
     request. `streamed` says whether the client asked for a stream, and `stores` whether the completion is stored.
     `shown` is what an engine gets instead of the app's prompt. `tee` captures a stream, `events` is what the client
     gets of it. `begun` says whether an answer has begun, and `outcome` how the exchange ended. `fell_back` says whether
-    the champion answers because no engine has the version. `translation` is that of a request of another API.
+    the champion answers because no engine has the version. `translation` is that of a request of another API. `asked`
+    says that the answer is marked: the app should ask its user for a label.
     """
 
     id: str
@@ -67,6 +70,7 @@ class CompletionRequest:
     outcome: Outcome | None = None
     translation: Translation | None = None
     events: "PassingEvents | None" = None
+    asked: bool = False
 
     @property
     def guessed(self) -> int:
@@ -100,6 +104,8 @@ class CompletionRequest:
         """The headers of an answer: its id, its version, what was left out, and what is left of the key's limits."""
         identity = self.id.encode()
         headers = [(b"x-request-id", identity), (b"x-loraloop-version", self.version_name.encode())]
+        if self.asked:
+            headers.append(ASK)
         if self.translation is not None:
             headers.append((b"request-id", identity))  # where Anthropic's clients read it
         if ignored := left_out(self.endpoint, self.body):
@@ -147,6 +153,7 @@ class CompletionRequest:
             key_id=self.key_id,
             cause=outcome.cause,
             choices=answer.choices if kept else None,
+            asked=self.asked,
         )
 
     def stored(self, interaction: Interaction, completion: dict[str, Any]) -> StoredCompletion | None:
@@ -176,8 +183,9 @@ def open_request(
     stores = body.get("store") is True and endpoint == "chat"
     if stores:
         checked_metadata(body.get("metadata"))
+    identity = (PREFIX[endpoint] if translation is None else translation.prefix) + unguessable_id()
     return CompletionRequest(
-        (PREFIX[endpoint] if translation is None else translation.prefix) + unguessable_id(),
+        identity,
         endpoint,
         body,
         choice,
@@ -189,6 +197,8 @@ def open_request(
         stores=stores,
         size=len(content) + (0 if translation is None else translation.earlier_bytes),
         translation=translation,
+        # Without its text, a label on an answer says nothing.
+        asked=body.get("store") is not False and table.asks_about(choice, identity),
     )
 
 

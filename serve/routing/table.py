@@ -15,6 +15,9 @@ from core.errors import NotFound
 from core.names import checked_name
 from core.records import Arm
 
+# The salt of the draw of answers that the app asks its users about.
+AUDIT = "audit"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -31,7 +34,7 @@ class ModelRoute:
 
     The canary has the lowest hashes; after a promotion the version before keeps the highest, `held_share` of
     them, so that nobody goes to and fro. `loaded` are all versions that engines hold, for those who may ask for
-    one by its number.
+    one by its number. `audit_share` is the share of requests whose answers the app asks its users about.
     """
 
     champion: Target
@@ -41,6 +44,7 @@ class ModelRoute:
     loaded: tuple[Target, ...] = ()
     held: Target | None = None
     held_share: float = 0.0
+    audit_share: float = 0.0
 
     def serving(self) -> tuple[Target, ...]:
         """The versions that may answer requests which name only the model."""
@@ -146,6 +150,14 @@ class RoutingTable:
             return RoutingDecision(model, route.held, "holdback", route.held_share, bucket)
         return RoutingDecision(model, route.champion, "champion", route.share or route.held_share, bucket)
 
+    def asks_about(self, choice: RoutingDecision, identity: str) -> bool:
+        """Whether the app should ask its user about the answer with this id: a draw that no client can influence.
+
+        A request that chose its version is no sample of live traffic.
+        """
+        share = self.models[choice.model].audit_share
+        return share > 0 and choice.arm != "pinned" and sticky_bucket(AUDIT, identity) < share
+
     def champion_instead(self, choice: RoutingDecision) -> RoutingDecision | None:
         """The champion for a request whose version no engine has, or None for one that chose its version itself.
 
@@ -204,15 +216,22 @@ def _name(body: dict[str, Any], field: str, within: str = "") -> str | None:
 
 
 def _plain(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A record as JSON. A gateway of a release before retrievals reads a table that names none."""
-    return {name: value for name, value in pairs if value or name not in ("retrieval", "withheld")}
+    """A record as JSON. A gateway of a release before retrievals or audits reads a table that names none."""
+    return {name: value for name, value in pairs if value or name not in ("retrieval", "withheld", "audit_share")}
 
 
 def _route(entry: dict[str, Any]) -> ModelRoute:
     canary = Target(**entry["canary"]) if entry["canary"] else None
     loaded = tuple(Target(**each) for each in entry["loaded"])
-    # A table on a gateway's disk may be from a release without holdbacks.
+    # A table on a gateway's disk may be from a release without holdbacks or audits.
     held = Target(**entry["held"]) if entry.get("held") else None
     return ModelRoute(
-        Target(**entry["champion"]), canary, entry["share"], entry["salt"], loaded, held, entry.get("held_share", 0.0)
+        Target(**entry["champion"]),
+        canary,
+        entry["share"],
+        entry["salt"],
+        loaded,
+        held,
+        entry.get("held_share", 0.0),
+        entry.get("audit_share", 0.0),
     )

@@ -114,9 +114,9 @@ def test_doubtful_answers_are_labelled_by_keyboard_alone(visit: Visit) -> None:
     loop.wait(lambda: waiting() == 2, 10, "two answers in doubt")
     visit.picture("queue")
     page.keyboard.press("s")
-    page.get_by_text("this is number 2").wait_for()
+    page.get_by_text("This one was drawn at random").wait_for()
     page.keyboard.press("3")
-    page.get_by_text("Nothing is left").wait_for()
+    page.get_by_text("1 answers are in doubt").wait_for()
     assert waiting() == 1
     labels = [row for row in loop.control.get("/api/feedback", model="plain") if row["type"] == "label"]
     assert [row["n"] for row in labels] == [1]

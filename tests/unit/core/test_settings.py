@@ -258,6 +258,8 @@ def test_what_is_no_address_is_refused(listen: str) -> None:
     [
         ({}, "models.m.labels: a model that classifies needs at least two"),
         ({"task": "generate", "labels": ["a", "b"]}, "models.m.labels: a model that generates has none"),
+        ({"task": "generate", "feedback": {"audit_share": 0.1}}, "feedback.audit_share: only a model that classifies"),
+        ({"labels": ["a", "b"], "feedback": {"audit_share": 0.6}}, "models.m.feedback.audit_share"),
         ({"task": "generate", "promotion": {"primary": {"kpi": "macro_f1"}}}, "macro_f1 is not a KPI of task generate"),
         ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "chrf"}}}, "chrf is not a KPI of task classify"),
         ({"labels": ["a", "b"], "promotion": {"primary": {"kpi": "preference_accuracy"}}}, "not a KPI of task"),

@@ -14,10 +14,11 @@ from core.settings import ModelSettings, Primary, PromotionSettings
 from eval.gates.label_selection import check_selection
 from eval.gates.offline import LEAST_ITEMS, decide
 from eval.gates.result import Outcome
+from eval.kpis.approval import Approval, approval_of
 from eval.kpis.bootstrap import BootstrapPlan
 from eval.kpis.comparison import compare_labels
 from eval.kpis.evidence import ArmScores, Evidence
-from eval.kpis.label_selection import RIGHT, UNKNOWN, WRONG, Approval, LabelSelection, approval_of
+from eval.kpis.label_selection import RIGHT, UNKNOWN, WRONG, LabelSelection
 from eval.label_selection import selection_of
 from feedback.ingest import ingest
 from feedback.snapshot import Row
@@ -167,5 +168,5 @@ def test_answers_and_thumbs_are_read_from_the_store(store: Store):
     found = selection_of(store, "m", [*rows, replace(rows[0], interaction_id="imported")], SETTINGS)
     assert found is not None
     assert found.served.tolist() == [UNKNOWN, *(RIGHT if n % 3 else WRONG for n in range(1, 30)), UNKNOWN]
-    assert (found.approval.voters, found.approval.share) == (30, pytest.approx(20 / 30))
+    assert (found.thumbs.voters, found.thumbs.share) == (30, pytest.approx(20 / 30))
     assert selection_of(store, "m", rows, ModelSettings(task="generate")) is None

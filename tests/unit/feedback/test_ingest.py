@@ -1,5 +1,6 @@
 """Facts about ingest: each row exactly once, for any order and number of deliveries of the pieces."""
 
+import json
 import shutil
 import tempfile
 import time
@@ -55,6 +56,17 @@ def test_every_row_arrives_once_for_any_sequence_of_pieces(steps: list[tuple[int
     assert query(store, "SELECT DISTINCT model, version FROM feedback") == [("m", 0)]
     assert query(store, "SELECT * FROM feedback_waiting") == []
     store.close()
+
+
+def test_a_mark_is_stored_and_a_record_of_an_older_gateway_has_none(store: Store) -> None:
+    old = json.loads(encode(asked("old")))
+    assert old.pop("asked") is False
+    ingest(store, "g", 0, 0, frame(json.dumps(old).encode()) + pieces(asked("new"), asked("drawn", asked=True)))
+    assert query(store, "SELECT id, asked FROM interactions ORDER BY id") == [
+        ("drawn", True),
+        ("new", False),
+        ("old", False),
+    ]
 
 
 def test_traffic_is_counted_by_model_version_arm_and_utc_day_with_errors_and_tokens(store: Store) -> None:

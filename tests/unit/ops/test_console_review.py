@@ -198,7 +198,7 @@ def queued(console: KeyedConsole) -> list[tuple[str, int]]:
     found = []
     while True:
         view = labelling.queue(console.control, "reviews", len(found))
-        if view["doubt"] is None:
+        if view["part"] == "random" or view["doubt"] is None:
             return found
         found.append((view["doubt"]["interaction_id"], view["doubt"]["rank"]))
 

@@ -154,13 +154,14 @@ def test_control_takes_models_schedules_and_the_level_of_its_log(control: Simple
     inside = control.control
     inside.promotion.sync_models(["reviews"])
     nightly = LABELS | {"retrain": {"schedule": "5 4 * * *"}, "promotion": {"mode": "approve"}}
-    models = {"reviews": nightly, "poems": LABELS}
+    models = {"reviews": nightly, "poems": LABELS | {"feedback": {"audit_share": 0.05}}}
     control.file.write(models=models, control={"check_seconds": 7}, logs={"level": "error"})
     answer = control.reload().json()
     assert answer["restart"] == [] and "models.reviews.promotion.mode" in answer["applied"]
     assert inside.settings.models["reviews"].promotion.mode == "approve"
     assert inside.watch.models == inside.scheduler.pipeline.settings.models == inside.settings.models
     assert inside.promotion.route("poems").champion == 0
+    assert inside.settings.audit_shares == inside.promotion._audit_shares == {"poems": 0.05}
     jobs = {job.id: job for job in inside.scheduler._scheduler.get_jobs()}
     assert {"cron:reviews", "cron:poems"} <= jobs.keys() and jobs["cron:reviews"].args[1] == "schedule 5 4 * * *"
     assert jobs["check"].trigger.interval.total_seconds() == jobs["watch"].trigger.interval.total_seconds() == 7

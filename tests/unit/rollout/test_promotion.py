@@ -71,6 +71,13 @@ def test_a_new_model_is_served_by_the_base_model(promotion: RouteManager):
     assert (target.version, target.engine_name) == (0, "base")
 
 
+def test_the_share_of_answers_to_ask_about_is_in_the_table(promotion: RouteManager):
+    promotion.sync_models(["reviews"], {"reviews": 0.05})
+    assert promotion.board.table is not None and promotion.board.table.models["reviews"].audit_share == 0.05
+    promotion.sync_models(["reviews"], {})
+    assert promotion.board.table.models["reviews"].audit_share == 0.0
+
+
 def test_a_promotion_changes_route_and_ledger_together(promotion: RouteManager):
     promotion.promote("reviews", 1, WHY)
     route = promotion.route("reviews")

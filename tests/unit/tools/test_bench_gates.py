@@ -132,6 +132,14 @@ def test_labels_of_wrong_answers_promote_an_equal_candidate_only_without_weights
     assert plain["promote"] > 0.9
 
 
+def test_thumbs_of_wrong_answers_promote_an_equal_candidate_only_without_the_audit():
+    (name,) = [name for name in scenarios.SELECTED if "labelled 5 and thumbed" in name and "equal" in name]
+    ours, by_thumbs, plain = gates.scenario(name, 10, 60)
+    assert ours["null"] and ours["promote"] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 60)
+    assert by_thumbs["gate"] == "weights by thumbs" and by_thumbs["promote"] > 0.5
+    assert plain["promote"] > 0.9
+
+
 def test_a_gate_that_never_promotes_is_weak_where_it_should_promote():
     never = {"null": False, "name": "+10 points, strict", "promote": 0.0}
     assert gates.is_weak(never) and not gates.is_weak(never | {"promote": 0.9})

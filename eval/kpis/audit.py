@@ -1,0 +1,102 @@
+"""How often live answers are right, by labels of answers that were drawn at random.
+
+Users do not choose the answers of these labels. Some would have given a label without the question, and more often on
+wrong answers. Answers that were not marked show how many. Their part is taken out.
+"""
+
+from dataclasses import dataclass
+
+from eval.kpis.approval import UNKNOWN_APPROVAL, Approval
+
+# With fewer labels, or with labels on answers of fewer users, the share of right answers is not known.
+LEAST_LABELS = 30
+LEAST_PEOPLE = 20
+# If the app asks its users, marked answers have labels at least this many times as often as others.
+LEAST_RATIO = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledAnswers:
+    """Live answers, how many of them have a label, and how many labels say that the answer was right.
+
+    `approval` is the share of these labels, with its error over the users who got the answers.
+    """
+
+    answers: int
+    labels: int
+    right: int
+    approval: Approval = UNKNOWN_APPROVAL
+
+    @property
+    def rate(self) -> float:
+        """Labels per answer."""
+        return self.labels / self.answers if self.answers else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What labels of random answers say.
+
+    `approval` is the share of live answers that are right. `marked` counts the answers that the app should ask
+    about, `answered` their labels, `drawn` the labels of reviewers on random answers. `factors` are the weights of
+    asked labels of a (wrong, right) answer. They take out labels that users would have given without the question.
+    `ignored` says that the marks made no difference.
+    """
+
+    approval: Approval = UNKNOWN_APPROVAL
+    marked: int = 0
+    answered: int = 0
+    drawn: int = 0
+    factors: tuple[float, float] = (1.0, 1.0)
+    ignored: bool = False
+
+    @property
+    def labels(self) -> int:
+        """The number of random labels."""
+        return self.drawn + (0 if self.ignored else self.answered)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are enough random labels."""
+        return self.labels >= LEAST_LABELS and self.approval.voters >= LEAST_PEOPLE
+
+
+NO_AUDIT = Audit()
+
+
+def audit_of(asked: LabelledAnswers, others: LabelledAnswers, drawn: LabelledAnswers) -> Audit:
+    """The audit from marked answers, those without a mark, and those that reviewers drew."""
+    ignored = asked.answers > 0 and asked.rate < LEAST_RATIO * others.rate
+    if ignored or not asked.labels or asked.approval.voters < 2:
+        approval = drawn.approval if drawn.labels else UNKNOWN_APPROVAL
+        return Audit(approval, asked.answers, asked.labels, drawn.labels, ignored=ignored)
+    found, said = _without_volunteers(asked, others), asked.approval.share
+    factors = tuple(
+        live / labelled if labelled > 0 else 1.0
+        for live, labelled in ((1 - found.share, 1 - said), (found.share, said))
+    )
+    if drawn.labels:
+        found = _pooled(found, asked.labels, drawn.approval, drawn.labels)
+    return Audit(found, asked.answers, asked.labels, drawn.labels, (factors[0], factors[1]))
+
+
+def _without_volunteers(asked: LabelledAnswers, others: LabelledAnswers) -> Approval:
+    """The share of right answers, if all others give a label when asked, right or wrong alike, with one probability.
+
+    Volunteers give one either way. Marks are random, so volunteers are as many among marked answers as among others.
+    """
+    volunteers, rate = others.rate, asked.rate
+    right = others.right / others.answers if others.answers else 0.0
+    part = (asked.approval.share * rate - right) / (rate - volunteers)
+    share = right + (1 - volunteers) * min(max(part, 0.0), 1.0)
+    stretch = (1 - volunteers) * rate / (rate - volunteers)
+    return Approval(share, asked.approval.error * stretch, asked.approval.voters)
+
+
+def _pooled(one: Approval, n: int, other: Approval, m: int) -> Approval:
+    """Two shares as one, each with the weight of its number of labels."""
+    if other.voters < 2:
+        return one
+    share = (n * one.share + m * other.share) / (n + m)
+    error = ((n * one.error) ** 2 + (m * other.error) ** 2) ** 0.5 / (n + m)
+    return Approval(share, error, one.voters + other.voters)

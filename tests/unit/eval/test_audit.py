@@ -1,0 +1,193 @@
+"""Facts about labels of random answers: what they say of live traffic, how rows are weighed, what the gate says."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from core.db.store import Store
+from core.prompts import Chat
+from core.records import Interaction
+from core.settings import ModelSettings
+from eval.gates.label_selection import check_selection
+from eval.gates.offline import LEAST_ITEMS
+from eval.gates.result import Outcome
+from eval.kpis.approval import Approval
+from eval.kpis.audit import NO_AUDIT, Audit, LabelledAnswers, audit_of
+from eval.kpis.evidence import Evidence
+from eval.kpis.label_selection import ASKED, DRAWN, REVIEWER, RIGHT, UNKNOWN, VOLUNTEERED, WRONG, LabelSelection
+from eval.label_selection import selection_of
+from eval.ledger_evidence import plain_selection
+from feedback.ingest import ingest
+from feedback.snapshot import Row
+from tests.support.ingest import asked, pieces, said
+
+NONE = LabelledAnswers(0, 0, 0)
+SETTINGS = ModelSettings(task="classify", labels=["bad", "good"])
+AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
+KNOWN = Audit(Approval(0.7, 0.02, 300), marked=600, answered=300)
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    opened = Store(":memory:")
+    yield opened
+    opened.close()
+
+
+def labelled(answers: int, right: int, wrong: int) -> LabelledAnswers:
+    """Answers of one user each."""
+    labels = right + wrong
+    share = right / labels
+    return LabelledAnswers(answers, labels, right, Approval(share, (share * (1 - share) / labels) ** 0.5, labels))
+
+
+def holdout(origins: list[int], served: list[int], audit: Audit = KNOWN, thumbs: Approval = NO_AUDIT.approval):
+    return LabelSelection(np.array(served), thumbs, audit, np.array(origins))
+
+
+def reason_of(found: LabelSelection) -> tuple[Outcome, str]:
+    evidence = Evidence(100, 100, {}, {}, {}, "h1", 1, selection=found)
+    (check,) = check_selection(evidence, LEAST_ITEMS)
+    return check.outcome, check.reason
+
+
+def test_without_volunteers_the_labels_are_what_they_are():
+    found = audit_of(labelled(400, 140, 60), labelled(7600, 0, 1), NONE)
+    assert found.approval.share == pytest.approx(0.7, abs=0.001)
+    assert (found.labels, found.marked, found.is_known) == (200, 400, True)
+    assert found.factors == pytest.approx((1, 1), abs=0.01)
+
+
+def test_labels_that_nobody_had_to_ask_for_are_taken_out():
+    """Of right answers 2% have a volunteered label, of wrong ones 30%. Of the others half answer when asked."""
+    right, wrong = 0.02 + 0.98 * 0.5, 0.3 + 0.7 * 0.5
+    asked_about = labelled(10_000, round(7_000 * right), round(3_000 * wrong))
+    others = labelled(100_000, round(70_000 * 0.02), round(30_000 * 0.3))
+    found = audit_of(asked_about, others, NONE)
+    assert asked_about.approval.share < 0.66
+    assert found.approval.share == pytest.approx(0.7, abs=0.001)
+    assert found.approval.error > asked_about.approval.error
+    # An asked row of a wrong answer counts for less, so that asked rows have the live shares too.
+    less, more = found.factors
+    assert (more * right * 0.7) / (more * right * 0.7 + less * wrong * 0.3) == pytest.approx(0.7, abs=0.001)
+
+
+def test_marks_that_make_no_difference_are_not_believed():
+    """An app that does not ask: marked answers have volunteered labels only."""
+    found = audit_of(labelled(1_000, 14, 90), labelled(19_000, 270, 1_700), NONE)
+    assert found.ignored and not found.is_known and found.labels == 0
+    selection = holdout([VOLUNTEERED] * 40, [RIGHT] * 20 + [WRONG] * 20, found, Approval(0.6, 0.02, 500))
+    outcome, reason = reason_of(selection)
+    assert selection.live.share == 0.6 and outcome is Outcome.PASS
+    assert "1000 answers were marked, and users label them hardly more often than others" in reason
+
+
+def test_reviewers_labels_count_by_their_number():
+    drawn = labelled(100, 80, 20)
+    alone = audit_of(NONE, labelled(5_000, 20, 200), drawn)
+    assert (alone.approval.share, alone.labels, alone.is_known) == (0.8, 100, True)
+    both = audit_of(labelled(600, 180, 120), LabelledAnswers(9_000, 0, 0), drawn)
+    assert both.approval.share == pytest.approx((300 * 0.6 + 100 * 0.8) / 400)
+    assert both.labels == 400 and both.approval.error < 0.026
+
+
+def test_labels_on_answers_of_few_users_are_no_audit():
+    few = replace(labelled(200, 70, 30), approval=Approval(0.7, 0.1, 19))
+    found = audit_of(few, LabelledAnswers(4_000, 0, 0), NONE)
+    assert not found.is_known
+    _, reason = reason_of(holdout([VOLUNTEERED] * 40, [RIGHT] * 40, found, Approval(0.7, 0.02, 500)))
+    assert "100 labels of random answers are too few: the audit needs 30, on answers of 20 users." in reason
+
+
+def test_random_rows_keep_their_weight_and_chosen_ones_get_the_live_shares():
+    found = holdout(
+        [ASKED] * 4 + [DRAWN] * 2 + [VOLUNTEERED] * 40 + [REVIEWER] * 10,
+        [RIGHT, RIGHT, WRONG, UNKNOWN] + [RIGHT, WRONG] + [RIGHT] * 10 + [WRONG] * 30 + [WRONG] * 10,
+        replace(KNOWN, factors=(0.8, 1.1)),
+    )
+    weights = found.point_weights[0]
+    assert weights[:6].tolist() == pytest.approx([1.1, 1.1, 0.8, 1, 1, 1])
+    # What a reviewer chose is no random row.
+    assert weights[6:16].sum() == pytest.approx(0.7 * 50) and weights[16:].sum() == pytest.approx(0.3 * 50)
+    assert [found.count(one) for one in (VOLUNTEERED, ASKED, DRAWN, REVIEWER)] == [40, 4, 2, 10]
+
+
+def test_volunteered_labels_of_wrong_answers_alone_count_for_nothing_beside_random_rows():
+    found = holdout([ASKED] * 60 + [VOLUNTEERED] * 90, [RIGHT] * 42 + [WRONG] * 18 + [WRONG] * 90)
+    assert found.point_weights[0][60:].sum() == 0
+    assert found.effective == pytest.approx(60)
+
+
+def test_without_an_audit_marked_rows_are_weighed_like_others():
+    found = holdout([ASKED] * 10 + [VOLUNTEERED] * 10, [WRONG] * 10 + [RIGHT] * 10, NO_AUDIT, Approval(0.8, 0.0, 100))
+    assert found.point_weights[0][:10].sum() == pytest.approx(0.2 * 20)
+
+
+def test_the_check_names_its_source_and_says_where_thumbs_disagree():
+    rows = [VOLUNTEERED] * 60, [RIGHT] * 30 + [WRONG] * 30
+    outcome, reason = reason_of(holdout(*rows, thumbs=Approval(0.4, 0.02, 500)))
+    assert outcome is Outcome.PASS
+    assert "live, 70% of answers are right (66% to 74%, 300 labels on 600 marked answers)" in reason
+    assert "Thumbs say 40% (36% to 44%), which chance does not explain" in reason
+    _, alike = reason_of(holdout(*rows, thumbs=Approval(0.68, 0.02, 500)))
+    assert "Thumbs" not in alike
+    _, drawn = reason_of(holdout(*rows, Audit(Approval(0.7, 0.04, 60), drawn=60)))
+    assert "60 labels of reviewers on random answers" in drawn
+
+
+def chat(number: int, is_asked: bool, right: bool) -> Interaction:
+    answer = "\tGood\n" if right else "bad"
+    return replace(asked(f"i{number}", user=f"u{number}", answer=answer, asked=is_asked), time=AT)
+
+
+def test_the_store_says_why_each_label_was_given(store: Store):
+    records = []
+    for number in range(400):
+        is_asked, right = number < 100, number % 4 > 0
+        records.append(chat(number, is_asked, right))
+        # Every marked answer has a label. Of the others only some wrong ones have one.
+        if is_asked or (not right and number % 8 == 0):
+            label = replace(said(f"l{number}", f"i{number}", "good", "label"), user=f"u{number}", time=AT)
+            records.append(label)
+    console = {"source": "console", "drawn": "random"}
+    reviews = [
+        replace(said(f"r{n}", f"i{n}", "GOOD", "label"), user="reviewer:ann", time=AT, metadata=console)
+        for n in range(200, 240)
+    ]
+    chosen = replace(said("c", "i301", "bad", "label"), user="reviewer:ann", time=AT, metadata={"source": "console"})
+    forged = replace(said("x", "i302", "bad", "label"), user="u302", time=AT, metadata={"drawn": "random"})
+    pinned = replace(chat(900, True, False), arm="pinned")
+    ingest(store, "g", 0, 0, pieces(*records, *reviews, chosen, forged, pinned))
+    ids = [("i1", "l1"), ("i104", "l104"), ("i200", "r200"), ("i301", "c"), ("i302", "x")]
+    time = AT.replace(tzinfo=None).isoformat()
+    rows = [Row(i, f, "u", "h1", Chat((("user", "t"),)), "good", time=time) for i, f in ids]
+    found = selection_of(store, "m", rows, SETTINGS)
+    assert found is not None and found.origins is not None
+    assert found.origins.tolist() == [ASKED, VOLUNTEERED, DRAWN, REVIEWER, VOLUNTEERED]
+    audit = found.audit
+    assert (audit.marked, audit.answered, audit.drawn, audit.ignored) == (100, 100, 40, False)
+    # 75 of 100 asked answers are right, and 30 of 40 drawn ones.
+    assert audit.approval.share == pytest.approx(0.75) and audit.approval.voters == 140
+    plain = plain_selection(found)
+    assert plain["source"] == "audit" and plain["audit"]["right"] == pytest.approx(0.75)
+    assert plain["origins"] == {"volunteered": 2, "asked": 1, "drawn": 1, "reviewer": 1}
+
+
+def test_the_asker_has_the_word_on_an_answer_and_a_taken_back_label_has_none(store: Store):
+    other = replace(said("o", "i0", "bad", "label"), user="someone", time=AT.replace(hour=13))
+    own = replace(said("a", "i0", "good", "label"), user="u0", time=AT)
+    ingest(store, "g", 0, 0, pieces(chat(0, True, True), own, other))
+    row = Row("i0", "a", "u", "h1", Chat((("user", "t"),)), "good", time=AT.replace(tzinfo=None).isoformat())
+
+    def answered() -> tuple[int, int]:
+        found = selection_of(store, "m", [row], SETTINGS)
+        assert found is not None
+        return found.audit.marked, found.audit.answered
+
+    assert answered() == (1, 1)
+    with store.transaction() as transaction:
+        transaction._connection.execute("UPDATE feedback SET revoked_at = now()::TIMESTAMP")
+    assert answered() == (1, 0)
