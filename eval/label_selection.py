@@ -15,6 +15,7 @@ from eval.kpis.approval import UNKNOWN_APPROVAL, approval_of
 from eval.kpis.audit import NO_AUDIT, LabelledAnswers, audit_of
 from eval.kpis.label_selection import ORIGINS, RIGHT, UNKNOWN, VOLUNTEERED, WRONG, LabelSelection
 from feedback.curation import most_of
+from feedback.label_origins import origin_of_row
 from feedback.snapshot import Row
 
 
@@ -27,18 +28,17 @@ def selection_of(store: Store, model: str, rows: Sequence[Row], settings: ModelS
     if settings.task != "classify" or not rows:
         return None
     answers = interactions.find_all(store, ids=[row.interaction_id for row in rows])
-    reasons = label_selection.reasons(store, ids=[row.feedback_id for row in rows])
+    labels = label_selection.labels(store, ids=[row.feedback_id for row in rows])
     known = {label_key(label) for label in settings.labels}
     served = np.full(len(rows), UNKNOWN, dtype=np.int64)
     origins = np.full(len(rows), VOLUNTEERED, dtype=np.int64)
     for place, row in enumerate(rows):
-        reason = reasons.get(row.feedback_id)
-        if reason and reason.origin:
-            origins[place] = ORIGINS.index(reason.origin)
-        found = answers.get(row.interaction_id)
+        found, label = answers.get(row.interaction_id), labels.get(row.feedback_id)
+        if found is not None and label is not None:
+            origins[place] = ORIGINS.index(origin_of_row(label["user_id"], label["metadata"], found["asked"]))
         if found is None or found["status"] != 200:
             continue
-        text = text_of_choice(found["answer"], found["choices"], reason.choice if reason else None)
+        text = text_of_choice(found["answer"], found["choices"], label["choice"] if label else None)
         if text is not None and label_key(text) in known:
             served[place] = RIGHT if label_key(text) == label_key(row.label) else WRONG
     # The times of a snapshot's rows are in UTC and have no zone.

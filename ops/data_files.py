@@ -78,6 +78,7 @@ COLUMNS = {
         "prompt_tokens": "count",
         "completion_tokens": "count",
         "streamed": "bool",
+        "asked": "bool",
     },
     Kind.DECISIONS: {
         "seq": "count",

@@ -165,9 +165,8 @@ WHERE (time < $before OR (time = $before AND id < $before_id))
 ORDER BY time DESC, id DESC LIMIT $limit
 
 -- name: on_interaction
--- Feedback about one interaction, oldest first. `origin` says why a label or a correction was given.
-SELECT id, time, type, value, comment, user_id, metadata, revoked_at, choice, o.origin
-FROM feedback LEFT JOIN label_origins o ON o.feedback_id = feedback.id
+-- Feedback about one interaction, oldest first.
+SELECT id, time, type, value, comment, user_id, metadata, revoked_at, choice FROM feedback
 WHERE interaction_id = $id ORDER BY time, id
 
 -- name: total

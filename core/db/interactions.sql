@@ -42,7 +42,7 @@ FROM interactions WHERE id = $id
 -- name: find_all
 -- Interactions by their ids.
 SELECT id, time, model, version, arm, user_id, conversation_id, endpoint, request, answer, choices,
-    finish_reason, status, latency_ms
+    finish_reason, status, latency_ms, coalesce(asked, FALSE) AS asked
 FROM interactions WHERE id IN ($ids)
 
 -- name: sample
@@ -94,8 +94,9 @@ WITH newest AS (
         AND answer IS NOT NULL
     ORDER BY time DESC LIMIT $window
 ), drawn AS (
-    SELECT f.interaction_id AS id FROM feedback f JOIN label_origins o ON o.feedback_id = f.id
-    WHERE f.model = $model AND o.origin = 'drawn' AND f.revoked_at IS NULL AND f.interaction_id IS NOT NULL
+    SELECT interaction_id AS id FROM feedback
+    WHERE model = $model AND type = 'label' AND starts_with(user_id, 'reviewer:') AND revoked_at IS NULL
+        AND json_extract_string(metadata, '$.drawn') = 'random' AND interaction_id IS NOT NULL
 )
 SELECT id AS interaction_id, time AS newest, 0 AS rank FROM newest
 WHERE list_contains($labels::VARCHAR[], answer) AND id NOT IN (SELECT id FROM drawn)

@@ -1,24 +1,14 @@
 """What labels and thumbs say about the answers that users got."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row
 
 
-@dataclass(frozen=True, slots=True)
-class LabelReason:
-    """The choice that a label is about, and why it was given: `volunteered`, `asked`, `drawn` or `reviewer`."""
-
-    choice: int | None
-    origin: str | None
-
-
-def reasons(db: Database, *, ids: Sequence[str]) -> dict[str, LabelReason]:
-    """The choice and the reason of each label, by its id. A vote that is no label has no reason."""
-    found = db.rows_in("label_selection.reasons", ids)
-    return {row["id"]: LabelReason(row["choice"], row["origin"]) for row in found}
+def labels(db: Database, *, ids: Sequence[str]) -> dict[str, Row]:
+    """The choice that each label is about, its user and its metadata, by the id of the label."""
+    return {row["id"]: row for row in db.rows_in("label_selection.labels", ids)}
 
 
 def thumbs(db: Database, *, model: str, since: datetime, until: datetime, most: float) -> Row:

@@ -1,6 +1,6 @@
--- name: reasons
--- The choice of the answer that each label is about, NULL if it names none, and why the label was given.
-SELECT f.id, f.choice, o.origin FROM feedback f LEFT JOIN label_origins o ON o.feedback_id = f.id WHERE f.id IN ($ids)
+-- name: labels
+-- The choice of the answer that each label is about, NULL if it names none, and who gave it.
+SELECT id, choice, user_id, metadata FROM feedback WHERE id IN ($ids)
 
 -- name: thumbs
 -- Sums over the voters of a model's thumbs between two moments: thumbs up, thumbs, their squares and product. A voter is
@@ -36,14 +36,16 @@ WITH live AS (
         AND answer IS NOT NULL AND coalesce(json_array_length(choices), 1) = 1
         AND list_contains($labels::VARCHAR[], lower(nfc_normalize(trim(answer, E' \t\r\n\f\v'))))
 ), said AS (
-    SELECT f.interaction_id, f.user_id, f.time, f.arrived, o.origin,
-        lower(nfc_normalize(trim(json_extract_string(f.value, '$'), E' \t\r\n\f\v'))) AS label
-    FROM feedback f JOIN label_origins o ON o.feedback_id = f.id
-    WHERE f.model = $model AND f.type = 'label' AND f.revoked_at IS NULL AND coalesce(f.choice, 0) = 0
-        AND o.origin <> 'reviewer' AND f.id NOT IN (FROM quarantined_feedback)
+    SELECT interaction_id, user_id, time, arrived, starts_with(coalesce(user_id, ''), 'reviewer:') AS reviewed,
+        lower(nfc_normalize(trim(json_extract_string(value, '$'), E' \t\r\n\f\v'))) AS label
+    FROM feedback
+    WHERE model = $model AND type = 'label' AND revoked_at IS NULL AND coalesce(choice, 0) = 0
+        AND (NOT starts_with(coalesce(user_id, ''), 'reviewer:')
+            OR (json_extract_string(metadata, '$.source') = 'console' AND json_extract_string(metadata, '$.drawn') = 'random'))
+        AND id NOT IN (FROM quarantined_feedback)
 ), labelled AS (
     SELECT l.id, coalesce(nullif(l.user_id, ''), l.id) AS person,
-        CASE WHEN s.origin = 'drawn' THEN 'drawn' WHEN l.asked THEN 'asked' ELSE 'other' END AS part,
+        CASE WHEN s.reviewed THEN 'drawn' WHEN l.asked THEN 'asked' ELSE 'other' END AS part,
         CASE WHEN arg_max(s.label, (coalesce(nullif(s.user_id, ''), l.user_id) IS NOT DISTINCT FROM l.user_id, s.time,
             s.arrived)) = l.answer THEN 1.0 ELSE 0.0 END AS correct
     FROM live l JOIN said s ON s.interaction_id = l.id WHERE list_contains($labels::VARCHAR[], s.label)

@@ -20,7 +20,7 @@ from eval.kpis.audit import NO_AUDIT, Audit
 RIGHT, WRONG, UNKNOWN = 1, 0, -1
 # With thumbs from fewer users, they do not say how often answers are right.
 LEAST_VOTERS = 20
-# Why a label was given, as the store's view `label_origins` names it.
+# Why a label was given, as feedback/label_origins.py names it.
 ORIGINS = ("volunteered", "asked", "drawn", "reviewer")
 VOLUNTEERED, ASKED, DRAWN, REVIEWER = range(len(ORIGINS))
 

@@ -14,6 +14,7 @@ from core.db import feedback, interactions
 from core.db.store import Store
 from core.errors import NotFound
 from core.prompts import from_stored, schema_of, shown_messages, tools_of
+from feedback.label_origins import origin_of
 from feedback.schema import FeedbackRequest
 from ops.views import View
 
@@ -62,6 +63,8 @@ def interaction(store: Store, identity: str) -> View:
     votes = feedback.on_interaction(store, id=identity)
     for vote in votes:
         vote["value"], vote["metadata"] = json.loads(vote["value"]), json.loads(vote["metadata"])
+        is_label = vote["type"] in ("label", "correction")
+        vote["origin"] = origin_of(vote["user_id"], vote["metadata"], row["asked"]) if is_label else None
     return {"interaction": _as_pairs(row), "votes": votes}
 
 

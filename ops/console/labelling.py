@@ -16,6 +16,7 @@ from core.db import feedback, interactions
 from core.errors import InputError
 from core.names import REVIEWER
 from feedback.ingest import add
+from feedback.label_origins import DRAWN
 from feedback.schema import CONSOLE, parse
 from ops import views
 from ops.console import feedback_data
@@ -95,7 +96,7 @@ def create_router(control: Control) -> APIRouter:
             "type": kind,
             "value": (json_in(said) or said) if about.get("is_value") else said,
             "user": f"{REVIEWER}{visitor.key_id}",
-            "metadata": {"source": CONSOLE, "actor": visitor.actor} | ({"drawn": "random"} if part == "random" else {}),
+            "metadata": {"source": CONSOLE, "actor": visitor.actor} | (DRAWN if part == "random" else {}),
         }
         add(control.store, parse(signal, control.clock, visitor.key_id, reviewer=True))
         # The parts take turns, each with its own number of skipped answers.
