@@ -36,6 +36,7 @@ SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_i
 -- An error harms only if the version made it: its cause is 'engine_error', or in old rows, which have no cause, the
 -- status is 500 or more. The minutes in which an engine lacked a version, or no engine answered, are left out for both
 -- arms. They hit the arms unequally, and a whole minute does not depend on who asked, so the split stays fair.
+-- A flag on a conversation is one on its last answer of the version that the flag is about.
 -- A flag harms the asker if the asker gave it, by key and user. A name that the answer or the flag lacks is that of the
 -- other one. If both lack the user, the flag does not count. A voter harms at most one user. Flags of others harm the
 -- asker if $harm_voters of them flagged the same answer. Each key adds its voters to one such answer only, the one that most of
@@ -47,7 +48,7 @@ WITH valid AS (
     WHERE model = $model AND version IN ($control, $candidate) AND time >= $since
         AND cause IN ('not_loaded', 'unreachable')
 ), asked AS (
-    SELECT id, version, user_id, key_id, coalesce(user_id, conversation_id) AS who,
+    SELECT id, time, version, user_id, key_id, conversation_id, coalesce(user_id, conversation_id) AS who,
         coalesce(cause = 'engine_error', status >= 500) AS failed,
         len(labels) > 0 AND status = 200 AND answer IS NOT NULL AND CASE finish_reason
             WHEN 'stop' THEN NOT list_contains(labels, lower(trim(answer, $blanks)))
@@ -62,14 +63,21 @@ WITH valid AS (
     FROM feedback WHERE type = 'thumbs' AND revoked_at IS NULL AND interaction_id IS NOT NULL
         AND time >= $since - INTERVAL 1 HOUR AND id NOT IN (SELECT feedback_id FROM quarantined_feedback)
     GROUP BY interaction_id
+), given_flags AS (
+    SELECT interaction_id, conversation_id, version, time, key_id, user_id FROM feedback
+    WHERE type = 'flag' AND value::VARCHAR IN ('"unsafe"', '"hallucination"') AND revoked_at IS NULL
+        AND time >= $since - INTERVAL 1 HOUR AND id NOT IN (SELECT feedback_id FROM quarantined_feedback)
+), flagged_answers AS (
+    SELECT f.time, f.key_id, f.user_id, i.id FROM given_flags f JOIN asked i ON i.id = f.interaction_id
+    UNION ALL
+    SELECT f.time, f.key_id, f.user_id, arg_max(i.id, (i.time, i.id))
+    FROM given_flags f JOIN asked i ON i.conversation_id = f.conversation_id AND i.version = f.version
+    WHERE f.interaction_id IS NULL GROUP BY ALL
 ), flags AS (
     SELECT i.id, i.version, i.who, f.time, f.key_id, coalesce(f.user_id, i.user_id) AS voter,
         (f.user_id IS NULL OR i.user_id IS NULL OR f.user_id = i.user_id)
             AND (f.key_id IS NULL OR i.key_id IS NULL OR f.key_id = i.key_id) AS own
-    FROM feedback f JOIN asked i ON i.id = f.interaction_id
-    WHERE f.type = 'flag' AND f.value::VARCHAR IN ('"unsafe"', '"hallucination"') AND f.revoked_at IS NULL
-        AND f.time >= $since - INTERVAL 1 HOUR AND f.id NOT IN (SELECT feedback_id FROM quarantined_feedback)
-        AND voter IS NOT NULL
+    FROM flagged_answers f JOIN asked i ON i.id = f.id WHERE voter IS NOT NULL
 ), own_flags AS (
     SELECT version, who FROM flags WHERE own
     QUALIFY row_number() OVER (PARTITION BY key_id, voter ORDER BY time, id) = 1
