@@ -30,7 +30,7 @@ import aiohttp
 import pyarrow as pa
 import uvicorn
 
-from bench.processes import free_port, memory_mib
+from bench.processes import cpu_s, free_port, memory_mib
 from bench.progress import say
 from core.clock import unguessable_id
 from core.db.store import Store
@@ -63,10 +63,12 @@ FROM range($first, $last) numbers(n) JOIN pieces ON place = hash(n) % 10000
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Interactions per second, the seconds it took, bytes that were sent, and page times in ms at the same time."""
+    """Interactions per second, the seconds it took, control's CPU time per interaction in µs with the pages that it
+    rendered, bytes that were sent, and page times in ms at the same time."""
 
     per_s: float
     seconds: float
+    cpu_us: float
     bytes: int
     pages_ms: list[float]
 
@@ -176,7 +178,7 @@ def wait_until_up(url: str) -> None:
     raise TimeoutError("control did not start within a minute")
 
 
-async def ship(url: str, folder: Path, count: int) -> Rate:
+async def ship(url: str, pid: int, folder: Path, count: int) -> Rate:
     """Ship a spool to its end, and read the console's pages at the same time."""
     pages_ms: list[float] = []
     writer = SpoolWriter(folder)  # its own segment stays empty: all others are finished
@@ -185,16 +187,16 @@ async def ship(url: str, folder: Path, count: int) -> Rate:
         shipper = Shipper(session=session, control_url=url, name=f"gateway-{folder.name}", key=KEY, spool=writer)
         reading = asyncio.create_task(read_pages(session, url, pages_ms))
         shipping = asyncio.create_task(shipper.run())
-        began = time.perf_counter()
+        began, used = time.perf_counter(), cpu_s(pid)
         async with asyncio.timeout(LONGEST_S):
             while shipper.unshipped:
                 await asyncio.sleep(0.05)
-        seconds = time.perf_counter() - began
+        seconds, used = time.perf_counter() - began, cpu_s(pid) - used
         for task in (reading, shipping):
             task.cancel()
         await asyncio.gather(reading, shipping, return_exceptions=True)
     writer.close()
-    return Rate(count / seconds, seconds, size, pages_ms)
+    return Rate(count / seconds, seconds, used / count * 1e6, size, pages_ms)
 
 
 async def read_pages(session: aiohttp.ClientSession, url: str, pages_ms: list[float]) -> None:
@@ -238,15 +240,16 @@ def measure(data: Path, options: argparse.Namespace) -> dict[str, Any]:
     say(f"writing {options.interactions:,} interactions to a spool")
     write_spool(data / "spool-empty", options.interactions, text, 1)
     with control(data / "empty") as (url, pid):
-        empty = asyncio.run(ship(url, data / "spool-empty", options.interactions))
+        empty = asyncio.run(ship(url, pid, data / "spool-empty", options.interactions))
         rss = memory_mib(pid)
     ratio = settings_at(data / "empty", 1).store_path.stat().st_size / empty.bytes
     say(f"empty store: {empty.per_s:,.0f}/s over {empty.seconds:.0f} s, {ratio:.2f} of the raw bytes, {rss} MB")
+    say(f"control's CPU time: {empty.cpu_us:.1f} µs per interaction")
     (data / "large").mkdir()
     fill(data / "large", options.rows, text)
     write_spool(data / "spool-large", options.more, text, 2)
     with control(data / "large") as (url, pid):
-        large = asyncio.run(ship(url, data / "spool-large", options.more))
+        large = asyncio.run(ship(url, pid, data / "spool-large", options.more))
         about = [
             f"chatcmpl-{1700000000000 + n:011x}{md5(n)}" for n in range(0, options.rows, max(options.rows // 40, 1))
         ]
@@ -256,6 +259,8 @@ def measure(data: Path, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "interactions_per_s": round(empty.per_s),
         "at_10m_per_s": round(large.per_s),
+        "cpu_us": round(empty.cpu_us, 1),
+        "at_10m_cpu_us": round(large.cpu_us, 1),
         "rows": options.rows,
         "one_vote_ms": round(vote, 1),
         "query_p95_ms": round(percentile_95(empty.pages_ms + large.pages_ms), 1),

@@ -1,4 +1,4 @@
-"""Free ports for benchmarks, and the memory that a tree of processes used."""
+"""Free ports for benchmarks, and the memory and CPU time that processes used."""
 
 import re
 import socket
@@ -24,3 +24,9 @@ def memory_mib(pid: int) -> int:
         found = PEAK.search(Path(f"/proc/{process.pid}/status").read_text())
         total += int(found[1]) if found else 0
     return total // 1024
+
+
+def cpu_s(pid: int) -> float:
+    """The CPU time that all threads of a process have had, in seconds."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system

@@ -22,6 +22,7 @@ from core.db.store import Store, Transaction
 from core.record_codec import Record, encode
 from core.records import Feedback, Revocation
 from core.spool import SpoolWriter, frame, segments
+from feedback import ingest as ingest_module
 from feedback.ingest import Ingested, create_router, ingest
 from tests.support.ingest import NOW, asked, pieces, query, records, said
 
@@ -300,3 +301,22 @@ def test_the_route_takes_a_piece_and_answers_with_the_offset(store: Store) -> No
     again = client.post("/internal/spool/gateway-1/7?offset=0", content=SEGMENT)
     assert (again.status_code, again.json()) == (409, {"offset": len(SEGMENT), "damaged": 0})
     assert client.post("/internal/spool/gateway-1/seven?offset=0", content=b"").status_code == 422
+
+
+def test_duckdb_has_one_thread_for_a_large_piece_only(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, found = ingest_module.ingest, []
+
+    def noted(*args: Any, **named: Any) -> Ingested:
+        found.append(query(store, "SELECT current_setting('threads')")[0][0])
+        return real(*args, **named)
+
+    monkeypatch.setattr(ingest_module, "ingest", noted)
+    monkeypatch.setattr(ingest_module, "BULK", len(SEGMENT))
+    query(store, "SET threads = 3")
+    app = FastAPI()
+    app.include_router(create_router(store))
+    client = TestClient(app)
+    for segment, data in enumerate((SEGMENT[:-1], SEGMENT)):
+        assert client.post(f"/internal/spool/g/{segment}?offset=0", content=data).status_code == 200
+    assert found == [3, 1]
+    assert query(store, "SELECT count(*) FROM interactions") == [(3,)]

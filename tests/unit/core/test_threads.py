@@ -1,0 +1,63 @@
+"""Facts about the threads of DuckDB: one while rows are added in bulk."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from core.db.store import Store
+from core.db.threads import BulkThreads
+from tests.support.ingest import query
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = Store(":memory:")
+    query(store, "SET threads = 3")
+    yield store
+    store.close()
+
+
+def threads_of(store: Store) -> int:
+    return query(store, "SELECT current_setting('threads')")[0][0]
+
+
+def usual(store: Store) -> int:
+    """DuckDB's own number for this machine."""
+    query(store, "RESET threads")
+    number = threads_of(store)
+    query(store, "SET threads = 3")
+    return number
+
+
+def test_duckdb_has_one_thread_until_the_last_caller_has_left(store: Store) -> None:
+    threads, number = BulkThreads(store), usual(store)
+    assert threads_of(store) == 3
+    with threads.one():
+        with threads.one():
+            assert threads_of(store) == 1
+        assert threads_of(store) == 1
+    assert threads_of(store) == number
+
+
+def test_an_error_gives_the_threads_back(store: Store) -> None:
+    threads, number = BulkThreads(store), usual(store)
+    with pytest.raises(RuntimeError, match="refused"), threads.one():
+        raise RuntimeError("refused")
+    assert threads_of(store) == number
+
+
+def test_threads_change_while_others_read_and_write(store: Store) -> None:
+    threads = BulkThreads(store)
+    query(store, "CREATE TABLE numbers AS SELECT i FROM range(300_000) r(i)")
+
+    def work(number: int) -> int:
+        for _ in range(5):
+            with threads.one():
+                query(store, f"INSERT INTO numbers VALUES (-{number} - 1)")
+            assert query(store, "SELECT sum(i) FROM numbers WHERE i >= 0") == [(299_999 * 150_000,)]
+        return number
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(work, range(4))) == [0, 1, 2, 3]
+    assert query(store, "SELECT count(*) FROM numbers WHERE i < 0") == [(20,)]
