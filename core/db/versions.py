@@ -49,12 +49,12 @@ def of_model(db: Database, *, model: str) -> list[Row]:
     return db.rows("versions.of_model", model=model)
 
 
-def taken_back(db: Database, *, model: str) -> dict[int, Row]:
+def taken_back(db: Database, *, model: str, version: int | None = None) -> dict[int, Row]:
     """By version, the number of votes that it learnt from which are `revoked` or `in_quarantine` now.
 
-    A version without any is left out.
+    A version without any is left out. Only one version is counted if it is named.
     """
-    return {row["version"]: row for row in db.rows("versions.taken_back", model=model)}
+    return {row["version"]: row for row in db.rows("versions.taken_back", model=model, version=version)}
 
 
 def retrieval_folder(db: Database, *, sha256: str) -> str | None:

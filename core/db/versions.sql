@@ -18,7 +18,7 @@ SELECT v.model, v.version, if(v.path IS NULL, 'base', v.kind) AS kind, v.engine_
 FROM versions v LEFT JOIN runs r ON r.id = v.run_id WHERE v.model = $model ORDER BY v.version
 
 -- name: taken_back
--- Of each version of a model, the votes of its training data that were revoked since, or are in quarantine now. A version
+-- Of each version of a model, or of one, the votes of its training data that were revoked since, or are in quarantine now. A version
 -- without any is left out.
 WITH gone AS (
     SELECT id, revoked_at IS NOT NULL AS is_revoked FROM feedback
@@ -28,7 +28,7 @@ SELECT v.version, count(DISTINCT g.id) FILTER (g.is_revoked) AS revoked,
     count(DISTINCT g.id) FILTER (NOT g.is_revoked) AS in_quarantine
 FROM versions v JOIN runs r ON r.id = v.run_id JOIN snapshot_rows s ON s.snapshot = r.snapshot AND s.bucket = 'train'
 JOIN gone g ON g.id = s.feedback_id
-WHERE v.model = $model GROUP BY v.version ORDER BY v.version
+WHERE v.model = $model AND ($version IS NULL OR v.version = $version) GROUP BY v.version ORDER BY v.version
 
 -- name: retrieval_folder
 -- The folder of a retrieval version by its content hash.

@@ -40,7 +40,7 @@ def model(control: Control, name: str) -> View:
         "model": now,
         "serving": views.decision(store, now["decision"]) if now["decision"] else None,
         "lineage": _lineage(store, name, now["champion"]),
-        "taken_back": versions.taken_back(store, model=name).get(now["champion"]),
+        "taken_back": versions.taken_back(store, model=name, version=now["champion"]).get(now["champion"]),
         "judged": judged(store, name),
         "routes": routes.newest(store, model=name, limit=MOST_ROUTES),
         "traffic": interactions.traffic_by_day(store, model=name, since=since.date()),
