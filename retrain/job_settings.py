@@ -1,5 +1,7 @@
 """Make the trainer's job of a run from its settings, and count its steps."""
 
+import math
+
 from core.model_folder import ModelFolder
 from core.settings import ModelSettings, Settings
 from feedback.snapshot import Snapshot
@@ -35,18 +37,31 @@ def job_of_run(
         dev_steps=retrain.dev_steps,
         patience=retrain.patience,
         min_rows=min(least, retrain.max_rows or least),
+        labels=tuple(model.labels),
+        kpi=model.promotion.primary.kpi if model.labels else "",
     )
 
 
-def planned_steps(job: Job, snapshot: Snapshot) -> int:
-    """The number of steps of a job on a snapshot. Rows that it cannot train on are counted too."""
+def count_rows(job: Job, snapshot: Snapshot, bucket: str = "train") -> int:
+    """The number of rows of a bucket that the job's objective learns from. Rows that it cannot train on are counted."""
     if job.objective == "sft":
-        rows = len(snapshot.of("train"))
+        rows = len(snapshot.of(bucket))
     else:
-        rows = sum(pair.compares is (job.objective == "dpo") for pair in snapshot.pairs_of("train"))
-    count = min(rows, job.max_rows or rows)
+        rows = sum(pair.compares is (job.objective == "dpo") for pair in snapshot.pairs_of(bucket))
+    return min(rows, job.max_rows or rows)
+
+
+def planned_steps(job: Job, snapshot: Snapshot) -> int:
+    """The number of steps of a job on a snapshot."""
+    count = count_rows(job, snapshot)
     return len(
         plan_steps(count, epochs=job.epochs, batch_size=job.batch_size, seed=job.seed, least=job.min_steps)
         if count
         else ()
     )
+
+
+def planned_epochs(job: Job, snapshot: Snapshot) -> float:
+    """The passes of a job over the train rows of a snapshot, with those that `min_steps` adds to few rows."""
+    per_epoch = math.ceil(count_rows(job, snapshot) / job.batch_size)
+    return max(job.epochs, round(planned_steps(job, snapshot) / per_epoch, 3)) if per_epoch else job.epochs

@@ -46,7 +46,8 @@ def training_of(job: Job, plan: Plan) -> dict[str, Any]:
 def training_summary(job: Job) -> dict[str, Any]:
     """What of a training the ledger keeps: its settings, its rows, and how many were left out for each reason."""
     report = Report.read(Path(job.output) / REPORT)
-    kept = {name: value for name, value in asdict(job).items() if name not in ("base", "snapshot", "output")}
+    left_out = ("base", "snapshot", "output", "labels", "kpi", "scores")
+    kept = {name: value for name, value in asdict(job).items() if name not in left_out}
     return kept | (asdict(report) if report else {})
 
 

@@ -9,6 +9,13 @@ from typing import Any
 
 from retrain.trainer.job import Step
 
+WORDS = {
+    "loss": "loss {:.3f}",
+    "dev_loss": "dev loss {:.3f}",
+    "dev_score": "dev score {:.3f}",
+    "tokens_per_s": "{:,.0f} tokens/s",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -33,7 +40,7 @@ def describe(phase: str, step: Step) -> str:
 
 def _figures(metrics: Mapping[str, Any]) -> list[str]:
     found = []
-    for name, words in (("loss", "loss {:.3f}"), ("dev_loss", "dev loss {:.3f}"), ("tokens_per_s", "{:,.0f} tokens/s")):
+    for name, words in WORDS.items():
         if isinstance(metrics.get(name), int | float):
             found.append(words.format(metrics[name]))
     if isinstance(metrics.get("seconds_left"), int | float):

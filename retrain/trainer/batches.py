@@ -32,12 +32,13 @@ class Example:
 
 def order_examples(examples: Sequence[Example], seed: int) -> list[Example]:
     """Return the examples in an order that depends on their content and the seed alone."""
+    return sorted(examples, key=lambda example: place_of(example, seed))
 
-    def place(example: Example) -> bytes:
-        content = [[one.prompt, one.answer] for one in example.sequences]
-        return hashlib.sha256(json.dumps([seed, content, example.weight, example.desirable]).encode()).digest()
 
-    return sorted(examples, key=place)
+def place_of(example: Example, seed: int) -> bytes:
+    """Return what examples are ordered by: a hash of their content and the seed."""
+    content = [[one.prompt, one.answer] for one in example.sequences]
+    return hashlib.sha256(json.dumps([seed, content, example.weight, example.desirable]).encode()).digest()
 
 
 def plan_steps(count: int, *, epochs: float, batch_size: int, seed: int, least: int = 1) -> list[list[int]]:
@@ -53,6 +54,11 @@ def plan_steps(count: int, *, epochs: float, batch_size: int, seed: int, least: 
         random.Random(f"{seed}:{epoch}").shuffle(numbers)
         steps += [numbers[first : first + batch_size] for first in range(0, count, batch_size)]
     return steps[:total]
+
+
+def score_points(total: int, parts: int) -> list[int]:
+    """Return after which steps of a training its dev part is scored: `parts` times, evenly, and after the last step."""
+    return sorted({math.ceil(total * part / parts) for part in range(1, parts + 1)})
 
 
 def group_passes(examples: Sequence[Example], numbers: Sequence[int], most: int = PASS_TOKENS) -> list[list[int]]:

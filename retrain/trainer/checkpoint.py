@@ -17,7 +17,10 @@ WEIGHT, BEST = "weight", "best"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Steps done, with tensors by name. `identity` is of all that the training depends on, `dev` the losses on dev."""
+    """Steps done, with tensors by name, and what was measured on dev.
+
+    `identity` is of all that the training depends on.
+    """
 
     identity: str
     done: int

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retrain.trainer.batches import Example
+from retrain.trainer.dev_score import SCORE, DevScore
 from retrain.trainer.objectives import Objective, Scored
 
-# With fewer dev rows, chance would decide where a training stops.
-LEAST_ROWS = 20
 # A loss on more rows takes longer and is hardly more exact.
 MOST_ROWS = 100
 # A loss this far above the lowest, as a share of it, is as good: up to 100 rows measure it no better. Then the later
@@ -20,23 +19,35 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class DevPart:
-    """Dev examples, and how their loss is computed."""
+    """Dev examples, how their loss is computed, and the KPI of the dev part if it has one."""
 
     examples: Sequence[Example]
     objective: Objective
     scored: Scored
+    kpi: DevScore | None = None
 
     def loss(self) -> float:
         """Return the loss on the dev examples."""
         return self.objective.measure(self.scored, self.examples)
 
+    def score(self) -> dict[str, float]:
+        """Return the score of the dev part, higher is better, and its figures. Without a KPI it is minus the loss."""
+        if self.kpi:
+            return self.kpi.measure(self.scored)
+        loss = self.loss()
+        return {SCORE: -loss, "dev_loss": loss}
+
 
 @dataclass(slots=True)
 class DevLosses:
-    """The loss on dev rows by step. After `patience` measurements that are clearly worse, the training stops."""
+    """The loss on dev rows by step. After `patience` measurements that are clearly worse, the training stops.
+
+    `scores` has the score of the dev part by step, with its figures. It decides nothing here.
+    """
 
     patience: int
     found: list[tuple[int, float]] = field(default_factory=list)
+    scores: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
     def add(self, step: int, loss: float) -> bool:
         """Add a measurement. Returns whether its weights are the ones to keep."""
@@ -59,7 +70,10 @@ class DevLosses:
         return bool(self.found) and len(self.found) - 1 - self.found.index(self.best) >= self.patience
 
     def report(self, rows: int, total: int) -> dict[str, Any]:
-        """Return where the training ended and why, and every measurement."""
+        """Return every score, that of the weights to keep, and with losses also where the training ended and why."""
+        scores: dict[str, Any] = {"rows": rows, "scores": [[at, figures] for at, figures in self.scores]}
+        if not self.found:
+            return scores | {"score": self.scores[-1][1]}
         last, (step, loss) = self.found[-1][0], self.best
         kept = f"The adapter of step {step} is kept, with a loss of {loss:.4f} on {rows} dev rows."
         if last < total:
@@ -67,12 +81,15 @@ class DevLosses:
         else:
             why = f"Ended at its last step, {total}."
         losses = [[at, round(value, 6)] for at, value in self.found]
-        return {"rows": rows, "steps": last, "total": total, "kept": step, "reason": f"{why} {kept}", "losses": losses}
+        ended = {"steps": last, "total": total, "kept": step, "reason": f"{why} {kept}", "losses": losses}
+        return scores | ended | {"score": dict(self.scores).get(step)}
 
     def to_json(self) -> str:
         """The measurements as text, for a checkpoint."""
-        return json.dumps(self.found)
+        return json.dumps([self.found, self.scores])
 
     def restore(self, text: str) -> None:
         """The inverse of `to_json`."""
-        self.found = [(step, loss) for step, loss in json.loads(text)]
+        found, scores = json.loads(text)
+        self.found = [(step, loss) for step, loss in found]
+        self.scores = [(step, score) for step, score in scores]

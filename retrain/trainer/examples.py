@@ -10,7 +10,7 @@ from core.prompts import to_json
 from feedback.pairs import Pair, pairs_of
 from feedback.snapshot import Row, TableRows
 from feedback.snapshot_files import read_tables
-from retrain.trainer.batches import Example
+from retrain.trainer.batches import Example, place_of
 from retrain.trainer.job import Job
 from retrain.trainer.prefix_tree import TokenSequence
 from retrain.trainer.rendering import Left, Renderer, count_reasons
@@ -37,6 +37,28 @@ class Examples:
             return render_rows(renderer, newest([row for row in self._rows if row.bucket == bucket], job))
         pairs = [pair for pair in self._pairs if pair.bucket == bucket and pair.compares is (job.objective == "dpo")]
         return (render_pairs if job.objective == "dpo" else render_rated)(renderer, newest(pairs, job))
+
+    def label_choices(
+        self, renderer: Renderer, bucket: str, labels: Sequence[str], seed: int
+    ) -> tuple[list[Example], list[int]]:
+        """Return the rows of a bucket with one sequence per label, and the number of the right label of each (n,).
+
+        Their order depends on their content and the seed alone. A row is left out if a label cannot be rendered.
+        """
+        rows = newest([row for row in self._rows if row.bucket == bucket and row.label in labels], self._job)
+        found: list[tuple[Example, int]] = []
+        for row in rows:
+            rendered = [renderer.render(row.prompt, label) for label in labels]
+            sequences = tuple(TokenSequence(*one) for one in rendered if not isinstance(one, Left))
+            if len(sequences) == len(labels):
+                found.append((Example(sequences, row.weight), labels.index(row.label)))
+        ordered = sorted(found, key=lambda one: (place_of(one[0], seed), one[1]))
+        return [example for example, _ in ordered], [truth for _, truth in ordered]
+
+    def pair_choices(self, renderer: Renderer, bucket: str) -> list[Example]:
+        """Return the pairs of a bucket, also where the job's objective learns from rated answers."""
+        pairs = [pair for pair in self._pairs if pair.bucket == bucket and pair.compares]
+        return render_pairs(renderer, newest(pairs, self._job))[0]
 
 
 def newest(rows: list[Kind], job: Job) -> list[Kind]:

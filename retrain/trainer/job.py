@@ -12,6 +12,8 @@ JOB = "job.json"
 ADAPTER = "adapter"
 CHECKPOINT = "checkpoint.safetensors"
 REPORT = "training.json"
+# The folder of a run in which each trial of its search has a folder.
+TRIALS = "trials"
 # The trainer's exit code where too few rows can be trained on.
 TOO_FEW_ROWS = 3
 
@@ -41,6 +43,10 @@ class Job:
     checkpoint_s: float = 60.0
     dev_steps: int | None = None
     patience: int = 3
+    # How often the dev part is scored, evenly over the training; its labels; and the KPI of labels that decides.
+    scores: int = 0
+    labels: tuple[str, ...] = ()
+    kpi: str = "accuracy"
 
     @property
     def unit(self) -> str:
@@ -57,14 +63,15 @@ class Job:
     @classmethod
     def read(cls, file: Path) -> "Job":
         """The inverse of `write`."""
-        return cls(**json.loads(file.read_text(encoding="utf-8")))
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return cls(**(values | {"labels": tuple(values.get("labels", ()))}))
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a training says of itself: its rows, those left out by reason, and whether rows shared tokens.
 
-    `dev` says where it ended and why, and the loss on dev rows by step; None without dev rows.
+    `dev` says where it ended and why, with the loss and the score on dev rows by step; None without dev rows.
     """
 
     rows: int

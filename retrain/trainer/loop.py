@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from core.errors import TrainingFailed
-from retrain.trainer.batches import Example, learning_rate, plan_steps
+from retrain.trainer.batches import Example, learning_rate, plan_steps, score_points
 from retrain.trainer.checkpoint import (
     Checkpoint,
     read_checkpoint,
@@ -33,7 +33,7 @@ from retrain.trainer.pause import EXIT_CODE, PauseRequest
 WARMUP = 5
 MOST_NORM = 1.0
 # Parts of a job that its adapter does not depend on; the examples are compared themselves.
-NO_EFFECT = ("run_id", "snapshot", "output", "min_rows", "checkpoint_s")
+NO_EFFECT = ("run_id", "snapshot", "output", "min_rows", "checkpoint_s", "labels", "kpi")
 
 
 def identity_of(job: Job, examples: Sequence[Example]) -> str:
@@ -129,20 +129,31 @@ class Loop:
                 saved = self._clock()
                 if pause.asked:
                     raise SystemExit(EXIT_CODE)
+        return self._finish(len(steps))
+
+    def _finish(self, total: int) -> dict[str, Any] | None:
+        """Set the weights to keep, and return the report of the dev part, None without one."""
         if self._dev is None:
             return None
-        set_weights(self._named, self._best)
-        return self._losses.report(len(self._dev.examples), len(steps))
+        if self._best:
+            set_weights(self._named, self._best)
+        return self._losses.report(len(self._dev.examples), total)
 
     def _measure_dev(self, done: int, total: int) -> dict[str, float]:
-        """Measure the dev loss where it is due, and keep the weights if it is the lowest."""
-        every = self._job.dev_steps
-        if self._dev is None or every is None or (done % every and done < total):
+        """Measure the dev part where that is due: its loss, whose lowest weights are kept, and its score."""
+        job = self._job
+        if self._dev is None:
             return {}
-        loss = self._dev.loss()
-        if self._losses.add(done, loss):
-            self._best = {name: parameter.detach().clone() for name, parameter in self._named.items()}
-        return {"dev_loss": round(loss, 6)}
+        found: dict[str, float] = {}
+        if job.dev_steps and (done % job.dev_steps == 0 or done == total):
+            found["dev_loss"] = loss = self._dev.loss()
+            if self._losses.add(done, loss):
+                self._best = {name: parameter.detach().clone() for name, parameter in self._named.items()}
+        if found or done in score_points(total, job.scores):
+            score = {name: round(value, 6) for name, value in self._dev.score().items()}
+            self._losses.scores.append((done, score))
+            found = score | found
+        return {name: round(value, 6) for name, value in found.items()}
 
     def step(self, numbers: Sequence[int], index: int, total: int) -> StepMade:
         """Make one step on examples by number. Raises TrainingFailed if its gradient is no number."""

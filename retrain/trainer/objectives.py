@@ -107,14 +107,19 @@ class Kto(Objective):
 
 
 @torch.no_grad()
+def all_sums(scored: Scored, examples: Sequence[Example]) -> Tensor:
+    """Return Σ log p (n, k) of every sequence, in the order of the examples, pass by pass."""
+    found: list[Tensor] = [torch.empty(0)] * len(examples)
+    for some in group_passes(examples, range(len(examples))):
+        for number, sums in zip(some, scored.sums([examples[n] for n in some]), strict=True):
+            found[number] = sums
+    return torch.stack(found)
+
+
 def reference_sums(scored: Scored, examples: Sequence[Example]) -> Tensor:
     """Return Σ log p (n, k) of every sequence under the base model: the same model with its adapter off."""
-    found: list[Tensor] = [torch.empty(0)] * len(examples)
     with scored.model.disable_adapter():
-        for some in group_passes(examples, range(len(examples))):
-            for number, sums in zip(some, scored.sums([examples[n] for n in some]), strict=True):
-                found[number] = sums
-    return torch.stack(found)
+        return all_sums(scored, examples)
 
 
 def choose_objective(job: Job, scored: Scored, examples: Sequence[Example]) -> Objective:

@@ -7,7 +7,6 @@ earlier adapter, so that drift cannot add up. It must not touch the store or an 
 import os
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from core.errors import LoraLoopError, TooFewRows
 from retrain.trainer.batches import PASS_TOKENS, Example, order_examples
-from retrain.trainer.dev import LEAST_ROWS, MOST_ROWS, DevPart
-from retrain.trainer.examples import Examples, Rendered
+from retrain.trainer.dev import MOST_ROWS, DevPart
+from retrain.trainer.dev_score import LEAST_ROWS, choose_score
+from retrain.trainer.examples import Examples
 from retrain.trainer.job import ADAPTER, REPORT, TOO_FEW_ROWS, Job, Report, Step
 from retrain.trainer.loop import Loop
 from retrain.trainer.lora_linear import speed_up
@@ -80,25 +80,29 @@ def train(job: Job, report: Callable[[Step], None]) -> None:
     model = load_model(job.base, dtype=dtype, rank=job.rank, seed=job.seed)
     scored = scored_with(model, examples, say)
     objective = choose_objective(job, scored, examples)
-    dev = dev_part(job, scored, partial(data.render, renderer, "dev"), say)
+    dev = dev_part(job, scored, data, renderer)
     ended = Loop(job, scored, objective, examples, report=report, dev=dev).run()
-    if ended:
+    if ended and "reason" in ended:
         say(ended["reason"])
     model.save_pretrained(str(output / ADAPTER))
     trees = scored.score is score_tree
     Report(rows=len(examples), left_out=left_out, prefix_trees=trees, dev=ended).write(output / REPORT)
 
 
-def dev_part(job: Job, scored: Scored, render: Callable[[], Rendered], say: Callable[[str], None]) -> DevPart | None:
+def dev_part(job: Job, scored: Scored, data: Examples, renderer: Renderer) -> DevPart | None:
     """Return the dev part of the snapshot, None where it is switched off or has too few rows."""
-    if job.dev_steps is None:
+    if job.dev_steps is None and not job.scores:
         return None
-    examples = order_examples(render()[0], job.seed)[:MOST_ROWS]
+    examples = order_examples(data.render(renderer, "dev")[0], job.seed)[:MOST_ROWS]
     if len(examples) < LEAST_ROWS:
         say(f"No dev part: {len(examples)} dev {job.unit}, {LEAST_ROWS} are needed. The last weights are kept.")
         return None
-    say(f"The loss on {len(examples)} dev {job.unit} is measured every {job.dev_steps} steps.")
-    return DevPart(examples, choose_objective(job, scored, examples), scored)
+    if job.dev_steps:
+        say(f"The loss on {len(examples)} dev {job.unit} is measured every {job.dev_steps} steps.")
+    kpi = choose_score(job, scored, data, renderer)
+    if kpi:
+        say(f"The dev part is scored by {kpi.kpi.replace('_', ' ')} on {kpi.rows} rows.")
+    return DevPart(examples, choose_objective(job, scored, examples), scored, kpi)
 
 
 def require_rows(count: int, left_out: Mapping[str, int], job: Job) -> None:

@@ -11,6 +11,7 @@ from feedback.snapshot import Row
 from retrain.trainer import dev
 from retrain.trainer import train as trainer
 from retrain.trainer.dev import DevLosses
+from retrain.trainer.dev_score import LEAST_ROWS
 from retrain.trainer.job import REPORT, Job, Report, Step
 from tests.unit.retrain.trainer.test_training import Killed, base, make_job, rows_of, trained  # noqa: F401 — fixtures
 
@@ -106,7 +107,7 @@ def test_a_dev_part_that_improves_trains_to_the_last_step(job_with_dev: Callable
 
 
 def test_too_few_dev_rows_measure_nothing(job_with_dev: Callable[..., Job], capsys: pytest.CaptureFixture[str]) -> None:
-    job = job_with_dev("a", count=dev.LEAST_ROWS - 1)
+    job = job_with_dev("a", count=LEAST_ROWS - 1)
     _, steps = trained(job)
     assert "No dev part: 19 dev rows, 20 are needed." in capsys.readouterr().out
     assert steps[-1].done == 60
