@@ -13,6 +13,7 @@ from core.db import evaluations, live_tests, routes
 from core.db import feedback as feedback_table
 from core.db import quarantines as quarantines_table
 from core.db import runs as runs_table
+from core.db import trials as trials_table
 from core.db.store import Store
 from core.errors import NotFound
 from core.ledger import read_head, verify_store
@@ -230,7 +231,7 @@ def _with_text(step: View | None) -> View | None:
 
 
 def run(store: Store, identity: str) -> View:
-    """One run with every step, and each KPI by arm. Raises NotFound."""
+    """One run with every step, each trial of its search, and each KPI by arm. Raises NotFound."""
     row = runs_table.find(store, id=identity)
     if row is None:
         raise NotFound("run", identity, hint="See: loraloop runs")
@@ -241,6 +242,7 @@ def run(store: Store, identity: str) -> View:
         "allowed": allowed_actions(row["state"]),
         "progress": _with_text({k: v for k, v in last[0].items() if k != "run_id"}) if last else None,
         "steps": [step | {"metrics": json.loads(step["metrics"])} for step in steps],
+        "trials": trials_table.of_run(store, run_id=identity),
         "looks": [look | {"body": json.loads(look["body"])} for look in live_tests.looks(store, run_id=identity)],
         "decisions": [summary(other) for other in decisions_table.of_run(store, run_id=identity)],
         "evaluations": evaluations.of_run(store, run_id=identity),

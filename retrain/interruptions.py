@@ -16,7 +16,7 @@ from core.errors import AlreadyDone, NotFound, NotReady
 from core.records import Verdict
 from retrain.run_states import CANCELLED, MEASURING, PAUSED, QUEUED, STATES
 from retrain.runs import Run, Runs
-from retrain.trainer.job import ADAPTER, CHECKPOINT
+from retrain.trainer.job import ADAPTER, CHECKPOINT, TRIALS
 from rollout.promotion import RouteManager
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,8 @@ class Interruptions:
         self._promotion.record_decision(run.model, row["candidate"], Verdict.CANCELLED, context, run=end)
         for name in (CHECKPOINT, f"{CHECKPOINT}.part"):
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+        for name in (ADAPTER, TRIALS):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
     def _check_request(self, identity: str, wanted: Interruption) -> Run:
         run = self._runs.find(identity)

@@ -30,6 +30,7 @@ from retrain.plan import Plan, judged_by, plan_of, repeats_run, require_examples
 from retrain.run_recovery import RunRecovery
 from retrain.run_states import QUEUED, TRAINING
 from retrain.runs import Run, Runs
+from retrain.search.search import Searches
 from retrain.step_results import Candidate, Decided, Evidence, RunEnded, Work
 from retrain.suite_run import SuiteRunner
 from retrain.trainer.job import Job
@@ -85,6 +86,14 @@ class RetrainPipeline:
             interruptions=self.interruptions,
             promotion=promotion,
             models=lambda: self.settings.models,
+        )
+        self.searches = Searches(
+            max_rank=lambda: self.settings.engine.max_lora_rank,
+            store=store,
+            runs=self.runs,
+            interruptions=self.interruptions,
+            trainer=lambda: self.trainer,
+            clock=clock,
         )
         self.suites = SuiteRunner(
             settings=lambda: self.settings,
@@ -169,7 +178,7 @@ class RetrainPipeline:
             candidate = Candidate(version, {"retrieval": retrieval_summary(read_retrieval(version))}, work.settings)
         else:
             plan = plan_of(snapshot, work.settings)
-            made = training_of(self._job(work, snapshot, plan), plan)
+            made = training_of(self.searches.apply(work.run, self._job(work, snapshot, plan)), plan)
             candidate = Candidate(version, made, judged_by(plan, work.settings))
         evidence = self._gather_evidence(work, snapshot, candidate)
         decision = self._decide(work, evidence)
@@ -207,9 +216,9 @@ class RetrainPipeline:
         if plan.objective == "rag":
             return self._make_retrieval(work, snapshot, plan)
         self.runs.set_state(work.run, TRAINING)
-        job, began = self._job(work, snapshot, plan), self.clock()
-        self.runs.estimate(work.run, planned_steps(job, snapshot))
         try:
+            job, began = self.searches.find(work, self._job(work, snapshot, plan), snapshot), self.clock()
+            self.runs.estimate(work.run, planned_steps(job, snapshot))
             trained = self.trainer.run(
                 job, self.interruptions.checked_training(work.run, self.runs.steps(work.run, TRAINING))
             )
@@ -218,7 +227,7 @@ class RetrainPipeline:
         training_s = (self.clock() - began).total_seconds()
         checked = self.check_adapter(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
         made = training_of(job, plan)
-        if dev := made["training"].get("dev"):
+        if "reason" in (dev := made["training"].get("dev") or {}):
             self.runs.add_details(work.run, stopped=dev["reason"])
         version, how = self._register(work, from_adapter(checked)), judged_by(plan, work.settings)
         return Candidate(version, made, how, training_s)
@@ -268,8 +277,7 @@ class RetrainPipeline:
                 ),
             )
         self.runs.add_details(work.run, base_prompt=result.base_prompt)
-        evaluation_s = (self.clock() - began).total_seconds()
-        cost = {"training_s": candidate.training_s, "trials": 1, "evaluation_s": evaluation_s}
+        cost = self.searches.cost(work.run, candidate.training_s, (self.clock() - began).total_seconds())
         lineage = lineage_of(self.base, work.settings, snapshot, candidate.version) | candidate.made | {"cost": cost}
         return Evidence(result, champion, lineage, how)
 
@@ -291,12 +299,7 @@ class RetrainPipeline:
     def _job(self, work: Work, snapshot: Snapshot, plan: Plan) -> Job:
         assert plan.objective in ("sft", "dpo", "kto"), "other plans train nothing"
         return job_of_run(
-            work.run.id,
-            plan.objective,
-            model=work.settings,
-            settings=self.settings,
-            base=self.base,
-            snapshot=snapshot,
+            work.run.id, plan.objective, model=work.settings, settings=self.settings, base=self.base, snapshot=snapshot
         )
 
     def _register(self, work: Work, artifact: Artifact) -> Version:

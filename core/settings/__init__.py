@@ -24,6 +24,7 @@ from core.settings.promotion import (
 from core.settings.retention import RetentionSettings
 from core.settings.retrain import RetrainSettings
 from core.settings.root import Settings
+from core.settings.search import SearchSettings
 from core.settings.section import Section, nearest
 from core.settings.services import (
     ControlSettings,
@@ -64,6 +65,7 @@ __all__ = [
     "PromotionSettings",
     "RetentionSettings",
     "RetrainSettings",
+    "SearchSettings",
     "Section",
     "Settings",
     "ShippedSuite",

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat
 
+from core.settings.search import SearchSettings, with_short_forms
 from core.settings.section import Section
 
 
@@ -94,6 +95,12 @@ class RetrainSettings(Section):
         default=None,
         description="Middle of the scale of ratings, for example 3 on a scale from 1 to 5. A rating above it likes the "
         "answer, one below it does not. null: ratings teach nothing.",
+    )
+    search: SearchSettings = Field(
+        default_factory=SearchSettings,
+        json_schema_extra=with_short_forms,
+        description="Search for learning rate, epochs, rank and beta on the dev part. off, auto, or a budget such as "
+        "{trials: 12, minutes: 60}.",
     )
     max_rows: int | None = Field(
         default=None, ge=8, description="Maximum number of train rows; the newest are used. null: no limit."

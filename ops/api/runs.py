@@ -23,7 +23,7 @@ def create_reading_router(control: Control) -> APIRouter:
 
     @router.get("/{identity}")
     def run(identity: str) -> views.View:
-        """One run with every step, and each KPI by arm."""
+        """One run with every step, each trial of its search, and each KPI by arm."""
         return views.run(store, identity)
 
     return router

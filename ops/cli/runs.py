@@ -1,6 +1,6 @@
 """Commands for one run: show it, cancel, pause and resume it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from ops.cli.terminal import (
     print_json,
     tell,
 )
+from retrain.progress import duration
 
 run_app = typer.Typer(help="One run: show, cancel, pause or resume it.", no_args_is_help=True)
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id. See: loraloop runs")]
@@ -43,6 +44,8 @@ def show(run: RunArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOpti
         out.print(f"{'progress':10} {found['progress']['text']}", markup=False)
     if estimate := found["detail"].get("estimate"):
         out.print(f"{'estimate':10} {estimate['text']}", markup=False)
+    for line in search_lines(found["detail"].get("search", {}), found["trials"]):
+        out.print(f"{'search':10} {line}", markup=False)
     if "stopped" in found["detail"]:
         out.print(f"{'training':10} {found['detail']['stopped']}", markup=False)
     if "warning" in found["detail"]:
@@ -50,6 +53,16 @@ def show(run: RunArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOpti
     for done in found["detail"].get("actions", []):
         why = f": {done['comment']}" if done["comment"] else ""
         out.print(f"{done['action']:10} {done['time']} by {done['actor']}{why}", markup=False)
+
+
+def search_lines(search: dict[str, Any], trials: list[dict[str, Any]]) -> list[str]:
+    """Return why a run searches or not, each trial of its search, and what the search found."""
+    lines = [search["reason"]] if search else []
+    for trial in trials:
+        values = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in trial["values"].items())
+        score = f"dev score {trial['score']:.3f}, " if trial["score"] is not None else ""
+        lines.append(f"trial {trial['number']} {trial['state']}: {score}{duration(trial['seconds'])}, {values}")
+    return [*lines, search["conclusion"]] if "conclusion" in search else lines
 
 
 def cancel(

@@ -134,6 +134,8 @@ def settings_of_job(request: JobRequest, settings: ModelSettings) -> ModelSettin
         changes[rate] = getattr(retrain, rate) * asked.learning_rate_multiplier
     if isinstance(asked, DpoHyperparameters) and asked.beta != "auto":
         changes["beta"] = asked.beta
+    if len(changes) > 1:
+        changes["search"] = {"mode": "off"}  # it would replace what the job asks for
     if request.seed is not None:
         changes["seed"] = request.seed
     try:

@@ -225,6 +225,13 @@ def test_an_upload_that_is_no_file_for_fine_tuning_is_refused(place: FineTuning)
         assert httpx.post(f"{place.url}/v1/files", **asked, **how).status_code == 422  # type: ignore[arg-type]
 
 
+def test_a_job_that_names_a_value_does_not_search_for_it() -> None:
+    settings = ModelSettings.model_validate({"labels": ["a", "b"], "retrain": {"search": "auto"}})
+    for asked, mode in ((Hyperparameters(), "auto"), (Hyperparameters(n_epochs=2), "off")):
+        found = settings_of_job(JobRequest(model="m", training_file="f", hyperparameters=asked), settings)
+        assert found.retrain.search.mode == mode
+
+
 def test_a_learning_rate_above_its_range_is_refused() -> None:
     settings = ModelSettings.model_validate({"labels": ["a", "b"], "retrain": {"learning_rate": 0.05}})
     asked = JobRequest(model="m", training_file="f", hyperparameters=Hyperparameters(learning_rate_multiplier=50))

@@ -1,0 +1,16 @@
+-- name: put
+-- Add a trial of a run, or replace what is known of it.
+INSERT OR REPLACE INTO trials (run_id, number, state, trial_values, scores, score, figures, seconds, reason)
+VALUES ($run_id, $number, $state, $values, $scores, $score, $figures, $seconds, $reason)
+
+-- name: of_run
+-- The trials of a run by number.
+SELECT number, state, trial_values, scores, score, figures, seconds, reason FROM trials WHERE run_id = $run_id
+ORDER BY number
+
+-- name: last_search
+-- The newest run of a model whose search by a method has ended, with what is kept of the search.
+SELECT id, json_extract(detail, '$.search') AS search FROM runs
+WHERE model = $model AND json_extract_string(detail, '$.search.ended') = 'true'
+    AND json_extract_string(detail, '$.search.method') = $method
+ORDER BY started DESC, id DESC LIMIT 1
