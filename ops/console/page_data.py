@@ -135,7 +135,7 @@ def _seconds(found: View) -> dict[str, float]:
     """What each phase took, from the first step seen of it to the first of the next, or to the end."""
     begun: dict[str, Any] = {"snapshot": found["started"]}
     for step in found["steps"]:
-        begun.setdefault(step["phase"], step["time"])
+        begun.setdefault("search" if step["phase"].startswith("trial ") else step["phase"], step["time"])
     last = found["steps"][-1]["time"] if found["steps"] else found["finished"]
     ends = [*list(begun.values())[1:], found["finished"] or last]
     return {

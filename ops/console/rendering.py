@@ -16,6 +16,7 @@ from ops.console.svg.gate import OUTCOMES, forest, gain_bar, gate_plot
 from ops.console.svg.history import kpi_over_versions, learning_curve, loss_curve, stacked_days
 from ops.console.svg.live import confidence_sequence
 from ops.console.svg.primitives import arm_words, kpi_words
+from ops.console.svg.search import parallel_trials
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -61,6 +62,7 @@ def environment(*packages: str) -> Environment:
         kpi_over_versions=kpi_over_versions,
         learning_curve=learning_curve,
         loss_curve=loss_curve,
+        parallel_trials=parallel_trials,
         stacked_days=stacked_days,
         asset_url=asset_url,
         stylesheet=stylesheet,
