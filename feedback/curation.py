@@ -6,7 +6,6 @@ The rules are SQL over Arrow tables, in core/db/curation.sql. Only votes that ca
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,8 @@ from core.names import label_key
 from core.prompts import Prompt, whole_text
 from core.settings import ModelSettings
 from feedback.prepared_prompts import Prompts, texts_of
+from feedback.report_counts import count_values, in_order
+from feedback.vote_rules import count_left_out, count_reasons, judge, most_of
 from feedback.weights import EVERYBODY_1, weights_of_labels, weights_of_thumbs
 
 # The signal by which users say what the right answer was, by task.
@@ -53,8 +54,8 @@ Clusters = Callable[[pa.Array, Sequence[str]], npt.NDArray[np.int64]]
 class Curated:
     """The rows of a snapshot in their order, and every other vote with its reason.
 
-    `rows` has the columns of a snapshot, `cluster`, and what was `replaced` in the prompt. `left_out` has type, bucket
-    and reason. `bucket` is null where the reason was found before the split.
+    `rows` has the columns of a snapshot, `cluster`, and what was `replaced` in the prompt. `left_out` has the number of
+    votes `n` by type, bucket and reason. `bucket` is null where the reason was found before the split.
     """
 
     rows: pa.Table
@@ -62,24 +63,20 @@ class Curated:
 
     def reasons(self) -> dict[str, int]:
         """The number of votes that make no row, by reason."""
-        return dict(sorted(count_values(self.left_out["reason"]).items()))
+        return in_order(count_left_out(self.left_out, "reason"))
 
     def warnings(self) -> list[str]:
         """A sentence for each reason that leaves out more than 5 % of a bucket's votes."""
         kept = count_values(self.rows["bucket"])
-        found = self.left_out.group_by(["bucket", "reason"]).aggregate([([], "count_all")])
-        dropped = Counter({(row["bucket"], row["reason"]): row["count_all"] for row in found.to_pylist()})
+        dropped: Counter[tuple[str | None, str]] = Counter()
+        for row in self.left_out.to_pylist():
+            dropped[row["bucket"], row["reason"]] += row["n"]
         whole = kept + Counter({bucket: n for bucket, n in _by_bucket(dropped).items() if bucket})
         return [
             f"{n / whole[bucket]:.0%} of the votes in {bucket} make no row: {reason} ({n} of {whole[bucket]})."
             for (bucket, reason), n in sorted(dropped.items(), key=str)
             if bucket and n > MOST_LEFT_OUT * whole[bucket]
         ]
-
-
-def count_values(column: pa.ChunkedArray) -> Counter[Any]:
-    """How often each value occurs."""
-    return Counter({row["values"]: row["counts"] for row in column.value_counts().to_pylist()})
 
 
 def _by_bucket(dropped: Counter[tuple[str | None, str]]) -> Counter[str | None]:
@@ -118,8 +115,8 @@ def curate(
     A label makes a row, or a correction with `task: generate`. In the train bucket only, a thumbs-up on a whole answer
     without a label also makes a row. A row judges only if its voter and its asker are both in that bucket.
     """
-    judged = curation.judge(votes, _labels(votes, settings), flagged, **rules_of_votes(settings))
-    candidates = judged.filter(judged["reason"].is_null())
+    judged = judge(votes, _labels(votes, settings), settings, [TRUTH_SIGNAL[settings.task]], flagged)
+    candidates = judged.candidates
     compared = _compared(prompts(candidates["interaction_id"].unique()), clusters)
     trust = settings.trust
     selected = curation.select(
@@ -130,13 +127,11 @@ def curate(
         correction_voters=trust.correction_voters,
         rows_per_duplicate_cluster=most_of(trust.rows_per_duplicate_cluster),
     )
-    left_out = [
-        table.filter(table["reason"].is_valid()).select(["type", "bucket", "reason"]) for table in (judged, selected)
-    ]
     rows = selected.filter(selected["reason"].is_null())
     for name in ("prompt", "replaced"):
         rows = rows.append_column(name, compared[name].take(rows["place"]))
-    return Curated(rows.drop_columns(["type", "reason", "place"]), pa.concat_tables(left_out))
+    left_out = pa.concat_tables([judged.left_out, count_reasons(selected)])
+    return Curated(rows.drop_columns(["type", "reason", "place"]), left_out)
 
 
 def _weights(votes: pa.Table, candidates: pa.Table, prompts: pa.Table, settings: ModelSettings) -> pa.Table:
@@ -144,28 +139,6 @@ def _weights(votes: pa.Table, candidates: pa.Table, prompts: pa.Table, settings:
     if not settings.trust.weights:
         return EVERYBODY_1
     return weights_of_labels(candidates, prompts) if settings.task == "classify" else weights_of_thumbs(votes)
-
-
-def rules_of_votes(settings: ModelSettings) -> dict[str, Any]:
-    """The parameters of `curation.judge`."""
-    trust = settings.trust
-    return {
-        "task": settings.task,
-        "truth": [TRUTH_SIGNAL[settings.task]],
-        "confirmations": settings.retrain.confirmations,
-        "flag_voters": trust.flag_voters,
-        "reviewers_judge": trust.reviewers_judge,
-        "train": settings.split.train,
-        "dev": settings.split.dev,
-        "rows_per_voter": most_of(trust.rows_per_voter),
-        "rows_of_nobody": trust.rows_of_nobody,
-        "rows_per_key": float(most_of(trust.rows_per_key)),
-    }
-
-
-def most_of(most: float | None) -> float:
-    """Return a limit as a number."""
-    return most if most is not None else 1 << 53
 
 
 def _labels(votes: pa.Table, settings: ModelSettings) -> pa.Table:

@@ -43,11 +43,11 @@ class Signatures:
 
 @cache
 def _permutations() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-    # Imported here, so that a process that makes no snapshot starts without it.
-    from datasketch import MinHash
-
-    both = np.asarray(MinHash(PERMUTATIONS, seed=1, scheme="affine32").permutations)
-    return both[0], both[1]
+    # Those of datasketch's MinHash with the scheme "affine32" and the seed 1: a test compares them. To import it
+    # takes a second, because it loads all of SciPy.
+    drawn = np.random.RandomState(1)
+    a = drawn.randint(0, 1 << 31, PERMUTATIONS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    return a, drawn.randint(0, 1 << 32, PERMUTATIONS, dtype=np.uint32)
 
 
 def _mix32(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
@@ -97,12 +97,11 @@ def clusters(texts: list[str] | pa.Array, similarity: float = 0.8) -> Labels:
 
 def clusters_of(found: Signatures, similarity: float) -> Labels:
     """A number for each text, (n,), from signatures. More signatures only join clusters, they never divide one."""
-    count = len(found.words)
-    edges = [
-        _equal(found),
-        *(_edges(one, similarity, short) for one, short in ((found.words, False), (found.pieces, True))),
-    ]
-    return _components(np.concatenate(edges), count)
+    edges = []
+    for signature, short in ((found.words, False), (found.pieces, True)):
+        chosen, equal = _first_of(signature)
+        edges += [equal, chosen[_edges(signature[chosen], similarity, short)]]
+    return _components(np.concatenate(edges), len(found.words))
 
 
 def _components(edges: Pairs, count: int) -> Labels:
@@ -114,11 +113,6 @@ def _components(edges: Pairs, count: int) -> Labels:
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def _equal(found: Signatures) -> Pairs:
-    """Texts with equal signatures, each with the first one of its kind."""
-    return np.concatenate([_first_of(one)[1] for one in (found.words, found.pieces)])
-
-
 def _first_of(signature: Signature) -> tuple[Pairs, Pairs]:
     """One row number for each distinct signature, and (row, first row) of the others."""
     present = np.flatnonzero(signature[:, PERMUTATIONS])
@@ -128,10 +122,8 @@ def _first_of(signature: Signature) -> tuple[Pairs, Pairs]:
     return present[first], others[others[:, 0] != others[:, 1]]
 
 
-def _edges(signature: Signature, similarity: float, short: bool) -> Pairs:
+def _edges(distinct: Signature, similarity: float, short: bool) -> Pairs:
     """Near-duplicates among distinct signatures, as pairs of row numbers: enough of them to connect each cluster."""
-    chosen, _ = _first_of(signature)
-    distinct = signature[chosen]
     found = [np.empty((0, 2), np.int64)]
     labels = np.arange(len(distinct))
     for band in range(BANDS):
@@ -145,7 +137,7 @@ def _edges(signature: Signature, similarity: float, short: bool) -> Pairs:
         found.append(np.concatenate(edges))
         if len(found[-1]):
             labels = _components(np.concatenate(found), len(distinct))
-    return chosen[np.concatenate(found)]
+    return np.concatenate(found)
 
 
 def _band_keys(distinct: Signature, band: int) -> npt.NDArray[np.uint64]:

@@ -5,7 +5,6 @@ Files of versions and runs, the ledger and the store's own file are the work of 
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -23,6 +22,7 @@ from core.db.store import Database, Store, Transaction
 from core.errors import InputError
 from core.prompts import Prompt, from_json
 from feedback.pairs import count_pairs
+from feedback.report_counts import count_both, count_rows, count_users
 from feedback.snapshot_files import Tables, read_unchecked, write_files
 from feedback.tombstones import hash_of
 
@@ -298,23 +298,18 @@ def _pairs_without(report: dict[str, Any], erased: Tables, left: Tables) -> dict
 
 
 def _rows_without(report: dict[str, Any], erased: pa.Table, left: pa.Table) -> dict[str, Any]:
-    by_signal = Counter(left["signal"].to_pylist())
-    signal_users = {
-        signal: len(set(left.filter(pc.field("signal") == signal)["user"].to_pylist()) - {""}) for signal in by_signal
-    }
-    pairs = zip(left["bucket"].to_pylist(), left["user"].to_pylist(), strict=True)
-    return report | {
-        "rows": _sorted(Counter(left["bucket"].to_pylist())),
-        "users": _sorted(Counter(bucket for bucket, user in set(pairs) if user)),
-        "labels": _sorted(Counter(left["label"].to_pylist())),
-        "by_signal": {signal: {"rows": n, "users": signal_users[signal]} for signal, n in sorted(by_signal.items())},
+    # Only a model that classifies has labels in its report. Answers that users wrote are none.
+    of_labels = (
+        {"labels": count_rows(left, "label"), "by_class": count_both(left, "label")} if report.get("labels") else {}
+    )
+    counts = {
+        "rows": count_rows(left, "bucket"),
+        "users": count_users(left, "bucket"),
+        "by_signal": count_both(left, "signal"),
         "left_out": report["left_out"] | {ERASED: _before(report) + erased.num_rows},
     }
+    return report | counts | of_labels
 
 
 def _before(report: dict[str, Any]) -> int:
     return int(report["left_out"].get(ERASED, 0))
-
-
-def _sorted(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items()))

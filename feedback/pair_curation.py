@@ -5,18 +5,21 @@ corrections have limits of their own, and so have thumbs and ratings.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from core.db import curation
-from core.prompt_fields import Unreadable
-from core.prompts import Prompt, read_stored, to_json, whole_text
 from core.settings import ModelSettings
-from feedback.curation import Clusters, count_values, most_of, normalized, rules_of_votes
+from feedback.curation import Clusters, normalized
 from feedback.pairs import COMPARING, PAIR_SCHEMA, RATING
+from feedback.pii_rows import replaced_in
+from feedback.prepared_prompts import Prompts, texts_of
+from feedback.report_counts import count_values
+from feedback.vote_rules import count_left_out, judge, most_of
 from feedback.weights import EVERYBODY_1, weights_of_thumbs
 
 NOT_KEPT = "an answer that is not kept, or not text alone"
@@ -31,23 +34,30 @@ NO_VERDICT = {
 }
 
 Answers = Callable[[pa.Table], Iterable[pa.RecordBatch]]
-"""Request and answer of interactions and choices: batches of interaction_id, choice, endpoint, request and answer."""
+"""The answers of interactions and choices: batches of interaction_id, choice and answer."""
 Key = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class CuratedPairs:
-    """The pairs of a snapshot in their order, and how many votes make none, by reason."""
+    """The pairs of a snapshot in their order, and how many votes make none, by reason.
+
+    Prompts have no personal data. `replaced` counts what was replaced in them, by rule.
+    """
 
     pairs: pa.Table
     left_out: dict[str, int]
+    replaced: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a vote is about: an answer, or two answers with their ids, all to one prompt."""
+    """What a vote is about: an answer, or two answers with their ids, all to one prompt.
 
-    prompt: Prompt
+    `place` is the row of this prompt among the prepared ones.
+    """
+
+    place: int
     answers: Mapping[str, str]
 
     @property
@@ -56,8 +66,43 @@ class Judged:
         return "\n\n".join(sorted(normalized(answer) for answer in self.answers.values()))
 
 
+class _Read:
+    """The prompts and answers that votes are about."""
+
+    def __init__(self, wanted: Iterable[Key], prompts: Prompts, answers: Answers) -> None:
+        keys = list(wanted)
+        ids = pa.array([id for id, _ in keys], pa.string())
+        choices = pa.array([choice for _, choice in keys], pa.int32())
+        self.prompts = prompts(ids.unique()).combine_chunks()
+        self._places = {id: place for place, id in enumerate(self.prompts["interaction_id"].to_pylist())}
+        self._unreadable = self.prompts["unreadable"].to_pylist()
+        self._answers: dict[Key, str] = {}
+        for batch in answers(pa.table({"interaction_id": ids, "choice": choices})):
+            for row in batch.to_pylist():
+                self._answers[row["interaction_id"], row["choice"]] = (row["answer"] or "").strip()
+
+    def has(self, keys: Iterable[Key]) -> bool:
+        """Whether all of these answers are stored, with their prompts."""
+        return all(key in self._answers and key[0] in self._places for key in keys)
+
+    def judged(self, keys: Sequence[Key]) -> Judged | str:
+        """Answers by their ids with their prompt, or why they cannot be compared."""
+        places = [self._places[id] for id, _ in keys]
+        for place in places:
+            if self._unreadable[place] is not None:
+                return self._unreadable[place]
+        prompts = self.prompts["prompt"]
+        if any(prompts[place].as_py() != prompts[places[0]].as_py() for place in places[1:]):
+            return "answers to different prompts"
+        texts = {key[0]: self._answers[key] for key in keys}
+        if not all(texts.values()):
+            return NOT_KEPT
+        return SAME if len(set(texts.values())) < len(keys) else Judged(places[0], texts)
+
+
 def curate_pairs(
     votes: pa.Table,
+    prompts: Prompts,
     answers: Answers,
     settings: ModelSettings,
     *,
@@ -69,14 +114,15 @@ def curate_pairs(
     kinds = [_candidates(votes, types, settings, left_out) for types in (COMPARING, RATING)]
     about = {row["id"]: row for row in votes.select(ABOUT).to_pylist()}
     wanted = {id: about[id] for kind in kinds for id in kind["feedback_id"].to_pylist()}
-    items = _items(wanted.values(), answers, flagged)
-    prompts = _prompts(items, wanted.values(), clusters)
+    read = _Read({key: None for vote in wanted.values() for key in _keys(vote)}, prompts, answers)
+    items = {vote["interaction_id"]: _item(vote, read, flagged) for vote in wanted.values()}
+    compared = _compared(items, wanted.values(), read.prompts, clusters)
     weights = weights_of_thumbs(votes, ("thumbs", "rating", "preference")) if settings.trust.weights else EVERYBODY_1
-    made = []
+    made, replaced = [], Counter[str]()
     for kind in kinds:
         selected = curation.select(
             _teaching(kind, wanted, items, left_out),
-            prompts,
+            compared,
             weights,
             min_weight=settings.trust.min_weight,
             correction_voters=settings.trust.correction_voters,
@@ -85,9 +131,10 @@ def curate_pairs(
         refused = selected["reason"].is_valid()
         left_out.update(count_values(selected.filter(refused)["reason"]))
         kept = selected.filter(selected["reason"].is_null())
-        kept = kept.append_column("prompt", prompts["prompt"].take(kept["place"]))
+        kept = kept.append_column("prompt", compared["prompt"].take(kept["place"]))
+        replaced += replaced_in(compared["replaced"].take(kept["place"]))
         made += [_pair(row, wanted[row["feedback_id"]], items) for row in kept.to_pylist()]
-    return CuratedPairs(pa.Table.from_pylist(made, PAIR_SCHEMA), dict(sorted(left_out.items())))
+    return CuratedPairs(pa.Table.from_pylist(made, PAIR_SCHEMA), dict(sorted(left_out.items())), replaced)
 
 
 ABOUT = [
@@ -106,27 +153,9 @@ ABOUT = [
 def _candidates(votes: pa.Table, types: tuple[str, str], settings: ModelSettings, left_out: Counter[str]) -> pa.Table:
     """The votes of these types that the rules of votes allow, with their buckets."""
     of_types = votes.filter(pa.compute.is_in(votes["type"], pa.array(types)))  # type: ignore[attr-defined]
-    judged = curation.judge(of_types, NO_LABELS, **rules_of_votes(settings) | {"truth": list(types)})
-    left_out.update(count_values(judged.filter(judged["reason"].is_valid())["reason"]))
-    return judged.filter(judged["reason"].is_null())
-
-
-def _items(votes: Iterable[dict[str, Any]], answers: Answers, flagged: frozenset[str]) -> dict[str, Judged | str]:
-    """What each vote is about, by `interaction_id`, or why it teaches nothing."""
-    votes = list(votes)
-    keys = {key: None for vote in votes for key in _keys(vote)}
-    table = pa.table(
-        {
-            "interaction_id": pa.array([id for id, _ in keys], pa.string()),
-            "choice": pa.array([choice for _, choice in keys], pa.int32()),
-        }
-    )
-    found: dict[Key, tuple[Prompt | Unreadable, str]] = {}
-    for batch in answers(table):
-        for row in batch.to_pylist():
-            key = row["interaction_id"], row["choice"]
-            found[key] = read_stored(row["endpoint"], row["request"]), (row["answer"] or "").strip()
-    return {vote["interaction_id"]: _item(vote, found, flagged) for vote in votes}
+    judged = judge(of_types, NO_LABELS, settings, types)
+    left_out.update(count_left_out(judged.left_out, "reason"))
+    return judged.candidates
 
 
 def _keys(vote: dict[str, Any]) -> list[Key]:
@@ -134,52 +163,36 @@ def _keys(vote: dict[str, Any]) -> list[Key]:
     return [(id, vote["choice"]) for id in (vote["answer_id"], vote["other_id"]) if id]
 
 
-def _item(
-    vote: dict[str, Any], found: Mapping[Key, tuple[Prompt | Unreadable, str]], flagged: frozenset[str]
-) -> Judged | str:
+def _item(vote: dict[str, Any], read: _Read, flagged: frozenset[str]) -> Judged | str:
     keys = _keys(vote)
     refusals = {
         "the answer is flagged unsafe or private": not flagged.isdisjoint(id for id, _ in keys),
-        "an answer that is not known": vote["other_unknown"] or not all(key in found for key in keys),
+        "an answer that is not known": vote["other_unknown"] or not read.has(keys),
         "does not name which of several choices it is about": vote["choice_unknown"],
         "answers that different users asked for": vote["two_askers"],
         CUT: vote["ended"] == "failed",
     }
-    reason = next((reason for reason, refused in refusals.items() if refused), None)
-    return reason or _judged([found[key][0] for key in keys], {id: found[id, choice][1] for id, choice in keys})
+    return next((reason for reason, refused in refusals.items() if refused), None) or read.judged(keys)
 
 
-def _judged(prompts: list[Prompt | Unreadable], texts: dict[str, str]) -> Judged | str:
-    """Answers by their ids with their prompt, or why they cannot be compared."""
-    first = prompts[0]
-    for prompt in prompts:
-        if isinstance(prompt, Unreadable):
-            return prompt.reason
-    if any(other != first for other in prompts):
-        return "answers to different prompts"
-    if not all(texts.values()):
-        return NOT_KEPT
-    if len(set(texts.values())) < len(prompts):
-        return SAME
-    assert not isinstance(first, Unreadable)
-    return Judged(first, texts)
-
-
-def _prompts(items: Mapping[str, Judged | str], votes: Iterable[dict[str, Any]], clusters: Clusters) -> pa.Table:
-    """Prompt as JSON and cluster of each item, or the reason why it has none."""
+def _compared(
+    items: Mapping[str, Judged | str], votes: Iterable[dict[str, Any]], prepared: pa.Table, clusters: Clusters
+) -> pa.Table:
+    """Prompt as snapshots write it and cluster of each item, or the reason why it has none."""
     first = {vote["interaction_id"]: vote["answer_id"] for vote in votes}
-    asked = {first[id]: item.prompt for id, item in items.items() if isinstance(item, Judged)}
-    numbers = clusters(pa.array(list(asked), pa.string()), [whole_text(prompt) for prompt in asked.values()]).tolist()
-    of_prompt = dict(zip(asked, numbers, strict=True))
-    texts = {id: (of_prompt[first[id]], item.key) for id, item in items.items() if isinstance(item, Judged)}
-    number_of = {text: number for number, text in enumerate(dict.fromkeys(texts.values()))}
+    asked = {first[id]: item.place for id, item in items.items() if isinstance(item, Judged)}
+    texts = texts_of(prepared.take(pa.array(list(asked.values()), pa.int64())).combine_chunks())
+    of_prompt = dict(zip(asked, clusters(pa.array(list(asked), pa.string()), texts).tolist(), strict=True))
+    same = {id: (of_prompt[first[id]], item.key) for id, item in items.items() if isinstance(item, Judged)}
+    number_of = {text: number for number, text in enumerate(dict.fromkeys(same.values()))}
+    places = pa.array([item.place if isinstance(item, Judged) else None for item in items.values()], pa.int64())
+    written = pc.coalesce(prepared["scrubbed"], prepared["prompt"])  # type: ignore[attr-defined]
     return pa.table(
         {
             "interaction_id": pa.array(list(items), pa.string()),
-            "prompt": pa.array(
-                [to_json(item.prompt) if isinstance(item, Judged) else None for item in items.values()], pa.string()
-            ),
-            "cluster": pa.array([number_of[texts[id]] if id in texts else None for id in items], pa.int64()),
+            "prompt": written.take(places),
+            "replaced": prepared["replaced"].take(places),
+            "cluster": pa.array([number_of[same[id]] if id in same else None for id in items], pa.int64()),
             "unreadable": pa.array([item if isinstance(item, str) else None for item in items.values()], pa.string()),
         }
     )

@@ -1,13 +1,12 @@
 """Pairs: answers to one prompt that users judged. DPO and KTO learn from them."""
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import pyarrow as pa
 
 from core.prompts import Prompt, from_json
+from feedback.report_counts import count_both, count_rows, count_users
 
 # Signals that compare two answers, and those that judge one.
 COMPARING = ("preference", "correction")
@@ -61,17 +60,9 @@ def pairs_of(table: pa.Table | None) -> list[Pair]:
 
 def count_pairs(table: pa.Table, left_out: dict[str, int]) -> dict[str, Any]:
     """What a report says of the pairs: counts by bucket and by signal, voters, and votes left out by reason."""
-    signals, buckets, users = (table[name].to_pylist() for name in ("signal", "bucket", "user"))
     return {
-        "rows": _sorted(buckets),
-        "users": _sorted(bucket for bucket, user in set(zip(buckets, users, strict=True)) if user),
-        "by_signal": {
-            signal: {"rows": n, "users": len({u for s, u in zip(signals, users, strict=True) if s == signal} - {""})}
-            for signal, n in _sorted(signals).items()
-        },
+        "rows": count_rows(table, "bucket"),
+        "users": count_users(table, "bucket"),
+        "by_signal": count_both(table, "signal"),
         "left_out": left_out,
     }
-
-
-def _sorted(values: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(values).items()))

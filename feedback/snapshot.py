@@ -6,7 +6,7 @@ A snapshot's folder is checked against its hash when it is read.
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,13 +21,15 @@ from core.db.store import Store
 from core.errors import IntegrityFailed
 from core.prompts import Prompt, from_json
 from core.settings import ModelSettings
-from feedback.curation import Clusters, Curated, count_values, curate, same_text
+from feedback.curation import Clusters, Curated, curate, same_text
 from feedback.fingerprints import known_clusters, stored_clusters
 from feedback.pair_curation import CuratedPairs, curate_pairs
 from feedback.pairs import PAIR_SCHEMA, Pair, count_pairs, pairs_of
 from feedback.pii_rows import replaced_in, scrub_table
 from feedback.prepared_prompts import StoredPrompts
+from feedback.report_counts import count_both, count_rows, count_users, count_values, in_order
 from feedback.snapshot_files import Tables, read_tables, with_model, write_files
+from feedback.vote_rules import count_left_out
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +146,7 @@ def choose_clusters(store: Store, model: str, similarity: float | None, *, known
 def curate_store(store: Store, model: str, settings: ModelSettings) -> Curated:
     """The rows that a snapshot of everything known now would have, and what is left out."""
     return curate(
-        curation.votes(store, model=model),
+        curation.votes(store, model=model, with_answers=settings.task == "classify"),
         StoredPrompts(store, model, settings.privacy.rules),
         settings,
         clusters=choose_clusters(store, model, settings.trust.duplicate_similarity),
@@ -164,6 +166,7 @@ def curate_pairs_of(store: Store, model: str, settings: ModelSettings) -> Curate
         return CuratedPairs(PAIR_SCHEMA.empty_table(), {})
     return curate_pairs(
         pairs.votes(store, model=model, middle=settings.retrain.rating_middle),
+        StoredPrompts(store, model, settings.privacy.rules),
         lambda wanted: pairs.answers(store, wanted),
         settings,
         clusters=choose_clusters(store, model, settings.trust.duplicate_similarity),
@@ -187,11 +190,12 @@ def create_snapshot(
     answers = ("label",) if settings.task == "generate" else ()
     rows, scrubbed = scrub_table(curated.rows, settings.privacy.rules, answers)
     scrubbed += replaced_in(rows["replaced"])
-    pairs, replaced = scrub_table(compared.pairs, settings.privacy.rules, ("prompt", "chosen", "rejected"))
+    pairs, replaced = scrub_table(compared.pairs, settings.privacy.rules, ("chosen", "rejected"))
+    replaced += compared.replaced
     counts = (
-        count_pairs(pairs, compared.left_out) | {"scrubbed": _sorted(replaced)} if settings.task == "generate" else {}
+        count_pairs(pairs, compared.left_out) | {"scrubbed": in_order(replaced)} if settings.task == "generate" else {}
     )
-    report = replace(report_of(curated, settings), scrubbed=_sorted(scrubbed), pairs=counts)
+    report = replace(report_of(curated, settings), scrubbed=in_order(scrubbed), pairs=counts)
     tables = Tables(with_model(rows, model, SCHEMA), with_model(pairs, model, PAIR_SCHEMA) if pairs else None)
     name = tables.content_hash()
     target = folder / name
@@ -236,30 +240,24 @@ def report_of(curated: Curated, settings: ModelSettings) -> Report:
     """What a snapshot's report says. It holds no text that a user wrote."""
     rows, left_out = curated.rows, curated.left_out
     users = rows.filter(pc.field("user") != "")
-    signals = count_values(rows["signal"])
-    votes = Counter("thumbs" if signal == "confirmation" else signal for signal in signals.elements())
-    labels = _counts(rows["label"]) if settings.task == "classify" else {}
+    votes: Counter[str] = Counter()
+    for signal, n in count_values(rows["signal"]).items():
+        votes["thumbs" if signal == "confirmation" else signal] += n
+    is_classified = settings.task == "classify"
     compared, disagree = _disagreement(users)
     return Report(
-        rows=_counts(rows["bucket"]),
-        users=_counts(_distinct(users, "bucket", "user")["bucket"]),
-        labels=labels,
-        signals=dict(sorted((votes + count_values(left_out["type"])).items())),
-        by_signal=_by(rows, users, "signal", signals),
+        rows=count_rows(rows, "bucket"),
+        users=count_users(rows, "bucket"),
+        labels=count_rows(rows, "label") if is_classified else {},
+        signals=in_order(votes + count_left_out(left_out, "type")),
+        by_signal=count_both(rows, "signal"),
         left_out=curated.reasons(),
         warnings=curated.warnings(),
-        by_class=_by(rows, users, "label", labels),
+        by_class=count_both(rows, "label") if is_classified else {},
         duplicates=_duplicates(rows),
         compared_texts=compared,
         label_noise=disagree / compared if compared else None,
     )
-
-
-def _by(rows: pa.Table, users: pa.Table, column: str, values: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Rows and users of each value of a column."""
-    of_rows = count_values(rows[column])
-    of_users = Counter(_distinct(users, column, "user")[column].to_pylist())
-    return {value: {"rows": of_rows[value], "users": of_users[value]} for value in sorted(values)}
 
 
 def _duplicates(rows: pa.Table) -> dict[str, int]:
@@ -274,14 +272,6 @@ def _disagreement(rows: pa.Table) -> tuple[int, int]:
     found = texts.group_by("cluster").aggregate([("user", "count_distinct"), ("label", "count_distinct")])
     several = found.filter(pc.field("user_count_distinct") > 1)
     return len(several), len(several.filter(pc.field("label_count_distinct") > 1))
-
-
-def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    return _sorted(count_values(column))
-
-
-def _sorted(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items()))
 
 
 def _distinct(table: pa.Table, *columns: str) -> pa.Table:

@@ -1,5 +1,6 @@
 """Texts with their hashes. A text is made when it is read, because of most texts only the hash is needed."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import overload
 
@@ -40,7 +41,5 @@ class Texts(Sequence[str]):
 
 def hash_of(text: str) -> int:
     """The 64-bit hash of a text, of its SHA-1."""
-    # Imported here, so that a process that makes no snapshot starts without it.
-    from datasketch import sha1_hash64
-
-    return sha1_hash64(text.encode("utf-8", "surrogatepass"))
+    digest = hashlib.sha1(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:8], "little")

@@ -1,20 +1,33 @@
 """The queries of curation, as Arrow tables: votes on a model, requests, and the rules over them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.db import voted_answers
 from core.db.store import Store, query_tables
 
 REQUESTS_AT_ONCE = 10_000
 
 
-def votes(store: Store, *, model: str) -> pa.Table:
-    """Every vote on a model with what curation needs of its answer, without the texts of prompts."""
-    return store.arrow("curation.votes", model=model).read_all()
+def votes(store: Store, *, model: str, with_answers: bool) -> pa.Table:
+    """Every vote on a model with what curation needs of its answer, without the texts of prompts.
+
+    Answers are read where a vote is the first on its answer, and kept. `said` of thumbs is null without `with_answers`.
+    """
+    found = store.arrow("curation.votes", model=model, has_text=with_answers).read_all()
+    is_new = found["is_new"]
+    found = found.drop_columns(["is_new"])
+    new = found.filter(is_new)
+    if not len(new):
+        return found
+    wanted = new.select(["interaction_id", "choice"]).group_by(["interaction_id", "choice"]).aggregate([])
+    with store.transaction() as transaction:
+        answers = voted_answers.add(transaction, wanted, model=model, has_text=with_answers)
+    new = query_tables("curation.complete", {"votes": new, "answers": answers}).cast(found.schema)
+    return pa.concat_tables([found.filter(pc.invert(is_new)), new])  # type: ignore[attr-defined]
 
 
 def requests(store: Store, *, interactions: pa.Array) -> Iterator[pa.RecordBatch]:
@@ -24,18 +37,16 @@ def requests(store: Store, *, interactions: pa.Array) -> Iterator[pa.RecordBatch
     )
 
 
-def judge(votes: pa.Table, labels: pa.Table, flagged: Collection[str] = (), **rules: Any) -> pa.Table:
-    """The votes that were not revoked, each with its bucket or the reason why it makes no row.
+def hashes(interactions: pa.ChunkedArray) -> pa.Table:
+    """A 64-bit hash of each id, `hashed`, with its `place`. Ids that are null have none."""
+    votes = pa.table({"place": pa.array(range(len(interactions)), pa.int64()), "interaction_id": interactions})
+    return query_tables("curation.hashes", {"votes": votes})
 
-    `flagged` are interactions with a flagged answer, besides those that the votes say.
-    """
-    # One number for the order of time: sorting by it is much faster than by times and ids.
-    order = pc.sort_indices(votes, sort_keys=[(name, "ascending") for name in ("time", "arrived", "id")])  # type: ignore[attr-defined]
-    number = np.empty(len(votes), np.int64)
-    number[order.to_numpy()] = np.arange(len(votes))
-    numbered = votes.append_column("n", pa.array(number))
-    flags = pa.table({"interaction_id": pa.array(sorted(flagged), pa.string())})
-    return query_tables("curation.judge", {"votes": numbered, "labels": labels, "known_flags": flags}, **rules)
+
+def judge(votes: pa.Table, said: pa.Table, people: pa.Table, labels: pa.Table, **rules: Any) -> pa.Table:
+    """The votes that were not revoked, each with its bucket or the reason why it makes no row. All have numbers."""
+    tables = {"votes": votes, "said": said, "people": people, "labels": labels}
+    return query_tables("curation.judge", tables, **rules)
 
 
 def select(candidates: pa.Table, prompts: pa.Table, weights: pa.Table, **rules: Any) -> pa.Table:

@@ -1,8 +1,8 @@
 -- name: votes
 -- Every vote on a model, with what curation needs of its answer and without the texts of prompts. `said` is the text
--- that the vote says is right: of a thumbs-up the answer, or the choice that it names, of others the value.
--- `choice_unknown` says that the answer has several choices, and the vote does not name one of them. `app` is the key, or
--- the oldest key of the same name: an app's next key has the name of the one before.
+-- that the vote says is right: of a thumbs-up the answer, or the choice that it names, of others the value. `is_new` says
+-- that the answer is not among the voted answers yet. `app` is the key, or the oldest key of the same name: an app's next
+-- key has the name of the one before.
 WITH apps AS (
     SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
 ), chosen AS (
@@ -13,144 +13,119 @@ WITH apps AS (
         SELECT conversation_id FROM interactions WHERE model = $model AND conversation_id IS NOT NULL
     )
 )
-SELECT f.id, f.time, f.arrived, f.type, CASE WHEN f.type <> 'thumbs' THEN json_extract_string(f.value, '$')
-    WHEN i.choices IS NULL THEN i.answer
-    ELSE coalesce(json_extract_string(i.choices, '$[' || coalesce(f.choice, 0) || '].message.content'),
-        json_extract_string(i.choices, '$[' || coalesce(f.choice, 0) || '].text')) END AS said,
-    f.value = 'true' AS up, f.key_id, coalesce(a.app, f.key_id) AS app, f.user_id AS voter, i.id AS interaction_id,
-    i.user_id AS asker,
-    CASE WHEN i.choices IS NULL THEN i.finish_reason
-        ELSE json_extract_string(i.choices, '$[' || coalesce(f.choice, 0) || '].finish_reason') END AS finish_reason,
-    coalesce(f.choice >= coalesce(json_array_length(i.choices), 1), json_array_length(i.choices) > 1, FALSE)
-        AS choice_unknown, i.status, f.revoked_at IS NOT NULL AS revoked,
-    h.feedback_id IS NOT NULL AS quarantined
-FROM feedback f LEFT JOIN interactions i ON i.id = f.interaction_id LEFT JOIN quarantined_feedback h ON h.feedback_id = f.id
-LEFT JOIN apps a ON a.id = f.key_id
+SELECT f.id, f.time, f.arrived, f.type, CASE f.type WHEN 'thumbs' THEN a.answer WHEN 'comment' THEN NULL
+    ELSE json_extract_string(f.value, '$') END AS said,
+    f.value = 'true' AS up, f.key_id, coalesce(k.app, f.key_id) AS app, f.user_id AS voter, f.interaction_id, a.asker,
+    a.finish_reason, coalesce(a.choice_unknown, FALSE) AS choice_unknown, a.status, f.revoked_at IS NOT NULL AS revoked,
+    h.feedback_id IS NOT NULL AS quarantined, coalesce(f.choice, -1) AS choice,
+    f.interaction_id IS NOT NULL AND a.interaction_id IS NULL AS is_new
+FROM feedback f LEFT JOIN voted_answers a
+    ON a.interaction_id = f.interaction_id AND a.choice = coalesce(f.choice, -1) AND a.has_text = $has_text
+LEFT JOIN quarantined_feedback h ON h.feedback_id = f.id LEFT JOIN apps k ON k.id = f.key_id
 WHERE f.model = $model OR f.id IN (FROM chosen) OR f.id IN (FROM discussed)
+
+-- name: complete
+-- The table `votes` with what the table `answers` has of their answers. A vote on an answer that is not stored is on none.
+SELECT v.* REPLACE (CASE v.type WHEN 'thumbs' THEN a.answer ELSE v.said END AS said, a.interaction_id AS interaction_id,
+    a.asker AS asker, a.finish_reason AS finish_reason, coalesce(a.choice_unknown, FALSE) AS choice_unknown,
+    a.status AS status)
+FROM votes v LEFT JOIN answers a ON a.interaction_id = v.interaction_id AND a.choice = v.choice
 
 -- name: requests
 -- Requests of the interactions in the table `wanted`.
 SELECT i.id AS interaction_id, i.endpoint, i.request::VARCHAR AS request
 FROM interactions i JOIN wanted w ON w.interaction_id = i.id
 
+-- name: hashes
+-- A hash of the answer of each vote in the table `votes`.
+SELECT place, hash(interaction_id) AS hashed FROM votes WHERE interaction_id IS NOT NULL
+
 -- name: judge
--- The table `votes` with the bucket of each vote that can make a row. Others have a reason. `known_flags` has interactions
--- that are flagged, besides those that `votes` say. `labels` maps what votes say
--- to the model's labels, and whether another label begins with that label: then an answer that ends at its limit of
--- tokens may be cut off. $truth lists the types that say what is right. `key` is the app. `n` is the vote's number in the order of time. The rules apply in this order: type, flags, text, last word, reviewers, split,
--- limits.
-WITH named AS (
-    SELECT v.*, coalesce(v.app, v.key_id, '') AS "key", coalesce(starts_with(v.voter, 'reviewer:'), FALSE) AS reviewer,
-        coalesce(nullif(v.voter, ''), nullif(v.asker, '')) AS voter_name, nullif(v.asker, '') AS asked_by,
-        CASE WHEN $task = 'generate' THEN regexp_replace(v.said, '^[\s\p{Z}]+|[\s\p{Z}]+$', '', 'g') ELSE l.label
-            END AS label, l.begins_another, v.type = 'thumbs' AND NOT list_contains($truth, 'thumbs') AS is_thumb
-    FROM votes v LEFT JOIN labels l ON l.said = v.said
+-- The table `votes` with the bucket of each vote that can make a row. Others have a reason. It has numbers instead of names
+-- and texts: `said` has the texts that votes say, `people` the names of voters and askers. `labels` maps what votes say to
+-- the model's labels, and whether another label begins with that label: then an answer that ends at its limit of tokens may
+-- be cut off. $truth lists the types that say what is right. `key` is the app. `n` is the vote's number in the order of
+-- time. `answer` is NULL if no other vote is on the same answer. `is_flagged` says that it is flagged, as is known before. The rules apply in this order: type, flags, text, last
+-- word, reviewers, split. Limits per voter and key come after these rules.
+WITH texts AS (
+    SELECT s.number, s.text IN ('unsafe', 'private') AS is_harm, l.begins_another, CASE WHEN $task = 'generate'
+        THEN regexp_replace(s.text, '^[\s\p{Z}]+|[\s\p{Z}]+$', '', 'g') ELSE l.label END AS label
+    FROM said s LEFT JOIN labels l ON l.said = s.text
 ), flagged AS (
-    SELECT interaction_id FROM named
-    WHERE type = 'flag' AND said IN ('unsafe', 'private') AND NOT revoked AND interaction_id IS NOT NULL
-    GROUP BY interaction_id HAVING bool_or(voter_name = asked_by)
-        OR count(DISTINCT ("key", voter_name)) FILTER (NOT quarantined) >= $flag_voters
-    UNION SELECT interaction_id FROM known_flags
-), usable AS (
-    SELECT n.*, CASE
-        WHEN n.revoked THEN 'revoked'
-        WHEN n.quarantined THEN 'in quarantine'
-        WHEN n.type IN ('comment', 'flag', 'rating', 'preference') AND NOT list_contains($truth, n.type) THEN 'a ' || n.type
-        WHEN n.interaction_id IS NULL THEN 'about a conversation, not about one answer'
-        WHEN NOT n.is_thumb AND NOT list_contains($truth, n.type) THEN 'a ' || n.type || ', which a model that ' || $task || 's does not use'
-        WHEN f.interaction_id IS NOT NULL THEN 'the answer is flagged unsafe or private'
-        WHEN n.is_thumb AND NOT n.up THEN 'a thumbs-down'
-        WHEN n.is_thumb AND $task = 'generate' THEN 'a thumbs-up on a generated text'
-        WHEN n.is_thumb AND n.choice_unknown THEN 'a thumbs-up that does not name which of several choices it is about'
-        WHEN n.is_thumb AND NOT $confirmations THEN 'a thumbs-up, and retrain.confirmations is off'
-        WHEN n.is_thumb AND NOT (n.status = 200
-                AND (n.finish_reason = 'stop' OR n.finish_reason = 'length' AND n.label IS NOT NULL AND NOT n.begins_another)
+    SELECT answer FROM votes v JOIN texts t ON t.number = v.said
+    WHERE v.type = 'flag' AND t.is_harm AND NOT v.revoked AND answer IS NOT NULL
+    GROUP BY answer HAVING bool_or(coalesce(voter, asker) = asker)
+        OR count(DISTINCT ("key", coalesce(voter, asker))) FILTER (NOT quarantined) >= $flag_voters
+), places AS (
+    SELECT number, starts_with(name, 'reviewer:') AS reviewer,
+        ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE AS place
+    FROM people
+), buckets AS (
+    SELECT number, reviewer, CASE WHEN place < $train THEN 'train' WHEN place < $train + $dev THEN 'dev'
+        ELSE 'h' || least(4, 1 + floor((place - $train - $dev) / (1 - $train - $dev) * 4))::INTEGER END AS bucket
+    FROM places
+), usable AS NOT MATERIALIZED (
+    SELECT v.n, v.answer, v."key", v.type, v.revoked, v.asker, coalesce(v.voter, v.asker) AS voter, t.label,
+        v.type = 'thumbs' AND NOT list_contains($truth, 'thumbs') AS is_thumb, CASE
+        WHEN v.revoked THEN 'revoked'
+        WHEN v.quarantined THEN 'in quarantine'
+        WHEN v.type IN ('comment', 'flag', 'rating', 'preference') AND NOT list_contains($truth, v.type) THEN 'a ' || v.type
+        WHEN NOT v.has_answer THEN 'about a conversation, not about one answer'
+        WHEN NOT is_thumb AND NOT list_contains($truth, v.type) THEN 'a ' || v.type || ', which a model that ' || $task || 's does not use'
+        WHEN v.is_flagged OR f.answer IS NOT NULL THEN 'the answer is flagged unsafe or private'
+        WHEN is_thumb AND NOT v.up THEN 'a thumbs-down'
+        WHEN is_thumb AND $task = 'generate' THEN 'a thumbs-up on a generated text'
+        WHEN is_thumb AND v.choice_unknown THEN 'a thumbs-up that does not name which of several choices it is about'
+        WHEN is_thumb AND NOT $confirmations THEN 'a thumbs-up, and retrain.confirmations is off'
+        WHEN is_thumb AND NOT (v.status = 200
+                AND (v.finish_reason = 'stop' OR v.finish_reason = 'length' AND t.label IS NOT NULL AND NOT t.begins_another)
                 IS TRUE)
             THEN 'a thumbs-up on an answer that failed or was cut off'
-        WHEN n.label IS NULL AND n.is_thumb THEN 'a thumbs-up on an answer that is not a label'
-        WHEN n.label IS NULL THEN 'not one of the model''s labels'
-        WHEN n.label = '' THEN 'an empty text'
-    END AS unusable
-    FROM named n LEFT JOIN flagged f ON f.interaction_id = n.interaction_id
+        WHEN t.label IS NULL AND is_thumb THEN 'a thumbs-up on an answer that is not a label'
+        WHEN t.label IS NULL THEN 'not one of the model''s labels'
+        WHEN t.label = '' THEN 'an empty text'
+    END AS unusable, v.quarantined, v.voter IS NOT NULL AS is_named
+    FROM votes v LEFT JOIN texts t ON t.number = v.said LEFT JOIN flagged f ON f.answer = v.answer
 ), last AS (
     -- Of voters who said more than one thing of an answer.
-    SELECT interaction_id, "key", coalesce(voter_name, '') AS who, type, max(n) AS n FROM usable
-    WHERE interaction_id IS NOT NULL AND (unusable IS NULL OR (is_thumb AND NOT revoked AND NOT quarantined))
+    SELECT answer, "key", coalesce(voter, -1) AS who, type, max(n) AS n FROM usable
+    WHERE answer IS NOT NULL AND (unusable IS NULL OR (is_thumb AND NOT revoked AND NOT quarantined))
     GROUP BY ALL HAVING count(*) > 1
 ), taken_back AS (
-    SELECT interaction_id, "key", coalesce(voter_name, '') AS who, type, max(n) AS n FROM usable
-    WHERE revoked AND interaction_id IS NOT NULL GROUP BY ALL
-), last_words AS (
-    SELECT u.*, CASE
+    SELECT answer, "key", coalesce(voter, -1) AS who, type, max(n) AS n FROM usable
+    WHERE revoked AND answer IS NOT NULL GROUP BY ALL
+), last_words AS NOT MATERIALIZED (
+    SELECT u.*, b.bucket AS voter_bucket, coalesce(u.is_named AND b.reviewer, FALSE) AS reviewer, CASE
         WHEN unusable IS NOT NULL THEN unusable
         WHEN u.n < t.n THEN 'the voter took a later ' || u.type || ' back'
         WHEN u.n < l.n THEN 'replaced by the voter''s later ' || u.type
     END AS outdated
-    FROM usable u LEFT JOIN last l ON l.interaction_id = u.interaction_id AND l."key" = u."key"
-        AND l.who = coalesce(u.voter_name, '') AND l.type = u.type
-    LEFT JOIN taken_back t ON t.interaction_id = u.interaction_id AND t."key" = u."key"
-        AND t.who = coalesce(u.voter_name, '') AND t.type = u.type
+    FROM usable u LEFT JOIN last l ON l.answer = u.answer AND l."key" = u."key" AND l.who = coalesce(u.voter, -1)
+        AND l.type = u.type
+    LEFT JOIN taken_back t ON t.answer = u.answer AND t."key" = u."key" AND t.who = coalesce(u.voter, -1)
+        AND t.type = u.type
+    LEFT JOIN buckets b ON b.number = u.voter
 ), answered AS (
-    SELECT interaction_id, arg_max(label, n) FILTER (reviewer) AS reviewed FROM last_words
-    WHERE outdated IS NULL AND NOT is_thumb GROUP BY interaction_id
-), compared AS (
-    SELECT w.*, a.interaction_id IS NOT NULL AS answered_by_users, a.reviewed
-    FROM last_words w LEFT JOIN answered a ON a.interaction_id = w.interaction_id WHERE w.outdated IS NULL
-), places AS (
-    SELECT name, ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE
-        AS place
-    FROM (SELECT voter_name AS name FROM named UNION SELECT asked_by FROM named) WHERE name IS NOT NULL
-), buckets AS (
-    SELECT name, CASE WHEN place < $train THEN 'train' WHEN place < $train + $dev THEN 'dev'
-        ELSE 'h' || least(4, 1 + floor((place - $train - $dev) / (1 - $train - $dev) * 4))::INTEGER END AS bucket
-    FROM places
+    SELECT answer, arg_max(label, n) FILTER (reviewer) AS reviewed FROM last_words
+    WHERE answer IS NOT NULL AND outdated IS NULL AND NOT is_thumb GROUP BY answer
 ), split AS (
-    SELECT c.*, CASE
-        WHEN c.reviewer THEN coalesce(a.bucket, 'train')
-        WHEN c.voter_name IS NULL THEN 'train'
-        WHEN v.bucket = coalesce(a.bucket, v.bucket) THEN v.bucket
+    SELECT w.*, s.answer IS NOT NULL AS answered_by_users, s.reviewed, CASE
+        WHEN w.reviewer THEN coalesce(a.bucket, 'train')
+        WHEN w.voter IS NULL THEN 'train'
+        WHEN w.voter_bucket = coalesce(a.bucket, w.voter_bucket) THEN w.voter_bucket
     END AS own_bucket
-    FROM compared c LEFT JOIN buckets v ON v.name = c.voter_name LEFT JOIN buckets a ON a.name = c.asked_by
-), sorted AS (
-    SELECT *, CASE
+    FROM last_words w LEFT JOIN answered s ON s.answer = w.answer LEFT JOIN buckets a ON a.number = w.asker
+)
+SELECT n, type, "key", voter, reviewer, CASE
+        WHEN outdated IS NOT NULL THEN outdated
         WHEN is_thumb AND answered_by_users THEN 'the answer has a ' || $truth[1]
         WHEN NOT is_thumb AND label <> reviewed THEN 'a reviewer''s ' || type || ' overrules it'
         WHEN own_bucket IS NULL THEN 'voter and asker are in different buckets'
         WHEN is_thumb AND own_bucket <> 'train' THEN 'a thumbs-up outside the train bucket'
         WHEN reviewer AND own_bucket <> 'train' AND NOT $reviewers_judge
             THEN 'a reviewer''s ' || type || ' outside the train bucket'
-    END AS wrong
-    FROM split
-), of_voters AS (
-    SELECT n, CASE
-        WHEN voter_name IS NULL AND nth > $rows_of_nobody THEN 'over trust.rows_of_nobody'
-        WHEN voter_name IS NOT NULL AND NOT reviewer AND nth > $rows_per_voter THEN 'over trust.rows_per_voter'
-    END AS many
-    FROM (
-        SELECT n, voter_name, reviewer, row_number() OVER (
-            PARTITION BY voter_name IS NULL, CASE WHEN voter_name IS NOT NULL THEN "key" END, voter_name ORDER BY n DESC
-        ) AS nth
-        FROM sorted WHERE wrong IS NULL
-    )
-), of_keys AS (
-    SELECT n, row_number() OVER (PARTITION BY "key" ORDER BY n DESC) AS nth_of_key, count(*) OVER () AS total
-    FROM sorted WHERE wrong IS NULL AND n IN (SELECT n FROM of_voters WHERE many IS NULL)
-), capped AS (
-    SELECT s.*, CASE
-        WHEN wrong IS NOT NULL THEN wrong
-        WHEN many IS NOT NULL THEN many
-        WHEN nth_of_key > CASE WHEN $rows_per_key < 1 THEN floor($rows_per_key * total) ELSE $rows_per_key END
-            THEN 'over trust.rows_per_key'
-    END AS reason
-    FROM sorted s LEFT JOIN of_voters v ON v.n = s.n LEFT JOIN of_keys k ON k.n = s.n
-)
-SELECT id AS feedback_id, time, type, interaction_id, coalesce(key_id, '') AS key_id, "key",
-    coalesce(voter_name, '') AS voter, coalesce(asked_by, CASE WHEN reviewer THEN '' ELSE voter_name END, '') AS asker,
-    reviewer, label, CASE WHEN wrong IS NULL THEN own_bucket END AS bucket, reason
-FROM capped
-UNION ALL
-SELECT id, time, type, interaction_id, '', '', '', '', reviewer, label, NULL, outdated FROM last_words
-WHERE outdated IS NOT NULL AND NOT revoked
+    END AS reason, CASE WHEN reason IS NULL THEN label END AS label, CASE WHEN reason IS NULL THEN own_bucket END AS bucket
+FROM split WHERE NOT revoked
 
 -- name: select
 -- The table `candidates` with the bucket's rules over texts. `prompts` holds place, rank and cluster by interaction. A prompt

@@ -131,6 +131,7 @@ def erase_rows(transaction: Transaction, *, id: str, time: datetime) -> None:
     transaction.run("erasures.erase_regressions", id=id)
     transaction.run("erasures.erase_fingerprints", id=id)
     transaction.run("erasures.erase_prepared_prompts", id=id)
+    transaction.run("erasures.erase_voted_answers", id=id)
     transaction.run("erasures.erase_answers")
     transaction.run("erasures.erase_waiting", id=id)
     transaction.run("erasures.erase_revocations", id=id)

@@ -138,6 +138,10 @@ DELETE FROM fingerprints WHERE interaction_id IN (SELECT id FROM erased_interact
 -- Delete the user's prompts as snapshots use them.
 DELETE FROM prepared_prompts WHERE interaction_id IN (SELECT id FROM erased_interactions WHERE erasure_id = $id)
 
+-- name: erase_voted_answers
+-- Delete the answers to the user as snapshots need them.
+DELETE FROM voted_answers WHERE interaction_id IN (SELECT id FROM erased_interactions WHERE erasure_id = $id)
+
 -- name: erase_answers
 -- Delete the cached answers of evaluations, which are not linked to users.
 DELETE FROM answers

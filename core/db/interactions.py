@@ -106,6 +106,7 @@ def delete_text(db: Database, *, id: str) -> None:
     """Delete request and answer of an interaction."""
     db.run("interactions.delete_text", id=id)
     db.run("interactions.delete_prepared_prompt", id=id)
+    db.run("interactions.delete_voted_answer", id=id)
 
 
 def count_failed(db: Database, *, model: str, since: datetime) -> Row:

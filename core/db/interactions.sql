@@ -29,6 +29,10 @@ WHERE id = $id
 -- Delete the prompt of an interaction as snapshots use it.
 DELETE FROM prepared_prompts WHERE interaction_id = $id
 
+-- name: delete_voted_answer
+-- Delete an answer as snapshots need it.
+DELETE FROM voted_answers WHERE interaction_id = $id
+
 -- name: count_failed
 -- Number of a model's failed requests since a moment.
 SELECT count(*) AS n FROM interactions WHERE model = $model AND time >= $since AND status >= 500

@@ -15,5 +15,5 @@ def votes(store: Store, *, model: str, middle: float | None) -> pa.Table:
 
 
 def answers(store: Store, wanted: pa.Table) -> Iterator[pa.RecordBatch]:
-    """Request and answer of these interactions and choices, in batches."""
+    """The answers of these interactions and choices, in batches."""
     yield from store.arrow("pairs.answers", {"wanted": wanted}, ANSWERS_AT_ONCE)

@@ -45,8 +45,8 @@ SELECT id, time, arrived, type, CASE
 FROM joined WHERE coalesce(model, answer_model) = $model
 
 -- name: answers
--- Request and answer of each interaction and choice in the table `wanted`.
-SELECT w.interaction_id, w.choice, i.endpoint, i.request::VARCHAR AS request,
+-- The answer of each interaction and choice in the table `wanted`.
+SELECT w.interaction_id, w.choice,
     CASE WHEN i.choices IS NULL THEN CASE WHEN w.choice = 0 THEN i.answer END
         ELSE coalesce(json_extract_string(i.choices, '$[' || w.choice || '].message.content'),
             json_extract_string(i.choices, '$[' || w.choice || '].text')) END AS answer

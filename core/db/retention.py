@@ -129,17 +129,21 @@ def delete_unrated_texts(transaction: Transaction, piece: Piece) -> int:
 
 
 def _delete_made(transaction: Transaction, piece: Piece, count: Row) -> None:
-    """Delete signatures and prepared prompts of the texts that were deleted."""
+    """Delete what was made of the texts that were deleted: signatures, prepared prompts and voted answers."""
     if count["Count"]:
-        transaction.run("retention.delete_fingerprints", since=piece.since, until=piece.until, now=piece.now)
-        transaction.run("retention.delete_prepared_prompts", since=piece.since, until=piece.until, now=piece.now)
+        limits = {"since": piece.since, "until": piece.until, "now": piece.now}
+        transaction.run("retention.delete_fingerprints", **limits)
+        transaction.run("retention.delete_prepared_prompts", **limits)
+        transaction.run("retention.delete_voted_answers", **limits)
 
 
 def delete_stored_completions(transaction: Transaction, piece: Piece) -> int:
     """Delete the stored completions of a piece with their prompts. Returns their number."""
     count = transaction.one("retention.stored_completions_delete", **asdict(piece))
-    transaction.run("retention.stored_texts_delete", since=piece.since, until=piece.until, now=piece.now)
-    transaction.run("retention.delete_stored_prepared_prompts", since=piece.since, until=piece.until, now=piece.now)
+    limits = {"since": piece.since, "until": piece.until, "now": piece.now}
+    transaction.run("retention.stored_texts_delete", **limits)
+    transaction.run("retention.delete_stored_prepared_prompts", **limits)
+    transaction.run("retention.delete_stored_voted_answers", **limits)
     return count["Count"]
 
 

@@ -102,6 +102,11 @@ DELETE FROM fingerprints WHERE interaction_id IN (
 DELETE FROM prepared_prompts WHERE interaction_id IN (
     SELECT id FROM interactions WHERE time >= $since AND time <= $until AND texts_deleted = $now)
 
+-- name: delete_voted_answers
+-- Delete answers of one piece, as snapshots need them, that are deleted.
+DELETE FROM voted_answers WHERE interaction_id IN (
+    SELECT id FROM interactions WHERE time >= $since AND time <= $until AND texts_deleted = $now)
+
 -- name: stored_completions_found
 -- Stored completions: all of them, those from before $before, and their mean bytes.
 SELECT count(*) AS "rows", count(*) FILTER (WHERE time < $before) AS old_rows,
@@ -129,6 +134,11 @@ UPDATE interactions SET request = NULL, answer = NULL, choices = NULL, texts_del
 -- name: delete_stored_prepared_prompts
 -- Delete prompts of the completions that were deleted, as snapshots use them.
 DELETE FROM prepared_prompts WHERE interaction_id IN (
+    SELECT id FROM stored_completions WHERE time >= $since AND time <= $until AND deleted = $now)
+
+-- name: delete_stored_voted_answers
+-- Delete answers of the completions that were deleted, as snapshots need them.
+DELETE FROM voted_answers WHERE interaction_id IN (
     SELECT id FROM stored_completions WHERE time >= $since AND time <= $until AND deleted = $now)
 
 -- name: votes_found

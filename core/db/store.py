@@ -1,17 +1,13 @@
 """Opens the DuckDB file, applies its migrations and runs the SQL blocks of the `.sql` files in this package.
 
-Each table group has a module NAME.py next to NAME.sql. Only these modules call a block by its name, "NAME.block".
 Values are always parameters.
 """
 
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +15,10 @@ import duckdb
 import pyarrow as pa
 
 from core.db.file import FORMAT, MEMORY, REWRITTEN, connect, sync
+from core.db.statements import migrations as _migrations
+from core.db.statements import statements as _statements
 from core.errors import NotReady, RowKnown, RowRefused, StoreError, StoreNewer
 
-NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 # More ids in one IN list, and DuckDB would scan the table instead of using its index.
 IDS_AT_ONCE = 1000
 # Errors that DuckDB raises because of a value. Errors about its file, its memory or itself are of other types.
@@ -32,26 +29,6 @@ ABOUT_A_ROW = (
     duckdb.NotSupportedError,
     OverflowError,
 )
-
-
-@cache
-def _statements() -> dict[str, str]:
-    found: dict[str, str] = {}
-    files = (file for file in resources.files("core.db").iterdir() if file.name.endswith(".sql"))
-    for file in sorted(files, key=lambda file: file.name):
-        parts = NAME.split(file.read_text(encoding="utf-8"))
-        for short, text in zip(parts[1::2], parts[2::2], strict=True):
-            name = f"{file.name.removesuffix('.sql')}.{short}"
-            if name in found:
-                raise StoreError(f"The SQL block {name} is written twice.", hint="Rename one of them.")
-            found[name] = text.strip()
-    return found
-
-
-def _migrations() -> list[tuple[int, str]]:
-    folder = resources.files("core.db").joinpath("migrations")
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    return [(int(f.name.split("_")[0]), f.read_text(encoding="utf-8")) for f in files]
 
 
 # Times are stored as naive UTC: DuckDB's zoned type needs its ICU extension, which is a download.
@@ -126,6 +103,14 @@ class Transaction:
         try:
             with _refusing(name):
                 self._connection.execute(_statements()[name])
+        finally:
+            self._connection.unregister("given")
+
+    def query_table(self, name: str, table: pa.Table, **parameters: Any) -> pa.Table:
+        """Return the rows of a named query that reads `table` as `given`, as a table."""
+        self._connection.register("given", table)
+        try:
+            return self._execute(name, parameters).to_arrow_table()
         finally:
             self._connection.unregister("given")
 

@@ -37,7 +37,7 @@ def test_pairs_of_an_erased_user_leave_the_snapshot_and_its_report(store: Store,
     assert new is not None and new != before.hash and not before.path.exists()
     after = load_snapshot(store, new)
     assert [(pair.feedback_id, pair.chosen) for pair in after.pairs] == [("f2", "text c"), ("f3", "by Ada")]
-    assert after.rows == before.rows
+    assert after.rows == before.rows and after.report.labels == after.report.by_class == {}
     assert after.report.pairs["left_out"] == {"of an erased user": 3}
     assert after.report.pairs["by_signal"] == {
         "correction": {"rows": 1, "users": 1},

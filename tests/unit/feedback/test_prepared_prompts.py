@@ -1,4 +1,4 @@
-"""Facts about prepared prompts: each is read once, none outlives its text, and no snapshot depends on them."""
+"""Facts about prepared prompts and voted answers: read once, gone with their texts, and no snapshot depends on them."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.db import curation, interactions
+from core.db import curation, interactions, voted_answers
 from core.db.quarantines import Predicate
 from core.db.store import Store
 from core.records import Feedback, Revocation
@@ -37,6 +37,9 @@ TEXTS = [
     "Call +49 30 1234567",
 ]
 READ = "SELECT interaction_id FROM prepared_prompts ORDER BY ALL"
+VOTED = "SELECT interaction_id FROM voted_answers ORDER BY ALL"
+# What the store keeps so that a snapshot need not read and compute all again.
+KEPT = ("prepared_prompts", "voted_answers", "fingerprints", "common_parts")
 
 
 @pytest.fixture
@@ -133,12 +136,14 @@ DELETIONS: list[Callable[[Store], None]] = [lambda store: erase(store, USERS[0])
 
 
 @pytest.mark.parametrize("delete", DELETIONS, ids=["erasure", "retention", "one text"])
-def test_no_prepared_prompt_outlives_its_text(store: Store, delete: Callable[[Store], None]) -> None:
+def test_no_prepared_prompt_and_no_voted_answer_outlives_its_text(
+    store: Store, delete: Callable[[Store], None]
+) -> None:
     corrected(store, "i1")
     snap(store)
-    assert query(store, READ) == [("i1",)]
+    assert query(store, READ) == query(store, VOTED) == [("i1",)]
     delete(store)
-    assert query(store, READ) == []
+    assert query(store, READ) == query(store, VOTED) == []
     assert "i1@example" not in str(query(store, "SELECT * FROM prepared_prompts"))
 
 
@@ -159,6 +164,32 @@ def test_a_text_that_is_deleted_while_a_snapshot_reads_it_is_not_kept(
     assert len(found) == 1 and query(store, READ) == []
 
 
+def test_an_answer_is_read_with_its_first_vote(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    real = voted_answers.add
+
+    def add_answers(transaction: Any, wanted: pa.Table, **given: Any) -> pa.Table:
+        calls.append(sorted(wanted["interaction_id"].to_pylist()))
+        return real(transaction, wanted, **given)
+
+    monkeypatch.setattr(voted_answers, "add", add_answers)
+    corrected(store, "i1", "i2")
+    snap(store)
+    corrected(store, "i3", first=2)
+    add(store, [voted(9, "i1", "even better", "correction", minute=1)])
+    assert len(snap(store).rows) == 3
+    snap(store)
+    assert calls == [["i1", "i2"], ["i3"]]
+
+
+def test_an_answer_is_read_again_for_a_task_that_needs_its_text(store: Store) -> None:
+    corrected(store, "i1")
+    add(store, [voted(1, "i1", True, "thumbs")])
+    rows = [[(row.signal, row.label) for row in snap(store, how).rows] for how in (GENERATE, CLASSIFY, GENERATE)]
+    assert rows == [[("correction", "better i1")], [("confirmation", "a")], [("correction", "better i1")]]
+    assert query(store, "SELECT interaction_id, has_text, answer FROM voted_answers") == [("i1", False, None)]
+
+
 ABOUT = st.integers(0, 9).map("i{}".format)
 STEPS = st.one_of(
     st.tuples(st.just("ask"), st.integers(0, 9), st.sampled_from(TEXTS), st.sampled_from(USERS)),
@@ -170,11 +201,13 @@ STEPS = st.one_of(
         st.sampled_from(USERS),
     ),
     st.tuples(st.just("thumb"), st.integers(16, 25), ABOUT, st.booleans(), st.sampled_from(USERS)),
-    st.tuples(st.just("take back"), st.integers(0, 25)),
+    st.tuples(st.just("flag"), st.integers(26, 29), ABOUT, st.sampled_from(USERS)),
+    st.tuples(st.just("take back"), st.integers(0, 29)),
     st.tuples(st.just("hold"), st.sampled_from(USERS)),
     st.tuples(st.just("erase"), st.sampled_from(USERS)),
     st.tuples(st.just("delete"), ABOUT),
-    st.tuples(st.just("snapshot")),
+    st.tuples(st.just("age")),
+    st.tuples(st.just("snapshot"), st.sampled_from([GENERATE, CLASSIFY])),
 )
 
 
@@ -189,6 +222,8 @@ def act(store: Store, how: ModelSettings, minute: int, step: Sequence[Any]) -> N
             add(store, [voted(number, about, value, kind, user, minute)])
         case "thumb", number, about, up, user:
             add(store, [voted(number, about, up, "thumbs", user, minute)])
+        case "flag", number, about, user:
+            add(store, [voted(number, about, "unsafe", "flag", user, minute)])
         case "take back", number:
             add(store, [Revocation(f"f{number}", time)])
         case "hold", user:
@@ -200,8 +235,10 @@ def act(store: Store, how: ModelSettings, minute: int, step: Sequence[Any]) -> N
         case "delete", about:
             with store.transaction() as transaction:
                 interactions.delete_text(transaction, id=about)
-        case _:
-            snap(store, how, f"r{minute}")
+        case ("age",):
+            delete_by_age(store)
+        case _, task:
+            snap(store, task, f"r{minute}")
 
 
 @settings(deadline=None, max_examples=12)
@@ -211,7 +248,7 @@ def test_a_snapshot_after_others_equals_one_made_of_nothing(how: ModelSettings, 
     for minute, step in enumerate(history):
         act(store, how, minute, step)
     next_one = snap(store, how, "next")
-    for table in ("prepared_prompts", "fingerprints", "common_parts"):
+    for table in KEPT:
         query(store, f"DELETE FROM {table}")
     alone = snap(store, how, "alone")
     store.close()

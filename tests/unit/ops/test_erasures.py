@@ -309,6 +309,7 @@ def test_every_column_that_names_a_user_is_one_that_an_erasure_clears(place: Pla
         "interactions.user_id",
         "quarantine_predicates.user_id",
         "subject_revocations.user_id",
+        "voted_answers.asker",
     }
 
 

@@ -244,7 +244,7 @@ def test_a_deleted_one_is_gone_with_its_text_and_trains_nothing_but_its_counts_s
         json={"interaction_id": made.id, "type": "label", "value": "a"},
         headers={"Authorization": f"Bearer {client.api_key}"},
     )
-    world.gateway.until(lambda: curation.votes(world.store, model="reviews").num_rows == 1)
+    world.gateway.until(lambda: curation.votes(world.store, model="reviews", with_answers=True).num_rows == 1)
     assert len(learnt(world).rows) == 1
     gone = client.chat.completions.delete(made.id)
     assert gone.model_dump() == {"id": made.id, "object": "chat.completion.deleted", "deleted": True}
