@@ -180,11 +180,10 @@ def _commit(store: Store, piece: Piece, batch: Batch, clock: Clock) -> Ingested:
 
 def _advance(store: Store, piece: Piece, write: Callable[[Transaction], None]) -> Ingested:
     with store.transaction() as transaction:
-        expected = spools.offset(transaction, spool=piece.spool, segment=piece.segment)
-        if piece.begin != expected:
-            return Ingested(False, expected)
+        spool, segment = piece.spool, piece.segment
+        if not spools.advance(transaction, spool=spool, segment=segment, begin=piece.begin, end=piece.end):
+            return Ingested(False, spools.offset(transaction, spool=spool, segment=segment))
         write(transaction)
-        spools.set_offset(transaction, spool=piece.spool, segment=piece.segment, offset=piece.end)
         return Ingested(True, piece.end)
 
 

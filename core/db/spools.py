@@ -30,6 +30,16 @@ def set_offset(db: Database, *, spool: str, segment: int, offset: int) -> None:
         db.run("spools.add_offset", spool=spool, segment=segment, offset=offset)
 
 
+def advance(db: Database, *, spool: str, segment: int, begin: int, end: int) -> bool:
+    """Record that a spool segment is ingested up to `end`. Returns whether it was ingested up to `begin` before."""
+    if db.maybe("spools.advance", spool=spool, segment=segment, begin=begin, end=end):
+        return True
+    is_new = begin == 0 and db.maybe("spools.offset", spool=spool, segment=segment) is None
+    if is_new:
+        db.run("spools.add_offset", spool=spool, segment=segment, offset=end)
+    return is_new
+
+
 def add_dead_letter(
     db: Database, *, spool: str, segment: int, offset: int, time: datetime, reason: str, payload: bytes
 ) -> None:

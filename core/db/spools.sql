@@ -6,6 +6,11 @@ SELECT "offset" FROM spool_offsets WHERE spool = $spool AND segment = $segment
 -- Record how many bytes of a known spool segment are ingested.
 UPDATE spool_offsets SET "offset" = $offset WHERE spool = $spool AND segment = $segment RETURNING TRUE AS moved
 
+-- name: advance
+-- Record how many bytes of a spool segment are ingested, if $begin of them were ingested before.
+UPDATE spool_offsets SET "offset" = $end WHERE spool = $spool AND segment = $segment AND "offset" = $begin
+RETURNING TRUE AS moved
+
 -- name: add_offset
 -- Record how many bytes of a new spool segment are ingested.
 INSERT INTO spool_offsets VALUES ($spool, $segment, $offset)

@@ -21,6 +21,8 @@ from core.errors import NotReady, RowKnown, RowRefused, StoreError, StoreNewer
 
 # More ids in one IN list, and DuckDB would scan the table instead of using its index.
 IDS_AT_ONCE = 1000
+# Up to so many rows, a table goes to DuckDB as parameters.
+FEW_ROWS = 2
 # Errors that DuckDB raises because of a value. Errors about its file, its memory or itself are of other types.
 ABOUT_A_ROW = (
     duckdb.DataError,
@@ -99,12 +101,24 @@ class Transaction:
         """
         if not table.num_rows:
             return
+        if table.num_rows <= FEW_ROWS:
+            with _refusing(name):
+                self._run_values(name, table)
+            return
         self._connection.register("given", table)
         try:
             with _refusing(name):
                 self._connection.execute(_statements()[name])
         finally:
             self._connection.unregister("given")
+
+    def _run_values(self, name: str, table: pa.Table) -> None:
+        """Run a named statement with rows as parameters: to register a table takes longer than to add a few rows."""
+        columns = ", ".join(f'"{column}"' for column in table.column_names)
+        row = f"({', '.join('?' * table.num_columns)})"
+        given = f"WITH given ({columns}) AS (VALUES {', '.join([row] * table.num_rows)})"
+        values = [value for row in zip(*(column.to_pylist() for column in table.columns), strict=True) for value in row]
+        self._connection.execute(f"{given}\n{_statements()[name]}", values)
 
     def query_table(self, name: str, table: pa.Table, **parameters: Any) -> pa.Table:
         """Return the rows of a named query that reads `table` as `given`, as a table."""

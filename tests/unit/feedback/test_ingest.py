@@ -70,6 +70,29 @@ def test_a_mark_is_stored_and_a_record_of_an_older_gateway_has_none(store: Store
     ]
 
 
+def test_a_row_is_the_same_as_parameters_and_as_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [
+        asked("i1", user="ü\0", answer=None, prompt_tokens=None, request={"messages": [{"content": "\0 \u2028"}]}),
+        replace(asked("i2"), status=500, time=NOW.replace(year=1), conversation="c", choices=[{"index": 0}]),
+        replace(said("f1", "i1", {"chosen": "i1", "rejected": "i2"}, "preference"), time=NOW.replace(year=9999)),
+        replace(said("f2", "i2", 'it\'s \0 "quoted"', "correction"), comment="?", user="$1", metadata={"a": [1, None]}),
+        replace(said("f3", "i9", 0.5, "rating"), choice=0, key_id="k"),
+    ]
+    found = []
+    for few in (0, 2):
+        monkeypatch.setattr(store_module, "FEW_ROWS", few)
+        store = Store(":memory:")
+        for segment, record in enumerate(records):
+            assert ingest(store, "g", segment, 0, pieces(record)).taken
+        tables = ("interactions", "feedback", "feedback_waiting", "dead_letters")
+        found.append(
+            [query(store, f"SELECT * FROM {table} ORDER BY ALL") for table in tables] + [query(store, TRAFFIC)]
+        )
+        found[-1][1] = query(store, "SELECT * EXCLUDE arrived FROM feedback ORDER BY id")
+        store.close()
+    assert found[0] == found[1] and [len(rows) for rows in found[0]][:2] == [2, 3] and not found[0][3]
+
+
 def test_traffic_is_counted_by_model_version_arm_and_utc_day_with_errors_and_tokens(store: Store) -> None:
     late = NOW.replace(hour=23, tzinfo=timezone(timedelta(hours=-5)))
     ingest(store, "g", 0, 0, pieces(asked("a"), asked("b", time=late), asked("c", status=502, prompt_tokens=None)))
