@@ -33,6 +33,8 @@ View = dict[str, Any]
 
 # A number above that of any row.
 NEWEST = 2**62
+# With more new votes, a page shows the number of votes instead of the number of answers with one.
+MOST_COUNTED = 10_000
 
 WORDS = {
     "promoted": "Promoted",
@@ -68,8 +70,9 @@ def model(control: "Control", name: str) -> View:
     settings = settings_of(control, name)
     since = routes.champion_since(control.store, model=name, champion=route.champion)
     newest = decisions(control.store, Filter(model=name), 1)
-    # Below the threshold a page needs no exact count, which reads the answers of all new votes.
-    new = count_new(control.store, name, settings, least=settings.retrain.min_new_feedback)
+    # Below the threshold and far above it, a page needs no exact count, which compares all new votes with earlier ones.
+    least = settings.retrain.min_new_feedback
+    new = count_new(control.store, name, settings, least=least, most=max(MOST_COUNTED, 10 * least))
     run = runs_table.unfinished_of(control.store, model=name)
     approval = next((row for row in decisions_table.open_approvals(control.store) if row["model"] == name), None)
     return {

@@ -67,13 +67,15 @@ def counted_method(new: Mapping[Method, NewFeedback], settings: ModelSettings) -
     return methods[0]
 
 
-def count_new(db: Database, model: str, settings: ModelSettings, *, least: int = 1) -> dict[Method, NewFeedback]:
+def count_new(
+    db: Database, model: str, settings: ModelSettings, *, least: int = 1, most: int | None = None
+) -> dict[Method, NewFeedback]:
     """Count new feedback of each possible method.
 
-    Where fewer than `least` votes are new, their number is returned without voters, and no answer is read.
+    Where fewer than `least` votes are new, or more than `most`, their number is returned without voters.
     """
     methods = possible_methods(settings)
-    found: dict[Method, NewFeedback] = {method: _count(db, model, method, settings, least) for method in methods}
+    found: dict[Method, NewFeedback] = {method: _count(db, model, method, settings, least, most) for method in methods}
     if len(methods) == 1 or all(new.answers < least for new in found.values()):
         return found
     report = snapshots.newest_report(db, model=model)
@@ -93,10 +95,12 @@ def votes_of(report: Mapping[str, Any]) -> dict[Method, int]:
     }
 
 
-def _count(db: Database, model: str, method: Method, settings: ModelSettings, least: int) -> NewFeedback:
+def _count(
+    db: Database, model: str, method: Method, settings: ModelSettings, least: int, most: int | None
+) -> NewFeedback:
     types = _types(method, settings)
     at_most = new_votes.at_most(db, model=model, types=types)
-    if at_most < least:
+    if at_most < least or (most is not None and at_most > most):
         return NewFeedback(at_most, 0)
     middle = settings.retrain.rating_middle
     found = new_votes.count(

@@ -21,8 +21,10 @@ FROM versions v LEFT JOIN runs r ON r.id = v.run_id WHERE v.model = $model ORDER
 -- Of each version of a model, or of one, the votes of its training data that were revoked since, or are in quarantine now. A version
 -- without any is left out.
 WITH gone AS (
-    SELECT id, revoked_at IS NOT NULL AS is_revoked FROM feedback
-    WHERE (model = $model OR model IS NULL) AND (revoked_at IS NOT NULL OR id IN (FROM quarantined_feedback))
+    SELECT id, TRUE AS is_revoked FROM feedback WHERE (model = $model OR model IS NULL) AND revoked_at IS NOT NULL
+    UNION ALL
+    SELECT f.id, FALSE FROM quarantined_feedback q JOIN feedback f ON f.id = q.feedback_id
+    WHERE (f.model = $model OR f.model IS NULL) AND f.revoked_at IS NULL
 )
 SELECT v.version, count(DISTINCT g.id) FILTER (g.is_revoked) AS revoked,
     count(DISTINCT g.id) FILTER (NOT g.is_revoked) AS in_quarantine

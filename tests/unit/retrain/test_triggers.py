@@ -85,6 +85,8 @@ def test_new_votes_of_each_method_are_counted_with_those_of_the_last_snapshot(tm
         "dpo": NewFeedback(3, 0),
         "kto": NewFeedback(1, 0),
     }
+    many = count_new(store, "m", settings, most=2)
+    assert [(new.answers, new.voters) for new in many.values()] == [(0, 0), (3, 0), (1, 1)]
     found = count_new(store, "m", settings)
     assert {method: (new.answers, new.voters) for method, new in found.items()} == {
         "sft": (0, 0),
