@@ -44,7 +44,9 @@ class WithheldExamples:
         Flags, revocations and quarantines are read every 15 s, and at once for a retrieval that is new. A retrieval
         whose snapshot cannot be read keeps the places that were found last.
         """
-        found = {str(version.sha256): version for version in versions if version.kind == "retrieval"}
+        models = self.models
+        retrievals = (version for version in versions if version.kind == "retrieval" and version.model in models)
+        found = {str(version.sha256): version for version in retrievals}
         now, names = self._clock(), tuple(sorted(found))
         is_due = self._checked is None or not timedelta(0) <= now - self._checked < EVERY
         if is_due or names != self._retrievals:
@@ -65,7 +67,8 @@ class WithheldExamples:
         try:
             rows = [row for row in read_rows(Path(snapshot.path)) if row.bucket == "train"]
             places = withheld_places(read_retrieval(version), rows, *ended)
-        except IntegrityFailed as error:
+        except (IntegrityFailed, ValueError, KeyError, TypeError) as error:
+            # No retrieval, such as one of a later release, may keep gateways from their routing table.
             log.error("%s: flagged examples cannot be found: %s", version.public_name, error)
             return before
         log.warning("%s: %d examples are not shown any more", version.public_name, len(places))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.db import decisions, runs, versions
+from core.db import decisions, erasures, runs, versions
 from core.db.quarantines import Predicate
 from core.db.store import Store
 from core.errors import IntegrityFailed
@@ -32,7 +32,7 @@ from rollout.workflow import RolloutWorkflow
 from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
 from serve.engines.reconciler import Reconciler
-from serve.retrieval.retriever import FILE, read_retrieval
+from serve.retrieval.retriever import FILE, read_retrieval, sha256_of
 from serve.routing.publisher import RoutePublisher
 from tests.support.pipeline import NOW, vote
 
@@ -322,3 +322,22 @@ def test_a_snapshot_that_is_damaged_keeps_what_was_withheld_before(make: Callabl
         file.write_bytes(b"not what it was")
     add(pipeline.store, [Revocation(f"g-f{second}", NOW + timedelta(days=1))])
     assert len(shown(engines, clock, version)) == len(every) - 1
+
+
+def test_a_retrieval_that_cannot_be_read_keeps_no_gateway_from_its_table(make: Callable[..., RetrainPipeline]):
+    pipeline, clock = make(fallback="rag"), Clock()
+    vote(pipeline.store, 60)
+    pipeline.run("reviews", "test")
+    version = pipeline.promotion.version("reviews", 1)
+    content = b'{"format": 99}'
+    (Path(str(version.path)) / FILE).write_bytes(content)
+    with pipeline.store.transaction() as transaction:
+        erasures.replace_retrieval(transaction, model="reviews", version=1, sha256=sha256_of(content))
+    add(pipeline.store, [Revocation(f"g-f{n}", NOW + timedelta(days=1)) for n in range(60)])
+    engines = watched(pipeline, clock)
+    engines.look()
+    table = engines.board.table
+    assert table is not None and table.models["reviews"].champion.version == 1 and not table.withheld
+    engines.examples = WithheldExamples(pipeline.store, {}, clock)
+    engines.look()
+    assert engines.board.table == table
