@@ -69,7 +69,7 @@ class TrafficPlan:
 def plan_traffic(audience: Audience, settings: ModelSettings) -> TrafficPlan:
     """Plan the steps to the first promotion of a candidate that is better by the gain."""
     training, offline = _training(audience, settings), _offline(audience, settings)
-    steps, advice = [training, offline], list(_offline_advice(audience, offline))
+    steps, advice = [training, offline], list(_offline_advice(audience, offline, settings.feedback.audit_share))
     canary = settings.promotion.canary
     if canary:
         steps += [
@@ -122,7 +122,7 @@ def _days(needed: float, per_day: float) -> float:
     return needed / per_day if per_day > 0 else math.inf
 
 
-def _offline_advice(audience: Audience, offline: Step) -> Iterator[str]:
+def _offline_advice(audience: Audience, offline: Step, audit_share: float) -> Iterator[str]:
     if not math.isfinite(offline.days):
         yield "Without labels, or without a gain to find, the offline gate can never decide: ask users for labels."
     elif offline.days > 30:
@@ -130,8 +130,11 @@ def _offline_advice(audience: Audience, offline: Step) -> Iterator[str]:
             f"The offline gate needs {offline.count:,.0f} {offline.unit} for this gain: ask for more labels, or look "
             "for a larger gain first, such as with retrieval (retrain.objective: rag)."
         )
-    if audience.labelled > 0 and audience.voted == 0:
-        yield "Send thumbs too: without them nothing shows how often live answers are right, so labels have no weights."
+    if audience.labelled > 0 and audience.voted == 0 and not audit_share:
+        yield (
+            "Send thumbs too, or set feedback.audit_share: without them nothing shows how often live answers are "
+            "right, so labels have no weights."
+        )
 
 
 def _live_advice(audience: Audience, canary: CanarySettings, better: Step) -> Iterator[str]:

@@ -93,9 +93,8 @@ ORDER BY rank, t.time DESC, t.id LIMIT $limit
 -- The newest answers that are one of the labels, in an order that is random and does not change. Answers that a reviewer
 -- got from this draw are left out. Others that reviewers labelled are not, or doubtful answers would be too few.
 WITH newest AS (
-    SELECT id, time, lower(nfc_normalize(trim(answer, E' \t\r\n'))) AS answer FROM interactions
-    WHERE model = $model AND time >= $since AND status = 200 AND arm <> 'pinned' AND request IS NOT NULL
-        AND answer IS NOT NULL
+    SELECT id, time, answer FROM interactions
+    WHERE model = $model AND time >= $since AND status = 200 AND arm <> 'pinned' AND answer IS NOT NULL
     ORDER BY time DESC LIMIT $window
 ), drawn AS (
     SELECT interaction_id AS id FROM feedback
@@ -103,7 +102,7 @@ WITH newest AS (
         AND json_extract_string(metadata, '$.drawn') = 'random' AND interaction_id IS NOT NULL
 )
 SELECT id AS interaction_id, time AS newest, 0 AS rank FROM newest
-WHERE list_contains($labels::VARCHAR[], answer) AND id NOT IN (SELECT id FROM drawn)
+WHERE list_contains($labels::VARCHAR[], lower(nfc_normalize(trim(answer, E' \t\r\n')))) AND id NOT IN (SELECT id FROM drawn)
 ORDER BY md5('queue' || id), id LIMIT $limit
 
 -- name: total

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from core.settings import ModelSettings
+from core.settings import FeedbackSettings, ModelSettings
 from eval.gates.offline import LEAST_USERS, spent_level
 from eval.kpis.intervals import paired_items
 from ops.cli.app import app
@@ -78,7 +78,9 @@ def test_what_can_never_end_is_said():
         "Without thumbs no canary can end: send thumbs",
     ]
     (sentence,) = plan_traffic(Audience(100_000, voted=0), with_canary()).advice
-    assert sentence.startswith("Send thumbs too")
+    assert sentence.startswith("Send thumbs too, or set feedback.audit_share")
+    audited = with_canary().model_copy(update={"feedback": FeedbackSettings(audit_share=0.05)})
+    assert plan_traffic(Audience(100_000, voted=0), audited).advice == ()
 
 
 def test_the_command_needs_no_server_and_prints_all_numbers(tmp_path: Path):
