@@ -77,9 +77,12 @@ def tfidf_probabilities(snapshot: Snapshot, items: Sequence[Item], settings: Mod
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         LogisticRegression(C=10, max_iter=2000, class_weight="balanced", random_state=settings.retrain.seed),
     )
-    train = items_of(snapshot.of("train"), settings)
+    rows = snapshot.of("train")
+    train = items_of(rows, settings)
     templates = Templates([item.prompt for item in train])
-    pipeline.fit(templates.without([item.prompt for item in train]), [item.truth for item in train])
+    # The rows weigh as much as in the adapter's training.
+    weights = {"logisticregression__sample_weight": [row.weight for row in rows]}
+    pipeline.fit(templates.without([item.prompt for item in train]), [item.truth for item in train], **weights)
     probabilities = np.zeros((len(items), len(settings.labels)))
     probabilities[:, pipeline.classes_] = pipeline.predict_proba(templates.without([item.prompt for item in items]))
     return probabilities

@@ -18,6 +18,7 @@ from core.prompts import Prompt, whole_text
 from core.settings import ModelSettings
 from feedback.prepared_prompts import Prompts, texts_of
 from feedback.report_counts import count_values, in_order
+from feedback.row_weights import RowWeights, weigh
 from feedback.vote_rules import count_left_out, count_reasons, judge, most_of
 from feedback.weights import EVERYBODY_1, weights_of_labels, weights_of_thumbs
 
@@ -30,6 +31,7 @@ VOTES = pa.schema(
         ("arrived", pa.timestamp("us")),
         ("type", pa.string()),
         ("said", pa.string()),
+        ("answer", pa.string()),
         ("up", pa.bool_()),
         ("key_id", pa.string()),
         ("app", pa.string()),
@@ -55,11 +57,13 @@ class Curated:
     """The rows of a snapshot in their order, and every other vote with its reason.
 
     `rows` has the columns of a snapshot, `cluster`, and what was `replaced` in the prompt. `left_out` has the number of
-    votes `n` by type, bucket and reason. `bucket` is null where the reason was found before the split.
+    votes `n` by type, bucket and reason. `bucket` is null where the reason was found before the split. `weights` says
+    how train rows were weighed by thumbs.
     """
 
     rows: pa.Table
     left_out: pa.Table
+    weights: RowWeights | None = None
 
     def reasons(self) -> dict[str, int]:
         """The number of votes that make no row, by reason."""
@@ -115,7 +119,8 @@ def curate(
     A label makes a row, or a correction with `task: generate`. In the train bucket only, a thumbs-up on a whole answer
     without a label also makes a row. A row judges only if its voter and its asker are both in that bucket.
     """
-    judged = judge(votes, _labels(votes, settings), settings, [TRUTH_SIGNAL[settings.task]], flagged)
+    labels = _labels(votes, settings)
+    judged = judge(votes, labels, settings, [TRUTH_SIGNAL[settings.task]], flagged)
     candidates = judged.candidates
     compared = _compared(prompts(candidates["interaction_id"].unique()), clusters)
     trust = settings.trust
@@ -130,8 +135,11 @@ def curate(
     rows = selected.filter(selected["reason"].is_null())
     for name in ("prompt", "replaced"):
         rows = rows.append_column(name, compared[name].take(rows["place"]))
+    weights = None
+    if settings.task == "classify" and settings.retrain.weigh_by_thumbs:
+        rows, weights = weigh(rows, votes, labels, settings)
     left_out = pa.concat_tables([judged.left_out, count_reasons(selected)])
-    return Curated(rows.drop_columns(["type", "reason", "place"]), left_out)
+    return Curated(rows.drop_columns(["type", "reason", "place"]), left_out, weights)
 
 
 def _weights(votes: pa.Table, candidates: pa.Table, prompts: pa.Table, settings: ModelSettings) -> pa.Table:

@@ -40,7 +40,8 @@ class Row:
 
     `label` is one of the model's labels, or the text that the answer should have been. `signal` is `label`,
     `correction`, or `confirmation` for a thumbs-up on the answer that now is the right one. `user` is the voter and
-    `asker` the user of the request. Both are "" if neither is known. `weight` is the voter's, by agreement with others.
+    `asker` the user of the request. Both are "" if neither is known. `weight` is the voter's, by agreement
+    with others, times the factor of rows of right or of wrong answers.
     """
 
     interaction_id: str
@@ -70,6 +71,7 @@ class Report:
     text. `label_noise` is the share of `compared_texts`, those with labels of several users, whose users disagree.
     `scrubbed` counts the personal data that was replaced, by rule. `pairs` counts the pairs, and the votes
     that make none by reason. `coverage` compares the rows with recent requests: see feedback/coverage.py.
+    `weights` says how train rows were weighed by thumbs: see feedback/row_weights.py.
     """
 
     rows: dict[str, int]
@@ -86,6 +88,7 @@ class Report:
     scrubbed: dict[str, int] = field(default_factory=dict)
     pairs: dict[str, Any] = field(default_factory=dict)
     coverage: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +260,7 @@ def report_of(curated: Curated, settings: ModelSettings) -> Report:
         duplicates=_duplicates(rows),
         compared_texts=compared,
         label_noise=disagree / compared if compared else None,
+        weights=curated.weights.to_json() if curated.weights else {},
     )
 
 

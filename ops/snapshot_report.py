@@ -36,6 +36,7 @@ def _sections(report: Mapping[str, Any]) -> Iterator[Section]:
     )
     yield Section("Signals", ("signal", "rows", "users"), _pairs(report["by_signal"]))
     yield Section("Classes", ("label", "rows", "users"), _pairs(report.get("by_class", {})))
+    yield Section("Weights of train rows", ("answers", "rows", "weight of a row"), _weights(report.get("weights", {})))
     yield Section("Same texts", ("what", "count"), _counts(report.get("duplicates", {})))
     noise = report.get("label_noise")
     if noise is not None:
@@ -55,6 +56,14 @@ def _sections(report: Mapping[str, Any]) -> Iterator[Section]:
 
 def _pairs(counts: Mapping[str, Mapping[str, int]]) -> list[tuple[str, ...]]:
     return [(name, f"{count['rows']:,}", f"{count['users']:,}") for name, count in counts.items()]
+
+
+def _weights(weights: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Right and wrong answers, with why their rows weigh this much."""
+    if not weights:
+        return []
+    kinds = [(f"{kind} answers", f"{weights[f'rows_{kind}']:,}", f"{weights[kind]:.1f}") for kind in ("right", "wrong")]
+    return [*kinds, (weights["reason"], "", "")]
 
 
 def _clusters(coverage: Mapping[str, Any]) -> list[tuple[str, ...]]:

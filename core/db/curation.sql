@@ -18,7 +18,7 @@ SELECT f.id, f.time, f.arrived, f.type, CASE f.type WHEN 'thumbs' THEN a.answer 
     f.value = 'true' AS up, f.key_id, coalesce(k.app, f.key_id) AS app, f.user_id AS voter, f.interaction_id, a.asker,
     a.finish_reason, coalesce(a.choice_unknown, FALSE) AS choice_unknown, a.status, f.revoked_at IS NOT NULL AS revoked,
     h.feedback_id IS NOT NULL AS quarantined, coalesce(f.choice, -1) AS choice,
-    f.interaction_id IS NOT NULL AND a.interaction_id IS NULL AS is_new
+    a.answer, f.interaction_id IS NOT NULL AND a.interaction_id IS NULL AS is_new
 FROM feedback f LEFT JOIN voted_answers a
     ON a.interaction_id = f.interaction_id AND a.choice = coalesce(f.choice, -1) AND a.has_text = $has_text
 LEFT JOIN quarantined_feedback h ON h.feedback_id = f.id LEFT JOIN apps k ON k.id = f.key_id
@@ -27,7 +27,7 @@ WHERE f.model = $model OR f.id IN (FROM chosen) OR f.id IN (FROM discussed)
 -- name: complete
 -- The table `votes` with what the table `answers` has of their answers. A vote on an answer that is not stored is on none.
 SELECT v.* REPLACE (CASE v.type WHEN 'thumbs' THEN a.answer ELSE v.said END AS said, a.interaction_id AS interaction_id,
-    a.asker AS asker, a.finish_reason AS finish_reason, coalesce(a.choice_unknown, FALSE) AS choice_unknown,
+    a.answer AS answer, a.asker AS asker, a.finish_reason AS finish_reason, coalesce(a.choice_unknown, FALSE) AS choice_unknown,
     a.status AS status)
 FROM votes v LEFT JOIN answers a ON a.interaction_id = v.interaction_id AND a.choice = v.choice
 

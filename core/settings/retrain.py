@@ -55,6 +55,11 @@ class RetrainSettings(Section):
     confirmations: bool = Field(
         default=True, description="true: a thumbs-up on an answer counts as a label with that answer."
     )
+    weigh_by_thumbs: bool = Field(
+        default=True,
+        description="true: train rows of right and of wrong answers weigh as much as these answers have thumbs up and "
+        "down. It needs thumbs of 20 users. false: all rows weigh the same.",
+    )
     rank: int = Field(default=16, ge=1, description="LoRA rank. Not above `engine.max_lora_rank`.")
     epochs: float = Field(default=1.0, gt=0, le=20, description="Number of passes over the train split.")
     min_steps: int = Field(

@@ -35,6 +35,7 @@ def vote(number: int, text: str = "", said: str | None = "good", **changes: Any)
         "arrived": NOW,
         "type": "label",
         "said": said,
+        "answer": None,
         "up": False,
         "key_id": None,
         "app": None,

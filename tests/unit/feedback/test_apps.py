@@ -69,4 +69,4 @@ def test_a_label_of_the_key_before_stays_replaced_when_the_later_one_is_taken_ba
 def test_another_app_is_another_voter() -> None:
     store = store_with(label(1, "bad", "k0"), label(2, "good", "k2"))
     assert [feedback for feedback, _, _ in rows(store)] == ["f1", "f2"]
-    assert curation.votes(store, model="reviews")["app"].to_pylist() == ["k0", "k2"]
+    assert curation.votes(store, model="reviews", with_answers=True)["app"].to_pylist() == ["k0", "k2"]
