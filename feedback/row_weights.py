@@ -116,7 +116,7 @@ def kinds_of(rows: pa.Table, votes: pa.Table, settings: ModelSettings) -> Kinds:
 def weigh(rows: pa.Table, votes: pa.Table, labels: pa.Table, settings: ModelSettings) -> tuple[pa.Table, RowWeights]:
     """The rows with their factor in `weight`, and how it was found."""
     kinds = kinds_of(rows, votes, settings)
-    counts = (int((kinds == kind).sum()) for kind in (RIGHT, WRONG))
-    found = choose_weights(*counts, *approval_of(votes, labels, settings))
+    approval, voters = approval_of(votes, labels, settings)
+    found = choose_weights(int((kinds == RIGHT).sum()), int((kinds == WRONG).sum()), approval, voters)
     weights = np.round(rows["weight"].to_numpy() * found.of(kinds), 3)
     return rows.set_column(rows.schema.get_field_index("weight"), "weight", pa.array(weights)), found
