@@ -92,10 +92,15 @@ ORDER BY rank, t.time DESC, t.id LIMIT $limit
 -- name: random_answers
 -- The newest answers that are one of the labels, in an order that is random and does not change. Answers that a reviewer
 -- got from this draw are left out. Others that reviewers labelled are not, or doubtful answers would be too few.
-WITH newest AS (
+-- The time of the oldest of them is found first, so that no other answer is read.
+WITH oldest AS (
+    SELECT min(time) AS time FROM (
+        SELECT time FROM interactions WHERE model = $model AND time >= $since AND status = 200 AND arm <> 'pinned'
+        ORDER BY time DESC LIMIT $window
+    )
+), newest AS (
     SELECT id, time, answer FROM interactions
-    WHERE model = $model AND time >= $since AND status = 200 AND arm <> 'pinned' AND answer IS NOT NULL
-    ORDER BY time DESC LIMIT $window
+    WHERE model = $model AND time >= (SELECT time FROM oldest) AND status = 200 AND arm <> 'pinned' AND answer IS NOT NULL
 ), drawn AS (
     SELECT interaction_id AS id FROM feedback
     WHERE model = $model AND type = 'label' AND starts_with(user_id, 'reviewer:') AND revoked_at IS NULL
