@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from core.records import Interaction
 
-# Words of an argument that the model learns and is judged on, most have fewer: a step stays short on two cores.
-WORDS = 60
+# Words of an argument that the model learns and is judged on, about 110 tokens. Most have fewer words.
+WORDS = 85
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
