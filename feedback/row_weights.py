@@ -62,36 +62,51 @@ def choose_weights(rows_right: int, rows_wrong: int, approval: float | None, vot
     total = rows_right + rows_wrong
     ratio = ((1 - approval) / rows_wrong) / (approval / rows_right)
     ratio = min(MOST, max(1 / MOST, ratio))
-    right = total / (rows_right + ratio * rows_wrong)
+    right = max(0.1, round(total / (rows_right + ratio * rows_wrong), 1))
+    wrong = max(0.1, round(ratio * right, 1))
     shares = f"{approval:.0%} of the thumbs are up, {rows_right / total:.0%} of the rows are of right answers."
-    return RowWeights(max(0.1, round(right, 1)), max(0.1, round(ratio * right, 1)), *known, shares)
+    return RowWeights(min(right, MOST * wrong), min(wrong, MOST * right), *known, shares)
 
 
 def approval_of(votes: pa.Table, labels: pa.Table, settings: ModelSettings) -> tuple[float | None, int]:
     """The share of thumbs that are up, and the number of voters, of train users' thumbs on answers that are labels.
 
-    A voter with more thumbs than `trust.rows_per_voter` counts as that many.
+    A voter has one thumb on an answer, the last one. One with more than `trust.rows_per_voter` counts as that many.
     """
-    thumbs = votes.filter(
-        (pc.field("type") == "thumbs")
-        & ~pc.field("revoked")
+    thumbs = _last_thumbs(votes.filter(pc.field("type") == "thumbs"))
+    thumbs = thumbs.filter(
+        ~pc.field("revoked")
         & ~pc.field("quarantined")
         & ~pc.field("choice_unknown")
         & pc.field("said").isin(labels["said"].combine_chunks())
     )
-    named = [pc.if_else(pc.equal(thumbs[name], ""), None, thumbs[name]) for name in ("voter", "asker")]  # type: ignore[attr-defined]
-    counted = pa.table({"voter": pc.coalesce(*named), "up": pc.cast(thumbs["up"], pa.int64())})  # type: ignore[attr-defined]
-    sums = counted.filter(counted["voter"].is_valid()).group_by("voter").aggregate([("up", "sum"), ("up", "count")])
+    sums = thumbs.group_by("who").aggregate([("up", "sum"), ("up", "count")])
     split = settings.split
-    learns = [
-        bucket_of(split_key(voter), train=split.train, dev=split.dev) == "train" for voter in sums["voter"].to_pylist()
-    ]
+    learns = [bucket_of(split_key(who), train=split.train, dev=split.dev) == "train" for who in sums["who"].to_pylist()]
     up, count = (sums[name].to_numpy()[learns].astype(np.float64) for name in ("up_sum", "up_count"))
     if not len(count):
         return None, 0
     most = settings.trust.rows_per_voter
     share = np.minimum(1.0, most / count) if most is not None else np.ones(len(count))
     return float((up * share).sum() / (count * share).sum()), len(count)
+
+
+def _last_thumbs(thumbs: pa.Table) -> pa.Table:
+    """The last thumb of each known voter on each answer, with the voter as `who` and `up` as a number.
+
+    One that was taken back is the last word too, so that it ends the voter's word.
+    """
+    voter, asker = (pc.if_else(pc.equal(thumbs[name], ""), None, thumbs[name]) for name in ("voter", "asker"))  # type: ignore[attr-defined]
+    app = pc.coalesce(thumbs["app"], thumbs["key_id"], "")  # type: ignore[attr-defined]
+    named = thumbs.append_column("who", pc.coalesce(voter, asker)).append_column("by", app)  # type: ignore[attr-defined]
+    place = thumbs.schema.get_field_index("up")
+    named = named.set_column(place, "up", pc.cast(thumbs["up"], pa.int64()))  # type: ignore[attr-defined]
+    named = named.filter(pc.field("who").is_valid() & pc.field("interaction_id").is_valid())
+    named = named.sort_by([(name, "ascending") for name in ("time", "arrived", "id")])
+    of_voter = ["by", "who", "interaction_id"]
+    more = ["up", "said", "revoked", "quarantined", "choice_unknown"]
+    last = named.group_by(of_voter, use_threads=False).aggregate([(name, "last") for name in more])
+    return last.rename_columns({f"{name}_last": name for name in more})
 
 
 def kinds_of(rows: pa.Table, votes: pa.Table, settings: ModelSettings) -> Kinds:

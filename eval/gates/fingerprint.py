@@ -56,6 +56,7 @@ RULES = (
     "feedback/prepared_prompts.py",
     "feedback/quarantine.py",
     "feedback/report_counts.py",
+    "feedback/row_weights.py",
     "feedback/shingles.py",
     "feedback/snapshot.py",
     "feedback/snapshot_files.py",
