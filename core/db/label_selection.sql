@@ -29,12 +29,17 @@ FROM voters
 -- `drawn` have a label of a reviewer from the random part of the queue. `answers` counts them, `labels` those with a
 -- label, `correct` the labels that say the answer was right. One label per answer counts, the asker's before others, then
 -- the last. The rest are sums over the users who got the answers, as `thumbs` has them. Only answers count that are one
--- of $labels. Nobody chose an answer of `asked` or `drawn`.
+-- of $labels. Nobody chose an answer of `asked` or `drawn`. `other` counts answers from the first to the last marked one:
+-- before and after, no answer was drawn, so these differ from the marked ones in more than chance.
 WITH live AS (
-    SELECT id, user_id, coalesce(asked, FALSE) AS asked, lower(nfc_normalize(trim(answer, E' \t\r\n\f\v'))) AS answer
+    SELECT id, user_id, time, coalesce(asked, FALSE) AS asked, lower(nfc_normalize(trim(answer, E' \t\r\n\f\v'))) AS answer
     FROM interactions WHERE model = $model AND time BETWEEN $since AND $until AND status = 200 AND arm <> 'pinned'
         AND answer IS NOT NULL AND coalesce(json_array_length(choices), 1) = 1
         AND list_contains($labels::VARCHAR[], lower(nfc_normalize(trim(answer, E' \t\r\n\f\v'))))
+), marked AS (
+    SELECT min(time) AS first, max(time) AS last FROM live WHERE asked
+), parts AS (
+    SELECT *, CASE WHEN asked THEN 'asked' WHEN time BETWEEN first AND last THEN 'other' END AS part FROM live, marked
 ), said AS (
     SELECT interaction_id, user_id, time, arrived, starts_with(coalesce(user_id, ''), 'reviewer:') AS reviewed,
         lower(nfc_normalize(trim(json_extract_string(value, '$'), E' \t\r\n\f\v'))) AS label
@@ -45,18 +50,18 @@ WITH live AS (
         AND id NOT IN (FROM quarantined_feedback)
 ), labelled AS (
     SELECT l.id, coalesce(nullif(l.user_id, ''), l.id) AS person,
-        CASE WHEN s.reviewed THEN 'drawn' WHEN l.asked THEN 'asked' ELSE 'other' END AS part,
+        CASE WHEN s.reviewed THEN 'drawn' ELSE l.part END AS part,
         CASE WHEN arg_max(s.label, (coalesce(nullif(s.user_id, ''), l.user_id) IS NOT DISTINCT FROM l.user_id, s.time,
             s.arrived)) = l.answer THEN 1.0 ELSE 0.0 END AS correct
-    FROM live l JOIN said s ON s.interaction_id = l.id WHERE list_contains($labels::VARCHAR[], s.label)
-    GROUP BY l.id, l.user_id, l.answer, part
+    FROM parts l JOIN said s ON s.interaction_id = l.id WHERE list_contains($labels::VARCHAR[], s.label)
+    GROUP BY l.id, l.user_id, l.answer, CASE WHEN s.reviewed THEN 'drawn' ELSE l.part END
 ), people AS (
     SELECT part, count(*) AS labels, sum(correct) AS correct, sum(correct) * least(1, $most / count(*)) AS up,
         least(count(*), $most) AS votes
     FROM labelled GROUP BY part, person
 )
-SELECT p.part, CASE p.part WHEN 'asked' THEN (SELECT count(*) FROM live WHERE asked)
-        WHEN 'other' THEN (SELECT count(*) FROM live WHERE NOT asked) ELSE coalesce(sum(labels), 0)::BIGINT END AS answers,
+SELECT p.part, CASE p.part WHEN 'drawn' THEN coalesce(sum(labels), 0)::BIGINT
+        ELSE (SELECT count(*) FROM parts WHERE parts.part = p.part) END AS answers,
     coalesce(sum(labels), 0)::BIGINT AS labels, coalesce(sum(correct), 0)::BIGINT AS correct, count(labels) AS voters,
     coalesce(sum(up), 0) AS up, coalesce(sum(votes), 0)::DOUBLE AS votes, coalesce(sum(up * up), 0) AS up_up,
     coalesce(sum(up * votes), 0) AS up_votes, coalesce(sum(votes * votes), 0)::DOUBLE AS votes_votes

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
+from core.db import label_selection
 from core.db.store import Store
 from core.prompts import Chat
 from core.records import Interaction
@@ -174,6 +175,33 @@ def test_the_store_says_why_each_label_was_given(store: Store):
     plain = plain_selection(found)
     assert plain["source"] == "audit" and plain["audit"]["right"] == pytest.approx(0.75)
     assert plain["origins"] == {"volunteered": 2, "asked": 1, "drawn": 1, "reviewer": 1}
+
+
+def test_answers_from_before_the_first_mark_and_after_the_last_are_not_compared_with_marked_ones(store: Store):
+    """Before the audit 60% of answers were right and users labelled a third. Now 80% are right, and few label unasked."""
+    records = []
+    for number in range(1200):
+        is_marking, day = 600 <= number < 1000, number // 20
+        is_asked = is_marking and number % 4 == 0
+        answer = chat(number, is_asked, True)
+        right = number // 4 % 5 < 3 + is_marking
+        answer = replace(answer, time=AT + timedelta(days=day), answer="good" if right else "bad")
+        records.append(answer)
+        volunteers = number % 20 == 1 if is_marking else number % 3 == 0
+        if volunteers or (is_asked and number % 8 == 0):
+            records.append(replace(said(f"l{number}", f"i{number}", "good", "label"), user=f"u{number}", time=AT))
+    ingest(store, "g", 0, 0, pieces(*records))
+    # Records of a release without marks have none.
+    with store.transaction() as transaction:
+        transaction._connection.execute("UPDATE interactions SET asked = NULL WHERE time < '2026-05-10'")
+    until = AT + timedelta(days=90)
+    parts = label_selection.audit(store, model="m", since=AT, until=until, most=100.0, labels=["bad", "good"])
+    assert [(parts[part]["answers"], parts[part]["labels"]) for part in ("asked", "other")] == [(100, 50), (300, 20)]
+    row = Row("i0", "l0", "u", "h1", Chat((("user", "t"),)), "good", time=AT.replace(tzinfo=None).isoformat())
+    last = replace(row, time=until.replace(tzinfo=None).isoformat())
+    found = selection_of(store, "m", [row, last], SETTINGS)
+    assert found is not None and not found.audit.ignored
+    assert found.audit.approval.share == pytest.approx(0.8, abs=0.02)
 
 
 def test_the_asker_has_the_word_on_an_answer_and_a_taken_back_label_has_none(store: Store):
