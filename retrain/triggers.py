@@ -72,7 +72,8 @@ def count_new(
 ) -> dict[Method, NewFeedback]:
     """Count new feedback of each possible method.
 
-    Where fewer than `least` votes are new, or more than `most`, their number is returned without voters.
+    Where fewer than `least` votes are new, or more than `most`, their number is returned without voters. Preferences are
+    counted exactly above `most`.
     """
     methods = possible_methods(settings)
     found: dict[Method, NewFeedback] = {method: _count(db, model, method, settings, least, most) for method in methods}
@@ -100,7 +101,9 @@ def _count(
 ) -> NewFeedback:
     types = _types(method, settings)
     at_most = new_votes.at_most(db, model=model, types=types)
-    if at_most < least or (most is not None and at_most > most):
+    # A preference names no model, so their number may be of another model's answers.
+    far = most is not None and method != "dpo" and at_most > most
+    if at_most < least or far:
         return NewFeedback(at_most, 0)
     middle = settings.retrain.rating_middle
     found = new_votes.count(

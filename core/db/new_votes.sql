@@ -1,8 +1,10 @@
 -- name: at_most
 -- Number of votes of $types that arrived later than $until and may be about a model. A preference has no model of its own.
+-- Votes in quarantine do not count.
 SELECT count(*) AS n FROM feedback
 WHERE arrived > $until AND list_contains($types, type) AND revoked_at IS NULL
     AND (model = $model OR (model IS NULL AND type = 'preference'))
+    AND id NOT IN (FROM quarantined_feedback)
 
 -- name: count
 -- Number of answers, or of pairs of answers, with a new vote of $types that arrived later than $until, per key and user,

@@ -1,17 +1,19 @@
 """Facts about triggers: when a run starts, and what is missing otherwise."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.db import new_votes
+from core.db import new_votes, quarantines
 from core.db.runs import FinishedRun
 from core.db.store import Store
 from core.settings import ModelSettings, RetrainSettings
 from retrain.plan import JudgedAnswers, Method, Plan, choose_plan, judged_by, repeats_run
 from retrain.trainer.job import Step
 from retrain.triggers import NewFeedback, count_new, counted_method, possible_methods, reason_to_start
+from tests.support.ingest import NOW
 from tests.support.pairs import answer, fill, prefer, snap, vote
 
 
@@ -86,7 +88,7 @@ def test_new_votes_of_each_method_are_counted_with_those_of_the_last_snapshot(tm
         "kto": NewFeedback(1, 0),
     }
     many = count_new(store, "m", settings, most=2)
-    assert [(new.answers, new.voters) for new in many.values()] == [(0, 0), (3, 0), (1, 1)]
+    assert [(new.answers, new.voters) for new in many.values()] == [(0, 0), (3, 3), (1, 1)]
     found = count_new(store, "m", settings)
     assert {method: (new.answers, new.voters) for method, new in found.items()} == {
         "sft": (0, 0),
@@ -94,6 +96,30 @@ def test_new_votes_of_each_method_are_counted_with_those_of_the_last_snapshot(tm
         "kto": (1, 1),
     }
     assert found["kto"].trained_on == 1
+    store.close()
+
+
+def test_preferences_of_another_model_are_no_new_feedback_where_there_are_many():
+    store, settings = Store(":memory:"), generates(objective="dpo")
+    others = [replace(answer(f"o{n}", user=f"o{n}"), model="other") for n in range(8)]
+    fill(store, *(answer(f"a{n}", user=f"u{n}") for n in range(2)), *others)
+    fill(store, prefer(0, "a0", "a1", "u0"), *(prefer(n, f"o{n}", f"o{n + 1}", f"o{n}") for n in range(1, 7)))
+    assert count_new(store, "m", settings, most=2) == {"dpo": NewFeedback(1, 1)}
+    assert count_new(store, "other", settings, most=2) == {"dpo": NewFeedback(6, 6)}
+    store.close()
+
+
+def test_votes_in_quarantine_are_no_new_feedback_where_there_are_many():
+    store = Store(":memory:")
+    fill(store, *(answer(f"a{n}", user=f"u{n}") for n in range(6)))
+    fill(store, *(vote(n, f"a{n}", "label", "a", f"u{n}") for n in range(6)))
+    assert count_new(store, "m", CLASSIFIES, most=2) == {"sft": NewFeedback(6, 0)}
+    with store.transaction() as transaction:
+        quarantines.add(transaction, id="q", model="m", version=1, decision_id="d", time=NOW)
+        quarantines.add_predicates(
+            transaction, id="q", predicates=[quarantines.Predicate(user=f"u{n}") for n in range(2)]
+        )
+    assert count_new(store, "m", CLASSIFIES, most=2) == {"sft": NewFeedback(4, 0)}
     store.close()
 
 
