@@ -178,7 +178,7 @@ def test_the_store_says_why_each_label_was_given(store: Store):
 
 
 def test_answers_from_before_the_first_mark_and_after_the_last_are_not_compared_with_marked_ones(store: Store):
-    """Before the audit 60% of answers were right and users labelled a third. Now 80% are right, and few label unasked."""
+    """Before the audit 60% of answers were right, and users labelled a third. Now 80% are right: few volunteer."""
     records = []
     for number in range(1200):
         is_marking, day = 600 <= number < 1000, number // 20
