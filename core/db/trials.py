@@ -41,7 +41,7 @@ def of_run(db: Database, *, run_id: str) -> list[Row]:
 
 
 def last_search(db: Database, *, model: str, method: str) -> Row | None:
-    """The newest run of a model whose search by a method has ended: its `id`, and what is kept of its `search`."""
+    """The newest run of a model whose search by a method has ended with a score: its `id`, and its `search` as kept."""
     row = db.maybe("trials.last_search", model=model, method=method)
     return row and {"id": row["id"], "search": json.loads(row["search"])}
 

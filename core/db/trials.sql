@@ -9,8 +9,9 @@ SELECT number, state, trial_values, scores, score, figures, seconds, reason FROM
 ORDER BY number
 
 -- name: last_search
--- The newest run of a model whose search by a method has ended, with what is kept of the search.
+-- The newest run of a model whose search by a method has ended with a score, with what is kept of the search.
 SELECT id, json_extract(detail, '$.search') AS search FROM runs
 WHERE model = $model AND json_extract_string(detail, '$.search.ended') = 'true'
     AND json_extract_string(detail, '$.search.method') = $method
+    AND EXISTS (SELECT 1 FROM trials WHERE trials.run_id = runs.id AND trials.score IS NOT NULL)
 ORDER BY started DESC, id DESC LIMIT 1

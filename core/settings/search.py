@@ -33,6 +33,8 @@ class SearchSettings(Section):
             return {"mode": value}
         if isinstance(value, dict) and value and "mode" not in value:
             return {"mode": "always"} | value
+        if isinstance(value, dict) and value.get("mode") is False:
+            return value | {"mode": "off"}
         return value
 
 

@@ -14,6 +14,8 @@ RANDOM_TRIALS = 3
 # Complete trials that a median needs.
 MEDIAN_OF = 3
 SIGNIFICANT = 4
+# NumPy's seeds are below this number and not negative.
+SEEDS = 2**32
 
 
 class Study:
@@ -41,9 +43,8 @@ class Study:
         if not trials:
             return dict(self._configured)
         # A sampler continues its random numbers; a seed per trial gives the same ones after a restart.
-        sampler = self._optuna.samplers.TPESampler(
-            seed=self._seed * 1_000 + len(trials), n_startup_trials=1 + RANDOM_TRIALS
-        )
+        seed = (self._seed * 1_000 + len(trials)) % SEEDS
+        sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=1 + RANDOM_TRIALS)
         asked = self._study(trials, sampler).ask(self._distributions)
         return {name: _rounded(value, self._distributions[name]) for name, value in asked.params.items()}
 

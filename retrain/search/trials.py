@@ -42,7 +42,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class LastSearch:
-    """The newest search of a model by a method that ended: its run and train rows, its setup, and what it found."""
+    """The newest search of a model by a method that has a score: its run and train rows, its setup, and what it found."""
 
     run: str
     rows: int
@@ -84,7 +84,7 @@ def plan_search(
 
 def _reason_for_auto(last: LastSearch | None, method: str, rows: int, setup: dict[str, Any]) -> str | None:
     if last is None:
-        return f"No search of {method.upper()} has ended yet"
+        return f"No search of {method.upper()} has ended with a score yet"
     if last.setup != setup:
         return f"The base model or the settings of trainings have changed since run {last.run}"
     if rows >= 2 * last.rows:

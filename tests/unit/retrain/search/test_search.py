@@ -259,6 +259,21 @@ def test_auto_trains_with_what_the_last_search_found_until_the_rows_have_doubled
     assert len(trials_of(pipeline, third)) == 4
 
 
+def test_auto_searches_again_after_a_search_that_found_nothing(search: Callable[..., RetrainPipeline]) -> None:
+    def fail(job: Job, step: int) -> None:
+        if not failed or failed == [job.run_id]:
+            failed.append(job.run_id)
+            raise TrainingFailed("The disk is full.")
+
+    failed: list[str] = []
+    pipeline = search(ScoringTrainer(fail), {"mode": "auto", "trials": 4})
+    first = pipeline.run("reviews", "test")
+    assert state(pipeline, first) == "failed" and details(pipeline, first)["ended"]
+    second = pipeline.run("reviews", "test")
+    assert "No search of SFT has ended with a score yet" in details(pipeline, second)["reason"]
+    assert len(trials_of(pipeline, second)) == 4 and state(pipeline, second) == "finished"
+
+
 def test_a_small_dev_part_trains_with_the_configured_values_and_says_why(
     search: Callable[..., RetrainPipeline],
 ) -> None:

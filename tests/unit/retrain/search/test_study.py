@@ -51,6 +51,14 @@ def test_the_same_trials_give_the_same_suggestion_and_another_seed_another() -> 
     assert Study(SPACE, CONFIGURED, 1).suggest(trials) != again.suggest(trials)
 
 
+@pytest.mark.parametrize("seed", [2**31 - 1, 10**12, -1])
+def test_every_seed_of_a_training_is_one_of_a_search(seed: int) -> None:
+    """2**31 - 1 is the largest seed of a fine-tuning job."""
+    trials = searched(3, seed)
+    assert [trial.values for trial in searched(3, seed)] == [trial.values for trial in trials]
+    assert trials[1].values not in (trial.values for trial in searched(3))
+
+
 def test_trials_that_failed_or_were_pruned_are_no_obstacle() -> None:
     first = complete(0, CONFIGURED, 0.5)
     failed = Trial(1, CONFIGURED, "failed", reason="NaN")

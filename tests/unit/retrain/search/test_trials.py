@@ -51,6 +51,7 @@ def search_settings(written: Any) -> SearchSettings:
     [
         (False, ("off", 12, 60)),  # YAML reads off so
         ("off", ("off", 12, 60)),
+        ({"mode": False, "trials": 5}, ("off", 5, 60)),
         ("auto", ("auto", 12, 60)),
         ({"trials": 5}, ("always", 5, 60)),
         ({"minutes": 30}, ("always", 12, 30)),
@@ -90,7 +91,7 @@ def plan(settings: SearchSettings = AUTO, last: LastSearch | None = None, **more
 
 def test_auto_searches_before_the_first_training_and_when_the_rows_have_doubled() -> None:
     last = LastSearch("run-1", 200, VALUES, {"rank": 8})
-    assert plan() == (True, "No search of SFT has ended yet: up to 12 trials or 60 min.", {})
+    assert plan() == (True, "No search of SFT has ended with a score yet: up to 12 trials or 60 min.", {})
     assert plan(last=last) == (True, "The train rows have doubled, from 200 to 400: up to 12 trials or 60 min.", {})
     assert plan(last=last, rows=399) == (
         False,
