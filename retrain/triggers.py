@@ -72,8 +72,8 @@ def count_new(
 ) -> dict[Method, NewFeedback]:
     """Count new feedback of each possible method.
 
-    Where fewer than `least` votes are new, or more than `most`, their number is returned without voters. Preferences are
-    counted exactly above `most`.
+    Where fewer than `least` votes are new, or more than `most`, their number is returned without voters. The votes
+    of `dpo` are counted exactly above `most` too.
     """
     methods = possible_methods(settings)
     found: dict[Method, NewFeedback] = {method: _count(db, model, method, settings, least, most) for method in methods}

@@ -21,14 +21,23 @@ class BulkThreads:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Keep one thread. The first caller waits until other threads have ended their part of a query."""
-        with self._changing:
+        """Keep one thread. The first caller waits until other threads have ended their part of a query.
+
+        A caller that comes during a change of the number neither waits nor counts. It has the threads that there are.
+        """
+        if not self._changing.acquire(blocking=False):
+            yield
+            return
+        try:
             if not self._callers:
                 self._store.rows("threads.one")
             self._callers += 1
+        finally:
+            self._changing.release()
         try:
             yield
         finally:
+            # Nobody changes the number while a caller is counted, so that this waits for nobody's query.
             with self._changing:
                 self._callers -= 1
                 if not self._callers:

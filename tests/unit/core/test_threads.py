@@ -1,7 +1,9 @@
 """Facts about the threads of DuckDB: one while rows are added in bulk."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import pytest
 
@@ -45,6 +47,56 @@ def test_an_error_gives_the_threads_back(store: Store) -> None:
     with pytest.raises(RuntimeError, match="refused"), threads.one():
         raise RuntimeError("refused")
     assert threads_of(store) == number
+
+
+class SlowChanges:
+    """A fake store: its changes of threads wait until `go` is set."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.ran: list[str] = []
+
+    def rows(self, name: str) -> list[Any]:
+        self.begun.set()
+        assert self.go.wait(60)
+        self.ran.append(name)
+        return []
+
+
+def test_while_one_caller_waits_for_a_query_others_do_not_wait_and_are_not_counted() -> None:
+    slow = SlowChanges()
+    threads = BulkThreads(cast(Store, slow))
+    inside, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with threads.one():
+            inside.set()
+            assert leave.wait(60)
+
+    def other() -> list[str]:
+        with threads.one():
+            return list(slow.ran)
+
+    with ThreadPoolExecutor(3) as pool:
+        waiting = pool.submit(first)
+        try:
+            assert slow.begun.wait(60)
+            assert [pool.submit(other).result(10) for _ in range(2)] == [[], []]
+        finally:
+            slow.go.set()
+        assert inside.wait(60)
+        assert pool.submit(other).result(60) == ["threads.one"]
+        slow.begun.clear()
+        slow.go.clear()
+        leave.set()
+        try:
+            assert slow.begun.wait(60)  # the first caller gives the threads back
+            assert pool.submit(other).result(10) == ["threads.one"]
+        finally:
+            slow.go.set()
+        waiting.result(60)
+        assert slow.ran == ["threads.one", "threads.default"]
+        assert pool.submit(other).result(60) == ["threads.one", "threads.default", "threads.one"]
 
 
 def test_threads_change_while_others_read_and_write(store: Store) -> None:
