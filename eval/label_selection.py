@@ -49,10 +49,5 @@ def selection_of(store: Store, model: str, rows: Sequence[Row], settings: ModelS
     within["most"] = float(most_of(settings.trust.rows_per_voter))
     thumbs = approval_of(**label_selection.thumbs(store, **within))
     parts = label_selection.audit(store, **within, labels=sorted(known))
-    found = {name: _answers(sums) for name, sums in parts.items()}
+    found = {name: LabelledAnswers(**sums) for name, sums in parts.items()}
     return LabelSelection(served, thumbs, audit_of(found["asked"], found["other"], found["drawn"]), origins)
-
-
-def _answers(sums: dict[str, Any]) -> LabelledAnswers:
-    answers, labels, right = (sums.pop(name) for name in ("answers", "labels", "correct"))
-    return LabelledAnswers(answers, labels, right, approval_of(**sums))

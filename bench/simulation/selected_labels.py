@@ -95,14 +95,14 @@ class SelectedLabels:
             return NO_AUDIT
         others = round(self.asked * (1 - self.audit_share) / self.audit_share)
         found = [self._answers(n, chances, rng) for n, chances in ((self.asked, True), (others, False))]
-        return audit_of(found[0], found[1], LabelledAnswers(0, 0, 0))
+        return audit_of(found[0], found[1], LabelledAnswers())
 
     def _answers(self, answers: int, asked: bool, rng: np.random.Generator) -> LabelledAnswers:
         """Answers of one user each."""
         right = rng.binomial(answers, self.approval)
         chances = self._labelled(asked)
         said = [int(rng.binomial(n, chance)) for n, chance in zip((right, answers - right), chances, strict=True)]
-        return LabelledAnswers(answers, sum(said), said[0], _share(said[0], sum(said)))
+        return LabelledAnswers.of_single(answers, sum(said), said[0])
 
 
 def _share(up: int, voters: int) -> Approval:

@@ -19,6 +19,6 @@ def thumbs(db: Database, *, model: str, since: datetime, until: datetime, most: 
 def audit(
     db: Database, *, model: str, since: datetime, until: datetime, most: float, labels: Sequence[str]
 ) -> dict[str, Row]:
-    """Answers, labels and sums over users by part: `asked`, `other`, `drawn`. `labels` are keys. Reads all votes."""
+    """Counts and sums over users by part: `asked`, `other`, `drawn`. `labels` are keys. Reads all votes."""
     rows = db.rows("label_selection.audit", model=model, since=since, until=until, most=most, labels=labels)
     return {row.pop("part"): row for row in rows}

@@ -27,12 +27,17 @@ FROM voters
 -- name: audit
 -- Live answers of a model between two moments by `part`: `asked` were drawn to ask their users about, `other` were not, and
 -- `drawn` have a label of a reviewer from the random part of the queue. `answers` counts them, `labels` those with a
--- label, `correct` the labels that say the answer was right. One label per answer counts, the asker's before others, then
--- the last. The rest are sums over the users who got the answers, as `thumbs` has them. Only answers count that are one
--- of $labels. Nobody chose an answer of `asked` or `drawn`. `other` counts answers from the first to the last marked one:
--- before and after, no answer was drawn, so these differ from the marked ones in more than chance.
+-- label, `voters` the users with labelled answers. One label per answer counts, the asker's before others, then the last.
+-- Only answers count that are one of $labels. Nobody chose an answer of `asked` or `drawn`. `other` counts answers from
+-- the first to the last marked one: before and after, no answer was drawn, so these differ from the marked ones in more
+-- than chance.
+-- The rest are sums over users of their answers `shown`, labels `votes` and labels `up` that say the answer was right. A
+-- user with more than $most labels has a weight below 1. All three have it, in `asked` and `other` alike: rates of both
+-- are then of the same users, and one user never counts for more than $most labels. Without weights, one user who sends
+-- and labels ten thousand answers would be the audit.
 WITH live AS (
-    SELECT id, user_id, time, coalesce(asked, FALSE) AS asked, lower(nfc_normalize(trim(answer, E' \t\r\n\f\v'))) AS answer
+    SELECT id, user_id, coalesce(nullif(user_id, ''), id) AS person, time, coalesce(asked, FALSE) AS asked,
+        lower(nfc_normalize(trim(answer, E' \t\r\n\f\v'))) AS answer
     FROM interactions WHERE model = $model AND time BETWEEN $since AND $until AND status = 200 AND arm <> 'pinned'
         AND answer IS NOT NULL AND coalesce(json_array_length(choices), 1) = 1
         AND list_contains($labels::VARCHAR[], lower(nfc_normalize(trim(answer, E' \t\r\n\f\v'))))
@@ -49,20 +54,26 @@ WITH live AS (
             OR (json_extract_string(metadata, '$.source') = 'console' AND json_extract_string(metadata, '$.drawn') = 'random'))
         AND id NOT IN (FROM quarantined_feedback)
 ), labelled AS (
-    SELECT l.id, coalesce(nullif(l.user_id, ''), l.id) AS person,
-        CASE WHEN s.reviewed THEN 'drawn' ELSE l.part END AS part,
+    SELECT l.id, l.person, CASE WHEN s.reviewed THEN 'drawn' ELSE l.part END AS part,
         CASE WHEN arg_max(s.label, (coalesce(nullif(s.user_id, ''), l.user_id) IS NOT DISTINCT FROM l.user_id, s.time,
             s.arrived)) = l.answer THEN 1.0 ELSE 0.0 END AS correct
     FROM parts l JOIN said s ON s.interaction_id = l.id WHERE list_contains($labels::VARCHAR[], s.label)
-    GROUP BY l.id, l.user_id, l.answer, CASE WHEN s.reviewed THEN 'drawn' ELSE l.part END
+    GROUP BY l.id, l.user_id, l.person, l.answer, CASE WHEN s.reviewed THEN 'drawn' ELSE l.part END
 ), people AS (
-    SELECT part, count(*) AS labels, sum(correct) AS correct, sum(correct) * least(1, $most / count(*)) AS up,
-        least(count(*), $most) AS votes
-    FROM labelled GROUP BY part, person
+    SELECT part, person, sum(answers) AS answers, sum(labels) AS labels, sum(correct) AS correct FROM (
+        SELECT part, person, count(*) AS answers, 0 AS labels, 0 AS correct FROM parts GROUP BY part, person
+        UNION ALL
+        SELECT part, person, CASE part WHEN 'drawn' THEN count(*) ELSE 0 END, count(*), sum(correct) FROM labelled
+        GROUP BY part, person
+    ) WHERE part IS NOT NULL GROUP BY part, person
+), weighted AS (
+    SELECT *, least(1, $most / greatest(sum(labels) OVER (PARTITION BY person, part = 'drawn'), 1)) AS weight FROM people
+), sums AS (
+    SELECT part, answers, labels, answers * weight AS shown, labels * weight AS votes, correct * weight AS up FROM weighted
 )
-SELECT p.part, CASE p.part WHEN 'drawn' THEN coalesce(sum(labels), 0)::BIGINT
-        ELSE (SELECT count(*) FROM parts WHERE parts.part = p.part) END AS answers,
-    coalesce(sum(labels), 0)::BIGINT AS labels, coalesce(sum(correct), 0)::BIGINT AS correct, count(labels) AS voters,
-    coalesce(sum(up), 0) AS up, coalesce(sum(votes), 0)::DOUBLE AS votes, coalesce(sum(up * up), 0) AS up_up,
-    coalesce(sum(up * votes), 0) AS up_votes, coalesce(sum(votes * votes), 0)::DOUBLE AS votes_votes
-FROM (SELECT unnest(['asked', 'other', 'drawn']) AS part) p LEFT JOIN people USING (part) GROUP BY p.part
+SELECT p.part, coalesce(sum(answers), 0)::BIGINT AS answers, coalesce(sum(labels), 0)::BIGINT AS labels,
+    count(*) FILTER (labels > 0) AS voters, coalesce(sum(shown), 0)::DOUBLE AS shown,
+    coalesce(sum(votes), 0)::DOUBLE AS votes, coalesce(sum(up), 0)::DOUBLE AS up,
+    coalesce(sum(up * up), 0)::DOUBLE AS up_up, coalesce(sum(up * votes), 0)::DOUBLE AS up_votes,
+    coalesce(sum(votes * votes), 0)::DOUBLE AS votes_votes
+FROM (SELECT unnest(['asked', 'other', 'drawn']) AS part) p LEFT JOIN sums USING (part) GROUP BY p.part

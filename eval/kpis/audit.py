@@ -6,7 +6,7 @@ wrong answers. Answers that were not marked show how many. Their part is taken o
 
 from dataclasses import dataclass
 
-from eval.kpis.approval import UNKNOWN_APPROVAL, Approval
+from eval.kpis.approval import UNKNOWN_APPROVAL, Approval, approval_of
 
 # With fewer labels, or with labels on answers of fewer users, the share of right answers is not known.
 LEAST_LABELS = 30
@@ -17,20 +17,41 @@ LEAST_RATIO = 3.0
 
 @dataclass(frozen=True, slots=True)
 class LabelledAnswers:
-    """Live answers, how many of them have a label, and how many labels say that the answer was right.
+    """Live answers: how many there are, how many of them have a label, and how many users got those.
 
-    `approval` is the share of these labels, with its error over the users who got the answers.
+    `shown`, `votes` and `up` are sums over users of their answers, labels, and labels that say the answer was right.
+    The others are sums of squares and products. A user with very many labels has a weight below 1 in all sums.
     """
 
-    answers: int
-    labels: int
-    right: int
-    approval: Approval = UNKNOWN_APPROVAL
+    answers: int = 0
+    labels: int = 0
+    voters: int = 0
+    shown: float = 0.0
+    votes: float = 0.0
+    up: float = 0.0
+    up_up: float = 0.0
+    up_votes: float = 0.0
+    votes_votes: float = 0.0
+
+    @classmethod
+    def of_single(cls, answers: int, labels: int, right: int) -> "LabelledAnswers":
+        """Answers of one user each."""
+        return cls(answers, labels, labels, answers, labels, right, right, right, labels)
+
+    @property
+    def approval(self) -> Approval:
+        """The share of labels that say the answer was right, with its error over users."""
+        return approval_of(self.voters, self.up, self.votes, self.up_up, self.up_votes, self.votes_votes)
 
     @property
     def rate(self) -> float:
         """Labels per answer."""
-        return self.labels / self.answers if self.answers else 0.0
+        return self.votes / self.shown if self.shown else 0.0
+
+    @property
+    def right(self) -> float:
+        """Labels that say the answer was right, per answer."""
+        return self.up / self.shown if self.shown else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +106,8 @@ def _without_volunteers(asked: LabelledAnswers, others: LabelledAnswers) -> Appr
 
     Volunteers give one either way. Marks are random, so volunteers are as many among marked answers as among others.
     """
-    volunteers, rate = others.rate, asked.rate
-    right = others.right / others.answers if others.answers else 0.0
-    part = (asked.approval.share * rate - right) / (rate - volunteers)
+    volunteers, rate, right = others.rate, asked.rate, others.right
+    part = (asked.right - right) / (rate - volunteers)
     share = right + (1 - volunteers) * min(max(part, 0.0), 1.0)
     stretch = (1 - volunteers) * rate / (rate - volunteers)
     return Approval(share, asked.approval.error * stretch, asked.approval.voters)

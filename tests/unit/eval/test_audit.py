@@ -25,7 +25,7 @@ from feedback.ingest import ingest
 from feedback.snapshot import Row
 from tests.support.ingest import asked, pieces, said
 
-NONE = LabelledAnswers(0, 0, 0)
+NONE = LabelledAnswers()
 SETTINGS = ModelSettings(task="classify", labels=["bad", "good"])
 AT = datetime(2026, 5, 1, 12, tzinfo=UTC)
 KNOWN = Audit(Approval(0.7, 0.02, 300), marked=600, answered=300)
@@ -40,9 +40,7 @@ def store() -> Iterator[Store]:
 
 def labelled(answers: int, right: int, wrong: int) -> LabelledAnswers:
     """Answers of one user each."""
-    labels = right + wrong
-    share = right / labels
-    return LabelledAnswers(answers, labels, right, Approval(share, (share * (1 - share) / labels) ** 0.5, labels))
+    return LabelledAnswers.of_single(answers, right + wrong, right)
 
 
 def holdout(origins: list[int], served: list[int], audit: Audit = KNOWN, thumbs: Approval = NO_AUDIT.approval):
@@ -90,14 +88,14 @@ def test_reviewers_labels_count_by_their_number():
     drawn = labelled(100, 80, 20)
     alone = audit_of(NONE, labelled(5_000, 20, 200), drawn)
     assert (alone.approval.share, alone.labels, alone.is_known) == (0.8, 100, True)
-    both = audit_of(labelled(600, 180, 120), LabelledAnswers(9_000, 0, 0), drawn)
+    both = audit_of(labelled(600, 180, 120), labelled(9_000, 0, 0), drawn)
     assert both.approval.share == pytest.approx((300 * 0.6 + 100 * 0.8) / 400)
     assert both.labels == 400 and both.approval.error < 0.026
 
 
 def test_labels_on_answers_of_few_users_are_no_audit():
-    few = replace(labelled(200, 70, 30), approval=Approval(0.7, 0.1, 19))
-    found = audit_of(few, LabelledAnswers(4_000, 0, 0), NONE)
+    few = replace(labelled(200, 70, 30), voters=19)
+    found = audit_of(few, labelled(4_000, 0, 0), NONE)
     assert not found.is_known
     _, reason = reason_of(holdout([VOLUNTEERED] * 40, [RIGHT] * 40, found, Approval(0.7, 0.02, 500)))
     assert "100 labels of random answers are too few: the audit needs 30, on answers of 20 users." in reason
@@ -202,6 +200,40 @@ def test_answers_from_before_the_first_mark_and_after_the_last_are_not_compared_
     found = selection_of(store, "m", [row, last], SETTINGS)
     assert found is not None and not found.audit.ignored
     assert found.audit.approval.share == pytest.approx(0.8, abs=0.02)
+
+
+def audit_with_one_busy_user(store: Store, answers: int, right: float) -> Audit:
+    """2,000 marked answers and as many others. One user has `answers` of each and labels all of his.
+
+    Of the others' answers 80% are right. They label 60% of the marked ones and no others.
+    """
+    records = []
+    for number in range(2000):
+        for is_asked in (True, False):
+            busy = number < answers
+            is_right = number % 10 < 10 * right if busy else number % 5 > 0
+            identity, user = f"{number}{is_asked}", "busy" if busy else f"u{number}"
+            records.append(replace(chat(number, is_asked, is_right), id=identity, user=user))
+            if busy or (is_asked and number // 10 % 5 < 3):
+                records.append(replace(said(f"l{identity}", identity, "good", "label"), user=user, time=AT))
+    ingest(store, "g", 0, 0, pieces(*records))
+    row = Row("0True", "l0True", "busy", "h1", Chat((("user", "t"),)), "good", time=AT.replace(tzinfo=None).isoformat())
+    found = selection_of(store, "m", [row], SETTINGS)
+    assert found is not None
+    return found.audit
+
+
+def test_a_user_counts_for_as_many_answers_as_labels(store: Store):
+    """The busy user has 800 labels and counts for 100: 50 marked answers of 1,650, half of them right."""
+    found = audit_with_one_busy_user(store, 400, 0.5)
+    assert found.approval.share == pytest.approx((1600 * 0.8 + 50 * 0.5) / 1650, abs=0.003)
+    assert (found.marked, found.answered) == (2000, 400 + 960)
+
+
+def test_one_hostile_user_moves_the_audit_by_few_points(store: Store):
+    """He has half of all answers and says that all are wrong. Without a limit it would be 40% instead of 80%."""
+    found = audit_with_one_busy_user(store, 1000, 0.0)
+    assert found.approval.share == pytest.approx((1000 * 0.8) / 1050, abs=0.003)
 
 
 def test_the_asker_has_the_word_on_an_answer_and_a_taken_back_label_has_none(store: Store):
