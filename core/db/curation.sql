@@ -9,9 +9,11 @@ WITH apps AS (
     SELECT f.id FROM feedback f JOIN interactions c ON c.id = json_extract_string(f.value, '$.chosen')
     WHERE f.type = 'preference' AND f.model IS NULL AND c.model = $model
 ), discussed AS (
-    SELECT f.id FROM feedback f WHERE f.model IS NULL AND f.conversation_id IN (
-        SELECT conversation_id FROM interactions WHERE model = $model AND conversation_id IS NOT NULL
-    )
+    -- Of the same app: apps choose the names of conversations.
+    SELECT f.id FROM feedback f JOIN interactions i ON i.conversation_id = f.conversation_id
+    LEFT JOIN apps fa ON fa.id = f.key_id LEFT JOIN apps ia ON ia.id = i.key_id
+    WHERE f.model IS NULL AND i.model = $model
+        AND (f.key_id IS NULL OR i.key_id IS NULL OR coalesce(fa.app, f.key_id) = coalesce(ia.app, i.key_id))
 )
 SELECT f.id, f.time, f.arrived, f.type, CASE f.type WHEN 'thumbs' THEN a.answer WHEN 'comment' THEN NULL
     ELSE json_extract_string(f.value, '$') END AS said,

@@ -8,8 +8,12 @@ INSERT INTO erased_interactions
 SELECT $id, id FROM interactions WHERE user_id = $user AND ($key IS NULL OR key_id = $key)
 
 -- name: add_feedback
--- Record which feedback is a user's. Feedback without a user is by the user of its answer or conversation.
+-- Record which feedback is a user's. Feedback without a user is by the user of its answer, or of its conversation if both
+-- are of one app.
 INSERT INTO erased_feedback
+WITH apps AS (
+    SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
+)
 SELECT $id, id FROM feedback WHERE user_id = $user AND ($key IS NULL OR key_id = $key)
 UNION
 SELECT $id, f.id FROM feedback f JOIN erased_interactions e ON e.id = f.interaction_id AND e.erasure_id = $id
@@ -17,7 +21,9 @@ WHERE f.user_id IS NULL
 UNION
 SELECT $id, f.id FROM feedback f JOIN interactions i ON i.conversation_id = f.conversation_id
 JOIN erased_interactions e ON e.id = i.id AND e.erasure_id = $id
+LEFT JOIN apps fa ON fa.id = f.key_id LEFT JOIN apps ia ON ia.id = i.key_id
 WHERE f.user_id IS NULL AND f.interaction_id IS NULL
+    AND (f.key_id IS NULL OR i.key_id IS NULL OR coalesce(fa.app, f.key_id) = coalesce(ia.app, i.key_id))
 
 -- name: counts
 -- How much an erasure erases, by kind.

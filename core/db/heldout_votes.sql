@@ -31,7 +31,8 @@ SELECT id FROM feedback WHERE type = 'flag' AND interaction_id IS NULL LIMIT 1
 
 -- name: flagged
 -- Interactions of a model whose answers are flagged unsafe or private: by the asker, or by $flag_voters voters who are
--- not in quarantine. As in curation.judge. A flag on a conversation is one on each of its answers.
+-- not in quarantine. As in curation.judge. A flag on a conversation is one on each of its answers that the flag's app
+-- asked for: apps choose the names of conversations, and two of them may choose the same.
 WITH apps AS (
     SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
 ), flags AS (
@@ -44,7 +45,9 @@ WITH apps AS (
     UNION ALL
     SELECT f.id, f.key_id, f.voter, i.id, nullif(i.user_id, '')
     FROM flags f JOIN interactions i ON i.conversation_id = f.conversation_id
+    LEFT JOIN apps fa ON fa.id = f.key_id LEFT JOIN apps ia ON ia.id = i.key_id
     WHERE f.interaction_id IS NULL AND i.model = $model
+        AND (f.key_id IS NULL OR i.key_id IS NULL OR coalesce(fa.app, f.key_id) = coalesce(ia.app, i.key_id))
 )
 SELECT f.interaction_id FROM about f LEFT JOIN apps a ON a.id = f.key_id
 LEFT JOIN quarantined_feedback q ON q.feedback_id = f.id

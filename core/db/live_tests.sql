@@ -36,12 +36,15 @@ SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_i
 -- An error harms only if the version made it: its cause is 'engine_error', or in old rows, which have no cause, the
 -- status is 500 or more. The minutes in which an engine lacked a version, or no engine answered, are left out for both
 -- arms. They hit the arms unequally, and a whole minute does not depend on who asked, so the split stays fair.
--- A flag on a conversation is one on its last answer of the version that the flag is about.
+-- A flag on a conversation is one on its last answer of the version that the flag is about, if its app asked for that
+-- answer: apps choose the names of conversations.
 -- A flag harms the asker if the asker gave it, by key and user. A name that the answer or the flag lacks is that of the
 -- other one. If both lack the user, the flag does not count. A voter harms at most one user. Flags of others harm the
 -- asker if $harm_voters of them flagged the same answer. Each key adds its voters to one such answer only, the one that most of
 -- its voters flagged, because anyone who has a key can invent users.
-WITH valid AS (
+WITH apps AS (
+    SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
+), valid AS (
     SELECT list_transform($labels::VARCHAR[], lambda label: lower(trim(label, $blanks))) AS labels
 ), unserved AS (
     SELECT DISTINCT date_trunc('minute', time) AS minute FROM interactions
@@ -64,15 +67,18 @@ WITH valid AS (
         AND time >= $since - INTERVAL 1 HOUR AND id NOT IN (SELECT feedback_id FROM quarantined_feedback)
     GROUP BY interaction_id
 ), given_flags AS (
-    SELECT interaction_id, conversation_id, version, time, key_id, user_id FROM feedback
-    WHERE type = 'flag' AND value::VARCHAR IN ('"unsafe"', '"hallucination"') AND revoked_at IS NULL
+    SELECT id, interaction_id, conversation_id, version, time, key_id, user_id FROM feedback
+    WHERE type = 'flag' AND (interaction_id IS NOT NULL OR model = $model) AND value::VARCHAR IN ('"unsafe"', '"hallucination"') AND revoked_at IS NULL
         AND time >= $since - INTERVAL 1 HOUR AND id NOT IN (SELECT feedback_id FROM quarantined_feedback)
 ), flagged_answers AS (
-    SELECT f.time, f.key_id, f.user_id, i.id FROM given_flags f JOIN asked i ON i.id = f.interaction_id
+    SELECT f.id AS flag, f.time, f.key_id, f.user_id, i.id FROM given_flags f JOIN asked i ON i.id = f.interaction_id
     UNION ALL
-    SELECT f.time, f.key_id, f.user_id, arg_max(i.id, (i.time, i.id))
+    SELECT f.id, f.time, f.key_id, f.user_id, arg_max(i.id, (i.time, i.id))
     FROM given_flags f JOIN asked i ON i.conversation_id = f.conversation_id AND i.version = f.version
-    WHERE f.interaction_id IS NULL GROUP BY ALL
+    LEFT JOIN apps fa ON fa.id = f.key_id LEFT JOIN apps ia ON ia.id = i.key_id
+    WHERE f.interaction_id IS NULL
+        AND (f.key_id IS NULL OR i.key_id IS NULL OR coalesce(fa.app, f.key_id) = coalesce(ia.app, i.key_id))
+    GROUP BY ALL
 ), flags AS (
     SELECT i.id, i.version, i.who, f.time, f.key_id, coalesce(f.user_id, i.user_id) AS voter,
         (f.user_id IS NULL OR i.user_id IS NULL OR f.user_id = i.user_id)

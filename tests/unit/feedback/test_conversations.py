@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from core.db import feedback, heldout_votes
+from core.db import api_keys, curation, feedback, heldout_votes
 from core.db.store import Store
 from core.records import Feedback, Revocation
 from core.settings import ModelSettings
+from feedback.erasure import Request, preview
 from feedback.ingest import add, ingest
 from feedback.snapshot import create_snapshot
 from tests.support.ingest import NOW, asked, pieces, query
@@ -108,3 +109,47 @@ def test_several_others_flag_a_conversation_together(store: Store) -> None:
     add(store, [talk("x3", "flag", "unsafe", "fay")])
     assert heldout_votes.flagged(store, model="m", flag_voters=2) == {"c1-0", "c1-1"}
     assert heldout_votes.flagged(store, model="other", flag_voters=2) == set()
+
+
+@pytest.fixture
+def shared() -> Iterator[Store]:
+    """Two apps, `shop` with two keys and `bank` with one, that both call a conversation "1"."""
+    made = Store(":memory:")
+    for id, name in (("k0", "shop"), ("k1", "shop"), ("k2", "bank")):
+        nothing: dict[str, Any] = dict.fromkeys(("models", "requests_per_minute", "tokens_per_minute", "concurrent"))
+        more: dict[str, Any] = {"digest": "d", "scopes": [], "expires": None, "created": NOW, "creator": "t"}
+        api_keys.add(made, id=id, key_name=name, **more, **nothing)
+    add(made, [asked("of-shop", user="ada", conversation="1", key_id="k0")])
+    add(made, [asked("of-bank", user="bob", conversation="1", key_id="k2", time=NOW + timedelta(minutes=1))])
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("k0", {"of-shop"}), ("k1", {"of-shop"}), ("k2", {"of-bank"}), (None, {"of-shop", "of-bank"})],
+)
+def test_a_flag_on_a_conversation_is_about_answers_to_its_own_app(
+    shared: Store, key: str | None, meant: set[str]
+) -> None:
+    add(shared, [Feedback("x", NOW + timedelta(minutes=2), None, "1", "flag", "unsafe", key_id=key)])
+    assert heldout_votes.flagged(shared, model="m", flag_voters=2) == meant
+
+
+@pytest.mark.parametrize(("key", "erased"), [("k1", 1), ("k2", 0), (None, 1)])
+def test_feedback_without_a_user_on_the_conversation_of_another_app_is_not_of_an_erased_user(
+    shared: Store, key: str | None, erased: int
+) -> None:
+    add(shared, [Feedback("x", NOW, None, "1", "comment", "Hm.", key_id=key)])
+    assert preview(shared, Request("ada"), NOW).counts["feedback"] == erased
+
+
+@pytest.mark.parametrize(("key", "counted"), [("k1", ["x"]), ("k2", []), (None, ["x"])])
+def test_a_vote_without_a_model_counts_for_conversations_of_its_own_app(
+    shared: Store, key: str | None, counted: list[str]
+) -> None:
+    add(shared, [asked("other-model", model="other", conversation="2", key_id="k0")])
+    add(shared, [Feedback("x", NOW, None, "2", "comment", "Hm.", key_id=key)])
+    with shared.transaction() as transaction:
+        transaction._connection.execute("UPDATE feedback SET model = NULL")
+    assert curation.votes(shared, model="other", with_answers=True)["id"].to_pylist() == counted

@@ -223,29 +223,6 @@ def test_others_harm_the_asker_when_three_of_them_flag_one_answer(asked: Store):
     assert harmed(asked) == 1
 
 
-def test_a_flag_on_a_conversation_is_one_on_its_last_answer_of_the_version(store: Store):
-    fill(store, [(1, "d0", None)], conversation="talk", time=START + timedelta(seconds=30))
-    fill(store, [(2, "c0", None), (2, "c0", None)], conversation="talk")
-    fill(store, [(2, "c1", None)], conversation="other")
-    fill(store, [(2, "c2", None)])
-
-    def on_talk(voter: str, talk: str = "talk") -> None:
-        said = Feedback(f"{voter}{talk}", START + timedelta(minutes=3), None, talk, "flag", "unsafe", user=voter)
-        ingest.add(store, [said])
-
-    for voter in ("x", "y"):
-        on_talk(voter)
-    assert harmed(store) == 0
-    on_talk("z")
-    assert harmed(store) == 1
-    on_talk("c1", "other")
-    assert harmed(store) == 2
-    on_talk("c2", "unknown")
-    assert harmed(store) == 2
-    control, _ = count_arms(store, CANARY, harm_voters=3)
-    assert control.harmed == 0
-
-
 def test_users_that_one_key_names_harm_at_most_one_other_user(asked: Store):
     everybody = [f"i{270 + user}-c{user}" for user in range(30)]
     for voter in range(20):
