@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,29 +70,46 @@ def without_prompts(retrieval: Retrieval, prompts: Iterable[Prompt]) -> Retrieva
     return replace(retrieval, entries=tuple(kept))
 
 
-def withheld_places(
-    retrieval: Retrieval, rows: Iterable[Row], flagged: Collection[str], ended: Collection[str]
-) -> tuple[int, ...]:
-    """The places of the entries that must not be shown, in order. `rows` are those that the retrieval was made of.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What one entry of a retrieval was made of: interactions with its question, and feedback that says its answer."""
+
+    interactions: frozenset[str] = frozenset()
+    feedback: frozenset[str] = frozenset()
+
+
+def origins(retrieval: Retrieval, rows: Iterable[Row]) -> tuple[Origin, ...]:
+    """The origin of each entry, in their order. `rows` are those that the retrieval was made of.
+
+    Nothing is known of passages, and of entries from before entries had a source.
+    """
+    asked, said = defaultdict[str, set[str]](set), defaultdict[tuple[str, str], set[str]](set)
+    for row in rows:
+        source = _source(row.prompt)
+        asked[source].add(row.interaction_id)
+        for answer in (row.label, BLANK_LINES.sub("\n", row.label)):
+            said[source, answer].add(row.feedback_id)
+    # Entries with one question share its interactions, which can be many.
+    interactions = {source: frozenset(ids) for source, ids in asked.items()}
+    nothing = frozenset[str]()
+    return tuple(
+        Origin(interactions.get(entry.source, nothing), frozenset(said.get((entry.source, entry.answer), nothing)))
+        if entry.source
+        else Origin()
+        for entry in retrieval.entries
+    )
+
+
+def withheld_places(made_of: Sequence[Origin], flagged: Set[str], ended: Set[str]) -> tuple[int, ...]:
+    """The places of the entries that must not be shown, in order, by the origin of each entry.
 
     An entry is withheld if an answer to its question is one of `flagged`, which are interactions, even where the entry
     has another answer. It is also withheld if every vote that says its answer is one of `ended`, which are feedback.
     """
-    unsafe = set[str]()
-    said, in_force = set[tuple[str, str]](), set[tuple[str, str]]()
-    for row in rows:
-        source = _source(row.prompt)
-        answers = {(source, row.label), (source, BLANK_LINES.sub("\n", row.label))}
-        said |= answers
-        if row.feedback_id not in ended:
-            in_force |= answers
-        if row.interaction_id in flagged:
-            unsafe.add(source)
-    gone = said - in_force
     return tuple(
         place
-        for place, entry in enumerate(retrieval.entries)
-        if entry.source and (entry.source in unsafe or (entry.source, entry.answer) in gone)
+        for place, origin in enumerate(made_of)
+        if not flagged.isdisjoint(origin.interactions) or (origin.feedback and origin.feedback <= ended)
     )
 
 

@@ -27,14 +27,11 @@ class Engines:
     reconciler: Reconciler
     promotion: RouteManager
     board: RoutePublisher
-    examples: WithheldExamples | None = None
     states: list[EngineState] = field(default_factory=list)
 
     def look(self) -> None:
         """Makes the engines hold what they should, unloading only what no gateway still waits for."""
         self.states = self.reconciler.reconcile(self.promotion.wanted, may_unload=self._drained)
-        if self.examples is not None:
-            self.promotion.withheld = self.examples.find(self.promotion.wanted())
         self.promotion.publish()
 
     def _drained(self, name: str) -> bool:
@@ -59,13 +56,13 @@ class Control:
     steps: RolloutWorkflow
     watch: LiveMonitor
     ledger: LedgerWatch
+    examples: WithheldExamples
 
     def take(self, settings: Settings) -> None:
         """Goes on by other settings. Raises SettingsError before anything changed."""
         self.scheduler.take(settings)
         self.scheduler.pipeline.settings = settings
         self.steps.models = self.watch.models = settings.models
-        if self.engines.examples is not None:
-            self.engines.examples.models = settings.models
+        self.examples.models = settings.models
         self.settings = settings
         self.promotion.sync_models(list(settings.models), settings.audit_shares)

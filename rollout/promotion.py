@@ -8,7 +8,7 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import Protocol
@@ -70,6 +70,7 @@ class RouteManager:
         base_name: str,
         clock: Clock,
         settle_s: float | None = None,
+        find_withheld: Callable[[Sequence[Version]], Mapping[str, tuple[int, ...]]] = lambda _: {},
     ) -> None:
         self.store = store
         self.board = board
@@ -79,8 +80,7 @@ class RouteManager:
         self.settle_s = SETTLE_SECONDS if settle_s is None else settle_s
         self._publishing = threading.Lock()
         self._models: frozenset[str] = frozenset()
-        # Entries of retrievals that gateways must not show, by the retrieval's hash.
-        self.withheld: Mapping[str, tuple[int, ...]] = {}
+        self.find_withheld = find_withheld  # entries that gateways must not show, by the retrieval's hash
         self._audit_shares: Mapping[str, float] = {}
 
     def sync_models(self, models: list[str], audit_shares: Mapping[str, float] | None = None) -> None:
@@ -150,10 +150,10 @@ class RouteManager:
             engines = self.engines.adapters_by_engine
             if engines is None:
                 return
-            rows = routes.all_current(self.store)
-            current = [Route(**row) for row in rows if row["model"] in self._models]
-            wanted, find = self.wanted(), self.version
-            self.board.publish(build_table(engines, current, wanted, find, self.withheld, self._audit_shares))
+            current = [Route(**row) for row in routes.all_current(self.store) if row["model"] in self._models]
+            wanted = self.wanted()
+            withheld = self.find_withheld(wanted)  # now, or a new hash would go out without its places
+            self.board.publish(build_table(engines, current, wanted, self.version, withheld, self._audit_shares))
 
     def start_canary(
         self,

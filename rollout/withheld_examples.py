@@ -5,6 +5,7 @@ A retrieval never changes. Gateways get the places of these examples with the ro
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,17 +15,31 @@ from core.db.store import Store
 from core.errors import IntegrityFailed
 from core.records import Version
 from core.settings import ModelSettings
-from eval.retrieval_corpus import withheld_places
+from eval.retrieval_corpus import Origin, origins, withheld_places
 from feedback.snapshot import read_rows
-from serve.retrieval.retriever import read_retrieval
+from serve.retrieval.retriever import Entry, read_retrieval
 
 log = logging.getLogger(__name__)
 
 # The queries read all flags of a model and all rows of a snapshot, so they do not run with each check of the engines.
 EVERY = timedelta(seconds=15)
+# No retrieval, such as one of a later release, may keep gateways from their routing table.
+UNREADABLE = (IntegrityFailed, ValueError, KeyError, TypeError)
 
 Ended = tuple[frozenset[str], frozenset[str]]
 """(interactions with a flagged answer, feedback that was revoked or is in quarantine)."""
+NOTHING: Ended = (frozenset(), frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was found of a version. `hashes` are those of its retrieval and snapshot: under both, no file changes."""
+
+    hashes: tuple[str | None, str]
+    made_of: tuple[Origin, ...]
+    entries: tuple[Entry, ...]
+    ended: Ended = NOTHING
+    places: tuple[int, ...] = ()
 
 
 class WithheldExamples:
@@ -36,47 +51,70 @@ class WithheldExamples:
         self._clock = clock
         self._checked: datetime | None = None
         self._retrievals: tuple[str, ...] = ()
-        self._known: dict[str, tuple[Ended, tuple[int, ...]]] = {}
+        self._known: dict[str, _Known] = {}
+        self._found: dict[str, tuple[int, ...]] = {}
 
     def find(self, versions: Sequence[Version]) -> dict[str, tuple[int, ...]]:
         """The places of the entries that must not be shown, by the hash of each of these versions that is a retrieval.
 
         Flags, revocations and quarantines are read every 15 s, and at once for a retrieval that is new. A retrieval
-        whose snapshot cannot be read keeps the places that were found last.
+        whose snapshot cannot be read keeps what was withheld last, under a new hash too.
         """
-        models = self.models
-        retrievals = (version for version in versions if version.kind == "retrieval" and version.model in models)
-        found = {str(version.sha256): version for version in retrievals}
-        now, names = self._clock(), tuple(sorted(found))
+        models = self.models  # a reload may set others during a check
+        retrievals = [version for version in versions if version.kind == "retrieval" and version.model in models]
+        now, names = self._clock(), tuple(sorted(str(version.sha256) for version in retrievals))
         is_due = self._checked is None or not timedelta(0) <= now - self._checked < EVERY
         if is_due or names != self._retrievals:
-            self._checked, self._retrievals = now, names
-            self._known = {name: self._check(name, version) for name, version in found.items()}
-        return {name: places for name, (_, places) in self._known.items() if places}
+            found = {str(one.sha256): self._check(one, models[one.model].trust.flag_voters) for one in retrievals}
+            names_now = {version.public_name for version in retrievals}
+            self._known = {name: known for name, known in self._known.items() if name in names_now}
+            self._checked, self._retrievals, self._found = now, names, found
+        return {name: places for name, places in self._found.items() if places}
 
-    def _check(self, name: str, version: Version) -> tuple[Ended, tuple[int, ...]]:
-        nothing: Ended = (frozenset(), frozenset())
-        before = self._known.get(name, (nothing, ()))
+    def _check(self, version: Version, flag_voters: int) -> tuple[int, ...]:
+        name = version.public_name
         run = runs.find(self._store, id=version.run_id) if version.run_id else None
         snapshot = snapshots.find(self._store, hash=run["snapshot"]) if run and run["snapshot"] else None
         if snapshot is None:
-            return before
-        ended = self._ended(version.model, snapshot.hash)
-        if ended == before[0]:
-            return before
+            return self._as_before(version)
+        ended = self._ended(version.model, snapshot.hash, flag_voters)
+        if ended == NOTHING:
+            self._known.pop(name, None)
+            return ()
+        before, hashes = self._known.get(name), (version.sha256, snapshot.hash)
+        is_same = before is not None and before.hashes == hashes
+        if before and is_same and before.ended == ended:
+            return before.places
         try:
-            rows = [row for row in read_rows(Path(snapshot.path)) if row.bucket == "train"]
-            places = withheld_places(read_retrieval(version), rows, *ended)
-        except (IntegrityFailed, ValueError, KeyError, TypeError) as error:
-            # No retrieval, such as one of a later release, may keep gateways from their routing table.
-            log.error("%s: flagged examples cannot be found: %s", version.public_name, error)
-            return before
-        log.warning("%s: %d examples are not shown any more", version.public_name, len(places))
-        return ended, places
+            known = before if before and is_same else _read(version, Path(snapshot.path), hashes)
+        except UNREADABLE as error:
+            log.error("%s: flagged examples cannot be found: %s", name, error)
+            return self._as_before(version)
+        known = self._known[name] = replace(known, ended=ended, places=withheld_places(known.made_of, *ended))
+        log.warning("%s: %d examples are not shown any more", name, len(known.places))
+        return known.places
 
-    def _ended(self, model: str, snapshot: str) -> Ended:
+    def _as_before(self, version: Version) -> tuple[int, ...]:
+        """The places of what this version withheld last, which may have had another content then."""
+        known = self._known.get(version.public_name)
+        if known is None or not known.places or known.hashes[0] == version.sha256:
+            return known.places if known else ()
+        withheld = {known.entries[place] for place in known.places}
+        try:
+            entries = read_retrieval(version).entries
+        except UNREADABLE:
+            return ()
+        return tuple(place for place, entry in enumerate(entries) if entry in withheld)
+
+    def _ended(self, model: str, snapshot: str, flag_voters: int) -> Ended:
         """What of a snapshot must not be shown. Flags on answers that it does not have change nothing."""
-        flagged = heldout_votes.flagged(self._store, model=model, flag_voters=self.models[model].trust.flag_voters)
+        flagged = heldout_votes.flagged(self._store, model=model, flag_voters=flag_voters)
         unsafe = snapshots.learnt_from(self._store, snapshot=snapshot, ids=flagged) if flagged else frozenset[str]()
         taken_back = snapshots.taken_back(self._store, snapshot=snapshot)
         return unsafe, frozenset(row["feedback_id"] for row in taken_back)
+
+
+def _read(version: Version, snapshot: Path, hashes: tuple[str | None, str]) -> _Known:
+    retrieval = read_retrieval(version)
+    rows = [row for row in read_rows(snapshot) if row.bucket == "train"]
+    return _Known(hashes, origins(retrieval, rows), retrieval.entries)

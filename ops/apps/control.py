@@ -98,9 +98,16 @@ def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
     )
     clients = [VllmClient(url, key=settings.engine_key) for url in settings.engine_urls]
     reconciler = Reconciler(clients, base_name=base.name, self_check=check_engine)
-    promotion = RouteManager(store=store, board=board, engines=reconciler, base_name=base.name, clock=clock)
     examples = WithheldExamples(store, settings.models, clock)
-    engines = Engines(reconciler, promotion, board, examples)
+    promotion = RouteManager(
+        store=store,
+        board=board,
+        engines=reconciler,
+        base_name=base.name,
+        clock=clock,
+        find_withheld=examples.find,
+    )
+    engines = Engines(reconciler, promotion, board)
     steps = RolloutWorkflow(store=store, promotion=promotion, models=settings.models, clock=clock)
     pipeline = RetrainPipeline(
         settings=settings,
@@ -117,7 +124,7 @@ def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
         settings=settings, store=store, pipeline=pipeline, steps=steps, watch=watch.check_all, reconcile=engines.look
     )
     ledger = LedgerWatch(store, clock)
-    return Control(settings, store, promotion, scheduler, engines, clock, keyring, steps, watch, ledger)
+    return Control(settings, store, promotion, scheduler, engines, clock, keyring, steps, watch, ledger, examples)
 
 
 def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now, config: Path | None = None) -> FastAPI:

@@ -20,6 +20,7 @@ from ops.console import app as console_app
 from ops.control import Control, Engines
 from ops.ledger_verifier import LedgerWatch
 from rollout.promotion import RouteManager
+from rollout.withheld_examples import WithheldExamples
 from rollout.workflow import RolloutWorkflow
 from serve.engines.fake import FakeEngines
 from serve.engines.reconciler import Reconciler
@@ -179,6 +180,7 @@ class Console:
             steps,
             cast(Any, None),
             LedgerWatch(self.store, lambda: NOW),
+            WithheldExamples(self.store, settings.models, lambda: NOW),
         )
         app = FastAPI()
         install_errors(app)

@@ -20,7 +20,7 @@ from eval.gates.offline import decide
 from eval.gates.result import Outcome
 from eval.kpis.evidence import Difference, Evidence, Measure
 from eval.ledger_evidence import plain_evidence
-from eval.retrieval_corpus import gather, withheld_places
+from eval.retrieval_corpus import gather, origins, withheld_places
 from feedback.snapshot import Report, Row, Snapshot
 from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
@@ -57,20 +57,20 @@ def test_an_example_is_withheld_if_its_answer_is_flagged_or_all_its_votes_are_go
     told = snapshot(Text("a"), Text("b\n\n\nc"), Text("A"), Chat((("user", "d"),)))
     made, rows = gather(told, settings(), tmp_path).retrieval, told.of("train")
     assert len(made.entries) == 4
-    assert withheld_places(made, rows, [], []) == ()
-    assert withheld_places(made, rows, ["i0"], []) == (0, 2)  # the same question, asked by another user
-    assert withheld_places(made, rows, [], ["f0"]) == ()  # another vote says the same
-    assert withheld_places(made, rows, [], ["f0", "f2"]) == (0, 2)
-    assert withheld_places(made, rows, [], ["f1", "f3"]) == (1, 3)
+    assert withheld_places(origins(made, rows), set(), set()) == ()
+    assert withheld_places(origins(made, rows), {"i0"}, set()) == (0, 2)  # the same question, asked by another user
+    assert withheld_places(origins(made, rows), set(), {"f0"}) == ()  # another vote says the same
+    assert withheld_places(origins(made, rows), set(), {"f0", "f2"}) == (0, 2)
+    assert withheld_places(origins(made, rows), set(), {"f1", "f3"}) == (1, 3)
     others = [replace(row, label="bad") for row in rows[:1]]
-    assert withheld_places(made, [*rows, *others], [], ["f0", "f2"]) == (0, 2)  # it says something else
+    assert withheld_places(origins(made, [*rows, *others]), set(), {"f0", "f2"}) == (0, 2)  # it says something else
 
 
 def test_passages_of_documents_are_never_withheld(tmp_path: Path):
     (tmp_path / "a.md").write_text("Lamps want bulbs.")
     told = snapshot(Text("Lamps want bulbs."))
     made = gather(told, settings(documents=str(tmp_path)), tmp_path).retrieval
-    assert withheld_places(made, told.of("train"), ["i0"], ["f0"]) == ()
+    assert withheld_places(origins(made, told.of("train")), {"i0"}, {"f0"}) == ()
 
 
 def test_the_same_rows_make_the_same_bytes(tmp_path: Path):

@@ -1,38 +1,31 @@
 """Facts about runs that make a retrieval: when, of what, and that it is promoted and rolled back like any version."""
 
 import json
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.db import decisions, erasures, runs, versions
-from core.db.quarantines import Predicate
+from core.db import decisions, runs, versions
 from core.db.store import Store
 from core.errors import IntegrityFailed
 from core.model_folder import ModelFolder
-from core.records import Feedback, Revocation, Version
 from core.settings import RetrainSettings, Settings, build
 from eval import holdouts
 from eval.context import EvaluationTask
 from eval.evaluation import Result
 from eval.kpis.evidence import Difference, Evidence, Measure
-from feedback import quarantine
-from feedback.ingest import add
-from feedback.quarantine import Hold
 from ops.control import Engines
 from retrain.pipeline import RetrainPipeline
 from retrain.plan import Plan, choose_plan, require_examples
 from rollout.change_writer import DecisionContext
 from rollout.promotion import RouteManager
-from rollout.withheld_examples import EVERY, WithheldExamples
 from rollout.workflow import RolloutWorkflow
 from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
 from serve.engines.reconciler import Reconciler
-from serve.retrieval.retriever import FILE, read_retrieval, sha256_of
+from serve.retrieval.retriever import FILE, read_retrieval
 from serve.routing.publisher import RoutePublisher
 from tests.support.pipeline import NOW, vote
 
@@ -56,8 +49,8 @@ def result(*, itself: bool) -> Result:
     return Result(Evidence(100, 30, arms, gains, {}, "h1", 1, candidate_is_rag=itself), {}, "")
 
 
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def pipelines(tmp_path: Path) -> Iterator[Any]:
+    """A function that makes a pipeline of these settings."""
 
     def evaluated(task: EvaluationTask, **_: Any) -> Result:
         assert (task.candidate.kind, task.candidate.engine_name) == ("retrieval", "base")
@@ -107,6 +100,11 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     yield made
     store.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Any]:
+    yield from pipelines(tmp_path)
 
 
 def newest(pipeline: RetrainPipeline, verdict: str) -> dict[str, Any]:
@@ -251,93 +249,3 @@ def test_what_is_not_on_disk_any_more_never_comes_into_service(make: Callable[..
     pipeline.promotion.publish()
     table = pipeline.promotion.board.table
     assert table and table.retrievals() == set() and pipeline.promotion.route("reviews").champion == 0
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-def watched(pipeline: RetrainPipeline, clock: Clock) -> Engines:
-    reconciler: Any = pipeline.promotion.engines
-    examples = WithheldExamples(pipeline.store, pipeline.settings.models, clock)
-    return Engines(reconciler, pipeline.promotion, pipeline.promotion.board, examples)
-
-
-def shown(engines: Engines, clock: Clock, version: Version) -> set[str]:
-    """The examples that a gateway may show after the next check."""
-    clock.now += EVERY
-    engines.look()
-    table = engines.board.table
-    assert table is not None
-    withheld = table.withheld.get(str(version.sha256), ())
-    return {entry.text for place, entry in enumerate(read_retrieval(version).entries) if place not in withheld}
-
-
-def test_what_is_flagged_revoked_or_held_vanishes_from_a_retrieval_that_serves(make: Callable[..., RetrainPipeline]):
-    pipeline, clock = make(fallback="rag"), Clock()
-    store = pipeline.store
-    vote(store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
-    engines, every = watched(pipeline, clock), {entry.text for entry in read_retrieval(version).entries}
-    assert shown(engines, clock, version) == every
-    unsafe, revoked, held = chosen = sorted(every)[:3]  # an example is the number of its question
-
-    add(store, [Feedback("x1", NOW, f"g-c{unsafe}", None, "flag", "other", user=f"g-u{unsafe}")])
-    assert shown(engines, clock, version) == every
-    add(store, [Feedback("x2", NOW, f"g-c{unsafe}", None, "flag", "private", user=f"g-u{unsafe}")])
-    assert shown(engines, clock, version) == every - {unsafe}
-    restarted = watched(pipeline, clock)
-    restarted.look()
-    assert engines.board.table == restarted.board.table
-
-    add(store, [Revocation(f"g-f{revoked}", NOW + timedelta(days=1))])
-    with store.transaction() as transaction:
-        wanted = Hold("q", (Predicate(user=f"g-u{held}"),))
-        quarantine.hold(transaction, "reviews", wanted, decision_id="d", time=NOW)
-    assert shown(engines, clock, version) == every - set(chosen)
-
-    add(store, [Revocation("x2", NOW + timedelta(days=1))])
-    with store.transaction() as transaction:
-        quarantine.decide(transaction, "q", "released", actor="ann", comment="", time=NOW)
-    assert shown(engines, clock, version) == every - {revoked}
-
-
-def test_a_snapshot_that_is_damaged_keeps_what_was_withheld_before(make: Callable[..., RetrainPipeline]):
-    pipeline, clock = make(fallback="rag"), Clock()
-    vote(pipeline.store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
-    engines, every = watched(pipeline, clock), {entry.text for entry in read_retrieval(version).entries}
-    first, second = sorted(every)[:2]
-    add(pipeline.store, [Revocation(f"g-f{first}", NOW + timedelta(days=1))])
-    assert len(shown(engines, clock, version)) == len(every) - 1
-    for file in (pipeline.settings.data / "snapshots").glob("*/*.parquet"):
-        file.write_bytes(b"not what it was")
-    add(pipeline.store, [Revocation(f"g-f{second}", NOW + timedelta(days=1))])
-    assert len(shown(engines, clock, version)) == len(every) - 1
-
-
-def test_a_retrieval_that_cannot_be_read_keeps_no_gateway_from_its_table(make: Callable[..., RetrainPipeline]):
-    pipeline, clock = make(fallback="rag"), Clock()
-    vote(pipeline.store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
-    content = b'{"format": 99}'
-    (Path(str(version.path)) / FILE).write_bytes(content)
-    with pipeline.store.transaction() as transaction:
-        erasures.replace_retrieval(transaction, model="reviews", version=1, sha256=sha256_of(content))
-    add(pipeline.store, [Revocation(f"g-f{n}", NOW + timedelta(days=1)) for n in range(60)])
-    engines = watched(pipeline, clock)
-    engines.look()
-    table = engines.board.table
-    assert table is not None and table.models["reviews"].champion.version == 1 and not table.withheld
-    engines.examples = WithheldExamples(pipeline.store, {}, clock)
-    engines.look()
-    assert engines.board.table == table
