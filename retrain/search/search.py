@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 from core.clock import Clock
 from core.db import trials as trials_table
@@ -82,17 +83,20 @@ class Searches:
             plan = self._plan(work, job, snapshot)
             known = {"reason": plan.reason, "values": plan.values}
             if plan.searches:
-                known |= {"method": job.objective, "rows": count_rows(job, snapshot), "setup": setup_of(job)}
+                # A search that continues keeps its space, also after an erasure or with another limit of ranks.
+                kept = {"epochs": planned_epochs(job, snapshot), "max_rank": self._max_rank()}
+                known |= {"method": job.objective, "rows": count_rows(job, snapshot), "setup": self._setup(job)} | kept
             if plan.reason:
                 log.info("run %s of %s: %s", run.id, run.model, plan.reason)
                 self._runs.add_details(run, search=known)
         if "method" in known and not known.get("ended"):
-            epochs = planned_epochs(job, snapshot)
-            space = space_of(job, epochs, self._max_rank())
-            study = Study(space, configured_values(job, epochs, space), job.seed)
+            space = space_of(job, known["epochs"], known["max_rank"])
+            study = Study(space, configured_values(job, known["epochs"], space), job.seed)
             trials, why = self._make_trials(work, job, study)
-            found = {"values": chosen_values(best_of(trials)), "ended": True, "conclusion": conclusion(trials, why)}
-            log.info("run %s of %s: %s", run.id, run.model, found["conclusion"])
+            most = self._max_rank()
+            chosen, words = chosen_values(best_of(trials, most)), conclusion(trials, why, most)
+            log.info("run %s of %s: %s", run.id, run.model, words)
+            found = {"values": chosen, "ended": True, "conclusion": words}
             self._runs.add_details(run, search=known | found)
         return self.apply(run, job)
 
@@ -107,8 +111,11 @@ class Searches:
             method=job.objective,
             rows=count_rows(job, snapshot),
             dev_rows=count_rows(job, snapshot, "dev"),
-            setup=setup_of(job),
+            setup=self._setup(job),
         )
+
+    def _setup(self, job: Job) -> dict[str, Any]:
+        return setup_of(job) | {"max_rank": self._max_rank()}
 
     def _make_trials(self, work: Work, job: Job, study: Study) -> tuple[Sequence[Trial], str]:
         """Make trials until the search ends. Returns them, and why it ended."""

@@ -11,7 +11,9 @@ RATE_FACTOR = 4.0
 EPOCHS_FACTOR = 2.0
 BETA_FACTOR = 4.0
 RANKS = (4, 8, 16, 32, 64)
-SETUP = ("base", "rank", "epochs", "min_steps", "batch_size", "learning_rate", "beta", "label_smoothing", "max_length")
+TRAINING = ("rank", "epochs", "min_steps", "batch_size", "learning_rate", "beta", "label_smoothing", "max_length")
+# What the dev score of a trial means: its KPI, and which weights it is of.
+SCORE = ("kpi", "dev_steps", "patience")
 MOST_EPOCHS = 20.0
 MOST_RATE = 0.1
 MOST_BETA = 10.0
@@ -44,8 +46,11 @@ def space_of(job: Job, epochs: float, max_rank: int) -> Space:
 
 
 def setup_of(job: Job) -> dict[str, Any]:
-    """Return what a search belongs to: with other values in the settings, or another base model, it is out of date."""
-    return {name: getattr(job, name) for name in SETUP}
+    """Return what a search belongs to: with other settings, labels, or another base model, it is out of date.
+
+    It is as JSON has it, because it is kept so.
+    """
+    return {name: getattr(job, name) for name in ("base", *TRAINING, *SCORE)} | {"labels": list(job.labels)}
 
 
 def configured_values(job: Job, epochs: float, space: Space) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Study:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
+        self._space = space
         self._configured = configured
         self._seed = seed
         self._distributions: dict[str, Any] = {
@@ -55,15 +56,22 @@ class Study:
         """
         pruner = self._optuna.pruners.MedianPruner(n_startup_trials=MEDIAN_OF)
         others = [trial for trial in trials if trial.number != current.number]
-        if not current.scores or not pruner.prune(self._study(others), self._frozen(current)):
+        if not current.scores or not self._has(current) or not pruner.prune(self._study(others), self._frozen(current)):
             return None
         part, score = current.scores[-1]
         return f"Its dev score was {score:.3f} after {part} of {PARTS} parts, below the median of the complete trials."
 
     def _study(self, trials: Sequence[Trial], sampler: Any = None) -> Any:
         study = self._optuna.create_study(direction="maximize", sampler=sampler)
-        study.add_trials([self._frozen(trial) for trial in trials])
+        study.add_trials([self._frozen(trial) for trial in trials if self._has(trial)])
         return study
+
+    def _has(self, trial: Trial) -> bool:
+        """Whether the values of a trial are in the space. Optuna takes no others, and settings may have changed."""
+        return trial.values.keys() == self._space.keys() and all(
+            part.low <= trial.values[name] <= part.high if isinstance(part, Range) else trial.values[name] in part
+            for name, part in self._space.items()
+        )
 
     def _frozen(self, trial: Trial) -> Any:
         states = self._optuna.trial.TrialState

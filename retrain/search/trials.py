@@ -42,7 +42,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class LastSearch:
-    """The newest search of a model by a method that has a score: its run and train rows, its setup, and what it found."""
+    """The newest search of a model by a method that has a score: its run, train rows, setup, and what it found."""
 
     run: str
     rows: int
@@ -109,12 +109,14 @@ def out_of_time(trials: Sequence[Trial], settings: SearchSettings) -> bool:
     return any(trial.state != RUNNING for trial in trials) and seconds >= settings.minutes * 60
 
 
-def best_of(trials: Sequence[Trial]) -> Trial | None:
+def best_of(trials: Sequence[Trial], max_rank: int) -> Trial | None:
     """Return the complete trial with the highest score, of equal ones the first. None if none is complete.
 
-    The first trial has the configured values, so others replace them only where they are better.
+    The first trial has the configured values, so others replace them only where they are better. Trials above
+    `max_rank` do not count: the limit of the engines was lowered since, and they would refuse the adapter.
     """
-    complete = [trial for trial in trials if trial.state == COMPLETE and trial.score is not None]
+    scored = [trial for trial in trials if trial.state == COMPLETE and trial.score is not None]
+    complete = [trial for trial in scored if trial.values["rank"] <= max_rank]
     return max(complete, key=lambda trial: (trial.score, -trial.number), default=None)
 
 
@@ -123,10 +125,12 @@ def chosen_values(best: Trial | None) -> dict[str, Any]:
     return dict(best.values) if best and best.number else {}
 
 
-def conclusion(trials: Sequence[Trial], why: str) -> str:
-    """Return what a search found, in words."""
-    best, seconds = best_of(trials), sum(trial.seconds for trial in trials)
+def conclusion(trials: Sequence[Trial], why: str, max_rank: int) -> str:
+    """Return what a search found, in words. Trials above `max_rank` do not count."""
+    best, seconds = best_of(trials, max_rank), sum(trial.seconds for trial in trials)
     begin = f"The search ended after {duration(seconds)}: {why}."
+    if any(trial.values["rank"] > max_rank for trial in trials):
+        begin += f" Trials with a rank above engine.max_lora_rank, now {max_rank}, do not count."
     if best is None or best.score is None:
         return f"{begin} No trial has a score, so the configured values stay."
     score = f"{best.score:.3f}"

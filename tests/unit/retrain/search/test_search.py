@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -57,6 +58,11 @@ def searching(settings: Settings, search: Any) -> Settings:
     plain["models"]["reviews"]["retrain"]["search"] = search
     plain["models"]["reviews"]["split"] = {"train": 0.5, "dev": 0.3}
     return build(plain)
+
+
+def with_max_rank(pipeline: RetrainPipeline, rank: int) -> Settings:
+    engine = pipeline.settings.engine.model_copy(update={"max_lora_rank": rank})
+    return pipeline.settings.model_copy(update={"engine": engine})
 
 
 @pytest.fixture
@@ -207,6 +213,36 @@ def test_a_paused_search_continues_with_the_trial_that_was_under_way(search: Cal
     assert after[:2] == trials[:2] and after[2]["state"] == "complete" and after[2]["values"] == trials[2]["values"]
 
 
+def test_a_search_keeps_its_space_and_passes_over_ranks_that_engines_no_longer_take(
+    search: Callable[..., RetrainPipeline],
+) -> None:
+    """Between pause and continuation, an erasure takes train rows away, and engines take lower ranks."""
+
+    def pause(job: Job, step: int) -> None:
+        if job.output.endswith("trials/3") and step == 3 and not paused:
+            paused.append(job.run_id)
+            pipeline.interruptions._wanted[job.run_id] = Interruption("pause", "key:ada", "")
+
+    paused: list[str] = []
+    pipeline = search(ScoringTrainer(pause), {"trials": 8})
+    run = pipeline.run("reviews", "test")
+    kept = details(pipeline, run)
+    ranks = {trial["values"]["rank"] for trial in trials_of(pipeline, run)}
+    assert state(pipeline, run) == "paused" and max(ranks) > 8
+    (Path(trainer_of(pipeline).jobs[-1].output) / ADAPTER).rmdir()  # what the stub left
+    pipeline.settings = with_max_rank(pipeline, 8)
+    pipeline.interruptions.release(run, "key:ada", "")
+    found = pipeline.runs.find(run)
+    assert found
+    with mock.patch("retrain.search.search.planned_epochs", return_value=0.2):
+        pipeline.execute(found)
+    after = details(pipeline, run)
+    assert state(pipeline, run) == "finished" and len(trials_of(pipeline, run)) == 8
+    assert (after["epochs"], after["max_rank"]) == (kept["epochs"], kept["max_rank"])
+    assert all(trial["values"]["epochs"] >= kept["epochs"] / 2 for trial in trials_of(pipeline, run))
+    assert after["values"].get("rank", 8) <= 8 and "engine.max_lora_rank, now 8, do not count" in after["conclusion"]
+
+
 def test_a_search_that_control_was_killed_in_continues(search: Callable[..., RetrainPipeline]) -> None:
     class Killed(BaseException):
         pass
@@ -257,6 +293,17 @@ def test_auto_trains_with_what_the_last_search_found_until_the_rows_have_doubled
     third = pipeline.run("reviews", "test")
     assert "The train rows have doubled" in details(pipeline, third)["reason"]
     assert len(trials_of(pipeline, third)) == 4
+
+
+def test_auto_searches_again_where_engines_take_other_ranks(search: Callable[..., RetrainPipeline]) -> None:
+    pipeline = search(search={"mode": "auto", "trials": 4})
+    pipeline.run("reviews", "test")
+    vote(pipeline.store, 30, spool="more")
+    pipeline.settings = with_max_rank(pipeline, 8)
+    second = pipeline.run("reviews", "test")
+    trials = trials_of(pipeline, second)
+    assert "settings of trainings have changed" in details(pipeline, second)["reason"] and len(trials) == 4
+    assert trainer_of(pipeline).jobs[-1].rank <= 8
 
 
 def test_auto_searches_again_after_a_search_that_found_nothing(search: Callable[..., RetrainPipeline]) -> None:

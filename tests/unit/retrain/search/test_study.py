@@ -67,6 +67,21 @@ def test_trials_that_failed_or_were_pruned_are_no_obstacle() -> None:
     assert Study(SPACE, CONFIGURED, 0).suggest([first, failed, pruned, stopped]).keys() == SPACE.keys()
 
 
+def test_trials_outside_the_space_are_left_out() -> None:
+    """An engine takes lower ranks now, or the bounds of a setting have changed."""
+    inside = [complete(n, CONFIGURED, 0.5) for n in range(MEDIAN_OF)]
+    outside = [
+        complete(8, CONFIGURED | {"rank": 64}, 0.9),
+        complete(9, CONFIGURED | {"epochs": 5.0}, 0.9),
+        complete(10, CONFIGURED | {"beta": 0.1}, 0.9),
+    ]
+    study = Study(SPACE, CONFIGURED, 0)
+    assert study.suggest([*inside, *outside]).keys() == SPACE.keys()
+    current = Trial(11, CONFIGURED, scores=((1, 0.6),))
+    assert study.reason_to_prune([*inside, *outside], current) is None
+    assert study.reason_to_prune(inside, replace(outside[0], state="running", scores=((1, 0.1),))) is None
+
+
 @pytest.mark.parametrize(("score", "pruned"), [(0.59, True), (0.6, False), (0.9, False)])
 def test_a_trial_below_the_median_after_an_equal_part_is_pruned(score: float, pruned: bool) -> None:
     others = [complete(n, CONFIGURED, 0.9, (0.5 + n / 10, 0.9, 0.9, 0.9)) for n in range(MEDIAN_OF)]

@@ -1,12 +1,13 @@
 """Facts about the decisions of a search: when there is one, when it ends, and which trial is the best."""
 
+import json
 from typing import Any
 
 import pytest
 
 from core.errors import SettingsError
 from core.settings import ModelSettings, SearchSettings, build
-from retrain.search.space import Range, configured_values, space_of, with_values
+from retrain.search.space import Range, configured_values, setup_of, space_of, with_values
 from retrain.search.trials import (
     LastSearch,
     Trial,
@@ -133,17 +134,45 @@ def test_a_search_ends_where_the_configured_values_fail() -> None:
 
 def test_the_best_trial_is_complete_and_equal_ones_change_nothing() -> None:
     trials = [trial(0, 0.7), trial(1, 0.8), trial(2, 0.8), trial(3)]
-    best = best_of(trials)
+    best = best_of(trials, 16)
     assert best == trials[1] and chosen_values(best) == VALUES | {"rank": 1}
-    assert conclusion(trials, "3 trials were made") == (
+    assert conclusion(trials, "3 trials were made", 16) == (
         "The search ended after 40 s: 3 trials were made. "
         "Trial 1 has the highest dev score, 0.800, 0.700 with the configured values."
     )
     equal = [trial(0, 0.8), trial(1, 0.8)]
-    assert chosen_values(best_of(equal)) == {}
-    assert "No trial has a higher dev score than the configured values, 0.800." in conclusion(equal, "x")
-    assert best_of([trial(0), trial(1)]) is None
-    assert "No trial has a score, so the configured values stay." in conclusion([trial(0)], "x")
+    assert chosen_values(best_of(equal, 16)) == {}
+    assert "No trial has a higher dev score than the configured values, 0.800." in conclusion(equal, "x", 16)
+    assert best_of([trial(0), trial(1)], 16) is None
+    assert "No trial has a score, so the configured values stay." in conclusion([trial(0)], "x", 16)
+
+
+def test_a_trial_whose_rank_engines_no_longer_take_is_passed_over() -> None:
+    trials = [trial(0, 0.7), trial(1, 0.75), trial(2, 0.9)]
+    assert best_of(trials, 2) == trials[2] and best_of(trials, 1) == trials[1]
+    assert conclusion(trials, "3 trials were made", 1) == (
+        "The search ended after 30 s: 3 trials were made. "
+        "Trials with a rank above engine.max_lora_rank, now 1, do not count. "
+        "Trial 1 has the highest dev score, 0.750, 0.700 with the configured values."
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"base": "other"},
+        {"rank": 8},
+        {"learning_rate": 1e-3},
+        {"kpi": "macro_f1"},
+        {"labels": ("a", "b", "c")},
+        {"dev_steps": 25},
+        {"patience": 5},
+    ],
+)
+def test_a_change_of_what_a_training_or_its_score_is_makes_a_search_out_of_date(changed: dict[str, Any]) -> None:
+    kept = json.loads(json.dumps(setup_of(job(labels=("a", "b")))))
+    assert setup_of(job(labels=("a", "b"), run_id="other", seed=5, threads=4)) == kept
+    assert setup_of(job(**{"labels": ("a", "b")} | changed)) != kept
 
 
 def test_the_space_is_around_the_configured_values() -> None:
