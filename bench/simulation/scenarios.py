@@ -175,9 +175,10 @@ SELECTED = {
     for ratio in (1, 5, 15)
     for gain, words in GAINS
 } | {
-    f"wrong answers labelled {ratio} and thumbed 5 times as often, 700 asked, {words}": SelectedLabels(
-        ratio, gain, thumb_ratio=5, asked=700
+    f"wrong answers labelled {ratio} and thumbed 5 times as often, 700{of} asked, {words}": SelectedLabels(
+        ratio, gain, thumb_ratio=5, asked=700, audit_share=share
     )
+    for of, share in (("", 0.05), (" of 1,400", 0.5))
     for ratio in (1, 5, 15)
     for gain, words in GAINS
 }

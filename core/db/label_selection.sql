@@ -75,5 +75,6 @@ SELECT p.part, coalesce(sum(answers), 0)::BIGINT AS answers, coalesce(sum(labels
     count(*) FILTER (labels > 0) AS voters, coalesce(sum(shown), 0)::DOUBLE AS shown,
     coalesce(sum(votes), 0)::DOUBLE AS votes, coalesce(sum(up), 0)::DOUBLE AS up,
     coalesce(sum(up * up), 0)::DOUBLE AS up_up, coalesce(sum(up * votes), 0)::DOUBLE AS up_votes,
-    coalesce(sum(votes * votes), 0)::DOUBLE AS votes_votes
+    coalesce(sum(votes * votes), 0)::DOUBLE AS votes_votes, coalesce(sum(shown * shown), 0)::DOUBLE AS shown_shown,
+    coalesce(sum(shown * votes), 0)::DOUBLE AS shown_votes, coalesce(sum(shown * up), 0)::DOUBLE AS shown_up
 FROM (SELECT unnest(['asked', 'other', 'drawn']) AS part) p LEFT JOIN sums USING (part) GROUP BY p.part

@@ -32,11 +32,14 @@ class LabelledAnswers:
     up_up: float = 0.0
     up_votes: float = 0.0
     votes_votes: float = 0.0
+    shown_shown: float = 0.0
+    shown_votes: float = 0.0
+    shown_up: float = 0.0
 
     @classmethod
     def of_single(cls, answers: int, labels: int, right: int) -> "LabelledAnswers":
         """Answers of one user each."""
-        return cls(answers, labels, labels, answers, labels, right, right, right, labels)
+        return cls(answers, labels, labels, answers, labels, right, right, right, labels, answers, labels, right)
 
     @property
     def approval(self) -> Approval:
@@ -52,6 +55,18 @@ class LabelledAnswers:
     def right(self) -> float:
         """Labels that say the answer was right, per answer."""
         return self.up / self.shown if self.shown else 0.0
+
+    def variance(self, right: float, wrong: float) -> float:
+        """The variance of `right` times the right and `wrong` times the wrong labels per answer, over users.
+
+        A sum of ratios, linearised (Cochran 1977, 6.4). For answers of one user each it is that of a multinomial.
+        """
+        if self.voters < 2:
+            return 0.0
+        up, votes, shown = right - wrong, wrong, wrong * (self.rate - self.right) + right * self.right
+        squares = up**2 * self.up_up + votes**2 * self.votes_votes + shown**2 * self.shown_shown
+        products = up * votes * self.up_votes - shown * (up * self.shown_up + votes * self.shown_votes)
+        return max(squares + 2 * products, 0.0) * self.voters / (self.voters - 1) / self.shown**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +120,19 @@ def _without_volunteers(asked: LabelledAnswers, others: LabelledAnswers) -> Appr
     """The share of right answers, if all others give a label when asked, right or wrong alike, with one probability.
 
     Volunteers give one either way. Marks are random, so volunteers are as many among marked answers as among others.
+    The error has the derivatives by right and wrong labels per answer, marked and other (delta method). It takes marked
+    and other answers of one user as independent. If users who label more do so in both, it is slightly too large.
     """
-    volunteers, rate, right = others.rate, asked.rate, others.right
-    part = (asked.right - right) / (rate - volunteers)
-    share = right + (1 - volunteers) * min(max(part, 0.0), 1.0)
-    stretch = (1 - volunteers) * rate / (rate - volunteers)
-    return Approval(share, asked.approval.error * stretch, asked.approval.voters)
+    gained = asked.rate - others.rate
+    part = min(max((asked.right - others.right) / gained, 0.0), 1.0)
+    share = others.right + (1 - others.rate) * part
+    # The inverse of the share of those who give a label only when asked.
+    stretch = (1 - others.rate) / gained
+    variance = asked.variance((1 - part) * stretch, -part * stretch)
+    variance += others.variance((part - 1) * (stretch - 1), part * (stretch - 1))
+    # Labels that all agree have no variance, but an error.
+    least = asked.approval.error * asked.rate * stretch if asked.approval.share in (0.0, 1.0) else 0.0
+    return Approval(share, max(variance**0.5, least), asked.voters)
 
 
 def _pooled(one: Approval, n: int, other: Approval, m: int) -> Approval:
