@@ -105,7 +105,7 @@ def add_metric(db: Database, *, run_id: str, time: datetime, phase: str, done: i
 
 
 def metrics(db: Database, *, run_id: str) -> list[Row]:
-    """Every metric of a run, oldest first."""
+    """Every metric of a run, oldest first. Of each trial of its search, only the first and the last."""
     return db.rows("runs.metrics", run_id=run_id)
 
 

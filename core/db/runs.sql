@@ -64,8 +64,11 @@ WHERE $model IS NULL OR model = $model ORDER BY started DESC LIMIT $limit
 INSERT INTO run_metrics VALUES ($run_id, $time, $phase, $done, $total, $metrics)
 
 -- name: metrics
--- Every metric of a run, oldest first.
-SELECT time, phase, done, total, metrics FROM run_metrics WHERE run_id = $run_id ORDER BY time
+-- Every metric of a run, oldest first. Of each trial of its search, only the first and the last.
+SELECT time, phase, done, total, metrics FROM run_metrics WHERE run_id = $run_id
+QUALIFY phase NOT LIKE 'trial %' OR row_number() OVER (PARTITION BY phase ORDER BY time, done) = 1
+    OR row_number() OVER (PARTITION BY phase ORDER BY time DESC, done DESC) = 1
+ORDER BY time
 
 -- name: progress
 -- The last step of each of these runs, with its metrics.

@@ -36,7 +36,7 @@ def put(
 
 
 def of_run(db: Database, *, run_id: str) -> list[Row]:
-    """The trials of a run by number. Their values, scores and figures are read from JSON."""
+    """The trials of a run by number, with values, scores and figures. One in progress when its run ended is stopped."""
     return [_with_json(row) for row in db.rows("trials.of_run", run_id=run_id)]
 
 

@@ -4,9 +4,10 @@ INSERT OR REPLACE INTO trials (run_id, number, state, trial_values, scores, scor
 VALUES ($run_id, $number, $state, $values, $scores, $score, $figures, $seconds, $reason)
 
 -- name: of_run
--- The trials of a run by number.
-SELECT number, state, trial_values, scores, score, figures, seconds, reason FROM trials WHERE run_id = $run_id
-ORDER BY number
+-- The trials of a run by number. A trial in progress when its run ended is stopped.
+SELECT t.number, CASE WHEN t.state = 'running' AND r.finished IS NOT NULL THEN 'stopped' ELSE t.state END AS state,
+    t.trial_values, t.scores, t.score, t.figures, t.seconds, t.reason
+FROM trials t LEFT JOIN runs r ON r.id = t.run_id WHERE t.run_id = $run_id ORDER BY t.number
 
 -- name: last_search
 -- The newest run of a model whose search by a method has ended with a score, with what is kept of the search.

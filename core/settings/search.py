@@ -14,9 +14,9 @@ class SearchSettings(Section):
 
     mode: Literal["off", "auto", "always"] = Field(
         default="off",
-        description="When a run searches. off: never; auto: as needed; always: before each training. A budget without a "
-        "mode is always. auto searches before the first training, and once the train rows have doubled. It also searches "
-        "after a change of base model, labels, primary KPI or settings of trainings.",
+        description="When a run searches. off: never; auto: as needed; always: before each training. A budget without "
+        "a mode is always. auto searches before the first training, and once the train rows have doubled. It also "
+        "searches after a change of base model, labels, primary KPI or settings of trainings.",
     )
     trials: int = Field(default=12, ge=2, le=200, description="Maximum number of trials of one search, for example 8.")
     minutes: float = Field(

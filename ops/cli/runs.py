@@ -61,7 +61,8 @@ def search_lines(search: dict[str, Any], trials: list[dict[str, Any]]) -> list[s
     for trial in trials:
         values = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in trial["values"].items())
         score = f"dev score {trial['score']:.3f}, " if trial["score"] is not None else ""
-        lines.append(f"trial {trial['number']} {trial['state']}: {score}{duration(trial['seconds'])}, {values}")
+        why = f". {trial['reason']}" if trial["state"] == "failed" else ""
+        lines.append(f"trial {trial['number']} {trial['state']}: {score}{duration(trial['seconds'])}, {values}{why}")
     return [*lines, search["conclusion"]] if "conclusion" in search else lines
 
 

@@ -158,7 +158,8 @@ class Searches:
         else:
             trial.complete(Report.read(folder / REPORT))
         self._save(run, trial.current)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        for name in (CHECKPOINT, f"{CHECKPOINT}.part"):  # a process that was killed may have been writing one
+            (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / ADAPTER, ignore_errors=True)
 
     def _trials(self, run: Run) -> list[Trial]:

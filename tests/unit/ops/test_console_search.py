@@ -1,8 +1,10 @@
 """Facts about how a search is shown: the picture of its trials, the run's page, and the command line."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree
+
+import pytest
 
 from core.db import runs, trials
 from core.db.store import Store
@@ -95,6 +97,34 @@ def test_a_view_of_a_run_has_every_trial_as_it_was_kept() -> None:
     store.close()
 
 
+@pytest.mark.parametrize("end", ["failed", "skipped", "cancelled"])
+def test_a_trial_in_progress_when_its_run_ended_is_stopped(end: str) -> None:
+    store = Store(":memory:")
+    add_run(store, "run-1", "{}")
+    put(store, "run-1", TRIALS[0])
+    put(store, "run-1", TRIALS[4] | {"number": 1})
+    assert [one["state"] for one in views.run(store, "run-1")["trials"]] == ["complete", "running"]
+    runs.set_state(store, state=end, reason="", time=NOW, id="run-1")
+    assert [one["state"] for one in views.run(store, "run-1")["trials"]] == ["complete", "stopped"]
+    store.close()
+
+
+def test_a_view_of_a_run_has_every_step_of_the_training_and_two_of_each_trial() -> None:
+    store = Store(":memory:")
+    add_run(store, "run-1", "{}")
+    second = iter(range(1, 1000))
+    for phase, steps in (("trial 0", 50), ("trial 1", 1), ("trial 10", 30), ("training", 40)):
+        for step in range(1, steps + 1):
+            time = NOW + timedelta(seconds=next(second))
+            runs.add_metric(store, run_id="run-1", time=time, phase=phase, done=step, total=steps, metrics="{}")
+    found = views.run(store, "run-1")
+    shown = [(step["phase"], step["done"]) for step in found["steps"]]
+    trials_shown = [("trial 0", 1), ("trial 0", 50), ("trial 1", 1), ("trial 10", 1), ("trial 10", 30)]
+    assert shown == trials_shown + [("training", step) for step in range(1, 41)]
+    assert _seconds(found) == {"snapshot": 1.0, "search": 81.0, "training": 39.0}
+    store.close()
+
+
 def test_the_command_line_has_a_line_per_trial() -> None:
     search = {"reason": "No search yet.", "conclusion": "Trial 1 is the best."}
     assert search_lines(search, TRIALS[1:3]) == [
@@ -102,6 +132,9 @@ def test_the_command_line_has_a_line_per_trial() -> None:
         "trial 1 complete: dev score 0.800, 2 min, learning rate 0.0002, epochs 2, rank 16",
         "trial 2 pruned: 2 min, learning rate 0.0003, epochs 2, rank 16",
         "Trial 1 is the best.",
+    ]
+    assert search_lines({}, TRIALS[3:4]) == [
+        "trial 3 failed: 2 min, learning rate 0.0004, epochs 2, rank 16. The loss of step 3 is nan."
     ]
     assert search_lines({"reason": "No search: too few rows."}, []) == ["No search: too few rows."]
     assert search_lines({}, []) == []
