@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from core.db import evaluations
 from core.db.store import Database, Store
 from core.errors import NotReady
+from core.names import REVIEWER
 from core.prompts import Prompt
 from core.settings import ModelSettings
 from eval.champion_users import users_of_champion
 from eval.gates.offline import LAST_USE, LEAST_ITEMS, LEAST_USERS
 from feedback.pairs import Pair
 from feedback.snapshot import Row, Snapshot
-from feedback.split import HOLDOUTS
+from feedback.split import HOLDOUTS, split_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,10 @@ def reserve(store: Store, model: str, run_id: str, snapshot: Snapshot, settings:
 
     A run that continues after a crash gets its holdout again, with the same rows. Raises NotReady if there is none.
     """
+    # To read the champion's rows can take seconds, in which others write.
+    learnt_from = users_of_champion(store, model, settings)
     with store.transaction() as transaction:
-        past = _past(transaction, model, settings)
+        past = _past(transaction, model, learnt_from)
         recorded = evaluations.holdout_use(transaction, run_id=run_id)
         if recorded:
             holdout = _holdout(recorded.bucket, recorded.use, snapshot, past, settings)
@@ -90,18 +93,18 @@ def reserve_users(store: Store, model: str, holdout: Holdout, users: Collection[
 
 def shortage_reason(store: Store, model: str, snapshot: Snapshot, settings: ModelSettings) -> str | None:
     """Why no holdout can judge a candidate of this snapshot. None if one can."""
-    chosen = choose(snapshot, _past(store, model, settings), settings)
+    chosen = choose(snapshot, _past(store, model, users_of_champion(store, model, settings)), settings)
     return chosen if isinstance(chosen, str) else None
 
 
-def _past(db: Database, model: str, settings: ModelSettings) -> Past:
+def _past(db: Database, model: str, learnt_from: frozenset[str]) -> Past:
     by_holdout: dict[str, set[str]] = {}
     for row in evaluations.holdout_users(db, model=model):
         by_holdout.setdefault(row.holdout, set()).add(row.user)
     return Past(
         {row.bucket: row.uses for row in evaluations.holdout_uses(db, model=model)},
         {name: frozenset(found) for name, found in by_holdout.items()},
-        users_of_champion(db, model, settings),
+        learnt_from,
     )
 
 
@@ -151,8 +154,8 @@ def _preferred_rows(pairs: Sequence[Pair]) -> list[Row]:
 
 
 def _people(judged: Row | Pair) -> set[str]:
-    """The voter and the asker, as far as they are known."""
-    return {user for user in (judged.user, judged.asker) if user}
+    """The voter and the asker, as far as they are known. Not a reviewer, who is in the bucket of the asker."""
+    return {user for user in (judged.user, judged.asker) if user and not user.startswith(split_key(REVIEWER))}
 
 
 def _judging(holdout: Holdout, settings: ModelSettings) -> Sequence[Row] | Sequence[Pair]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -214,6 +215,41 @@ def test_after_a_change_of_the_split_users_of_the_champion_do_not_judge(
     assert judging == held - learnt
     same = ModelSettings.model_validate({"labels": ["a", "b"], "split": large})
     assert users_of_champion(store, "m", same) == users_of_champion(store, "other", changed) == frozenset()
+
+
+def test_others_write_while_the_users_of_the_champion_are_read(store: Store, monkeypatch: pytest.MonkeyPatch):
+    written = threading.Event()
+
+    def users_of(*_: Any) -> frozenset[str]:
+        writing = threading.Thread(target=lambda: (add(store, [asked("i")]), written.set()))
+        writing.start()
+        writing.join(60)
+        assert written.is_set()
+        return frozenset({"user:h1-0"})
+
+    monkeypatch.setattr(holdouts, "users_of_champion", users_of)
+    found = reserve(store, "m", "run", snapshot(rows(30)), SETTINGS)
+    assert found.name == "h1" and "user:h1-0" in found.before and "user:h1-0" not in users(found)
+
+
+def reviewed(count: int, *, begun: int = 0) -> list[Row]:
+    """Rows of 20 reviewers about answers to so many users of h1."""
+    return [
+        replace(row, user=f"user:reviewer:{n % 20}", asker=row.user)
+        for n, row in enumerate(rows(count, ("h1",), begun=begun))
+    ]
+
+
+def test_reviewers_judge_after_a_change_of_the_split_and_in_later_generations(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    learnt = {f"user:reviewer:{n}" for n in range(20)} | {"user:h1-0"}
+    monkeypatch.setattr(holdouts, "users_of_champion", lambda *_: frozenset(learnt))
+    for run in range(LAST_USE):
+        found = reserve(store, "m", f"run-{run}", snapshot(reviewed(30)), SETTINGS)
+        assert found.name == "h1" and {row.asker for row in found.rows} == {f"user:h1-{n}" for n in range(1, 30)}
+    later = reserve(store, "m", "later", snapshot(reviewed(30) + reviewed(30, begun=30)), SETTINGS)
+    assert later.name == "h1.2" and {row.asker for row in later.rows} == {f"user:h1-{n}" for n in range(30, 60)}
 
 
 def test_models_do_not_share_their_past(store: Store):
