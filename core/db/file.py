@@ -14,6 +14,9 @@ FORMAT = "v1.5.0"
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": MEMORY,
     "checkpoint_threshold": CHECKPOINT,
+    # A thread ends its work on a query after some 100,000 rows. To change the number of threads, DuckDB waits for this,
+    # and every statement that ends in this time waits too.
+    "scheduler_process_partial": True,
 }
 # The ending of the copy that replaces the file. One that a crash left is no store.
 REWRITTEN = ".rewritten"

@@ -99,6 +99,10 @@ def test_while_one_caller_waits_for_a_query_others_do_not_wait_and_are_not_count
         assert pool.submit(other).result(60) == ["threads.one", "threads.default", "threads.one"]
 
 
+def test_a_thread_leaves_a_query_before_its_end_so_that_a_change_does_not_wait_for_it(store: Store) -> None:
+    assert query(store, "SELECT current_setting('scheduler_process_partial')") == [(True,)]
+
+
 def test_threads_change_while_others_read_and_write(store: Store) -> None:
     threads = BulkThreads(store)
     query(store, "CREATE TABLE numbers AS SELECT i FROM range(300_000) r(i)")
