@@ -21,17 +21,11 @@ def offset(db: Database, *, spool: str, segment: int) -> int:
     return row["offset"] if row else 0
 
 
-def set_offset(db: Database, *, spool: str, segment: int, offset: int) -> None:
-    """Record how many bytes of a spool segment are ingested.
+def advance(db: Database, *, spool: str, segment: int, begin: int, end: int) -> bool:
+    """Record that a spool segment is ingested up to `end`. Returns whether it was ingested up to `begin` before.
 
     `ON CONFLICT` would scan the offsets of all segments that there ever were.
     """
-    if not db.maybe("spools.move_offset", spool=spool, segment=segment, offset=offset):
-        db.run("spools.add_offset", spool=spool, segment=segment, offset=offset)
-
-
-def advance(db: Database, *, spool: str, segment: int, begin: int, end: int) -> bool:
-    """Record that a spool segment is ingested up to `end`. Returns whether it was ingested up to `begin` before."""
     if db.maybe("spools.advance", spool=spool, segment=segment, begin=begin, end=end):
         return True
     is_new = begin == 0 and db.maybe("spools.offset", spool=spool, segment=segment) is None

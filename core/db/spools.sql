@@ -2,10 +2,6 @@
 -- How many bytes of a spool segment are ingested.
 SELECT "offset" FROM spool_offsets WHERE spool = $spool AND segment = $segment
 
--- name: move_offset
--- Record how many bytes of a known spool segment are ingested.
-UPDATE spool_offsets SET "offset" = $offset WHERE spool = $spool AND segment = $segment RETURNING TRUE AS moved
-
 -- name: advance
 -- Record how many bytes of a spool segment are ingested, if $begin of them were ingested before.
 UPDATE spool_offsets SET "offset" = $end WHERE spool = $spool AND segment = $segment AND "offset" = $begin

@@ -56,7 +56,7 @@ def test_a_migration_is_done_once(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "loraloop.duckdb"
     for number in range(3):
         store = Store(path)
-        spools.set_offset(store, spool="g", segment=number, offset=1)
+        spools.advance(store, spool="g", segment=number, begin=0, end=1)
         store.close()
     with duckdb.connect(str(path)) as connection:
         found = connection.execute("SELECT count(*), max(version) FROM schema_version").fetchall()
@@ -215,7 +215,7 @@ def test_a_checkpoint_that_met_a_full_disk_is_reported_and_a_new_process_has_eve
     reported: list[bool] = []
     store = Store(tmp_path / "loraloop.duckdb", fatal=lambda: reported.append(True))
     for number in range(200):
-        spools.set_offset(store, spool="g" * 300, segment=number, offset=1)
+        spools.advance(store, spool="g" * 300, segment=number, begin=0, end=1)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (13_000, usual[1]))
     try:
@@ -228,7 +228,7 @@ def test_a_checkpoint_that_met_a_full_disk_is_reported_and_a_new_process_has_eve
         spools.offset(store, spool="g", segment=1)
     assert reported
     with pytest.raises(duckdb.FatalException):
-        spools.set_offset(store, spool="g", segment=1, offset=2)
+        spools.advance(store, spool="g", segment=1, begin=0, end=2)
     assert len(reported) == 2
     store.close()
     again = Store(tmp_path / "loraloop.duckdb")
@@ -284,7 +284,7 @@ def test_readers_and_writers_wait_while_the_file_is_exchanged_and_lose_nothing(t
     def use() -> None:
         try:
             while not done.is_set():
-                spools.set_offset(store, spool="g", segment=written[0], offset=1)
+                spools.advance(store, spool="g", segment=written[0], begin=0, end=1)
                 written[0] += 1
                 with store.transaction() as transaction:  # a reader within a writer
                     assert spools.seen(store)[0]["segments"] == spools.seen(transaction)[0]["segments"] == written[0]
@@ -305,13 +305,13 @@ def test_a_read_that_does_not_end_stops_a_rewrite_and_no_writer(tmp_path: Path) 
     store = Store(tmp_path / "s.duckdb")
     store.longest_wait_s = 0.01
     for segment in (1, 2):
-        spools.set_offset(store, spool="g", segment=segment, offset=1)
+        spools.advance(store, spool="g", segment=segment, begin=0, end=1)
     ingest.add(store, [asked("a"), asked("b")])
     reading = exports.interactions(store, 1, model=None)
     next(reading)
     with pytest.raises(NotReady, match="long read"):
         store.rewrite()
-    spools.set_offset(store, spool="g", segment=3, offset=1)
+    spools.advance(store, spool="g", segment=3, begin=0, end=1)
     reading.close()  # pyright: ignore[reportAttributeAccessIssue]
     store.rewrite()
     assert spools.seen(store)[0]["segments"] == 3
