@@ -13,9 +13,9 @@ from core.db import snapshots
 from core.db.store import Store
 from core.errors import NotFound
 from core.prompts import Chat, answer_as_openai, options_of
-from feedback.pairs import Pair
-from feedback.snapshot import Row, read_pairs, read_rows, read_table
-from feedback.snapshot_files import PAIRS, ROWS
+from feedback.pairs import Pair, pairs_of
+from feedback.snapshot import Row, read_rows
+from feedback.snapshot_files import PAIRS, ROWS, read_tables
 
 Bucket = Literal["train", "dev", "h1", "h2", "h3", "h4"]
 One = TypeVar("One", Row, Pair)
@@ -52,17 +52,17 @@ def create_rows_router(store: Store) -> APIRouter:
     def rows(identity: str, format: Format = Format.PARQUET, bucket: Bucket = "train") -> Response:
         """The rows or the pairs of a snapshot. Parquet has all of them, a fine-tuning file those of one bucket."""
         path = Path(_found(store, identity)["path"])
-        if format in (Format.PARQUET, Format.PAIRS):
-            read_table(path)
-            file = path / (ROWS if format is Format.PARQUET else PAIRS)
-            if not file.is_file():
-                raise NotFound("pair in the snapshot", identity, hint="Only a model with task: generate has pairs.")
-            return FileResponse(file, media_type="application/vnd.apache.parquet")
         if format is Format.OPENAI:
             lines = _lines([row for row in read_rows(path) if row.bucket == bucket], _example)
-        else:
-            compared = [pair for pair in read_pairs(path) if pair.bucket == bucket and pair.compares]
-            lines = _lines(compared, _preference)
+            return StreamingResponse(lines, media_type="application/x-ndjson")
+        compared = read_tables(path).pairs
+        if compared is None and format is not Format.PARQUET:
+            hint = "A model with task: generate has pairs once its users compare or correct answers."
+            raise NotFound("pairs", identity, where="in the snapshot", hint=hint)
+        if format in (Format.PARQUET, Format.PAIRS):
+            file = path / (ROWS if format is Format.PARQUET else PAIRS)
+            return FileResponse(file, media_type="application/vnd.apache.parquet")
+        lines = _lines([pair for pair in pairs_of(compared) if pair.bucket == bucket and pair.compares], _preference)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     return router

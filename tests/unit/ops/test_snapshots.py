@@ -104,10 +104,14 @@ def test_pairs_are_exported_as_parquet_and_as_lines_that_an_import_reads(
         assert len(answers) == 2 and [vote.type for vote in votes] == ["preference"]
 
 
-def test_a_snapshot_without_pairs_says_so(control: RunningControl, snapshot: Snapshot, tmp_path: Path) -> None:
-    done = control.run("snapshot", "export", "run-1", str(tmp_path / "pairs.parquet"), "--format", "pairs")
-    assert "Only a model with task: generate has pairs." in str(done.exception)
-    assert not (tmp_path / "pairs.parquet").exists()
+@pytest.mark.parametrize("format", ["pairs", "preferences"])
+def test_a_snapshot_without_pairs_says_so(
+    control: RunningControl, snapshot: Snapshot, tmp_path: Path, format: str
+) -> None:
+    done = control.run("snapshot", "export", "run-1", str(tmp_path / "pairs"), "--format", format)
+    assert "There is no pairs 'run-1' in the snapshot." in str(done.exception)
+    assert "once its users compare or correct answers" in str(done.exception)
+    assert not (tmp_path / "pairs").exists()
 
 
 def test_a_snapshot_that_was_changed_is_not_exported(
