@@ -78,7 +78,7 @@ def _remarks(found: LabelSelection) -> list[str]:
             f"Thumbs say {found.thumbs.share:.0%} ({_interval(found.thumbs)}), which chance does not explain: users "
             "give thumbs to right and wrong answers with different probabilities. So thumbs are not used here."
         )
-    if audit.ignored:
+    if audit.app_seems_silent:
         said.append(
             f"{audit.marked} answers were marked, and users label them hardly more often than others. "
             "The app must ask where the header x-loraloop-ask says so."

@@ -11,8 +11,10 @@ from eval.kpis.approval import UNKNOWN_APPROVAL, Approval, approval_of
 # With fewer labels, or with labels on answers of fewer users, the share of right answers is not known.
 LEAST_LABELS = 30
 LEAST_PEOPLE = 20
-# If the app asks its users, marked answers have labels at least this many times as often as others.
-LEAST_RATIO = 3.0
+# If the app asks, at least this share of the users who are no volunteers gives a label. A smaller one says too little.
+LEAST_RESPONSE = 0.05
+# Chance alone seldom makes the rates of labels differ by this many standard errors.
+LEAST_ERRORS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Audit:
     `approval` is the share of live answers that are right. `marked` counts the answers that the app should ask
     about, `answered` their labels, `drawn` the labels of reviewers on random answers. `factors` are the weights of
     asked labels of a (wrong, right) answer. They take out labels that users would have given without the question.
-    `ignored` says that the marks made no difference.
+    `ignored` says that the marks made no difference that chance does not explain, so asked labels do not count.
     """
 
     approval: Approval = UNKNOWN_APPROVAL
@@ -92,6 +94,11 @@ class Audit:
         return self.drawn + (0 if self.ignored else self.answered)
 
     @property
+    def app_seems_silent(self) -> bool:
+        """Whether the marks made no difference where an app that asks would have enough labels."""
+        return self.ignored and self.marked * LEAST_RESPONSE >= LEAST_LABELS
+
+    @property
     def is_known(self) -> bool:
         """Whether there are enough random labels."""
         return self.labels >= LEAST_LABELS and self.approval.voters >= LEAST_PEOPLE
@@ -102,7 +109,7 @@ NO_AUDIT = Audit()
 
 def audit_of(asked: LabelledAnswers, others: LabelledAnswers, drawn: LabelledAnswers) -> Audit:
     """The audit from marked answers, those without a mark, and those that reviewers drew."""
-    ignored = asked.answers > 0 and asked.rate < LEAST_RATIO * others.rate
+    ignored = asked.answers > 0 and not _is_answered(asked, others)
     if ignored or not asked.labels or asked.approval.voters < 2:
         approval = drawn.approval if drawn.labels else UNKNOWN_APPROVAL
         return Audit(approval, asked.answers, asked.labels, drawn.labels, ignored=ignored)
@@ -114,6 +121,13 @@ def audit_of(asked: LabelledAnswers, others: LabelledAnswers, drawn: LabelledAns
     if drawn.labels:
         found = _pooled(found, asked.labels, drawn.approval, drawn.labels)
     return Audit(found, asked.answers, asked.labels, drawn.labels, (factors[0], factors[1]))
+
+
+def _is_answered(asked: LabelledAnswers, others: LabelledAnswers) -> bool:
+    """Whether users who are no volunteers give labels when asked, and more often than chance explains."""
+    gained = asked.rate - others.rate
+    error = (asked.rate * (1 - asked.rate) / asked.shown) ** 0.5
+    return gained > LEAST_ERRORS * error and gained >= LEAST_RESPONSE * (1 - others.rate)
 
 
 def _without_volunteers(asked: LabelledAnswers, others: LabelledAnswers) -> Approval:

@@ -84,6 +84,32 @@ def test_marks_that_make_no_difference_are_not_believed():
     assert "1000 answers were marked, and users label them hardly more often than others" in reason
 
 
+def test_many_volunteers_do_not_make_an_audit_ignored():
+    """35% of the users label unasked, 60% of these labels are of right answers. When asked, 95% have a label."""
+    found = audit_of(labelled(1_000, 690, 260), labelled(1_000, 210, 140), NONE)
+    assert not found.ignored and found.is_known
+    # (0.69 - 0.21) / (0.95 - 0.35) = 0.8 of those who are no volunteers, and 0.21 of all.
+    assert found.approval.share == pytest.approx(0.21 + 0.65 * 0.8)
+
+
+def test_an_audit_that_a_tenth_of_the_users_answers_counts():
+    """Volunteers label 4%. A ratio of the rates of 3 discards a tenth of these audits by chance."""
+    rng = np.random.default_rng(3)
+    audits = [
+        audit_of(labelled(600, int(right), int(wrong)), labelled(11_400, 320, 136), NONE)
+        for right, wrong in rng.binomial(600, (0.095, 0.041), (500, 2))
+    ]
+    assert np.mean([one.ignored for one in audits]) < 0.01
+
+
+@pytest.mark.parametrize(("marked", "is_said"), [(3, False), (599, False), (600, True)])
+def test_the_app_is_reminded_once_enough_answers_are_marked(marked: int, is_said: bool):
+    found = audit_of(labelled(marked, 0, 0), labelled(19 * marked, 1, 1), NONE)
+    assert found.ignored
+    _, reason = reason_of(holdout([VOLUNTEERED] * 40, [RIGHT] * 20 + [WRONG] * 20, found, Approval(0.6, 0.02, 500)))
+    assert ("The app must ask" in reason) is is_said
+
+
 def test_reviewers_labels_count_by_their_number():
     drawn = labelled(100, 80, 20)
     alone = audit_of(NONE, labelled(5_000, 20, 200), drawn)
