@@ -24,8 +24,9 @@ def votes(store: Store, *, model: str, with_answers: bool) -> pa.Table:
     if not len(new):
         return found
     wanted = new.select(["interaction_id", "choice"]).group_by(["interaction_id", "choice"]).aggregate([])
+    answers = voted_answers.read(store, wanted, has_text=with_answers)
     with store.transaction() as transaction:
-        answers = voted_answers.add(transaction, wanted, model=model, has_text=with_answers)
+        voted_answers.add(transaction, answers, model=model, has_text=with_answers)
     new = query_tables("curation.complete", {"votes": new, "answers": answers}).cast(found.schema)
     return pa.concat_tables([found.filter(pc.invert(is_new)), new])  # type: ignore[attr-defined]
 

@@ -2,15 +2,18 @@
 
 import pyarrow as pa
 
-from core.db.store import Transaction
+from core.db.store import Store, Transaction
 
 
-def add(transaction: Transaction, wanted: pa.Table, *, model: str, has_text: bool) -> pa.Table:
-    """Read answers, keep them and return them. `wanted` has interaction_id and choice, -1 where a vote names none.
+def read(store: Store, wanted: pa.Table, *, has_text: bool) -> pa.Table:
+    """Read answers. `wanted` has interaction_id and choice, -1 where a vote names none.
 
-    An interaction that is not stored has no row. No text is deleted in between, because this transaction writes.
+    An interaction that is not stored has no row. All answers of a model can take minutes, so no transaction is open.
     """
-    found = transaction.query_table("voted_answers.read", wanted, has_text=has_text)
+    return store.arrow("voted_answers.read", {"given": wanted}, has_text=has_text).read_all()
+
+
+def add(transaction: Transaction, answers: pa.Table, *, model: str, has_text: bool) -> None:
+    """Keep answers that were read. An answer that was deleted or erased since then is not added."""
     transaction.run("voted_answers.delete_others", model=model, has_text=has_text)
-    transaction.run_table("voted_answers.add", found)
-    return found
+    transaction.run_table("voted_answers.add", answers)

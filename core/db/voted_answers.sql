@@ -9,13 +9,16 @@ SELECT g.interaction_id, g.choice, i.model, $has_text AS has_text, CASE
     i.user_id AS asker, CASE WHEN i.choices IS NULL THEN i.finish_reason
         ELSE json_extract_string(i.choices, '$[' || greatest(g.choice, 0) || '].finish_reason') END AS finish_reason,
     coalesce(nullif(g.choice, -1) >= coalesce(json_array_length(i.choices), 1), json_array_length(i.choices) > 1, FALSE)
-        AS choice_unknown, i.status
+        AS choice_unknown, i.status, i.texts_deleted
 FROM given g JOIN interactions i ON i.id = g.interaction_id
 
 -- name: add
--- Add the answers in the table `given` that are not stored: two snapshots may add the same ones.
-INSERT INTO voted_answers BY NAME SELECT * FROM given g
+-- Add the answers in the table `given` that are not stored: two snapshots may add the same ones. An answer that was deleted
+-- or erased since it was read is not added.
+INSERT INTO voted_answers BY NAME SELECT * EXCLUDE (texts_deleted) FROM given g
 WHERE NOT EXISTS (FROM voted_answers a WHERE a.interaction_id = g.interaction_id AND a.choice = g.choice)
+    AND EXISTS (FROM interactions i WHERE i.id = g.interaction_id AND i.user_id IS NOT DISTINCT FROM g.asker
+        AND i.texts_deleted IS NOT DISTINCT FROM g.texts_deleted)
 
 -- name: delete_others
 -- Delete the answers of a model that were read for another task.
