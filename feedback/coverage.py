@@ -34,7 +34,7 @@ Texts = Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Requests that have words in common. A request without a user counts as a user of its own."""
+    """Requests that have words in common. Those of unknown users count as of one user."""
 
     name: str
     requests: int
@@ -77,13 +77,13 @@ class Coverage:
 def find_clusters(requests: Texts, users: Sequence[str | None], rows: Texts) -> tuple[Cluster, ...]:
     """Clusters of requests, with the number of rows that are nearest to each. Equal texts give equal clusters.
 
-    `users` are those of the requests. Clusters come from TF-IDF, a truncated singular value decomposition and k-means,
-    as in scikit-learn's example of text clustering.
+    `users` are those of the requests. All requests of unknown users (None) count as of one user, or one person's
+    requests could give a cluster its name. Clusters come from TF-IDF, a truncated singular value decomposition and
+    k-means, as in scikit-learn's example of text clustering.
     """
     if len(requests) < FEWEST_REQUESTS:
         return ()
-    names = [user or f"request {place}" for place, user in enumerate(users)]
-    vocabulary = _vocabulary(requests, names)
+    vocabulary = _vocabulary(requests, users)
     if not vocabulary:
         return ()
     weights, space = _Space.of(requests, vocabulary)
@@ -95,7 +95,7 @@ def find_clusters(requests: Texts, users: Sequence[str | None], rows: Texts) -> 
         name = OTHER if number < 0 else _name(weights, inside, vocabulary)
         used[name] += 1
         name += f" ({used[name]})" if used[name] > 1 else ""
-        members = {user for user, is_inside in zip(names, inside, strict=True) if is_inside}
+        members = {user for user, is_inside in zip(users, inside, strict=True) if is_inside}
         clusters.append(Cluster(name, int(inside.sum()), len(members), of_rows[number]))
     return tuple(sorted(clusters, key=lambda one: (one.rows > 0, -one.requests, one.name)))
 
@@ -104,9 +104,9 @@ def _words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def _vocabulary(texts: Texts, users: Sequence[str]) -> list[str]:
+def _vocabulary(texts: Texts, users: Sequence[str | None]) -> list[str]:
     """The words of several users that not most of the texts have, in their order."""
-    times, found = Counter[str](), dict[str, set[str]]()
+    times, found = Counter[str](), dict[str, set[str | None]]()
     for text, user in zip(texts, users, strict=True):
         for word in set(_words(text)):
             times[word] += 1

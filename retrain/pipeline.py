@@ -196,7 +196,7 @@ class RetrainPipeline:
             self.store, work.model, work.settings, run_id=work.run.id, clock=self.clock, folder=folder
         )
         runs.set_snapshot(self.store, id=work.run.id, snapshot=snapshot.hash)
-        return add_coverage(self.store, snapshot, work.model, work.run.id, self.clock())
+        return add_coverage(self.store, snapshot, work.model, work.settings.privacy.rules, work.run.id, self.clock())
 
     def _plan(self, work: Work, snapshot: Snapshot) -> Plan:
         """What to make of the snapshot. Raises RunEnded where nothing can be made, or nothing could judge it."""

@@ -139,6 +139,7 @@ def erase_rows(transaction: Transaction, *, id: str, time: datetime) -> None:
     transaction.run("erasures.erase_history", id=id)
     transaction.run("erasures.erase_feedback", id=id)
     transaction.run("erasures.erase_texts_of_others", id=id)
+    transaction.run("erasures.erase_coverage", id=id)
 
 
 def erase_name(transaction: Transaction, *, user: str, user_hash: str) -> None:

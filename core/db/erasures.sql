@@ -192,6 +192,12 @@ DELETE FROM subject_revocations WHERE user_id = $user
 -- Delete the feedback from quarantines.
 DELETE FROM quarantine_rows WHERE feedback_id IN (SELECT id FROM erased_feedback WHERE erasure_id = $id)
 
+-- name: erase_coverage
+-- Delete the coverage of every report of the user's models: its names are words of requests, with or without votes.
+UPDATE snapshots SET report = json_merge_patch(report, '{"coverage": null}')
+WHERE json_exists(report, '$.coverage') AND model IN (
+    SELECT i.model FROM interactions i JOIN erased_interactions e ON e.id = i.id AND e.erasure_id = $id)
+
 -- name: erase_snapshot_rows
 -- Delete the rows of one snapshot that are the user's.
 DELETE FROM snapshot_rows WHERE snapshot = $snapshot AND (

@@ -130,9 +130,9 @@ def find_all(db: Database, *, ids: Sequence[str]) -> dict[str, Row]:
 
 
 def sample(db: Database, *, model: str, since: datetime, size: int) -> dict[str, str | None]:
-    """The users of a sample of a model's answered requests since a moment, by the request's id."""
+    """The user, or else conversation, of each of a sample of answered requests of a model since a moment, by its id."""
     rows = db.rows("interactions.sample", model=model, since=since, size=size)
-    return {row["id"]: row["user_id"] for row in rows}
+    return {row["id"]: row["who"] for row in rows}
 
 
 def requests(db: Database, *, ids: Sequence[str]) -> list[Row]:

@@ -1,5 +1,6 @@
 """Facts about coverage: clusters of requests by name, those without rows, and what is in no name."""
 
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,10 +13,11 @@ from core.db import interactions, snapshots
 from core.db.store import Store
 from core.records import Feedback, Interaction
 from core.settings import ModelSettings
+from core.settings.privacy import PrivacySettings
 from feedback.coverage import OTHER, Cluster, Coverage, find_clusters
-from feedback.erasure import report_without
+from feedback.erasure import Request, begin, erase_rows, report_without
 from feedback.ingest import add
-from feedback.snapshot import Snapshot, create_snapshot, read_table
+from feedback.snapshot import Report, Snapshot, create_snapshot, read_table
 from feedback.snapshot_files import Tables
 from feedback.traffic_sample import add_coverage, measure_coverage
 from tests.support.ingest import asked as interaction
@@ -26,6 +28,7 @@ TOPICS = {
     "refund": "refund money invoice charged card bank statement",
     "login": "password login account locked reset email browser",
 }
+RULES = PrivacySettings().rules
 ASK = "Please answer this question of a customer: "
 
 
@@ -74,8 +77,16 @@ def test_few_requests_or_equal_ones_make_no_error():
     assert find_clusters(questions("login", 49), [None] * 49, []) == ()
     assert find_clusters([""] * 60, [None] * 60, ["x"]) == ()
     half = ["parcel late"] * 30 + ["refund money"] * 30
-    clusters = find_clusters(half, [None] * 60, ["parcel late", "", "zzz"])
+    clusters = find_clusters(half, [f"u{n}" for n in range(60)], ["parcel late", "", "zzz"])
     assert sorted((c.requests, c.users, c.rows) for c in clusters) == [(30, 30, 0), (30, 30, 1)]
+
+
+def test_requests_without_a_user_are_of_one_user():
+    asked = questions("delivery", 60) + ["kowalczyk melanoma diagnosed"] * 20
+    users = [f"u{n}" for n in range(60)] + [None] * 20
+    (other,) = [cluster for cluster in find_clusters(asked, users, []) if cluster.name == OTHER]
+    assert (other.requests, other.users) == (20, 1)
+    assert find_clusters(asked, [None] * 80, []) == ()
 
 
 def covered(*clusters: tuple[int, int], rows: int = 100) -> Coverage:
@@ -122,7 +133,7 @@ def fill(store: Store, folder: Path) -> Snapshot:
 
 def test_the_report_of_the_run_has_the_coverage_of_recent_requests(store: Store, tmp_path: Path):
     made = fill(store, tmp_path)
-    found = add_coverage(store, made, "reviews", "r1", NOW)
+    found = add_coverage(store, made, "reviews", RULES, "r1", NOW)
     coverage = found.report.coverage
     assert (coverage["days"], coverage["all_requests"], coverage["requests"]) == (30, 180, 120)
     assert coverage["rows"] == len(made.of("train")) > 20
@@ -141,7 +152,7 @@ def test_a_question_that_follows_each_document_is_read_with_its_document(store: 
     add(store, [about(topic, n) for topic in TOPICS for n in range(40)])
     settings = ModelSettings(labels=["a", "b"])
     made = create_snapshot(store, "reviews", settings, run_id="r1", folder=tmp_path, clock=lambda: NOW)
-    found = measure_coverage(store, made, "reviews", NOW)
+    found = measure_coverage(store, made, "reviews", RULES, NOW)
     assert found.requests == 120 and {requests for requests, _ in shares(found.clusters).values()} == {40}
 
 
@@ -156,3 +167,37 @@ def test_a_sample_is_the_same_each_time_and_within_its_size(store: Store, tmp_pa
     fill(store, tmp_path)
     first, again = (interactions.sample(store, model="reviews", since=NOW, size=20) for _ in range(2))
     assert first == again and len(first) == 20
+
+
+def test_a_conversation_without_a_user_is_one_user_and_requests_are_scrubbed(store: Store, tmp_path: Path):
+    made = fill(store, tmp_path)
+    body = {"messages": [{"role": "user", "content": "Kowalczyk was diagnosed with melanoma."}]}
+    turns = [request("login", n, id=f"x{n}", user="", conversation="talk", request=body) for n in range(8)]
+    address = {"messages": [{"role": "user", "content": "Write to anna.zielinska@example.com please."}]}
+    add(store, [*turns, *(request("login", n, id=f"y{n}", request=address) for n in range(20))])
+    assert interactions.sample(store, model="reviews", since=NOW, size=500)["x0"] == "talk"
+    found = measure_coverage(store, made, "reviews", RULES, NOW)
+    names = " ".join(cluster.name for cluster in found.clusters)
+    assert "write" in names and not any(word in names for word in ("kowalczyk", "melanoma", "zielinska", "example"))
+
+
+def test_an_erasure_of_a_user_without_votes_takes_the_coverage_out_of_reports(store: Store, tmp_path: Path):
+    made = fill(store, tmp_path)
+    add(store, [request("login", 0, id="late", user="ada")])
+    add_coverage(store, made, "reviews", RULES, "r1", NOW)
+
+    def erase(user: str) -> None:
+        erase_rows(store, begin(store, Request(user), NOW), user, None, NOW)
+
+    def report() -> Report:
+        stored = snapshots.find(store, hash=made.hash, run_id="r1")
+        assert stored is not None
+        return Report(**json.loads(stored.report))
+
+    before = report()
+    assert before.coverage["clusters"]
+    add(store, [request("login", 0, id="elsewhere", user="bob", model="other")])
+    erase("bob")
+    assert report() == before
+    erase("ada")
+    assert report() == replace(before, coverage={})
