@@ -236,7 +236,7 @@ def _with_text(step: View | None) -> View | None:
 def run(store: Store, identity: str) -> View:
     """One run with its steps, each trial of its search, and each KPI by arm. Raises NotFound.
 
-    A trial has its first and its last step: the run's page reads this every 3 seconds, and 200 trials have 30,000 steps.
+    A trial has its first and its last step. The run's page reads this every 3 seconds, and 200 trials have many steps.
     """
     row = runs_table.find(store, id=identity)
     if row is None:

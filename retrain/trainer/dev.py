@@ -30,11 +30,14 @@ class DevPart:
         """Return the loss on the dev examples."""
         return self.objective.measure(self.scored, self.examples)
 
-    def score(self) -> dict[str, float]:
-        """Return the score of the dev part, higher is better, and its figures. Without a KPI it is minus the loss."""
+    def score(self, loss: float | None = None) -> dict[str, float]:
+        """Return the score of the dev part, higher is better, and its figures. Without a KPI it is minus the loss.
+
+        `loss` is the one of these weights, if it is known.
+        """
         if self.kpi:
             return self.kpi.measure(self.scored)
-        loss = self.loss()
+        loss = self.loss() if loss is None else loss
         return {SCORE: -loss, "dev_loss": loss}
 
 

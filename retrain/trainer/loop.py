@@ -137,10 +137,17 @@ class Loop:
             return None
         if self._best:
             set_weights(self._named, self._best)
+            kept, loss = self._losses.best
+            if kept not in dict(self._losses.scores):
+                self._score(kept, loss)
         return self._losses.report(len(self._dev.examples), total)
 
     def _measure_dev(self, done: int, total: int) -> dict[str, float]:
-        """Measure the dev part where that is due: its loss, whose lowest weights are kept, and its score."""
+        """Measure the dev part where that is due: its loss, whose lowest weights are kept, and its score.
+
+        A score costs as much as a third of the steps between two losses, so only a search asks for several. Otherwise
+        the weights to keep are scored at the end.
+        """
         job = self._job
         if self._dev is None:
             return {}
@@ -149,11 +156,16 @@ class Loop:
             found["dev_loss"] = loss = self._dev.loss()
             if self._losses.add(done, loss):
                 self._best = {name: parameter.detach().clone() for name, parameter in self._named.items()}
-        if found or done in score_points(total, job.scores):
-            score = {name: round(value, 6) for name, value in self._dev.score().items()}
-            self._losses.scores.append((done, score))
-            found = score | found
+        if done in score_points(total, job.scores):
+            found = self._score(done, found.get("dev_loss")) | found
         return {name: round(value, 6) for name, value in found.items()}
+
+    def _score(self, step: int, loss: float | None) -> dict[str, float]:
+        """Score the dev part with the present weights, which are those of a step. `loss` is their loss if known."""
+        assert self._dev is not None, "only a dev part is scored"
+        score = {name: round(value, 6) for name, value in self._dev.score(loss).items()}
+        self._losses.scores = sorted([*self._losses.scores, (step, score)], key=lambda one: one[0])
+        return score
 
     def step(self, numbers: Sequence[int], index: int, total: int) -> StepMade:
         """Make one step on examples by number. Raises TrainingFailed if its gradient is no number."""

@@ -181,6 +181,27 @@ def test_the_score_of_the_weights_that_are_kept_is_reported(
     assert report["kept"] < report["steps"] and report["score"] == dict(report["scores"])[report["kept"]]
 
 
+@pytest.mark.parametrize(("scores", "labels", "measured"), [(0, LABELS, 1), (0, (), 0), (4, LABELS, 5)])
+def test_a_training_scores_at_the_points_of_a_search_and_the_weights_to_keep(
+    scored_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, scores: int, labels: tuple[str, ...], measured: int
+) -> None:
+    """Without a KPI the score is minus the loss, which is known. Else every measurement counts."""
+    done: list[int] = []
+    losses: list[float] = []
+    measure, loss = LabelScore.measure, dev.DevPart.loss
+    monkeypatch.setattr(LabelScore, "measure", lambda *given: done.append(1) or measure(*given))
+    monkeypatch.setattr(dev.DevPart, "loss", lambda part: losses.append(0.0) or loss(part))
+    # The loss falls until the end; the tolerance below keeps no later weights than those of step 5.
+    monkeypatch.setattr(dev, "TOLERANCE", -2.0)
+    job = scored_job(dev_steps=5, patience=99, scores=scores, labels=labels)
+    _, steps = trained(job)
+    report = report_of(job)
+    assert len(done) == measured and len(losses) == len(report["losses"]) == 10
+    assert [at for at, _ in scores_of(steps)] == score_points(48, scores)
+    assert [at for at, _ in report["scores"]] == sorted({*score_points(48, scores), report["kept"]})
+    assert report["score"] == dict(report["scores"])[report["kept"]] and report["kept"] == 5
+
+
 def test_corrections_are_scored_by_their_loss(scored_job: Callable[..., Job]) -> None:
     _, steps = trained(scored_job(labels=()))
     last = steps[-1].metrics
