@@ -70,7 +70,9 @@ def judge(
     over = allowed.select(["type", "bucket"]).append_column("reason", reasons)
     kept = allowed.filter(reasons.is_null())
     refused = [count_reasons(found), count_reasons(over)]
-    return Judged(_candidates(votes.take(pa.array(order[kept["n"].to_numpy()])), kept), pa.concat_tables(refused))
+    # Without the texts of votes: one array of them may not be above 2 GiB.
+    short = votes.select(["id", "time", "type", "interaction_id", "key_id", "app", "voter", "asker"])
+    return Judged(_candidates(short.take(pa.array(order[kept["n"].to_numpy()])), kept), pa.concat_tables(refused))
 
 
 def count_reasons(found: pa.Table) -> pa.Table:
@@ -166,7 +168,9 @@ def _shared(interactions: pa.ChunkedArray) -> pa.Array:
 def _numbered(*columns: pa.ChunkedArray) -> tuple[list[pa.Array], pa.Table]:
     """The number of each value, the same in all columns, and a table of `number` and `name`."""
     chunks = [chunk for column in columns for chunk in column.chunks]
-    encoded = pa.chunked_array(chunks, pa.string()).combine_chunks().dictionary_encode()
+    # Encoded by chunk, and as large strings, because all texts together may be above 2 GiB.
+    whole = pa.chunked_array(chunks, pa.string()).cast(pa.large_string())
+    encoded = whole.dictionary_encode().unify_dictionaries().combine_chunks()
     ends = np.cumsum([0, *map(len, columns)]).tolist()
     numbers = [encoded.indices[begin:end] for begin, end in pairwise(ends)]
     names = pa.table({"number": pa.array(range(len(encoded.dictionary)), pa.int32()), "name": encoded.dictionary})
