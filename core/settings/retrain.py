@@ -112,6 +112,9 @@ class RetrainSettings(Section):
     )
     max_length: int = Field(default=512, ge=16, description="Maximum length of a training row, in tokens.")
     seed: int = Field(
-        default=0, description="Seed of the trainer. Equal snapshot, settings and seed give an equal adapter."
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="Seed of the trainer. Equal snapshot, settings and seed give an equal adapter.",
     )
     threads: int = Field(default=2, ge=1, description="Number of CPU threads of the trainer.")

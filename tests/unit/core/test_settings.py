@@ -127,6 +127,8 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown key": ({"gatway": {}}, ["gatway is not a setting", "Did you mean gateway?"]),
     "unknown key in a section": ({"engine": {"max_lora": 3}}, ["engine.max_lora ", "Did you mean max_loras?"]),
     "unknown key in a model": (model(retrain={"shedule": None}), ["models.reviews.retrain.shedule", "schedule?"]),
+    "a seed below 0": (model(retrain={"seed": -1}), ["models.reviews.retrain.seed", "0"]),
+    "a seed that scikit-learn refuses": (model(retrain={"seed": 2**32}), ["models.reviews.retrain.seed", "4294967296"]),
     "unknown key in a list": (
         model(promotion={"guardrails": [{"kpi": "accuracy", "marign": 1}]}),
         ["guardrails.0.marign", "Did you mean margin?"],
