@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from core.names import label_key
 from core.settings import ModelSettings
 from feedback.split import bucket_of, split_key
+from feedback.vote_rules import apps_of, voters_of
 
 RIGHT, WRONG, UNKNOWN = 1, 0, -1
 # With thumbs of fewer users the share of right answers is not known.
@@ -96,9 +97,7 @@ def _last_thumbs(thumbs: pa.Table) -> pa.Table:
 
     One that was taken back is the last word too, so that it ends the voter's word.
     """
-    voter, asker = (pc.if_else(pc.equal(thumbs[name], ""), None, thumbs[name]) for name in ("voter", "asker"))  # type: ignore[attr-defined]
-    app = pc.coalesce(thumbs["app"], thumbs["key_id"], "")  # type: ignore[attr-defined]
-    named = thumbs.append_column("who", pc.coalesce(voter, asker)).append_column("by", app)  # type: ignore[attr-defined]
+    named = thumbs.append_column("who", voters_of(thumbs)).append_column("by", apps_of(thumbs))
     place = thumbs.schema.get_field_index("up")
     named = named.set_column(place, "up", pc.cast(thumbs["up"], pa.int64()))  # type: ignore[attr-defined]
     named = named.filter(pc.field("who").is_valid() & pc.field("interaction_id").is_valid())

@@ -48,7 +48,7 @@ def judge(
     order = _by_time(votes)
     number = np.empty(len(votes), np.int64)
     number[order] = np.arange(len(votes))
-    key = pc.coalesce(votes["app"], votes["key_id"], "")  # type: ignore[attr-defined]
+    key = apps_of(votes)
     (voter, asker), people = _numbered(_named(votes["voter"]), _named(votes["asker"]))
     (said,), texts = _numbered(votes["said"])
     given = {
@@ -177,6 +177,16 @@ def _numbered(*columns: pa.ChunkedArray) -> tuple[list[pa.Array], pa.Table]:
     return numbers, names
 
 
+def voters_of(votes: pa.Table) -> pa.ChunkedArray:
+    """Who gave each vote: the voter, or the asker where no voter is known, or null."""
+    return pc.coalesce(_named(votes["voter"]), _named(votes["asker"]))  # type: ignore[attr-defined]
+
+
+def apps_of(votes: pa.Table) -> pa.ChunkedArray:
+    """The app of each vote: its key, or the oldest key of the same name. "" without a key."""
+    return pc.coalesce(votes["app"], votes["key_id"], "")  # type: ignore[attr-defined]
+
+
 def _named(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column of names without those that are empty."""
     return pc.if_else(pc.equal(column, ""), None, column)  # type: ignore[attr-defined]
@@ -184,7 +194,7 @@ def _named(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _candidates(votes: pa.Table, judged: pa.Table) -> pa.Table:
     """The columns that the rules over texts read."""
-    voter = pc.coalesce(_named(votes["voter"]), _named(votes["asker"]), "")  # type: ignore[attr-defined]
+    voter = pc.fill_null(voters_of(votes), "")  # type: ignore[attr-defined]
     own = pc.if_else(judged["reviewer"], "", voter)  # type: ignore[attr-defined]
     return pa.table(
         {
@@ -193,7 +203,7 @@ def _candidates(votes: pa.Table, judged: pa.Table) -> pa.Table:
             "type": votes["type"],
             "interaction_id": votes["interaction_id"],
             "key_id": pc.fill_null(votes["key_id"], ""),  # type: ignore[attr-defined]
-            "key": pc.coalesce(votes["app"], votes["key_id"], ""),  # type: ignore[attr-defined]
+            "key": apps_of(votes),
             "voter": voter,
             "asker": pc.coalesce(_named(votes["asker"]), own),  # type: ignore[attr-defined]
             "reviewer": judged["reviewer"],
