@@ -35,7 +35,6 @@ from retrain.search.trials import (
     reason_to_end,
 )
 from retrain.step_results import Work
-from retrain.trainer.batches import score_points
 from retrain.trainer.job import ADAPTER, CHECKPOINT, REPORT, TRIALS, Job, Report, Step
 from retrain.trainer.process import Trainer
 
@@ -186,8 +185,6 @@ class _TrialInProgress:
     def ends(self, step: Step) -> bool:
         """Note a step, and return whether the trial ends with it, because of its score or of the time."""
         score = step.metrics.get("dev_score")
-        if step.done not in score_points(step.total, PARTS):
-            score = None  # one of those that retrain.dev_steps brings
         if score is not None:
             self.current = self.current.with_score(PARTS * step.done // step.total, score)
         if step.done == step.total or self._ended:
