@@ -1,6 +1,7 @@
 """Find the examples of retrievals that must not be shown any more, because of feedback that came after they were made.
 
-A retrieval never changes. Gateways get the places of these examples with the routing table, and skip them.
+A retrieval never changes. Gateways get the places of these examples with the routing table, and skip them. An example
+does not come back because retention or an erasure deleted the feedback that is against it.
 """
 
 import logging
@@ -10,8 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from core.clock import Clock
-from core.db import heldout_votes, runs, snapshots
+from core.db import heldout_votes, runs, snapshots, withheld_examples
 from core.db.store import Store
+from core.db.withheld_examples import Cause
 from core.errors import IntegrityFailed
 from core.records import Version
 from core.settings import ModelSettings
@@ -77,7 +79,7 @@ class WithheldExamples:
         snapshot = snapshots.find(self._store, hash=run["snapshot"]) if run and run["snapshot"] else None
         if snapshot is None:
             return self._as_before(version)
-        ended = self._ended(version.model, snapshot.hash, flag_voters)
+        ended = self._ended(version, snapshot.hash, flag_voters)
         if ended == NOTHING:
             self._known.pop(name, None)
             return ()
@@ -106,12 +108,20 @@ class WithheldExamples:
             return ()
         return tuple(place for place, entry in enumerate(entries) if entry in withheld)
 
-    def _ended(self, model: str, snapshot: str, flag_voters: int) -> Ended:
+    def _ended(self, version: Version, snapshot: str, flag_voters: int) -> Ended:
         """What of a snapshot must not be shown. Flags on answers that it does not have change nothing."""
-        flagged = heldout_votes.flagged(self._store, model=model, flag_voters=flag_voters)
-        unsafe = snapshots.learnt_from(self._store, snapshot=snapshot, ids=flagged) if flagged else frozenset[str]()
-        taken_back = snapshots.taken_back(self._store, snapshot=snapshot)
-        return unsafe, frozenset(row["feedback_id"] for row in taken_back)
+        store, named = self._store, {"model": version.model, "version": version.version}
+        flags = heldout_votes.flags(store, model=version.model, flag_voters=flag_voters)
+        unsafe = snapshots.learnt_from(store, snapshot=snapshot, ids=flags.keys()) if flags else frozenset[str]()
+        causes: set[Cause] = {(interaction, flag) for interaction in unsafe for flag in flags[interaction]}
+        causes |= {(None, row["feedback_id"]) for row in snapshots.taken_back(store, snapshot=snapshot)}
+        known = withheld_examples.of_version(store, **named)
+        if new := causes - known:
+            with store.transaction() as transaction:
+                withheld_examples.add(transaction, **named, causes=new, since=self._clock())
+        causes |= withheld_examples.deleted(store, known - causes)
+        flagged = frozenset(interaction for interaction, _ in causes if interaction is not None)
+        return flagged, frozenset(feedback for interaction, feedback in causes if interaction is None)
 
 
 def _read(version: Version, snapshot: Path, hashes: tuple[str | None, str]) -> _Known:

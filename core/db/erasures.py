@@ -133,6 +133,8 @@ def erase_rows(transaction: Transaction, *, id: str, time: datetime) -> None:
     transaction.run("erasures.erase_prepared_prompts", id=id)
     transaction.run("erasures.erase_voted_answers", id=id)
     transaction.run("erasures.erase_answers")
+    transaction.run("erasures.erase_withheld_examples", id=id)
+    transaction.run("erasures.erase_flags_of_withheld_examples", id=id)
     transaction.run("erasures.erase_waiting", id=id)
     transaction.run("erasures.erase_revocations", id=id)
     transaction.run("erasures.erase_quarantine_rows", id=id)

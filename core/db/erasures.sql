@@ -164,6 +164,16 @@ UPDATE quarantine_predicates SET user_id = 'erased:' || $user_hash WHERE user_id
 -- Delete the feedback.
 DELETE FROM feedback WHERE id IN (SELECT id FROM erased_feedback WHERE erasure_id = $id)
 
+-- name: erase_withheld_examples
+-- Delete why examples made of the user's votes are withheld: no retrieval has them any more.
+DELETE FROM withheld_examples
+WHERE interaction_id IS NULL AND feedback_id IN (SELECT id FROM erased_feedback WHERE erasure_id = $id)
+
+-- name: erase_flags_of_withheld_examples
+-- Replace the ids of the user's flags. The examples stay withheld.
+UPDATE withheld_examples SET feedback_id = ''
+WHERE feedback_id IN (SELECT id FROM erased_feedback WHERE erasure_id = $id)
+
 -- name: erase_waiting
 -- Delete the feedback from the list of feedback that waits.
 DELETE FROM feedback_waiting WHERE feedback_id IN (SELECT id FROM erased_feedback WHERE erasure_id = $id)

@@ -15,5 +15,10 @@ def has_flags_on_conversations(db: Database) -> bool:
 
 def flagged(db: Database, *, model: str, flag_voters: int) -> frozenset[str]:
     """The interactions whose answers are flagged unsafe or private, by the rules of curation."""
+    return frozenset(flags(db, model=model, flag_voters=flag_voters))
+
+
+def flags(db: Database, *, model: str, flag_voters: int) -> dict[str, list[str]]:
+    """The ids of the flags by flagged interaction, as in `flagged`."""
     rows = db.rows("heldout_votes.flagged", model=model, flag_voters=flag_voters)
-    return frozenset(row["interaction_id"] for row in rows)
+    return {row["interaction_id"]: row["flags"] for row in rows}

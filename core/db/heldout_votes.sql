@@ -30,7 +30,7 @@ WHERE p.place >= $low AND p.place < $high ORDER BY p.time, p.arrived, p.id
 SELECT id FROM feedback WHERE type = 'flag' AND interaction_id IS NULL LIMIT 1
 
 -- name: flagged
--- Interactions of a model whose answers are flagged unsafe or private: by the asker, or by $flag_voters voters who are
+-- Interactions of a model whose answers are flagged unsafe or private, with these flags: by the asker, or by $flag_voters voters who are
 -- not in quarantine. As in curation.judge. A flag on a conversation is one on each of its answers that the flag's app
 -- asked for: apps choose the names of conversations, and two of them may choose the same.
 WITH apps AS (
@@ -49,7 +49,7 @@ WITH apps AS (
     WHERE f.interaction_id IS NULL AND i.model = $model
         AND (f.key_id IS NULL OR i.key_id IS NULL OR coalesce(fa.app, f.key_id) = coalesce(ia.app, i.key_id))
 )
-SELECT f.interaction_id FROM about f LEFT JOIN apps a ON a.id = f.key_id
+SELECT f.interaction_id, list_sort(list(f.id)) AS flags FROM about f LEFT JOIN apps a ON a.id = f.key_id
 LEFT JOIN quarantined_feedback q ON q.feedback_id = f.id
 GROUP BY f.interaction_id
 HAVING bool_or(coalesce(f.voter, f.asker) = f.asker) OR count(DISTINCT (

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.db import erasures
+from core.db import erasures, withheld_examples
+from core.db import feedback as feedback_table
 from core.db.quarantines import Predicate
 from core.records import Feedback, Revocation, Version
 from feedback import quarantine
@@ -184,3 +185,51 @@ def test_a_retrieval_that_cannot_be_read_keeps_no_gateway_from_its_table(make: C
     pipeline.promotion.find_withheld = WithheldExamples(pipeline.store, {}, clock).find
     engines.look()
     assert engines.board.table == table
+
+
+def delete(pipeline: RetrainPipeline, *ids: str) -> None:
+    """Deletes feedback, as retention does."""
+    with pipeline.store.transaction() as transaction:
+        feedback_table.replace(transaction, ids)
+
+
+def test_an_example_stays_withheld_when_retention_deletes_the_feedback_against_it(
+    make: Callable[..., RetrainPipeline],
+):
+    pipeline, clock = make(fallback="rag"), Clock()
+    store = pipeline.store
+    vote(store, 60)
+    pipeline.run("reviews", "test")
+    version = pipeline.promotion.version("reviews", 1)
+    engines, every = watched(pipeline, clock), {entry.text for entry in read_retrieval(version).entries}
+    unsafe, revoked, doubted = sorted(every)[:3]
+    add(store, [Feedback("x1", NOW, f"g-c{unsafe}", None, "flag", "unsafe", user=f"g-u{unsafe}")])
+    add(store, [Feedback("x2", NOW, f"g-c{doubted}", None, "flag", "unsafe", user=f"g-u{doubted}")])
+    add(store, [Revocation(f"g-f{revoked}", NOW + timedelta(days=1))])
+    assert shown(engines, clock, version) == every - {unsafe, revoked, doubted}
+    delete(pipeline, "x1", f"g-f{revoked}")
+    assert shown(watched(pipeline, clock), clock, version) == every - {unsafe, revoked, doubted}
+    add(store, [Revocation("x2", NOW + timedelta(days=1))])  # the user took it back, which is another thing
+    assert shown(engines, clock, version) == every - {unsafe, revoked}
+
+
+def test_an_example_stays_withheld_when_the_user_who_flagged_it_is_erased(make: Callable[..., RetrainPipeline]):
+    pipeline, clock = make(fallback="rag"), Clock()
+    store = pipeline.store
+    vote(store, 60)
+    pipeline.run("reviews", "test")
+    version = pipeline.promotion.version("reviews", 1)
+    engines, every = watched(pipeline, clock), {entry.text for entry in read_retrieval(version).entries}
+    unsafe = min(every)
+    flags = [
+        Feedback(f"x-{user}", NOW, f"g-c{unsafe}", None, "flag", "unsafe", user=user) for user in ("eve", "mallory")
+    ]
+    add(store, flags)
+    assert shown(engines, clock, version) == every - {unsafe}
+    for user in ("eve", "mallory"):
+        with store.transaction() as transaction:
+            erasures.add(transaction, id=user, time=NOW, user_hash=user, key=None, user=user, actor="a", comment="")
+            erasures.erase_rows(transaction, id=user, time=NOW)
+    assert shown(watched(pipeline, clock), clock, version) == every - {unsafe}
+    kept = withheld_examples.of_version(store, model="reviews", version=1)
+    assert kept == {(f"g-c{unsafe}", "")}
