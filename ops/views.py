@@ -22,7 +22,7 @@ from core.settings import ModelSettings
 from eval.ledger_evidence import check_fields
 from feedback.quarantine import find, with_predicates
 from retrain.progress import describe
-from retrain.run_states import allowed_actions
+from retrain.run_states import allowed_actions, is_working
 from retrain.trainer.job import Step
 from retrain.triggers import count_new, counted_method
 
@@ -246,6 +246,7 @@ def run(store: Store, identity: str) -> View:
     return row | {
         "detail": json.loads(row["detail"]),
         "allowed": allowed_actions(row["state"]),
+        "is_working": is_working(row["state"]),
         "progress": _with_text({k: v for k, v in last[0].items() if k != "run_id"}) if last else None,
         "steps": [step | {"metrics": json.loads(step["metrics"])} for step in steps],
         "trials": trials_table.of_run(store, run_id=identity),

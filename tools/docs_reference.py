@@ -142,6 +142,7 @@ from `ops/cli/` by `make docs`.
 |---|---|
 | `LORALOOP_KEY` | the API key that commands send to control |
 | `LORALOOP_CONFIG` | the configuration file, instead of `loraloop.yaml` |
+| `LORALOOP_URL` | the URL of control. Commands that only talk to control need no configuration file then. |
 """
 
 

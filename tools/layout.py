@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("core", "serve", "feedback", "eval", "rollout", "retrain", "ops", "demo", "tools", "bench")
+PACKAGES = ("core", "loraloop", "serve", "feedback", "eval", "rollout", "retrain", "ops", "demo", "tools", "bench")
 MODULE_LINES = 350
 MEDIAN_LINES = 110
 FUNCTION_LINES = 60

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import LoraLoopError
+from loraloop.calls import Server
 from ops.apps.reload import Changes
 from ops.cli import run_progress
 from ops.cli.terminal import (
@@ -162,9 +163,10 @@ def reject(
 def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Have control and gateway read the configuration again, and say what took effect and what needs a restart."""
     settings, rows, failed = settings_from(config), [], False
-    for process, url in (("control", settings.control_url), ("gateway", f"http://{settings.gateway.listen}")):
+    places: dict[Server, str] = {"control": settings.control_url, "gateway": f"http://{settings.gateway.listen}"}
+    for process, url in places.items():
         try:
-            with closing(ControlClient(settings, name=process.capitalize(), url=url)) as client:
+            with closing(ControlClient(settings, server=process, url=url)) as client:
                 rows.append(client.post("/api/reload", {}))
         except LoraLoopError as error:
             failed = True

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from core.errors import NoTerminal
 from core.settings import Settings, load
-from ops.client import ControlClient
+from ops.client import ControlClient, has_own_url
 
 # A pipe has no width of its own, and a table cut to 80 columns would hide numbers.
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 180)
@@ -98,8 +98,8 @@ def settings_from(config: Path) -> Settings:
 
 
 def client_of(config: Path) -> ControlClient:
-    """Return a client of control, by the configuration."""
-    return ControlClient(settings_from(config))
+    """Return a client of control: of the one that the environment names, else by the configuration."""
+    return ControlClient() if has_own_url() else ControlClient(settings_from(config))
 
 
 def agreed(what: str, yes: bool, dry_run: bool) -> bool:

@@ -3,25 +3,19 @@
 import errno
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import Depends, FastAPI, Request
-from fastapi.testclient import TestClient
 
 from core.api_keys import Grant, Scope
 from core.db.store import Store
 from core.errors import InputError, SpoolFull
-from core.http import install_errors
-from core.record_codec import Record, decode_all
 from core.records import Feedback, Revocation
 from core.spool import SpoolWriter, frame, read_frames, segments
-from feedback import routes
 from feedback.ingest import ingest
-from serve.gateway.authentication import RequestPermit
 from serve.routing.table import sticky_key
+from tests.support.feedback_app import FeedbackApp
 from tests.support.ingest import NOW, pieces, query
 
 
@@ -30,36 +24,6 @@ def store() -> Any:
     store = Store(":memory:")
     yield store
     store.close()
-
-
-class FeedbackApp:
-    """The feedback routes on a real spool."""
-
-    def __init__(self, folder: Path) -> None:
-        self.spool, self.counted = SpoolWriter(folder), []
-        app = FastAPI()
-        install_errors(app)
-        count: list[str] = self.counted
-        self.grant = Grant("k1", "", (Scope.FEEDBACK,))
-
-        def let_in(request: Request) -> None:
-            request.state.admission = RequestPermit(self.grant, None, {}, time.monotonic)
-
-        access = Depends(let_in)
-        app.include_router(
-            routes.create_router(
-                spool=self.spool,
-                clock=lambda: NOW,
-                acknowledged=lambda vote: count.append(vote.type),
-                givers=access,
-                revokers=access,
-            )
-        )
-        self.client = TestClient(app)
-
-    def records(self) -> list[Record]:
-        found = segments(self.spool.folder)
-        return [r for s in found for f in read_frames(s.path.read_bytes()).whole for r in decode_all(f.payload)]
 
 
 @pytest.fixture
