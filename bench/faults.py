@@ -30,7 +30,7 @@ from tools.tiny_model import LABELS, make_base
 
 MODEL = "notes"
 RECOVERY_SECONDS = 240
-# Between a recovery and the next kill: below `ops.local.up.STEADY_SECONDS` and well above it.
+# Between a recovery and the next kill: below `ops.local.restart_delay.STEADY_SECONDS` and well above it.
 CALM = (3.0, 9.0)
 TRAINING = {
     "schedule": None,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import systems
+from bench.gateway_workers import compare_workers
 from bench.progress import say
 from bench.rounds import (
     BARE,
@@ -111,6 +112,8 @@ def answer_by_engine(folder: Path, rounds: int) -> float:
 
 def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The whole result."""
+    if options.workers:
+        return compare_workers(folder, options.workers, options.rounds, options.seconds)
     figures, whole = answer_whole(folder, options)
     added, streamed = answer_streams(folder, options.rounds)
     ratio = None if options.no_engine else answer_by_engine(folder, options.rounds)
@@ -132,6 +135,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds; the result is their median; default 5")
     parser.add_argument("--seconds", type=int, default=3, help="length of one measurement with wrk; default 3")
+    parser.add_argument(
+        "--workers", type=int, help="compare only our gateway: with this number of workers, and with one process"
+    )
     parser.add_argument("--no-peers", action="store_true", help="leave LiteLLM and vllm-router out")
     parser.add_argument("--no-engine", action="store_true", help="leave the real vLLM out")
     parser.add_argument(

@@ -25,10 +25,11 @@ import uvloop
 
 from bench.progress import say
 from bench.stub_upstream import COMPLETION, events, stamped
-from core.api_keys import Grant, Scope, digest_of
+from core.api_keys import Grant, Limits, Scope, digest_of
 from core.clock import utc_now
 from core.spool import SpoolWriter
 from ops.apps.gateway_app import GatewayApp
+from ops.apps.gateway_worker import OnlyWorker, SharingWorker
 from serve.engines.forwarding_client import Connection, ConnectionPool, HttpClient
 from serve.engines.http_response import TimeLimits
 from serve.engines.pool import EnginePool
@@ -39,11 +40,12 @@ from serve.gateway.metrics import Metrics
 from serve.responses.routes import StoredResponses
 from serve.routing.subscriber import RouteSubscriber
 from serve.routing.table import ModelRoute, RoutingTable, Target
+from serve.workers.memory import SharedMemory
 
 SYSTEM = "Say whether the review is positive, neutral or negative."
 REVIEW = "The battery lasts two days and the screen is bright, but the speaker is poor."
 QUESTION = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": REVIEW}]
-CHAT = "chat"
+CHAT, LIMITED = "chat", "chat_limited"
 # What each API receives, by the name of its figures: the path, and the fields besides model, user and stream.
 ASKED: dict[str, tuple[str, dict[str, Any]]] = {
     CHAT: ("/v1/chat/completions", {"max_tokens": 64, "messages": QUESTION}),
@@ -57,8 +59,14 @@ ASKED: dict[str, tuple[str, dict[str, Any]]] = {
         {"max_output_tokens": 64, "instructions": SYSTEM, "input": QUESTION[1:]},
     ),
     "chat_stored": ("/v1/chat/completions", {"max_tokens": 64, "messages": QUESTION, "store": True}),
+    LIMITED: ("/v1/chat/completions", {"max_tokens": 64, "messages": QUESTION}),
 }
-KEY = "sk-bench"
+KEY, LIMITED_KEY = "sk-bench", "sk-bench-limited"
+# The second has limits that are never reached.
+GRANTS = (
+    Grant("bench", digest_of(KEY), (Scope.INFER,)),
+    Grant("limited", digest_of(LIMITED_KEY), (Scope.INFER,), limits=Limits(10**9, 10**12, 10**6)),
+)
 ENGINE = "http://engine"
 LIMITS = TimeLimits(5, 60, 60, 60)
 USERS = 256
@@ -123,14 +131,22 @@ class FixedTable:
         self.in_flight: Counter[tuple[str, int]] = Counter()
 
 
-def build(folder: Path) -> GatewayApp:
-    """The gateway's app with everything on the path of a completion, and no framework route."""
+def build(folder: Path, workers: int = 1) -> GatewayApp:
+    """The gateway's app with everything on the path of a completion, and no framework route.
+
+    With several workers it counts limits and requests at engines as one of them does.
+    """
+    worker = OnlyWorker("bench")
+    if workers > 1:
+        worker = SharingWorker("bench", 0, memory=SharedMemory(workers), sockets=folder, parent=-1, reloads=0)
     completions = Completions(
         tables=cast(RouteSubscriber, FixedTable()),
-        upstream=EnginePool(CannedClient(keep_s=60), max_in_flight=256, whole=LIMITS, stream=LIMITS),
+        upstream=EnginePool(
+            CannedClient(keep_s=60), max_in_flight=256, whole=LIMITS, stream=LIMITS, **worker.pool_options()
+        ),
         recorder=Recorder(SpoolWriter(folder)),
         metrics=Metrics(),
-        access=KeyChecker(keys=tuple, static=(Grant("bench", digest_of(KEY), (Scope.INFER,)),)),
+        access=KeyChecker(keys=tuple, static=GRANTS, meter=worker.meter()),
         clock=utc_now,
         limits=RequestLimits(max_body_bytes=1 << 20),
     )
@@ -148,7 +164,7 @@ async def ask(app: GatewayApp, kind: str, *, stream: bool) -> bytes:
     headers = [
         (b"host", b"gateway"),
         (b"content-type", b"application/json"),
-        (b"authorization", f"Bearer {KEY}".encode()),
+        (b"authorization", f"Bearer {LIMITED_KEY if kind == LIMITED else KEY}".encode()),
         (b"content-length", b"%d" % len(content)),
     ]
     scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
@@ -214,7 +230,7 @@ async def compare(app: GatewayApp, *, stream: bool, rounds: int, requests: int) 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     """The whole result."""
     with tempfile.TemporaryDirectory() as name:
-        app = build(Path(name))
+        app = build(Path(name), options.workers)
         if options.profile:
             _, profile = await calls(app, options.profile, stream=options.stream, requests=300)
             pstats.Stats(profile).sort_stats(options.sort).print_stats(70)
@@ -230,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=40, help="number of rounds; a result is their median; default 40")
     parser.add_argument("--requests", type=int, default=80, help="requests of each API in a round; default 80")
+    parser.add_argument("--workers", type=int, default=1, help="workers that share the limits; default 1")
     parser.add_argument("--profile", choices=tuple(ASKED), help="print the functions of this API by time, and end")
     parser.add_argument("--stream", action="store_true", help="with --profile: of streams")
     parser.add_argument("--sort", default="tottime", help="with --profile: the order; default tottime")

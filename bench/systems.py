@@ -29,6 +29,7 @@ CLIENT = Client(key="sk-bench-on-loopback-alone", model="reviews")
 INTERNAL_KEY = "bench-internal-key"
 CHAMPION, CANARY = 7, 8
 NAME = "bench"
+ENGINE_NAMES = ("reviews-7", "reviews-8")
 PEERS = Path(__file__).with_name("peers")
 SERVED = rf'^loraloop_requests_total{{arm="\w+",model="{CLIENT.model}",status="200",version="%d"}} (\S+)'
 START_SECONDS = 90
@@ -43,6 +44,15 @@ class StartFailed(LoraLoopError):
 @contextmanager
 def started(command: Sequence[str], port: int, log: Path, environment: dict[str, str] | None = None) -> Iterator[str]:
     """A process that answers a chat completion on `port`, as its URL. Raises StartFailed with its log's last error."""
+    with running(command, port, log, environment) as (url, _):
+        yield url
+
+
+@contextmanager
+def running(
+    command: Sequence[str], port: int, log: Path, environment: dict[str, str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """The same, as its URL and the process's id."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -55,7 +65,7 @@ def started(command: Sequence[str], port: int, log: Path, environment: dict[str,
     url = f"http://127.0.0.1:{port}"
     try:
         await_answer(url, lambda: process.poll() is None, log)
-        yield url
+        yield url, process.pid
     finally:
         stop_group(process, STOP_SECONDS)
 
@@ -94,8 +104,17 @@ def routing_table(upstream: str, engine_names: tuple[str, str]) -> RoutingTable:
     return RoutingTable({upstream: engine_names}, {CLIENT.model: ModelRoute(champion, canary, 0.5, "bench")})
 
 
-def ours(upstream: str, folder: Path, engine_names: tuple[str, str] = ("reviews-7", "reviews-8")) -> Started:
-    """`loraloop gateway` with everything on: key, sticky split, capture to a spool on disk, metrics.
+@contextmanager
+def ours(upstream: str, folder: Path, engine_names: tuple[str, str] = ENGINE_NAMES) -> Iterator[str]:
+    """`loraloop gateway` with everything on: key, sticky split, capture to a spool on disk, metrics."""
+    with our_process(upstream, folder, engine_names) as (url, _):
+        yield url
+
+
+def our_process(
+    upstream: str, folder: Path, engine_names: tuple[str, str] = ENGINE_NAMES, *, workers: int = 1
+) -> AbstractContextManager[tuple[str, int]]:
+    """The same, as its URL and the id of its process, with this number of workers.
 
     It takes its table from its cache, as after a restart while control is down; control stays down, so that
     all that it captures stays in the folder.
@@ -107,14 +126,14 @@ def ours(upstream: str, folder: Path, engine_names: tuple[str, str] = ("reviews-
     config = folder / "loraloop.yaml"
     content = {
         "data": str(folder),
-        "gateway": {"listen": f"127.0.0.1:{port}", "name": NAME},
+        "gateway": {"listen": f"127.0.0.1:{port}", "name": NAME, "workers": workers},
         "control": {"listen": f"127.0.0.1:{free_port()}"},
         "models": {CLIENT.model: {"labels": ["negative", "neutral", "positive"]}},
     }
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
     command = [sys.executable, "-m", "ops.cli.app", "gateway", "--config", str(config)]
     keys = {"LORALOOP_APP_KEY": CLIENT.key, "LORALOOP_INTERNAL_KEY": INTERNAL_KEY}
-    return started(command, port, folder / "gateway.log", keys)
+    return running(command, port, folder / "gateway.log", keys)
 
 
 def check_ours(url: str) -> str:

@@ -35,7 +35,7 @@ GRANTABLE = tuple(scope for scope in Scope if scope is not Scope.INTERNAL)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a key may do in one gateway process; None is without limit."""
+    """How much a key may do at one gateway, all of its workers together; None is without limit."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None

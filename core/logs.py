@@ -76,6 +76,18 @@ def install(settings: LogSettings, stream: Any = None) -> None:
     change(settings)
 
 
+def add_fields(**values: Any) -> None:
+    """Adds fields to every line of this process."""
+
+    def add(record: logging.LogRecord) -> bool:
+        record.fields = values | getattr(record, "fields", {})
+        return True
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Handler):
+            handler.addFilter(add)
+
+
 def change(settings: LogSettings) -> None:
     """Goes on by other settings."""
     root = logging.getLogger()

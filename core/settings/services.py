@@ -1,10 +1,10 @@
 """Settings of the processes: engine, gateway, control, logs, tracing, notifications and secrets."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, FiniteFloat, SecretStr, field_validator
+from pydantic import Field, FiniteFloat, SecretStr, field_validator, model_validator
 
 from core.records import Verdict
 from core.settings.address import Listen, Network
@@ -12,6 +12,9 @@ from core.settings.section import Section
 
 # What a metric or score of another tool means as feedback.
 Meaning = Literal["thumbs", "thumbs_inverted", "rating", "label", "correction", "comment"]
+
+# The smallest limit of a worker's spool, a few segments.
+LEAST_SPOOL_BYTES = 64 * 1024**2
 
 
 class EngineSettings(Section):
@@ -66,6 +69,13 @@ class GatewaySettings(Section):
         pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
         description="Name of this gateway, unique among all gateways: lower-case letters, digits and hyphens.",
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Number of processes that answer requests, one per core at most. They share the address and the "
+        "limits. Each has an equal part of `max_spool_bytes`.",
+    )
     control_url: str | None = Field(
         default=None, description="URL of control. null: `http://` with the address in `control.listen`."
     )
@@ -104,12 +114,19 @@ class GatewaySettings(Section):
     )
     max_spool_bytes: int = Field(
         default=16 * 1024**3,
-        ge=64 * 1024**2,
+        ge=LEAST_SPOOL_BYTES,
         description=(
             "Maximum size of the spool, in bytes. When control has ingested nothing for so long that it is reached, "
             "requests are still served but not recorded, and feedback gets a 503."
         ),
     )
+
+    @model_validator(mode="after")
+    def _enough_spool_for_each_worker(self) -> Self:
+        least = self.workers * LEAST_SPOOL_BYTES
+        if self.max_spool_bytes < least:
+            raise ValueError(f"max_spool_bytes: {self.workers} workers need at least {least}")
+        return self
 
 
 class ControlSettings(Section):

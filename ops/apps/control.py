@@ -251,7 +251,9 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     taking = data.create_import_router(control.store, control.clock, lambda: control.settings.models)
     app.include_router(taking, dependencies=wants(Scope.OPS_WRITE))
     app.include_router(adapters.create_router(control), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(reload.create_router(app.state.reloader), dependencies=wants(Scope.OPS_WRITE))
+    app.include_router(
+        reload.create_router(partial(asyncio.to_thread, app.state.reloader.reload)), dependencies=wants(Scope.OPS_WRITE)
+    )
     app.include_router(console.create_router(control, access, notifier.deliveries, erasing))
 
 

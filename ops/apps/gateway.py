@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi import Depends, FastAPI
 
 from core import logs
 from core.api_keys import Scope
 from core.clock import Clock, utc_now
 from core.folder_lock import FolderLock
-from core.http import bearer_of_basic, install_errors, is_let_in, require_key
+from core.http import bearer_of_basic, install_errors, require_key
 from core.records import Feedback
 from core.settings import GatewaySettings, Settings
 from core.spool import SpoolWriter
@@ -30,6 +28,9 @@ from feedback.formats.metrics import Metrics as Meanings
 from feedback.schema import MAX_BATCH, FeedbackRequest
 from ops.apps import reload
 from ops.apps.gateway_app import GatewayApp, ObservedApp
+from ops.apps.gateway_signals import GatewaySignals, add_signals
+from ops.apps.gateway_worker import OnlyWorker
+from ops.apps.leftover_spools import lock_gateway, ship_leftovers
 from ops.apps.reload import GATEWAY, Reloader
 from serve.engines.forwarding_client import HttpClient
 from serve.engines.http_response import TimeLimits
@@ -53,72 +54,111 @@ if TYPE_CHECKING:  # OpenTelemetry is loaded where it is on
     from serve.gateway.tracing import Tracing
 
 CONNECT_SECONDS = 5
-# How long the end of the gateway waits for control to ingest the rest of the spool.
+# How long the end of the gateway waits for control to ingest the rest of the spool: the folder of a container may
+# end with it.
 FLUSH_SECONDS = 5
 # An external engine, as stock vLLM, closes an idle connection after 5 s; ours must be gone before that.
 KEEPALIVE_SECONDS = 4
+# The routing table in a gateway's folder.
+ROUTES = "routes.json"
 
 
 def create_app(
-    *, settings: Settings, clock: Clock = utc_now, tracing: "Tracing | None" = None, config: Path | None = None
+    *,
+    settings: Settings,
+    clock: Clock = utc_now,
+    tracing: "Tracing | None" = None,
+    config: Path | None = None,
+    worker: OnlyWorker | None = None,
 ) -> FastAPI:
     """The gateway's app. It takes a table and ships its spool as long as it lives.
 
-    `config` is the file that a reload reads.
+    `config` is the file that a reload reads. `worker` is the process, if it is one of several.
     """
     gateway = settings.gateway
-    folder = settings.data / "gateways" / gateway.name
-    key = settings.keys.internal.get_secret_value() if settings.keys.internal else ""
+    worker = worker or OnlyWorker(gateway.name)
+    gateways = settings.data / "gateways"
+    folder = gateways / worker.name
     metrics = Metrics()
-    lock = _lock(folder, gateway.name)
-    spool = SpoolWriter(folder / "spool", max_bytes=gateway.max_spool_bytes)
+    lock = lock_gateway(folder)
+    spool = SpoolWriter(folder / "spool", max_bytes=gateway.max_spool_bytes // worker.count)
     recorder = Recorder(spool)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         client = _engine_client(settings)
-        timeout = aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=CONNECT_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            control = {"session": session, "control_url": settings.control_url, "name": gateway.name, "key": key}
-            shipper = Shipper(**control, spool=spool)
-            tables = RouteSubscriber(
-                **control,
-                cache=folder / "routes.json",
-                spool=lambda: {"unshipped": shipper.unshipped, "dropped": recorder.dropped},
-            )
-            tables.load_cache()
+        async with aiohttp.ClientSession(timeout=_control_timeout(gateway)) as session:
+            control = _control(settings, session)
+            shipper = Shipper(**control, name=worker.name, spool=spool)
+            tables = _tables(control, gateways, worker, partial(_unsent, shipper, recorder))
             app.state.tables, app.state.shipper = tables, shipper
             answering = completions(
                 tables=tables,
-                upstream=upstream(client, max_in_flight=gateway.max_in_flight, **_time_limits(gateway)),
+                upstream=upstream(client, **_pool_options(gateway, worker)),
                 recorder=recorder,
                 metrics=metrics,
                 access=access,
                 clock=clock,
                 limits=_request_limits(gateway),
             )
-            asking = {"session": session, "control_url": settings.control_url, "key": key, "shipper": shipper}
-            app.put_together(answering, _add_routes(app, answering, asking, access))
+            app.put_together(answering, _add_routes(app, answering, control | {"flush": worker.flush}, access))
             app.state.probe = _probe(settings, session, answering)
+            leftovers = ship_leftovers(gateways, worker, partial(Shipper, **control))
             recorder.start()
             try:
-                async with _in_background(tables.follow(), shipper.run(), app.state.probe.run()):
+                async with _in_background(tables.follow(), shipper.run(), app.state.probe.run(), leftovers):
+                    await worker.open()
                     yield
-                    # The folder of a container may end with it: control gets what the last requests recorded.
                     await shipper.flush(FLUSH_SECONDS)
+                    worker.close()
             finally:
                 await _stop(recorder, lock, client, tracing)
 
     app, completions, upstream = _kinds(settings, tracing, lifespan)
-    access = create_key_checker(settings, keys=lambda: app.state.tables.keys, clock=clock)
+    access = create_key_checker(settings, keys=lambda: app.state.tables.keys, clock=clock, meter=worker.meter())
+    _prepare(app, settings)
+    _add_feedback(app, spool, _acknowledged(metrics, tracing), access, clock)
+    add_signals(app, worker, GatewaySignals(app, spool, recorder, metrics), access)
+    _add_reload(app, settings, access, config, worker)
+    return app
+
+
+def _prepare(app: GatewayApp, settings: Settings) -> None:
+    """Gives the app what needs none of its collaborators."""
     app.open_to(settings)
     install_errors(app)
     app.state.meanings = _meanings(settings)
-    _add_feedback(app, spool, _acknowledged(metrics, tracing), access, clock)
     openapi.describe(app, signal=FeedbackRequest.model_json_schema(), most_signals=MAX_BATCH)
-    _add_signals(app, spool, recorder, metrics, access)
-    _add_reload(app, settings, access, config)
-    return app
+
+
+def _control_timeout(gateway: GatewaySettings) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=gateway.request_timeout_s, sock_connect=CONNECT_SECONDS)
+
+
+def _control(settings: Settings, session: aiohttp.ClientSession) -> dict[str, Any]:
+    """How control is reached."""
+    key = settings.keys.internal.get_secret_value() if settings.keys.internal else ""
+    return {"session": session, "control_url": settings.control_url, "key": key}
+
+
+def _tables(
+    control: dict[str, Any], gateways: Path, worker: OnlyWorker, unsent: Callable[[], dict[str, int]]
+) -> RouteSubscriber:
+    """What follows control's routing table, with the last one from disk."""
+    first = None if worker.is_first else gateways / worker.gateway / ROUTES
+    cache = gateways / worker.name / ROUTES
+    tables = RouteSubscriber(**control, name=worker.name, cache=cache, first_cache=first, spool=unsent)
+    tables.load_cache()
+    return tables
+
+
+def _unsent(shipper: Shipper, recorder: Recorder) -> dict[str, int]:
+    """What control hears of the spool."""
+    return {"unshipped": shipper.unshipped, "dropped": recorder.dropped}
+
+
+def _pool_options(gateway: GatewaySettings, worker: OnlyWorker) -> dict[str, Any]:
+    return {"max_in_flight": gateway.max_in_flight, **_time_limits(gateway), **worker.pool_options()}
 
 
 async def _stop(recorder: Recorder, lock: FolderLock, client: HttpClient, tracing: "Tracing | None") -> None:
@@ -156,12 +196,6 @@ def _probe(settings: Settings, session: aiohttp.ClientSession, answering: Comple
         pool=answering.upstream,
         headers={"Authorization": f"Bearer {settings.engine_key}"} if settings.engine_key else {},
     )
-
-
-def _lock(folder: Path, name: str) -> FolderLock:
-    """A second gateway on the folder would delete what the first one still writes."""
-    refused = f"Another gateway with the name {name} runs on {folder}."
-    return FolderLock(folder, refused=refused, hint="Stop it, or set gateway.name to another name.")
 
 
 def _time_limits(gateway: GatewaySettings) -> dict[str, TimeLimits]:
@@ -262,7 +296,9 @@ def _add_feedback(
     app.include_router(compatible.create_router(**common, metrics=lambda: app.state.meanings, basic_givers=basic))
 
 
-def _add_reload(app: GatewayApp, settings: Settings, access: KeyChecker, config: Path | None) -> None:
+def _add_reload(
+    app: GatewayApp, settings: Settings, access: KeyChecker, config: Path | None, worker: OnlyWorker
+) -> None:
     def take(new: Settings) -> None:
         app.state.meanings = _meanings(new)
         app.completions.limits = _request_limits(new.gateway)
@@ -273,44 +309,5 @@ def _add_reload(app: GatewayApp, settings: Settings, access: KeyChecker, config:
 
     app.state.reloader = Reloader(config, settings, GATEWAY, take)
     app.include_router(
-        reload.create_router(app.state.reloader), dependencies=[Depends(require_key(access, Scope.OPS_WRITE))]
+        reload.create_router(worker.reload), dependencies=[Depends(require_key(access, Scope.OPS_WRITE))]
     )
-
-
-def _add_signals(app: FastAPI, spool: SpoolWriter, recorder: Recorder, metrics: Metrics, access: KeyChecker) -> None:
-    readers = (Scope.OPS_READ, Scope.INTERNAL)
-
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/ready")
-    async def ready(request: Request) -> JSONResponse:
-        tables, engines_answer = app.state.tables, app.state.probe.answers
-        is_ready = tables.ready and engines_answer
-        state = {"ready": is_ready}
-        if is_let_in(access, request, *readers):
-            state |= {
-                "engines_answer": engines_answer,
-                "control_answers": tables.control_answers,
-                "unshipped_bytes": app.state.shipper.unshipped,
-                "interactions_dropped": recorder.dropped,
-                "max_spool_bytes": spool.max_bytes,
-                "damaged_segments": app.state.shipper.damaged,
-            }
-        return JSONResponse(state, 200 if is_ready else 503)
-
-    @app.get("/metrics", dependencies=[Depends(require_key(access, *readers))])
-    async def scrape() -> Response:
-        metrics.unshipped.set(app.state.shipper.unshipped)
-        metrics.dropped.set(recorder.dropped)
-        metrics.spool_limit.set(spool.max_bytes or 0)
-        metrics.damaged.set(app.state.shipper.damaged)
-        tables = app.state.tables
-        metrics.in_flight.clear()
-        known = tables.in_flight.keys() | (tables.table.versions() if tables.ready else set())
-        for model, version in known:
-            metrics.in_flight.labels(model, str(version)).set(tables.in_flight[model, version])
-        if tables.ready:
-            metrics.requests.keep_only(known)
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

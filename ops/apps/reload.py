@@ -5,7 +5,7 @@ It owns the lists of both; how a process takes other settings is the process's o
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,17 @@ def merge(old: Settings, new: Settings, part: Part) -> tuple[Settings, Changes]:
     return merged, Changes(part.name, tuple(sorted(applied)), tuple(sorted(restart)))
 
 
+def read_again(settings: Settings, config: Path | None, part: Part) -> Settings:
+    """The settings with what can change of the file as it is now. With a file that cannot be used they stay."""
+    if config is None:
+        return settings
+    try:
+        return merge(settings, load(config), part)[0]
+    except SettingsError as error:
+        log.error("the configuration was not read again: %s", error)
+        return settings
+
+
 class Reloader:
     """Reads the file again on demand and has its process take what can change."""
 
@@ -136,14 +147,14 @@ class Reloader:
             log.exception("the configuration was not reloaded")
 
 
-def create_router(reloader: Reloader) -> APIRouter:
+def create_router(take: Callable[[], Awaitable[Changes]]) -> APIRouter:
     """The route by which a process reads its configuration again."""
     router = APIRouter(prefix="/api")
 
     @router.post("/reload")
-    def reload() -> dict[str, Any]:
+    async def reload() -> dict[str, Any]:
         """Read the configuration again; says what took effect and what needs a restart."""
-        return asdict(reloader.reload())
+        return asdict(await take())
 
     return router
 

@@ -4,27 +4,20 @@ It owns their options; the work is done elsewhere in `ops`.
 """
 
 import gc
-import signal
-from collections.abc import Sequence
+import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
-from fastapi import FastAPI
 
 from core import logs
 from core.errors import AlreadyDone, SettingsError
 from core.model_folder import locate
-from core.settings import Settings, split_listen
-from ops.apps.http_protocol import ClientProtocol
+from core.settings import Settings
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, out, print_json, settings_from, tell
 from ops.local import doctor, up
 from ops.local.config_template import STARTER
 
-KEEP_ALIVE_SECONDS = 75
-# How long control's requests may take after SIGTERM.
-DRAIN_SECONDS = 10
 # Objects made before the collector checks the youngest, and generations before it checks older ones.
 GC_THRESHOLDS = (20_000, 20, 20)
 MARKS = {"ok": "[green]ok[/]      ", "warning": "[yellow]warning[/] ", "fix": "[red]fix[/]     "}
@@ -67,28 +60,38 @@ def start(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run a gateway alone: the endpoint that apps call."""
     from ops.apps.gateway import create_app, create_tracing
+    from ops.apps.gateway_worker import OnlyWorker
+    from ops.apps.http_server import serve
+    from ops.apps.worker_supervisor import WorkerSupervisor
+
+    def run(settings: Settings, worker: OnlyWorker, sockets: list[socket.socket] | None = None) -> None:
+        app = create_app(settings=settings, tracing=create_tracing(settings), config=config, worker=worker)
+        # Modules, routes and settings stay as long as the process. If the collector checked them repeatedly, it
+        # would cost every tenth request some hundred microseconds.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        serve(app, settings.gateway.listen, drain_s=settings.gateway.drain_seconds, sockets=sockets)
 
     settings = settings_from(config)
     logs.install(settings.logs)
-    app = create_app(settings=settings, tracing=create_tracing(settings), config=config)
-    # Modules, routes and settings stay as long as the process. If the collector checked them repeatedly, it
-    # would cost every tenth request some hundred microseconds.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    _serve(app, settings.gateway.listen, drain_s=settings.gateway.drain_seconds)
+    if settings.gateway.workers == 1:
+        run(settings, OnlyWorker(settings.gateway.name))
+    elif code := WorkerSupervisor(settings, config, run).run():
+        raise typer.Exit(code)
 
 
 def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run control alone: store, scheduler, judge, ledger, console."""
     from ops.apps.control import create_app
+    from ops.apps.http_server import serve
 
     settings = settings_from(config)
     logs.install(settings.logs)
     _require_internal_key(settings)
     up.tell_first_key(settings, tell)
     app = create_app(settings=settings, base=locate(settings.base_model), config=config)
-    _serve(app, settings.control.listen, settings.control.trusted_proxies)
+    serve(app, settings.control.listen, settings.control.trusted_proxies)
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
@@ -112,24 +115,3 @@ def _require_internal_key(settings: Settings) -> None:
             "Control takes routes and feedback from gateways and needs a key for them.",
             hint="Set the same LORALOOP_INTERNAL_KEY for control and gateways, or use: loraloop up",
         )
-
-
-def _serve(app: FastAPI, listen: str, proxies: Sequence[str] = (), *, drain_s: int = DRAIN_SECONDS) -> None:
-    signal.signal(signal.SIGHUP, app.state.reloader.on_signal)
-    host, port = split_listen(listen)
-    # Clients drop idle connections after some seconds; a server that did so at the same moment would break
-    # the request that is just being sent on one.
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        access_log=False,
-        log_config=None,
-        http=ClientProtocol,
-        ws="none",
-        timeout_graceful_shutdown=drain_s,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=list(proxies),
-        server_header=False,
-    )

@@ -26,16 +26,13 @@ from core.folder_lock import FolderLock
 from core.model_folder import ModelFolder, prepare
 from core.settings import KEY_VARIABLES, SECRET_VARIABLES, Settings, split_listen
 from ops.local import orphan_processes
+from ops.local.restart_delay import STEADY_SECONDS, restart_delay
 from serve.engines.process import EngineProcess, last_error, stop_group
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.3
 READY_SECONDS = 60
-# A process that dies at its start, or this many seconds after its first answer, would die again: it is restarted
-# ever later. One that served for longer died of something else and is restarted at once.
-STEADY_SECONDS = 5.0
-LONGEST_BACKOFF = 30.0
 
 Tell = Callable[[str], None]
 
@@ -56,7 +53,7 @@ class Child:
         """Takes down a death and returns after how many seconds to start again."""
         served = self.answered is not None and now - self.answered > STEADY_SECONDS
         self.deaths = 1 if served else self.deaths + 1
-        wait = min(LONGEST_BACKOFF, 2.0 ** (self.deaths - 1) - 1)
+        wait = restart_delay(self.deaths)
         self.answered, self.restart_at = None, now + wait
         return wait
 

@@ -27,6 +27,21 @@ class EngineHealth:
     answers: float = 0.0
     counted_at: float = 0.0
 
+    def enter(self, most: int) -> bool:
+        """Count a request in unless there are `most`; return whether it was counted."""
+        if self.load >= most:
+            return False
+        self.load += 1
+        return True
+
+    def leave(self) -> None:
+        """Count a request out."""
+        self.load -= 1
+
+    def total(self) -> int:
+        """Return the requests at the engine, those of other workers of the gateway included."""
+        return self.load
+
     def answered(self, now: float, *, error: bool) -> None:
         """It answered, with an error of its own or not."""
         self.failures = 0

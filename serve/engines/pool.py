@@ -44,6 +44,8 @@ class EnginePool:
         stream: TimeLimits,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
+        states: defaultdict[str, EngineHealth] | None = None,
+        suspects: Suspects | None = None,
     ) -> None:
         self.client = client
         self.max_in_flight = max_in_flight
@@ -51,8 +53,8 @@ class EnginePool:
         self.stream = stream
         self.clock = clock
         self._draw = draw
-        self.suspects = Suspects(clock)
-        self.states: defaultdict[str, EngineHealth] = defaultdict(EngineHealth)
+        self.suspects = Suspects(clock) if suspects is None else suspects
+        self.states: defaultdict[str, EngineHealth] = defaultdict(EngineHealth) if states is None else states
 
     def post(
         self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str], *, streamed: bool = False
@@ -69,7 +71,7 @@ class EnginePool:
         if len(engines) == 1:
             return engines
         now, states = self.clock(), self.states
-        return sorted(engines, key=lambda url: (states[url].sick(now), states[url].load, self._draw()))
+        return sorted(engines, key=lambda url: (states[url].sick(now), states[url].total(), self._draw()))
 
     def refuse(self, *, full: bool, loaded: bool, problem: Exception | None) -> LoraLoopError:
         """The error of a request that no engine took."""
@@ -141,13 +143,15 @@ class Call:
         began = pool.clock()
         for engine in pool.in_order(self._engines):
             state = pool.states[engine]
-            if state.load >= pool.max_in_flight:
+            if not state.enter(pool.max_in_flight):
                 full = True
                 continue
             if not state.open(pool.clock()):
+                state.leave()
                 failed = True
                 continue
             if self._worked and not self._may_repeat(began):
+                state.leave()
                 break
             try:
                 response = await self._try(engine, state)
@@ -171,10 +175,8 @@ class Call:
         return self._worked < 2 and (self._streamed or self._pool.clock() - began < SHORT_SECONDS)
 
     async def _try(self, engine: str, state: EngineHealth) -> Response | None:
-        """The response of one engine, or None for an error that another engine may not make."""
-        pool = self._pool
-        state.load += 1
-        held = False
+        """The response of an engine at which the request is counted, or None for an error that another may not make."""
+        pool, held = self._pool, False
         try:
             limits = pool.stream if self._streamed else pool.whole
             response = await pool.client.post(engine, self._path, self._headers, self._body, limits)
@@ -190,7 +192,7 @@ class Call:
             raise EngineSlow("The engine did not answer in time.", hint="Try again; ask for less.") from None
         finally:
             if not held:
-                state.load -= 1
+                state.leave()
         return None if held and response.status >= 500 and self._worked == 1 else response
 
     def _take(self, response: Response, state: EngineHealth) -> bool:
@@ -210,7 +212,7 @@ class Call:
 
     def _leave(self) -> None:
         if self._response is not None:
-            self._state.load -= 1
+            self._state.leave()
             # An answer that was read whole has returned its connection already. Any other connection is closed.
             self._response.close()
             self._response = None

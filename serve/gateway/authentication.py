@@ -1,6 +1,6 @@
 """Check API keys, their scopes and their limits, in memory and for one event loop.
 
-Each process counts limits separately.
+Each gateway counts limits separately. serve/workers/limits.py counts for all workers of one.
 """
 
 import hmac
@@ -38,6 +38,19 @@ class TokenBucket:
         self._level = float(a_minute)
         self._at = now
         self._names = [f"x-ratelimit-{part}-{name}" for part in ("limit", "remaining", "reset")]
+
+    @property
+    def state(self) -> tuple[float, float]:
+        """The level, and when it was so."""
+        return self._level, self._at
+
+    def restore(self, level: float, at: float) -> None:
+        """Takes another state."""
+        self._level, self._at = level, at
+
+    def fill(self, now: float) -> None:
+        """Makes it full."""
+        self._level, self._at = float(self._capacity), now
 
     def level(self, now: float) -> float:
         """What is in it; below zero after an answer that cost more than there was. A clock put back adds nothing."""
@@ -124,6 +137,10 @@ class KeyLimits:
         )
 
 
+# Makes what counts the use of a key's limits, from now on.
+Meter = Callable[[Grant, float], KeyLimits]
+
+
 class RequestPermit:
     """The permit of an accepted request. Its holder releases it once, when the answer is over."""
 
@@ -200,8 +217,10 @@ class KeyChecker:
         anyone: Grant | None = None,
         clock: Clock = utc_now,
         ticks: Callable[[], float] = time.monotonic,
+        meter: Meter | None = None,
     ) -> None:
         self._ticks = ticks
+        self._new_meter = meter or (lambda grant, now: KeyLimits(grant.limits, now))
         self._keys = keys
         self._static = static
         self._anyone = anyone
@@ -279,16 +298,16 @@ class KeyChecker:
             return None
         meter = self._meters.get(grant.id)
         if meter is None or meter.limits != grant.limits:
-            meter = self._meters[grant.id] = KeyLimits(grant.limits, self._ticks())
+            meter = self._meters[grant.id] = self._new_meter(grant, self._ticks())
         return meter
 
 
 def create_key_checker(
-    settings: Settings, *, keys: Callable[[], tuple[Grant, ...]], clock: Clock = utc_now
+    settings: Settings, *, keys: Callable[[], tuple[Grant, ...]], clock: Clock = utc_now, meter: Meter | None = None
 ) -> KeyChecker:
     """Return the key checker of an app: keys of the store and the environment, or open access by the settings."""
     anyone = ANYONE if settings.access == "open" else None
-    return KeyChecker(keys=keys, static=static_grants(settings.keys), anyone=anyone, clock=clock)
+    return KeyChecker(keys=keys, static=static_grants(settings.keys), anyone=anyone, clock=clock, meter=meter)
 
 
 def _bucket(name: str, a_minute: int | None, now: float) -> TokenBucket | None:

@@ -8,10 +8,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 
-from core.spool import Segment, SpoolWriter, read_from, segments
+from core.spool import Segment, read_from, segments
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,34 @@ LONGEST_SEGMENT_S = 60.0
 SEGMENTS_AT_ONCE = 2
 
 
+class ShippedSpool(Protocol):
+    """What a shipper needs of a spool. `current` is the number of the segment that is written."""
+
+    folder: Path
+
+    @property
+    def current(self) -> int: ...
+
+    def age(self) -> float: ...
+
+    def roll(self) -> None: ...
+
+
+class EndedSpool:
+    """A spool whose writer ended: each of its segments is finished."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.current = 1 + max((segment.number for segment in segments(folder)), default=0)
+
+    def age(self) -> float:
+        """No segment is written."""
+        return 0.0
+
+    def roll(self) -> None:
+        """No segment is written."""
+
+
 class Shipper:
     """Send appended bytes, oldest segment first, and delete a finished segment after control has ingested it.
 
@@ -36,7 +66,7 @@ class Shipper:
     """
 
     def __init__(
-        self, *, session: aiohttp.ClientSession, control_url: str, name: str, key: str, spool: SpoolWriter
+        self, *, session: aiohttp.ClientSession, control_url: str, name: str, key: str, spool: ShippedSpool
     ) -> None:
         self._session = session
         self._url = f"{control_url}/internal/spool/{name}"

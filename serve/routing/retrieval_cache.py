@@ -30,12 +30,20 @@ class RetrievalCache:
     """The retrievals that a gateway has. Work on files and indexes is done in threads."""
 
     def __init__(
-        self, *, session: aiohttp.ClientSession, control_url: str, headers: dict[str, str], folder: Path
+        self,
+        *,
+        session: aiohttp.ClientSession,
+        control_url: str,
+        headers: dict[str, str],
+        folder: Path,
+        first: Path | None = None,
     ) -> None:
         self._session = session
         self._url = f"{control_url}{PATH}"
         self._headers = headers
         self._folder = folder
+        # The folder of the gateway's first worker, for another that is new and has none yet.
+        self._first = first
         self._retrievers: dict[str, Retriever] = {}
 
     def retriever(self, name: str) -> Retriever:
@@ -85,8 +93,11 @@ class RetrievalCache:
         """The retrieval on disk, or None where it is not whole there."""
         if not NAME.fullmatch(name):
             return None
+        file = self._folder / f"{name}.json"
+        if self._first is not None and not file.is_file():
+            file = self._first / file.name
         try:
-            return _read(name, (self._folder / f"{name}.json").read_bytes())
+            return _read(name, file.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, IntegrityFailed) as error:

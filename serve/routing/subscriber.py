@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 20
 RETRY_SECONDS = 1.0
+RETRIEVALS = "retrievals"
 
 
 class RouteSubscriber:
@@ -37,6 +38,7 @@ class RouteSubscriber:
         name: str,
         key: str,
         cache: Path,
+        first_cache: Path | None = None,
         spool: Callable[[], dict[str, int]] = dict,
     ) -> None:
         self._session = session
@@ -44,8 +46,14 @@ class RouteSubscriber:
         self._name = name
         self._headers = {"Authorization": f"Bearer {key}"}
         self._cache = cache
+        # Where the gateway's first worker keeps its table: another worker may be new and has none yet.
+        self._first_cache = first_cache
         self.library = RetrievalCache(
-            session=session, control_url=control_url, headers=self._headers, folder=cache.parent / "retrievals"
+            session=session,
+            control_url=control_url,
+            headers=self._headers,
+            folder=cache.parent / RETRIEVALS,
+            first=first_cache.parent / RETRIEVALS if first_cache else None,
         )
         self._lacking = ""
         self._spool = spool
@@ -75,10 +83,13 @@ class RouteSubscriber:
 
     def load_cache(self) -> None:
         """Takes the last table from disk, so that a start needs no control."""
-        if not self._cache.is_file():
+        cache = self._cache
+        if not cache.is_file() and self._first_cache is not None:
+            cache = self._first_cache
+        if not cache.is_file():
             return
         try:
-            table = RoutingTable.from_json(self._cache.read_text(encoding="utf-8"))
+            table = RoutingTable.from_json(cache.read_text(encoding="utf-8"))
         except (ValueError, KeyError, TypeError) as error:
             log.warning("the table on disk cannot be read (%s); waiting for control's", error)
             return

@@ -1,6 +1,7 @@
 """OpenAI's routes for stored completions on the gateway. Control answers them."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 import aiohttp
@@ -11,7 +12,6 @@ from core.api_keys import Scope
 from core.errors import ControlDown, InputError
 from core.http import read_json
 from serve.gateway.authentication import RequestPermit
-from serve.gateway.shipping import Shipper
 from serve.stored_completions.metadata import checked_metadata
 
 # How long control may take, and how long a question waits until control has what was spooled before it.
@@ -21,6 +21,8 @@ LARGEST_CHANGE = 64 * 1024
 PAIR = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 Limit = Annotated[int, Query(ge=1, le=100)]
+# Has control ingest what was spooled, with a limit in seconds; returns whether it has.
+Flush = Callable[[float], Awaitable[bool]]
 After = Annotated[str | None, Query(max_length=256)]
 Order = Literal["asc", "desc"]
 
@@ -34,13 +36,13 @@ class StoredCompletions:
         session: aiohttp.ClientSession,
         control_url: str,
         key: str,
-        shipper: Shipper,
+        flush: Flush,
         path: str = "/internal/completions",
     ) -> None:
         self._session = session
         self._url = f"{control_url}{path}"
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._shipper = shipper
+        self._flush = flush
 
     async def ask(self, what: str, request: Request, others: Scope, **asked: Any) -> Response:
         """Control's answer to a request. See `fetch`."""
@@ -53,7 +55,7 @@ class StoredCompletions:
         Control first ingests what this gateway answered before, so that an app finds what it has just stored.
         """
         asker = {"owner": None if admission.opens(others) else admission.key_id, "models": admission.models}
-        complete = await self._shipper.flush(SHIPPED_SECONDS)
+        complete = await self._flush(SHIPPED_SECONDS)
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:
             async with self._session.post(

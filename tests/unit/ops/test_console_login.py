@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from core.errors import LimitReached
-from ops.cli import server
+from ops.apps import http_server
 from ops.console.login import FRONT, local
 from ops.console.sessions import MOST_ADDRESSES, MOST_SESSIONS, Sessions
 from tests.support.console_security import SECRET_PAGES, KeyedConsole, Moving
@@ -124,7 +124,7 @@ def test_behind_a_trusted_proxy_one_visitors_wrong_keys_lock_nobody_else_out(
     options: dict[str, Any] = {}
     monkeypatch.setattr("uvicorn.run", lambda app, **how: options.update(how, app=app))
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    server._serve(console.browser.app, "127.0.0.1:0", ["10.0.0.0/24"])  # type: ignore[arg-type]
+    http_server.serve(console.browser.app, "127.0.0.1:0", ["10.0.0.0/24"])  # type: ignore[arg-type]
     assert options["proxy_headers"]
     behind = ProxyHeadersMiddleware(options["app"], options["forwarded_allow_ips"])
 

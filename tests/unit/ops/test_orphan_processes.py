@@ -12,7 +12,8 @@ import pytest
 
 from ops.local import orphan_processes
 from ops.local.orphan_processes import Mark, born
-from ops.local.up import LONGEST_BACKOFF, STEADY_SECONDS, Child
+from ops.local.restart_delay import LONGEST_BACKOFF, STEADY_SECONDS, restart_delay
+from ops.local.up import Child
 
 STUBBORN = (
     "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
@@ -117,6 +118,7 @@ def test_what_dies_at_its_start_is_started_ever_later() -> None:
     made = child()
     assert [made.died(100.0) for _ in range(8)] == [0, 1, 3, 7, 15, LONGEST_BACKOFF, LONGEST_BACKOFF, LONGEST_BACKOFF]
     assert made.restart_at == 100.0 + LONGEST_BACKOFF
+    assert restart_delay(100_000) == LONGEST_BACKOFF
 
 
 def test_what_answered_for_a_while_is_started_again_at_once() -> None:

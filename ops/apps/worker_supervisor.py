@@ -1,0 +1,195 @@
+"""Start the workers of a gateway, which accept connections on the same sockets, and restart one that dies.
+
+Workers are forked, so a new one needs neither imports nor memory of its own for the code. For that reason this process
+has no event loop and starts no thread. Threads that libraries start when they are imported do nothing then, and the
+libraries (OpenBLAS, jemalloc) have handlers for forks. This process takes signals one after the other, and answers no
+requests.
+"""
+
+import gc
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import logs
+from core.errors import LoraLoopError
+from core.settings import Settings
+from ops.apps.gateway_worker import SharingWorker, worker_name
+from ops.apps.http_server import open_sockets
+from ops.apps.reload import GATEWAY, read_again
+from ops.local.restart_delay import STEADY_SECONDS, restart_delay
+from serve.workers.memory import SharedMemory
+
+log = logging.getLogger(__name__)
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+WAITED = (*ENDING, signal.SIGHUP, signal.SIGCHLD)
+# The supervisor does nothing between signals but look for restarts that are due.
+LOOK_SECONDS = 60.0
+
+Serve = Callable[[Settings, SharingWorker, list[socket.socket]], None]
+
+
+@dataclass(slots=True)
+class Slot:
+    """The place of one worker. `pid` is None between its death and its restart, which is at `restart_at`.
+
+    `has_begun` says that a worker answered requests here once.
+    """
+
+    number: int
+    pid: int | None = None
+    began: float = 0.0
+    deaths: int = 0
+    restart_at: float = 0.0
+    has_begun: bool = False
+
+
+class WorkerSupervisor:
+    """The workers of one gateway. `serve` is what a worker runs; it returns when the worker is to end."""
+
+    def __init__(self, settings: Settings, config: Path | None, serve: Serve) -> None:
+        self._settings = settings
+        self._config = config
+        self._serve = serve
+        self._gateway = settings.gateway.name
+        self._slots = [Slot(number) for number in range(settings.gateway.workers)]
+        self._memory = SharedMemory(len(self._slots))
+        self._reloads = 0
+        self._ending = False
+        self._failed = False
+        self._sockets: list[socket.socket] = []
+        self._folder = Path()
+        # Workers see the end of the supervisor at the end of this pipe.
+        self._pipe = (-1, -1)
+
+    def run(self) -> int:
+        """Runs until a signal ends it, and returns the exit code. Raises NotReady if the address cannot be used."""
+        self._sockets = open_sockets(self._settings.gateway.listen)
+        self._folder = Path(tempfile.mkdtemp(prefix="loraloop-"))
+        self._pipe = os.pipe()
+        signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
+        gc.collect()
+        gc.freeze()  # so that the collector of a worker does not copy the pages that all share
+        try:
+            for slot in self._slots:
+                self._start(slot)
+            self._say_addresses()
+            while any(slot.pid for slot in self._slots) or not self._ending:
+                self._wait()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return 1 if self._failed else 0
+
+    def _say_addresses(self) -> None:
+        for each in self._sockets:
+            host, port = each.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            log.info("%s listens on http://%s:%d with %d workers", self._gateway, host, port, len(self._slots))
+
+    def _wait(self) -> None:
+        """Waits for one signal or restart, and acts on it."""
+        now = time.monotonic()
+        due = [slot.restart_at for slot in self._slots if slot.pid is None]
+        wait = LOOK_SECONDS if self._ending else max(0.0, min([now + LOOK_SECONDS, *due]) - now)
+        found = signal.sigtimedwait(WAITED, wait)
+        if found is not None and found.si_signo in ENDING:
+            self._end()
+        elif found is not None and found.si_signo == signal.SIGHUP:
+            self._memory.count_reload()
+            self._send(signal.SIGHUP)
+        self._reap()
+        for slot in self._slots:
+            if slot.pid is None and not self._ending and time.monotonic() >= slot.restart_at:
+                self._start(slot)
+
+    def _end(self) -> None:
+        """Has the workers end their requests; the second time, end at once."""
+        self._send(signal.SIGINT if self._ending else signal.SIGTERM)
+        self._ending = True
+        for each in self._sockets:
+            each.close()
+
+    def _send(self, number: int) -> None:
+        for slot in self._slots:
+            if slot.pid is not None:
+                os.kill(slot.pid, number)  # not reaped, so the id is still its own
+
+    def _reap(self) -> None:
+        for slot in self._slots:
+            if slot.pid is None:
+                continue
+            pid, status = os.waitpid(slot.pid, os.WNOHANG)
+            if pid:
+                self._take_down(slot, os.waitstatus_to_exitcode(status))
+
+    def _take_down(self, slot: Slot, code: int) -> None:
+        """A worker ended, with an exit code or minus the number of a signal."""
+        begun, slot.pid = self._memory.has_begun(slot.number), None
+        self._memory.forget(slot.number)
+        if self._ending:
+            return
+        name, now = worker_name(self._gateway, slot.number), time.monotonic()
+        steady = begun and now - slot.began > STEADY_SECONDS
+        slot.has_begun |= begun
+        if code > 0 and not slot.has_begun:
+            log.error("the worker %s cannot start, so the gateway ends", name)
+            self._failed = True
+            self._end()
+            return
+        slot.deaths = 1 if steady else slot.deaths + 1
+        delay = restart_delay(slot.deaths)
+        slot.restart_at = now + delay
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        log.error("the worker %s %s; restarting in %.0f s", name, how, delay)
+
+    def _start(self, slot: Slot) -> None:
+        reloads = self._memory.reloads
+        if reloads != self._reloads:
+            self._settings, self._reloads = read_again(self._settings, self._config, GATEWAY), reloads
+        slot.began = time.monotonic()
+        try:
+            slot.pid = os.fork() or self._work(slot.number)
+        except OSError as error:  # no memory at the moment
+            slot.deaths += 1
+            slot.restart_at = slot.began + restart_delay(slot.deaths)
+            log.error("the worker %s cannot be forked: %s", worker_name(self._gateway, slot.number), error)
+
+    def _work(self, number: int) -> int:
+        """The life of a worker; it never returns to the supervisor's code."""
+        code = 1
+        try:
+            for each in ENDING:
+                signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+            # SIGHUP waits until the worker can reload.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {*ENDING, signal.SIGCHLD})
+            os.close(self._pipe[1])
+            worker = SharingWorker(
+                self._gateway,
+                number,
+                memory=self._memory,
+                sockets=self._folder,
+                parent=self._pipe[0],
+                reloads=self._reloads,
+            )
+            logs.add_fields(worker=worker.name)
+            self._serve(self._settings, worker, self._sockets)
+            code = 0
+        except LoraLoopError as error:
+            log.error("error: %s", error)
+        except KeyboardInterrupt:
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        except BaseException:
+            log.exception("the worker failed")
+        finally:
+            logging.shutdown()
+            os._exit(code)

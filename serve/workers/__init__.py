@@ -1,0 +1,1 @@
+"""What the workers of one gateway share: counters in memory, and questions to each other."""
