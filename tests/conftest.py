@@ -1,5 +1,6 @@
 """Fixtures of all tests: one tiny base model and one running stack per session, which is one per process."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.migrated_store import migrated_stores
 from tools.live_stack import LiveStack
 from tools.tiny_model import LABELS, make_base
 
@@ -18,6 +20,19 @@ NOISE = 300
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the test modules have imported out of all later searches for garbage: it is in use to the end."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrated_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """New stores of this process are copies of one that its migrations made."""
+    with migrated_stores(tmp_path_factory.mktemp("migrated")):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from feedback.pairs import Pair
 from feedback.snapshot import Snapshot
 from retrain.job_settings import job_of_run
 from retrain.plan import Method, plan_of
+from retrain.trainer import train as trainer
 from retrain.trainer.batches import Example
 from retrain.trainer.examples import Examples, balanced, render_rated
 from retrain.trainer.job import ADAPTER, REPORT, Job, Report, Step
@@ -89,6 +90,14 @@ def job_of(snapshot: Snapshot, base: Path, folder: Path, method: Method = "dpo",
     )
 
 
+def trained(job: Job) -> list[Step]:
+    """The steps of a training in this process: a trainer's own process imports for seconds before its first step."""
+    steps: list[Step] = []
+    job.write()
+    trainer.train(job, steps.append)
+    return steps
+
+
 def ratios(base: Path, adapter: Path, examples: list[Example]) -> torch.Tensor:
     """The log-ratios to the base (n, 2) of both sequences of each example."""
     model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter)
@@ -104,8 +113,7 @@ def test_dpo_measures_the_loss_on_pairs_of_dev_voters(store: Store, base: Path, 
     others = enumerate(((word, user_in("dev", n)) for word in words for n in range(4)), 100)
     fill(store, *(prefer(n, f"{word}a", f"{word}b", voter) for n, (word, voter) in others))
     job = job_of(snap(store, tmp_path / "snapshots"), base, tmp_path, dev_steps=3)
-    steps: list[Step] = []
-    Trainer().run(job, steps.append)
+    steps = trained(job)
     report = Report.read(Path(job.output) / REPORT)
     assert report and report.dev and report.dev["rows"] == 24
     losses = [step.metrics["dev_loss"] for step in steps if "dev_loss" in step.metrics]
@@ -136,10 +144,10 @@ def test_the_opposite_votes_give_the_opposite_preference(store: Store, base: Pat
     numbered = enumerate((word, voter) for word in WORDS for voter in VOTERS[:2])
     fill(store, *(prefer(n, f"{word}b", f"{word}a", voter) for n, (word, voter) in numbered))
     job = job_of(snap(store, tmp_path / "snapshots"), base, tmp_path)
-    adapter = Trainer().run(job, lambda _: None)
+    trained(job)
     examples, _ = Examples(job).render(Renderer(make_tokenizer(), job.max_length))
     assert all(len(one.sequences[0].answer) < len(one.sequences[1].answer) for one in examples)
-    found = ratios(base, adapter, examples)
+    found = ratios(base, Path(job.output) / ADAPTER, examples)
     assert (found[:, 0] > found[:, 1]).all()
 
 
@@ -148,10 +156,10 @@ def test_thumbs_become_an_adapter_that_finds_liked_answers_likelier(store: Store
     numbered = enumerate((word, side, voter) for word in WORDS for side in "ab" for voter in VOTERS[:2])
     fill(store, *(vote(n, word + side, "thumbs", side == "a", voter) for n, (word, side, voter) in numbered))
     job = job_of(snap(store, tmp_path / "snapshots"), base, tmp_path, "kto")
-    adapter = Trainer().run(job, lambda _: None)
+    trained(job)
     examples, _ = Examples(job).render(Renderer(make_tokenizer(), job.max_length))
     assert len(examples) == 24
-    found = ratios(base, adapter, examples)[:, 0]
+    found = ratios(base, Path(job.output) / ADAPTER, examples)[:, 0]
     liked = torch.tensor([example.desirable for example in examples])
     assert found[liked].min() > found[~liked].max() + 1, found
 
@@ -161,7 +169,7 @@ def test_a_pair_that_is_too_long_is_left_out_and_counted(store: Store, base: Pat
     fill(store, answer("long", "x" * 200, prompt="Tell me of the sun."), prefer(99, "suna", "long", VOTERS[3]))
     job = job_of(snap(store, tmp_path / "snapshots"), base, tmp_path, min_pairs=13)
     with pytest.raises(TooFewRows, match=r"^12 pairs of the train split .* 13 are needed \(left out: 1 longer than"):
-        Trainer().run(job, lambda _: None)
+        trained(job)
 
 
 def test_the_newest_pairs_are_learnt_first(store: Store, base: Path, tmp_path: Path) -> None:

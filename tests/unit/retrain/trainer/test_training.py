@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from serve.adapters.preflight import folder_hash, preflight
 from tests.support.tiny_models import FAMILIES, NARROW, NO_SYSTEM, save_base
 
 ROWS = 24
+# Enough for a training that is still under way when a signal arrives.
+LONG = 20.0
 
 
 class Killed(Exception):
@@ -60,29 +63,35 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_base(tmp_path_factory.mktemp("base"))
 
 
+def job_in(folder: Path, output: str = "run", rows: list[Row] | None = None, **more: Any) -> Job:
+    values: dict[str, Any] = {
+        "run_id": output,
+        "snapshot": str(snapshot(folder, rows_of(ROWS) if rows is None else rows)),
+        "output": str(folder / output),
+        "rank": 4,
+        "epochs": 3.0,
+        "batch_size": 4,
+        "learning_rate": 1e-2,
+        "max_rows": None,
+        "max_length": 100,
+        "seed": 0,
+        "threads": 1,
+        "dtype": "float32",
+    }
+    job = Job(**values | more)
+    job.write()
+    return job
+
+
 @pytest.fixture
 def make_job(base: Path, tmp_path: Path) -> Callable[..., Job]:
-    def made(output: str = "run", rows: list[Row] | None = None, **more: Any) -> Job:
-        values: dict[str, Any] = {
-            "run_id": output,
-            "base": str(base),
-            "snapshot": str(snapshot(tmp_path, rows_of(ROWS) if rows is None else rows)),
-            "output": str(tmp_path / output),
-            "rank": 4,
-            "epochs": 3.0,
-            "batch_size": 4,
-            "learning_rate": 1e-2,
-            "max_rows": None,
-            "max_length": 100,
-            "seed": 0,
-            "threads": 1,
-            "dtype": "float32",
-        }
-        job = Job(**values | more)
-        job.write()
-        return job
+    return partial(job_in, tmp_path, base=str(base))
 
-    return made
+
+@pytest.fixture(scope="module")
+def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The hash of the adapter that LONG epochs make when nothing ends them."""
+    return trained(job_in(tmp_path_factory.mktemp("undisturbed"), base=str(base), epochs=LONG))[0]
 
 
 def trained(job: Job) -> tuple[str, list[Step]]:
@@ -118,9 +127,8 @@ def test_a_training_that_continues_from_a_checkpoint_gives_the_same_adapter(make
     assert continued == undisturbed
 
 
-def test_a_trainer_that_is_killed_continues_with_the_same_adapter(make_job: Callable[..., Job]):
-    undisturbed, _ = trained(make_job("undisturbed", epochs=20.0))
-    job = make_job("killed", epochs=20.0, checkpoint_s=0.0)
+def test_a_trainer_that_is_killed_continues_with_the_same_adapter(make_job: Callable[..., Job], undisturbed: str):
+    job = make_job("killed", epochs=LONG, checkpoint_s=0.0)
     process, killed = Trainer(), threading.Event()
 
     def report(step: Step) -> None:
@@ -137,15 +145,14 @@ def test_a_trainer_that_is_killed_continues_with_the_same_adapter(make_job: Call
 def test_a_trainer_that_is_killed_without_a_new_checkpoint_has_failed(make_job: Callable[..., Job]):
     process = Trainer()
     with pytest.raises(TrainingFailed, match="most likely for want of memory"):
-        process.run(make_job(epochs=20.0), lambda step: os.kill(process.pid, signal.SIGKILL))
+        process.run(make_job(epochs=LONG), lambda step: os.kill(process.pid, signal.SIGKILL))
 
 
 @pytest.mark.parametrize("after", [0, 50])
 def test_a_trainer_that_is_paused_ends_after_its_step_and_continues_with_the_same_adapter(
-    make_job: Callable[..., Job], after: int
+    make_job: Callable[..., Job], undisturbed: str, after: int
 ):
-    undisturbed, _ = trained(make_job("undisturbed", epochs=20.0))
-    job, process, seen = make_job("paused", epochs=20.0), Trainer(), []
+    job, process, seen = make_job("paused", epochs=LONG), Trainer(), []
 
     def report(step: Step) -> None:
         seen.append(step.done)
@@ -173,7 +180,7 @@ def test_a_trainer_that_is_cancelled_ends_at_once(make_job: Callable[..., Job]):
         process.interrupt("run", save=False)
 
     with pytest.raises(TrainingFailed, match="was stopped before its end"):
-        process.run(make_job(epochs=20.0, checkpoint_s=0.0), report)
+        process.run(make_job(epochs=LONG, checkpoint_s=0.0), report)
     assert seen[-1] < 120
 
 
@@ -186,7 +193,7 @@ def test_an_error_while_progress_is_recorded_ends_the_process(make_job: Callable
         raise Killed
 
     with pytest.raises(Killed):
-        process.run(make_job(epochs=20.0), report)
+        process.run(make_job(epochs=LONG), report)
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
 
