@@ -17,15 +17,18 @@ from eval.baselines import best_prompt, rag_arm, tfidf_kpis
 from eval.context import EvaluationTask, bootstrap_plan
 from eval.cost_benefit import CostBenefit, compute_cost_benefit, priced
 from eval.engine_queries import EngineContext, Progress, QueryRunner, ReplyCache, ignore_progress
-from eval.kpis.evidence import Evidence, Measure
+from eval.kpis.bootstrap import BootstrapPlan
+from eval.kpis.evidence import Evidence, Measure, SliceEvidence
+from eval.kpis.label_selection import LabelSelection
 from eval.label_selection import selection_of
 from eval.ledger_evidence import plain_evidence, plain_measures
 from eval.llm_judge import LlmJudge
-from eval.measure.reference_free import measure_reference_free
+from eval.measure.reference_free import ReferenceFree, measure_reference_free
 from eval.measure.rows import Answers, measure_rows
 from eval.measure.texts import ArmTexts
 from eval.measure.win_rate import WIN_RATE, judge_answers, reliability, win_rate
 from eval.regressions import find_regressions
+from eval.slices import measure_slices, preference_slices
 from eval.stored_results import store_kpis, store_suite
 from eval.suites.configured import configured_suites
 from eval.suites.run import run_suite, suite_evidence
@@ -78,17 +81,17 @@ def evaluate(
     A candidate that uses retrieval is itself the RAG arm. Raises InputError for wrong suites, NotReady without a
     holdout, and EngineError.
     """
-    settings, snapshot = task.settings, task.snapshot
+    settings, snapshot, primary = task.settings, task.snapshot, task.settings.promotion.primary.kpi
     runner = create_query_runner(client, store, base, settings, engine_settings)
     engine = EngineContext(runner, base.name, progress)
     suites = configured_suites(settings)
     instruction = best_prompt(engine, snapshot, settings)
-    both = {"champion": task.champion, "candidate": task.candidate}
-    versions = [of_version(name, version, settings.evaluation.max_tokens) for name, version in both.items()]
+    versions = _versions(task)
     arms = [prompted(base.name, instruction), *_rag_arms(task, base, engine_settings), *versions]
 
     holdout = holdouts.reserve(store, task.model, task.run_id, snapshot, settings)
     plan = bootstrap_plan(settings, holdout.use)
+    selection = selection_of(store, task.model, holdout.rows, settings)
     evidence, answers = measure_rows(
         engine,
         arms,
@@ -97,7 +100,7 @@ def evaluate(
         plan,
         latency_items=settings.evaluation.latency_items,
         holdout_use=holdout.use,
-        selection=selection_of(store, task.model, holdout.rows, settings),
+        selection=selection,
     )
     suite_arms = [Arm("base", base.name), *versions]
     measured = {suite.kpi: suite_evidence(run_suite(engine, suite_arms, suite), settings) for suite in suites}
@@ -114,14 +117,36 @@ def evaluate(
         champion_is_base=not task.champion.is_adapter,
         candidate_is_rag=task.candidate.kind == "retrieval",
         suites=measured,
+        slices=_slices(task, store, holdout.rows, answers, reference_free, plan, selection),
     )
     tfidf = tfidf_kpis(snapshot, holdout.rows, settings)
     _store(store, task, evidence, tfidf, {suite.kpi: suite.name for suite in suites})
     _store_regressions(store, task, holdout.rows, answers)
     evidence = priced(reference_free.added_to(evidence), engine_settings.price_per_hour)
-    kpi, training_seconds = settings.promotion.primary.kpi, _training_seconds(store, task.run_id)
-    cost_benefit = compute_cost_benefit(evidence, kpi, training_seconds, engine_settings.price_per_hour)
+    training_seconds = _training_seconds(store, task.run_id)
+    cost_benefit = compute_cost_benefit(evidence, primary, training_seconds, engine_settings.price_per_hour)
     return Result(evidence, tfidf, instruction, cost_benefit)
+
+
+def _slices(
+    task: EvaluationTask,
+    store: Store,
+    rows: Sequence[Row],
+    answers: Answers,
+    reference_free: ReferenceFree,
+    plan: BootstrapPlan,
+    selection: LabelSelection | None,
+) -> SliceEvidence | None:
+    """Slices of what judges: preferences if the primary KPI is one of them, else rows."""
+    primary = task.settings.promotion.primary
+    if primary.is_of_preferences:
+        return preference_slices(store, reference_free.preferred[primary.kpi], task.settings, plan)
+    return measure_slices(store, rows, answers, task.settings, plan, selection)
+
+
+def _versions(task: EvaluationTask) -> list[Arm]:
+    both = {"champion": task.champion, "candidate": task.candidate}
+    return [of_version(name, version, task.settings.evaluation.max_tokens) for name, version in both.items()]
 
 
 def _rag_arms(task: EvaluationTask, base: ModelFolder, engine: EngineSettings) -> list[Arm]:

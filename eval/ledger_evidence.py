@@ -11,7 +11,7 @@ from typing import Any
 
 from eval.gates.result import GateResult
 from eval.kpis import classification
-from eval.kpis.evidence import Difference, Evidence, Measure, SuiteEvidence
+from eval.kpis.evidence import Difference, Evidence, Measure, SliceEvidence, SuiteEvidence
 from eval.kpis.label_selection import ORIGINS, LabelSelection
 
 PAIRED = "paired bootstrap over users, one-sided"
@@ -60,6 +60,7 @@ def plain_evidence(evidence: Evidence) -> dict[str, Any]:
         },
         "suites": {kpi: plain_suite(found) for kpi, found in evidence.suites.items()},
         "label_selection": plain_selection(evidence.selection) if evidence.selection else None,
+        "slices": plain_slices(evidence.slices) if evidence.slices else None,
     }
 
 
@@ -88,6 +89,27 @@ def plain_selection(found: LabelSelection) -> dict[str, Any]:
             "ignored": found.audit.ignored,
         },
         "effective": _finite(found.effective) if found.is_known else None,
+    }
+
+
+def plain_slices(found: SliceEvidence) -> dict[str, Any]:
+    """The judged slices, the lowest difference first, and how many had too few items or voters."""
+    return {
+        "judged": [
+            {
+                "dimension": one.dimension,
+                "value": one.value,
+                "kpi": one.kpi,
+                "n": one.n,
+                "voters": one.voters,
+                "difference": _difference(one.difference),
+                "words": [asdict(word) for word in one.words],
+            }
+            for one in found.slices
+        ],
+        "small": found.small,
+        "least": found.least,
+        "level": _finite(found.level),
     }
 
 

@@ -5,7 +5,7 @@ Pure functions of texts. scikit-learn is imported with the first use.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,23 +81,53 @@ def find_clusters(requests: Texts, users: Sequence[str | None], rows: Texts) -> 
     requests could give a cluster its name. Clusters come from TF-IDF, a truncated singular value decomposition and
     k-means, as in scikit-learn's example of text clustering.
     """
-    if len(requests) < FEWEST_REQUESTS:
+    groups = group_texts(requests, users)
+    if groups is None:
         return ()
-    vocabulary = _vocabulary(requests, users)
-    if not vocabulary:
-        return ()
-    weights, space = _Space.of(requests, vocabulary)
-    of_requests = space.clusters_of(weights)
-    of_rows = Counter(space.clusters_of(space.weights(rows)).tolist() if rows else [])
-    clusters, used = [], Counter[str]()
-    for number in np.unique(of_requests).tolist():
-        inside = of_requests == number
-        name = OTHER if number < 0 else _name(weights, inside, vocabulary)
-        used[name] += 1
-        name += f" ({used[name]})" if used[name] > 1 else ""
+    of_rows = Counter(groups.places(rows) if rows else [])
+    clusters = []
+    for number, name in groups.names.items():
+        inside = groups.of_texts == number
         members = {user for user, is_inside in zip(users, inside, strict=True) if is_inside}
         clusters.append(Cluster(name, int(inside.sum()), len(members), of_rows[number]))
     return tuple(sorted(clusters, key=lambda one: (one.rows > 0, -one.requests, one.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups of texts: the number of each text's group, (n,), and the name of each group by its number."""
+
+    of_texts: npt.NDArray[np.int64]
+    names: Mapping[int, str]
+    space: "_Space"
+
+    def places(self, texts: Texts) -> list[int]:
+        """The number of the group that is nearest to each of other texts."""
+        return self.space.clusters_of(self.space.weights(texts)).tolist()
+
+
+def group_texts(
+    texts: Texts,
+    users: Sequence[str | None],
+    *,
+    texts_per_group: int = REQUESTS_PER_CLUSTER,
+    most_groups: int = MOST_CLUSTERS,
+) -> Groups | None:
+    """Groups of texts with words in common, about `texts_per_group` in each. None for too few texts.
+
+    `users` wrote the texts, as in `find_clusters`. Equal texts give equal groups.
+    """
+    vocabulary = _vocabulary(texts, users) if len(texts) >= FEWEST_REQUESTS else []
+    if not vocabulary:
+        return None
+    weights, space = _Space.of(texts, vocabulary, min(most_groups, max(2, len(texts) // texts_per_group)))
+    of_texts = space.clusters_of(weights)
+    names, used = dict[int, str](), Counter[str]()
+    for number in np.unique(of_texts).tolist():
+        name = OTHER if number < 0 else _name(weights, of_texts == number, vocabulary)
+        used[name] += 1
+        names[number] = f"{name} ({used[name]})" if used[name] > 1 else name
+    return Groups(of_texts, names, space)
 
 
 def _words(text: str) -> list[str]:
@@ -122,8 +152,8 @@ class _Space:
         self._vectorizer, self._reduction, self._clusters = vectorizer, reduction, clusters
 
     @classmethod
-    def of(cls, texts: Texts, vocabulary: list[str]) -> tuple[Any, "_Space"]:
-        """The weights of the texts' words, (n, words), and the space of these texts."""
+    def of(cls, texts: Texts, vocabulary: list[str], most: int) -> tuple[Any, "_Space"]:
+        """The weights of the texts' words, (n, words), and the space of these texts with `most` clusters."""
         from sklearn.cluster import KMeans
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -135,9 +165,8 @@ class _Space:
         space = cls(vectorizer, reduction, None)
         points = space._points(weights)[_has_words(weights)]
         different = len(np.unique(points.round(6), axis=0))
-        most = min(MOST_CLUSTERS, max(2, len(texts) // REQUESTS_PER_CLUSTER), different)
         tries: Any = 3
-        space._clusters = KMeans(most, n_init=tries, random_state=0).fit(points)
+        space._clusters = KMeans(min(most, different), n_init=tries, random_state=0).fit(points)
         return weights, space
 
     def weights(self, texts: Texts) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from bench.simulation import baseline_gates
 from bench.simulation.live import LOOKS, Gate, HoldbackGate, OurGate, Ours
 from bench.simulation.selected_labels import SelectedLabels
+from bench.simulation.slices import Sliced
 from bench.simulation.user_model import Floats, People, brigaded, harmed, once, several, weekly
 from core.settings import CanarySettings, HoldbackSettings
 from eval.gates.live_arms import Plan
@@ -181,4 +182,15 @@ SELECTED = {
     for of, share in (("", 0.05), (" of 1,400", 0.5))
     for ratio in (1, 5, 15)
     for gain, words in GAINS
+}
+SLICED = {f"slices, equal, {labels:,} labels": Sliced(labels, required=0.95) for labels in (300, 500, 1000, 2000)} | {
+    "slices, +5 points, 1,000 labels": Sliced(1000, gain=0.05, required=0.95),
+    "slices, equal, wrong answers labelled 5 times as often, 1,000 labels": Sliced(1000, ratio=5, required=0.95),
+    "slices, equal, 10 labels per voter, 1,000 labels": Sliced(1000, each=10, required=0.95),
+    "slices, -10 points in all, 1,000 labels": Sliced(1000, gain=-0.1, required=0.95),
+    "slices, -25 points in a fifth, +5 elsewhere, 1,000 labels": Sliced(1000, gain=0.05, loss=0.25, allowed=0.2),
+    "slices, -25 points in a fifth, +5 elsewhere, 5 labels per voter, 1,000 labels": Sliced(
+        1000, gain=0.05, loss=0.25, each=5, allowed=0.2
+    ),
+    "slices, -25 points in a fifth, +5 elsewhere, 2,000 labels": Sliced(2000, gain=0.05, loss=0.25, allowed=0.2),
 }

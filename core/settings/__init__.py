@@ -20,6 +20,7 @@ from core.settings.promotion import (
     LimitSettings,
     Primary,
     PromotionSettings,
+    SliceSettings,
 )
 from core.settings.retention import RetentionSettings
 from core.settings.retrain import RetrainSettings
@@ -69,6 +70,7 @@ __all__ = [
     "Section",
     "Settings",
     "ShippedSuite",
+    "SliceSettings",
     "SplitSettings",
     "SuiteKpi",
     "TextKpi",

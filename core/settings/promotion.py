@@ -72,6 +72,22 @@ DEFAULT_GUARDRAILS = (
 )
 
 
+class SliceSettings(Section):
+    """Parts of the held-out items, such as one label or one app, on which a candidate must not be much worse."""
+
+    least: int = Field(
+        default=50,
+        ge=30,
+        description="Minimum number of held-out items of a slice, as they weigh. Others are not judged.",
+    )
+    margin: FiniteFloat = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="Maximum loss of a slice against the champion (0.1: 10 points). A larger loss beyond chance fails.",
+    )
+
+
 class CanarySettings(Section):
     """The live test of a candidate before it becomes champion."""
 
@@ -176,6 +192,9 @@ class PromotionSettings(Section):
     )
     guardrails: list[Guardrail] = Field(
         default_factory=list, description="Guardrails in addition to the defaults. They replace defaults of equal KPI."
+    )
+    slices: SliceSettings | None = Field(
+        default_factory=SliceSettings, description="The check of slices. null: slices are neither measured nor judged."
     )
     must_beat: list[Literal["base", "rag"]] = Field(
         default=["base", "rag"], description="Arms that a candidate must beat in addition to the champion."

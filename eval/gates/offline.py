@@ -8,6 +8,7 @@ import math
 from core.settings import DEFAULT_GUARDRAILS, Guardrail, PromotionSettings
 from eval.gates.label_selection import check_selection
 from eval.gates.result import Check, GateResult, Outcome, combine_checks
+from eval.gates.slices import check_slices
 from eval.kpis.direction import Better, better
 from eval.kpis.evidence import Difference, Evidence, Measure
 
@@ -32,6 +33,7 @@ def decide(evidence: Evidence, settings: PromotionSettings) -> GateResult:
     others = [arm for arm in settings.must_beat if not (arm == "rag" and evidence.candidate_is_rag)]
     checks += [_primary(evidence, settings, other) for other in ("champion", *others)]
     checks += [_guardrail(evidence, guardrail) for guardrail in guardrails(evidence, settings)]
+    checks += check_slices(evidence.slices, settings.slices)
     return combine_checks(checks, _passed(evidence, settings))
 
 
@@ -55,6 +57,7 @@ def _passed(evidence: Evidence, settings: PromotionSettings) -> str:
     against = ("base",) if evidence.candidate_is_rag else OPPONENTS
     waived = [arm for arm in against if arm not in settings.must_beat]
     waived += [guardrail.kpi for guardrail in settings.guardrails if guardrail.waived]
+    waived += ["slices"] if settings.slices is None else []
     return f"{reason}. Waived in the settings: {', '.join(waived)}." if waived else f"{reason}."
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+from scipy.special import stdtrit
 
 from eval.kpis.arrays import Floats, Ints
 from eval.kpis.intervals import expanded_tail
@@ -100,6 +101,20 @@ def bounds(samples: Floats, units: int, tail: float) -> tuple[float, float]:
         return math.nan, math.nan
     low, high = np.nanquantile(samples, [expanded, 1 - expanded])
     return float(low), float(high)
+
+
+def deviation_bounds(value: float, samples: Floats, units: float, tail: float) -> tuple[float, float]:
+    """One-sided bounds, each at `tail`, by the standard error of a bootstrap: value ± t·s·√(u/(u − 1)) for u units.
+
+    For levels that are too small for percentiles, which need a resample beyond the bound (Efron and Tibshirani, "An
+    Introduction to the Bootstrap", 1993, chapters 6 and 12). NaN if the value is, for fewer than two units, or if more
+    than a tenth of the resamples is not finite.
+    """
+    known = samples[np.isfinite(samples)]
+    if not math.isfinite(value) or units < 2 or len(known) < 2 or len(known) < 0.9 * len(samples):
+        return math.nan, math.nan
+    half = -float(stdtrit(units - 1, tail)) * float(known.std()) * math.sqrt(units / (units - 1))
+    return value - half, value + half
 
 
 def user_numbers(users: Sequence[str]) -> Ints:

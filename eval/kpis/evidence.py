@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eval.kpis.arrays import Floats, Ints
+from eval.kpis.common_words import CommonWord
 from eval.kpis.direction import Better
 from eval.kpis.label_selection import LabelSelection
 
@@ -67,6 +68,46 @@ class SuiteEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """Items that share a value of a dimension: their number, voters, and candidate minus champion in `kpi`.
+
+    `words` are those that prompts of lost items share.
+    """
+
+    dimension: str
+    value: str
+    kpi: str
+    n: int
+    voters: int
+    difference: Difference
+    words: tuple[CommonWord, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The slice in words: `app shop`."""
+        return f"{self.dimension} {self.value}"
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the difference and its bounds are numbers."""
+        found = self.difference
+        return all(map(math.isfinite, (found.value, found.lower, found.upper)))
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEvidence:
+    """The judged slices, the lowest difference first, and the number of slices with too few items or voters.
+
+    `level` is that of each bound. `least` is the number of items, as they weigh, from which on a slice is judged.
+    """
+
+    slices: tuple[Slice, ...]
+    small: int
+    least: int
+    level: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One evaluation: KPIs by arm, and the candidate's paired differences by KPI and arm.
 
@@ -74,6 +115,7 @@ class Evidence:
     `champion_is_base` means that the champion has no adapter, so that a ratio of latencies has no meaning.
     `candidate_is_rag` means that the candidate uses retrieval, so that there is no RAG arm to compare it with.
     `selection` says which labels are of answers that were right. None if the model does not answer with labels.
+    `slices` compares parts of the items. None if they were not compared.
     """
 
     n: int
@@ -88,3 +130,4 @@ class Evidence:
     candidate_is_rag: bool = False
     relative: Mapping[str, Difference] = field(default_factory=dict)
     selection: LabelSelection | None = None
+    slices: SliceEvidence | None = None

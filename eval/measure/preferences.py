@@ -11,7 +11,7 @@ from eval.arm_definitions import Arm
 from eval.engine_queries import EngineContext
 from eval.gates.offline import LEAST_ITEMS, LEAST_USERS
 from eval.kpis import classification
-from eval.kpis.arrays import Floats, Ints
+from eval.kpis.arrays import Floats
 from eval.kpis.bootstrap import BootstrapPlan, interval, mean_of, resample, user_numbers
 from eval.kpis.comparison import compare_outcomes, difference
 from eval.kpis.evidence import Difference, Measure, SuiteEvidence
@@ -31,10 +31,15 @@ MOST_THUMBS = 200
 
 @dataclass(frozen=True, slots=True)
 class PreferenceResult:
-    """A KPI of preferences by arm, and the candidate's difference from every other arm."""
+    """A KPI of preferences by arm, and the candidate's difference from every other arm.
+
+    `outcomes` holds each arm's 1, ½ or 0 for each of the `pairs`, (n,).
+    """
 
     suite: SuiteEvidence
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    pairs: Sequence[Pair] = ()
+    outcomes: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def compare_preferences(
@@ -59,24 +64,27 @@ def compare_preferences(
         return {kpi: PreferenceResult(SuiteEvidence(kpi, 0, {}, missing=missing)) for kpi in (MARGIN, ACCURACY)}
     answered = [(pair.prompt, answer) for pair in pairs for answer in (pair.chosen, pair.rejected)]
     rewards, likely = implicit_rewards(engine, arms, answered)
-    users = user_numbers([pair.user for pair in pairs])
-    return {kpi: _compared(kpi, found, users, plan) for kpi, found in ((MARGIN, rewards), (ACCURACY, likely))}
+    return {kpi: _compared(kpi, found, pairs, plan) for kpi, found in ((MARGIN, rewards), (ACCURACY, likely))}
 
 
-def _compared(kpi: str, values: Mapping[str, Floats], users: Ints, plan: BootstrapPlan) -> PreferenceResult:
-    """A KPI from values (2n,) of chosen and rejected answers in turn, by arm, with intervals over users (n,)."""
+def _compared(kpi: str, values: Mapping[str, Floats], pairs: Sequence[Pair], plan: BootstrapPlan) -> PreferenceResult:
+    """A KPI from values (2n,) of chosen and rejected answers in turn, by arm, with intervals over users."""
     outcomes = {arm: wins(found) for arm, found in values.items()}
+    users = user_numbers([pair.user for pair in pairs])
     evidence = compare_outcomes(kpi, outcomes, plan, users=users)
     if evidence.missing:
         return PreferenceResult(evidence)
     samples = resample({arm: mean_of(found) for arm, found in outcomes.items()}, users, plan)
-    ours, level, units = outcomes.pop("candidate"), plan.level_of(kpi), int(users.max()) + 1
+    ours, level, units = outcomes["candidate"], plan.level_of(kpi), int(users.max()) + 1
     return PreferenceResult(
         evidence,
         {
             arm: difference(ours, theirs, samples["candidate"] - samples[arm], units, level)
             for arm, theirs in outcomes.items()
+            if arm != "candidate"
         },
+        pairs,
+        outcomes,
     )
 
 

@@ -228,6 +228,7 @@ def promotion(
     _arms(found["evidence"])
     _classes(found["evidence"])
     _suites(found["evidence"])
+    _slices(found["evidence"])
     for name in ("live", "lineage"):
         if found[name]:
             out.print(f"\n{name}", style="bold")
@@ -324,3 +325,19 @@ def _suites(evidence: dict[str, Any]) -> None:
         show(rows, False, columns, "")
     if evidence.get("worth"):
         out.print(f"\n{evidence['worth']['reason']}", markup=False)
+
+
+def _slices(evidence: dict[str, Any]) -> None:
+    """The candidate against the champion on parts of the held-out items."""
+    found = evidence.get("slices")
+    if not found or not found["judged"]:
+        return
+    out.print(f"\nslices, {found['small']} others are too small", style="bold", markup=False)
+    rows = [
+        {"slice": f"{one['dimension']} {one['value']}", "words": ", ".join(word["word"] for word in one["words"])}
+        | {name: one[name] for name in ("kpi", "n", "voters")}
+        | {name: one["difference"][name] for name in ("value", "lower", "upper")}
+        for one in found["judged"]
+    ]
+    names = ("slice", "kpi", "n", "voters", "value", "lower", "upper", "words")
+    show(rows, False, dict(zip(names, (*names[:4], "difference", *names[5:]), strict=True)), "")

@@ -17,6 +17,7 @@ from ops.console.svg.history import kpi_over_versions, learning_curve, loss_curv
 from ops.console.svg.live import confidence_sequence
 from ops.console.svg.primitives import arm_words, kpi_words
 from ops.console.svg.search import parallel_trials
+from ops.console.svg.slices import has_fallen, slice_margin, slice_plot
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -64,6 +65,9 @@ def environment(*packages: str) -> Environment:
         loss_curve=loss_curve,
         parallel_trials=parallel_trials,
         stacked_days=stacked_days,
+        has_fallen=has_fallen,
+        slice_margin=slice_margin,
+        slice_plot=slice_plot,
         asset_url=asset_url,
         stylesheet=stylesheet,
     )

@@ -1,0 +1,79 @@
+"""Words that the prompts of lost items have more often than other prompts, by voters.
+
+A word is shown only if several voters and several askers have it, so no word is of one person.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+# Letters alone: numbers, addresses and ids are no words.
+WORD = re.compile(r"[^\W\d_]{3,}")
+LONGEST_WORD = 30
+# Han, kana, Thai, Lao, Burmese and Khmer have no spaces between words. A run of their letters can be a sentence.
+WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+# Characters of a prompt that are read: one request can have megabytes.
+LONGEST_TEXT = 4000
+# A word needs as many voters with lost items, and as many askers. All unknown askers count as one.
+FEWEST_PEOPLE = 5
+MOST_WORDS = 5
+# The level for all words of a slice together.
+LEVEL = 0.05
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class CommonWord:
+    """A word with the voters of lost items, how many of them have it there, and the same for all other items."""
+
+    word: str
+    lost: int
+    of_lost: int
+    rest: int
+    of_rest: int
+
+
+def single_words(text: str) -> list[str]:
+    """The words of a text in lower case, in their order. Scripts without spaces between words have none."""
+    found = WORD.findall(text[:LONGEST_TEXT].lower())
+    return [word for word in found if len(word) <= LONGEST_WORD and not WITHOUT_SPACES.search(word)]
+
+
+def common_words(
+    texts: Sequence[str], voters: Sequence[str], askers: Sequence[str], lost: Bools
+) -> tuple[CommonWord, ...]:
+    """The words of lost items that chance does not explain, the most unlikely first.
+
+    `lost` (n,) says which of the texts are of lost items. A voter counts once per word in lost items, and once in
+    others. Fisher's exact test, one-sided, compares the shares of these voters that have the word. The level is divided
+    by the number of words that enough people have (Bonferroni).
+    """
+    from scipy.stats import hypergeom  # control imports this module, and starts without
+
+    inside = _people_by_word(texts, voters, lost)
+    outside = _people_by_word(texts, voters, ~lost)
+    writers = _people_by_word(texts, askers, lost)
+    of_lost, of_rest = (len({v for v, chosen in zip(voters, side, strict=True) if chosen}) for side in (lost, ~lost))
+    known = [
+        word for word, people in inside.items() if len(people) >= FEWEST_PEOPLE and len(writers[word]) >= FEWEST_PEOPLE
+    ]
+    found = []
+    for word in known:
+        a, b = len(inside[word]), len(outside.get(word, ()))
+        chance = float(hypergeom.sf(a - 1, of_lost + of_rest, a + b, of_lost))
+        if chance * len(known) <= LEVEL:
+            found.append((chance, word, CommonWord(word, a, of_lost, b, of_rest)))
+    return tuple(one for *_, one in sorted(found, key=lambda one: one[:2])[:MOST_WORDS])
+
+
+def _people_by_word(texts: Sequence[str], people: Sequence[str], chosen: Bools) -> Mapping[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for text, person, is_chosen in zip(texts, people, chosen, strict=True):
+        if is_chosen:
+            for word in set(single_words(text)):
+                found.setdefault(word, set()).add(person)
+    return found
