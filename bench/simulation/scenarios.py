@@ -187,7 +187,7 @@ SLICED = {f"slices, equal, {labels:,} labels": Sliced(labels, required=0.95) for
     "slices, +5 points, 1,000 labels": Sliced(1000, gain=0.05, required=0.95),
     "slices, equal, wrong answers labelled 5 times as often, 1,000 labels": Sliced(1000, ratio=5, required=0.95),
     "slices, equal, 10 labels per voter, 1,000 labels": Sliced(1000, each=10, required=0.95),
-    "slices, -10 points in all, 1,000 labels": Sliced(1000, gain=-0.1, required=0.95),
+    "slices, -8 points in all, 1,000 labels": Sliced(1000, gain=-0.08, required=0.95),
     "slices, -25 points in a fifth, +5 elsewhere, 1,000 labels": Sliced(1000, gain=0.05, loss=0.25, allowed=0.2),
     "slices, -25 points in a fifth, +5 elsewhere, 5 labels per voter, 1,000 labels": Sliced(
         1000, gain=0.05, loss=0.25, each=5, allowed=0.2

@@ -81,10 +81,10 @@ class SliceSettings(Section):
         description="Minimum number of held-out items of a slice, as they weigh. Others are not judged.",
     )
     margin: FiniteFloat = Field(
-        default=0.1,
+        default=0.08,
         gt=0,
         lt=1,
-        description="Maximum loss of a slice against the champion (0.1: 10 points). A larger loss beyond chance fails.",
+        description="Maximum loss of a slice against the champion (0.08: 8 points). A larger loss beyond chance fails.",
     )
 
 

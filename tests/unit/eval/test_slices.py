@@ -19,7 +19,7 @@ from eval.kpis.label_selection import LabelSelection
 from eval.kpis.slices import LABEL, LABEL_F1, Dimension, ScoredItems, compare_slices
 
 PLAN = BootstrapPlan(0.05, 2000)
-SETTINGS = SliceSettings()
+SETTINGS = SliceSettings(margin=0.1)
 
 
 def items(lost: list[int], of: list[int], voters: int | None = None) -> tuple[ScoredItems, Dimension]:
@@ -168,7 +168,7 @@ def test_a_slice_that_fell_fails_the_gate_and_the_reason_says_where():
     assert "0.100 is accepted" in check.reason and "all 3 slices together" in check.reason
     assert "s2" not in check.reason
     assert check.value == pytest.approx(0.4) and check.bound is not None and 0.1 < check.bound < 0.4
-    settings = PromotionSettings(must_beat=[], guardrails=[])
+    settings = PromotionSettings(must_beat=[], guardrails=[], slices=SETTINGS)
     judged = decide(Evidence(300, 300, {}, {}, {}, "h1", 1, slices=found), settings)
     assert judged.outcome is Outcome.FAIL and "app s0" in judged.reason
 
