@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from core import audit_log
+from core.acts import Act
 from core.api_keys import GRANTABLE, Grant, Limits, Scope, digest_of, new_id, new_secret, write_key
+from core.audit_log import Entry
 from core.clock import Clock
 from core.db import api_keys
 from core.db.store import Store
 from core.errors import AlreadyDone, InputError, NotFound
 
+FIRST_START = "first start"
 Changed = Callable[[tuple[Grant, ...]], None]
 
 
@@ -78,7 +82,12 @@ class ApiKeyStore:
 
     def make_first(self) -> IssuedKey | None:
         """An admin key for a store that never had any key, or None. Revoked ones count: they were had by somebody."""
-        return None if api_keys.count(self._store) else self.make(NewKey("first", (Scope.ADMIN,)), "first start")
+        if api_keys.count(self._store):
+            return None
+        made = self.make(NewKey("first", (Scope.ADMIN,)), FIRST_START)
+        with self._store.transaction() as transaction:
+            audit_log.append(transaction, [Entry(self._clock(), Act.KEYS_CREATE, actor=FIRST_START, thing=made.id)])
+        return made
 
     def rotate(self, identity: str, grace: timedelta) -> IssuedKey:
         """Gives a key a new secret; the old one opens for the grace that is left. Raises NotFound or AlreadyDone."""

@@ -11,6 +11,7 @@ LoraLoopError
   LimitReached
   AdapterRefused
   LedgerHeadBroken
+  AuditLogFailed
   StoreError
     StoreNewer
     RowRefused
@@ -142,6 +143,13 @@ class AdapterRefused(LoraLoopError):
 
 class LedgerHeadBroken(LoraLoopError):
     """The file with the ledger's newest hash cannot be read."""
+
+
+class AuditLogFailed(LoraLoopError):
+    """The audit log cannot be written, so no act is done."""
+
+    retry = True
+    status = 503
 
 
 class StoreError(LoraLoopError):

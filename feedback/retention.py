@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core import audit_log
 from core.db import retention
 from core.db.retention import Found, Piece
 from core.db.store import Database, Store, Transaction
@@ -53,6 +54,7 @@ KINDS = {
     "answers": RowKind(retention.find_answers, retention.end_of_answers, retention.delete_answers),
     "dead_letters": RowKind(retention.find_dead_letters, retention.end_of_dead_letters, retention.delete_dead_letters),
     "regressions": RowKind(retention.find_regressions, retention.end_of_runs, retention.delete_regressions, RUNS),
+    "audit_log": RowKind(retention.find_audit_log, retention.end_of_audit_log, audit_log.expire),
     "progress": RowKind(retention.find_progress, retention.end_of_runs, retention.delete_progress, RUNS),
 }
 

@@ -10,6 +10,7 @@ from core.clock import Clock
 from core.db import versions
 from core.db.store import Store
 from core.settings import Settings
+from ops.audit.recorder import AuditRecorder
 from ops.ledger_verifier import LedgerWatch
 from retrain.scheduler import Scheduler
 from rollout.live_monitor import LiveMonitor
@@ -57,6 +58,8 @@ class Control:
     watch: LiveMonitor
     ledger: LedgerWatch
     examples: WithheldExamples
+    audit: AuditRecorder
+    audit_watch: LedgerWatch
 
     def take(self, settings: Settings) -> None:
         """Goes on by other settings. Raises SettingsError before anything changed."""

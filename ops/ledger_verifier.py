@@ -1,4 +1,4 @@
-"""The watch over the ledger: what pages say of it, without reading all of it for each page.
+"""The watch over a hash chain, the ledger or the audit log: what pages say of it, without reading all of it each time.
 
 It owns when rows are checked: new ones with every page, all of them at the start and once an hour; what makes a
 row right is the ledger's.
@@ -7,22 +7,41 @@ row right is the ledger's.
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
+from core import audit_log
 from core.clock import Clock
 from core.db.store import Store
-from core.ledger import EMPTY, ChainReport, verify_store
+from core.hash_chain import EMPTY, ChainReport
+from core.ledger import verify_store
 
 log = logging.getLogger(__name__)
 
 WHOLE_SECONDS = 3600.0
 
 
+# Checks a chain in the store. It must contain the head, if one is given, and goes on after an earlier report.
+Verify = Callable[[Store, str | None, ChainReport], ChainReport]
+
+
+def verify_ledger(store: Store, head: str | None, after: ChainReport) -> ChainReport:
+    """Check the ledger."""
+    return verify_store(store, head, after=after)
+
+
+def verify_audit_log(store: Store, _: str | None, after: ChainReport) -> ChainReport:
+    """Check the audit log. Rows are deleted by age, so a head of before may be gone: audit.head has the newest."""
+    return audit_log.verify_store(store, after=after)
+
+
 class LedgerWatch:
     """The last check, carried on over the rows that came since."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, verify: Verify = verify_ledger, name: str = "ledger") -> None:
         self._store = store
+        self._verify = verify
+        self._name = name
         self._clock = clock
         self._last = EMPTY
         # The newest one that was verified: a tail that is cut off leaves a chain that is whole in itself.
@@ -34,13 +53,17 @@ class LedgerWatch:
         """Whether the ledger is whole; `checked` is when all of it was last walked, or None while none was."""
         with self._looking:
             if self._last.ok:
-                self._take(verify_store(self._store, after=self._last))
-            last = self._last
+                self._take(self._verify(self._store, None, self._last))
+        return self.last()
+
+    def last(self) -> dict[str, Any]:
+        """What the last check found, without a new one."""
+        last = self._last
         return {"ok": last.ok, "rows": last.rows, "head": last.head, "reason": last.reason, "checked": self._whole}
 
     def walk(self) -> None:
         """Checks every row again, and that the newest head known is among them. Pages go on with the check before."""
-        found = verify_store(self._store, self._known.head)
+        found = self._verify(self._store, self._known.head, EMPTY)
         with self._looking:
             self._whole = self._clock()
             self._take(found)
@@ -51,12 +74,12 @@ class LedgerWatch:
             try:
                 await asyncio.to_thread(self.walk)
             except Exception:
-                log.exception("the ledger could not be walked; the next try is in %.0f s", WHOLE_SECONDS)
+                log.exception("the %s could not be walked; the next try is in %.0f s", self._name, WHOLE_SECONDS)
             await asyncio.sleep(WHOLE_SECONDS)
 
     def _take(self, found: ChainReport) -> None:
         if self._last.ok and not found.ok:
-            log.error("The ledger is broken. %s", found.reason)
+            log.error("The %s is broken. %s", self._name, found.reason)
         if found.ok and self._last.ok and found.rows < self._last.rows:
             return  # rows came, and were checked for a page, while all before them were walked
         self._last = found

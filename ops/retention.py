@@ -41,6 +41,7 @@ WHAT = {
     "progress": "progress of runs, interim analyses",
     "regressions": "examples of evaluations",
     "dead_letters": "dead letters and damaged segments",
+    "audit_log": "rows of the audit log",
     "restore_copies": "folders before-restore-…",
 }
 

@@ -16,7 +16,8 @@ from core.db import runs as runs_table
 from core.db import trials as trials_table
 from core.db.store import Store
 from core.errors import NotFound
-from core.ledger import read_head, verify_store
+from core.hash_chain import read_head
+from core.ledger import verify_store
 from core.records import Verdict
 from core.settings import ModelSettings
 from eval.ledger_evidence import check_fields

@@ -84,6 +84,11 @@ def find_progress(db: Database, before: datetime) -> Found:
     return Found(**db.one("retention.progress_found", before=before))
 
 
+def find_audit_log(db: Database, before: datetime) -> Found:
+    """How much there is of the audit log."""
+    return Found(**db.one("retention.audit_log_found", before=before))
+
+
 def end_of_interactions(db: Database, since: datetime, before: datetime, limit: int) -> datetime | None:
     """Where a piece of interactions ends, None if there is no more."""
     return db.one("retention.texts_until", since=since, before=before, limit=limit)["until"]
@@ -112,6 +117,11 @@ def end_of_dead_letters(db: Database, since: datetime, before: datetime, limit: 
 def end_of_runs(db: Database, since: datetime, before: datetime, limit: int) -> datetime | None:
     """Where a piece of finished runs ends, None if there is no more."""
     return db.one("retention.runs_until", since=since, before=before, limit=limit)["until"]
+
+
+def end_of_audit_log(db: Database, since: datetime, before: datetime, limit: int) -> datetime | None:
+    """Where a piece of the audit log ends, None if there is no more."""
+    return db.one("retention.audit_log_until", since=since, before=before, limit=limit)["until"]
 
 
 def delete_texts(transaction: Transaction, piece: Piece) -> int:

@@ -251,6 +251,18 @@ SELECT max(time) AS until FROM (
 -- Delete the dead letters of one piece.
 DELETE FROM dead_letters WHERE time >= $since AND time <= $until AND time < $before
 
+-- name: audit_log_found
+-- Rows of the audit log: all of them, those from before $before, and their bytes. Most texts repeat and are compressed.
+SELECT count(*) AS "rows", count(*) FILTER (WHERE time < $before) AS old_rows,
+    min(time) FILTER (WHERE time < $before) AS since, 128.0 AS mean_bytes
+FROM audit_log
+
+-- name: audit_log_until
+-- Where a piece of the audit log ends.
+SELECT max(time) AS until FROM (
+    SELECT time FROM audit_log WHERE time >= $since AND time < $before ORDER BY time LIMIT $limit
+)
+
 -- name: regressions_found
 -- Examples of finished runs: all of them, those of runs that finished before $before, and their mean bytes.
 SELECT count(*) AS "rows", count(*) FILTER (WHERE r.finished < $before) AS old_rows,

@@ -56,4 +56,7 @@ class RetentionSettings(Section):
     dead_letters: Days | None = Field(
         default=90, description="Records that could not be stored, and damaged segments (.bad) in the data folder."
     )
+    audit_log: Days | None = Field(
+        default=365, description="Rows of the audit log: who did or read what. The newest row always stays."
+    )
     restore_copies: Days | None = Field(default=30, description="Folders before-restore-…, which a restore puts aside.")

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from core.acts import Act, act
 from core.errors import InputError
 from ops.api.models import Said, signed
 from ops.control import Control
@@ -33,6 +34,7 @@ def create_router(control: Control) -> APIRouter:
     limit = control.settings.control.max_import_bytes
 
     @router.post("/models/{model}/adapters")
+    @act(Act.ADAPTERS_IMPORT)
     async def bring(model: str, request: Request, said: Annotated[Said, Query()]) -> JSONResponse:
         """Take an adapter in, from an archive as `application/octet-stream`."""
         control.promotion.route(model)

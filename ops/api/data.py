@@ -13,6 +13,7 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from core.acts import Act, act
 from core.clock import Clock
 from core.db import exports
 from core.db.store import Store
@@ -56,6 +57,7 @@ def create_export_router(store: Store) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.get("/export/{kind}")
+    @act(Act.DATA_EXPORT)
     def export(kind: Kind, model: str | None = None, key: str | None = None) -> StreamingResponse:
         """All `feedback`, of one key where it is named, `interactions` or `decisions`, a JSON object a line."""
         if key and kind is not Kind.FEEDBACK:
@@ -72,6 +74,7 @@ def create_import_router(
     router = APIRouter(prefix="/api")
 
     @router.post("/import")
+    @act(Act.DATA_IMPORT)
     async def take_all(request: Request) -> dict[str, Any]:
         """Take interactions and feedback in: a list of records as gateways write them. Names those that it refuses."""
         content = await read_body(request.scope, request.receive, limit)
@@ -85,6 +88,7 @@ def create_import_router(
         return asdict(await asyncio.to_thread(importer.take, store, records))
 
     @router.post("/feedback/import")
+    @act(Act.DATA_IMPORT)
     async def take(request: Request) -> dict[str, int]:
         """Take feedback in with its own times: a list of feedback with `id`, and `time`, `revoked_at` if known."""
         entries = await read_json(request, MAX_BODY)

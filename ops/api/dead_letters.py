@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
+from core.acts import Act, act
 from core.db import spools
 from feedback import dead_letters
 from ops.api.models import Limit, Said, signed_body
@@ -30,16 +31,19 @@ def create_router(control: Control) -> APIRouter:
     store = control.store
 
     @router.get("")
+    @act(Act.TEXTS_READ)
     def newest(limit: Limit = 100) -> dict[str, Any]:
         """The number of dead letters, and the newest of them with their reasons."""
         return {"count": spools.count_dead_letters(store), "letters": dead_letters.newest(store, limit)}
 
     @router.get("/{identity}")
+    @act(Act.TEXTS_READ)
     def show(identity: str) -> dict[str, Any]:
         """One dead letter with its content."""
         return dead_letters.show(store, identity)
 
     @router.post("/replay")
+    @act(Act.DEAD_LETTERS_REPLAY)
     def replay(said: LettersBody) -> list[dict[str, Any]]:
         """Ingest one dead letter or all of them again. Records that are stored already add nothing."""
         done = [asdict(one) for one in dead_letters.replay(store, dead_letters.wanted(store, said.id))]
@@ -47,6 +51,7 @@ def create_router(control: Control) -> APIRouter:
         return done
 
     @router.post("/drop")
+    @act(Act.DEAD_LETTERS_DROP)
     def drop(said: LettersBody) -> list[dict[str, Any]]:
         """Delete one dead letter or all of them."""
         done = dead_letters.drop(store, dead_letters.wanted(store, said.id))

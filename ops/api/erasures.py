@@ -3,8 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter
+from fastapi import Request as HttpRequest
 from pydantic import Field
 
+from core.acts import Act, act, no_act, note
 from feedback.erasure import LONGEST_USER, Request
 from ops.api.models import Limit, Said, signed_body
 from ops.erasures import Erasures
@@ -30,23 +32,29 @@ def create_router(erasures: Erasures) -> APIRouter:
     router = APIRouter(prefix="/api/erasures")
 
     @router.get("")
+    @no_act("It shows a hash of each user, no names.")
     def newest(limit: Limit = 100) -> list[dict[str, Any]]:
         """Erasures with their receipts, newest first."""
         return erasures.newest(limit)
 
     @router.get("/{identity}")
+    @no_act("It shows a hash of each user, no names.")
     def show(identity: str) -> dict[str, Any]:
         """One erasure with its receipt."""
         return erasures.show(identity)
 
     @router.post("/preview")
+    @act(Act.USERS_PREVIEW)
     def preview(whom: WhomBody) -> dict[str, Any]:
         """What the erasure of a user would erase."""
         return erasures.preview(whom.request)
 
     @router.post("", status_code=202)
-    def erase(whom: WhomBody) -> dict[str, Any]:
+    @act(Act.USERS_ERASE)
+    def erase(request: HttpRequest, whom: WhomBody) -> dict[str, Any]:
         """Erase a user. It goes on after the response, until the state is `done`."""
-        return erasures.begin(whom.request)
+        begun = erasures.begin(whom.request)
+        note(request, thing=begun["id"])
+        return begun
 
     return router

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from core.acts import Act, act, no_act, note
 from core.api_key_store import ApiKeyStore
 from core.errors import BodyTooLarge, InputError
 from ops.control import Control
@@ -51,6 +52,7 @@ def create_reading_router(files: UploadedFiles) -> APIRouter:
     router = APIRouter(prefix="/v1/files")
 
     @router.get("")
+    @no_act("It shows no content.")
     def listed(
         model: OneModel = None,
         purpose: str | None = None,
@@ -65,6 +67,7 @@ def create_reading_router(files: UploadedFiles) -> APIRouter:
         return page_shape([file_shape(row) for row in rows], limit)
 
     @router.get("/{identity}")
+    @no_act("It shows no content.")
     def retrieve(identity: str) -> Shape:
         """One file, without its content."""
         return file_shape(files.find(identity))
@@ -77,6 +80,7 @@ def create_content_router(files: UploadedFiles) -> APIRouter:
     router = APIRouter(prefix="/v1/files")
 
     @router.get("/{identity}/content", response_class=FileResponse)
+    @act(Act.FILES_READ)
     def content(identity: str) -> FileResponse:
         """The content of a file, as it was uploaded."""
         path, row = files.content(identity), files.find(identity)
@@ -91,6 +95,7 @@ def create_acting_router(control: Control, files: UploadedFiles) -> APIRouter:
     keyring: ApiKeyStore = control.keyring
 
     @router.post("", openapi_extra=MULTIPART)
+    @act(Act.FILES_UPLOAD)
     async def upload(request: Request, model: OneModel = None) -> Shape:
         """Keep a file for fine-tuning. Each line is checked."""
         if model is not None:
@@ -103,9 +108,11 @@ def create_acting_router(control: Control, files: UploadedFiles) -> APIRouter:
             row = await asyncio.to_thread(files.keep, content.file, name=name, model=model, actor=actor)
         finally:
             await form.close()
+        note(request, model=model, thing=row["id"])
         return file_shape(row)
 
     @router.delete("/{identity}")
+    @act(Act.FILES_DELETE)
     def delete(identity: str) -> dict[str, Any]:
         """Delete a file. Examples that a job has imported stay as feedback."""
         files.delete(identity)

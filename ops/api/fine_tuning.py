@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from core.acts import Act, act, no_act
 from core.api_key_store import ApiKeyStore
 from core.errors import Forbidden, InputError
 from core.http import JsonBody
@@ -30,22 +31,26 @@ def create_reading_router(control: Control, jobs: FineTuningJobs) -> APIRouter:
     router = APIRouter(prefix="/v1/fine_tuning/jobs")
 
     @router.get("")
+    @no_act("It shows names and numbers, no texts.")
     def listed(request: Request, model: OneModel = None, after: After = None, limit: Limit = 20) -> Shape:
         """Fine-tuning jobs, newest first."""
         found = jobs.page(model=model, metadata=_metadata(request), after=after, limit=limit + 1)
         return page_shape([shown(control, job) for job in found], limit)
 
     @router.get("/{identity}")
+    @no_act("It shows names and numbers, no texts.")
     def retrieve(identity: str) -> Shape:
         """One fine-tuning job."""
         return shown(control, jobs.find(identity))
 
     @router.get("/{identity}/events")
+    @no_act("It shows names and numbers, no texts.")
     def events(identity: str, after: After = None, limit: Limit = 20) -> Shape:
         """What happened to a job, newest first."""
         return _paged(event_shapes(jobs.find(identity)), after, limit)
 
     @router.get("/{identity}/checkpoints")
+    @no_act("It shows names and numbers, no texts.")
     def checkpoints(identity: str, after: After = None, limit: Limit = 10) -> Shape:
         """The checkpoint that a job keeps, which is its version."""
         return _paged(checkpoint_shapes(jobs.find(identity)), after, limit)
@@ -59,6 +64,7 @@ def create_acting_router(control: Control, jobs: FineTuningJobs) -> APIRouter:
     keyring: ApiKeyStore = control.keyring
 
     @router.post("")
+    @act(Act.RUNS_START)
     def create(request: Request, asked: RequestBody, model: OneModel = None) -> Shape:
         """Add a fine-tuning job: a run of a model, with the examples of a file as feedback."""
         if model not in (None, asked.model):
@@ -73,16 +79,19 @@ def create_acting_router(control: Control, jobs: FineTuningJobs) -> APIRouter:
         return shown(control, jobs.create(asked, keyring.actor_of(request.state.key_id)))
 
     @router.post("/{identity}/cancel")
+    @act(Act.RUNS_CANCEL)
     def cancel(request: Request, identity: str) -> Shape:
         """End a job. The champion of its model stays."""
         return shown(control, jobs.interrupt(identity, "cancel", by(request)))
 
     @router.post("/{identity}/pause")
+    @act(Act.RUNS_PAUSE)
     def pause(request: Request, identity: str) -> Shape:
         """Pause a job. Its training ends after its step, with a checkpoint."""
         return shown(control, jobs.interrupt(identity, "pause", by(request)))
 
     @router.post("/{identity}/resume")
+    @act(Act.RUNS_RESUME)
     def resume(request: Request, identity: str) -> Shape:
         """Continue a paused job at its last checkpoint."""
         return shown(control, jobs.resume(identity, by(request)))

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.acts import Act, act, no_act, note
 from core.api_key_store import IssuedKey, NewKey
 from core.api_keys import Limits, Scope
 from core.http import JsonBody
@@ -47,11 +48,13 @@ def create_router(control: Control) -> APIRouter:
     keyring = control.keyring
 
     @router.get("")
+    @no_act("It shows no secrets.")
     def keys() -> list[View]:
         """All keys, without their secrets."""
         return keyring.all()
 
     @router.post("")
+    @act(Act.KEYS_CREATE)
     def make(asked: Annotated[Make, Depends(JsonBody(Make))], request: Request) -> JSONResponse:
         """Make a key; the answer holds its secret, this once."""
         for model in asked.models or ():
@@ -63,14 +66,18 @@ def create_router(control: Control) -> APIRouter:
             timedelta(seconds=asked.expires_in_s) if asked.expires_in_s else None,
             Limits(asked.requests_per_minute, asked.tokens_per_minute, asked.concurrent),
         )
-        return _once(keyring.make(wanted, request.state.key_id), 201)
+        made = keyring.make(wanted, request.state.key_id)
+        note(request, thing=made.id)
+        return _once(made, 201)
 
     @router.post("/{identity}/rotate")
+    @act(Act.KEYS_ROTATE)
     def rotate(identity: str, asked: Annotated[Rotate, Depends(JsonBody(Rotate))]) -> JSONResponse:
         """Give a key a new secret; the answer holds it, this once."""
         return _once(keyring.rotate(identity, timedelta(seconds=asked.grace_s)), 200)
 
     @router.post("/{identity}/revoke")
+    @act(Act.KEYS_REVOKE)
     def revoke(identity: str) -> dict[str, Any]:
         """End a key permanently."""
         keyring.revoke(identity)

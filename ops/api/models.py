@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.acts import Act, act, no_act
 from core.api_key_store import ApiKeyStore
 from core.db import routes as routes_table
 from core.http import JsonBody
@@ -123,23 +124,27 @@ def _read_models(router: APIRouter, control: Control) -> None:
     store = control.store
 
     @router.get("/models")
+    @no_act("It shows names and numbers, no texts.")
     def models() -> list[views.View]:
         """Every model with what serves it."""
         return views.models(control)
 
     @router.get("/models/{model}/versions")
+    @no_act("It shows names and numbers, no texts.")
     def versions(model: str) -> list[views.View]:
         """A model's versions, each with the votes that it learnt from which are revoked or in quarantine now."""
         control.promotion.route(model)
         return version_page.versions(store, model)
 
     @router.get("/models/{model}/versions/{version}")
+    @no_act("It shows names and numbers, no texts.")
     def version(model: str, version: int) -> views.View:
         """One version, with the first 1,000 of these votes, and the erasures of users that it learnt from."""
         control.promotion.route(model)
         return version_page.version(store, model, version)
 
     @router.get("/models/{model}/routes")
+    @no_act("It shows names and numbers, no texts.")
     def routes(model: str) -> list[views.View]:
         """What served a model when, newest first."""
         control.promotion.route(model)
@@ -150,6 +155,7 @@ def _read_decisions(router: APIRouter, control: Control) -> None:
     store = control.store
 
     @router.get("/promotions")
+    @no_act("It shows names and numbers, no texts.")
     def promotions(
         model: str | None = None,
         verdict: Verdict | None = None,
@@ -161,6 +167,7 @@ def _read_decisions(router: APIRouter, control: Control) -> None:
         return views.decisions(store, views.Filter(model, verdict, in_utc(since), in_utc(until)), limit)
 
     @router.get("/promotions/{identity}")
+    @no_act("It shows names and numbers, no texts.")
     def promotion(identity: str) -> views.View:
         """One decision with all that the ledger holds of it."""
         return views.decision(store, identity)
@@ -170,6 +177,7 @@ def _read_feedback(router: APIRouter, control: Control) -> None:
     store = control.store
 
     @router.get("/feedback")
+    @no_act("It shows names and numbers, no texts.")
     def feedback(
         model: str | None = None, key: str | None = None, by_key: bool = False, by_user: bool = False
     ) -> list[views.View]:
@@ -177,6 +185,7 @@ def _read_feedback(router: APIRouter, control: Control) -> None:
         return views.feedback(store, model, key, by_key=by_key, by_user=by_user)
 
     @router.get("/feedback/waiting")
+    @no_act("It shows names and numbers, no texts.")
     def waiting() -> views.View:
         """Feedback without its interaction, by key and type, and requests to take back feedback that is not there."""
         return views.waiting_feedback(store)
@@ -184,6 +193,7 @@ def _read_feedback(router: APIRouter, control: Control) -> None:
 
 def _read_ledger(router: APIRouter, control: Control) -> None:
     @router.get("/ledger")
+    @no_act("It shows names and numbers, no texts.")
     def ledger(head: str | None = None) -> views.View:
         """Whether the ledger is whole, and a head that was once sent out is in it."""
         return views.ledger(control.store, head)
@@ -195,37 +205,44 @@ def create_acting_router(control: Control) -> APIRouter:
     actions = Actions(control)
 
     @router.post("/models/{model}/retrain", status_code=202)
+    @act(Act.RUNS_START)
     def retrain(model: str, said: SaidBody) -> dict[str, Any]:
         """Queue a run."""
         return {"model": model, "queued": True, "run_id": actions.retrain(model, said.by)}
 
     @router.post("/models/{model}/evaluate", status_code=202)
+    @act(Act.RUNS_EVALUATE)
     def evaluate(model: str, said: MeasureBody) -> dict[str, Any]:
         """Run suites on a version, base and champion, as a run. It decides nothing."""
         wanted = actions.evaluate(model, said.version, said.suites, said.by)
         return {"model": model, "version": wanted.version.version, "run_id": wanted.run.id}
 
     @router.post("/models/{model}/rollback")
+    @act(Act.MODELS_ROLLBACK)
     def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
         """Put an earlier version back, by default the one before; votes against the other may be quarantined."""
         return actions.roll_back(model, said.to, said.by, keep_data=said.keep_data)
 
     @router.post("/models/{model}/canary/stop")
+    @act(Act.CANARY_STOP)
     def stop_canary(model: str, said: StopCanaryBody) -> dict[str, Any]:
         """Stop the canary of a model. The champion serves everyone again."""
         return actions.stop_canary(model, said.version, said.by, keep_data=said.keep_data)
 
     @router.post("/models/{model}/promote")
+    @act(Act.MODELS_PROMOTE)
     def promote(model: str, said: PromoteBody) -> dict[str, Any]:
         """Put a version in service past the gate."""
         return actions.promote(model, said.version, said.by)
 
     @router.post("/promotions/{identity}/approve")
+    @act(Act.PROMOTIONS_APPROVE)
     def approve(identity: str, said: SaidBody) -> dict[str, Any]:
         """Let the candidate that waits go on."""
         return actions.approve(identity, said.by)
 
     @router.post("/promotions/{identity}/reject")
+    @act(Act.PROMOTIONS_REJECT)
     def reject(identity: str, said: RejectBody) -> dict[str, Any]:
         """Reject the candidate that waits for approval."""
         return actions.reject(identity, said.by, keep_data=said.keep_data)

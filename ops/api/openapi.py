@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from core.acts import no_act
 from core.http import JsonBody
 
 Schema = dict[str, Any]
@@ -50,6 +51,7 @@ def create_router(app: FastAPI) -> APIRouter:
     router = APIRouter()
 
     @router.get("/openapi.json", include_in_schema=False)
+    @no_act("It describes the API.")
     def openapi() -> JSONResponse:
         """The OpenAPI document of control's routes for programs."""
         return JSONResponse(document(program_routes(app.routes)))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from core.acts import Act, act, no_act
 from core.db.quarantines import Predicate
 from ops import views
 from ops.actions import Actions
@@ -35,11 +36,13 @@ def create_reading_router(control: Control) -> APIRouter:
     actions = Actions(control)
 
     @router.get("")
+    @no_act("It shows names and numbers, no texts.")
     def quarantines(model: str | None = None) -> list[views.View]:
         """Quarantines with how many votes of how many users are in each."""
         return views.quarantines(control.store, model)
 
     @router.get("/preview")
+    @no_act("It shows names and numbers, no texts.")
     def preview(
         model: OneModel = None,
         key: Name = None,
@@ -51,6 +54,7 @@ def create_reading_router(control: Control) -> APIRouter:
         return actions.preview_hold(model, Predicate(key, user, in_utc(since), in_utc(until)))
 
     @router.get("/{identity}")
+    @act(Act.TEXTS_READ)
     def quarantine(identity: str, limit: Limit = 1000) -> views.View:
         """One quarantine with its votes."""
         return views.quarantine(control.store, identity, limit)
@@ -64,17 +68,20 @@ def create_acting_router(control: Control) -> APIRouter:
     actions = Actions(control)
 
     @router.post("", status_code=201)
+    @act(Act.QUARANTINE_HOLD)
     def hold(said: HoldBody) -> list[views.View]:
         """Put the votes of a key, a user or a time in quarantine, later ones too: one quarantine per model."""
         predicate = Predicate(said.key, said.user, in_utc(said.since), in_utc(said.until))
         return actions.hold(said.model, predicate, said.by)
 
     @router.post("/{identity}/release")
+    @act(Act.QUARANTINE_RELEASE)
     def release(identity: str, said: SaidBody) -> dict[str, Any]:
         """Let the data of a quarantine be learnt from."""
         return actions.review(identity, "released", said.by)
 
     @router.post("/{identity}/reject")
+    @act(Act.QUARANTINE_REJECT)
     def discard(identity: str, said: SaidBody) -> dict[str, Any]:
         """Leave the data of a quarantine out permanently."""
         return actions.review(identity, "rejected", said.by)

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 
+from core.acts import Act, act, no_act
 from ops.api.models import Limit, Said, signed_body
 from ops.retention import Retention
 
@@ -15,16 +16,19 @@ def create_reading_router(retention: Retention) -> APIRouter:
     router = APIRouter(prefix="/api/retention")
 
     @router.get("")
+    @no_act("It shows names and numbers, no texts.")
     def show() -> dict[str, Any]:
         """What there is of each kind, and what would be deleted now."""
         return retention.show()
 
     @router.get("/runs")
+    @no_act("It shows names and numbers, no texts.")
     def newest(limit: Limit = 100) -> list[dict[str, Any]]:
         """Deletions, newest first."""
         return retention.newest(limit)
 
     @router.get("/runs/{identity}")
+    @no_act("It shows names and numbers, no texts.")
     def find(identity: str) -> dict[str, Any]:
         """One deletion with what it deleted."""
         return retention.find(identity)
@@ -37,6 +41,7 @@ def create_acting_router(retention: Retention) -> APIRouter:
     router = APIRouter(prefix="/api/retention")
 
     @router.post("/runs", status_code=202)
+    @act(Act.RETENTION_RUN)
     def begin(said: SaidBody) -> dict[str, Any]:
         """Delete what is older than the settings. It goes on after the response, until the state is `done`."""
         return retention.begin(said.by.actor, said.by.comment)

@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
+from core.acts import Act, act, no_act
 from core.db import snapshots
 from core.db.store import Store
 from core.errors import NotFound
@@ -36,6 +37,7 @@ def create_report_router(store: Store) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.get("/snapshots/{identity}")
+    @no_act("It shows names and numbers, no texts.")
     def show(identity: str) -> dict[str, Any]:
         """The report of a snapshot, by a run's id, the beginning of its hash, or a model: its newest."""
         found = _found(store, identity)
@@ -49,6 +51,7 @@ def create_rows_router(store: Store) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.get("/snapshots/{identity}/rows")
+    @act(Act.DATA_EXPORT)
     def rows(identity: str, format: Format = Format.PARQUET, bucket: Bucket = "train") -> Response:
         """The rows or the pairs of a snapshot. Parquet has all of them, a fine-tuning file those of one bucket."""
         path = Path(_found(store, identity)["path"])

@@ -17,7 +17,8 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from core import ledger_head, logs
+from core import audit_log, ledger_head, logs
+from core.acts import no_act, without_acts
 from core.api_key_store import ApiKeyStore
 from core.api_keys import Scope
 from core.clock import Clock, utc_now
@@ -30,6 +31,7 @@ from core.settings import Settings
 from feedback import ingest
 from ops.api import (
     adapters,
+    audit,
     data,
     dead_letters,
     erasures,
@@ -45,12 +47,14 @@ from ops.api import (
 )
 from ops.apps import control_metrics, reload
 from ops.apps.reload import CONTROL, Reloader
+from ops.audit.middleware import AuditMiddleware, require_recording
+from ops.audit.recorder import AuditRecorder
 from ops.backup import archive
 from ops.console import app as console
 from ops.control import Control, Engines
 from ops.erasures import Erasures
 from ops.fine_tuning.jobs import FineTuningJobs
-from ops.ledger_verifier import LedgerWatch
+from ops.ledger_verifier import LedgerWatch, verify_audit_log
 from ops.model_limits import require_models
 from ops.notify import notifier as notifications
 from ops.notify.notifier import Notifier
@@ -75,6 +79,7 @@ from serve.stored_completions import store
 from serve.stored_completions.store import CompletionStore
 
 log = logging.getLogger(__name__)
+OF_GATEWAYS = "Gateways use it for the requests of apps."
 
 
 def end_process() -> None:
@@ -124,7 +129,23 @@ def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
         settings=settings, store=store, pipeline=pipeline, steps=steps, watch=watch.check_all, reconcile=engines.look
     )
     ledger = LedgerWatch(store, clock)
-    return Control(settings, store, promotion, scheduler, engines, clock, keyring, steps, watch, ledger, examples)
+    recorder = AuditRecorder(store=store, clock=clock)
+    acts = LedgerWatch(store, clock, verify_audit_log, "audit log")
+    return Control(
+        settings,
+        store,
+        promotion,
+        scheduler,
+        engines,
+        clock,
+        keyring,
+        steps,
+        watch,
+        ledger,
+        examples,
+        recorder,
+        acts,
+    )
 
 
 def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now, config: Path | None = None) -> FastAPI:
@@ -143,6 +164,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         ledger_head.begin(control.store)
+        audit_log.HEAD.begin(control.store)
         control.promotion.sync_models(list(settings.models), settings.audit_shares)
         control.promotion.recover()
         keeping.start()
@@ -151,11 +173,10 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
         notifier.start()
         erasing.start()
         tuning.start()
-        walking = asyncio.create_task(control.ledger.keep_walking())
         try:
-            yield
+            async with _watched(control):
+                yield
         finally:
-            walking.cancel()
             keeping.stop()
             await asyncio.to_thread(tuning.stop)
             await asyncio.to_thread(erasing.stop)
@@ -163,10 +184,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
             await asyncio.to_thread(notifier.stop)
             control.store.close()
 
-    app = FastAPI(title="LoraLoop control", openapi_url=None, lifespan=lifespan)
-    install_errors(app)
-    app.add_middleware(CrossSiteGuard, hosts=lambda: open_hosts(control.settings, settings.control.listen))
-    app.state.control = control
+    app = _guarded(FastAPI(title="LoraLoop control", openapi_url=None, lifespan=lifespan), control)
     access = create_key_checker(settings, keys=lambda: control.keyring.grants, clock=clock)
 
     def take(new: Settings) -> None:
@@ -177,13 +195,36 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
         access.let_anyone(new.access == "open")
         logs.change(new.logs)
 
-    app.state.reloader = Reloader(config, settings, CONTROL, take)
+    app.state.reloader = Reloader(config, settings, CONTROL, take, control.audit.record_signal)
     _add_routes(app, control, notifier, access, erasing)
     _add_deletions(app, control, erasing, keeping, access)
     _add_fine_tuning(app, control, tuning, access)
     _add_signals(app, control, access)
     app.include_router(openapi.create_router(app), dependencies=[Depends(require_key(access, Scope.OPS_READ))])
     return app
+
+
+def _guarded(app: FastAPI, control: Control) -> FastAPI:
+    """The app, still without routes: other sites are refused, acts are recorded, and errors have one form."""
+    install_errors(app)
+    app.add_middleware(CrossSiteGuard, hosts=lambda: open_hosts(control.settings, control.settings.control.listen))
+    app.add_middleware(AuditMiddleware, control=control)
+    app.router.dependencies.append(Depends(require_recording(control.audit)))
+    app.state.control = control
+    return app
+
+
+@asynccontextmanager
+async def _watched(control: Control) -> AsyncIterator[None]:
+    """Walk the ledger and the audit log now and then, and write what waits for the audit log, also at the end."""
+    keepers = (control.ledger.keep_walking(), control.audit_watch.keep_walking(), control.audit.keep_flushing())
+    tasks = [asyncio.create_task(keeper) for keeper in keepers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.to_thread(partial(control.audit.try_flush, all_of_them=True))
 
 
 def _notifier(control: Control, told: Collection[Target], clock: Clock) -> Notifier:
@@ -227,12 +268,18 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
         return [Depends(require_key(access, scope)), Depends(require_models(control.store))]
 
     internal = [Depends(require_key(access, Scope.INTERNAL))]
-    app.include_router(publisher.create_router(control.promotion.board), dependencies=internal)
-    app.include_router(ingest.create_router(control.store), dependencies=internal)
-    app.include_router(retrieval_cache.create_router(control.store), dependencies=internal)
-    app.include_router(store.create_router(CompletionStore(control.store, control.clock)), dependencies=internal)
+    completions = CompletionStore(control.store, control.clock)
     responses = ResponseStore(control.store, control.clock)
-    app.include_router(response_store.create_router(responses), dependencies=internal)
+    for part in (
+        publisher.create_router(control.promotion.board),
+        ingest.create_router(control.store),
+        retrieval_cache.create_router(control.store),
+        store.create_router(completions),
+        response_store.create_router(responses),
+    ):
+        app.include_router(without_acts(part, OF_GATEWAYS), dependencies=internal)
+    app.include_router(audit.create_reading_router(control), dependencies=wants(Scope.ADMIN))
+    app.include_router(audit.create_chain_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(models.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
     app.include_router(models.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
@@ -261,6 +308,7 @@ def _add_signals(app: FastAPI, control: Control, access: KeyChecker) -> None:
     readers = (Scope.OPS_READ, Scope.INTERNAL)
 
     @app.get("/health")
+    @no_act("It shows the state of the process, no data.")
     async def health() -> dict[str, str]:
         """That the process answers."""
         return {"status": "ok"}
@@ -268,11 +316,13 @@ def _add_signals(app: FastAPI, control: Control, access: KeyChecker) -> None:
     limits = Depends(require_models(control.store))
 
     @app.get("/metrics", dependencies=[Depends(require_key(access, *readers)), limits])
+    @no_act("It shows the state of the process, no data.")
     def metrics() -> Response:
         """Metrics for Prometheus."""
         return Response(control_metrics.scrape(control), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/ready")
+    @no_act("It shows the state of the process, no data.")
     async def ready(request: Request) -> JSONResponse:
         """Whether engines are ready; with a key of `ops:read`, each engine and what it lacks."""
         states = control.engines.states

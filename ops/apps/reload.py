@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from core.acts import Act, act
 from core.errors import LoraLoopError, NotReady, SettingsError
 from core.settings import Settings, build, load
 
@@ -113,13 +114,24 @@ def read_again(settings: Settings, config: Path | None, part: Part) -> Settings:
 
 
 class Reloader:
-    """Reads the file again on demand and has its process take what can change."""
+    """Reads the file again on demand and has its process take what can change.
 
-    def __init__(self, config: Path | None, settings: Settings, part: Part, apply: Callable[[Settings], None]) -> None:
+    `signalled` is called after each reload that a signal asked for.
+    """
+
+    def __init__(
+        self,
+        config: Path | None,
+        settings: Settings,
+        part: Part,
+        apply: Callable[[Settings], None],
+        signalled: Callable[[], None] = lambda: None,
+    ) -> None:
         self._config = config
         self._settings = settings
         self._part = part
         self._apply = apply
+        self._signalled = signalled
         self._one = threading.Lock()
 
     def reload(self) -> Changes:
@@ -141,6 +153,7 @@ class Reloader:
     def _tell(self) -> None:
         try:
             self.reload()
+            self._signalled()
         except LoraLoopError as error:
             log.error("the configuration was not reloaded, nothing changed: %s", error)
         except Exception:
@@ -152,6 +165,7 @@ def create_router(take: Callable[[], Awaitable[Changes]]) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.post("/reload")
+    @act(Act.SETTINGS_RELOAD)
     async def reload() -> dict[str, Any]:
         """Read the configuration again; says what took effect and what needs a restart."""
         return asdict(await take())

@@ -21,6 +21,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from core import ledger_head
+from core.acts import Act, act
 from core.clock import Clock
 from core.db import erasures, snapshots, versions
 from core.db.decisions import LedgerHead
@@ -200,6 +201,7 @@ def create_router(backups: Backups) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.post("/backup")
+    @act(Act.BACKUP_MAKE)
     def backup() -> StreamingResponse:
         """Make a backup and send it, a tar file whose first entry is its manifest."""
         size, stream = backups.make()

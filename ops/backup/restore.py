@@ -16,7 +16,9 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from core import ledger_head
+from core import audit_log, ledger_head
+from core.acts import Act
+from core.audit_log import Entry
 from core.clock import new_id
 from core.db import routes, snapshots, versions
 from core.db.decisions import LedgerHead
@@ -195,6 +197,8 @@ def _settle(file: Path, settings: Settings, manifest: Manifest, path: Path, by: 
             snapshots.move_folders(transaction, folder=str(data / "snapshots"))
             for route in routes.all_current(transaction):
                 append(transaction, _decision(route, manifest, fault, _replaced(settings.data / STORE), by))
+            restored = Entry(by.time, Act.BACKUP_RESTORE, actor=by.actor, thing=manifest.made)
+            audit_log.append(transaction, [restored])
         ledger_head.begin(store)
     finally:
         store.close()

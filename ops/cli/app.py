@@ -12,6 +12,7 @@ import typer
 from core.errors import LoraLoopError
 from ops.cli import (
     adapters,
+    audit,
     backup,
     canary,
     changes,
@@ -54,6 +55,7 @@ GROUPS = (
     quarantine,
     snapshot,
     keys,
+    audit,
     notifications,
     backup,
     data,

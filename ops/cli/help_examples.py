@@ -56,6 +56,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "loraloop snapshot export run-1a2b3c pairs.jsonl --format preferences",
     ),
     "reload": ("loraloop reload",),
+    "audit": ("loraloop audit --act keys --since 2026-03-01", "loraloop audit --actor ada --outcome refused --json"),
+    "audit verify": ("loraloop audit verify",),
     "promotions": ("loraloop promotions --model reviews", "loraloop promotions show 12"),
     "promotions show": ("loraloop promotions show 12 --json",),
     "ledger verify": ("loraloop ledger verify", "loraloop ledger verify --head 6f1e0c2b9a7d4e35 --json"),

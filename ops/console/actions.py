@@ -3,14 +3,14 @@
 It owns the questions; what is done is `ops/actions.py`'s. Everything works without a script.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
-from core.db.quarantines import Predicate
+from core.acts import Act, act, no_act
 from core.errors import AlreadyDone, InputError, NotReady, RunInProgress
 from core.records import Verdict
 from feedback import quarantine
@@ -18,13 +18,10 @@ from feedback.indictment import Indictment
 from ops import views
 from ops.actions import Actions, By
 from ops.console.auth import ByVisitor, FormFields, Visitor
-from ops.console.pages import moment
 from ops.console.rendering import Pages
 from ops.control import Control
 
 LONGEST_COMMENT = 2000
-Verb = Literal["release", "discard"]
-OUTCOMES: dict[Verb, quarantine.Outcome] = {"release": "released", "discard": "rejected"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +51,54 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
         return pages.render("confirm.html", q=question, visitor=visitor, longest=LONGEST_COMMENT)
 
     @router.get("/models/{model}/rollback", include_in_schema=False)
+    @no_act("It asks a question and changes nothing.")
     def ask_roll_back(model: str, visitor: ByVisitor, to: int | None = None) -> Any:
         return ask(_roll_back(control, model, to), visitor)
 
     @router.post("/models/{model}/rollback", include_in_schema=False)
+    @act(Act.MODELS_ROLLBACK)
     def roll_back(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
         _still(control, model, fields)
         actions.roll_back(model, _number(fields, "to"), by_visitor(visitor, fields), keep_data="keep_data" in fields)
         return done(f"/models/{model}")
 
     @router.get("/models/{model}/canary/stop", include_in_schema=False)
+    @no_act("It asks a question and changes nothing.")
     def ask_stop_canary(model: str, visitor: ByVisitor) -> Any:
         return ask(_stop_canary(control, model), visitor)
 
     @router.post("/models/{model}/canary/stop", include_in_schema=False)
+    @act(Act.CANARY_STOP)
     def stop_canary(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
         version = _number(fields, "version")
         actions.stop_canary(model, version, by_visitor(visitor, fields), keep_data="keep_data" in fields)
         return done(f"/models/{model}")
 
     @router.get("/models/{model}/retrain", include_in_schema=False)
+    @no_act("It asks a question and changes nothing.")
     def ask_retrain(model: str, visitor: ByVisitor) -> Any:
         return ask(_retrain(control, model), visitor)
 
     @router.post("/models/{model}/retrain", include_in_schema=False)
+    @act(Act.RUNS_START)
     def retrain(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
         actions.retrain(model, by_visitor(visitor, fields))
         return done(f"/runs?model={model}")
 
+    _add_approvals(router, control, actions, ask)
+    return router
+
+
+def _add_approvals(
+    router: APIRouter, control: Control, actions: Actions, ask: Callable[[Question, Visitor], Any]
+) -> None:
     @router.get("/promotions/{identity}/approve", include_in_schema=False)
+    @no_act("It asks a question and changes nothing.")
     def ask_approve(identity: str, visitor: ByVisitor) -> Any:
         return ask(_approve(control, actions, identity), visitor)
 
     @router.post("/promotions/{identity}/approve", include_in_schema=False)
+    @act(Act.PROMOTIONS_APPROVE)
     def approve(identity: str, fields: FormFields, visitor: ByVisitor) -> Any:
         run, _ = actions.awaiting(identity)
         _still(control, run["model"], fields)
@@ -94,40 +106,16 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
         return done(f"/models/{run['model']}")
 
     @router.get("/promotions/{identity}/reject", include_in_schema=False)
+    @no_act("It asks a question and changes nothing.")
     def ask_reject(identity: str, visitor: ByVisitor) -> Any:
         return ask(_reject(control, actions, identity), visitor)
 
     @router.post("/promotions/{identity}/reject", include_in_schema=False)
+    @act(Act.PROMOTIONS_REJECT)
     def reject(identity: str, fields: FormFields, visitor: ByVisitor) -> Any:
         run, _ = actions.awaiting(identity)
         actions.reject(identity, by_visitor(visitor, fields), keep_data="keep_data" in fields)
         return done(f"/models/{run['model']}")
-
-    _add_quarantine(router, control, actions, ask)
-    return router
-
-
-def _add_quarantine(
-    router: APIRouter, control: Control, actions: Actions, ask: Callable[[Question, Visitor], Any]
-) -> None:
-    @router.get("/hold", include_in_schema=False)
-    def ask_hold(request: Request, visitor: ByVisitor) -> Any:
-        return ask(_hold(actions, _wanted(request.query_params)), visitor)
-
-    @router.post("/hold", include_in_schema=False)
-    def hold(fields: FormFields, visitor: ByVisitor) -> Any:
-        model, predicate = _wanted(fields)
-        made = actions.hold(model, predicate, by_visitor(visitor, fields))
-        return done(f"/quarantine/{made[0]['id']}" if len(made) == 1 else "/quarantine")
-
-    @router.get("/quarantine/{identity}/{verb}", include_in_schema=False)
-    def ask_review(identity: str, verb: Verb, visitor: ByVisitor) -> Any:
-        return ask(_review(control, identity, verb), visitor)
-
-    @router.post("/quarantine/{identity}/{verb}", include_in_schema=False)
-    def decide(identity: str, verb: Verb, fields: FormFields, visitor: ByVisitor) -> Any:
-        actions.review(identity, OUTCOMES[verb], by_visitor(visitor, fields))
-        return done(f"/quarantine/{identity}")
 
 
 def by_visitor(visitor: Visitor, fields: dict[str, str]) -> By:
@@ -218,43 +206,6 @@ def _held(suspects: Indictment) -> tuple[str, str, str]:
     return votes, "may be learnt from", "in quarantine until somebody reviews them"
 
 
-def _wanted(fields: Mapping[str, str]) -> tuple[str | None, Predicate]:
-    """The model, or None for every model, and whose votes to hold. An empty field is not given."""
-    given = {name: fields.get(name, "").strip() or None for name in ("model", "key", "user", "from", "until")}
-    times = moment("from", given["from"]), moment("until", given["until"])
-    return given["model"], Predicate(given["key"], given["user"], *times)
-
-
-def _hold(actions: Actions, wanted: tuple[str | None, Predicate]) -> Question:
-    model, predicate = wanted
-    found = [row for row in actions.preview_hold(model, predicate) if row["votes"]]
-    said = quarantine.describe(predicate)
-    if not found:
-        raise NotReady(
-            f"There is no vote of {said}{f' on {model}' if model else ''}.", hint="Check key, user and time."
-        )
-    changes = tuple(
-        (
-            f"{row['votes']:,} votes on {row['model']}, of {row['voters']:,} voters",
-            f"{row['votes'] - row['added']:,} in quarantine",
-            "in quarantine, with votes that come later",
-        )
-        for row in found
-    )
-    times = {"from": predicate.since, "until": predicate.until}
-    hidden = {"model": model, "key": predicate.key, "user": predicate.user} | {
-        name: time and time.isoformat() for name, time in times.items()
-    }
-    return Question(
-        f"Hold the votes of {said}?",
-        "Hold the votes",
-        changes,
-        "No snapshot uses them until somebody releases them.",
-        "/quarantine",
-        {name: value for name, value in hidden.items() if value is not None},
-    )
-
-
 def _retrain(control: Control, model: str) -> Question:
     now = views.model(control, model)
     if now["run"]:
@@ -323,27 +274,4 @@ def _reject(control: Control, actions: Actions, identity: str) -> Question:
         {},
         decision,
         suspects=len(suspects.predicates),
-    )
-
-
-def _review(control: Control, identity: str, verb: Verb) -> Question:
-    held = views.quarantined(control.store, identity)
-    if held["state"] != "held":
-        raise AlreadyDone(f"The quarantine {identity} was {held['state']} by {held['actor']} already.")
-    votes = f"{held['votes']:,} votes from {held['users']:,} users"
-    releases = verb == "release"
-    changes = ((votes, "in no snapshot", "may be learnt from again" if releases else "permanently left out"),)
-    note = (
-        "The next snapshot takes them like any other."
-        if releases
-        else "No snapshot ever takes them. The votes themselves stay in the store."
-    )
-    return Question(
-        f"{verb.capitalize()} {votes}?",
-        f"{verb.capitalize()} the votes",
-        changes,
-        note,
-        f"/quarantine/{identity}",
-        {},
-        grave=not releases,
     )

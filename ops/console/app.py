@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from core.api_keys import Scope
 from core.errors import InputError, LoraLoopError
-from ops.console import actions, assets, erasing, labelling, login, pages, run_actions
+from ops.console import actions, assets, audit, erasing, labelling, login, pages, quarantine_actions, run_actions
 from ops.console.auth import Visitors
 from ops.console.rendering import Pages
 from ops.console.sessions import Sessions
@@ -41,12 +41,14 @@ def create_router(
         _include(router, part, [])
     for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, deliveries)):
         _include(router, part, reads)
-    acting = (actions.create_router(control, rendered), run_actions.create_router(control, rendered))
+    acting = (part.create_router(control, rendered) for part in (actions, quarantine_actions, run_actions))
     for part in (*acting, labelling.create_router(control)):
         _include(router, part, acts)
+    admin = [Depends(visitors.require(Scope.ADMIN))]
+    _include(router, audit.create_router(control, rendered), admin)
     if erasures is not None:
         part = erasing.create_router(erasures, rendered, actions.LONGEST_COMMENT)
-        _include(router, part, [Depends(visitors.require(Scope.ADMIN))])
+        _include(router, part, admin)
     return router
 
 

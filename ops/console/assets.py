@@ -11,6 +11,8 @@ from importlib import resources
 from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
 
+from core.acts import no_act
+
 TYPES = {"console.css": "text/css", "console.js": "text/javascript", "htmx.min.js": "text/javascript"}
 HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 
@@ -50,6 +52,7 @@ def create_router() -> APIRouter:
     by_url = {asset.url: asset for asset in assets().values()}
 
     @router.get("/static/{digest}/{name}", include_in_schema=False)
+    @no_act("It is a file of the console.")
     async def static(digest: str, name: str) -> Response:
         asset = by_url.get(f"/static/{digest}/{name}")
         if asset is None:

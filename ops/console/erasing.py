@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from core.acts import Act, act, no_act, note
 from feedback.erasure import Request as Wanted
 from ops.console.actions import Question, by_visitor, done
 from ops.console.auth import ByVisitor, FormFields, known
@@ -36,29 +37,35 @@ def create_router(erasures: Erasures, pages: Pages, longest: int) -> APIRouter:
     router = APIRouter()
 
     @router.get("/erasures.json", include_in_schema=False)
+    @no_act("It shows a hash of each user, no names.")
     def receipts(response: Response) -> dict[str, Any]:
         response.headers.update(UNKEPT)
         return {"erasures": erasures.newest(MOST)}
 
     @router.get("/erasures", include_in_schema=False)
+    @no_act("It shows a hash of each user, no names.")
     def listed(request: Request) -> Any:
         found = {"erasures": erasures.newest(MOST), "twin": "/erasures.json"}
         return pages.render("erasures.html", visitor=known(request), **found)
 
     @router.get("/erasures/{identity}", include_in_schema=False)
+    @no_act("It shows a hash of each user, no names.")
     def receipt(request: Request, identity: str) -> Any:
         found = erasures.show(identity)
         return pages.render("erasure.html", visitor=known(request), e=found, counts=COUNTS, named=NAMED)
 
     @router.post("/erasures/preview", include_in_schema=False)
+    @act(Act.USERS_PREVIEW)
     def ask(fields: FormFields, visitor: ByVisitor) -> Any:
         return pages.render("confirm.html", q=_question(erasures, _wanted(fields)), visitor=visitor, longest=longest)
 
     @router.post("/erasures", include_in_schema=False)
-    def erase(fields: FormFields, visitor: ByVisitor) -> Any:
+    @act(Act.USERS_ERASE)
+    def erase(request: Request, fields: FormFields, visitor: ByVisitor) -> Any:
         by = by_visitor(visitor, fields)
         wanted = _wanted(fields)
         begun = erasures.begin(Wanted(wanted.user, wanted.key, by.actor, by.comment))
+        note(request, thing=begun["id"])
         return done(f"/erasures/{begun['id']}")
 
     return router

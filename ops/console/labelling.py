@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 
+from core.acts import Act, act, note
 from core.answers import json_in
 from core.db import feedback, interactions
 from core.errors import InputError
@@ -81,8 +82,15 @@ def create_router(control: Control) -> APIRouter:
     router = APIRouter()
 
     @router.post("/feedback/queue", include_in_schema=False)
+    @act(Act.LABELS_WRITE)
     def label(
-        model: str, fields: FormFields, visitor: ByVisitor, skip: int = 0, part: Part = "doubt", other: int = 0
+        request: Request,
+        model: str,
+        fields: FormFields,
+        visitor: ByVisitor,
+        skip: int = 0,
+        part: Part = "doubt",
+        other: int = 0,
     ) -> Any:
         settings = views.settings_of(control, model)
         kind = "label" if settings.task == "classify" else "correction"
@@ -99,6 +107,7 @@ def create_router(control: Control) -> APIRouter:
             "metadata": {"source": CONSOLE, "actor": visitor.actor} | (DRAWN if part == "random" else {}),
         }
         add(control.store, parse(signal, control.clock, visitor.key_id, reviewer=True))
+        note(request, model=model, thing=identity)
         # The parts take turns, each with its own number of skipped answers.
         following = {"model": model, "skip": other, "part": OTHER[part], "other": skip}
         return RedirectResponse(f"/feedback/queue?{urlencode(following)}", 303)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from core.acts import Act, act, no_act
 from core.api_keys import Scope
 from core.errors import Forbidden, KeyRefused, LimitReached
 from ops.console.auth import FormFields, Visitors, cookie_name, is_secure, read_own_form
@@ -20,10 +21,12 @@ def create_router(visitors: Visitors) -> APIRouter:
     router = APIRouter()
 
     @router.get("/login", include_in_schema=False)
+    @no_act("It is the form to log in.")
     def show(onward: str = FRONT) -> Response:
         return visitors.login(local(onward))
 
     @router.post("/login", include_in_schema=False)
+    @act(Act.LOGIN)
     async def log_in(request: Request) -> Response:
         fields = await read_own_form(request, visitors.sessions.token(None))
         address = request.client.host if request.client else ""
@@ -31,7 +34,9 @@ def create_router(visitors: Visitors) -> APIRouter:
         try:
             visitors.sessions.may_try(address)
             key = fields.get("key", "").strip()
-            visitors.access.admit(f"Bearer {key}", Scope.OPS_READ).release()
+            permit = visitors.access.admit(f"Bearer {key}", Scope.OPS_READ)
+            permit.release()
+            request.state.key_id = permit.key_id
         except KeyRefused as error:
             visitors.sessions.failed(address)
             return visitors.login(onward, status=error.status, fault="This key is wrong or no longer valid.")
@@ -65,6 +70,7 @@ def create_leaving_router(visitors: Visitors) -> APIRouter:
     router = APIRouter()
 
     @router.post("/logout", include_in_schema=False)
+    @act(Act.LOGOUT)
     def log_out(request: Request, _: FormFields) -> Response:
         session = visitors.session_of(request)
         if session:

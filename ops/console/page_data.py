@@ -13,6 +13,7 @@ from core.db import decisions, evaluations, feedback, interactions, routes, snap
 from core.db.store import Store
 from core.prompts import from_stored, subject
 from ops import views
+from ops.audit import views as audit_views
 from ops.control import Control
 from ops.local.doctor import MOST_UNSHIPPED
 from ops.notify.notifier import Delivery
@@ -199,12 +200,17 @@ def parts(control: Control, deliveries: list[Delivery]) -> View:
         "dead_letters": spools.count_dead_letters(control.store),
         "disk": {"free": disk.free, "total": disk.total},
         "ledger": control.ledger.report(),
+        "audit_log": audit_views.state(control.audit, control.audit_watch),
     }
 
 
 def alarms(found: View) -> list[str]:
     """What is wrong, a sentence each. A pure function."""
     said = [f"The ledger is broken. {found['ledger']['reason']}"] if not found["ledger"]["ok"] else []
+    if not found["audit_log"]["ok"]:
+        said.append(f"The audit log is broken. {found['audit_log']['reason']}")
+    if found["audit_log"]["failing"]:
+        said.append("The audit log cannot be written. Acts are refused until it can.")
     if not found["engines"]:
         said.append("No engine has been checked yet.")
     for engine in found["engines"]:

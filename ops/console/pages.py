@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from core.acts import Act, act, no_act, note
 from core.db import quarantines as quarantines_table
 from core.errors import InputError
 from ops import views
@@ -24,8 +25,11 @@ from ops.notify.notifier import Delivery
 A_PAGE = 25
 UNKEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 View = views.View
-# Adds the page of a view at a path, drawn by a template.
-AddPage = Callable[[str, str, Callable[..., View]], None]
+Declare = Callable[[Any], Any]
+READS_TEXTS = act(Act.TEXTS_READ)
+NO_TEXTS = no_act("It shows names and numbers, no texts.")
+# Adds the page of a view at a path, drawn by a template, with what its routes declare.
+AddPage = Callable[[str, str, Callable[..., View], Declare], None]
 Text = Annotated[str | None, Query(max_length=200)]
 Number = Annotated[int | None, Query(ge=0, lt=2**62)]
 Skipped = Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)]
@@ -35,15 +39,17 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
     """Every page that changes nothing."""
     router = APIRouter()
 
-    def add(path: str, template: str, view: Callable[..., View]) -> None:
+    def add(path: str, template: str, view: Callable[..., View], declare: Declare) -> None:
         """A page, and before it its twin, which the page's own pattern would take for a name."""
 
         @router.get(f"{path}.json", include_in_schema=False)
+        @declare
         def twin(response: Response, found: Annotated[View, Depends(view)]) -> View:
             response.headers.update(UNKEPT)
             return found
 
         @router.get(path, include_in_schema=False)
+        @declare
         def page(request: Request, found: Annotated[View, Depends(view)]) -> Any:
             query = f"?{request.url.query}" if request.url.query else ""
             return pages.render(
@@ -51,6 +57,7 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
             )
 
     @router.get("/", include_in_schema=False)
+    @no_act("It leads to another page.")
     def front() -> RedirectResponse:
         return RedirectResponse("/promotions")
 
@@ -60,7 +67,7 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
     _add_decisions(add, control, deliveries)
     for subject in (_add_models, _add_feedback, _add_quarantines, _add_runs):
         subject(add, control)
-    add("/system", "system.html", system)
+    add("/system", "system.html", system, NO_TEXTS)
     return router
 
 
@@ -89,8 +96,9 @@ def _add_decisions(add: AddPage, control: Control, deliveries: Callable[[], list
             "next_before": found[A_PAGE - 1]["seq"] if len(found) > A_PAGE else None,
         }
 
-    def decision(identity: str) -> View:
+    def decision(request: Request, identity: str) -> View:
         found = views.decision(store, identity)
+        note(request, model=found["model"])
         waits = views.awaited(store, found["id"]) is not None
         route = control.promotion.route(found["model"])
         return {
@@ -101,15 +109,15 @@ def _add_decisions(add: AddPage, control: Control, deliveries: Callable[[], list
             "regressions": page_data.regressions(store, found),
         }
 
-    add("/promotions", "promotions.html", promotions)
-    add("/promotions/{identity}", "decision.html", decision)
+    add("/promotions", "promotions.html", promotions, NO_TEXTS)
+    add("/promotions/{identity}", "decision.html", decision, READS_TEXTS)
 
 
 def _add_models(add: AddPage, control: Control) -> None:
     def model(model: str) -> View:
         return page_data.model(control, model)
 
-    add("/models/{model}", "model.html", model)
+    add("/models/{model}", "model.html", model, NO_TEXTS)
 
 
 def _add_feedback(add: AddPage, control: Control) -> None:
@@ -132,14 +140,17 @@ def _add_feedback(add: AddPage, control: Control) -> None:
         request: Request, model: Text = None, skip: Skipped = 0, part: labelling.Part = "doubt", other: Skipped = 0
     ) -> View:
         models = visible_models(control, request)
+        note(request, model=model or models[0])
         return labelling.queue(control, model or models[0], skip, part, other) | {"models": models}
 
-    def interaction(identity: str) -> View:
-        return feedback_data.interaction(store, identity)
+    def interaction(request: Request, identity: str) -> View:
+        found = feedback_data.interaction(store, identity)
+        note(request, model=found["interaction"]["model"])
+        return found
 
-    add("/feedback", "feedback.html", feedback)
-    add("/feedback/queue", "queue.html", queue)
-    add("/feedback/{identity}", "interaction.html", interaction)
+    add("/feedback", "feedback.html", feedback, READS_TEXTS)
+    add("/feedback/queue", "queue.html", queue, READS_TEXTS)
+    add("/feedback/{identity}", "interaction.html", interaction, READS_TEXTS)
 
 
 def _add_quarantines(add: AddPage, control: Control) -> None:
@@ -152,11 +163,13 @@ def _add_quarantines(add: AddPage, control: Control) -> None:
             "models": visible_models(control, request),
         }
 
-    def quarantine(identity: str) -> View:
-        return page_data.quarantine(store, identity)
+    def quarantine(request: Request, identity: str) -> View:
+        found = page_data.quarantine(store, identity)
+        note(request, model=found["quarantine"]["model"])
+        return found
 
-    add("/quarantine", "quarantines.html", quarantines)
-    add("/quarantine/{identity}", "quarantine.html", quarantine)
+    add("/quarantine", "quarantines.html", quarantines, NO_TEXTS)
+    add("/quarantine/{identity}", "quarantine.html", quarantine, READS_TEXTS)
 
 
 def _add_runs(add: AddPage, control: Control) -> None:
@@ -172,8 +185,8 @@ def _add_runs(add: AddPage, control: Control) -> None:
     def run(identity: str) -> View:
         return page_data.run(control, identity)
 
-    add("/runs", "runs.html", runs)
-    add("/runs/{identity}", "run.html", run)
+    add("/runs", "runs.html", runs, NO_TEXTS)
+    add("/runs/{identity}", "run.html", run, NO_TEXTS)
 
 
 def visible_models(control: Control, request: Request) -> list[str]:

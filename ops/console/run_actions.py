@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 
+from core.acts import Act, act_by_verb, no_act
 from core.errors import NotReady
 from ops import views
 from ops.actions import Actions
@@ -28,11 +29,13 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     actions = Actions(control)
 
     @router.get("/runs/{identity}/{verb}", include_in_schema=False)
+    @no_act("It asks a question and changes nothing.")
     def ask(identity: str, verb: Verb, visitor: ByVisitor) -> Any:
         question = _question(views.run(control.store, identity), verb)
         return pages.render("confirm.html", q=question, visitor=visitor, longest=LONGEST_COMMENT)
 
     @router.post("/runs/{identity}/{verb}", include_in_schema=False)
+    @act_by_verb({"cancel": Act.RUNS_CANCEL, "pause": Act.RUNS_PAUSE, "resume": Act.RUNS_RESUME})
     def act(identity: str, verb: Verb, fields: FormFields, visitor: ByVisitor) -> Any:
         by = by_visitor(visitor, fields)
         if verb == "resume":

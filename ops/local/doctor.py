@@ -86,6 +86,7 @@ def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
         yield _letters(f"{settings.control_url}/ready", settings.bearer)
         yield _spool(f"{gateway}/ready", settings.bearer)
         yield _ledger(f"{settings.control_url}/api/ledger", settings.bearer)
+        yield _audit_log(f"{settings.control_url}/api/audit/chain", settings.bearer)
         yield _notifications(f"{settings.control_url}/api/notifications", settings.bearer)
         yield _retention(f"{settings.control_url}/api/retention", settings.bearer)
         for name in settings.models:
@@ -218,6 +219,15 @@ def _ledger(url: str, bearer: dict[str, str]) -> Finding:
         return Finding("ledger", report["ok"], report["reason"], "See docs/runbook.md, Broken ledger.")
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return Finding("ledger", False, "not known", KEY_OR_LOGS)
+
+
+def _audit_log(url: str, bearer: dict[str, str]) -> Finding:
+    try:
+        report = httpx.get(url, timeout=60, trust_env=False, headers=bearer).json()
+        found = "cannot be written, so acts are refused" if report["failing"] else report["reason"]
+        return Finding("audit log", report["ok"] and not report["failing"], found, "See docs/how-to/audit.md.")
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding("audit log", False, "not known", KEY_OR_LOGS)
 
 
 def _notifications(url: str, bearer: dict[str, str]) -> Finding:

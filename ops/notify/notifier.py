@@ -15,12 +15,13 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from core.acts import Act, act, no_act
 from core.clock import Clock
 from core.db import decisions
 from core.db import notifications as notifications_table
 from core.db.decisions import LedgerHead
 from core.db.store import Store
-from core.ledger import GENESIS
+from core.hash_chain import GENESIS
 from core.records import Verdict
 from ops.notify.targets import Message, Target
 from ops.views import WORDS
@@ -187,6 +188,7 @@ def create_reading_router(notifier: Notifier) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.get("/notifications")
+    @no_act("It shows names and numbers, no texts.")
     def notifications() -> list[dict[str, Any]]:
         """List how far each target has received the ledger."""
         return [asdict(delivery) for delivery in notifier.deliveries()]
@@ -199,6 +201,7 @@ def create_acting_router(notifier: Notifier) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.post("/notifications/test")
+    @act(Act.NOTIFICATIONS_TEST)
     def test() -> list[dict[str, Any]]:
         """Send every target a test."""
         return notifier.test()

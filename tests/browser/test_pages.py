@@ -24,6 +24,7 @@ PAGES = (
     "/runs",
     "{run}",
     "/system",
+    "/audit",
     "/models/notes/retrain",
 )
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}

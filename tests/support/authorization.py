@@ -80,11 +80,12 @@ ACTIONS = (
     "/runs/{identity}/{verb}",
     "/hold",
 )
+ADMIN_PAGES = ("/erasures", "/erasures.json", "/erasures/{identity}", "/audit", "/audit.json")
 PAGES = (
     {("GET", path): {Scope.OPS_READ} for path in ("/", *READ, *(f"{path}.json" for path in READ))}
     | {("POST", "/logout"): {Scope.OPS_READ}, ("POST", "/feedback/queue"): {Scope.OPS_WRITE}}
     | {(method, path): {Scope.OPS_WRITE} for path in ACTIONS for method in ("GET", "POST")}
-    | {("GET", path): {Scope.ADMIN} for path in ("/erasures", "/erasures.json", "/erasures/{identity}")}
+    | {("GET", path): {Scope.ADMIN} for path in ADMIN_PAGES}
     | {("POST", path): {Scope.ADMIN} for path in ("/erasures", "/erasures/preview")}
 )
 CONTROL = PAGES | {
@@ -156,6 +157,8 @@ CONTROL = PAGES | {
     ("POST", "/api/quarantine/{identity}/release"): {Scope.OPS_WRITE},
     ("POST", "/api/quarantine/{identity}/reject"): {Scope.OPS_WRITE},
     ("GET", "/api/ledger"): {Scope.OPS_READ},
+    ("GET", "/api/audit"): {Scope.ADMIN},
+    ("GET", "/api/audit/chain"): {Scope.OPS_READ},
     ("POST", "/api/runs/{identity}/cancel"): {Scope.OPS_WRITE},
     ("POST", "/api/runs/{identity}/pause"): {Scope.OPS_WRITE},
     ("POST", "/api/runs/{identity}/resume"): {Scope.OPS_WRITE},

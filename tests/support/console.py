@@ -16,9 +16,10 @@ from core.http import install_errors
 from core.ledger import append
 from core.records import Decision, Verdict
 from core.settings import build
+from ops.audit.recorder import AuditRecorder
 from ops.console import app as console_app
 from ops.control import Control, Engines
-from ops.ledger_verifier import LedgerWatch
+from ops.ledger_verifier import LedgerWatch, verify_audit_log
 from rollout.promotion import RouteManager
 from rollout.withheld_examples import WithheldExamples
 from rollout.workflow import RolloutWorkflow
@@ -181,6 +182,8 @@ class Console:
             cast(Any, None),
             LedgerWatch(self.store, lambda: NOW),
             WithheldExamples(self.store, settings.models, lambda: NOW),
+            AuditRecorder(store=self.store, clock=lambda: NOW),
+            LedgerWatch(self.store, lambda: NOW, verify_audit_log, "audit log"),
         )
         app = FastAPI()
         install_errors(app)

@@ -11,7 +11,8 @@ import pytest
 from core.db import decisions
 from core.db.store import Store
 from core.errors import InputError
-from core.ledger import GENESIS, append, canonical, hash_row, read_head, verify, verify_store
+from core.hash_chain import GENESIS, hash_row, read_head
+from core.ledger import append, canonical, verify, verify_store
 from core.records import Decision, Verdict
 
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)

@@ -103,7 +103,7 @@ def test_a_disk_that_is_full_undoes_no_decision(store: Store, monkeypatch: pytes
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("core.ledger_head.write", full)
+    monkeypatch.setattr("core.chain_head.write", full)
     add(store, 6)
     assert verify_store(store).rows == 6 and verify_store(store).ok
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import ledger
+from core import hash_chain, ledger
 from core.db import decisions
 from core.db.store import Store
 from tests.support.store import NOW, decision
@@ -31,8 +31,8 @@ def chain(store: Store) -> list[dict[str, Any]]:
 
 def test_a_whole_ledger_is_proved(chain: list[dict[str, Any]], store: Store) -> None:
     report = ledger.verify_store(store)
-    assert report == ledger.ChainReport(True, 5, chain[-1]["hash"], "5 rows, each follows from the one before.")
-    assert ledger.verify([]).head == ledger.GENESIS
+    assert report == hash_chain.ChainReport(True, 5, chain[-1]["hash"], "5 rows, each follows from the one before.")
+    assert ledger.verify([]).head == hash_chain.GENESIS
 
 
 @settings(deadline=None, max_examples=40)
@@ -76,7 +76,7 @@ def test_reordered_rows_are_found(order: list[int]) -> None:
 
 
 def LEDGER() -> list[dict[str, Any]]:  # noqa: N802 — a constant, made fresh
-    rows, previous = [], ledger.GENESIS
+    rows, previous = [], hash_chain.GENESIS
     for number in range(1, 6):
         made = decision(number)
         body = ledger.canonical(made)
@@ -85,7 +85,7 @@ def LEDGER() -> list[dict[str, Any]]:  # noqa: N802 — a constant, made fresh
             for name in ("id", "time", "model", "from_version", "to_version", "reason", "run_id")
         }
         row |= {"seq": number, "verdict": "promoted", "body": body, "previous_hash": previous}
-        row["hash"] = previous = ledger.hash_row(previous, body)
+        row["hash"] = previous = hash_chain.hash_row(previous, body)
         rows.append(row)
     return rows
 

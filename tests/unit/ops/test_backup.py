@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from core.db import snapshots, versions
+from core.db import audit_log, snapshots, versions
+from core.db.audit_log import Filter
 from core.db.store import Store
 from core.errors import Conflict, InputError, NotReady, StoreError
 from core.ledger import append, verify_store
@@ -47,13 +48,23 @@ def test_a_backup_is_restored_elsewhere_with_its_folders(data_folder: DataFolder
     new = settings_in(tmp_path / "it's elsewhere")
     manifest, aside = restore(path, new, by())
     assert aside is None
-    assert occupied(new.data) == ["adapters", "gateways", "ledger.head", STORE, "settings.json", "snapshots"]
+    assert occupied(new.data) == [
+        "adapters",
+        "audit.head",
+        "gateways",
+        "ledger.head",
+        STORE,
+        "settings.json",
+        "snapshots",
+    ]
     store = Store(new.store_path)
     (version,) = versions.folders(store)
     (snapshot,) = snapshots.folders(store)
     assert (Path(version) / "adapter_model.safetensors").read_bytes() == b"weights" * 1000
     assert (Path(snapshot) / "rows.parquet").is_file() and str(new.data) in version
     assert verify_store(store, manifest.ledger_head).rows == 2
+    (row,) = audit_log.page(store, Filter(), limit=10)
+    assert (row["act"], row["actor"], row["object"]) == ("backup.restore", by().actor, manifest.made)
     store.close()
 
 

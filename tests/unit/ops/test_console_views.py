@@ -142,6 +142,7 @@ def well() -> dict[str, Any]:
         "notifications": [target(1)],
         "disk": {"free": 50, "total": 100},
         "ledger": {"ok": True, "reason": "whole"},
+        "audit_log": {"ok": True, "reason": "whole", "failing": False},
     }
 
 
@@ -170,6 +171,8 @@ def target(refusals: int) -> dict[str, Any]:
         ({"dead_letters": 3}, ["3 records"]),
         ({"disk": {"free": 5 * 2**30, "total": 100 * 2**30}}, ["5.0 GiB"]),
         ({"ledger": {"ok": False, "reason": "Row 3 (d3): gone."}}, ["ledger is broken", "Row 3"]),
+        ({"audit_log": {"ok": False, "reason": "Row 5.", "failing": False}}, ["audit log is broken. Row 5."]),
+        ({"audit_log": {"ok": True, "reason": "", "failing": True}}, ["audit log cannot be written"]),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(change: dict[str, Any], words: list[str]) -> None:

@@ -23,6 +23,7 @@ WELL: dict[str, Any] = {
     "/ready": {"ready": True, "unshipped_bytes": 10, "interactions_dropped": 0, "dead_letters": 0}
     | {"max_spool_bytes": 16 * 10**9, "damaged_segments": 0},
     "/api/ledger": {"ok": True, "reason": "3 rows, each follows from the one before."},
+    "/api/audit/chain": {"ok": True, "reason": "3 rows, each follows from the one before.", "failing": False},
     "/api/notifications": [{"target": "slack (URL 1)", "refusals": 0}],
     "/api/retention": {"kinds": [{"kind": "texts", "days": None, "bytes": 9 * 10**9}]},
     "/api/snapshots/m": {"warnings": []},
@@ -71,6 +72,7 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
     assert {
         "spool",
         "ledger",
+        "audit log",
         "notifications",
         "retention",
         "snapshot of m",
@@ -94,6 +96,9 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
         ("spool", {"/ready": WELL["/ready"] | {"unshipped_bytes": 9 * 10**9}}, "56% of its limit", "max_spool_bytes"),
         ("spool", {"/ready": {"ready": True}}, "not known", "LORALOOP_KEY"),
         ("ledger", {"/api/ledger": {"ok": False, "reason": "Row 2 (dec-2): its text"}}, "Row 2", "runbook"),
+        ("audit log", {"/api/audit/chain": {"ok": False, "reason": "Row 2.", "failing": False}}, "Row 2", "audit.md"),
+        ("audit log", {"/api/audit/chain": {"ok": True, "reason": "", "failing": True}}, "refused", "audit.md"),
+        ("audit log", {"/api/audit/chain": {"error": {"message": "no"}}}, "not known", "LORALOOP_KEY"),
         ("ledger", {"/api/ledger": {"error": {"message": "no"}}}, "not known", "LORALOOP_KEY"),
         ("notifications", {"/api/notifications": [{"target": "slack (URL 1)", "refusals": 4}]}, "slack", "notify test"),
         (

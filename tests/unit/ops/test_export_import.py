@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from core.db import exports
 from core.db.store import Store
 from core.errors import InputError, LoraLoopError, NotReady
-from core.ledger import append, hash_row
+from core.hash_chain import hash_row
+from core.ledger import append
 from core.records import Decision, Interaction, Verdict
 from feedback import importer
 from feedback.ingest import insert

@@ -1,0 +1,54 @@
+"""The API of the audit log: its rows, and whether its chain is whole."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+
+from core.acts import Act, act, no_act
+from core.db.audit_log import Filter
+from ops.api.models import Limit, Moment, in_utc
+from ops.audit import views
+from ops.control import Control
+
+Text = Annotated[str | None, Query(max_length=200)]
+Number = Annotated[int | None, Query(ge=0, lt=2**62)]
+
+
+def filter_of(
+    act: Text = None,
+    actor: Text = None,
+    model: Text = None,
+    outcome: Text = None,
+    since: Moment = None,
+    until: Moment = None,
+    before: Number = None,
+) -> Filter:
+    """The filter of a request. Raises InputError."""
+    since, until = in_utc(since), in_utc(until)
+    return views.wanted(act=act, actor=actor, model=model, outcome=outcome, since=since, until=until, before=before)
+
+
+def create_reading_router(control: Control) -> APIRouter:
+    """The route of the rows."""
+    router = APIRouter(prefix="/api")
+
+    @router.get("/audit")
+    @act(Act.AUDIT_READ)
+    def rows(wanted: Annotated[Filter, Depends(filter_of)], limit: Limit = 50) -> list[dict[str, Any]]:
+        """Rows of the audit log, newest first. `act` is an act or the first word of several, such as `keys`."""
+        return views.rows(control.audit, wanted, limit)
+
+    return router
+
+
+def create_chain_router(control: Control) -> APIRouter:
+    """The route that verifies the log."""
+    router = APIRouter(prefix="/api")
+
+    @router.get("/audit/chain")
+    @no_act("It shows names and numbers, no texts.")
+    def chain() -> dict[str, Any]:
+        """Whether every row of the audit log follows from the one before, and whether the log can be written."""
+        return views.chain(control.audit, control.audit_watch)
+
+    return router

@@ -1,0 +1,73 @@
+"""Commands about the audit log: its rows, and whether its chain is whole."""
+
+from typing import Annotated
+
+import typer
+
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, OwnConfig, client_of, out, print_json, show
+
+ActOption = Annotated[str | None, typer.Option("--act", help="An act such as keys.create, or a group such as keys.")]
+ActorOption = Annotated[str | None, typer.Option("--actor", help="Only actors whose name or key id has this text.")]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Only this model.")]
+OutcomeOption = Annotated[str | None, typer.Option("--outcome", help="ok, refused or failed.")]
+Since = Annotated[str | None, typer.Option("--since", help="From this day or time on (UTC): 2026-03-01.")]
+Until = Annotated[str | None, typer.Option("--until", help="Before this day or time (UTC).")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of rows.")]
+
+audit_app = typer.Typer(help="The audit log: who did or read what, newest first.", invoke_without_command=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    audit_app.callback()(audit)
+    audit_app.command(name="verify")(verify)
+    app.add_typer(audit_app, name="audit")
+
+
+def audit(
+    context: typer.Context,
+    actor: ActorOption = None,
+    act: ActOption = None,
+    model: ModelOption = None,
+    outcome: OutcomeOption = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """List acts, newest first: keys, exports, reads of texts, log-ins, decisions, refused requests. Needs `admin`."""
+    context.obj = config
+    if context.invoked_subcommand:
+        return
+    query = {"act": act, "actor": actor, "model": model, "outcome": outcome, "since": since, "until": until}
+    rows = client_of(config).get("/api/audit", **query, limit=limit)
+    if not json:
+        for row in rows:
+            row["outcome"] += f" {row['status']}" if row["status"] >= 400 else ""
+            row["act"] += f" ×{row['n']}" if row["n"] > 1 else ""
+            row["actor"] = row["actor"] or "nobody"
+    columns = {
+        "seq": "#",
+        "time": "time (UTC)",
+        "act": "act",
+        "outcome": "outcome",
+        "actor": "actor",
+        "address": "from",
+        "model": "model",
+        "object": "about",
+    }
+    show(rows, json, columns, "No acts.")
+
+
+def verify(context: typer.Context, config: OwnConfig = None, json: JsonOption = False) -> None:
+    """Prove that no row of the audit log was changed, removed or cut off, but by its retention."""
+    report = client_of(config or context.obj).get("/api/audit/chain")
+    if json:
+        print_json(report)
+    else:
+        state = "whole" if report["ok"] else "BROKEN"
+        written = " It cannot be written." if report["failing"] else ""
+        out.print(f"{state}: {report['reason']}{written}  Head: {report['head']}", markup=False)
+    if not report["ok"] or report["failing"]:
+        raise typer.Exit(1)

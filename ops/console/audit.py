@@ -1,0 +1,62 @@
+"""The page of the audit log, with filters and older rows. It needs a key of `admin`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from core.acts import Act, act
+from ops.audit import views
+from ops.console.auth import known
+from ops.console.pages import A_PAGE, UNKEPT, Number, Text, View, moment, visible_models
+from ops.console.rendering import Pages
+from ops.control import Control
+
+
+def create_router(control: Control, pages: Pages) -> APIRouter:
+    """The page and its `.json` twin."""
+    router = APIRouter()
+
+    def page_of(
+        request: Request,
+        act: Text = None,
+        actor: Text = None,
+        model: Text = None,
+        outcome: Text = None,
+        since: Text = None,
+        until: Text = None,
+        before: Number = None,
+    ) -> View:
+        wanted = views.wanted(
+            act=act,
+            actor=actor,
+            model=model,
+            outcome=outcome,
+            since=moment("since", since),
+            until=moment("until", until),
+            before=before,
+        )
+        found = views.rows(control.audit, wanted, A_PAGE + 1)
+        return {
+            "rows": found[:A_PAGE],
+            "chosen": views.as_dict(wanted),
+            "next_before": found[A_PAGE - 1]["seq"] if len(found) > A_PAGE else None,
+            "acts": (*views.GROUPS, *Act),
+            "outcomes": views.OUTCOMES,
+            "models": visible_models(control, request),
+            "chain": views.state(control.audit, control.audit_watch),
+            "days": control.settings.retention.audit_log,
+        }
+
+    @router.get("/audit.json", include_in_schema=False)
+    @act(Act.AUDIT_READ)
+    def twin(response: Response, found: Annotated[View, Depends(page_of)]) -> View:
+        response.headers.update(UNKEPT)
+        return found
+
+    @router.get("/audit", include_in_schema=False)
+    @act(Act.AUDIT_READ)
+    def page(request: Request, found: Annotated[View, Depends(page_of)]) -> Any:
+        query = f"?{request.url.query}" if request.url.query else ""
+        return pages.render("audit.html", visitor=known(request), twin=f"/audit.json{query}", **found)
+
+    return router
