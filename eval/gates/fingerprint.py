@@ -36,6 +36,7 @@ RULES = (
     "core/db/slices.sql",
     "core/db/snapshots.sql",
     "core/db/voted_answers.sql",
+    "core/db/withheld_examples.sql",
     "core/db/migrations/0019_quarantined_feedback.sql",
     "core/db/migrations/0025_predicates_without_cluster.sql",
     "feedback/agreement.py",
