@@ -190,13 +190,13 @@ def explained(
     found: SliceEvidence, items: Items, scored: ScoredItems, dimensions: Mapping[str, Dimension]
 ) -> SliceEvidence:
     """The evidence with the common words of lost items, for the slices that fell most."""
-    texts = [subject(item.prompt) for item in items]
+    words = [set(single_words(subject(item.prompt))) for item in items]
     voters, askers = [item.user for item in items], [item.asker for item in items]
 
     def with_words(one: Slice, place: int) -> Slice:
         if place >= MOST_EXPLAINED or not one.difference.value < 0:
             return one
         lost = scored.lost & dimensions[one.dimension].inside(one.value)
-        return replace(one, words=common_words(texts, voters, askers, lost))
+        return replace(one, words=common_words(words, voters, askers, lost))
 
     return replace(found, slices=tuple(with_words(one, place) for place, one in enumerate(found.slices)))

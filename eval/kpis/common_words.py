@@ -4,7 +4,7 @@ A word is shown only if several voters and several askers have it, so no word is
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,19 +44,19 @@ def single_words(text: str) -> list[str]:
 
 
 def common_words(
-    texts: Sequence[str], voters: Sequence[str], askers: Sequence[str], lost: Bools
+    words: Sequence[Set[str]], voters: Sequence[str], askers: Sequence[str], lost: Bools
 ) -> tuple[CommonWord, ...]:
     """The words of lost items that chance does not explain, the most unlikely first.
 
-    `lost` (n,) says which of the texts are of lost items. A voter counts once per word in lost items, and once in
-    others. Fisher's exact test, one-sided, compares the shares of these voters that have the word. The level is divided
-    by the number of words that enough people have (Bonferroni).
+    `words` are those of each prompt, and `lost` (n,) says which items are lost. A voter counts once per word in lost
+    items, and once in others. Fisher's exact test, one-sided, compares the shares of these voters that have the word.
+    The level is divided by the number of words that enough people have (Bonferroni).
     """
     from scipy.stats import hypergeom  # control imports this module, and starts without
 
-    inside = _people_by_word(texts, voters, lost)
-    outside = _people_by_word(texts, voters, ~lost)
-    writers = _people_by_word(texts, askers, lost)
+    inside = _people_by_word(words, voters, lost)
+    outside = _people_by_word(words, voters, ~lost)
+    writers = _people_by_word(words, askers, lost)
     of_lost, of_rest = (len({v for v, chosen in zip(voters, side, strict=True) if chosen}) for side in (lost, ~lost))
     known = [
         word for word, people in inside.items() if len(people) >= FEWEST_PEOPLE and len(writers[word]) >= FEWEST_PEOPLE
@@ -70,10 +70,10 @@ def common_words(
     return tuple(one for *_, one in sorted(found, key=lambda one: one[:2])[:MOST_WORDS])
 
 
-def _people_by_word(texts: Sequence[str], people: Sequence[str], chosen: Bools) -> Mapping[str, set[str]]:
+def _people_by_word(words: Sequence[Set[str]], people: Sequence[str], chosen: Bools) -> Mapping[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for text, person, is_chosen in zip(texts, people, chosen, strict=True):
+    for said, person, is_chosen in zip(words, people, chosen, strict=True):
         if is_chosen:
-            for word in set(single_words(text)):
+            for word in said:
                 found.setdefault(word, set()).add(person)
     return found

@@ -13,7 +13,7 @@ def words_of(lost: list[str], rest: list[str], voters: list[str] | None = None, 
     texts = [*lost, *rest]
     people = [f"u{n}" for n in range(len(texts))]
     chosen = np.arange(len(texts)) < len(lost)
-    return common_words(texts, voters or people, askers or people, chosen)
+    return common_words([set(single_words(text)) for text in texts], voters or people, askers or people, chosen)
 
 
 def test_a_word_of_the_lost_items_has_the_counts_of_both_sides():
