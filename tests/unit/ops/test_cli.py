@@ -24,13 +24,14 @@ from ops.cli.help_examples import EXAMPLES
 from ops.local.config_template import STARTER
 from serve.engines.fake import running
 from tests.support.cli_examples import assert_understood
+from tests.support.command_line import loraloop
 from tools import docs_reference
 from tools.live_stack import free_ports
 
 ROOT = Path(__file__).parents[3]
 
 
-def loraloop(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def process(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ops.cli.app", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=120
     )
@@ -43,7 +44,7 @@ def demo(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_init_writes_a_configuration_that_loads(tmp_path: Path):
-    done = loraloop("init", cwd=tmp_path)
+    done = process("init", cwd=tmp_path)
     assert done.returncode == 0
     assert "reviews" in load(tmp_path / "loraloop.yaml").models
 
@@ -69,7 +70,7 @@ def test_a_wrong_configuration_is_one_sentence_and_leaves_nothing(tmp_path: Path
     ports = zip(("gateway", "control", "engine"), free_ports(3), strict=True)
     listen = "".join(f"\n{name}: {{listen: '127.0.0.1:{port}'}}" for name, port in ports)
     (tmp_path / "loraloop.yaml").write_text(content + listen)
-    done = loraloop("up", cwd=tmp_path)
+    done = process("up", cwd=tmp_path)
     assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
@@ -77,7 +78,7 @@ def test_a_wrong_configuration_is_one_sentence_and_leaves_nothing(tmp_path: Path
 
 
 def test_no_configuration_says_how_to_make_one(tmp_path: Path):
-    done = loraloop("models", cwd=tmp_path)
+    done = process("models", cwd=tmp_path)
     assert done.returncode == 1
     assert "loraloop init" in done.stderr
 
@@ -123,7 +124,7 @@ def test_what_the_doctor_finds_goes_to_stdout_with_a_level_and_a_fix(tmp_path: P
 
 
 def test_the_version_and_a_short_help_are_there(tmp_path: Path):
-    assert loraloop("--version", cwd=tmp_path).stdout.startswith("loraloop 0.")
+    assert process("--version", cwd=tmp_path).stdout.startswith("loraloop 0.")
     assert loraloop("-h", cwd=tmp_path).stdout == loraloop("--help", cwd=tmp_path).stdout
     assert "loraloop keys create" in loraloop("keys", "create", "-h", cwd=tmp_path).stdout
 
@@ -136,7 +137,7 @@ def test_the_demo_refuses_a_model_without_data(tmp_path: Path):
 
 def test_control_alone_requires_the_key_that_gateways_show(tmp_path: Path):
     (tmp_path / "loraloop.yaml").write_text(STARTER)
-    done = loraloop("control", cwd=tmp_path)
+    done = process("control", cwd=tmp_path)
     assert done.returncode == 1
     assert "LORALOOP_INTERNAL_KEY" in done.stderr
 

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +20,7 @@ from ops.apps.control import create_app
 from retrain import adapter_import
 from retrain.adapter_import import Importer
 from serve.engines.fake import running
+from tests.support.command_line import Ended, loraloop
 
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
 CONFIG = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "base_model_name_or_path": "tiny"}
@@ -56,14 +55,8 @@ class Stack:
         self.http = stack.enter_context(httpx.Client(base_url=url, timeout=60, trust_env=False))
         (folder / "loraloop.yaml").write_text(yaml.safe_dump(content | {"gateway": {"control_url": url}}))
 
-    def loraloop(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "ops.cli.app", "import-adapter", *words, "-c", str(self.folder / "loraloop.yaml")],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+    def loraloop(self, *words: str) -> Ended:
+        return loraloop("import-adapter", *words, cwd=self.folder)
 
     def versions(self) -> list[int]:
         return [row["version"] for row in self.http.get("/api/models/reviews/versions").json()]
