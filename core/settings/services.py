@@ -125,7 +125,10 @@ class GatewaySettings(Section):
     def _enough_spool_for_each_worker(self) -> Self:
         least = self.workers * LEAST_SPOOL_BYTES
         if self.max_spool_bytes < least:
-            raise ValueError(f"max_spool_bytes: {self.workers} workers need at least {least}")
+            raise ValueError(
+                f"max_spool_bytes is {self.max_spool_bytes}, and {self.workers} workers need {least}; "
+                "raise the former or lower the latter"
+            )
         return self
 
 

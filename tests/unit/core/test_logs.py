@@ -50,6 +50,17 @@ def test_a_line_of_json_has_time_level_logger_message_and_fields(stream: io.Stri
     }
 
 
+def test_fields_of_a_process_are_in_each_line(stream: io.StringIO) -> None:
+    logs.install(LogSettings(), stream)
+    logs.add_fields(worker="g_2")
+    logging.getLogger("serve.x").info("one")
+    logging.getLogger("serve.x").info("two", extra=fields(ms=1.5))
+    assert [line.partition(" serve.x ")[2] for line in stream.getvalue().splitlines()] == [
+        "one worker=g_2",
+        "two worker=g_2 ms=1.5",
+    ]
+
+
 def test_format_and_level_change_while_the_process_runs(stream: io.StringIO) -> None:
     logs.install(LogSettings(), stream)
     logging.getLogger("serve.x").info("text")

@@ -155,6 +155,10 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"access": "open", "gateway": {"listen": "0.0.0.0:8080"}},
         ["access is open", "gateway.listen 0.0.0.0:8080", "remove access: open"],
     ),
+    "too little spool for the workers": (
+        {"gateway": {"workers": 3, "max_spool_bytes": 128 * 1024**2}},
+        ["gateway", "max_spool_bytes is 134217728", "3 workers need 201326592", "raise the former"],
+    ),
     "open control": ({"access": "open", "control": {"listen": "[::]:8081"}}, ["control.listen", "use 127.0.0.1"]),
     "no network": ({"control": {"trusted_proxies": ["*"]}}, ["trusted_proxies", "not an address or network"]),
     "access of no kind": ({"access": "closed"}, ["access", "'keys' or 'open'"]),

@@ -23,7 +23,7 @@ from core.model_folder import ModelFolder
 from core.settings import build, load
 from ops.apps import control as control_app
 from ops.apps.gateway import create_app
-from ops.apps.reload import CONTROL, GATEWAY, Changes, Reloader, merge
+from ops.apps.reload import CONTROL, GATEWAY, Changes, Reloader, merge, read_again
 from ops.cli.app import app as command_line
 from ops.local import up
 from serve.engines.fake import running
@@ -191,6 +191,17 @@ def test_access_changes_at_once(control: SimpleNamespace) -> None:
 def test_a_process_without_a_file_says_so() -> None:
     with pytest.raises(NotReady, match="without a configuration file"):
         Reloader(None, settings(), GATEWAY, lambda _: None).reload()
+
+
+def test_a_new_worker_has_what_changed_and_a_broken_file_changes_nothing_for_it(tmp_path: Path) -> None:
+    file = File(tmp_path)
+    before = load(file.path)
+    file.write(gateway={"max_in_flight": 3, "name": "other"})
+    after = read_again(before, file.path, GATEWAY)
+    assert (after.gateway.max_in_flight, after.gateway.name) == (3, "gateway-1")
+    file.path.write_text("[")
+    assert read_again(after, file.path, GATEWAY) is after
+    assert read_again(after, None, GATEWAY) is after
 
 
 def test_a_sighup_reloads_and_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
@@ -17,6 +17,7 @@ from serve.engines.fake import running
 from serve.retrieval.retriever import FILE, Entry, Retrieval, sha256_of
 from serve.routing import publisher, retrieval_cache
 from serve.routing.publisher import RoutePublisher
+from serve.routing.retrieval_cache import RetrievalCache
 from serve.routing.table import ModelRoute, RoutingTable, Target
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -221,3 +222,15 @@ def test_keys_and_other_models_do_not_wait_for_a_retrieval(gateway: Any, control
         gateway.until(lambda: gateway.post(model="tweets").headers.get("x-loraloop-version") == "tweets@0")
         assert gateway.post(**ASKED).headers["x-loraloop-version"] == "reviews@3"
         gateway.stack.close()
+
+
+def test_a_new_worker_reads_the_retrievals_of_the_first(tmp_path: Path) -> None:
+    content = Retrieval((Entry("chat", "so bad", "good", 10),), 1, 200, 2048).to_bytes()
+    name, first, own = sha256_of(content), tmp_path / "g" / "retrievals", tmp_path / "g_2" / "retrievals"
+    first.mkdir(parents=True)
+    (first / f"{name}.json").write_bytes(content)
+    made = RetrievalCache(session=cast(Any, None), control_url="http://c", headers={}, folder=own, first=first)
+    made.load({name})
+    assert made.has(name)
+    made.keep_only(())
+    assert not made.has(name) and list(first.iterdir())

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,8 @@ from core.errors import LimitReached
 from ops.apps.gateway_worker import combine, worker_name
 from serve.engines.suspects import REMEMBERED_SECONDS
 from serve.gateway.authentication import KeyLimits
+from serve.routing.subscriber import RouteSubscriber
+from serve.routing.table import ModelRoute, RoutingTable, Target
 from serve.workers import memory as shared
 from serve.workers import metrics
 from serve.workers.channel import WorkerChannel, WorkerFailed
@@ -285,3 +288,23 @@ def test_workers_answer_each_other_and_one_that_does_not_run_gives_no_answer(fol
         assert await channels[1].ask("state") == {0: None, 2: None}
 
     asyncio.run(run())
+
+
+def test_a_new_worker_begins_with_the_table_of_the_first(tmp_path: Path) -> None:
+    first, own = tmp_path / "g" / "routes.json", tmp_path / "g_2" / "routes.json"
+    first.parent.mkdir()
+    own.parent.mkdir()
+    route = ModelRoute(Target(7, "reviews-7"), None, 0.0, "s")
+    old, new = (RoutingTable({"http://e": names}, {"reviews": route}) for names in ((), ("reviews-7",)))
+    first.write_text(old.to_json())
+
+    def started() -> RoutingTable:
+        made = RouteSubscriber(
+            session=cast(Any, None), control_url="http://c", name="g_2", key="", cache=own, first_cache=first
+        )
+        made.load_cache()
+        return made.table
+
+    assert started() == old
+    own.write_text(new.to_json())
+    assert started() == new
