@@ -20,9 +20,11 @@ from core.db.audit_log import Filter
 from core.db.store import Store, Transaction
 from feedback.ingest import add
 from ops.audit.middleware import undeclared
+from serve.engines.fake import running
 from tests.support.authorization import CONTROL, INTERNAL_KEY, Control
 from tests.support.console_security import KeyedConsole
 from tests.support.ingest import asked
+from tests.support.running_control import RunningControl
 
 SECRET = "a text that nobody may find in the log"
 
@@ -317,3 +319,22 @@ def test_the_page_filters_pages_and_escapes(console: KeyedConsole) -> None:
     assert [row["act"] for row in twin["rows"]] == ["login", "login"] and twin["chain"]["ok"]
     assert console.browser.get("/audit?act=x").status_code == 422
     assert "No row matches" in console.browser.get("/audit?actor=nobody").text
+
+
+# The command line.
+
+
+def test_the_commands_list_acts_and_verify_the_chain(tmp_path: Path) -> None:
+    made = RunningControl(tmp_path)
+    with running(made.app, made.port):
+        assert made.run("keys", "create", "shop", "--scope", "infer").exit_code == 0
+        rows = json.loads(made.run("audit", "--act", "keys", "--json").stdout)
+        assert [(row["act"], row["actor"], row["address"]) for row in rows] == [("keys.create", "anyone", "127.0.0.1")]
+        table_of = made.run("audit", "--outcome", "ok", "--actor", "anyone")
+        assert "keys.create" in table_of.stdout and "127.0.0.1" in table_of.stdout
+        assert made.run("audit", "--act", "kyes").exit_code == 1
+        whole = made.run("audit", "verify")
+        assert whole.exit_code == 0 and whole.stdout.startswith("whole: ")
+        with made.store.transaction() as transaction:
+            transaction._connection.execute("UPDATE audit_log SET actor = 'else' WHERE seq = 1")
+        assert made.run("audit", "verify").exit_code == 1
