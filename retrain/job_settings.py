@@ -39,6 +39,8 @@ def job_of_run(
         min_rows=min(least, retrain.max_rows or least),
         labels=tuple(model.labels),
         kpi=model.promotion.primary.kpi if model.labels else "",
+        replay=retrain.replay,
+        answers=str((settings.data / "base-answers").resolve()),
     )
 
 

@@ -4,6 +4,7 @@ It owns its fields; none of them holds what a user wrote.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,17 @@ def training_of(job: Job, plan: Plan) -> dict[str, Any]:
     return {"training": training_summary(job) | {"because": plan.reason}}
 
 
+def notes_of(made: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run keeps of the making of an adapter: why its training stopped, and what it forgot, if that is known."""
+    training = made["training"]
+    found = {"stopped": (training.get("dev") or {}).get("reason"), "forgetting": training.get("forgetting")}
+    return {name: value for name, value in found.items() if value}
+
+
 def training_summary(job: Job) -> dict[str, Any]:
     """What of a training the ledger keeps: its settings, its rows, and how many were left out for each reason."""
     report = Report.read(Path(job.output) / REPORT)
-    left_out = ("base", "snapshot", "output", "labels", "kpi", "scores")
+    left_out = ("base", "snapshot", "output", "answers", "labels", "kpi", "scores")
     kept = {name: value for name, value in asdict(job).items() if name not in left_out}
     return kept | (asdict(report) if report else {})
 

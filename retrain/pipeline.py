@@ -25,7 +25,7 @@ from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_f
 from retrain.interruptions import Interruptions
 from retrain.job_settings import job_of_run, planned_steps
 from retrain.judgement import judge
-from retrain.lineage import lineage_of, retrieval_summary, training_of
+from retrain.lineage import lineage_of, notes_of, retrieval_summary, training_of
 from retrain.plan import Plan, judged_by, plan_of, repeats_run, require_examples
 from retrain.run_recovery import RunRecovery
 from retrain.run_states import QUEUED, TRAINING
@@ -227,8 +227,7 @@ class RetrainPipeline:
         training_s = (self.clock() - began).total_seconds()
         checked = self.check_adapter(trained, base=self.base.path, max_rank=self.settings.engine.max_lora_rank)
         made = training_of(job, plan)
-        if "reason" in (dev := made["training"].get("dev") or {}):
-            self.runs.add_details(work.run, stopped=dev["reason"])
+        self.runs.add_details(work.run, **notes_of(made))
         version, how = self._register(work, from_adapter(checked)), judged_by(plan, work.settings)
         return Candidate(version, made, how, training_s)
 

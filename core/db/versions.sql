@@ -14,7 +14,7 @@ SELECT max(version) + 1 AS version FROM versions WHERE model = $model
 -- name: of_model
 -- Every version of a model, oldest first.
 SELECT v.model, v.version, if(v.path IS NULL, 'base', v.kind) AS kind, v.engine_name, v.sha256, v.rank, v.run_id, v.time,
-    r.snapshot
+    r.snapshot, CAST(r.detail ->> '$.forgetting.value' AS DOUBLE) AS forgetting
 FROM versions v LEFT JOIN runs r ON r.id = v.run_id WHERE v.model = $model ORDER BY v.version
 
 -- name: taken_back

@@ -22,6 +22,7 @@ SuiteKpi = Literal[
     "kl_to_base",
     "mean_length",
     "judge_win_rate",
+    "forgetting",
 ]
 # The suites that LoraLoop ships. Any other name under evaluation.suites is a folder of the user's.
 ShippedSuite = Literal[

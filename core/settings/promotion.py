@@ -53,6 +53,8 @@ class Guardrail(Section):
         limits = (self.margin, self.ratio, self.within, self.max, self.min)
         if self.waived == any(limit is not None for limit in limits):
             raise ValueError("a guardrail needs a margin, a ratio, a within, a max or a min, or waived: true")
+        if self.kpi == "forgetting" and any(limit is not None for limit in (*limits[:3], self.min)):
+            raise ValueError("forgetting is measured for the candidate alone; give the guardrail a max only")
         return self
 
 

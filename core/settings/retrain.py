@@ -96,6 +96,13 @@ class RetrainSettings(Section):
         lt=0.5,
         description="Share of preferences that DPO expects to be wrong, from 0 to below 0.5, for example 0.2.",
     )
+    replay: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.25,
+        description="Share of each training step that keeps the adapter near the base model on general prompts, for "
+        "example 0.1. 0: no replay.",
+    )
     rating_middle: FiniteFloat | None = Field(
         default=None,
         description="Middle of the scale of ratings, for example 3 on a scale from 1 to 5. A rating above it likes the "

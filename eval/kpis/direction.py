@@ -27,7 +27,7 @@ HIGHER_IS_BETTER = {
     # The share of pairs of answers in which the preferred one gains more on the base model, or is the likelier one.
     "preference_margin": True,
     "preference_accuracy": True,
-    # Suites: shares of items, but kl_to_base is in nats per token and mean_length in tokens.
+    # Suites: shares of items, but kl_to_base and forgetting are in nats per token, and mean_length is in tokens.
     "golden_accuracy": True,
     "safety": True,
     "over_refusal": False,
@@ -38,6 +38,7 @@ HIGHER_IS_BETTER = {
     "kl_to_base": False,
     "mean_length": False,
     "judge_win_rate": True,
+    "forgetting": False,
 }
 
 

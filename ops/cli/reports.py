@@ -101,6 +101,7 @@ def versions(
         "kind": "kind",
         "time": "made (UTC)",
         "rank": "rank",
+        "forgetting": "forgetting (nats)",
         "engine_name": "name",
         "run_id": "run",
         "revoked": "votes revoked since",
@@ -115,6 +116,7 @@ def _show_version(found: dict[str, Any], as_json: bool) -> None:
         return
     out.print(f"{found['model']}@{found['version']}, {found['kind']}", style="bold", markup=False)
     facts = {"made (UTC)": "time", "run": "run_id", "snapshot": "snapshot", "name": "engine_name"}
+    facts |= {"forgetting, nats per token": "forgetting"} if found["forgetting"] is not None else {}
     facts |= {"votes revoked since": "revoked", "votes in quarantine": "in_quarantine"}
     rows = [{"what": title, "value": found[name]} for title, name in facts.items()]
     rows.append({"what": "users erased since", "value": len(found["erasures"])})

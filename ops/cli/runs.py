@@ -48,6 +48,9 @@ def show(run: RunArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOpti
         out.print(f"{'search':10} {line}", markup=False)
     if "stopped" in found["detail"]:
         out.print(f"{'training':10} {found['detail']['stopped']}", markup=False)
+    if forgetting := found["detail"].get("forgetting"):
+        value, prompts = forgetting["value"], forgetting["prompts"]
+        out.print(f"forgetting {value:.3f} nats per token on {prompts} general prompts", markup=False)
     if "warning" in found["detail"]:
         out.print(f"{'warning':10} {found['detail']['warning']}", markup=False)
     for done in found["detail"].get("actions", []):

@@ -50,7 +50,8 @@ def setup_of(job: Job) -> dict[str, Any]:
 
     It is as JSON has it, because it is kept so.
     """
-    return {name: getattr(job, name) for name in ("base", *TRAINING, *SCORE)} | {"labels": list(job.labels)}
+    replay = {"replay": job.replay} if job.replay else {}  # searches from before there was a replay had none
+    return {name: getattr(job, name) for name in ("base", *TRAINING, *SCORE)} | {"labels": list(job.labels)} | replay
 
 
 def configured_values(job: Job, epochs: float, space: Space) -> dict[str, Any]:

@@ -56,6 +56,21 @@ def plan_steps(count: int, *, epochs: float, batch_size: int, seed: int, least: 
     return steps[:total]
 
 
+def replayed_per_step(share: float, batch_size: int) -> int:
+    """Return the number of replayed rows of a step that has `batch_size` others, so that they have about this share."""
+    return max(1, round(share / (1 - share) * batch_size)) if share else 0
+
+
+def replayed_rows(step: int, count: int, each: int, seed: int) -> list[int]:
+    """Return the replayed rows of a step by number, `each` of `count`, in passes over all of them in random order."""
+    found = []
+    for place in range(step * each, (step + 1) * each):
+        numbers = list(range(count))
+        random.Random(f"{seed}:replay:{place // count}").shuffle(numbers)
+        found.append(numbers[place % count])
+    return found
+
+
 def score_points(total: int, parts: int) -> list[int]:
     """Return after which steps of a training its dev part is scored: `parts` times, evenly, and after the last step."""
     return sorted({math.ceil(total * part / parts) for part in range(1, parts + 1)})

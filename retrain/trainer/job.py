@@ -47,6 +47,10 @@ class Job:
     scores: int = 0
     labels: tuple[str, ...] = ()
     kpi: str = "accuracy"
+    # The share of replayed rows, and the folder of the base model's answers, which all trainings share. Empty for the
+    # output folder.
+    replay: float = 0.0
+    answers: str = ""
 
     @property
     def unit(self) -> str:
@@ -72,12 +76,14 @@ class Report:
     """What a training says of itself: its rows, those left out by reason, and whether rows shared tokens.
 
     `dev` says where it ended and why, with the loss and the score on dev rows by step; None without dev rows.
+    `forgetting` is the divergence from the base model on general prompts, with its interval; None for a trial.
     """
 
     rows: int
     left_out: dict[str, int]
     prefix_trees: bool
     dev: dict[str, Any] | None = None
+    forgetting: dict[str, Any] | None = None
 
     def write(self, file: Path) -> None:
         """Write the report."""

@@ -29,29 +29,35 @@ from retrain.trainer.dev import DevLosses, DevPart
 from retrain.trainer.job import Job, Step
 from retrain.trainer.objectives import Objective, Scored
 from retrain.trainer.pause import EXIT_CODE, PauseRequest
+from retrain.trainer.prefix_tree import TokenSequence
+from retrain.trainer.replay import Replay
 
 WARMUP = 5
 MOST_NORM = 1.0
 # Parts of a job that its adapter does not depend on; the examples are compared themselves.
-NO_EFFECT = ("run_id", "snapshot", "output", "min_rows", "checkpoint_s", "labels", "kpi")
+NO_EFFECT = ("run_id", "snapshot", "output", "answers", "min_rows", "checkpoint_s", "labels", "kpi")
 
 
-def identity_of(job: Job, examples: Sequence[Example]) -> str:
-    """Return a hash of all that the adapter depends on: examples in their order, base, and how it trains."""
+def identity_of(job: Job, examples: Sequence[Example], replayed: Sequence[TokenSequence] = ()) -> str:
+    """Return a hash of all that the adapter depends on: examples and replayed rows, base, and how it trains."""
     kept = {name: value for name, value in asdict(job).items() if name not in NO_EFFECT}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
-    for example in examples:
-        digest.update(repr(example).encode())
+    for row in (*examples, *replayed):
+        digest.update(repr(row).encode())
     return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class StepMade:
-    """What a step was: its loss, its learning rate, and the norm of its gradient before it is cut."""
+    """What a step was: its loss, its learning rate, and the norm of its gradient before it is cut.
+
+    `replay_kl` is the divergence from the base model on replayed rows, None without any.
+    """
 
     loss: float
     rate: float
     norm: float
+    replay_kl: float | None = None
 
 
 class Loop:
@@ -66,6 +72,7 @@ class Loop:
         *,
         report: Callable[[Step], None],
         dev: DevPart | None = None,
+        replay: Replay | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
@@ -75,7 +82,9 @@ class Loop:
         self._report = report
         self._clock = clock
         self._folder = Path(job.output)
-        self._identity = identity_of(job, [*examples, *(dev.examples if dev else ())])
+        self._replay = replay
+        replayed = replay.rows if replay else ()
+        self._identity = identity_of(job, [*examples, *(dev.examples if dev else ())], replayed)
         self._dev = dev
         self._losses = DevLosses(job.patience)
         self._best: dict[str, Tensor] = {}
@@ -107,11 +116,12 @@ class Loop:
         tokens = 0
         for index in range(first, len(steps)):
             made = self.step(steps[index], index, len(steps))
-            tokens += sum(len(one.tokens) for n in steps[index] for one in self._examples[n].sequences)
+            tokens += self._tokens(steps[index], index)
             dev = self._measure_dev(index + 1, len(steps))
             seconds = self._clock() - started
             metrics = {
                 "loss": round(made.loss, 6),
+                **({} if made.replay_kl is None else {"replay_kl": round(made.replay_kl, 6)}),
                 **dev,
                 "learning_rate": made.rate,
                 "grad_norm": round(made.norm, 4),
@@ -172,7 +182,9 @@ class Loop:
         rate = learning_rate(index, total, peak=self._job.learning_rate, warmup=WARMUP)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        loss = self._objective.backward(self._scored, self._examples, numbers)
+        replay = self._replay
+        loss = self._objective.backward(self._scored, self._examples, numbers, 1 - replay.share if replay else 1.0)
+        replay_kl = replay.backward(self._scored.model, index) if replay else None
         norm = float(torch.nn.utils.clip_grad_norm_(self._named.values(), MOST_NORM))
         if not norm < float("inf"):
             raise TrainingFailed(
@@ -181,7 +193,12 @@ class Loop:
             )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return StepMade(loss, rate, norm)
+        return StepMade(loss, rate, norm, replay_kl)
+
+    def _tokens(self, numbers: Sequence[int], index: int) -> int:
+        """Return the tokens of a step's rows, with those that it replays."""
+        rows = [one for n in numbers for one in self._examples[n].sequences]
+        return sum(len(one.tokens) for one in [*rows, *(self._replay.of_step(index) if self._replay else ())])
 
     def _resume(self) -> int:
         found = read_checkpoint(self._folder, self._identity)

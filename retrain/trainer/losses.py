@@ -1,4 +1,4 @@
-"""Losses as functions of log-probabilities of answers: SFT, DPO and KTO.
+"""Losses as functions of log-probabilities of answers: SFT, DPO, KTO, and the divergence from the base model.
 
 Each returns terms that add up to the loss of a step, so that a step can be computed in parts.
 """
@@ -36,3 +36,12 @@ def kto_terms(ratios: Tensor, desirable: Tensor, kl: Tensor, weights: Tensor, to
     """
     signs = torch.where(desirable, 1.0, -1.0)
     return weights * (1 - torch.sigmoid(signs * beta * (ratios - kl))) / total
+
+
+def divergences(base: Tensor, adapted: Tensor) -> Tensor:
+    """Return KL(base ‖ adapted) (m,), in nats, of the next token's distributions, from logits (m, vocabulary).
+
+    Σ_v p(v) · (log p(v) − log q(v)), with p of the base model. It is at least 0, and 0 only where both are the same.
+    """
+    log_p, log_q = base.float().log_softmax(dim=-1), adapted.float().log_softmax(dim=-1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)

@@ -30,11 +30,13 @@ class Scored:
 class Objective(ABC):
     """How the loss of some examples is computed, pass by pass."""
 
-    def backward(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> float:
-        """Add a step's gradient to the adapter's and return its loss. `numbers` are the step's examples."""
+    def backward(
+        self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int], share: float = 1.0
+    ) -> float:
+        """Add `share` times a step's gradient to the adapter's, and return its loss. `numbers` are its examples."""
         loss = 0.0
         for terms in self.terms(scored, examples, numbers):
-            terms.backward()
+            (share * terms).backward()
             loss += float(terms.detach())
         return loss
 

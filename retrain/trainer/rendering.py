@@ -45,11 +45,17 @@ class Renderer:
         self._known: dict[Prompt, tuple[int, ...] | None] = {}
         self._turn_end = turn_end(tokenizer)
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end an answer: the one of the template, and the tokenizer's end of text."""
+        found = dict.fromkeys((self._turn_end, self._tokenizer.eos_token_id))
+        return tuple(end for end in found if end is not None)
+
     def render(self, prompt: Prompt, answer: str) -> tuple[tuple[int, ...], tuple[int, ...]] | Left:
         """Return the tokens of the prompt and of the answer with its end, or why there are none."""
         if not answer.strip():
             return Left(EMPTY)
-        asked = self._prompt(prompt)
+        asked = self.prompt(prompt)
         if asked is None:
             return Left(REFUSED)
         said = self._answer(prompt, asked, answer)
@@ -86,7 +92,7 @@ class Renderer:
         ends = [place for place, token in enumerate(said) if token == self._turn_end]
         return said[: ends[-1] + 1] if ends else said
 
-    def _prompt(self, prompt: Prompt) -> tuple[int, ...] | None:
+    def prompt(self, prompt: Prompt) -> tuple[int, ...] | None:
         """Return a prompt's tokens, None where the template refuses it."""
         if prompt not in self._known:
             if isinstance(prompt, Chat):

@@ -72,6 +72,21 @@ def score_padded(model: nn.Module, sequences: Sequence[TokenSequence]) -> Tensor
 
     Any causal model can do this: what is behind a token does not change it.
     """
+    logits, reads = _padded_logits(model, sequences)
+    sums = []
+    for of_row, sequence, places in zip(logits, sequences, reads, strict=True):
+        sums.append(token_logprobs(of_row, places, torch.tensor(sequence.answer, device=logits.device)).sum())
+    return torch.stack(sums)
+
+
+def answer_logits(model: nn.Module, sequences: Sequence[TokenSequence]) -> Tensor:
+    """Return the logits (m, vocabulary) of all answer tokens, one answer after the other, from padded rows."""
+    logits, reads = _padded_logits(model, sequences)
+    return torch.cat([of_row[places] for of_row, places in zip(logits, reads, strict=True)])
+
+
+def _padded_logits(model: nn.Module, sequences: Sequence[TokenSequence]) -> tuple[Tensor, list[Tensor]]:
+    """Return logits (n, k, vocabulary) at k positions, and the places in k that each answer's tokens read."""
     device, _ = _kind(model)
     rows = [sequence.tokens[:-1] for sequence in sequences]
     longest = max(len(row) for row in rows)
@@ -84,11 +99,7 @@ def score_padded(model: nn.Module, sequences: Sequence[TokenSequence]) -> Tensor
     logits = model(
         input_ids=tokens, attention_mask=mask, logits_to_keep=torch.tensor(kept, device=device), use_cache=False
     ).logits
-    sums = []
-    for of_row, sequence, span in zip(logits, sequences, spans, strict=True):
-        reads = torch.tensor([places[position] for position in span], device=device)
-        sums.append(token_logprobs(of_row, reads, torch.tensor(sequence.answer, device=device)).sum())
-    return torch.stack(sums)
+    return logits, [torch.tensor([places[position] for position in span], device=device) for span in spans]
 
 
 def _kind(model: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -6,7 +6,8 @@ earlier adapter, so that drift cannot add up. It must not touch the store or an 
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,26 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from core.errors import LoraLoopError, TooFewRows
+from retrain.trainer.base_answers import base_answers
 from retrain.trainer.batches import PASS_TOKENS, Example, order_examples
 from retrain.trainer.dev import MOST_ROWS, DevPart
 from retrain.trainer.dev_score import LEAST_ROWS, choose_score
 from retrain.trainer.examples import Examples
+from retrain.trainer.general_prompts import HELD_OUT, REPLAYED
 from retrain.trainer.job import ADAPTER, REPORT, TOO_FEW_ROWS, Job, Report, Step
 from retrain.trainer.loop import Loop
 from retrain.trainer.lora_linear import speed_up
 from retrain.trainer.objectives import Scored, choose_objective
+from retrain.trainer.prefix_tree import TokenSequence
 from retrain.trainer.rendering import Renderer
+from retrain.trainer.replay import Forgetting, Replay, measure_forgetting
 from retrain.trainer.scoring import score_padded, score_tree
 from retrain.trainer.tree_check import reason_against_trees
 
 # The engine on the same cores comes first.
 NICE = 10
+# The base model's answers to the general prompts that are replayed, and to those that measure forgetting.
+REPLAYED_FILE, HELD_OUT_FILE = "replayed.json", "held-out.json"
 
 
 def load_model(base: str, *, dtype: torch.dtype, rank: int, seed: int) -> Any:
@@ -81,12 +88,43 @@ def train(job: Job, report: Callable[[Step], None]) -> None:
     scored = scored_with(model, examples, say)
     objective = choose_objective(job, scored, examples)
     dev = dev_part(job, scored, data, renderer)
-    ended = Loop(job, scored, objective, examples, report=report, dev=dev).run()
+    replay = replay_of(job, model, renderer)
+    ended = Loop(job, scored, objective, examples, report=report, dev=dev, replay=replay).run()
     if ended and "reason" in ended:
         say(ended["reason"])
     model.save_pretrained(str(output / ADAPTER))
+    # A trial's adapter is not kept.
+    forgetting = None if job.scores else forgetting_of(job, model, renderer)
     trees = scored.score is score_tree
-    Report(rows=len(examples), left_out=left_out, prefix_trees=trees, dev=ended).write(output / REPORT)
+    Report(
+        rows=len(examples),
+        left_out=left_out,
+        prefix_trees=trees,
+        dev=ended,
+        forgetting=asdict(forgetting) if forgetting else None,
+    ).write(output / REPORT)
+
+
+def replay_of(job: Job, model: Any, renderer: Renderer) -> Replay | None:
+    """Return what a job replays, None if it replays nothing."""
+    if not job.replay:
+        return None
+    rows = general_rows(job, model, renderer, REPLAYED, REPLAYED_FILE)
+    say(f"{job.replay:.0%} of each step are {len(rows)} general prompts, with the base model's answers.")
+    return Replay(rows, share=job.replay, batch_size=job.batch_size, seed=job.seed)
+
+
+def forgetting_of(job: Job, model: Any, renderer: Renderer) -> Forgetting:
+    """Measure how far the trained adapter is from the base model on general prompts."""
+    found = measure_forgetting(model, general_rows(job, model, renderer, HELD_OUT, HELD_OUT_FILE))
+    say(f"Forgetting: {found.value:.3f} nats per token on {found.prompts} general prompts.")
+    return found
+
+
+def general_rows(job: Job, model: Any, renderer: Renderer, texts: Sequence[str], name: str) -> list[TokenSequence]:
+    """Return general prompts with the base model's answers, from the job's file of this name if it is there."""
+    file = Path(job.answers or job.output) / name
+    return base_answers(model, renderer, texts, base=Path(job.base), file=file)
 
 
 def dev_part(job: Job, scored: Scored, data: Examples, renderer: Renderer) -> DevPart | None:

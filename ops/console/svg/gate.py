@@ -36,7 +36,7 @@ from ops.console.svg.primitives import (
 Plain = Mapping[str, Any]
 
 # Suites whose KPI is no share of items, so that it has no place on the scale of those that are.
-OWN_UNITS = ("mean_length", "kl_to_base")
+OWN_UNITS = ("mean_length", "kl_to_base", "forgetting")
 # Two measurements this near are one, read twice.
 SAME = 1e-9
 # Outcome of a check: mark, word, colour. The mark and the word carry it where colours are not seen.

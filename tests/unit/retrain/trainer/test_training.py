@@ -226,7 +226,8 @@ def test_every_family_trains_and_its_adapter_passes_preflight(
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), str(adapter))
     assert sum(float(p.abs().sum()) for name, p in model.named_parameters() if "lora_B" in name) > 0
     report = TrainingReport.read(Path(job.output) / REPORT)
-    assert report == TrainingReport(ROWS, {}, True)
+    assert report and report.forgetting and report.forgetting["value"] > 0
+    assert replace(report, forgetting=None) == TrainingReport(ROWS, {}, True)
 
 
 def test_a_base_that_cannot_take_trees_trains_padded_and_says_why(
