@@ -87,6 +87,15 @@ def test_the_page_of_a_run_draws_and_lists_its_trials() -> None:
     assert [one["number"] for one in found] == [0, 1, 2, 3, 4] and found[1]["values"] == TRIALS[1]["values"]
 
 
+def test_the_page_of_a_run_has_what_its_adapter_forgot() -> None:
+    console = Console()
+    add_run(console.store, "run-1", '{"forgetting": {"value": 0.3, "low": 0.2, "high": 0.45, "prompts": 36}}')
+    add_run(console.store, "run-2", "{}")
+    html = console.page("/runs/run-1")
+    assert "0.300<small>0.200–0.450</small> nats per token" in html and "on 36 general prompts" in html
+    assert "Forgetting" not in console.page("/runs/run-2")
+
+
 def test_a_view_of_a_run_has_every_trial_as_it_was_kept() -> None:
     store = Store(":memory:")
     add_run(store, "run-1", "{}")
