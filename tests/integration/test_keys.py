@@ -16,6 +16,7 @@ import yaml
 
 from core.api_keys import read_key
 from serve.engines.fake import FakeEngine, running
+from tests.support.command_line import Ended, loraloop
 from tests.support.wait import wait_until
 from tools.live_stack import free_ports
 
@@ -44,7 +45,14 @@ class Machine:
         """What a start says; the start is ended again after what `self.meanwhile` does."""
         log = self.folder.parent / "terminal"
         with log.open("wb") as terminal:
-            process = self._start("up", stdout=terminal, stderr=terminal)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ops.cli.app", "up"],
+                cwd=self.folder,
+                env=CLEAN | {"PYTHONPATH": str(Path.cwd())},
+                stdin=subprocess.DEVNULL,
+                stdout=terminal,
+                stderr=terminal,
+            )
             try:
                 deadline = time.monotonic() + 90
                 while b"Ready." not in log.read_bytes():
@@ -59,15 +67,14 @@ class Machine:
     def meanwhile(self, said: str) -> None:
         """Replaced by what a test does while it runs."""
 
-    def run(self, *words: str, key: str = "") -> subprocess.CompletedProcess[str]:
-        process = self._start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, key=key)
-        out, err = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-    def _start(self, *words: str, key: str = "", **how: Any) -> "subprocess.Popen[Any]":
-        command = [sys.executable, "-m", "ops.cli.app", *words]
-        env = CLEAN | {"PYTHONPATH": str(Path.cwd())} | ({"LORALOOP_KEY": key} if key else {})
-        return subprocess.Popen(command, cwd=self.folder, env=env, stdin=subprocess.DEVNULL, **how)
+    def run(self, *words: str, key: str = "") -> Ended:
+        """A command with this key in its environment, and no other one."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in os.environ.keys() - CLEAN.keys():
+                patch.delenv(name)
+            if key:
+                patch.setenv("LORALOOP_KEY", key)
+            return loraloop(*words, cwd=self.folder)
 
 
 @pytest.fixture
