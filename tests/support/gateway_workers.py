@@ -4,11 +4,11 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -147,21 +147,22 @@ class Gateway:
             base_url=self.url, headers=headers, timeout=PATIENCE_SECONDS, trust_env=False, verify=False, limits=kept
         )
 
+    def worker_of(self, client: httpx.Client) -> str:
+        """The worker that has the client's connection, which the access log says."""
+        path = f"/{uuid.uuid4()}"
+        client.get(path)
+        return until(lambda: re.search(rf"worker=(\S+) .*path={path}", self.log.read_text()))[1]
+
     def connected(self) -> dict[str, httpx.Client]:
-        """A kept connection to each worker. Which worker has one is in the access log."""
+        """A kept connection to each worker."""
         found: dict[str, httpx.Client] = {}
 
         def enough() -> bool:
             clients = [self.client() for _ in range(8)]
-            paths = [f"/{uuid.uuid4()}" for _ in clients]
-            asking = [threading.Thread(target=one.get, args=(path,)) for one, path in zip(clients, paths, strict=True)]
-            for thread in asking:
-                thread.start()
-            for thread in asking:
-                thread.join()
-            for client, path in zip(clients, paths, strict=True):
-                line = until(lambda path=path: re.search(rf"worker=(\S+) .*path={path}", self.log.read_text()))
-                if found.setdefault(line[1], client) is not client:
+            with ThreadPoolExecutor(len(clients)) as threads:
+                workers = list(threads.map(self.worker_of, clients))
+            for client, worker in zip(clients, workers, strict=True):
+                if found.setdefault(worker, client) is not client:
                     client.close()
             return len(found) == 2
 
@@ -171,6 +172,9 @@ class Gateway:
         return dict(sorted(found.items()))
 
     def both(self) -> list[httpx.Client]:
+        """A client of each worker. A stream that was left early has closed its connection, so they are checked."""
+        if any(self.worker_of(client) != worker for worker, client in self.clients.items()):
+            self.clients = self.connected()
         return list(self.clients.values())
 
     def metrics(self) -> dict[tuple[str, str], int]:

@@ -118,8 +118,8 @@ def test_leftovers_are_of_workers_above_the_number_of_now(tmp_path: Path) -> Non
 
 
 def test_metrics_and_state_are_of_both(gateway: Gateway) -> None:
-    before = gateway.metrics()
-    for count, client in zip((3, 5), gateway.both(), strict=True):
+    clients, before = gateway.both(), gateway.metrics()
+    for count, client in zip((3, 5), clients, strict=True):
         for _ in range(count):
             client.post("/v1/chat/completions", json=CHAT)
     after = gateway.metrics()
