@@ -117,6 +117,7 @@ class SharingWorker(OnlyWorker):
         self._channel = WorkerChannel(sockets, number, self.count)
         self._parent = parent
         self._reloads = reloads
+        self._is_orphan = False
 
     @property
     def is_first(self) -> bool:
@@ -151,6 +152,8 @@ class SharingWorker(OnlyWorker):
         """See OnlyWorker."""
         asyncio.get_running_loop().remove_reader(self._parent)
         self._channel.close()
+        if self._is_orphan:
+            self._channel.remove()  # the supervisor would have
 
     async def ready(self) -> bool:
         """Whether all workers that run can answer requests. One that does not run gets none."""
@@ -187,6 +190,7 @@ class SharingWorker(OnlyWorker):
         return changes
 
     def _end(self) -> None:
+        self._is_orphan = True
         asyncio.get_running_loop().remove_reader(self._parent)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -53,6 +53,12 @@ class WorkerChannel:
         if self._server is not None:
             self._server.close()
 
+    def remove(self) -> None:
+        """Removes what is left of the channel on disk, and the folder after the last worker."""
+        self._path(self._number).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
+
     async def ask(self, question: str, seconds: float = ANSWER_SECONDS) -> dict[int, bytes | WorkerFailed | None]:
         """What each other worker answers, by its number; None for one that does not run at the moment."""
         others = [number for number in range(self._count) if number != self._number]

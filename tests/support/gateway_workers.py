@@ -117,13 +117,13 @@ class Gateway:
         writer.append(encode(Feedback("left", utc_now(), "i", None, "thumbs", True, key_id="environment-ops")))
         writer.close()
 
-    def started(self, log: Path) -> "subprocess.Popen[bytes]":
+    def started(self, log: Path, **environment: str) -> "subprocess.Popen[bytes]":
         others = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
         keys = {KEY_VARIABLES["ops"]: OPS, KEY_VARIABLES["internal"]: "internal"}
         with log.open("wb") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "ops.cli.app", "gateway", "--config", str(self.config)],
-                env=others | keys,
+                env=others | keys | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -193,16 +193,17 @@ def test_a_gateway_whose_worker_cannot_start_ends(gateway: Gateway) -> None:
     assert gateway.call("GET", "/health").status_code == 200
 
 
-def test_a_supervisor_that_is_killed_takes_its_workers_along(gateway: Gateway) -> None:
+def test_a_supervisor_that_is_killed_takes_its_workers_along(gateway: Gateway, tmp_path: Path) -> None:
     gateway.write(name="h")
     log = gateway.config.with_name("third.log")
-    third = gateway.started(log)
+    third = gateway.started(log, TMPDIR=str(tmp_path))
     until(lambda: "with 2 workers" in log.read_text())
     workers = psutil.Process(third.pid).children()
     third.kill()
     third.wait()
     gone, left = psutil.wait_procs(workers, PATIENCE_SECONDS)
     assert len(gone) == 2 and not left
+    assert not list(tmp_path.iterdir())
     gateway.write(name="g")
 
 
