@@ -87,7 +87,7 @@ def _row(one: Plain, limit: float | None, scale: Scale, y: float) -> list[Markup
     fallen = has_fallen(one, None if limit is None else -limit)
     colour = BAD if fallen else GOOD if lower is not None and lower > 0 else OPEN
     parts = [
-        text(0, y - 1, fit(str(one["value"]), 17), bold=fallen),
+        text(0, y - 1, fit(str(one["value"]), 14), bold=fallen),
         text(0, y + 13, f"{one['dimension']}, {one['n']}", size=SMALL, fill=MUTED),
     ]
     if lower is not None and upper is not None:
