@@ -12,6 +12,7 @@ LoraLoopError
   AdapterRefused
   LedgerHeadBroken
   AuditLogFailed
+    ActNotRecorded
   StoreError
     StoreNewer
     RowRefused
@@ -150,6 +151,13 @@ class AuditLogFailed(LoraLoopError):
 
     retry = True
     status = 503
+
+
+class ActNotRecorded(AuditLogFailed):
+    """An act may be done, and its row of the audit log could not be written. To ask again could do it twice."""
+
+    retry = False
+    status = 500
 
 
 class StoreError(LoraLoopError):

@@ -8,10 +8,10 @@ from typing import Any, Self, Unpack
 
 import httpx
 
+from core.errors import LoraLoopError
 from loraloop import calls
 from loraloop.calls import About, Call, Flag, Json
 from loraloop.connection import RETRIES, TIMEOUT_S, Connection, checked, kept, unreachable
-from loraloop.errors import Refused
 from loraloop.retries import wait_after_error, wait_after_response
 
 
@@ -77,11 +77,16 @@ class AsyncClient:
         """As `Client.flag`."""
         return await self._give_one(calls.item("flag", flag, interaction_id, about))
 
-    async def give(self, items: Sequence[Mapping[str, Any]]) -> list[str | Refused]:
+    async def give(self, items: Sequence[Mapping[str, Any]]) -> list[str | LoraLoopError]:
         """As `Client.give`."""
-        found: list[str | Refused] = []
+        found: list[str | LoraLoopError] = []
         for batch in calls.batches(items):
-            found += kept(batch, await self.respond(batch))
+            try:
+                found += kept(batch, await self.respond(batch))
+            except LoraLoopError as error:
+                if not found:
+                    raise
+                return [*found, *[error] * (len(items) - len(found))]
         return found
 
     async def take_back(self, feedback_id: str) -> None:
@@ -202,6 +207,6 @@ class AsyncClient:
 
     async def _give_one(self, one: Mapping[str, Any]) -> str:
         (found,) = await self.give([one])
-        if isinstance(found, Refused):
+        if isinstance(found, LoraLoopError):
             raise found
         return found

@@ -1,17 +1,19 @@
-"""The requests of the client, as plain data, and how their responses are read. Nothing here sends anything."""
+"""The requests of the client, as plain data. Nothing here sends anything."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 from uuid import uuid4
 
+from core.errors import InputError
+
 Json = dict[str, Any]
 Server = Literal["gateway", "control"]
 Flag = Literal["unsafe", "hallucination", "private", "other"]
-# The most objects of feedback in one request.
-BATCH = 1000
+# The most objects of feedback in one request, and the most bytes, which are less than the gateway takes.
+BATCH, BATCH_BYTES = 1000, 3 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,25 @@ def item(kind: str, value: Any, interaction_id: str | None, about: About) -> Jso
 
 
 def batches(items: Sequence[Mapping[str, Any]]) -> Iterator[Call]:
-    """Requests for feedback, up to 1,000 objects each.
+    """Requests for feedback, as few as the gateway takes.
 
     An object without an id gets one here, so that a request that is sent again adds nothing twice.
     """
-    waiting = iter(items)
-    while some := list(islice(waiting, BATCH)):
-        named = [{"id": f"fb-{uuid4().hex}", **one} for one in some]
-        yield Call("gateway", "POST", "/v1/feedback", named, repeatable=True)
+    batch, size = list[Mapping[str, Any]](), 0
+    for item in items:
+        named = {"id": f"fb-{uuid4().hex}", **item}
+        length = len(json.dumps(named).encode())
+        if batch and (len(batch) == BATCH or size + length > BATCH_BYTES):
+            yield _feedback(batch)
+            batch, size = [], 0
+        batch.append(named)
+        size += length
+    if batch:
+        yield _feedback(batch)
+
+
+def _feedback(batch: list[Mapping[str, Any]]) -> Call:
+    return Call("gateway", "POST", "/v1/feedback", batch, repeatable=True)
 
 
 def take_back(feedback_id: str) -> Call:
@@ -105,5 +118,7 @@ def preview_of_erasure(user: str, key: str | None) -> Call:
 
 
 def _part(text: str) -> str:
-    """A part of a path."""
+    """A part of a path. Raises InputError for a text that would be another path."""
+    if text in ("", ".", ".."):
+        raise InputError(f"{text!r} is no id and no name.")
     return quote(str(text), safe="")

@@ -7,10 +7,10 @@ from typing import Any, Self, Unpack
 
 import httpx
 
+from core.errors import LoraLoopError
 from loraloop import calls
 from loraloop.calls import About, Call, Flag, Json
 from loraloop.connection import RETRIES, TIMEOUT_S, Connection, checked, kept, unreachable
-from loraloop.errors import Refused
 from loraloop.retries import wait_after_error, wait_after_response
 
 
@@ -18,7 +18,7 @@ class Client:
     """A client of a gateway (feedback) and of control (everything else). Safe to use from several threads.
 
     The URLs and the key come from `LORALOOP_GATEWAY_URL`, `LORALOOP_URL` (control) and `LORALOOP_KEY` if they are not
-    given. A request that got no answer, or `429` or `503`, is sent again up to `retries` times where that is safe.
+    given. A request that got no answer, or a busy server's, is sent again up to `retries` times where that is safe.
     Every method raises LoraLoopError: Refused with the server's message, KeyRefused, or Unreachable.
 
         client = Client(gateway="http://127.0.0.1:8080", key="llk_…")
@@ -80,14 +80,20 @@ class Client:
         """Report an answer. One that is `unsafe` or `private` is never learnt from."""
         return self._give_one(calls.item("flag", flag, interaction_id, about))
 
-    def give(self, items: Sequence[Mapping[str, Any]]) -> list[str | Refused]:
+    def give(self, items: Sequence[Mapping[str, Any]]) -> list[str | LoraLoopError]:
         """Give any number of objects of feedback, as `POST /v1/feedback` takes them.
 
-        Returns the id of each, or the error that says why it was refused. The others are kept.
+        Returns the id of each, or the error that says why it was not kept. The others are kept. Raises LoraLoopError if
+        none could be sent. Objects with ids of their own can be given again without counting twice.
         """
-        found: list[str | Refused] = []
+        found: list[str | LoraLoopError] = []
         for batch in calls.batches(items):
-            found += kept(batch, self.respond(batch))
+            try:
+                found += kept(batch, self.respond(batch))
+            except LoraLoopError as error:
+                if not found:
+                    raise
+                return [*found, *[error] * (len(items) - len(found))]
         return found
 
     def take_back(self, feedback_id: str) -> None:
@@ -211,6 +217,6 @@ class Client:
 
     def _give_one(self, one: Mapping[str, Any]) -> str:
         (found,) = self.give([one])
-        if isinstance(found, Refused):
+        if isinstance(found, LoraLoopError):
             raise found
         return found

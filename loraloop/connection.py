@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 
-from core.errors import InputError, KeyRefused, Unreachable
+from core.errors import InputError, KeyRefused, LoraLoopError, Unreachable
 from loraloop.calls import Call, Server
-from loraloop.errors import Refused, refused
+from loraloop.errors import refused
 
 TIMEOUT_S = 60.0
 RETRIES = 3
@@ -20,7 +20,9 @@ class Connection:
 
     def __init__(self, gateway: str | None, control: str | None, key: str | None, retries: int) -> None:
         self._urls = {"gateway": _url("gateway", gateway), "control": _url("control", control)}
-        self._key = os.environ.get("LORALOOP_KEY") if key is None else key
+        self._key = os.environ.get("LORALOOP_KEY", "") if key is None else key
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise InputError("The key has characters that no key has.", field="key", hint="Copy it once more.")
         self.retries = retries
 
     def request(self, call: Call) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def checked(call: Call, response: httpx.Response) -> Any:
     return found
 
 
-def kept(call: Call, response: httpx.Response) -> list[str | Refused]:
+def kept(call: Call, response: httpx.Response) -> list[str | LoraLoopError]:
     """The id of each object of a batch of feedback, or the error that says why it was refused.
 
     Raises as `checked` does if the response is not about single objects.
@@ -90,6 +92,10 @@ def _url(server: Server, given: str | None) -> str | None:
     if not found:
         return None
     url = found.rstrip("/").removesuffix("/v1")
-    if not url.startswith(("http://", "https://")):
+    try:
+        is_url = httpx.URL(url).scheme in ("http", "https") and bool(httpx.URL(url).host)
+    except httpx.InvalidURL:
+        is_url = False
+    if not is_url:
         raise InputError(f"{server}: {found!r} is no URL.", field=server, hint="Write it as http://HOST:PORT.")
     return url

@@ -12,10 +12,10 @@ import httpx
 from loraloop.calls import Call
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
-# The server says that it did nothing: too many requests, or not ready, or a full disk.
-NOTHING_DONE = (429, 503)
-# A proxy lost the server, which may have acted.
-PERHAPS_DONE = (502, 504)
+# Too many requests: nothing was done.
+NOTHING_DONE = (429,)
+# Not ready, a full disk, or a proxy that lost the server, which may have acted.
+PERHAPS_DONE = (502, 503, 504)
 
 
 def wait_after_response(call: Call, status: int, headers: Mapping[str, str], attempt: int, most: int) -> float | None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import httpx
 
+from core.errors import InputError
 from core.settings import Settings
-from loraloop.calls import Call, Server, read
+from loraloop.calls import Call, Server
 from loraloop.client import Client
 from loraloop.connection import TIMEOUT_S, VARIABLES, checked, unreachable
 
@@ -22,18 +23,23 @@ class ControlClient(Client):
     """A client of control, or of a gateway at `url`, with paths and files. Raises LoraLoopError."""
 
     def __init__(self, settings: Settings | None = None, *, server: Server = "control", url: str | None = None) -> None:
-        """Without settings, URL and key come from the environment."""
+        """Without settings, URL and key come from the environment. Raises InputError if it names another control."""
+        if settings is not None and own_url() not in (None, settings.control_url):
+            names = f"LORALOOP_URL is {own_url()}, and control is at {settings.control_url} by the configuration."
+            raise InputError(names, hint="Do: unset LORALOOP_URL")
         key = None if settings is None else settings.bearer.get("Authorization", "").removeprefix("Bearer ")
         where = url or (settings.control_url if settings else None)
-        # A command sends a few requests and ends, so no connection is kept open.
-        http = httpx.Client(timeout=TIMEOUT_S, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        # A command sends a few requests and ends, so no connection is kept open. Proxies are for servers elsewhere.
+        once = httpx.Limits(max_keepalive_connections=0)
+        http = httpx.Client(timeout=TIMEOUT_S, trust_env=settings is None, limits=once)
         urls: dict[Server, str | None] = {server: where}
         super().__init__(gateway=urls.get("gateway"), control=urls.get("control"), key=key, retries=RETRIES, http=http)
         self._server: Server = server
 
     def get(self, path: str, **query: Any) -> Any:
         """Send a GET request; parameters that are None are left out. Returns the JSON of the response."""
-        return self.send(read(path, **query))
+        params = {k: v for k, v in query.items() if v is not None}
+        return self.send(Call(self._server, "GET", path, query=params, repeatable=True))
 
     def post(self, path: str, body: Any) -> Any:
         """Send a POST request. Returns the JSON of the response."""
@@ -68,6 +74,6 @@ class ControlClient(Client):
             raise unreachable(call.server, self.connection.url(call.server)) from error
 
 
-def has_own_url() -> bool:
-    """Whether the environment names control, so that a command needs no configuration."""
-    return bool(os.environ.get(VARIABLES["control"]))
+def own_url() -> str | None:
+    """The URL of control that the environment names. A command needs no configuration then."""
+    return (os.environ.get(VARIABLES["control"]) or "").rstrip("/") or None

@@ -11,7 +11,7 @@ from core.acts import Act
 from core.audit_log import Entry, append
 from core.clock import Clock
 from core.db.store import Store
-from core.errors import AuditLogFailed
+from core.errors import ActNotRecorded, AuditLogFailed
 from ops.audit.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class AuditRecorder:
         self.failing = False
 
     def write(self, entry: Entry) -> None:
-        """Write the row of an act. Raises AuditLogFailed; the row is then tried again."""
+        """Write the row of an act. Raises ActNotRecorded; the row is then tried again."""
         self._append([entry])
 
     def later(self, entry: Entry) -> None:
@@ -92,7 +92,7 @@ class AuditRecorder:
                 if len(batch) > MOST_UNWRITTEN:
                     log.error("%d rows of the audit log are lost", len(batch) - MOST_UNWRITTEN)
                 self._unwritten, self.failing = batch[:MOST_UNWRITTEN], True
-                raise AuditLogFailed(
+                raise ActNotRecorded(
                     "The audit log cannot be written. What you asked for may be done; its result is not shown.",
                     hint=HINT,
                 ) from error

@@ -113,6 +113,20 @@ def test_more_feedback_than_a_request_takes_goes_in_several(app: FeedbackApp):
     assert len(set(client.give([thumb] * 1001))) == len(app.records()) == 1001
 
 
+def test_large_feedback_goes_in_several_requests(app: FeedbackApp):
+    long = {"interaction_id": "i", "type": "correction", "value": "x" * 90_000}
+    assert len(set(client_of(app).give([long] * 50))) == len(app.records()) == 50
+
+
+def test_what_was_kept_is_known_when_a_later_batch_fails():
+    server = Server(ok([{"feedback_id": f"f{n}"} for n in range(1000)]), httpx.Response(500, text="oops"))
+    found = server.client().give([{"interaction_id": "i", "type": "thumbs", "value": True}] * 1500)
+    assert found[:1000] == [f"f{n}" for n in range(1000)] and len(found) == 1500
+    assert {str(one) for one in found[1000:]} == {"The server answered 500: oops"}
+    with pytest.raises(Refused, match="oops"):
+        Server(httpx.Response(500, text="oops")).client().give([{"type": "thumbs"}])
+
+
 def test_feedback_is_taken_back(app: FeedbackApp):
     client = client_of(app)
     client.take_back("a/b?c")
@@ -188,7 +202,7 @@ def test_feedback_is_sent_again_under_the_same_ids():
     [
         (httpx.ConnectError("refused"), 2),
         (httpx.Response(429), 2),
-        (httpx.Response(503), 2),
+        (httpx.Response(503, headers={"Retry-After": "2"}), 1),
         (httpx.ReadError("gone"), 1),
         (httpx.ReadTimeout("slow"), 1),
         (httpx.Response(502), 1),
@@ -254,8 +268,14 @@ def test_a_wrong_key_and_a_missing_url_are_named(monkeypatch: pytest.MonkeyPatch
         Server(httpx.Response(401)).client().thumbs("i", True)
     with pytest.raises(InputError, match="LORALOOP_GATEWAY_URL"):
         Client(control=URL).thumbs("i", True)
-    with pytest.raises(InputError, match="is no URL"):
-        Client(gateway="127.0.0.1:8080")
+    for wrong in ("127.0.0.1:8080", "http://", "http://a:b:c", "ftp://a"):
+        with pytest.raises(InputError, match="is no URL"):
+            Client(gateway=wrong)
+    with pytest.raises(InputError, match="key"):
+        Client(gateway=URL, key="llk_…")
+    for name in ("", ".", ".."):
+        with pytest.raises(InputError):
+            Client(gateway=URL, control=URL, key="k").take_back(name)
 
 
 def test_url_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
@@ -290,3 +310,10 @@ def test_a_command_needs_only_a_url_and_a_key(control: RunningControl, monkeypat
     done = CliRunner().invoke(commands, ["models", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)[0]["model"] == "reviews"
+    both = CliRunner().invoke(commands, ["models", "--config", str(control.config)])
+    assert isinstance(both.exception, InputError) and "Leave one of them out" in str(both.exception)
+    reloaded = CliRunner().invoke(commands, ["reload", "--config", str(control.config)])
+    assert "unset LORALOOP_URL" not in reloaded.output  # it names the same control
+    monkeypatch.setenv("LORALOOP_URL", "http://127.0.0.1:9")
+    elsewhere = CliRunner().invoke(commands, ["reload", "--json", "--config", str(control.config)])
+    assert elsewhere.exit_code == 1 and "unset LORALOOP_URL" in elsewhere.output

@@ -223,7 +223,8 @@ def repair(control: Audited, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
 def test_nothing_is_handed_out_without_a_row(control: Audited, repair: Callable[[], None]) -> None:
     admin = control.keys.by_scope[Scope.ADMIN]
     first = control.ask(("POST", "/api/keys"), admin, json={"name": "x", "scopes": ["admin"]})
-    assert first.status_code == 503 and "llk_" not in first.text and "audit log" in first.text
+    assert first.status_code == 500 and "llk_" not in first.text and "audit log" in first.text
+    assert "retry-after" not in first.headers  # it may be done, and asking again could do it twice
     before = len(control.control.keyring.all())
     for route in (("POST", "/api/keys"), ("GET", "/api/export/feedback"), ("POST", "/api/backup")):
         assert control.ask(route, admin, json={"name": "y", "scopes": ["admin"]}).status_code == 503, route
