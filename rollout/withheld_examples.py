@@ -116,10 +116,16 @@ class WithheldExamples:
         causes: set[Cause] = {(interaction, flag) for interaction in unsafe for flag in flags[interaction]}
         causes |= {(None, row["feedback_id"]) for row in snapshots.taken_back(store, snapshot=snapshot)}
         known = withheld_examples.of_version(store, **named)
-        if new := causes - known:
+        deleted = withheld_examples.deleted(store, known - causes)
+        new, over = (
+            causes - known,
+            known - causes - deleted,
+        )  # a flag that was taken back, a quarantine that was released
+        if new or over:
             with store.transaction() as transaction:
                 withheld_examples.add(transaction, **named, causes=new, since=self._clock())
-        causes |= withheld_examples.deleted(store, known - causes)
+                withheld_examples.remove(transaction, **named, causes=over)
+        causes |= deleted
         flagged = frozenset(interaction for interaction, _ in causes if interaction is not None)
         return flagged, frozenset(feedback for interaction, feedback in causes if interaction is None)
 

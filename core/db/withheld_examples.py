@@ -24,6 +24,14 @@ def add(transaction: Transaction, *, model: str, version: int, causes: Collectio
     transaction.run_set("withheld_examples.add", rows)
 
 
+def remove(transaction: Transaction, *, model: str, version: int, causes: Collection[Cause]) -> None:
+    """Forget causes that ended, so that they do not count again when their feedback is deleted later."""
+    for interaction, feedback in causes:
+        transaction.run(
+            "withheld_examples.remove", model=model, version=version, interaction=interaction, feedback=feedback
+        )
+
+
 def deleted(db: Database, causes: Collection[Cause]) -> frozenset[Cause]:
     """Those of these causes whose feedback does not exist any more."""
     ids = sorted({feedback for _, feedback in causes})

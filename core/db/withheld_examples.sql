@@ -11,3 +11,8 @@ SELECT id FROM feedback WHERE id IN ($ids)
 INSERT INTO withheld_examples
 SELECT unnest($model::VARCHAR[]), unnest($version::INTEGER[]), unnest($interaction_id::VARCHAR[]),
     unnest($feedback_id::VARCHAR[]), unnest($since::TIMESTAMP[])
+
+-- name: remove
+-- Forget one cause of a version.
+DELETE FROM withheld_examples WHERE model = $model AND version = $version AND feedback_id = $feedback
+    AND interaction_id IS NOT DISTINCT FROM $interaction

@@ -211,6 +211,8 @@ def test_an_example_stays_withheld_when_retention_deletes_the_feedback_against_i
     assert shown(watched(pipeline, clock), clock, version) == every - {unsafe, revoked, doubted}
     add(store, [Revocation("x2", NOW + timedelta(days=1))])  # the user took it back, which is another thing
     assert shown(engines, clock, version) == every - {unsafe, revoked}
+    delete(pipeline, "x2")
+    assert shown(engines, clock, version) == every - {unsafe, revoked}  # what has ended does not begin again
 
 
 def test_an_example_stays_withheld_when_the_user_who_flagged_it_is_erased(make: Callable[..., RetrainPipeline]):
