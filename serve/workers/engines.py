@@ -21,7 +21,8 @@ class SharedEngineHealth(EngineHealth):
     def enter(self, most: int) -> bool:
         """Count a request in unless all workers together have `most`; return whether it was counted.
 
-        It is counted first and the sum compared after that. So two workers cannot both take the last place.
+        It is counted first and the sum compared after that. A count is written in one piece. So two workers cannot
+        both take the last place.
         """
         if self._place is None:
             return self._enter_alone(most)

@@ -3,6 +3,9 @@
 Workers are forked from one process, which makes the memory. A worker may be killed at any moment. So the lock is one
 of the kernel, which ends with its process. Each worker counts requests under way in places of its own, which
 `forget` clears after its end.
+
+Others read some numbers without the lock. Those are stored through views of numbers, which write a number at once:
+`struct.pack_into` writes zeros first, which another worker can read.
 """
 
 import fcntl
@@ -18,11 +21,11 @@ WAYS = 4
 IDENTITY_BYTES = 16
 # What a record has besides its identity: when it was used, in seconds, and four numbers of its user's choice.
 NUMBERS = struct.Struct("<5d")
-COUNT = struct.Struct("<i")
+COUNT_BYTES = 4
 # Different engines that are counted together.
 ENGINES = 256
 # When an engine last ended a connection during a request, and how often the configuration was read again.
-HEAD = struct.Struct("<dQ")
+HEAD_BYTES = 16
 
 Numbers = tuple[float, float, float, float]
 
@@ -38,16 +41,18 @@ class SharedMemory:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.worker = 0
-        self._counts = struct.Struct(f"<{workers}i")
+        self._counts = struct.Struct(f"@{workers}i")
         self._flights = IDENTITY_BYTES + NUMBERS.size
         # Multiples of 8, so that no number crosses the border of two lines of a processor's cache.
         self._record = _eightfold(self._flights + self._counts.size)
-        self._engine = struct.Struct(f"<Q{workers}i")
+        self._engine = struct.Struct(f"@Q{workers}i")
         self._engine_bytes = _eightfold(self._engine.size)
         # A byte of each worker, 1 while it answers; then the engines, then the records.
-        self._engines = _eightfold(HEAD.size + workers)
+        self._engines = _eightfold(HEAD_BYTES + workers)
         self._records = self._engines + ENGINES * self._engine_bytes
         self._memory = mmap.mmap(-1, self._records + SETS * WAYS * self._record)
+        numbers = memoryview(self._memory)
+        self._ints, self._longs, self._doubles = numbers.cast("i"), numbers.cast("Q"), numbers.cast("d")
         # Open as long as the process, and without a name.
         self._lock, path = tempfile.mkstemp(prefix="loraloop-lock-")
         os.unlink(path)
@@ -63,29 +68,29 @@ class SharedMemory:
     @property
     def broken_at(self) -> float:
         """When an engine last ended a connection during a request, in seconds of the monotonic clock; 0 for never."""
-        return HEAD.unpack_from(self._memory, 0)[0]
+        return self._doubles[0]
 
     def set_broken(self, seconds: float) -> None:
         """Takes down that an engine ended a connection now."""
-        HEAD.pack_into(self._memory, 0, seconds, self.reloads)
+        self._doubles[0] = seconds
 
     @property
     def reloads(self) -> int:
         """How often the gateway got a request to read its configuration again."""
-        return HEAD.unpack_from(self._memory, 0)[1]
+        return self._longs[1]
 
     def count_reload(self) -> None:
         """Counts one."""
         with self:
-            HEAD.pack_into(self._memory, 0, self.broken_at, self.reloads + 1)
+            self._longs[1] += 1
 
     def begin(self) -> None:
         """Takes down that this worker answers requests from now on."""
-        self._memory[HEAD.size + self.worker] = 1
+        self._memory[HEAD_BYTES + self.worker] = 1
 
     def has_begun(self, worker: int) -> bool:
         """Whether a worker answers requests, or did until it ended."""
-        return self._memory[HEAD.size + worker] == 1
+        return self._memory[HEAD_BYTES + worker] == 1
 
     def find(self, identity: bytes, known: int | None) -> int | None:
         """Where a record is, or None if it is not there; `known` is where it last was. Only inside the lock."""
@@ -115,7 +120,7 @@ class SharedMemory:
         NUMBERS.pack_into(self._memory, place + IDENTITY_BYTES, used_at, *numbers)
         counts = self._counts_at(place)
         own = under_way - sum(counts) + counts[self.worker]
-        COUNT.pack_into(self._memory, place + self._flights + COUNT.size * self.worker, own)
+        self._ints[(place + self._flights) // COUNT_BYTES + self.worker] = own
 
     def engine(self, place: int) -> tuple[int, int]:
         """(digest of the engine at a place, requests of all workers to it)."""
@@ -124,7 +129,7 @@ class SharedMemory:
 
     def set_engine(self, place: int, requests: int) -> None:
         """Sets this worker's requests to the engine at a place."""
-        COUNT.pack_into(self._memory, place + 8 + COUNT.size * self.worker, requests)
+        self._ints[(place + 8) // COUNT_BYTES + self.worker] = requests
 
     def place_engine(self, digest: int) -> int | None:
         """The place of an engine, taken from one without requests if need be. Only inside the lock. None: all is full.
@@ -145,14 +150,14 @@ class SharedMemory:
 
     def forget(self, worker: int) -> None:
         """Clears what a worker that ended had under way."""
-        self._memory[HEAD.size + worker] = 0
+        self._memory[HEAD_BYTES + worker] = 0
         with self:
             for begin, end, size, offset in (
                 (self._engines, self._records, self._engine_bytes, 8),
                 (self._records, len(self._memory), self._record, self._flights),
             ):
                 for place in range(begin, end, size):
-                    COUNT.pack_into(self._memory, place + offset + COUNT.size * worker, 0)
+                    self._ints[(place + offset) // COUNT_BYTES + worker] = 0
 
     def _set(self, identity: bytes) -> range:
         begin = self._records + int.from_bytes(identity[:4], "little") % SETS * WAYS * self._record

@@ -196,6 +196,24 @@ def test_processes_that_ask_at_once_get_what_the_limits_allow_and_no_more() -> N
     assert SharedEngineHealth(memories[0], "http://e").enter(1)
 
 
+def test_a_full_engine_gets_no_request_while_the_other_worker_changes_its_count() -> None:
+    engines, ended = [SharedEngineHealth(view, "http://e") for view in views(2)], mmap.mmap(-1, 1)
+    assert all(engine.enter(80) for _ in range(40) for engine in engines)
+
+    def admitted(number: int) -> int:
+        found = 0
+        if number:
+            for _ in range(5000):
+                found += engines[1].enter(80)
+            ended[0] = 1
+        while not ended[0]:
+            engines[0].enter(1000)
+            engines[0].leave()
+        return min(found, 255)
+
+    assert in_processes(2, admitted) == 0
+
+
 def test_a_worker_that_is_killed_inside_the_lock_leaves_it() -> None:
     memory = SharedMemory(1)
     pid = os.fork()
