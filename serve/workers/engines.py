@@ -27,6 +27,8 @@ class SharedEngineHealth(EngineHealth):
         if self._place is None:
             return self._enter_alone(most)
         memory, place = self._memory, self._place
+        if memory.engine(place)[0] != self._digest:
+            return self._enter_alone(most)  # the place has another engine, for which this worker may count
         memory.set_engine(place, self.load + 1)
         digest, total = memory.engine(place)
         if digest == self._digest and total <= most:
@@ -53,7 +55,7 @@ class SharedEngineHealth(EngineHealth):
         """The same, one worker after the other: two that met at the last place have both given it back."""
         with self._memory:
             # Without a place, for which hundreds of engines must be in use, this worker counts alone.
-            self._place = self._memory.place_engine(self._digest)
+            self._place = self._memory.place_engine(self._digest, self._place)
             if self._place is None:
                 return super().enter(most)
             self._memory.set_engine(self._place, self.load + 1)

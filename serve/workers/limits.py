@@ -17,6 +17,8 @@ class SharedKeyLimits(KeyLimits):
         self._memory = memory
         self._identity = identity_of("key", grant.id, grant.limits)
         self._place: int | None = None
+        # Requests under way that are in no record.
+        self._alone = 0
         self._now = now
 
     def enter(self, now: float) -> dict[str, str]:
@@ -44,10 +46,12 @@ class SharedKeyLimits(KeyLimits):
         if self._place is None:
             # Without a place, for which thousands of keys must be in use, this worker counts alone.
             self._place = memory.make(self._identity)
+            self._flying = self._alone
             if self._place is not None:
                 self._begin()
             return
-        numbers, self._flying = memory.read(self._place)
+        numbers, counted = memory.read(self._place)
+        self._flying = counted + self._alone
         if self._requests:
             self._requests.restore(numbers[0], numbers[1])
         if self._tokens:
@@ -56,13 +60,15 @@ class SharedKeyLimits(KeyLimits):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._place is not None:
+        if self._place is None:
+            self._alone = self._flying
+        else:
+            self._alone = 0
             numbers = (*_state(self._requests), *_state(self._tokens))
             self._memory.write(self._place, self._now, numbers, self._flying)
         self._memory.__exit__()
 
     def _begin(self) -> None:
-        self._flying = 0
         for bucket in (self._requests, self._tokens):
             if bucket:
                 bucket.fill(self._now)

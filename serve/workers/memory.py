@@ -131,22 +131,26 @@ class SharedMemory:
         """Sets this worker's requests to the engine at a place."""
         self._ints[(place + 8) // COUNT_BYTES + self.worker] = requests
 
-    def place_engine(self, digest: int) -> int | None:
+    def place_engine(self, digest: int, known: int | None) -> int | None:
         """The place of an engine, taken from one without requests if need be. Only inside the lock. None: all is full.
 
-        An engine may lose its place while it has no requests. So who counts one there checks the digest after that.
+        `known` is where it last was. An engine may lose its place while it has no requests. So who counts one there
+        checks the digest after that.
         """
+        if known is not None and self.engine(known)[0] == digest:
+            return known
         places = range(self._engines, self._records, self._engine_bytes)
         found = {place: self.engine(place) for place in places}
         for place, (there, _) in found.items():
             if there == digest:
                 return place
         free = [place for place, (_, requests) in found.items() if not requests]
-        if not free:
-            return None
-        place = min(free, key=lambda one: found[one][0] != 0)
-        self._engine.pack_into(self._memory, place, digest, *(0 for _ in range(self.workers)))
-        return place
+        for place in sorted(free, key=lambda one: found[one][0] != 0):
+            self._longs[place // 8] = digest
+            if not self.engine(place)[1]:
+                return place
+            self._longs[place // 8] = found[place][0]  # a request was counted here just before
+        return None
 
     def forget(self, worker: int) -> None:
         """Clears what a worker that ended had under way."""

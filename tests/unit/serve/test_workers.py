@@ -1,17 +1,12 @@
-"""Facts about what the workers of one gateway share: limits, requests at engines, metrics, and their questions."""
+"""Facts about what the workers of one gateway share in memory: limits and requests at engines."""
 
-import asyncio
 import copy
 import itertools
 import mmap
 import os
 import signal
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -19,14 +14,9 @@ from hypothesis import strategies as st
 
 from core.api_keys import Grant, Limits
 from core.errors import LimitReached
-from ops.apps.gateway_worker import combine, worker_name
 from serve.engines.suspects import REMEMBERED_SECONDS
 from serve.gateway.authentication import KeyLimits
-from serve.routing.subscriber import RouteSubscriber
-from serve.routing.table import ModelRoute, RoutingTable, Target
 from serve.workers import memory as shared
-from serve.workers import metrics
-from serve.workers.channel import WorkerChannel, WorkerFailed
 from serve.workers.engines import SharedEngineHealth, SharedEngines, SharedSuspects
 from serve.workers.limits import SharedKeyLimits
 from serve.workers.memory import SharedMemory
@@ -161,6 +151,51 @@ def test_an_engine_without_requests_gives_its_place_to_another(monkeypatch: pyte
     assert b.total() == 2 and a.total() == 1
 
 
+def test_an_engine_whose_place_was_taken_leaves_the_count_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "ENGINES", 1)
+    first, second = views(2)
+    a, b = SharedEngineHealth(first, "http://a"), SharedEngineHealth(first, "http://b")
+    assert a.enter(1)
+    a.leave()
+    assert b.enter(1) and a.enter(1)
+    assert not SharedEngineHealth(second, "http://b").enter(1)
+
+
+def test_a_request_that_a_full_engine_refuses_reads_the_place_of_that_engine_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = SharedEngineHealth(views(1)[0], "http://e")
+    assert engine.enter(1)
+    read, places = SharedMemory.engine, list[int]()
+
+    def seen(memory: SharedMemory, place: int) -> tuple[int, int]:
+        places.append(place)
+        return read(memory, place)
+
+    monkeypatch.setattr(SharedMemory, "engine", seen)
+    assert not engine.enter(1) and len(set(places)) == 1
+
+
+def test_a_request_that_began_before_its_key_had_a_place_is_counted_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "SETS", 1)
+    first, second = views(2)
+    others = [
+        SharedKeyLimits(first, Grant(f"key-{n}", "", (), limits=Limits(concurrent=1)), 0.0) for n in range(shared.WAYS)
+    ]
+    for other in others:
+        other.enter(0.0)
+    here, there = (SharedKeyLimits(view, grant(concurrent=1), 0.0) for view in (first, second))
+    here.enter(0.0)
+    there.enter(0.0)
+    others[0].leave(0)
+    here.leave(0)  # makes the record
+    there.leave(0)
+    there.enter(0.0)
+    for key in (here, there):
+        with pytest.raises(LimitReached):
+            key.enter(0.0)
+
+
 def in_processes(workers: int, work: Callable[[int], int]) -> int:
     """The sum of what forked processes return, each at most 255."""
     pids = []
@@ -249,80 +284,3 @@ def test_reloads_and_breaks_do_not_overwrite_each_other() -> None:
     second.set_broken(3.5)
     second.count_reload()
     assert (first.reloads, first.broken_at) == (2, 3.5)
-
-
-def test_a_familys_samples_stay_together_with_the_name_of_their_worker() -> None:
-    text = (
-        '# HELP a_total Of {a} b.\n# TYPE a_total counter\na_total{x="{1} 2"} 3.0\n# HELP b B\n# TYPE b gauge\nb 1.0\n'
-    )
-    assert metrics.merge({"g": text, "g_2": text}) == (
-        "# HELP a_total Of {a} b.\n# TYPE a_total counter\n"
-        'a_total{worker="g",x="{1} 2"} 3.0\na_total{worker="g_2",x="{1} 2"} 3.0\n'
-        "# HELP b B\n# TYPE b gauge\n"
-        'b{worker="g"} 1.0\nb{worker="g_2"} 1.0\n'
-        "# HELP loraloop_workers Workers of this gateway that answered.\n# TYPE loraloop_workers gauge\n"
-        "loraloop_workers 2\n"
-    )
-
-
-def test_the_state_of_workers_is_what_is_true_of_all_and_sums() -> None:
-    assert combine([{"up": True, "bytes": 2}, {"up": False, "bytes": 3}, {"up": True, "bytes": 0}]) == {
-        "up": False,
-        "bytes": 5,
-    }
-    assert [worker_name("g", number) for number in range(3)] == ["g", "g_2", "g_3"]
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """One with a short name, as the paths of sockets must be."""
-    with tempfile.TemporaryDirectory(prefix="ll-") as name:
-        yield Path(name)
-
-
-def test_workers_answer_each_other_and_one_that_does_not_run_gives_no_answer(folder: Path) -> None:
-    async def well() -> bytes:
-        return b"line\nline"
-
-    async def badly() -> bytes:
-        raise ValueError("no file")
-
-    async def never() -> bytes:
-        await asyncio.sleep(60)
-        return b""
-
-    async def run() -> None:
-        channels = [WorkerChannel(folder, number, 3) for number in range(3)]
-        (folder / "1.sock").touch()  # of a worker that was killed
-        await channels[0].open({"state": well, "reload": badly, "flush": never})
-        assert await channels[1].ask("state") == {0: b"line\nline", 2: None}
-        failed = (await channels[2].ask("reload"))[0]
-        assert isinstance(failed, WorkerFailed) and str(failed) == "no file"
-        began = time.monotonic()
-        late = (await channels[1].ask("flush", 0.05))[0]
-        assert isinstance(late, WorkerFailed) and "did not answer" in str(late) and time.monotonic() - began < 30
-        channels[0].close()
-        await asyncio.sleep(0)
-        assert await channels[1].ask("state") == {0: None, 2: None}
-
-    asyncio.run(run())
-
-
-def test_a_new_worker_begins_with_the_table_of_the_first(tmp_path: Path) -> None:
-    first, own = tmp_path / "g" / "routes.json", tmp_path / "g_2" / "routes.json"
-    first.parent.mkdir()
-    own.parent.mkdir()
-    route = ModelRoute(Target(7, "reviews-7"), None, 0.0, "s")
-    old, new = (RoutingTable({"http://e": names}, {"reviews": route}) for names in ((), ("reviews-7",)))
-    first.write_text(old.to_json())
-
-    def started() -> RoutingTable:
-        made = RouteSubscriber(
-            session=cast(Any, None), control_url="http://c", name="g_2", key="", cache=own, first_cache=first
-        )
-        made.load_cache()
-        return made.table
-
-    assert started() == old
-    own.write_text(new.to_json())
-    assert started() == new
