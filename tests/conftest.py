@@ -14,27 +14,12 @@ from tools.tiny_model import LABELS, make_base
 
 WAVE = 500
 NOISE = 300
-LONGEST = "test_loop.py"
 
 # The same examples in every run, so that chance decides no test. HYPOTHESIS_PROFILE=search draws new ones.
 # No example has a time limit: on a busy machine any of them may take longer than 200 ms, the default.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest file first, and say with `xdist_group` which tests run in one process under --dist loadgroup.
-
-    Tests of one folder that use the running stack share a process, so that each folder starts one stack. Every other
-    file is a group of its own.
-    """
-    users = {item.path for item in items if "running" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path.name != LONGEST)
-    for item in items:
-        together = item.path.parent if item.path in users else item.path
-        item.add_marker(pytest.mark.xdist_group(together.name))
 
 
 def pytest_collection_finish() -> None:
