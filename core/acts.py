@@ -57,8 +57,10 @@ class Act(StrEnum):
     QUARANTINE_REJECT = "quarantine.reject"
 
 
-# Acts that read and change nothing. Their rows are written within seconds, not before the answer.
+# Acts that read and change nothing.
 READS = frozenset((Act.TEXTS_READ, Act.AUDIT_READ))
+# Acts whose rows are written within seconds, not before the answer. Log-ins are unlimited, and a row costs a commit.
+WRITTEN_SOON = READS | {Act.LOGIN, Act.LOGOUT}
 # Acts that are done although their row cannot be written: the ledger or the run holds them too, or ops need them to
 # repair the store. Every other act is refused.
 NEVER_REFUSED = frozenset(

@@ -4,6 +4,7 @@ It has who, from where, what and with which outcome, and never a secret, a text 
 """
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from core.db import audit_log as table
 from core.db.decisions import LedgerHead
 from core.db.retention import Piece
 from core.db.store import Row, Store, Transaction
-from core.hash_chain import EMPTY, GENESIS, ChainReport, canonical, hash_row
+from core.hash_chain import EMPTY, GENESIS, BrokenRow, ChainReport, canonical, hash_row
 
 Outcome = Literal["ok", "refused", "failed"]
 HEAD = HeadFile("audit.head", "audit log", table.head, lambda db, seq: table.hash_at(db, seq=seq), level=logging.DEBUG)
@@ -24,6 +25,8 @@ ROWS_AT_ONCE = 2000
 LONGEST_TEXT = 200
 # Who deletes rows of the log by age.
 RETENTION = "retention"
+# What a row of `audit.expire` is about: number and hash of the last deleted row.
+MARKER = re.compile(r"([0-9]{1,18}) ([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +91,15 @@ def expire(transaction: Transaction, piece: Piece) -> int:
     return table.delete_through(transaction, seq=last.seq)
 
 
-def begins_after(store: Store) -> LedgerHead:
-    """The number and the hash of the last row that was deleted by age."""
-    seq, _, row_hash = (table.newest_object(store, act=Act.AUDIT_EXPIRE) or f"0 {GENESIS}").partition(" ")
-    return LedgerHead(int(seq), row_hash)
+def begins_after(store: Store) -> LedgerHead | BrokenRow:
+    """The number and the hash of the last row that was deleted by age, or the row that must say so and does not."""
+    marker = table.newest_of(store, act=Act.AUDIT_EXPIRE)
+    if marker is None:
+        return LedgerHead(0, GENESIS)
+    found = MARKER.fullmatch(marker["object"] or "")
+    if found is None or not 0 < int(found[1]) < marker["seq"]:
+        return BrokenRow(marker["seq"], Act.AUDIT_EXPIRE, "it must say which rows were deleted, and cannot be read.")
+    return LedgerHead(int(found[1]), found[2])
 
 
 def verify_store(store: Store, *, after: ChainReport = EMPTY) -> ChainReport:
@@ -100,6 +108,8 @@ def verify_store(store: Store, *, after: ChainReport = EMPTY) -> ChainReport:
     It begins after the last row that was deleted by age. The head in the file next to the store must be in it.
     """
     begins = begins_after(store)
+    if isinstance(begins, BrokenRow):
+        return ChainReport(False, 0, GENESIS, f"Row {begins.seq} ({begins.id}): {begins.fault}", begins)
     report = HEAD.verified(store, lambda: _verify(store, begins, after))
     if not report.ok and begins_after(store) != begins:  # rows were deleted by age during the check
         return verify_store(store)

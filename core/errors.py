@@ -124,16 +124,18 @@ class KeyRefused(LoraLoopError):
 
 
 class Forbidden(LoraLoopError):
-    """The key is valid, but lacks a scope or a model."""
+    """The key is valid, but lacks a scope or a model. `key_id` is its id where the check of the key raises this."""
 
     status = 403
+    key_id = ""
 
 
 class LimitReached(LoraLoopError):
-    """The key has reached one of its limits."""
+    """The key has reached one of its limits. `key_id` is its id where the check of the key raises this."""
 
     status = 429
     retry = True
+    key_id = ""
 
 
 class AdapterRefused(LoraLoopError):

@@ -6,8 +6,8 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
@@ -168,7 +168,8 @@ def require_key(
     """
 
     async def check(request: Request, response: Response) -> AsyncIterator[None]:
-        passed = admit_any(authenticator, read(request.headers.get("authorization")), *scopes)
+        with named_if_refused(request):
+            passed = admit_any(authenticator, read(request.headers.get("authorization")), *scopes)
         request.state.key_id, request.state.admission = passed.key_id, passed
         response.headers.update(passed.headers)
         try:
@@ -177,6 +178,17 @@ def require_key(
             passed.release()
 
     return check
+
+
+@contextmanager
+def named_if_refused(request: Request) -> Iterator[None]:
+    """Put the id of a valid key whose request is refused into `request.state.key_id`, for the audit log."""
+    try:
+        yield
+    except (Forbidden, LimitReached) as error:
+        if error.key_id:
+            request.state.key_id = error.key_id
+        raise
 
 
 def admit_any(authenticator: Authenticator, authorization: str | None, *scopes: Scope) -> AuthorizedRequest:

@@ -19,6 +19,7 @@ from core.ledger import verify_store
 log = logging.getLogger(__name__)
 
 WHOLE_SECONDS = 3600.0
+NOT_YET = "Not checked yet."
 
 
 # Checks a chain in the store. It must contain the head, if one is given, and goes on after an earlier report.
@@ -48,6 +49,8 @@ class LedgerWatch:
         self._known = EMPTY
         self._whole: Any = None
         self._looking = threading.Lock()
+        # Why the last walk broke off, empty if it did not.
+        self._broke_off = ""
 
     def report(self) -> dict[str, Any]:
         """Whether the ledger is whole; `checked` is when all of it was last walked, or None while none was."""
@@ -58,14 +61,23 @@ class LedgerWatch:
 
     def last(self) -> dict[str, Any]:
         """What the last check found, without a new one."""
-        last = self._last
-        return {"ok": last.ok, "rows": last.rows, "head": last.head, "reason": last.reason, "checked": self._whole}
+        last, broke_off = self._last, self._broke_off
+        reason = broke_off or (NOT_YET if last is EMPTY else last.reason)
+        ok = last.ok and not broke_off
+        return {"ok": ok, "rows": last.rows, "head": last.head, "reason": reason, "checked": self._whole}
 
     def walk(self) -> None:
-        """Checks every row again, and that the newest head known is among them. Pages go on with the check before."""
-        found = self._verify(self._store, self._known.head, EMPTY)
+        """Checks every row again, and that the newest head known is among them. Pages go on with the check before.
+
+        While a walk that raised is the last one, the chain does not count as whole.
+        """
+        try:
+            found = self._verify(self._store, self._known.head, EMPTY)
+        except Exception as error:
+            self._broke_off = f"Its check failed ({type(error).__name__}). See control's log."
+            raise
         with self._looking:
-            self._whole = self._clock()
+            self._whole, self._broke_off = self._clock(), ""
             self._take(found)
 
     async def keep_walking(self) -> None:

@@ -61,10 +61,9 @@ def page(db: Database, wanted: Filter, *, limit: int) -> list[Row]:
     )
 
 
-def newest_object(db: Database, *, act: str) -> str | None:
-    """The object of the newest row of an act, None if there is none."""
-    row = db.maybe("audit_log.newest_object", act=act)
-    return row["object"] if row else None
+def newest_of(db: Database, *, act: str) -> Row | None:
+    """The number (seq) and the object of the newest row of an act, None if there is none."""
+    return db.maybe("audit_log.newest_of", act=act)
 
 
 def last_before(db: Database, *, until: datetime, before: datetime) -> LedgerHead | None:

@@ -32,9 +32,9 @@ FROM audit_log WHERE seq IN (
     ORDER BY seq DESC LIMIT $limit
 ) ORDER BY seq DESC
 
--- name: newest_object
--- The object of the newest row of an act.
-SELECT object FROM audit_log WHERE act = $act ORDER BY seq DESC LIMIT 1
+-- name: newest_of
+-- The number and the object of the newest row of an act.
+SELECT seq, object FROM audit_log WHERE act = $act ORDER BY seq DESC LIMIT 1
 
 -- name: last_before
 -- The last row before the first one that is later than $until or not before $before: until there all rows are old.

@@ -209,7 +209,6 @@ def _guarded(app: FastAPI, control: Control) -> FastAPI:
     install_errors(app)
     app.add_middleware(CrossSiteGuard, hosts=lambda: open_hosts(control.settings, control.settings.control.listen))
     app.add_middleware(AuditMiddleware, control=control)
-    app.router.dependencies.append(Depends(require_recording(control.audit)))
     app.state.control = control
     return app
 
@@ -238,24 +237,25 @@ def _notifier(control: Control, told: Collection[Target], clock: Clock) -> Notif
     )
 
 
+def _checks(control: Control, access: KeyChecker, *scopes: Scope) -> list[Any]:
+    """What a request must pass, in this order: its key, the models of the key, and a log that can record its act."""
+    checks = (require_key(access, *scopes), require_models(control.store), require_recording(control.audit))
+    return [Depends(check) for check in checks]
+
+
 def _add_deletions(app: FastAPI, control: Control, erasing: Erasures, keeping: Retention, access: KeyChecker) -> None:
-    limits = Depends(require_models(control.store))
-    admin = [Depends(require_key(access, Scope.ADMIN)), limits]
+    admin, reading = (_checks(control, access, scope) for scope in (Scope.ADMIN, Scope.OPS_READ))
     app.include_router(erasures.create_router(erasing), dependencies=admin)
     app.include_router(retention.create_acting_router(keeping), dependencies=admin)
-    reading = [Depends(require_key(access, Scope.OPS_READ)), limits]
     app.include_router(retention.create_reading_router(keeping), dependencies=reading)
 
 
 def _add_fine_tuning(app: FastAPI, control: Control, tuning: FineTuningJobs, access: KeyChecker) -> None:
     """OpenAI's routes for files and fine-tuning jobs."""
-    limits = Depends(require_models(control.store))
-    reading = [Depends(require_key(access, Scope.OPS_READ)), limits]
-    acting = [Depends(require_key(access, Scope.OPS_WRITE)), limits]
+    scopes = (Scope.OPS_READ, Scope.OPS_WRITE, Scope.ADMIN)
+    reading, acting, admin = (_checks(control, access, scope) for scope in scopes)
     app.include_router(files.create_reading_router(tuning.files), dependencies=reading)
-    app.include_router(
-        files.create_content_router(tuning.files), dependencies=[Depends(require_key(access, Scope.ADMIN)), limits]
-    )
+    app.include_router(files.create_content_router(tuning.files), dependencies=admin)
     app.include_router(files.create_acting_router(control, tuning.files), dependencies=acting)
     app.include_router(fine_tuning.create_reading_router(control, tuning), dependencies=reading)
     app.include_router(fine_tuning.create_acting_router(control, tuning), dependencies=acting)
@@ -265,7 +265,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     """Every route with what opens it; what only gateways say comes first."""
 
     def wants(scope: Scope) -> list[Any]:
-        return [Depends(require_key(access, scope)), Depends(require_models(control.store))]
+        return _checks(control, access, scope)
 
     internal = [Depends(require_key(access, Scope.INTERNAL))]
     completions = CompletionStore(control.store, control.clock)
@@ -313,9 +313,7 @@ def _add_signals(app: FastAPI, control: Control, access: KeyChecker) -> None:
         """That the process answers."""
         return {"status": "ok"}
 
-    limits = Depends(require_models(control.store))
-
-    @app.get("/metrics", dependencies=[Depends(require_key(access, *readers)), limits])
+    @app.get("/metrics", dependencies=_checks(control, access, *readers))
     @no_act("It shows the state of the process, no data.")
     def metrics() -> Response:
         """Metrics for Prometheus."""

@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.acts import NEVER_REFUSED, READS, declared
+from core.acts import NEVER_REFUSED, WRITTEN_SOON, declared
 from core.audit_log import Entry
 from core.errors import AuditLogFailed
 from core.http import refusal
@@ -22,7 +22,10 @@ REQUEST_ID = "X-Request-Id"
 
 
 def require_recording(recorder: AuditRecorder) -> Callable[[Request], Awaitable[None]]:
-    """Return a dependency that refuses acts while their rows cannot be written. Raises AuditLogFailed."""
+    """Return a dependency for after the key's check: it refuses acts while their rows cannot be written.
+
+    It raises AuditLogFailed.
+    """
 
     async def check(request: Request) -> None:
         if not recorder.failing:
@@ -37,7 +40,7 @@ def require_recording(recorder: AuditRecorder) -> Callable[[Request], Awaitable[
 class AuditMiddleware:
     """ASGI middleware. An answer to an act begins after the act is recorded; without a row it is replaced by an error.
 
-    Reads and refusals are recorded within seconds, so that they cost no write of their own.
+    Reads, log-ins and refusals are recorded within seconds, so that they cost no write of their own.
     """
 
     def __init__(self, app: ASGIApp, *, control: Control) -> None:
@@ -78,7 +81,7 @@ class AuditMiddleware:
             return
         headers = MutableHeaders(raw=message["headers"])
         request_id = headers.setdefault(REQUEST_ID, f"req-{secrets.token_hex(12)}")
-        if act in READS or status >= 400:
+        if act in WRITTEN_SOON or status >= 400:
             entry = self._entry(scope, status, request_id, Request(scope).query_params.get("model"))
             if entry is not None:
                 self.recorder.later(entry)

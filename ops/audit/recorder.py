@@ -1,4 +1,4 @@
-"""Writes the audit log: an act's row before its answer, reads and refusals together within seconds."""
+"""Writes the audit log: an act's row before its answer, reads, log-ins and refusals together within seconds."""
 
 import asyncio
 import logging
@@ -43,7 +43,7 @@ class AuditRecorder:
         self._append([entry])
 
     def later(self, entry: Entry) -> None:
-        """Have the row of a read or a refusal written within its time."""
+        """Have the row of a read, a log-in or a refusal written within its time."""
         with self._counting:
             self._waiting.add(entry)
 

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from core.api_keys import Scope
 from core.errors import InputError, LoraLoopError
+from ops.audit.middleware import require_recording
 from ops.console import actions, assets, audit, erasing, labelling, login, pages, quarantine_actions, run_actions
 from ops.console.auth import Visitors
 from ops.console.rendering import Pages
@@ -36,7 +37,8 @@ def create_router(
     rendered = Pages()
     visitors = Visitors(store=control.store, access=access, sessions=sessions, keyring=control.keyring, pages=rendered)
     router = APIRouter(route_class=_route_class(visitors))
-    reads, acts = ([Depends(visitors.require(scope))] for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
+    recording = Depends(require_recording(control.audit))
+    reads, acts = ([Depends(visitors.require(scope)), recording] for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
     for part in (assets.create_router(), login.create_router(visitors)):
         _include(router, part, [])
     for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, deliveries)):
@@ -44,7 +46,7 @@ def create_router(
     acting = (part.create_router(control, rendered) for part in (actions, quarantine_actions, run_actions))
     for part in (*acting, labelling.create_router(control)):
         _include(router, part, acts)
-    admin = [Depends(visitors.require(Scope.ADMIN))]
+    admin = [Depends(visitors.require(Scope.ADMIN)), recording]
     _include(router, audit.create_router(control, rendered), admin)
     if erasures is not None:
         part = erasing.create_router(erasures, rendered, actions.LONGEST_COMMENT)

@@ -16,7 +16,7 @@ from core.api_key_store import ApiKeyStore
 from core.api_keys import Scope
 from core.db.store import Store
 from core.errors import Forbidden, InputError, KeyRefused, LoraLoopError
-from core.http import read_body, refusal
+from core.http import named_if_refused, read_body, refusal
 from ops.console.rendering import Pages
 from ops.console.sessions import Session, Sessions
 from ops.model_limits import refuse_other_models
@@ -77,7 +77,8 @@ class Visitors:
         async def check(request: Request, response: Response) -> AsyncIterator[None]:
             shown = request.headers.get("authorization")
             session = None if shown else self.session_of(request)
-            passed = self.access.admit(session.authorization if session else shown, scope)
+            with named_if_refused(request):
+                passed = self.access.admit(session.authorization if session else shown, scope)
             request.state.key_id, request.state.admission = passed.key_id, passed
             try:
                 refuse_other_models(self.store, request)

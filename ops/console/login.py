@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 from core.acts import Act, act, no_act
 from core.api_keys import Scope
 from core.errors import Forbidden, KeyRefused, LimitReached
+from core.http import named_if_refused
 from ops.console.auth import FormFields, Visitors, cookie_name, is_secure, read_own_form
 
 FRONT = "/promotions"
@@ -34,7 +35,8 @@ def create_router(visitors: Visitors) -> APIRouter:
         try:
             visitors.sessions.may_try(address)
             key = fields.get("key", "").strip()
-            permit = visitors.access.admit(f"Bearer {key}", Scope.OPS_READ)
+            with named_if_refused(request):
+                permit = visitors.access.admit(f"Bearer {key}", Scope.OPS_READ)
             permit.release()
             request.state.key_id = permit.key_id
         except KeyRefused as error:

@@ -235,7 +235,7 @@ class KeyChecker:
         self._anyone = ANYONE if anyone else None
 
     def admit(self, authorization: str | None, scope: Scope, model: str | None = None) -> RequestPermit:
-        """Lets a request in. Raises KeyRefused, Forbidden with the missing scope or model, or LimitReached."""
+        """Lets a request in. Raises KeyRefused, or Forbidden or LimitReached with the id of the key."""
         keys = self._keys()
         if keys is not self._seen:
             self._take(keys)
@@ -244,13 +244,17 @@ class KeyChecker:
         if holder is None or (holder.until != FOREVER and self._clock().timestamp() >= holder.until):
             holder = self._verify(authorization, self._clock().timestamp())
         grant = holder.grant
-        if not grant.opens(scope):
-            raise Forbidden(f"This key lacks the scope {scope}.", hint="Use a key that has it.")
-        if model is not None:
-            holder.shared.require_model(model)
-        if holder.meter is None:
-            return holder.shared
-        return RequestPermit(grant, holder.meter, holder.meter.enter(self._ticks()), self._ticks)
+        try:
+            if not grant.opens(scope):
+                raise Forbidden(f"This key lacks the scope {scope}.", hint="Use a key that has it.")
+            if model is not None:
+                holder.shared.require_model(model)
+            if holder.meter is None:
+                return holder.shared
+            return RequestPermit(grant, holder.meter, holder.meter.enter(self._ticks()), self._ticks)
+        except (Forbidden, LimitReached) as error:
+            error.key_id = grant.id
+            raise
 
     def _take(self, keys: tuple[Grant, ...]) -> None:
         """Replace the grants. Verified keys are checked again; used limits still count."""

@@ -14,8 +14,10 @@ from core.audit_log import HEAD, LONGEST_TEXT, RETENTION, Entry, append, begins_
 from core.chain_head import read
 from core.db import audit_log as table
 from core.db.audit_log import Filter
+from core.db.decisions import LedgerHead
 from core.db.retention import Piece
 from core.db.store import Store
+from core.hash_chain import GENESIS
 from feedback.retention import delete_rows
 
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -118,6 +120,15 @@ def test_a_row_that_came_late_goes_with_the_rows_around_it(store: Store) -> None
     assert verify_store(store).ok and rows(store)[-1] == "key-7"
 
 
+@pytest.mark.parametrize("marker", ["x", "", "3", "-1 " + "0" * 64, "9 " + "0" * 64, "0 " + "0" * 64, "3 " + "g" * 64])
+def test_a_row_of_a_deletion_that_cannot_be_read_breaks_the_log(store: Store, marker: str) -> None:
+    assert sum(delete_rows(store, "audit_log", 2, NOW + 5 * DAY + DAY / 2)) == 3
+    run(store, f"UPDATE audit_log SET object = '{marker}' WHERE act = 'audit.expire'")
+    report = verify_store(store)
+    assert not report.ok and report.reason.startswith("Row 6 (audit.expire): it must say which rows were deleted")
+    assert report.broken and report.broken.seq == 6
+
+
 def test_rows_are_found_by_act_group_actor_model_outcome_and_time(store: Store) -> None:
     refused = entry(6, act=Act.KEYS_REVOKE, outcome="refused", actor="Bob (key 2)", thing="r", model="reviews")
     add(store, refused, entry(7, act=Act.LOGIN, thing="l"))
@@ -147,4 +158,4 @@ def test_a_half_of_a_surrogate_pair_is_replaced() -> None:
 def test_a_deletion_that_is_undone_leaves_the_log_whole(store: Store) -> None:
     with pytest.raises(RuntimeError):
         expire_and_fail(store)
-    assert begins_after(store).seq == 0 and verify_store(store).rows == 5 and verify_store(store).ok
+    assert begins_after(store) == LedgerHead(0, GENESIS) and verify_store(store).rows == 5 and verify_store(store).ok

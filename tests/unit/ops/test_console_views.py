@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from core.db.store import Store
-from core.ledger import append
+from core.hash_chain import ChainReport
+from core.ledger import append, verify_store
 from core.records import Decision, Feedback, Interaction, Verdict
 from feedback.ingest import add
 from ops import views
@@ -214,6 +215,26 @@ def test_a_tail_that_was_cut_off_is_reported_and_stays_reported(store: Store) ->
     for _ in range(3):
         watch.walk()
         assert not watch.report()["ok"] and "cut off" in watch.report()["reason"]
+
+
+def test_a_chain_is_not_whole_before_its_first_walk_nor_after_one_that_raised(store: Store) -> None:
+    raises = [True]
+
+    def verify(found: Store, _: str | None, after: ChainReport) -> ChainReport:
+        if raises[0]:
+            raise ValueError("a row that cannot be read")
+        return verify_store(found, after=after)
+
+    watch = LedgerWatch(store, lambda: NOW, verify)
+    assert (watch.last()["checked"], watch.last()["reason"]) == (None, "Not checked yet.")
+    for _ in range(2):
+        raises[0] = True
+        with pytest.raises(ValueError, match="cannot be read"):
+            watch.walk()
+        assert not watch.last()["ok"] and watch.last()["reason"].startswith("Its check failed (ValueError).")
+        raises[0] = False
+        watch.walk()
+        assert watch.last()["ok"] and watch.last()["reason"].startswith("0 rows")
 
 
 def test_the_walk_goes_on_after_one_that_failed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
