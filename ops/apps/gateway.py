@@ -102,6 +102,7 @@ def create_app(
                 limits=_request_limits(gateway),
             )
             app.put_together(answering, _add_routes(app, answering, control | {"flush": worker.flush}, access))
+            app.state.reloader.started()
             app.state.probe = _probe(settings, session, answering)
             leftovers = ship_leftovers(gateways, worker, partial(Shipper, **control))
             recorder.start()
@@ -307,7 +308,7 @@ def _add_reload(
         app.open_to(new)
         logs.change(new.logs)
 
-    app.state.reloader = Reloader(config, settings, GATEWAY, take)
+    app.state.reloader = Reloader(config, settings, GATEWAY, take, starting=True)
     app.include_router(
         reload.create_router(worker.reload), dependencies=[Depends(require_key(access, Scope.OPS_WRITE))]
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from core.errors import NotReady
+from core.errors import LoraLoopError, NotReady
 from ops.apps.reload import Changes
 from serve.gateway.authentication import Meter
 from serve.stored_completions.routes import SHIPPED_SECONDS
@@ -19,6 +20,10 @@ from serve.workers.engines import SharedEngines, SharedSuspects
 from serve.workers.limits import SharedKeyLimits
 from serve.workers.memory import SharedMemory
 
+log = logging.getLogger(__name__)
+
+# The signal by which a worker tells the supervisor that the workers reload.
+RELOADED = signal.SIGUSR1
 RELOAD_SECONDS = 30.0
 # Load balancers ask often and do not wait long.
 STATE_SECONDS = 1.0
@@ -103,10 +108,21 @@ class OnlyWorker:
 
 
 class SharingWorker(OnlyWorker):
-    """One of several workers. `parent` is a pipe that ends with the supervisor, `reloads` those it has heard of."""
+    """One of several workers.
+
+    `parent` is a pipe that ends with the process `supervisor`, `reloads` those whose settings this worker has.
+    """
 
     def __init__(
-        self, gateway: str, number: int, *, memory: SharedMemory, sockets: Path, parent: int, reloads: int
+        self,
+        gateway: str,
+        number: int,
+        *,
+        memory: SharedMemory,
+        sockets: Path,
+        parent: int,
+        supervisor: int,
+        reloads: int,
     ) -> None:
         super().__init__(gateway)
         self.name = worker_name(gateway, number)
@@ -116,6 +132,7 @@ class SharingWorker(OnlyWorker):
         memory.worker = number
         self._channel = WorkerChannel(sockets, number, self.count)
         self._parent = parent
+        self._supervisor = supervisor
         self._reloads = reloads
         self._is_orphan = False
 
@@ -146,7 +163,7 @@ class SharingWorker(OnlyWorker):
         )
         self._memory.begin()
         if self._memory.reloads != self._reloads:
-            await asyncio.to_thread(self.own.reload)  # the others did while this one started
+            await self._reload_late()
 
     def close(self) -> None:
         """See OnlyWorker."""
@@ -183,11 +200,20 @@ class SharingWorker(OnlyWorker):
         """Has all workers reload. One that is just starting reads the file anyway."""
         changes = await super().reload()
         self._memory.count_reload()
+        if os.getppid() == self._supervisor:  # it runs
+            os.kill(self._supervisor, RELOADED)
         for number, found in (await self._channel.ask(RELOAD, RELOAD_SECONDS)).items():
             if isinstance(found, WorkerFailed):
                 name = worker_name(self.gateway, number)
                 raise NotReady(f"The worker {name} did not reload: {found}.", hint="Reload again, or restart.")
         return changes
+
+    async def _reload_late(self) -> None:
+        """Reloads, as the others did while this one started."""
+        try:
+            await asyncio.to_thread(self.own.reload)
+        except LoraLoopError as error:
+            log.error("the configuration was not reloaded, nothing changed: %s", error)
 
     def _end(self) -> None:
         self._is_orphan = True

@@ -116,7 +116,7 @@ def read_again(settings: Settings, config: Path | None, part: Part) -> Settings:
 class Reloader:
     """Reads the file again on demand and has its process take what can change.
 
-    `signalled` is called after each reload that a signal asked for.
+    `signalled` is called after each reload that a signal asked for. With `starting`, signals wait until `started`.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class Reloader:
         part: Part,
         apply: Callable[[Settings], None],
         signalled: Callable[[], None] = lambda: None,
+        starting: bool = False,
     ) -> None:
         self._config = config
         self._settings = settings
@@ -133,6 +134,13 @@ class Reloader:
         self._apply = apply
         self._signalled = signalled
         self._one = threading.Lock()
+        self._started = threading.Event()
+        if not starting:
+            self._started.set()
+
+    def started(self) -> None:
+        """The process can take settings from now on."""
+        self._started.set()
 
     def reload(self) -> Changes:
         """Takes what changed. Raises SettingsError or NotReady; then all is as it was."""
@@ -151,6 +159,7 @@ class Reloader:
         threading.Thread(target=self._tell, name="reload", daemon=True).start()
 
     def _tell(self) -> None:
+        self._started.wait()
         try:
             self.reload()
             self._signalled()

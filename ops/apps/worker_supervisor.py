@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import logs
-from core.errors import LoraLoopError
+from core.errors import LoraLoopError, SettingsError
 from core.settings import Settings
-from ops.apps.gateway_worker import SharingWorker, worker_name
+from ops.apps.gateway_worker import RELOADED, SharingWorker, worker_name
 from ops.apps.http_server import open_sockets
 from ops.apps.reload import GATEWAY, read_again
 from ops.local.restart_delay import STEADY_SECONDS, restart_delay
@@ -30,7 +30,7 @@ from serve.workers.memory import SharedMemory
 log = logging.getLogger(__name__)
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-WAITED = (*ENDING, signal.SIGHUP, signal.SIGCHLD)
+WAITED = (*ENDING, signal.SIGHUP, signal.SIGCHLD, RELOADED)
 # The supervisor does nothing between signals but look for restarts that are due.
 LOOK_SECONDS = 60.0
 
@@ -67,11 +67,20 @@ class WorkerSupervisor:
         self._failed = False
         self._sockets: list[socket.socket] = []
         self._folder = Path()
+        self._pid = os.getpid()
         # Workers see the end of the supervisor at the end of this pipe.
         self._pipe = (-1, -1)
 
     def run(self) -> int:
-        """Runs until a signal ends it, and returns the exit code. Raises NotReady if the address cannot be used."""
+        """Runs until a signal ends it, and returns the exit code.
+
+        Raises NotReady if the address cannot be used, and SettingsError on a system that cannot have workers.
+        """
+        if not hasattr(signal, "sigtimedwait"):  # on macOS
+            raise SettingsError(
+                f"gateway.workers is {len(self._slots)}, and this system cannot supervise workers.",
+                hint="Set gateway.workers to 1, or run the gateway on Linux.",
+            )
         self._sockets = open_sockets(self._settings.gateway.listen)
         self._folder = Path(tempfile.mkdtemp(prefix="loraloop-"))
         self._pipe = os.pipe()
@@ -104,11 +113,23 @@ class WorkerSupervisor:
             self._end()
         elif found is not None and found.si_signo == signal.SIGHUP:
             self._memory.count_reload()
+            self.reload()
             self._send(signal.SIGHUP)
+        elif found is not None and found.si_signo == RELOADED:
+            self.reload()
         self._reap()
         for slot in self._slots:
             if slot.pid is None and not self._ending and time.monotonic() >= slot.restart_at:
                 self._start(slot)
+
+    def reload(self) -> None:
+        """Takes what can change of the file, for this process and for workers that it starts from now on.
+
+        It reads the file when the workers do. Later edits wait for the next reload, at a worker that restarts too.
+        """
+        self._reloads = self._memory.reloads
+        self._settings = read_again(self._settings, self._config, GATEWAY)
+        logs.change(self._settings.logs)
 
     def _end(self) -> None:
         """Has the workers end their requests; the second time, end at once."""
@@ -151,9 +172,6 @@ class WorkerSupervisor:
         log.error("the worker %s %s; restarting in %.0f s", name, how, delay)
 
     def _start(self, slot: Slot) -> None:
-        reloads = self._memory.reloads
-        if reloads != self._reloads:
-            self._settings, self._reloads = read_again(self._settings, self._config, GATEWAY), reloads
         slot.began = time.monotonic()
         try:
             slot.pid = os.fork() or self._work(slot.number)
@@ -169,7 +187,7 @@ class WorkerSupervisor:
             for each in ENDING:
                 signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
             # SIGHUP waits until the worker can reload.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {*ENDING, signal.SIGCHLD})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {*ENDING, signal.SIGCHLD, RELOADED})
             os.close(self._pipe[1])
             worker = SharingWorker(
                 self._gateway,
@@ -177,6 +195,7 @@ class WorkerSupervisor:
                 memory=self._memory,
                 sockets=self._folder,
                 parent=self._pipe[0],
+                supervisor=self._pid,
                 reloads=self._reloads,
             )
             logs.add_fields(worker=worker.name)

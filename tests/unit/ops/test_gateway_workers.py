@@ -161,6 +161,9 @@ def test_a_worker_that_is_killed_loses_no_vote_and_the_port_keeps_answering(gate
             if gateway.call("POST", "/v1/feedback", json=body).status_code == 202:
                 acknowledged.append(identity)
 
+    gateway.write(max_body_bytes=3072)
+    assert gateway.clients["g_2"].post("/api/reload").status_code == 200
+    gateway.write(max_body_bytes=1_000_000)
     voting = [threading.Thread(target=vote) for _ in range(3)]
     for thread in voting:
         thread.start()
@@ -179,8 +182,9 @@ def test_a_worker_that_is_killed_loses_no_vote_and_the_port_keeps_answering(gate
     assert max(gateway.votes().values()) == 1
     assert "was ended by signal 9; restarting in" in gateway.log.read_text()
     gateway.clients = gateway.connected()
-    # The replacement has what was reloaded after its gateway began.
-    assert all(client.post("/v1/chat/completions", content=b"x" * 5000).status_code == 413 for client in gateway.both())
+    # The replacement has what was reloaded after its gateway began, and no later edit.
+    assert all(client.post("/v1/chat/completions", content=b"x" * 3500).status_code == 413 for client in gateway.both())
+    gateway.write(max_body_bytes=4096)
 
 
 def test_a_gateway_whose_worker_cannot_start_ends(gateway: Gateway) -> None:

@@ -1,0 +1,107 @@
+"""Facts about the supervisor of a gateway's workers, and about reloads while a worker starts."""
+
+import asyncio
+import logging
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+
+from core import logs
+from core.errors import SettingsError
+from core.settings import build, load
+from ops.apps.gateway import create_app
+from ops.apps.gateway_worker import Own, SharingWorker
+from ops.apps.reload import GATEWAY, Reloader
+from ops.apps.worker_supervisor import WorkerSupervisor
+from serve.workers.memory import SharedMemory
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leaves the test's own logging as it was."""
+    for name in [name for name in os.environ if name.startswith("LORALOOP_")]:
+        monkeypatch.delenv(name)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One with a short name, as the paths of sockets must be."""
+    with tempfile.TemporaryDirectory(prefix="ll-") as name:
+        yield Path(name)
+
+
+def written(path: Path, **content: Any) -> Path:
+    """A configuration in a file."""
+    common = {"data": str(path.parent / "data"), "models": {"reviews": {"labels": ["a", "b"]}}}
+    path.write_text(yaml.safe_dump(common | content))
+    return path
+
+
+def test_the_supervisor_of_workers_takes_a_new_log_for_itself_and_those_that_it_starts(tmp_path: Path) -> None:
+    file = written(tmp_path / "f.yaml", gateway={"workers": 2})
+    supervisor = WorkerSupervisor(load(file), file, lambda *_: None)
+    logs.install(load(file).logs)
+    written(file, logs={"level": "error", "format": "json"})
+    supervisor.reload()
+    root = logging.getLogger()
+    assert root.level == logging.ERROR and isinstance(root.handlers[0].formatter, logs.JsonLines)
+
+
+def test_workers_are_refused_where_the_system_cannot_supervise_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path / "f.yaml", gateway={"workers": 2})
+    monkeypatch.delattr(signal, "sigtimedwait")
+    with pytest.raises(SettingsError, match="workers is 2, and this system"):
+        WorkerSupervisor(load(file), file, lambda *_: None).run()
+
+
+def test_a_signal_during_the_start_of_a_gateway_is_obeyed_when_it_runs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = written(tmp_path / "f.yaml", access="open")
+    caplog.set_level(logging.INFO)
+    app = create_app(settings=load(file), config=file)
+    written(file, access="open", gateway={"max_in_flight": 3})
+    app.state.reloader.on_signal()
+    time.sleep(0.2)
+    with TestClient(app):
+        deadline = time.monotonic() + 30
+        while "in effect: gateway.max_in_flight" not in caplog.text:
+            assert time.monotonic() < deadline, caplog.text
+            time.sleep(0.01)
+
+
+def test_a_worker_starts_although_the_file_that_others_reloaded_is_broken_now(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = SharedMemory(2)
+    pipe = os.pipe()
+    worker = SharingWorker("g", 0, memory=memory, sockets=folder, parent=pipe[0], supervisor=0, reloads=0)
+    memory.count_reload()
+    (folder / "file").write_text("[")
+    reloader = Reloader(
+        folder / "file", build({"models": {"reviews": {"labels": ["a", "b"]}}}), GATEWAY, lambda _: None
+    )
+    worker.own = cast(Own, SimpleNamespace(reload=reloader.reload))
+
+    async def run() -> None:
+        await worker.open()
+        worker.close()
+
+    asyncio.run(run())
+    assert memory.has_begun(0) and "the configuration was not reloaded" in caplog.text
