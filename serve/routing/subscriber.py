@@ -46,7 +46,7 @@ class RouteSubscriber:
         self._name = name
         self._headers = {"Authorization": f"Bearer {key}"}
         self._cache = cache
-        # Where the gateway's first worker keeps its table: another worker may be new and has none yet.
+        # Where the gateway's first worker keeps its table: another worker may be new and has none.
         self._first_cache = first_cache
         self.library = RetrievalCache(
             session=session,
@@ -83,11 +83,11 @@ class RouteSubscriber:
 
     def load_cache(self) -> None:
         """Takes the last table from disk, so that a start needs no control."""
-        cache = self._cache
-        if not cache.is_file() and self._first_cache is not None:
-            cache = self._first_cache
-        if not cache.is_file():
+        found = [path for path in (self._cache, self._first_cache) if path is not None and path.is_file()]
+        if not found:
             return
+        # With `gateway.workers` lowered for a while, a worker's own table is older than that of the first.
+        cache = max(found, key=lambda path: path.stat().st_mtime_ns)
         try:
             table = RoutingTable.from_json(cache.read_text(encoding="utf-8"))
         except (ValueError, KeyError, TypeError) as error:

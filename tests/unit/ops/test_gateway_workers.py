@@ -187,6 +187,31 @@ def test_a_worker_that_is_killed_loses_no_vote_and_the_port_keeps_answering(gate
     gateway.write(max_body_bytes=4096)
 
 
+def test_a_worker_that_is_killed_gives_back_what_its_requests_hold(gateway: Gateway) -> None:
+    headers = {"Authorization": f"Bearer {write_key('concurrent', 'secret')}"}
+    gateway.engine.answer, gateway.engine.gap_s = (lambda model, prompt: "so " * 400), 0.2
+    asked: Any = {"json": CHAT | {"stream": True}, "headers": headers}
+    with gateway.client() as client, client.stream("POST", "/v1/chat/completions", **asked) as answer:
+        assert answer.status_code == 200
+        _, port = answer.extensions["network_stream"].get_extra_info("client_addr")
+        holders = [pid for pid in gateway.pids() if port in ports_of_clients(pid)]
+        assert len(holders) == 1 and post_limited(gateway) == 429
+        os.kill(holders[0], signal.SIGKILL)
+        gateway.engine.answer, gateway.engine.gap_s = echo, 0.0
+        until(lambda: post_limited(gateway) == 200)
+    until(lambda: '"workers_answering":2' in gateway.call("GET", "/ready").text)
+    gateway.clients = gateway.connected()
+
+
+def post_limited(gateway: Gateway) -> int:
+    headers = {"Authorization": f"Bearer {write_key('concurrent', 'secret')}"}
+    return gateway.call("POST", "/v1/chat/completions", json=CHAT, headers=headers).status_code
+
+
+def ports_of_clients(pid: int) -> list[int]:
+    return [each.raddr.port for each in psutil.Process(pid).net_connections() if each.raddr]
+
+
 def test_a_gateway_whose_worker_cannot_start_ends(gateway: Gateway) -> None:
     log = gateway.config.with_name("second.log")
     second = gateway.started(log)

@@ -1,6 +1,7 @@
 """Facts about what the workers of one gateway tell each other: metrics, state, and the first table of a new one."""
 
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def test_workers_answer_each_other_and_one_that_does_not_run_gives_no_answer(fol
     asyncio.run(run())
 
 
-def test_a_new_worker_begins_with_the_table_of_the_first(tmp_path: Path) -> None:
+def test_a_new_worker_begins_with_the_table_of_the_first_and_another_with_the_newer_one(tmp_path: Path) -> None:
     first, own = tmp_path / "g" / "routes.json", tmp_path / "g_2" / "routes.json"
     first.parent.mkdir()
     own.parent.mkdir()
@@ -90,4 +91,7 @@ def test_a_new_worker_begins_with_the_table_of_the_first(tmp_path: Path) -> None
 
     assert started() == old
     own.write_text(new.to_json())
+    os.utime(first, (1e9, 1e9))
     assert started() == new
+    os.utime(own, (1e8, 1e8))  # of a time when there were more workers
+    assert started() == old
