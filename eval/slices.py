@@ -21,7 +21,7 @@ from eval.kpis.bootstrap import BootstrapPlan, user_numbers
 from eval.kpis.common_words import common_words, single_words
 from eval.kpis.evidence import ArmScores, Slice, SliceEvidence
 from eval.kpis.label_selection import LabelSelection
-from eval.kpis.slices import LABEL, Dimension, ScoredItems, compare_slices
+from eval.kpis.slices import Dimension, ScoredItems, compare_slices
 from eval.measure.preferences import PreferenceResult
 from eval.measure.rows import Answers
 from eval.measure.texts import ArmTexts
@@ -55,8 +55,8 @@ def measure_slices(
 ) -> SliceEvidence | None:
     """The slices of the rows that an evaluation measured. None if the settings have no check of slices.
 
-    Single answers have no macro F1: labels are compared by accuracy, and the slices of one label by its F1. Answers in
-    words are compared by the primary KPI if a single answer has it, else by token F1.
+    Labels are compared by their F1 in a slice. Answers in words are compared by the primary KPI if a single answer has
+    it, else by token F1.
     """
     if settings.promotion.slices is None:
         return None
@@ -67,7 +67,7 @@ def measure_slices(
         rows = [row for row, is_known in zip(rows, known, strict=True) if is_known]
         tokens = tokens[known]
         scored = ScoredItems(scored.kpi, voters_of(rows), scored.champion[known], scored.candidate[known])
-    labels = [Dimension(LABEL, [row.label for row in rows])] if scored.truth is not None else []
+    labels = [Dimension("label", [row.label for row in rows])] if scored.truth is not None else []
     dimensions = [*labels, Dimension("length", lengths(tokens))]
     return slices_of(store, rows, scored, dimensions, settings, plan, selection)
 

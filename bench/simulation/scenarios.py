@@ -193,4 +193,21 @@ SLICED = {f"slices, equal, {labels:,} labels": Sliced(labels, required=0.95) for
         1000, gain=0.05, loss=0.25, each=5, allowed=0.2
     ),
     "slices, -25 points in a fifth, +5 elsewhere, 2,000 labels": Sliced(2000, gain=0.05, loss=0.25, allowed=0.2),
+    # Topics that are proxies for a label: by accuracy, or by macro F1 in the topic, better candidates fail here.
+    "slices, equal, topics 95 % of one label, 1,000 labels": Sliced(1000, proxy=0.95, required=0.95),
+    "slices, champion gives one label, topics 95 % of one label, 1,000 labels": Sliced(
+        1000, gain=0.1, proxy=0.95, bias=1, required=0.95
+    ),
+    "slices, champion gives one label, topics of one label, 2,000 labels": Sliced(
+        2000, gain=0.1, proxy=1, bias=1, required=0.95
+    ),
+    "slices, champion gives one label for half, topics 98 % of one label, 1,000 labels": Sliced(
+        1000, proxy=0.98, bias=0.5, required=0.95
+    ),
+    "slices, -25 points in a topic 95 % of one label, +5 elsewhere, 1,000 labels": Sliced(
+        1000, gain=0.05, loss=0.25, fallen=("topic", 1), proxy=0.95
+    ),
+    "slices, -25 points in a topic 95 % of one label, +5 elsewhere, 2,000 labels": Sliced(
+        2000, gain=0.05, loss=0.25, fallen=("topic", 1), proxy=0.95, allowed=0.2
+    ),
 }

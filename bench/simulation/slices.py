@@ -13,7 +13,7 @@ from eval.kpis.arrays import Floats, Ints
 from eval.kpis.bootstrap import BootstrapPlan
 from eval.kpis.evidence import SliceEvidence
 from eval.kpis.label_selection import LabelSelection
-from eval.kpis.slices import LABEL, Bools, Dimension, ScoredItems, compare_slices
+from eval.kpis.slices import Bools, Dimension, ScoredItems, compare_slices
 
 SETTINGS = SliceSettings()
 ALPHA = 0.05
@@ -38,6 +38,9 @@ class Sliced:
     items win and lose differs between voters, each by a factor of mean 1 with the standard deviation `spread`. Wrong
     answers of the champion are labelled `ratio` times as often as right ones. `allowed` is the highest share of runs
     that may pass, `required` the lowest.
+
+    With `proxy`, topics are of one label each, and so is this share of their items. The champion gives the first label
+    to the share `bias` of all items, and the candidate is compared with what the champion says without it.
     """
 
     labels: int
@@ -49,6 +52,8 @@ class Sliced:
     discordance: float = 0.15
     spread: float = 0.5
     ratio: float = 1.0
+    proxy: float = 0.0
+    bias: float = 0.0
     required: float = 0.0
     allowed: float = 1.0
     shares: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: SHARES)
@@ -60,16 +65,19 @@ class Sliced:
         name, number = self.fallen
         fell = (values[name] == number) & (self.loss > 0)
         right = self.approval / (self.approval + (1 - self.approval) * self.ratio)
-        champion = rng.random(self.labels) < right
-        differs = rng.random(self.labels) < self._chances(champion, fell, voters, rng)
-        candidate = champion ^ differs
+        right_answer = rng.random(self.labels) < right
         truth = rng.integers(0, LABELS, self.labels)
+        if self.proxy:
+            others = (values["topic"] + rng.integers(1, LABELS, self.labels)) % LABELS
+            truth = np.where(rng.random(self.labels) < self.proxy, values["topic"] % LABELS, others)
         wrong = (truth + rng.integers(1, LABELS, self.labels)) % LABELS
-        answers = np.where(champion, truth, wrong), np.where(candidate, truth, wrong)
-        scored = ScoredItems(
-            "accuracy", voters, champion.astype(np.float64), candidate.astype(np.float64), truth, answers
-        )
-        dimensions = [Dimension(LABEL, [str(label) for label in truth])]
+        differs = rng.random(self.labels) < self._chances(right_answer, fell, voters, rng)
+        says = np.where(right_answer, truth, wrong), np.where(right_answer ^ differs, truth, wrong)
+        if self.bias:
+            says = np.where(rng.random(self.labels) < self.bias, 0, says[0]), says[1]
+        champion, candidate = says[0] == truth, says[1] == truth
+        scored = ScoredItems("accuracy", voters, champion.astype(np.float64), candidate.astype(np.float64), truth, says)
+        dimensions = [Dimension("label", [str(label) for label in truth])]
         dimensions += [Dimension(name, [str(value) for value in found]) for name, found in values.items()]
         if self.ratio == 1:
             return scored, dimensions, None

@@ -57,7 +57,7 @@ def _fallen(fallen: list[Slice], found: SliceEvidence, settings: SliceSettings) 
     ]
     if more > 0:
         sentences.append(f"{more} other {'slice' if more == 1 else 'slices'} fell too.")
-    sentences.append(f"The bounds hold for all {len(found.slices)} slices together.")
+    sentences.append(f"The upper bounds hold for all {len(found.slices)} slices together.")
     return " ".join(sentences)
 
 
@@ -71,7 +71,7 @@ def _named(slices: list[Slice]) -> str:
 
 
 def _kpi(one: Slice) -> str:
-    return "the F1 of the label" if one.kpi == LABEL_F1 else one.kpi
+    return "the F1 of its labels" if one.kpi == LABEL_F1 else one.kpi
 
 
 def _words(one: Slice) -> str:

@@ -1,12 +1,13 @@
 """Slices: how the candidate differs from the champion on parts of the held-out items, with a bound for each part.
 
-All bounds hold together: each has the level divided by the number of slices that are judged (Bonferroni 1936).
+All upper bounds hold together: each has the level divided by the number of judged slices (Bonferroni 1936).
 Shapes: n items, b resamples.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,8 @@ from eval.kpis.label_selection import LabelSelection
 
 Bools = npt.NDArray[np.bool_]
 
-# The dimension whose slices are judged by the F1 of their label: a model that always gives one label is right on each
-# item of that label.
-LABEL = "label"
+# Items with labels are judged by the F1 of their labels, in every dimension. By accuracy, a model that always gives one
+# label is right on each item of that label, and the items of an app or a topic can be of nearly one label.
 LABEL_F1 = "label_f1"
 # As many voters as a holdout needs, counted as they weigh.
 LEAST_VOTERS = 20
@@ -32,7 +32,8 @@ RESAMPLES = 2_000
 class ScoredItems:
     """Held-out items: voters (n,) from 0, and the scores of champion and candidate in 0..1, (n,). `kpi` is their mean.
 
-    `truth` (n,) and the arms' `answers`, both (n,), are numbers of labels. They are None without labels.
+    `truth` (n,) and the arms' `answers`, both (n,), are numbers of labels. Slices are then compared by LABEL_F1.
+    They are None without labels.
     A score that is NaN makes each slice with it NaN.
     """
 
@@ -121,8 +122,8 @@ def _effective(weights: Floats) -> float:
 def _part(items: ScoredItems, name: str, value: str, inside: Bools, units: float) -> _Part:
     nothing = Difference(math.nan, math.nan, math.nan, math.nan)
     kpi, statistic = items.kpi, _mean_difference(items.gained, inside)
-    if name == LABEL and items.truth is not None and items.answers is not None:
-        kpi, statistic = LABEL_F1, _f1_difference(items, int(items.truth[inside][0]))
+    if items.truth is not None and items.answers is not None:
+        kpi, statistic = LABEL_F1, _f1_difference(items, inside)
     voters = len(np.unique(items.voters[inside]))
     return _Part(Slice(name, value, kpi, int(inside.sum()), voters, nothing), statistic, units)
 
@@ -148,18 +149,52 @@ def _mean_difference(gained: Floats, inside: Bools) -> Statistic:
     return statistic
 
 
-def _f1_difference(items: ScoredItems, label: int) -> Statistic:
-    """Candidate minus champion in the F1 of a label. NaN if any score is, because each answer counts in every F1."""
+def _f1_difference(items: ScoredItems, inside: Bools) -> Statistic:
+    """Candidate minus champion in the mean F1 of a slice's labels, by their items in it. NaN if any score is NaN.
+
+    The F1 of a label needs items of other labels, and a slice can have few. Up to their share among all items, they are
+    then counted from outside the slice. So a model with the same bias everywhere has the F1 of all items.
+    """
     assert items.truth is not None and items.answers is not None
-    is_true = (items.truth == label).astype(np.float64)
-    champion, candidate = ((answers == label).astype(np.float64) for answers in items.answers)
+    truth, places = items.truth, np.flatnonzero(inside)
+    labels = np.unique(truth[places])
+    of_label = _by_label(truth, labels)
+    right = [_by_label(truth, labels, said == truth)[places] for said in items.answers]
+    wrong = [_by_label(said, labels, said != truth) for said in items.answers]
     measured = bool(np.isfinite(items.gained).all())
 
-    def f1(said: Floats, weights: Floats) -> Floats:
-        both = weights @ (is_true + said)
-        return np.divide(2 * (weights @ (is_true * said)), both, out=np.full(len(weights), math.nan), where=both > 0)
-
     def statistic(weights: Floats) -> Floats:
-        return f1(candidate, weights) - f1(champion, weights) if measured else np.full(len(weights), math.nan)
+        chosen = weights[:, places]
+        total = chosen.sum(1, keepdims=True)
+        own, everywhere = chosen @ of_label[places], weights @ of_label
+        # Items of other labels in the slice and outside, and how many the F1 of each label needs.
+        here = total - own
+        outside = weights.sum(1, keepdims=True) - everywhere - here
+        needed = own * _share(here + outside, everywhere)
+        counted = np.minimum(needed, here)
+
+        def f1(arm: int) -> Floats:
+            hits, wrong_here = chosen @ right[arm], chosen @ wrong[arm][places]
+            wrong_outside = weights @ wrong[arm] - wrong_here
+            misses = counted * _share(wrong_here, here) + (needed - counted) * _share(wrong_outside, outside)
+            return _share(2 * hits, own + hits + misses)
+
+        found = (_share(own, total) * (f1(1) - f1(0))).sum(1)
+        return np.where(measured & (total[:, 0] > 0), found, math.nan)
 
     return statistic
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    """0 of nothing."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def _by_label(numbers: Ints, labels: Ints, chosen: Bools | None = None) -> Any:
+    """1 where an item is chosen and its number is one of k labels, sparse (n, k). Weights (b, n) times it are sums."""
+    from scipy.sparse import csr_array
+
+    known = np.isin(numbers, labels) if chosen is None else np.isin(numbers, labels) & chosen
+    rows = np.flatnonzero(known)
+    cells = np.ones(len(rows)), (rows, np.searchsorted(labels, numbers[rows]))
+    return csr_array(cells, shape=(len(numbers), len(labels)))

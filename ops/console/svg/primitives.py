@@ -45,7 +45,7 @@ KPIS = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
-    "label_f1": "F1 of the label",
+    "label_f1": "F1 of its labels",
     "roc_auc": "ROC AUC",
     "token_f1": "token F1",
     "chrf": "chrF",

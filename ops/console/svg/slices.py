@@ -48,7 +48,7 @@ def slice_plot(slices: Sequence[Plain], margin: float | None) -> Markup:
     limit = None if margin is None else -margin
     reach = [value for value in (*values, limit, 0.0) if value is not None]
     scale, bottom = Scale(*widened(reach), *PLOT), ROW * len(shown) + 4
-    parts = bottom_axis(scale, 4, bottom, "difference, → better; bounds that hold for all slices", most=4)
+    parts = bottom_axis(scale, 4, bottom, "difference, → better; upper bounds hold for all slices", most=4)
     parts.append(line(scale(0), 4, scale(0), bottom, dash="3 2"))
     if limit is not None:
         parts.append(line(scale(limit), 4, scale(limit), bottom, stroke=ACCENT, width=1.5))

@@ -16,7 +16,7 @@ from eval.kpis.bootstrap import BootstrapPlan, deviation_bounds
 from eval.kpis.common_words import CommonWord
 from eval.kpis.evidence import Difference, Evidence, Slice, SliceEvidence
 from eval.kpis.label_selection import LabelSelection
-from eval.kpis.slices import LABEL, LABEL_F1, Dimension, ScoredItems, compare_slices
+from eval.kpis.slices import LABEL_F1, Dimension, ScoredItems, compare_slices
 
 PLAN = BootstrapPlan(0.05, 2000)
 SETTINGS = SliceSettings(margin=0.1)
@@ -120,7 +120,7 @@ def labelled(truth: list[int], champion: list[int], candidate: list[int]) -> tup
     true, ours, theirs = (np.array(numbers, dtype=np.int64) for numbers in (truth, candidate, champion))
     right = (theirs == true).astype(np.float64), (ours == true).astype(np.float64)
     scored = ScoredItems("accuracy", np.arange(len(true)), *right, true, (theirs, ours))
-    return scored, Dimension(LABEL, [f"l{number}" for number in truth])
+    return scored, Dimension("label", [f"l{number}" for number in truth])
 
 
 def test_a_label_is_judged_by_its_f1_so_a_constant_answer_is_not_perfect_on_it():
@@ -138,6 +138,58 @@ def test_a_label_is_judged_by_its_f1_so_a_constant_answer_is_not_perfect_on_it()
         one for one in compare_slices(replace(scored, answers=None), [label], PLAN, 50).slices if one.value == "l0"
     ]
     assert recall.difference.value == pytest.approx(-0.2)
+
+
+def test_the_f1_of_a_slice_has_items_of_other_labels_from_outside():
+    """s0 has 80 items of label 0 and 20 of label 1, s1 the opposite. The candidate says 1 to half of the 80."""
+    truth = [0] * 80 + [1] * 20 + [0] * 20 + [1] * 80
+    scored, _ = labelled(truth, truth, [1] * 40 + truth[40:])
+    found = compare_slices(scored, [Dimension("app", ["s0"] * 100 + ["s1"] * 100)], PLAN, 50)
+    by_app = {one.value: one for one in found.slices}
+    assert {one.kpi for one in found.slices} == {LABEL_F1}
+    # Label 0: 2·40/(80 + 40). Label 1, on 20 of the 80 items of label 0, of which half are wrong: 2·20/(20 + 20 + 10).
+    assert by_app["s0"].difference.value == pytest.approx(0.8 * 2 / 3 + 0.2 * 0.8 - 1)
+    # Label 1 needs 80 items of label 0: 20 in s1 without an error, and 60 outside, half of them wrong.
+    assert by_app["s1"].difference.value == pytest.approx(0.2 + 0.8 * 160 / (160 + 30) - 1)
+
+
+def topics_of_labels(minority: int, champion: float, candidate: float, in_topic: float) -> SliceEvidence:
+    """Two topics of 200 items, each of one label but for `minority` items.
+
+    The champion answers the share `champion` right, and gives label 0 to others. The candidate is right on the share
+    `candidate` of its items, and on `in_topic` in the topic of label 0.
+    """
+    truth = np.repeat([0, 1, 0, 1], (200 - minority, minority, minority, 200 - minority))
+    topics, rng = np.repeat([0, 1], 200), np.random.default_rng(7)
+    theirs = np.where(rng.random(400) < champion, truth, 0)
+    ours = np.where(rng.random(400) < np.where(topics == 0, in_topic, candidate), truth, 1 - truth)
+    scored, label = labelled(truth.tolist(), theirs.tolist(), ours.tolist())
+    return compare_slices(scored, [label, Dimension("topic", [f"t{topic}" for topic in topics])], PLAN, 50)
+
+
+@pytest.mark.parametrize("minority", [0, 2, 10])
+@pytest.mark.parametrize("champion", [0.0, 0.4])
+def test_a_better_candidate_passes_where_a_topic_is_of_the_label_that_the_champion_favours(
+    minority: int, champion: float
+):
+    found = topics_of_labels(minority, champion, 0.8, 0.8)
+    assert all(one.difference.value > 0 for one in found.slices)
+    assert check_slices(found, SliceSettings())[0].outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("minority", [0, 2, 10])
+def test_a_loss_in_a_topic_of_one_label_fails(minority: int):
+    found = topics_of_labels(minority, 0.8, 0.9, 0.5)
+    (check,) = check_slices(found, SliceSettings())
+    assert check.outcome is Outcome.FAIL and "topic t0" in check.reason and "the F1 of its labels" in check.reason
+
+
+def test_a_resample_without_an_item_of_a_label_is_no_loss():
+    """All items of label 1 in s0 are of one voter, so a third of the resamples has none."""
+    truth = [0] * 59 + [1] + [0, 1] * 30
+    scored, _ = labelled(truth, truth, truth)
+    found = compare_slices(scored, [Dimension("app", ["s0"] * 60 + ["s1"] * 60)], PLAN, 50)
+    assert all((one.difference.lower, one.difference.upper) == (0, 0) for one in found.slices)
 
 
 def test_labels_have_their_weights_in_slices_too():
@@ -205,7 +257,8 @@ def test_a_score_that_is_not_a_number_never_passes(kind: str):
     candidate = scored.candidate.copy()
     candidate[3] = math.nan
     app = Dimension("app", ["s0"] * 60 + ["s1"] * 60)
-    found = compare_slices(replace(scored, candidate=candidate), [label if kind == "label" else app], PLAN, 50)
+    broken = replace(scored, candidate=candidate, answers=scored.answers if kind == "label" else None)
+    found = compare_slices(broken, [label if kind == "label" else app], PLAN, 50)
     assert not found.slices[0].is_measured
     (check,) = check_slices(found, SETTINGS)
     assert check.outcome is Outcome.INCONCLUSIVE and "is not a number" in check.reason
@@ -236,6 +289,10 @@ def test_without_settings_or_slices_there_is_no_check_and_a_pass_says_that_it_is
     assert "slices" not in {check.name for check in judged.checks}
     judged = decide(Evidence(100, 50, {}, gains, {}, "h1", 1), PromotionSettings(must_beat=[], slices=None))
     assert judged.outcome is Outcome.PASS and "Waived in the settings: base, rag, slices." in judged.reason
+
+
+def test_a_loss_of_eight_points_is_accepted_by_default():
+    assert SliceSettings().margin == 0.08
 
 
 @pytest.mark.parametrize("margin", [0.0, 1.0, math.nan, math.inf])
