@@ -174,7 +174,7 @@ def selected(name: str, runs: int) -> Rows:
 def sliced(name: str, runs: int) -> Rows:
     """How often the check of slices passes a candidate that lost no slice, or one that lost one."""
     holdout, rng, gate = SLICED[name], np.random.default_rng(zlib.crc32(name.encode())), SliceGate()
-    passed = np.array([gate.outcomes(holdout, rng) for _ in range(min(runs, 400))])
+    passed = np.array([gate.outcomes(holdout, rng) for _ in range(min(runs, 200))])
     limits = {"required": holdout.required, "allowed": holdout.allowed}
     gates = (OURS, "every slice at .05", "point estimates")
     return [row(name, gate, False, passed[:, place], **limits) for place, gate in enumerate(gates)]

@@ -189,14 +189,14 @@ def topics(items: Items, least: int) -> list[str | None]:
 def explained(
     found: SliceEvidence, items: Items, scored: ScoredItems, dimensions: Mapping[str, Dimension]
 ) -> SliceEvidence:
-    """The evidence with the common words of lost items, for the slices that fell most."""
+    """The evidence with the words of lost items against the slice's other items, for the slices that fell most."""
     words = [set(single_words(subject(item.prompt))) for item in items]
-    voters, askers = [item.user for item in items], [item.asker for item in items]
 
     def with_words(one: Slice, place: int) -> Slice:
         if place >= MOST_EXPLAINED or not one.difference.value < 0:
             return one
-        lost = scored.lost & dimensions[one.dimension].inside(one.value)
-        return replace(one, words=common_words(words, voters, askers, lost))
+        inside = np.flatnonzero(dimensions[one.dimension].inside(one.value))
+        voters, askers = zip(*((items[n].user, items[n].asker) for n in inside), strict=True)
+        return replace(one, words=common_words([words[n] for n in inside], voters, askers, scored.lost[inside]))
 
     return replace(found, slices=tuple(with_words(one, place) for place, one in enumerate(found.slices)))

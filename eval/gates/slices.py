@@ -78,7 +78,7 @@ def _words(one: Slice) -> str:
     if not one.words:
         return ""
     counted = ", ".join(
-        f"{word.word} ({word.lost} of {word.of_lost} voters, elsewhere {word.rest} of {word.of_rest})"
+        f"{word.word} ({word.lost} of {word.of_lost} voters, in other items {word.rest} of {word.of_rest})"
         for word in one.words[:MOST_NAMED]
     )
     return f" Words of its lost items: {counted}."

@@ -1,4 +1,4 @@
-"""Words that the prompts of lost items have more often than other prompts, by voters.
+"""Words that the prompts of a slice's lost items have more often than its other prompts, by voters.
 
 A word is shown only if several voters and several askers have it, so no word is of one person.
 """
@@ -28,7 +28,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class CommonWord:
-    """A word with the voters of lost items, how many of them have it there, and the same for all other items."""
+    """A word with the voters of lost items, how many of them have it there, and the same for the other items."""
 
     word: str
     lost: int
@@ -48,24 +48,22 @@ def common_words(
 ) -> tuple[CommonWord, ...]:
     """The words of lost items that chance does not explain, the most unlikely first.
 
-    `words` are those of each prompt, and `lost` (n,) says which items are lost. A voter counts once per word in lost
-    items, and once in others. Fisher's exact test, one-sided, compares the shares of these voters that have the word.
-    The level is divided by the number of words that enough people have (Bonferroni).
+    The items are those of one slice. `words` are those of each prompt, and `lost` (n,) says which items are lost. A
+    voter counts once per word in lost items, and once in others. Fisher's exact test, one-sided, compares the shares of
+    these voters that have the word. The level is divided by the number of words that enough people have in all items
+    (Bonferroni). Words of enough people in lost items alone would be chosen by what is tested.
     """
     from scipy.stats import hypergeom  # control imports this module, and starts without
 
-    inside = _people_by_word(words, voters, lost)
-    outside = _people_by_word(words, voters, ~lost)
-    writers = _people_by_word(words, askers, lost)
+    inside, outside = (_people_by_word(words, voters, side) for side in (lost, ~lost))
+    asked, asked_outside = (_people_by_word(words, askers, side) for side in (lost, ~lost))
     of_lost, of_rest = (len({v for v, chosen in zip(voters, side, strict=True) if chosen}) for side in (lost, ~lost))
-    known = [
-        word for word, people in inside.items() if len(people) >= FEWEST_PEOPLE and len(writers[word]) >= FEWEST_PEOPLE
-    ]
+    tested = _shared(inside, outside) & _shared(asked, asked_outside)
     found = []
-    for word in known:
+    for word in tested & _shared(inside) & _shared(asked):
         a, b = len(inside[word]), len(outside.get(word, ()))
         chance = float(hypergeom.sf(a - 1, of_lost + of_rest, a + b, of_lost))
-        if chance * len(known) <= LEVEL:
+        if chance * len(tested) <= LEVEL:
             found.append((chance, word, CommonWord(word, a, of_lost, b, of_rest)))
     return tuple(one for *_, one in sorted(found, key=lambda one: one[:2])[:MOST_WORDS])
 
@@ -77,3 +75,9 @@ def _people_by_word(words: Sequence[Set[str]], people: Sequence[str], chosen: Bo
             for word in said:
                 found.setdefault(word, set()).add(person)
     return found
+
+
+def _shared(*sides: Mapping[str, set[str]]) -> set[str]:
+    """The words that enough people have on any of the sides."""
+    words = set[str]().union(*sides)
+    return {word for word in words if len(set[str]().union(*(side.get(word, ()) for side in sides))) >= FEWEST_PEOPLE}

@@ -30,6 +30,18 @@ def test_the_statistic_is_fishers_exact_test_over_all_words():
         assert [one.word for one in found] == (["refund"] if 2 * chance <= LEVEL else [])
 
 
+def test_words_of_items_that_are_lost_by_chance_are_rare():
+    """300 voters lose 20 items at random. Each of 300 words is in 8% of the prompts."""
+    voters, shown = [f"u{n}" for n in range(300)], 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        has = rng.random((300, 300)) < 0.08
+        words = [{f"w{word}" for word in np.flatnonzero(row)} for row in has]
+        shown += bool(common_words(words, voters, voters, rng.permutation(300) < 20))
+    # 5% of 40 runs are 2, and more than 5 have a chance of 1.4%.
+    assert shown <= 5
+
+
 def test_a_word_needs_several_voters_and_several_askers():
     lost, rest = ["secretname order"] * 20, ["order"] * 80
     few = [f"u{n % (FEWEST_PEOPLE - 1)}" for n in range(20)]

@@ -129,10 +129,21 @@ def test_the_words_of_the_slices_that_fell_most_are_those_of_lost_items(store: S
     assert found is not None
     shop = next(one for one in found.slices if one.name == "app shop")
     assert {word.word for word in shop.words} == set(TOPICS[1].split())
-    assert all(word.of_lost == 60 and word.of_rest == 180 for word in shop.words)
+    assert all(word.of_lost == 60 and word.of_rest == 60 for word in shop.words)
     plain = plain_slices(found)
     assert plain["judged"][0]["words"][0].keys() == {"word", "lost", "of_lost", "rest", "of_rest"}
     assert not any(text in str(plain) for text in ("4711", *(question(n) for n in range(240))))
+
+
+def test_words_that_all_items_of_a_slice_have_do_not_explain_its_loss(store: Store):
+    """The candidate loses half of one topic without regard to its words."""
+    held = rows(240)
+    candidate = scores([n % 4 != 1 for n in range(240)], held)
+    arms = {"champion": scores([True] * 240, held), "candidate": candidate}
+    found = measure_slices(store, held, arms, CLASSIFY, PLAN)
+    assert found is not None
+    lowest = found.slices[0]
+    assert lowest.dimension == "topic" and lowest.difference.upper < 0 and not lowest.words
 
 
 def test_dates_are_days_within_a_week_and_days_of_the_week_after_it(store: Store):

@@ -147,7 +147,7 @@ def test_the_f1_of_a_slice_has_items_of_other_labels_from_outside():
     found = compare_slices(scored, [Dimension("app", ["s0"] * 100 + ["s1"] * 100)], PLAN, 50)
     by_app = {one.value: one for one in found.slices}
     assert {one.kpi for one in found.slices} == {LABEL_F1}
-    # Label 0: 2·40/(80 + 40). Label 1, on 20 of the 80 items of label 0, of which half are wrong: 2·20/(20 + 20 + 10).
+    # Label 0: 2·40/(80 + 40). Label 1 with 20 of the 80 items of label 0, half of them wrong: 2·20/(20 + 20 + 10).
     assert by_app["s0"].difference.value == pytest.approx(0.8 * 2 / 3 + 0.2 * 0.8 - 1)
     # Label 1 needs 80 items of label 0: 20 in s1 without an error, and 60 outside, half of them wrong.
     assert by_app["s1"].difference.value == pytest.approx(0.2 + 0.8 * 160 / (160 + 30) - 1)
@@ -185,7 +185,7 @@ def test_a_loss_in_a_topic_of_one_label_fails(minority: int):
 
 
 def test_a_resample_without_an_item_of_a_label_is_no_loss():
-    """All items of label 1 in s0 are of one voter, so a third of the resamples has none."""
+    """All items of label 1 in s0 are of one voter, so a third of the resamples have none."""
     truth = [0] * 59 + [1] + [0, 1] * 30
     scored, _ = labelled(truth, truth, truth)
     found = compare_slices(scored, [Dimension("app", ["s0"] * 60 + ["s1"] * 60)], PLAN, 50)
@@ -243,7 +243,7 @@ def test_a_loss_of_just_the_margin_is_accepted(upper: float, outcome: Outcome):
 def test_words_are_in_the_reason_with_their_counts():
     words = (CommonWord("refund", 14, 20, 3, 90),)
     (check,) = check_slices(evidence(one(-0.4, 0.1, words=words)), SETTINGS)
-    assert "Words of its lost items: refund (14 of 20 voters, elsewhere 3 of 90)." in check.reason
+    assert "Words of its lost items: refund (14 of 20 voters, in other items 3 of 90)." in check.reason
 
 
 def test_many_slices_that_fell_are_counted():

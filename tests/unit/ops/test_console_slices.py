@@ -54,7 +54,7 @@ def test_the_decision_page_shows_each_slice_with_its_bounds_and_words() -> None:
     text = " ".join(re.sub(r"<[^>]+>", " ", html[html.index("<h2>Slices</h2>") :]).split())
     assert "3 slices are judged, 3 are too small. Each bound has the level 0.0021" in text
     assert "app shop ✗ fell accuracy 1,200, 80 -0.300 -0.400 to -0.200" in text
-    assert "refund 14 of 20 voters, elsewhere 3 of 90" in text
+    assert "refund 14 of 20 voters, in other items 3 of 90" in text
     assert "app web accuracy" in text and "label good F1 of its labels" in text
     assert text.count("fell") == 1
 
