@@ -15,7 +15,7 @@ from core.api_keys import GRANTABLE, Grant, Limits, Scope, digest_of, new_id, ne
 from core.audit_log import Entry
 from core.clock import Clock
 from core.db import api_keys
-from core.db.store import Store
+from core.db.store import Store, Transaction
 from core.errors import AlreadyDone, InputError, NotFound
 
 FIRST_START = "first start"
@@ -60,11 +60,17 @@ class ApiKeyStore:
 
     def make(self, request: NewKey, creator: str) -> IssuedKey:
         """Makes a key. Raises InputError for a scope that a key cannot have."""
+        with self._store.transaction() as transaction:
+            made = self._add(transaction, request, creator)
+        self._publish()
+        return made
+
+    def _add(self, transaction: Transaction, request: NewKey, creator: str) -> IssuedKey:
         if not request.scopes or not set(request.scopes) <= set(GRANTABLE):
             raise InputError(f"scopes: a key takes one or more of: {', '.join(GRANTABLE)}.")
         identity, secret, now = new_id(), new_secret(), self._clock()
         api_keys.add(
-            self._store,
+            transaction,
             id=identity,
             key_name=request.name,
             digest=digest_of(secret),
@@ -77,16 +83,19 @@ class ApiKeyStore:
             creator=creator,
             expires=None if request.lifetime is None else now + request.lifetime,
         )
-        self._publish()
         return IssuedKey(identity, write_key(identity, secret))
 
     def make_first(self) -> IssuedKey | None:
-        """An admin key for a store that never had any key, or None. Revoked ones count: they were had by somebody."""
+        """An admin key for a store that never had any key, or None. Revoked ones count: they were had by somebody.
+
+        The key and its row of the audit log are written together: a key whose secret was never shown would be the last.
+        """
         if api_keys.count(self._store):
             return None
-        made = self.make(NewKey("first", (Scope.ADMIN,)), FIRST_START)
         with self._store.transaction() as transaction:
+            made = self._add(transaction, NewKey("first", (Scope.ADMIN,)), FIRST_START)
             audit_log.append(transaction, [Entry(self._clock(), Act.KEYS_CREATE, actor=FIRST_START, thing=made.id)])
+        self._publish()
         return made
 
     def rotate(self, identity: str, grace: timedelta) -> IssuedKey:

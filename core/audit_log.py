@@ -1,6 +1,6 @@
 """The audit log: an append-only, hash-chained log of acts, for what the ledger does not hold.
 
-It has who, from where, what and with which outcome, and never a secret, a text or the name of a user.
+It has who, from where, what and with which outcome, and never a secret or a text.
 """
 
 import logging
@@ -16,11 +16,18 @@ from core.chain_head import HeadFile
 from core.db import audit_log as table
 from core.db.decisions import LedgerHead
 from core.db.retention import Piece
-from core.db.store import Row, Store, Transaction
+from core.db.store import Database, Row, Store, Transaction
 from core.hash_chain import EMPTY, GENESIS, BrokenRow, ChainReport, canonical, hash_row
 
 Outcome = Literal["ok", "refused", "failed"]
-HEAD = HeadFile("audit.head", "audit log", table.head, lambda db, seq: table.hash_at(db, seq=seq), level=logging.DEBUG)
+HEAD = HeadFile(
+    "audit.head",
+    "audit log",
+    table.head,
+    lambda db, seq: table.hash_at(db, seq=seq),
+    logging.DEBUG,
+    lambda db: begins if isinstance(begins := begins_after(db), LedgerHead) else None,
+)
 ROWS_AT_ONCE = 2000
 LONGEST_TEXT = 200
 # Who deletes rows of the log by age.
@@ -83,7 +90,7 @@ def _body(row: Row) -> str:
 
 def expire(transaction: Transaction, piece: Piece) -> int:
     """Delete the oldest rows, those of a piece, and write down where the log begins now. Returns how many they were."""
-    last = table.last_before(transaction, until=piece.until, before=piece.before)
+    last = table.last_before(transaction, until=piece.until, before=piece.before, now=piece.now)
     if last is None:
         return 0
     begins = f"{last.seq} {last.hash}"
@@ -91,9 +98,9 @@ def expire(transaction: Transaction, piece: Piece) -> int:
     return table.delete_through(transaction, seq=last.seq)
 
 
-def begins_after(store: Store) -> LedgerHead | BrokenRow:
+def begins_after(db: Database) -> LedgerHead | BrokenRow:
     """The number and the hash of the last row that was deleted by age, or the row that must say so and does not."""
-    marker = table.newest_of(store, act=Act.AUDIT_EXPIRE)
+    marker = table.newest_of(db, act=Act.AUDIT_EXPIRE)
     if marker is None:
         return LedgerHead(0, GENESIS)
     found = MARKER.fullmatch(marker["object"] or "")

@@ -51,7 +51,8 @@ def write(file: Path, head: LedgerHead) -> None:
 class HeadFile:
     """The file of one chain: its name, what the chain is called, and the queries of its rows.
 
-    `level` is that of the log message with each new head.
+    `level` is that of the log message with each new head. `begins` returns the last row that was deleted by age. A
+    recorded head up to there is right: after a crash the file may still have it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class HeadFile:
     head: Callable[[Database], LedgerHead | None]
     hash_at: Callable[[Database, int], str | None]
     level: int = logging.INFO
+    begins: Callable[[Database], LedgerHead | None] = lambda _: None
 
     def beside(self, store: Path | None) -> Path | None:
         """The file of a store, or None if the store is in memory."""
@@ -86,11 +88,17 @@ class HeadFile:
         if recorded is None:
             return ""
         found = self.hash_at(db, recorded.seq)
+        if found is None and self._was_deleted(recorded, db):
+            return ""
         if found is None:
             return f"Row {recorded.seq}, which {self.name} recorded, is missing: the newest rows were cut off."
         if found != recorded.hash:
             return f"Row {recorded.seq} is not the one that {self.name} recorded: the {self.chain} was written again."
         return ""
+
+    def _was_deleted(self, recorded: LedgerHead, db: Database) -> bool:
+        begins = self.begins(db)
+        return begins is not None and (recorded.seq < begins.seq or recorded == begins)
 
     def verified(self, store: Store, verify: Callable[[], ChainReport]) -> ChainReport:
         """What `verify` reports, and broken if the chain does not contain the recorded head."""

@@ -60,9 +60,13 @@ def model_of(store: Store, request: Request) -> str | None:
         kind = route.path.partition("/{identity}")[0].rpartition("/")[2]
         found = BY_ID[kind](store, request.path_params["identity"]) if kind in BY_ID else None
         return found["model"] if found else None
-    if "model" in _query_names(route.dependant):
-        return request.query_params.get("model") or None
-    return None
+    return model_in_query(request)
+
+
+def model_in_query(request: Request) -> str | None:
+    """Return the model in the query of a request, None if there is none or the route does not declare it."""
+    named = request.query_params.get("model")
+    return named if named and "model" in _query_names(request.scope["route"].dependant) else None
 
 
 def _query_names(dependant: Dependant) -> Iterator[str]:

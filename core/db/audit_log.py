@@ -66,9 +66,12 @@ def newest_of(db: Database, *, act: str) -> Row | None:
     return db.maybe("audit_log.newest_of", act=act)
 
 
-def last_before(db: Database, *, until: datetime, before: datetime) -> LedgerHead | None:
-    """The last row up to which all rows are from `until` or earlier and from before `before`, None if there is none."""
-    row = db.maybe("audit_log.last_before", until=until, before=before)
+def last_before(db: Database, *, until: datetime, before: datetime, now: datetime) -> LedgerHead | None:
+    """The last row up to which all rows are from `until` or earlier and from before `before`, None if there is none.
+
+    Rows from after `now` are from a clock that was wrong. They do not count.
+    """
+    row = db.maybe("audit_log.last_before", until=until, before=before, now=now)
     return LedgerHead(**row) if row else None
 
 

@@ -37,9 +37,11 @@ FROM audit_log WHERE seq IN (
 SELECT seq, object FROM audit_log WHERE act = $act ORDER BY seq DESC LIMIT 1
 
 -- name: last_before
--- The last row before the first one that is later than $until or not before $before: until there all rows are old.
-SELECT seq, hash FROM audit_log WHERE seq = coalesce(
-    (SELECT min(seq) FROM audit_log WHERE time > $until OR time >= $before), (SELECT max(seq) + 1 FROM audit_log)) - 1
+-- The last old row before the first one that is later than $until or not before $before: until there all rows are old,
+-- except rows from after $now.
+SELECT seq, hash FROM audit_log WHERE seq = (
+    SELECT max(seq) FROM audit_log WHERE time <= $until AND time < $before AND seq < coalesce(
+        (SELECT min(seq) FROM audit_log WHERE (time > $until OR time >= $before) AND time <= $now), 4611686018427387904))
 
 -- name: delete_through
 -- Delete all rows up to a number.

@@ -113,8 +113,9 @@ def create_acting_router(control: Control, files: UploadedFiles) -> APIRouter:
 
     @router.delete("/{identity}")
     @act(Act.FILES_DELETE)
-    def delete(identity: str) -> dict[str, Any]:
+    def delete(request: Request, identity: str) -> dict[str, Any]:
         """Delete a file. Examples that a job has imported stay as feedback."""
+        note(request, model=files.find(identity)["model"], thing=identity)
         files.delete(identity)
         return {"id": identity, "object": "file", "deleted": True}
 

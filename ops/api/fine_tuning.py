@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from core.acts import Act, act, no_act
+from core.acts import Act, act, no_act, note
 from core.api_key_store import ApiKeyStore
 from core.errors import Forbidden, InputError
 from core.http import JsonBody
@@ -69,6 +69,7 @@ def create_acting_router(control: Control, jobs: FineTuningJobs) -> APIRouter:
         """Add a fine-tuning job: a run of a model, with the examples of a file as feedback."""
         if model not in (None, asked.model):
             raise InputError(f"model: the query names {model}, and the body {asked.model}.", field="model")
+        note(request, model=asked.model)
         permit = request.state.admission
         permit.require_model(asked.model)
         if permit.models is not None and jobs.files.find(asked.training_file)["model"] != asked.model:
@@ -76,7 +77,9 @@ def create_acting_router(control: Control, jobs: FineTuningJobs) -> APIRouter:
                 "This key is limited to models, and the file is for no model or for another.",
                 hint=f"Upload it with ?model={asked.model}.",
             )
-        return shown(control, jobs.create(asked, keyring.actor_of(request.state.key_id)))
+        job = jobs.create(asked, keyring.actor_of(request.state.key_id))
+        note(request, thing=job.row["id"])
+        return shown(control, job)
 
     @router.post("/{identity}/cancel")
     @act(Act.RUNS_CANCEL)

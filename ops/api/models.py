@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.acts import Act, act, no_act
+from core.acts import Act, act, no_act, note
 from core.api_key_store import ApiKeyStore
 from core.db import routes as routes_table
 from core.http import JsonBody
@@ -206,15 +206,18 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("/models/{model}/retrain", status_code=202)
     @act(Act.RUNS_START)
-    def retrain(model: str, said: SaidBody) -> dict[str, Any]:
+    def retrain(request: Request, model: str, said: SaidBody) -> dict[str, Any]:
         """Queue a run."""
-        return {"model": model, "queued": True, "run_id": actions.retrain(model, said.by)}
+        run_id = actions.retrain(model, said.by)
+        note(request, thing=run_id)
+        return {"model": model, "queued": True, "run_id": run_id}
 
     @router.post("/models/{model}/evaluate", status_code=202)
     @act(Act.RUNS_EVALUATE)
-    def evaluate(model: str, said: MeasureBody) -> dict[str, Any]:
+    def evaluate(request: Request, model: str, said: MeasureBody) -> dict[str, Any]:
         """Run suites on a version, base and champion, as a run. It decides nothing."""
         wanted = actions.evaluate(model, said.version, said.suites, said.by)
+        note(request, thing=wanted.run.id)
         return {"model": model, "version": wanted.version.version, "run_id": wanted.run.id}
 
     @router.post("/models/{model}/rollback")

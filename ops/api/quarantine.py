@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
-from core.acts import Act, act, no_act
+from core.acts import Act, act, no_act, note
 from core.db.quarantines import Predicate
 from ops import views
 from ops.actions import Actions
@@ -55,9 +55,11 @@ def create_reading_router(control: Control) -> APIRouter:
 
     @router.get("/{identity}")
     @act(Act.TEXTS_READ)
-    def quarantine(identity: str, limit: Limit = 1000) -> views.View:
+    def quarantine(request: Request, identity: str, limit: Limit = 1000) -> views.View:
         """One quarantine with its votes."""
-        return views.quarantine(control.store, identity, limit)
+        found = views.quarantine(control.store, identity, limit)
+        note(request, model=found["model"])
+        return found
 
     return router
 
@@ -69,10 +71,13 @@ def create_acting_router(control: Control) -> APIRouter:
 
     @router.post("", status_code=201)
     @act(Act.QUARANTINE_HOLD)
-    def hold(said: HoldBody) -> list[views.View]:
+    def hold(request: Request, said: HoldBody) -> list[views.View]:
         """Put the votes of a key, a user or a time in quarantine, later ones too: one quarantine per model."""
         predicate = Predicate(said.key, said.user, in_utc(said.since), in_utc(said.until))
-        return actions.hold(said.model, predicate, said.by)
+        note(request, model=said.model)
+        made = actions.hold(said.model, predicate, said.by)
+        note(request, thing=" ".join(one["id"] for one in made))
+        return made
 
     @router.post("/{identity}/release")
     @act(Act.QUARANTINE_RELEASE)

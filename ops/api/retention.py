@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from core.acts import Act, act, no_act
+from core.acts import Act, act, no_act, note
 from ops.api.models import Limit, Said, signed_body
 from ops.retention import Retention
 
@@ -42,8 +42,10 @@ def create_acting_router(retention: Retention) -> APIRouter:
 
     @router.post("/runs", status_code=202)
     @act(Act.RETENTION_RUN)
-    def begin(said: SaidBody) -> dict[str, Any]:
+    def begin(request: Request, said: SaidBody) -> dict[str, Any]:
         """Delete what is older than the settings. It goes on after the response, until the state is `done`."""
-        return retention.begin(said.by.actor, said.by.comment)
+        begun = retention.begin(said.by.actor, said.by.comment)
+        note(request, thing=begun["id"])
+        return begun
 
     return router

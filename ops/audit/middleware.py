@@ -1,6 +1,7 @@
 """Records the acts of control's requests by what their routes declare, before an answer begins."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -16,7 +17,9 @@ from core.http import refusal
 from ops.audit.recorder import AuditRecorder
 from ops.audit.requests import act_of, entry_of
 from ops.control import Control
-from ops.model_limits import model_of
+from ops.model_limits import model_in_query, model_of
+
+log = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-Id"
 
@@ -35,6 +38,10 @@ def require_recording(recorder: AuditRecorder) -> Callable[[Request], Awaitable[
             await asyncio.to_thread(recorder.require)
 
     return check
+
+
+class _Replaced(Exception):
+    """Ends an answer whose act has no row."""
 
 
 class AuditMiddleware:
@@ -64,12 +71,14 @@ class AuditMiddleware:
                 except AuditLogFailed as error:
                     replaced = True
                     await refusal(error)(scope, receive, send)
-            if not replaced:
-                await send(message)
+                    raise _Replaced from error
+            await send(message)
 
         try:
             await self.app(scope, receive, record_first)
         except Exception:
+            if replaced:
+                return  # the error is sent, and what was to be sent instead must not be made
             if not begun:  # the answer is the 500 of the app around this
                 await self._record(scope, {"status": 500, "headers": []})
             raise
@@ -82,14 +91,19 @@ class AuditMiddleware:
         headers = MutableHeaders(raw=message["headers"])
         request_id = headers.setdefault(REQUEST_ID, f"req-{secrets.token_hex(12)}")
         if act in WRITTEN_SOON or status >= 400:
-            entry = self._entry(scope, status, request_id, Request(scope).query_params.get("model"))
+            entry = self._entry(scope, status, request_id, model_in_query(Request(scope)))
             if entry is not None:
                 self.recorder.later(entry)
             return
         await asyncio.to_thread(self._write, scope, status, request_id)
 
     def _write(self, scope: Scope, status: int, request_id: str) -> None:
-        entry = self._entry(scope, status, request_id, model_of(self.control.store, Request(scope)))
+        try:
+            model = model_of(self.control.store, Request(scope))
+        except Exception:  # the act is done: a row without its model is better than none
+            log.exception("the model of an act is not known")
+            model = None
+        entry = self._entry(scope, status, request_id, model)
         if entry is None:
             return
         try:

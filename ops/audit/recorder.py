@@ -17,9 +17,15 @@ from ops.audit.waiting import Waiting
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 1.0
-# Rows of acts that were done and could not be written. They are tried again, oldest first.
+# Rows that could not be written. They are tried again. If there are more, refusals are lost first, then the newest.
 MOST_UNWRITTEN = 1000
 HINT = "See control's log. Often the disk is full."
+
+
+def _most_important(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries to try again, as many as may wait."""
+    kept = sorted(entries, key=lambda entry: entry.outcome == "refused")[:MOST_UNWRITTEN]
+    return sorted(kept, key=lambda entry: entry.time)
 
 
 class AuditRecorder:
@@ -91,7 +97,7 @@ class AuditRecorder:
                     log.exception("the audit log cannot be written: acts are refused until it can")
                 if len(batch) > MOST_UNWRITTEN:
                     log.error("%d rows of the audit log are lost", len(batch) - MOST_UNWRITTEN)
-                self._unwritten, self.failing = batch[:MOST_UNWRITTEN], True
+                self._unwritten, self.failing = _most_important(batch), True
                 raise ActNotRecorded(
                     "The audit log cannot be written. What you asked for may be done; its result is not shown.",
                     hint=HINT,

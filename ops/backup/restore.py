@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from core import audit_log, ledger_head
+from core import audit_log, chain_head, ledger_head
 from core.acts import Act
 from core.audit_log import Entry
 from core.clock import new_id
@@ -192,24 +192,31 @@ def _settle(file: Path, settings: Settings, manifest: Manifest, path: Path, by: 
         if fault and not by.accept_broken_ledger:
             raise broken_ledger(path, fault)
         data = settings.data.resolve()
+        replaced = _recorded(ledger_head.beside(settings.data / STORE))
         with store.transaction() as transaction:
             versions.move_folders(transaction, folder=str(data / "adapters"))
             snapshots.move_folders(transaction, folder=str(data / "snapshots"))
             for route in routes.all_current(transaction):
-                append(transaction, _decision(route, manifest, fault, _replaced(settings.data / STORE), by))
-            restored = Entry(by.time, Act.BACKUP_RESTORE, actor=by.actor, thing=manifest.made)
+                append(transaction, _decision(route, manifest, fault, replaced, by))
+            restored = _restored(manifest, _recorded(audit_log.HEAD.beside(settings.data / STORE)), by)
             audit_log.append(transaction, [restored])
         ledger_head.begin(store)
     finally:
         store.close()
 
 
-def _replaced(store: Path) -> LedgerHead | None:
-    """The head of the ledger that a restore replaces, if it was recorded."""
+def _recorded(file: Path | None) -> LedgerHead | None:
+    """The head of the ledger or the audit log that a restore replaces, if it was recorded."""
     try:
-        return ledger_head.read(ledger_head.beside(store))
+        return chain_head.read(file)
     except LedgerHeadBroken:
         return None
+
+
+def _restored(manifest: Manifest, replaced: LedgerHead | None, by: Restored) -> Entry:
+    """The row of the audit log, with the number and hash of the newest row of the log that is replaced."""
+    about = f"{manifest.made}, replaced row {replaced.seq} {replaced.hash}" if replaced else manifest.made
+    return Entry(by.time, Act.BACKUP_RESTORE, actor=by.actor, thing=about)
 
 
 def _decision(

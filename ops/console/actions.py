@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 
-from core.acts import Act, act, no_act
+from core.acts import Act, act, no_act, note
 from core.errors import AlreadyDone, InputError, NotReady, RunInProgress
 from core.records import Verdict
 from feedback import quarantine
@@ -81,8 +81,8 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
 
     @router.post("/models/{model}/retrain", include_in_schema=False)
     @act(Act.RUNS_START)
-    def retrain(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
-        actions.retrain(model, by_visitor(visitor, fields))
+    def retrain(request: Request, model: str, fields: FormFields, visitor: ByVisitor) -> Any:
+        note(request, thing=actions.retrain(model, by_visitor(visitor, fields)))
         return done(f"/runs?model={model}")
 
     _add_approvals(router, control, actions, ask)

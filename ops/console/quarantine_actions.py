@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 
-from core.acts import Act, act, act_by_verb, no_act
+from core.acts import Act, act, act_by_verb, no_act, note
 from core.db.quarantines import Predicate
 from core.errors import AlreadyDone, NotReady
 from feedback import quarantine
@@ -36,9 +36,11 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
 
     @router.post("/hold", include_in_schema=False)
     @act(Act.QUARANTINE_HOLD)
-    def hold(fields: FormFields, visitor: ByVisitor) -> Any:
+    def hold(request: Request, fields: FormFields, visitor: ByVisitor) -> Any:
         model, predicate = _wanted(fields)
+        note(request, model=model)
         made = actions.hold(model, predicate, by_visitor(visitor, fields))
+        note(request, thing=" ".join(one["id"] for one in made))
         return done(f"/quarantine/{made[0]['id']}" if len(made) == 1 else "/quarantine")
 
     @router.get("/quarantine/{identity}/{verb}", include_in_schema=False)

@@ -129,6 +129,31 @@ def test_a_row_of_a_deletion_that_cannot_be_read_breaks_the_log(store: Store, ma
     assert report.broken and report.broken.seq == 6
 
 
+def test_a_row_from_a_clock_of_the_future_stops_no_deletion_and_goes_with_the_rows_around_it(store: Store) -> None:
+    add(store, entry(9000, thing="future"), entry(6), entry(20), entry(9000, thing="newest"))
+    assert sum(delete_rows(store, "audit_log", 10, NOW + 21 * DAY)) == 7
+    assert verify_store(store).ok and rows(store)[1:] == ["newest", "key-20"]
+
+
+def test_a_row_from_a_clock_of_the_past_deletes_no_newer_row(store: Store) -> None:
+    add(store, entry(20), entry(-9000, thing="past"))
+    assert sum(delete_rows(store, "audit_log", 10, NOW + 21 * DAY)) == 5
+    assert verify_store(store).ok and rows(store)[1:] == ["past", "key-20"]
+
+
+def test_a_crash_between_a_deletion_and_its_head_leaves_the_log_whole(store: Store) -> None:
+    file = HEAD.beside(store.path)
+    assert file is not None
+    before = file.read_bytes()
+    assert sum(delete_rows(store, "audit_log", 1, NOW + 99 * DAY)) == 5
+    file.write_bytes(before)  # as if control had been killed before the file was written
+    assert verify_store(store).ok
+    add(store, entry(100))
+    assert verify_store(store).ok and read(file) == table.head(store)
+    file.write_text('{"seq": 5, "hash": "' + "0" * 64 + '"}')
+    assert not verify_store(store).ok
+
+
 def test_rows_are_found_by_act_group_actor_model_outcome_and_time(store: Store) -> None:
     refused = entry(6, act=Act.KEYS_REVOKE, outcome="refused", actor="Bob (key 2)", thing="r", model="reviews")
     add(store, refused, entry(7, act=Act.LOGIN, thing="l"))

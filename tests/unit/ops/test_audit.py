@@ -3,15 +3,18 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
 
 from core.acts import NEVER_REFUSED, READS, Act, act, act_by_verb, declared, no_act
-from core.api_key_store import NewKey
+from core.api_key_store import ApiKeyStore, NewKey
 from core.api_keys import Limits, Scope
 from core.audit_log import verify_store
+from core.clock import utc_now
 from core.db import audit_log as table
 from core.db.audit_log import Filter
 from core.db.store import Store
@@ -19,13 +22,20 @@ from feedback.ingest import add
 from ops.audit.middleware import undeclared
 from tests.support.audited import SECRET, Audited, audited
 from tests.support.authorization import CONTROL
-from tests.support.ingest import asked
+from tests.support.ingest import asked, said
 
 
 @pytest.fixture
 def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Audited]:
     with audited(tmp_path, monkeypatch) as made:
         yield made
+
+
+EXAMPLE = b'{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "a"}]}\n'
+
+
+def broken(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
 
 
 # Declarations.
@@ -186,11 +196,60 @@ def test_the_log_is_whole_after_all_this_and_reading_it_is_an_act(control: Audit
 
 
 def test_the_first_key_of_a_store_has_a_row() -> None:
-    from core.api_key_store import ApiKeyStore
-    from core.clock import utc_now
-
     store = Store(":memory:")
     made = ApiKeyStore(store=store, clock=utc_now).make_first()
     (row,) = table.page(store, Filter(), limit=10)
     assert made and (row["act"], row["actor"], row["object"]) == ("keys.create", "first start", made.id)
     store.close()
+
+
+def test_a_first_key_without_its_row_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its secret is shown after the row, and a store that had a key gets no other first one."""
+    store = Store(":memory:")
+    ring = ApiKeyStore(store=store, clock=utc_now)
+    monkeypatch.setattr("core.api_key_store.audit_log.append", broken)
+    with pytest.raises(OSError, match="No space"):
+        ring.make_first()
+    monkeypatch.undo()
+    assert ring.all() == [] and ring.make_first() and len(ring.grants) == 1
+    store.close()
+
+
+def test_a_row_has_the_model_and_the_id_that_only_the_handler_knows(control: Audited) -> None:
+    writer, admin = (control.keys.by_scope[scope] for scope in (Scope.OPS_WRITE, Scope.ADMIN))
+    control.control.keyring.make(NewKey("k", (Scope.INFER,)), "test")
+    add(control.control.store, [asked("i1", model="reviews", key_id="k"), replace(said("f1", "i1"), key_id="k")])
+    held = control.ask(("POST", "/api/quarantine"), writer, json={"model": "reviews", "key": "k"}).json()
+    run = control.ask(("POST", "/api/models/reviews/retrain"), writer).json()["run_id"]
+    form = {"purpose": (None, "fine-tune"), "file": ("x.jsonl", EXAMPLE)}
+    file = control.ask(("POST", "/v1/files?model=reviews"), writer, json=None, files=form).json()["id"]
+    wanted = {"model": "reviews", "training_file": file}
+    job = control.ask(("POST", "/v1/fine_tuning/jobs"), writer, json=wanted).json()["id"]
+    assert control.ask(("DELETE", f"/v1/files/{file}"), writer).status_code == 200
+    deletion = control.ask(("POST", "/api/retention/runs"), admin).json()["id"]
+    control.ask(("GET", f"/api/quarantine/{held[0]['id']}?model=movies"), admin)
+    assert [(row["act"], row["model"], row["object"]) for row in control.rows() if row["object"]] == [
+        ("quarantine.hold", "reviews", held[0]["id"]),
+        ("runs.start", "reviews", run),
+        ("files.upload", "reviews", file),
+        ("runs.start", "reviews", job),
+        ("files.delete", "reviews", file),
+        ("retention.run", None, deletion),
+        ("texts.read", "reviews", held[0]["id"]),
+    ]
+
+
+def test_a_model_in_the_query_counts_only_on_a_route_that_takes_it(control: Audited) -> None:
+    admin = control.keys.by_scope[Scope.ADMIN]
+    for path in ("/api/dead-letters?model=reviews", "/feedback?model=reviews"):
+        assert control.ask(("GET", path), admin).status_code == 200
+    assert {row["route"]: row["model"] for row in control.rows()} == {
+        "GET /api/dead-letters": None,
+        "GET /feedback": "reviews",
+    }
+
+
+def test_an_act_whose_model_cannot_be_found_has_its_row(control: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.audit.middleware.model_of", broken)
+    assert control.ask(("POST", "/api/backup"), control.keys.by_scope[Scope.ADMIN]).status_code == 200
+    assert [row["act"] for row in control.rows()] == ["backup.make"]

@@ -1,16 +1,23 @@
 """Facts about an audit log that cannot be written: which acts are refused, and which rows wait."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from core.acts import NEVER_REFUSED, declared
+from core.acts import NEVER_REFUSED, Act, declared
 from core.api_keys import Scope
-from core.audit_log import verify_store
-from core.db.store import Transaction
+from core.audit_log import Entry, verify_store
+from core.clock import utc_now
+from core.db import audit_log as table
+from core.db.audit_log import Filter
+from core.db.store import Store, Transaction
+from core.errors import ActNotRecorded
+from ops.audit.middleware import AuditMiddleware
+from ops.audit.recorder import AuditRecorder
 from tests.support.audited import SECRET, Audited, audited, fill_disk
 from tests.support.authorization import CONTROL
 
@@ -65,6 +72,48 @@ def test_rows_that_wait_are_bounded(
     assert len(control.rows()) == 3
 
 
+def test_refusals_are_lost_before_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.audit.recorder.MOST_UNWRITTEN", 3)
+    store = Store(":memory:")
+    recorder = AuditRecorder(store=store, clock=utc_now)
+    repair = fill_disk(monkeypatch)
+    for number in range(5):
+        recorder.later(Entry(utc_now(), Act.ACCESS, "refused", 401, address=f"10.0.0.{number}"))
+    recorder.try_flush(all_of_them=True)
+    for number in range(2):
+        with pytest.raises(ActNotRecorded):
+            recorder.write(Entry(utc_now(), Act.KEYS_CREATE, thing=f"key-{number}"))
+    repair()
+    recorder.flush()
+    assert [row["address"] or row["object"] for row in table.page(store, Filter(), limit=9)] == [
+        "key-1",
+        "key-0",
+        "10.0.0.0",
+    ]
+    store.close()
+
+
+def test_an_export_without_a_row_is_not_made(control: Audited, repair: Callable[[], None]) -> None:
+    """The client may still be there, so that nothing but the refusal ends the export."""
+    (route,) = [each for each in control.app.routes if each.path == "/api/export/{kind}"]  # type: ignore[attr-defined]
+    sent: list[Any] = []
+    made: list[int] = []
+
+    async def export(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number in range(1000):
+            made.append(number)
+            await send({"type": "http.response.body", "body": b"{}", "more_body": True})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "route": route, "path_params": {"kind": "feedback"}, "query_string": b""}
+    asyncio.run(AuditMiddleware(export, control=control.control)(scope, cast(Any, None), send))
+    assert made == [] and [each["type"] for each in sent] == ["http.response.start", "http.response.body"]
+    assert sent[0]["status"] == 500 and b"audit log" in sent[1]["body"]
+
+
 def test_an_act_that_ends_in_a_bug_has_a_row(control: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a bug")
@@ -111,7 +160,8 @@ def test_every_act_that_needs_a_row_is_refused_while_the_log_fails(
 ) -> None:
     admin, writer = (control.keys.by_scope[scope] for scope in (Scope.ADMIN, Scope.OPS_WRITE))
     control.ask(("POST", "/api/keys"), admin, json={"name": "x", "scopes": ["infer"]})
-    routes = {(method, route.path): declared(route) for route in control.app.routes for method in route.methods}
+    every: list[Any] = control.app.routes
+    routes = {(method, route.path): declared(route) for route in every for method in route.methods}
     needs = [way for way in CONTROL if (found := routes[way]) and found.act and found.act not in NEVER_REFUSED]
     for way in needs:
         opener = writer if Scope.OPS_WRITE in CONTROL[way] else admin

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from core import ledger_head
+from core import audit_log, ledger_head
+from core.acts import Act
+from core.audit_log import Entry
+from core.db import audit_log as table
 from core.db import decisions
+from core.db.audit_log import Filter
 from core.db.store import Store
 from core.errors import InputError
 from core.ledger import append, verify_store
@@ -105,6 +109,25 @@ def test_a_restore_is_a_row_of_the_ledger_with_what_it_replaced(data_folder: Dat
     assert ledger_head.read(data_folder.settings.data / "ledger.head") == decisions.head(store)
     assert aside and ledger_head.read(aside / "ledger.head") == head
     store.close()
+
+
+def test_a_restore_is_a_row_of_the_audit_log_with_the_newest_row_that_it_replaced(
+    data_folder: DataFolder, tmp_path: Path
+):
+    path = data_folder.backup(tmp_path / "b.tar")
+    with data_folder.store.transaction() as transaction:
+        audit_log.append(transaction, [Entry(NOW, Act.KEYS_CREATE)] * 3)  # after the backup: the restore loses them
+    head = audit_log.HEAD.head(data_folder.store)
+    data_folder.store.close()
+    manifest, aside = restore(path, data_folder.settings, by())
+    store = Store(data_folder.settings.store_path)
+    (row,) = table.page(store, Filter(act=Act.BACKUP_RESTORE), limit=10)
+    assert head and row["object"] == f"{manifest.made}, replaced row 3 {head.hash}"
+    store.close()
+    assert aside
+    replaced = Store(aside / data_folder.settings.store_path.name)
+    assert audit_log.verify_store(replaced).rows == 3
+    replaced.close()
 
 
 def test_the_views_of_the_store_are_in_its_copy(data_folder: DataFolder, tmp_path: Path):
