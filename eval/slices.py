@@ -113,10 +113,11 @@ def slices_of(
 
 
 def scored_items(rows: Sequence[Row], answers: Answers, settings: ModelSettings) -> tuple[ScoredItems, Ints]:
-    """The scores of both arms, and the tokens of each prompt, (n,)."""
+    """The scores of both arms, and the tokens of each prompt, (n,). 0 for a prompt that every arm refused."""
     champion, candidate = answers["champion"], answers["candidate"]
-    # The examples of a retrieval are no part of an item.
-    tokens = np.minimum(champion.prompt_tokens, candidate.prompt_tokens)
+    # The examples of a retrieval are no part of an item, and a prompt that an arm refused has no tokens there.
+    counted = np.array([arm.prompt_tokens for arm in answers.values()])
+    tokens = np.where(counted > 0, counted, np.iinfo(np.int64).max).min(0) * (counted > 0).any(0)
     match champion, candidate:
         case ArmTexts(), ArmTexts():
             primary = settings.promotion.primary.kpi
@@ -144,12 +145,13 @@ def voters_of(items: Items) -> Ints:
 
 
 def lengths(tokens: Ints) -> list[str | None]:
-    """Thirds of the prompts by tokens. Equal lengths are in one third, so a third can be missing."""
-    if not len(tokens):
-        return []
-    first, second = (int(np.quantile(tokens, share, method="inverted_cdf")) for share in (1 / 3, 2 / 3))
+    """Thirds of the prompts by tokens. Equal lengths are in one third, so a third can be missing. None for 0 tokens."""
+    known = tokens[tokens > 0]
+    if not len(known):
+        return [None] * len(tokens)
+    first, second = (int(np.quantile(known, share, method="inverted_cdf")) for share in (1 / 3, 2 / 3))
     names = (f"up to {first} tokens", f"{first + 1} to {second} tokens", f"over {second} tokens")
-    return [names[int(count > first) + int(count > second)] for count in tokens.tolist()]
+    return [names[int(count > first) + int(count > second)] if count else None for count in tokens.tolist()]
 
 
 def script_of(prompt: Prompt) -> str:

@@ -119,6 +119,25 @@ def test_rows_are_cut_by_label_length_app_day_and_topic(store: Store):
     assert {one.kpi for one in found.slices if one.dimension == "label"} == {LABEL_F1}
 
 
+def test_a_prompt_that_an_arm_refused_has_its_length_from_the_others(store: Store):
+    """The candidate refuses the longest prompts, and every arm refuses one. Retrieval makes the champion's longer."""
+    held = rows(180)
+    tokens = [100 + n // 60 * 100 for n in range(180)]
+    base = [0 if n == 179 else count for n, count in enumerate(tokens)]
+    champion = [0 if n == 179 else count + n % 7 for n, count in enumerate(tokens)]
+    candidate = [0 if count == 300 else count for count in tokens]
+    arms = {
+        arm: scores([True] * 180, held, counted)
+        for arm, counted in (("base", base), ("champion", champion), ("candidate", candidate))
+    }
+    shown = by_name(measure_slices(store, held, arms, CLASSIFY, PLAN))
+    assert {name: n for name, (n, _) in shown.items() if name.startswith("length")} == {
+        "length up to 100 tokens": 60,
+        "length 101 to 200 tokens": 60,
+        "length over 200 tokens": 59,
+    }
+
+
 def test_the_words_of_the_slices_that_fell_most_are_those_of_lost_items(store: Store):
     keep(store, 240, key_id=lambda n: "k1" if n < 120 else "k3")
     held = rows(240)
@@ -249,9 +268,11 @@ def test_preferences_are_cut_too(store: Store):
         ([5, 5, 5], ["up to 5 tokens"] * 3),
         ([1, 2, 3], ["up to 1 tokens", "2 to 2 tokens", "over 2 tokens"]),
         ([1, 1, 1, 1, 9], ["up to 1 tokens"] * 4 + ["over 1 tokens"]),
+        ([1, 0, 2, 3], ["up to 1 tokens", None, "2 to 2 tokens", "over 2 tokens"]),
+        ([0, 0], [None, None]),
     ],
 )
-def test_lengths_are_thirds_and_equal_lengths_stay_together(tokens: list[int], expected: list[str]):
+def test_lengths_are_thirds_and_equal_lengths_stay_together(tokens: list[int], expected: list[str | None]):
     assert lengths(np.array(tokens, dtype=np.int64)) == expected
 
 
