@@ -3,8 +3,10 @@
 It owns pure functions over a prompt, an answer and its reference, the right answer.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import jsonschema
@@ -23,15 +25,26 @@ def valid_json(prompt: Prompt, answer: str, _: str) -> float:
 
 
 def schema_match(prompt: Prompt, answer: str, _: str) -> float:
-    """1 if the answer is JSON that fits the schema of the request."""
+    """1 if the answer is JSON that fits the schema of the request. NaN depends on the schema, not on the answer."""
     schema = schema_of(prompt)
-    if not schema:
+    try:
+        validator = _validator(as_canonical(schema)) if schema else None
+    except Exception:  # A schema that is none, or too deep.
+        validator = None
+    if validator is None:
         return math.nan
     value = json_in(answer)
     try:
-        return float(value is not None and jsonschema.Draft202012Validator(schema).is_valid(value))
-    except (jsonschema.SchemaError, RecursionError, ValueError, TypeError, AttributeError):
-        return math.nan
+        return float(value is not None and validator.is_valid(value))
+    except Exception:  # A deep answer, a huge number, a reference to no schema: each raises an error of its own.
+        return 0.0
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    found = json.loads(schema)
+    jsonschema.Draft202012Validator.check_schema(found)
+    return jsonschema.Draft202012Validator(found)
 
 
 def tool_name(prompt: Prompt, answer: str, reference: str) -> float:

@@ -52,6 +52,32 @@ def test_json_is_judged_by_the_schema_of_the_request(answer: str, valid: float, 
     assert scores(asked(), answer, "{}") == {}
 
 
+def with_schema(schema: dict[str, Any]) -> Prompt:
+    return asked(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+
+
+NESTED = {"type": "array", "items": {"$ref": "#"}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        (NESTED, "[" * 800 + "]" * 800),
+        ({"items": {"multipleOf": 0.1}}, f"[1{'0' * 400}]"),
+        ({"items": {"$ref": "#/$defs/missing"}}, "[1]"),
+    ],
+)
+def test_an_answer_that_breaks_the_check_of_its_schema_does_not_fit(schema: dict[str, Any], answer: str) -> None:
+    assert scores(with_schema(schema), answer, "[]") == {"valid_json": 1, "schema_match": 0}
+    assert scores(with_schema(schema), "[]", "[]")["schema_match"] == 1
+
+
+@pytest.mark.parametrize("answer", ["[1]", "no JSON"])
+def test_a_schema_that_is_none_judges_no_answer(answer: str) -> None:
+    for schema in ({"type": 7}, {"properties": []}, {"pattern": "("}):
+        assert "schema_match" not in scores(with_schema(schema), answer, "[]")
+
+
 @pytest.mark.parametrize(
     ("answer", "name", "arguments", "fields"),
     [
