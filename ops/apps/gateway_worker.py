@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from core.errors import LoraLoopError, NotReady
 from ops.apps.reload import Changes
+from ops.apps.worker_heartbeats import BEAT_SECONDS
 from serve.gateway.authentication import Meter
 from serve.stored_completions.routes import SHIPPED_SECONDS
 from serve.workers import metrics
@@ -161,13 +162,14 @@ class SharingWorker(OnlyWorker):
                 RELOAD: self._reload,
             }
         )
-        self._memory.begin()
+        self._beating = asyncio.create_task(self._beat())
         if self._memory.reloads != self._reloads:
             await self._reload_late()
 
     def close(self) -> None:
         """See OnlyWorker."""
         asyncio.get_running_loop().remove_reader(self._parent)
+        self._beating.cancel()
         self._channel.close()
         if self._is_orphan:
             self._channel.remove()  # the supervisor would have
@@ -207,6 +209,11 @@ class SharingWorker(OnlyWorker):
                 name = worker_name(self.gateway, number)
                 raise NotReady(f"The worker {name} did not reload: {found}.", hint="Reload again, or restart.")
         return changes
+
+    async def _beat(self) -> None:
+        while True:
+            self._memory.beat()
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _reload_late(self) -> None:
         """Reloads, as the others did while this one started."""

@@ -8,6 +8,7 @@ requests.
 
 import gc
 import logging
+import math
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from core.settings import Settings
 from ops.apps.gateway_worker import RELOADED, SharingWorker, worker_name
 from ops.apps.http_server import open_sockets
 from ops.apps.reload import GATEWAY, read_again
+from ops.apps.worker_heartbeats import LOOK_SECONDS, Heartbeats
 from ops.local.restart_delay import STEADY_SECONDS, restart_delay
 from serve.workers.memory import SharedMemory
 
@@ -31,8 +33,8 @@ log = logging.getLogger(__name__)
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 WAITED = (*ENDING, signal.SIGHUP, signal.SIGCHLD, RELOADED)
-# The supervisor does nothing between signals but look for restarts that are due.
-LOOK_SECONDS = 60.0
+# How long workers may take to end after `gateway.drain_seconds`: they ship their spools, which takes some seconds.
+END_SECONDS = 30.0
 
 Serve = Callable[[Settings, SharingWorker, list[socket.socket]], None]
 
@@ -60,10 +62,14 @@ class WorkerSupervisor:
         self._config = config
         self._serve = serve
         self._gateway = settings.gateway.name
+        self._end_seconds = settings.gateway.drain_seconds + END_SECONDS
         self._slots = [Slot(number) for number in range(settings.gateway.workers)]
         self._memory = SharedMemory(len(self._slots))
         self._reloads = 0
+        self._heartbeats = Heartbeats()
+        self._look_at = 0.0
         self._ending = False
+        self._end_by = math.inf
         self._failed = False
         self._sockets: list[socket.socket] = []
         self._folder = Path()
@@ -104,11 +110,10 @@ class WorkerSupervisor:
             log.info("%s listens on http://%s:%d with %d workers", self._gateway, host, port, len(self._slots))
 
     def _wait(self) -> None:
-        """Waits for one signal or restart, and acts on it."""
-        now = time.monotonic()
-        due = [slot.restart_at for slot in self._slots if slot.pid is None]
-        wait = LOOK_SECONDS if self._ending else max(0.0, min([now + LOOK_SECONDS, *due]) - now)
-        found = signal.sigtimedwait(WAITED, wait)
+        """Waits for one signal or for a time at which something is due, and acts on it."""
+        due = [slot.restart_at for slot in self._slots if slot.pid is None and not self._ending]
+        wait = min([self._look_at, self._end_by, *due]) - time.monotonic()
+        found = signal.sigtimedwait(WAITED, max(0.0, wait))
         if found is not None and found.si_signo in ENDING:
             self._end()
         elif found is not None and found.si_signo == signal.SIGHUP:
@@ -118,9 +123,25 @@ class WorkerSupervisor:
         elif found is not None and found.si_signo == RELOADED:
             self.reload()
         self._reap()
+        self._kill_hung(time.monotonic())
         for slot in self._slots:
             if slot.pid is None and not self._ending and time.monotonic() >= slot.restart_at:
                 self._start(slot)
+
+    def _kill_hung(self, now: float) -> None:
+        """Kills workers whose event loop does not run, and at the end all that take longer than they may."""
+        if now >= self._end_by:
+            log.error("workers have not ended in %.0f s, so they are killed", self._end_seconds)
+            self._send(signal.SIGKILL)
+            self._end_by = math.inf
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_SECONDS
+        running = {slot.number: slot.pid for slot in self._slots if slot.pid is not None}
+        beats = {number: self._memory.beats(number) for number in running if self._memory.beats(number)}
+        for number in [] if self._ending else self._heartbeats.look(beats):
+            log.error("the worker %s hangs, so it is killed", worker_name(self._gateway, number))
+            os.kill(running[number], signal.SIGKILL)
 
     def reload(self) -> None:
         """Takes what can change of the file, for this process and for workers that it starts from now on.
@@ -134,6 +155,7 @@ class WorkerSupervisor:
     def _end(self) -> None:
         """Has the workers end their requests; the second time, end at once."""
         self._send(signal.SIGINT if self._ending else signal.SIGTERM)
+        self._end_by = min(self._end_by, time.monotonic() + self._end_seconds)
         self._ending = True
         for each in self._sockets:
             each.close()
@@ -153,7 +175,7 @@ class WorkerSupervisor:
 
     def _take_down(self, slot: Slot, code: int) -> None:
         """A worker ended, with an exit code or minus the number of a signal."""
-        begun, slot.pid = self._memory.has_begun(slot.number), None
+        begun, slot.pid = self._memory.beats(slot.number) > 0, None
         self._memory.forget(slot.number)
         if self._ending:
             return

@@ -47,8 +47,8 @@ class SharedMemory:
         self._record = _eightfold(self._flights + self._counts.size)
         self._engine = struct.Struct(f"@Q{workers}i")
         self._engine_bytes = _eightfold(self._engine.size)
-        # A byte of each worker, 1 while it answers; then the engines, then the records.
-        self._engines = _eightfold(HEAD_BYTES + workers)
+        # The beats of each worker; then the engines, then the records.
+        self._engines = HEAD_BYTES + 8 * workers
         self._records = self._engines + ENGINES * self._engine_bytes
         self._memory = mmap.mmap(-1, self._records + SETS * WAYS * self._record)
         numbers = memoryview(self._memory)
@@ -84,13 +84,13 @@ class SharedMemory:
         with self:
             self._longs[1] += 1
 
-    def begin(self) -> None:
-        """Takes down that this worker answers requests from now on."""
-        self._memory[HEAD_BYTES + self.worker] = 1
+    def beat(self) -> None:
+        """Takes down that this worker answers requests."""
+        self._longs[HEAD_BYTES // 8 + self.worker] += 1
 
-    def has_begun(self, worker: int) -> bool:
-        """Whether a worker answers requests, or did until it ended."""
-        return self._memory[HEAD_BYTES + worker] == 1
+    def beats(self, worker: int) -> int:
+        """How often a worker took down that it answers requests; 0 for one that has not begun to."""
+        return self._longs[HEAD_BYTES // 8 + worker]
 
     def find(self, identity: bytes, known: int | None) -> int | None:
         """Where a record is, or None if it is not there; `known` is where it last was. Only inside the lock."""
@@ -154,7 +154,7 @@ class SharedMemory:
 
     def forget(self, worker: int) -> None:
         """Clears what a worker that ended had under way."""
-        self._memory[HEAD_BYTES + worker] = 0
+        self._longs[HEAD_BYTES // 8 + worker] = 0
         with self:
             for begin, end, size, offset in (
                 (self._engines, self._records, self._engine_bytes, 8),

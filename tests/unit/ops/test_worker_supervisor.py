@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import psutil
 import pytest
 import yaml
 from fastapi.testclient import TestClient
@@ -18,11 +19,14 @@ from fastapi.testclient import TestClient
 from core import logs
 from core.errors import SettingsError
 from core.settings import build, load
+from ops.apps import gateway_worker, worker_supervisor
 from ops.apps.gateway import create_app
-from ops.apps.gateway_worker import Own, SharingWorker
+from ops.apps.gateway_worker import OnlyWorker, Own, SharingWorker
 from ops.apps.reload import GATEWAY, Reloader
+from ops.apps.worker_heartbeats import SILENT_LOOKS, Heartbeats
 from ops.apps.worker_supervisor import WorkerSupervisor
 from serve.workers.memory import SharedMemory
+from tests.support.gateway_workers import until
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +90,63 @@ def test_a_signal_during_the_start_of_a_gateway_is_obeyed_when_it_runs(
             time.sleep(0.01)
 
 
+def test_a_worker_whose_beats_do_not_change_hangs_unless_it_has_not_begun_or_was_paused() -> None:
+    heartbeats = Heartbeats()
+    looks = [heartbeats.look({0: 7, 1: n}) for n in range(1, SILENT_LOOKS + 2)]
+    assert looks == [[]] * SILENT_LOOKS + [[0]]
+    assert heartbeats.look({0: 1}) == []  # of another process in its place
+    assert heartbeats.look({}) == heartbeats.look({0: 1}) == []
+
+
+def test_a_worker_beats_as_long_as_its_event_loop_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_worker, "BEAT_SECONDS", 0.01)
+    memory = SharedMemory(2)
+    worker = SharingWorker("g", 1, memory=memory, sockets=folder, parent=os.pipe()[0], supervisor=0, reloads=0)
+
+    async def run() -> None:
+        await worker.open()
+        async with asyncio.timeout(60):
+            while memory.beats(1) < 3:
+                await asyncio.sleep(0.01)
+        worker.close()
+
+    asyncio.run(run())
+    assert memory.beats(0) == 0
+    memory.forget(1)
+    assert memory.beats(1) == 0
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced_and_one_that_does_not_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_supervisor, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(worker_supervisor, "END_SECONDS", 0.2)
+    gateway = {"workers": 2, "listen": "127.0.0.1:0", "drain_seconds": 0}
+    file = written(tmp_path / "f.yaml", gateway=gateway)
+
+    async def hang(worker: OnlyWorker) -> None:
+        await worker.open()
+        await asyncio.sleep(0)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (tmp_path / f"{worker.name} {os.getpid()}").touch()
+        time.sleep(600)
+
+    pid = os.fork()
+    if not pid:
+        try:
+            WorkerSupervisor(load(file), file, lambda settings, worker, sockets: asyncio.run(hang(worker))).run()
+        finally:
+            os._exit(0)
+    try:
+        until(lambda: len(list(tmp_path.glob("* *"))) >= 4)
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: not psutil.Process(pid).children())
+    finally:
+        for each in [*psutil.Process(pid).children(), psutil.Process(pid)]:
+            each.kill()
+        os.waitpid(pid, 0)
+
+
 def test_a_worker_starts_although_the_file_that_others_reloaded_is_broken_now(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,4 +165,4 @@ def test_a_worker_starts_although_the_file_that_others_reloaded_is_broken_now(
         worker.close()
 
     asyncio.run(run())
-    assert memory.has_begun(0) and "the configuration was not reloaded" in caplog.text
+    assert memory.beats(0) == 1 and "the configuration was not reloaded" in caplog.text
