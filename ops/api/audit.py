@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 
 from core.acts import Act, act, no_act
+from core.api_keys import Scope
 from core.db.audit_log import Filter
+from core.errors import Forbidden
 from ops.api.models import Limit, Moment, in_utc
 from ops.audit import views
 from ops.control import Control
@@ -47,8 +49,13 @@ def create_chain_router(control: Control) -> APIRouter:
 
     @router.get("/audit/chain")
     @no_act("It shows names and numbers, no texts.")
-    def chain() -> dict[str, Any]:
-        """Whether every row of the audit log follows from the one before, and whether the log can be written."""
-        return views.chain(control.audit, control.audit_watch)
+    def chain(request: Request, whole: bool = False) -> dict[str, Any]:
+        """Whether every row of the audit log follows from the one before, and whether the log can be written.
+
+        Rows since the last check are checked. `whole` checks all rows again, and needs a key with `admin`.
+        """
+        if whole and not request.state.admission.opens(Scope.ADMIN):
+            raise Forbidden("whole: needs a key with admin.", hint="Without it, rows since the last check are checked.")
+        return views.chain(control.audit, control.audit_watch, whole=whole)
 
     return router

@@ -54,7 +54,7 @@ from ops.console import app as console
 from ops.control import Control, Engines
 from ops.erasures import Erasures
 from ops.fine_tuning.jobs import FineTuningJobs
-from ops.ledger_verifier import LedgerWatch, verify_audit_log
+from ops.ledger_verifier import DAY_SECONDS, LedgerWatch, verify_audit_log
 from ops.model_limits import require_models
 from ops.notify import notifier as notifications
 from ops.notify.notifier import Notifier
@@ -130,7 +130,7 @@ def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
     )
     ledger = LedgerWatch(store, clock)
     recorder = AuditRecorder(store=store, clock=clock)
-    acts = LedgerWatch(store, clock, verify_audit_log, "audit log")
+    acts = LedgerWatch(store, clock, verify_audit_log, "audit log", DAY_SECONDS)
     return Control(
         settings,
         store,

@@ -41,15 +41,18 @@ def rows(recorder: AuditRecorder, found: Filter, limit: int) -> list[dict[str, A
     return table.page(recorder.store, found, limit=limit)
 
 
-def chain(recorder: AuditRecorder, watch: LedgerWatch) -> dict[str, Any]:
-    """Whether the log is whole and can be written, checked from its first row."""
-    watch.walk()
-    return watch.last() | {"failing": recorder.failing}
+def chain(recorder: AuditRecorder, watch: LedgerWatch, *, whole: bool) -> dict[str, Any]:
+    """Whether the log is whole and can be written, checked from its first row or on from the last check."""
+    if whole:
+        watch.walk()
+        return watch.last() | {"failing": recorder.failing}
+    return watch.report() | {"failing": recorder.failing}
 
 
 def state(recorder: AuditRecorder, watch: LedgerWatch) -> dict[str, Any]:
-    """Whether the log was whole at the last check, at most an hour ago, and can be written. It costs no query."""
-    return watch.last() | {"failing": recorder.failing}
+    """Whether the log is whole and can be written, checked on from the last check; no page waits for the first one."""
+    found = watch.last() if watch.last()["checked"] is None else watch.report()
+    return found | {"failing": recorder.failing}
 
 
 def as_dict(found: Filter) -> dict[str, Any]:

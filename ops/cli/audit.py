@@ -61,8 +61,8 @@ def audit(
 
 
 def verify(context: typer.Context, config: OwnConfig = None, json: JsonOption = False) -> None:
-    """Prove that no row of the audit log was changed, removed or cut off, but by its retention."""
-    report = client_of(config or context.obj).get("/api/audit/chain")
+    """Prove that no row of the audit log was changed, removed or cut off, but by its retention. Needs `admin`."""
+    report = client_of(config or context.obj).get("/api/audit/chain", whole=True)
     if json:
         print_json(report)
     else:

@@ -108,7 +108,7 @@ def test_a_key_that_is_made_changed_and_revoked_has_three_rows(control: Audited)
     }
     assert rows[0]["request_id"] == made.headers["x-request-id"] and rows[0]["status"] == 201
     assert rows[1]["route"] == "POST /api/keys/{identity}/rotate"
-    assert made.json()["key"].split("_")[2] not in json.dumps(rows, default=str)
+    assert made.json()["key"].split("_", 2)[2] not in json.dumps(rows, default=str)
     again = control.ask(("POST", f"/api/keys/{identity}/revoke"), admin)
     assert again.status_code == 409
     (refused,) = control.rows(outcome="refused")
@@ -193,6 +193,19 @@ def test_the_log_is_whole_after_all_this_and_reading_it_is_an_act(control: Audit
     assert {row["act"] for row in control.rows(act="audit")} == {"audit.read"}
     report = control.ask(("GET", "/api/audit/chain"), reader).json()
     assert report["ok"] and not report["failing"] and verify_store(control.control.store).ok
+
+
+def test_a_report_goes_on_from_the_last_one_and_all_rows_are_checked_for_an_admin(control: Audited) -> None:
+    admin, reader = (control.keys.by_scope[scope] for scope in (Scope.ADMIN, Scope.OPS_READ))
+    for _ in range(3):
+        control.ask(("POST", "/api/backup"), admin)
+    assert control.ask(("GET", "/api/audit/chain"), reader).json()["ok"]
+    with control.control.store.transaction() as transaction:
+        transaction._connection.execute("UPDATE audit_log SET actor = 'else' WHERE seq = 1")
+    assert control.ask(("GET", "/api/audit/chain"), reader).json()["ok"]
+    assert control.ask(("GET", "/api/audit/chain?whole=true"), reader).status_code == 403
+    assert not control.ask(("GET", "/api/audit/chain?whole=true"), admin).json()["ok"]
+    assert not control.ask(("GET", "/api/audit/chain"), reader).json()["ok"]
 
 
 def test_the_first_key_of_a_store_has_a_row() -> None:

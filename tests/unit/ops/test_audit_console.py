@@ -3,7 +3,9 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -12,6 +14,7 @@ from core.api_keys import Scope
 from core.db import audit_log as table
 from core.db.audit_log import Filter
 from core.db.store import Transaction
+from ops.apps.http_server import serve
 from serve.engines.fake import running
 from tests.support.console_security import KeyedConsole
 from tests.support.running_control import RunningControl
@@ -57,6 +60,27 @@ def test_a_valid_key_that_the_console_refuses_has_a_row_under_its_name(console: 
         ("models.rollback", "reader"),
         ("login", "app"),
     }
+
+
+@pytest.mark.parametrize(
+    ("proxies", "address"),
+    [(["127.0.0.0/8"], "203.0.113.7"), (["10.9.0.0/16"], "127.0.0.1"), ([], "127.0.0.1")],
+)
+def test_an_address_in_a_header_counts_only_from_a_trusted_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxies: list[str], address: str
+) -> None:
+    made, options = RunningControl(tmp_path), dict[str, Any]()
+    with monkeypatch.context() as patched:
+        patched.setattr("ops.apps.http_server.uvicorn.run", lambda _, **given: options.update(given))
+        patched.setattr("ops.apps.http_server.signal.signal", lambda *_: None)
+        serve(made.app, "127.0.0.1:1", proxies)
+    own = {name: options[name] for name in ("proxy_headers", "forwarded_allow_ips")}
+    with running(made.app, made.port, **own):
+        url = f"http://127.0.0.1:{made.port}/feedback.json"
+        assert httpx.get(url, headers={"X-Forwarded-For": "203.0.113.7"}, trust_env=False).status_code == 200
+        made.app.state.control.audit.flush(all_of_them=True)
+        (row,) = table.page(made.store, Filter(), limit=10)
+    assert (row["act"], row["address"]) == ("texts.read", address)
 
 
 def test_the_page_filters_pages_and_escapes(console: KeyedConsole) -> None:

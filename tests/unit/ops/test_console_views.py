@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from ops.console import feedback_data, page_data
 from ops.console.svg import history
 from ops.console.svg.gate import forest
 from ops.ledger_verifier import LedgerWatch
+from tests.support.wait import wait_until
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 
@@ -237,9 +241,34 @@ def test_a_chain_is_not_whole_before_its_first_walk_nor_after_one_that_raised(st
         assert watch.last()["ok"] and watch.last()["reason"].startswith("0 rows")
 
 
+def test_callers_that_wait_for_a_walk_share_the_next_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on, walks, ticks = threading.Event(), threading.Event(), list[int](), list[float]()
+
+    def monotonic() -> float:
+        ticks.append(len(ticks) + 1.0)
+        return ticks[-1]
+
+    def verify(found: Store, _: str | None, after: ChainReport) -> ChainReport:
+        walks.append(1)
+        begun.set()
+        assert go_on.wait(60)
+        return verify_store(found, after=after)
+
+    monkeypatch.setattr("ops.ledger_verifier.time", SimpleNamespace(monotonic=monotonic))
+    watch = LedgerWatch(store, lambda: NOW, verify)
+    with ThreadPoolExecutor(6) as pool:
+        first = pool.submit(watch.walk)
+        assert begun.wait(60)
+        others = [pool.submit(watch.walk) for _ in range(5)]
+        wait_until(lambda: len(ticks) == 2 + 5)  # all have called
+        go_on.set()
+        for each in (first, *others):
+            each.result(60)
+    assert len(walks) == 2 and watch.last()["checked"] == NOW
+
+
 def test_the_walk_goes_on_after_one_that_failed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    watch, walks = LedgerWatch(store, lambda: NOW), list[int]()
-    monkeypatch.setattr("ops.ledger_verifier.WHOLE_SECONDS", 0.0)
+    watch, walks = LedgerWatch(store, lambda: NOW, whole_seconds=0.0), list[int]()
 
     def walk() -> None:
         walks.append(1)
