@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from core.errors import NotReady
+from core.errors import NotReady, SettingsError
 from core.folder_lock import FolderLock
 from core.spool import segments
 from ops.apps.gateway_worker import OnlyWorker
@@ -16,6 +16,7 @@ from serve.gateway.shipping import EndedSpool, Shipper
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+AGAIN_SECONDS = 60.0
 
 
 def lock_gateway(folder: Path) -> FolderLock:
@@ -25,16 +26,31 @@ def lock_gateway(folder: Path) -> FolderLock:
 
 
 async def ship_leftovers(gateways: Path, worker: OnlyWorker, shipper_of: Callable[..., Shipper]) -> None:
-    """Ships each spool of a worker that is no more, until control has all of it. The first worker does it for all."""
-    for name in leftover_names(gateways, worker.gateway, worker.count) if worker.is_first else ():
-        try:
-            lock = lock_gateway(gateways / name)
-        except NotReady:
-            continue  # a gateway with more workers runs, which ships it
-        try:
-            await _ship(gateways / name, shipper_of)
-        finally:
-            lock.release()
+    """Ships the spools of workers that are no more, forever. The first worker does it for all.
+
+    A new one can appear: a worker of an earlier start has its folder until its last request ends.
+    """
+    async with asyncio.TaskGroup() as group:
+        tasks: dict[str, asyncio.Task[None]] = {}
+        while worker.is_first:
+            for name in leftover_names(gateways, worker.gateway, worker.count):
+                if name not in tasks or tasks[name].done():
+                    tasks[name] = group.create_task(_ship_alone(gateways / name, shipper_of))
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _ship_alone(folder: Path, shipper_of: Callable[..., Shipper]) -> None:
+    try:
+        lock = lock_gateway(folder)
+    except NotReady:
+        return  # its worker still runs
+    except SettingsError as error:
+        log.error("the spool of %s waits: %s", folder.name, error)
+        return
+    try:
+        await _ship(folder, shipper_of)
+    finally:
+        lock.release()
 
 
 def leftover_names(gateways: Path, gateway: str, workers: int) -> list[str]:

@@ -3,6 +3,7 @@
 One gateway serves all tests of this file, and the last of them ends it.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -20,8 +21,11 @@ import pytest
 from core.api_keys import write_key
 from core.db import exports
 from core.spool import SpoolWriter, segments
+from ops.apps import leftover_spools
+from ops.apps.gateway_worker import OnlyWorker
 from ops.apps.leftover_spools import leftover_names, lock_gateway
 from serve.engines.fake import echo
+from serve.gateway.shipping import EndedSpool
 from tests.support.gateway_workers import CHAT, LEFT, PATIENCE_SECONDS, Gateway, until
 
 
@@ -106,6 +110,45 @@ def ids(gateway: Gateway) -> set[str]:
 def test_what_a_worker_left_that_is_no_more_is_shipped(gateway: Gateway) -> None:
     until(lambda: "left" in gateway.votes())
     until(lambda: not segments(gateway.data / "gateways" / LEFT / "spool"))
+
+
+def test_a_leftover_that_is_locked_or_refused_or_unwritable_waits_and_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(leftover_spools, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(leftover_spools, "LOOK_SECONDS", 0.01)
+    spools = {name: tmp_path / name / "spool" for name in ("g_2", "g_3", "g_4", "g_5")}
+    for spool in spools.values():
+        SpoolWriter(spool).close()
+    lock = lock_gateway(tmp_path / "g_3")
+    (tmp_path / "g_4" / "lock").mkdir()  # so that it cannot be opened
+
+    class Ships:
+        def __init__(self, name: str, spool: EndedSpool) -> None:
+            self.name, self.spool = name, spool
+
+        async def run(self) -> None:
+            for segment in segments(self.spool.folder) if self.name != "g_2" else ():
+                segment.path.unlink()
+            await asyncio.Event().wait()
+
+    async def run() -> None:
+        made: Any = Ships
+        task = asyncio.create_task(leftover_spools.ship_leftovers(tmp_path, OnlyWorker("g"), made))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while segments(spools["g_5"]):
+                await asyncio.sleep(0.01)
+            assert all(segments(spools[name]) for name in ("g_2", "g_3", "g_4"))
+            lock.release()
+            while segments(spools["g_3"]):
+                await asyncio.sleep(0.01)
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(run())
+    assert "the spool of g_4 waits" in caplog.text and segments(spools["g_2"])
 
 
 def test_leftovers_are_of_workers_above_the_number_of_now(tmp_path: Path) -> None:
