@@ -3,7 +3,6 @@
 Pure functions of texts. scikit-learn is imported with the first use.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.words import words_in
+
 # With fewer requests there are no clusters, and on the average a cluster has as many requests as this.
 FEWEST_REQUESTS, REQUESTS_PER_CLUSTER = 50, 25
 MOST_CLUSTERS = 40
@@ -19,8 +20,6 @@ MOST_CLUSTERS = 40
 FEWEST_USERS = 5
 # Words that more requests have say nothing about what they are about.
 MOST_SHARED = 0.6
-# Letters alone: numbers, addresses and ids are in no name.
-WORD = re.compile(r"[^\W\d_]{3,}")
 WORDS_IN_NAME = 3
 DIMENSIONS = 50
 # A cluster lacks rows if it has none and its share of the requests would give it as many.
@@ -130,15 +129,11 @@ def group_texts(
     return Groups(of_texts, names, space)
 
 
-def _words(text: str) -> list[str]:
-    return WORD.findall(text.lower())
-
-
 def _vocabulary(texts: Texts, users: Sequence[str | None]) -> list[str]:
     """The words of several users that not most of the texts have, in their order."""
     times, found = Counter[str](), dict[str, set[str | None]]()
     for text, user in zip(texts, users, strict=True):
-        for word in set(_words(text)):
+        for word in set(words_in(text)):
             times[word] += 1
             found.setdefault(word, set()).add(user)
     kept = (word for word, n in times.items() if len(found[word]) >= FEWEST_USERS and n <= MOST_SHARED * len(texts))
@@ -158,7 +153,7 @@ class _Space:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        analyzer: Any = _words  # scikit-learn's types allow texts alone, here and for `n_init`
+        analyzer: Any = words_in  # scikit-learn's types allow texts alone, here and for `n_init`
         vectorizer = TfidfVectorizer(analyzer=analyzer, vocabulary=vocabulary, sublinear_tf=True)
         weights: Any = vectorizer.fit_transform(texts)
         reduction = TruncatedSVD(DIMENSIONS, random_state=0).fit(weights) if len(vocabulary) > DIMENSIONS else None

@@ -21,6 +21,7 @@ RULES = (
     "core/answers.py",
     "core/prompt_fields.py",
     "core/prompts.py",
+    "core/words.py",
     "core/db/curation.sql",
     "core/db/bursts.sql",
     "core/db/decisions.sql",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# Letters alone: numbers, addresses and ids are no words.
-WORD = re.compile(r"[^\W\d_]{3,}")
+from core.words import words_in
+
 LONGEST_WORD = 30
 # Han, kana, Thai, Lao, Burmese and Khmer have no spaces between words. A run of their letters can be a sentence.
 WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
@@ -39,8 +39,9 @@ class CommonWord:
 
 def single_words(text: str) -> list[str]:
     """The words of a text in lower case, in their order. Scripts without spaces between words have none."""
-    found = WORD.findall(text[:LONGEST_TEXT].lower())
-    return [word for word in found if len(word) <= LONGEST_WORD and not WITHOUT_SPACES.search(word)]
+    return [
+        word for word in words_in(text[:LONGEST_TEXT]) if len(word) <= LONGEST_WORD and not WITHOUT_SPACES.search(word)
+    ]
 
 
 def common_words(

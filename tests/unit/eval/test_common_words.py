@@ -72,3 +72,7 @@ def test_numbers_addresses_long_runs_and_scripts_without_spaces_are_no_words():
 
 def test_a_long_prompt_is_read_from_its_beginning():
     assert single_words("late " * 10_000) == ["late"] * 800
+
+
+def test_words_have_their_combining_marks():
+    assert single_words("कृपया मेरा पार्सल ढूँढिए, बहुत देर") == ["कृपया", "मेरा", "पार्सल", "ढूँढिए", "बहुत", "देर"]

@@ -201,3 +201,10 @@ def test_an_erasure_of_a_user_without_votes_takes_the_coverage_out_of_reports(st
     assert report() == before
     erase("ada")
     assert report() == replace(before, coverage={})
+
+
+def test_topics_of_hindi_have_names_of_whole_words():
+    texts = ["मेरा पार्सल कहाँ"] * 40 + ["पैसा वापस चाहिए"] * 40
+    found = find_clusters(texts, [f"u{n}" for n in range(80)], [])
+    assert {word for one in found for word in one.name.split(", ")} <= set(" ".join(texts).split())
+    assert len(found) == 2
