@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from core.settings.kpi_names import FORGETTING
 from eval.evaluation import Result
 from eval.gates.offline import decide, spent_level
 from eval.kpis.evidence import Measure, SuiteEvidence
@@ -12,8 +13,6 @@ from eval.ledger_evidence import kpi_rows, plain_checks
 from retrain.runs import Run
 from retrain.simple_classifier import warning_if_behind
 from retrain.step_results import Decided, Evidence
-
-FORGETTING = "forgetting"
 
 
 def judge(run: Run, evidence: Evidence, labels: Sequence[str]) -> Decided:

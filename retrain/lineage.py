@@ -39,9 +39,13 @@ def lineage_of(base: ModelFolder, settings: ModelSettings, snapshot: Snapshot, c
     }
 
 
-def training_of(job: Job, plan: Plan) -> dict[str, Any]:
-    """What the ledger keeps of the making of an adapter, with the reason for its method."""
-    return {"training": training_summary(job) | {"because": plan.reason}}
+def training_of(job: Job, plan: Plan, noted: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What the ledger keeps of the making of an adapter, with the reason for its method.
+
+    `noted` is what the run kept of it, for a run whose folder is gone.
+    """
+    known = {"forgetting": noted["forgetting"]} if noted and "forgetting" in noted else {}
+    return {"training": known | training_summary(job) | {"because": plan.reason}}
 
 
 def notes_of(made: Mapping[str, Any]) -> dict[str, Any]:

@@ -178,7 +178,8 @@ class RetrainPipeline:
             candidate = Candidate(version, {"retrieval": retrieval_summary(read_retrieval(version))}, work.settings)
         else:
             plan = plan_of(snapshot, work.settings)
-            made = training_of(self.searches.apply(work.run, self._job(work, snapshot, plan)), plan)
+            job = self.searches.apply(work.run, self._job(work, snapshot, plan))
+            made = training_of(job, plan, self.runs.details(work.run))
             candidate = Candidate(version, made, judged_by(plan, work.settings))
         evidence = self._gather_evidence(work, snapshot, candidate)
         decision = self._decide(work, evidence)

@@ -11,6 +11,8 @@ TextKpi = Literal["exact_match", "token_f1", "chrf", PreferenceKpi, StructuredKp
 PrimaryKpi = Literal[LabelKpi, TextKpi]
 # The default primary KPI of a model with `task: generate`.
 GENERATE_PRIMARY = "token_f1"
+# What a training measures of its adapter.
+FORGETTING = "forgetting"
 SuiteKpi = Literal[
     "golden_accuracy",
     "safety",

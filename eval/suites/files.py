@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from core.errors import InputError
 from core.prompts import Chat, Prompt
+from core.settings.kpi_names import FORGETTING
 from eval.kpis.direction import Better, better
 from eval.suites.shipped import BUILDERS, shipped_suite
 from eval.suites.suite import Choice, Item, Measure, Suite, Writing
@@ -106,6 +107,9 @@ def find_suites(names: Sequence[str]) -> list[Suite]:
 def read_suite(folder: Path) -> Suite:
     """Read a user's suite. Raises InputError with the file, the line and the reason."""
     header = _checked(Header, _text(folder / HEADER), str(folder / HEADER))
+    if header.kpi == FORGETTING:
+        hint = "Name the KPI of your suite differently."
+        raise InputError(f"{folder / HEADER}: kpi: {FORGETTING} is what a training measures of its adapter.", hint=hint)
     known = better(header.kpi)
     if known not in (None, header.better):
         raise InputError(f"{folder / HEADER}: better: {header.kpi} is {WORDS[known]}, not {WORDS[header.better]}.",

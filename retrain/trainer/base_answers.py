@@ -43,14 +43,15 @@ def base_answers(
 ) -> list[TokenSequence]:
     """Return what the base model answers to general instructions: from the file, or drawn and written to it.
 
-    `base` is the model's folder. Answers of another model are replaced.
+    `base` is the model's folder. Answers of another model are replaced. The prompts are kept as they were rendered
+    then: some templates write today's date.
     """
-    prompts = prompt_tokens(renderer, texts)
     ends = renderer.ends
-    identity = hashlib.sha256(json.dumps([fingerprint(base), str(model.dtype), ends, prompts]).encode()).hexdigest()
+    drawn_by = [fingerprint(base), str(model.dtype), ends, list(texts), MOST_TOKENS, BATCH, SEED]
+    identity = hashlib.sha256(json.dumps(drawn_by).encode()).hexdigest()
     known = _read(file, identity)
     if known is None:
-        known = draw_answers(model, prompts, ends)
+        known = draw_answers(model, prompt_tokens(renderer, texts), ends)
         _write(file, identity, known)
     return known
 
@@ -68,18 +69,20 @@ def draw_answers(model: Any, prompts: Sequence[tuple[int, ...]], ends: Sequence[
     )
     # The folder's own settings of generation would replace those that have no value here.
     kept, base.generation_config = base.generation_config, config
-    with model.disable_adapter(), torch.random.fork_rng():
-        torch.manual_seed(SEED)
-        for first in range(0, len(prompts), BATCH):
-            some = prompts[first : first + BATCH]
-            longest = max(len(prompt) for prompt in some)
-            padding = [longest - len(prompt) for prompt in some]
-            tokens = torch.tensor([[pad] * left + list(prompt) for left, prompt in zip(padding, some, strict=True)])
-            mask = torch.tensor([[0] * left + [1] * (longest - left) for left in padding])
-            drawn = base.generate(input_ids=tokens.to(model.device), attention_mask=mask.to(model.device))
-            answers = drawn[:, longest:].tolist()
-            found += [TokenSequence(one, until_end(answer, ends)) for one, answer in zip(some, answers, strict=True)]
-    base.generation_config = kept
+    try:
+        with model.disable_adapter(), torch.random.fork_rng():
+            torch.manual_seed(SEED)
+            for first in range(0, len(prompts), BATCH):
+                some = prompts[first : first + BATCH]
+                longest = max(len(prompt) for prompt in some)
+                padding = [longest - len(prompt) for prompt in some]
+                tokens = torch.tensor([[pad] * left + list(one) for left, one in zip(padding, some, strict=True)])
+                mask = torch.tensor([[0] * left + [1] * (longest - left) for left in padding])
+                drawn = base.generate(input_ids=tokens.to(model.device), attention_mask=mask.to(model.device))
+                answers = [until_end(answer, ends) for answer in drawn[:, longest:].tolist()]
+                found += [TokenSequence(one, answer) for one, answer in zip(some, answers, strict=True)]
+    finally:
+        base.generation_config = kept
     return found
 
 
@@ -90,19 +93,20 @@ def until_end(answer: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
 
 
 def _read(file: Path, identity: str) -> list[TokenSequence] | None:
-    """Return the answers of a file, None without one for these prompts."""
-    if not file.is_file():
+    """Return the answers of a file, None without one for these prompts, and if it is damaged."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found["identity"] != identity:
+            return None
+        return [TokenSequence(tuple(one["prompt"]), tuple(one["answer"])) for one in found["answers"]]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    found = json.loads(file.read_text(encoding="utf-8"))
-    if found["identity"] != identity:
-        return None
-    return [TokenSequence(tuple(one["prompt"]), tuple(one["answer"])) for one in found["answers"]]
 
 
 def _write(file: Path, identity: str, answers: Sequence[TokenSequence]) -> None:
     """Write the file. It is complete after a power cut, or not there."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix(".part")
+    scratch = file.with_suffix(f".{os.getpid()}.part")
     with scratch.open("w", encoding="utf-8") as target:
         json.dump({"identity": identity, "answers": [asdict(one) for one in answers]}, target)
         target.flush()

@@ -41,6 +41,8 @@ NO_EFFECT = ("run_id", "snapshot", "output", "answers", "min_rows", "checkpoint_
 def identity_of(job: Job, examples: Sequence[Example], replayed: Sequence[TokenSequence] = ()) -> str:
     """Return a hash of all that the adapter depends on: examples and replayed rows, base, and how it trains."""
     kept = {name: value for name, value in asdict(job).items() if name not in NO_EFFECT}
+    if not job.replay:
+        del kept["replay"]  # as before there was any, so that a training which began then continues
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     for row in (*examples, *replayed):
         digest.update(repr(row).encode())

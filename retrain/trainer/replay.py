@@ -18,8 +18,8 @@ from retrain.trainer.losses import divergences
 from retrain.trainer.prefix_tree import TokenSequence
 from retrain.trainer.scoring import answer_logits
 
-# Rows of one pass: the logits of their answers take memory.
-PASS_ROWS = 8
+# Rows of one pass, and logits of their answers, which take memory: some 20 bytes each, so 0.2 GB at most.
+PASS_ROWS, PASS_LOGITS = 8, 10_000_000
 RESAMPLES = 2000
 
 
@@ -81,11 +81,18 @@ def measure_forgetting(model: Any, rows: Sequence[TokenSequence]) -> Forgetting:
     return Forgetting(round(float(sums.sum() / tokens.sum()), 6), low, high, len(rows), int(tokens.sum()))
 
 
+def rows_per_pass(longest: int, vocabulary: int) -> int:
+    """Return how many rows, with answers of up to `longest` tokens, are computed at a time."""
+    return max(1, min(PASS_ROWS, PASS_LOGITS // (longest * vocabulary)))
+
+
 def answer_divergences(model: Any, rows: Sequence[TokenSequence]) -> Iterator[tuple[list[int], Tensor]]:
     """Yield the numbers of some rows and the KL (m,) of their answers' tokens, row after row, pass by pass."""
     numbers = sorted(range(len(rows)), key=lambda n: len(rows[n].tokens))
-    for first in range(0, len(numbers), PASS_ROWS):
-        some = numbers[first : first + PASS_ROWS]
+    longest = max((len(row.answer) for row in rows), default=1)
+    each = rows_per_pass(longest, model.config.get_text_config().vocab_size)
+    for first in range(0, len(numbers), each):
+        some = numbers[first : first + each]
         batch = [rows[n] for n in some]
         with torch.no_grad(), model.disable_adapter():
             base = answer_logits(model, batch)

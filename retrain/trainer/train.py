@@ -4,10 +4,11 @@ It owns the way from a snapshot's train rows to an adapter folder. It always sta
 earlier adapter, so that drift cannot add up. It must not touch the store or an engine.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,16 +94,11 @@ def train(job: Job, report: Callable[[Step], None]) -> None:
     if ended and "reason" in ended:
         say(ended["reason"])
     model.save_pretrained(str(output / ADAPTER))
+    done = Report(rows=len(examples), left_out=left_out, prefix_trees=scored.score is score_tree, dev=ended)
+    done.write(output / REPORT)
     # A trial's adapter is not kept.
-    forgetting = None if job.scores else forgetting_of(job, model, renderer)
-    trees = scored.score is score_tree
-    Report(
-        rows=len(examples),
-        left_out=left_out,
-        prefix_trees=trees,
-        dev=ended,
-        forgetting=asdict(forgetting) if forgetting else None,
-    ).write(output / REPORT)
+    if not job.scores and (forgetting := forgetting_of(job, model, renderer)):
+        replace(done, forgetting=asdict(forgetting)).write(output / REPORT)
 
 
 def replay_of(job: Job, model: Any, renderer: Renderer) -> Replay | None:
@@ -114,9 +110,19 @@ def replay_of(job: Job, model: Any, renderer: Renderer) -> Replay | None:
     return Replay(rows, share=job.replay, batch_size=job.batch_size, seed=job.seed)
 
 
-def forgetting_of(job: Job, model: Any, renderer: Renderer) -> Forgetting:
-    """Measure how far the trained adapter is from the base model on general prompts."""
-    found = measure_forgetting(model, general_rows(job, model, renderer, HELD_OUT, HELD_OUT_FILE))
+def forgetting_of(job: Job, model: Any, renderer: Renderer) -> Forgetting | None:
+    """Measure how far the trained adapter is from the base model on general prompts.
+
+    None where that fails, for example for want of memory: a finished training is not lost for it.
+    """
+    try:
+        found = measure_forgetting(model, general_rows(job, model, renderer, HELD_OUT, HELD_OUT_FILE))
+    except Exception as error:
+        say(f"Forgetting was not measured: {type(error).__name__}: {error}")
+        return None
+    if not math.isfinite(found.value):
+        say("Forgetting was not measured: it is not finite.")
+        return None
     say(f"Forgetting: {found.value:.3f} nats per token on {found.prompts} general prompts.")
     return found
 

@@ -186,6 +186,7 @@ def test_a_users_suite_is_read_unchanged(tmp_path: Path):
         ([], {"kpi": "safety", "better": "lower"}, "better: safety is better when higher, not better when lower"),
         ([], {"kpi": "hallucination"}, "better: hallucination is better when lower, not better when higher"),
         ([], {"kpi": "mean_length"}, "better: mean_length is best when the same"),
+        ([], {"kpi": "forgetting", "better": "lower"}, "kpi: forgetting is what a training measures"),
     ],
 )
 def test_what_is_wrong_with_a_users_suite_is_said_with_its_line(

@@ -12,7 +12,9 @@ from core.db import versions
 from core.settings import Guardrail, Settings, build
 from ops.cli import reports, runs
 from retrain.judgement import judge
+from retrain.lineage import training_of
 from retrain.pipeline import RetrainPipeline
+from retrain.plan import Plan
 from retrain.runs import Run
 from retrain.step_results import Evidence
 from retrain.trainer.job import REPORT, Job, Report, Step
@@ -53,6 +55,18 @@ def test_a_guardrail_limits_the_forgetting_of_a_candidate(
     kept = pipeline.runs.details(Run(run, "reviews", "test", "x"))
     assert kept["forgetting"] == MEASURED
     assert [row["forgetting"] for row in versions.of_model(pipeline.store, model="reviews")] == [None, 0.3]
+
+
+def test_a_run_whose_folder_is_gone_has_what_it_noted(tmp_path: Path):
+    places = {"base": "b", "snapshot": "s", "output": str(tmp_path / "gone")}
+    how: dict[str, Any] = {"rank": 8, "epochs": 1.0, "batch_size": 8, "learning_rate": 1e-3, "max_rows": None}
+    job = Job("run", **places, **how, max_length=64, seed=0, threads=1, dtype="float32")
+    plan = Plan("sft", "enough labels")
+    assert training_of(job, plan, {"forgetting": MEASURED})["training"]["forgetting"] == MEASURED
+    assert "forgetting" not in training_of(job, plan, {})["training"]
+    (tmp_path / "gone").mkdir()
+    Report(10, {}, True).write(tmp_path / "gone" / REPORT)
+    assert training_of(job, plan, {"forgetting": MEASURED})["training"]["forgetting"] is None
 
 
 def test_without_a_measurement_a_guardrail_is_inconclusive(make: Callable[..., RetrainPipeline], settings: Settings):

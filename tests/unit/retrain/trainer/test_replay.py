@@ -1,7 +1,10 @@
 """Facts about replay: its loss is the divergence from the base model, it keeps its share, and it lessens forgetting."""
 
+import hashlib
+import json
+import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,11 @@ from retrain.trainer.base_answers import MOST_TOKENS, base_answers, draw_answers
 from retrain.trainer.batches import Example, replayed_per_step, replayed_rows
 from retrain.trainer.general_prompts import HELD_OUT, KINDS, REPLAYED
 from retrain.trainer.job import REPORT, Job, Report, Step
+from retrain.trainer.loop import NO_EFFECT, identity_of
 from retrain.trainer.objectives import Scored, Sft
+from retrain.trainer.prefix_tree import TokenSequence
 from retrain.trainer.rendering import Renderer
-from retrain.trainer.replay import Replay, measure_forgetting
+from retrain.trainer.replay import Forgetting, Replay, measure_forgetting, rows_per_pass
 from retrain.trainer.scoring import score_tree
 from tests.support.tiny_models import FAMILIES, make_tokenizer
 from tests.unit.retrain.trainer.test_scoring import ROWS, adapted, gradients
@@ -137,6 +142,31 @@ def test_answers_of_a_file_are_used_again_and_only_for_the_same_prompts(tmp_path
     assert other[0].prompt == found[1].prompt and len(other) == 2
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"identity": 1}'])
+def test_a_damaged_file_of_answers_is_written_anew(tmp_path: Path, content: str):
+    model, renderer, file = adapted(FAMILIES["llama"]), Renderer(make_tokenizer(), 100), tmp_path / "held-out.json"
+    found = base_answers(model, renderer, HELD_OUT[:2], base=tmp_path, file=file)
+    file.write_text(content)
+    assert base_answers(model, renderer, HELD_OUT[:2], base=tmp_path, file=file) == found
+    assert [path.name for path in tmp_path.iterdir()] == ["held-out.json"]
+
+
+def test_answers_are_the_same_on_another_day(tmp_path: Path):
+    def renderer(day: int) -> Renderer:
+        tokenizer = make_tokenizer()
+        tokenizer.chat_template = f"Day {day}. {tokenizer.chat_template}"  # as strftime_now writes it
+        return Renderer(tokenizer, 200)
+
+    model, file = adapted(FAMILIES["llama"]), tmp_path / "answers" / "held-out.json"
+    found = base_answers(model, renderer(1), HELD_OUT[:2], base=tmp_path, file=file)
+    assert base_answers(model, renderer(2), HELD_OUT[:2], base=tmp_path, file=file) == found
+
+
+@pytest.mark.parametrize(("vocabulary", "rows"), [(49_152, 8), (151_936, 2), (262_144, 1), (10_000_000, 1), (64, 8)])
+def test_a_pass_has_fewer_rows_where_the_vocabulary_is_large(vocabulary: int, rows: int):
+    assert rows_per_pass(24, vocabulary) == rows
+
+
 def report_of(job: Job) -> Report:
     found = Report.read(Path(job.output) / REPORT)
     assert found
@@ -159,7 +189,8 @@ def test_a_training_with_replay_that_continues_gives_the_same_adapter(
     with pytest.raises(Killed):
         trainer.train(job, report)
     # Answers that were drawn again could be others, for example on another number of threads.
-    monkeypatch.setattr("retrain.trainer.base_answers.SEED", 9)
+    others = [TokenSequence(row.prompt, (77,)) for row in ROWS]
+    monkeypatch.setattr("retrain.trainer.base_answers.draw_answers", lambda *_: others)
     continued, steps = trained(job)
     assert steps[0].done == after + 1
     assert continued == undisturbed
@@ -188,6 +219,32 @@ def test_without_replay_no_general_prompt_has_a_part_in_the_training(
     assert trained(job)[0] == measured
     assert report_of(job).forgetting is None
     assert "replay_kl" not in steps[-1].metrics
+
+
+@pytest.mark.parametrize("fault", [torch.OutOfMemoryError("no memory"), OSError("disk full"), None])
+def test_a_training_is_not_lost_if_forgetting_cannot_be_measured(
+    make_job: Callable[..., Job],  # noqa: F811 — the fixture
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: Exception | None,
+):
+    def measure(*_: Any) -> Forgetting:
+        if fault:
+            raise fault
+        return Forgetting(math.nan, None, None, 36, 700)
+
+    monkeypatch.setattr(trainer, "measure_forgetting", measure)
+    job = make_job(epochs=1.0)
+    trained(job)
+    assert report_of(job).forgetting is None and report_of(job).rows
+    assert "Forgetting was not measured" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_before_there_was_replay_continues(make_job: Callable[..., Job]):  # noqa: F811
+    job = make_job()
+    kept = {name: value for name, value in asdict(job).items() if name not in (*NO_EFFECT, "replay")}
+    assert identity_of(job, []) == hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    assert identity_of(replace(job, replay=0.1), []) != identity_of(job, [])
 
 
 def test_an_adapter_that_learnt_nothing_forgot_nothing(make_job: Callable[..., Job]):  # noqa: F811
