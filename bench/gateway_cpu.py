@@ -138,7 +138,9 @@ def build(folder: Path, workers: int = 1) -> GatewayApp:
     """
     worker = OnlyWorker("bench")
     if workers > 1:
-        worker = SharingWorker("bench", 0, memory=SharedMemory(workers), sockets=folder, parent=-1, reloads=0)
+        worker = SharingWorker(
+            "bench", 0, memory=SharedMemory(workers), sockets=folder, parent=-1, supervisor=-1, reloads=0
+        )
     completions = Completions(
         tables=cast(RouteSubscriber, FixedTable()),
         upstream=EnginePool(
