@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ("core", "serve", "feedback", "eval", "rollout", "retrain", "ops")
+PACKAGES = ("loraloop", "core", "serve", "feedback", "eval", "rollout", "retrain", "ops")
 IMPORT_ALL = """
 import importlib, pathlib, sys
 target = pathlib.Path(sys.argv[1])

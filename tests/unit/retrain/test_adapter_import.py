@@ -66,7 +66,7 @@ class Stack:
         return {
             path.relative_to(self.data).as_posix()
             for path in self.data.rglob("*")
-            if not path.name.startswith(("loraloop.duckdb", "ledger.head"))
+            if not path.name.startswith(("loraloop.duckdb", "ledger.head", "audit.head"))
         }
 
 
