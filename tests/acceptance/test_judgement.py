@@ -109,7 +109,8 @@ def test_many_new_voters_and_two_busy_voters_promote_nothing(loop: PlantedLoop) 
 def test_two_percent_hostile_voters_promote_nothing(loop: PlantedLoop) -> None:
     loop.plant("beset")
     users = loop.users("beset", 250)
-    hostile = set(users[:10])  # as many on either side, two in a hundred of all
+    # As many on either side, two in a hundred of the users at any time: a look on the first votes may end the canary.
+    hostile = {user for place, user in enumerate(users) if place // 2 % 50 == 49}
 
     def visit(user: str) -> None:
         for question in range(2):
