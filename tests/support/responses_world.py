@@ -38,8 +38,8 @@ class World:
         url = self.control.enter_context(running(app))
         self.gateway = gateway.open(control=url, cached=False, access="keys")
 
-    def client(self, *scopes: Scope) -> Any:
-        made = self.ring.make(NewKey("app", scopes or (Scope.INFER,)), "test")
+    def client(self, *scopes: Scope, models: tuple[str, ...] | None = None) -> Any:
+        made = self.ring.make(NewKey("app", scopes or (Scope.INFER,), models), "test")
         self.gateway.until(lambda: self.gateway.app.state.tables.keys == self.ring.grants)
         http = openai.DefaultHttpxClient(trust_env=False)
         client = openai.OpenAI(

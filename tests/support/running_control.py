@@ -1,9 +1,11 @@
 """A control on a port, and the command line next to it."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from fastapi import FastAPI
 from typer.testing import CliRunner, Result
@@ -14,6 +16,8 @@ from core.model_folder import ModelFolder
 from core.settings import load
 from ops.apps.control import create_app
 from ops.cli.app import app
+from serve.engines.fake import running
+from tests.support.environment import clear_settings
 from tools.live_stack import free_ports
 
 
@@ -41,6 +45,15 @@ class RunningControl:
     def ids(self) -> list[str]:
         batches = exports.feedback(self.store, 100, model=None, key=None)
         return [row["id"] for batch in batches for row in batch]
+
+
+def served_control(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
+    """For a fixture: a control that answers on its port."""
+    clear_settings(monkeypatch)
+    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
+    made = RunningControl(folder)
+    with running(made.app, made.port):
+        yield made
 
 
 def new(done: Result) -> tuple[int, int, int]:

@@ -1,6 +1,5 @@
 """A running gateway for tests: the real app on a loopback port, in front of the fake engine."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from core.spool import read_frames, segments
 from ops.apps.gateway import create_app
 from serve.engines.fake import FakeEngine, running
 from serve.routing.table import ModelRoute, RoutingTable, Target
+from tests.support.environment import clear_settings
 
 CLOSED = "http://127.0.0.1:9"
 REQUEST = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}], "user": "ada"}
@@ -109,9 +109,7 @@ class RunningGateway:
 def gateway(
     tmp_path: Path, served: tuple[FakeEngine, str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[RunningGateway]:
-    for name in os.environ:
-        if name.startswith("LORALOOP_"):
-            monkeypatch.delenv(name)
+    clear_settings(monkeypatch)
     engine, url = served
     engine.fault, engine.gap_s, engine.adapters = "", 0.0, {"reviews-7": "/x"}
     engine.requests.clear()
@@ -120,3 +118,6 @@ def gateway(
     with made.stack:
         yield made
         engine.fault = ""
+
+
+# IMPORT

@@ -1,6 +1,5 @@
 """Facts about the configuration: what wins over what, and that every refusal names its key and the fix."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +11,14 @@ import yaml
 import core
 from core.errors import SettingsError
 from core.settings import Settings, build, is_loopback, load, settings_sha256, split_listen
+from tests.support.environment import clear_settings
 
 MODEL = {"labels": ["good", "bad"]}
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith("LORALOOP_"):
-            monkeypatch.delenv(name)
+    clear_settings(monkeypatch)
 
 
 def test_a_models_settings_have_one_hash_that_follows_every_value() -> None:
@@ -283,3 +281,6 @@ def test_a_models_settings_fit_its_task(model: dict[str, Any], words: str):
 def test_a_model_that_generates_is_judged_by_token_f1_unless_another_is_named(promotion: dict[str, Any]):
     primary = build({"models": {"m": {"task": "generate", "promotion": promotion}}}).models["m"].promotion.primary
     assert primary.kpi == "token_f1" and primary.min_gain == promotion.get("primary", {}).get("min_gain", 0)
+
+
+# IMPORT

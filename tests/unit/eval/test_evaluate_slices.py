@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from core.db import api_keys
 from core.db.store import Store
 from core.model_folder import ModelFolder
 from core.prompts import Chat
@@ -21,6 +20,7 @@ from feedback.snapshot import Report, Row, Snapshot
 from ops.cli import reports
 from serve.engines.control_client import VllmClient
 from serve.engines.fake import FakeEngine
+from tests.support.apps import add_app
 from tests.support.ingest import asked, pieces
 
 MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -87,20 +87,7 @@ def snapshot(count: int) -> Snapshot:
 def filled_store(count: int) -> Store:
     store = Store(":memory:")
     for id, name in (("k1", "shop"), ("k2", "chat")):
-        api_keys.add(
-            store,
-            id=id,
-            key_name=name,
-            digest=id,
-            scopes=["completions"],
-            models=None,
-            requests_per_minute=None,
-            tokens_per_minute=None,
-            concurrent=None,
-            expires=None,
-            created=MONDAY,
-            creator="t",
-        )
+        add_app(store, id, name)
     made = [
         asked(
             f"i{n}",

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.db import api_keys
 from core.db.store import Store
 from core.prompts import Chat, Text
 from core.settings import ModelSettings
@@ -23,6 +22,7 @@ from eval.slices import lengths, measure_slices, preference_slices, script_of
 from feedback.ingest import ingest
 from feedback.pairs import Pair
 from feedback.snapshot import Row
+from tests.support.apps import add_app
 from tests.support.ingest import asked, pieces
 
 PLAN = BootstrapPlan(0.05, 500)
@@ -36,20 +36,7 @@ TOPICS = ("parcel courier tracking doorstep warehouse", "refund money invoice ch
 def store() -> Iterator[Store]:
     opened = Store(":memory:")
     for id, name in (("k1", "shop"), ("k2", "shop"), ("k3", "chat")):
-        api_keys.add(
-            opened,
-            id=id,
-            key_name=name,
-            digest=id,
-            scopes=["completions"],
-            models=None,
-            requests_per_minute=None,
-            tokens_per_minute=None,
-            concurrent=None,
-            expires=None,
-            created=MONDAY,
-            creator="t",
-        )
+        add_app(opened, id, name)
     yield opened
     opened.close()
 

@@ -1,14 +1,14 @@
 """Facts about an app whose key was replaced by one of the same name: its user is one voter."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from core.db import api_keys, curation
+from core.db import curation
 from core.db.store import Store
 from core.records import Feedback, Revocation
 from core.settings import ModelSettings
 from feedback.ingest import add
 from feedback.snapshot import curate_store
+from tests.support.apps import add_app
 from tests.support.curation import user_in
 from tests.support.ingest import asked as interaction
 
@@ -21,18 +21,7 @@ def store_with(*votes: Feedback | Revocation) -> Store:
     """A store with one answer, two keys of one name, a key of another name, and these votes."""
     store = Store(":memory:")
     for number, name in enumerate(("shop", "shop", "other")):
-        nothing: dict[str, Any] = dict.fromkeys(("models", "requests_per_minute", "tokens_per_minute", "concurrent"))
-        api_keys.add(
-            store,
-            id=f"k{number}",
-            key_name=name,
-            digest="d",
-            scopes=["feedback"],
-            expires=None,
-            created=NOW,
-            creator="t",
-            **nothing,
-        )
+        add_app(store, f"k{number}", name)
     asked = interaction(
         "i",
         time=NOW,

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from core.db import api_keys, curation, feedback, heldout_votes
+from core.db import curation, feedback, heldout_votes
 from core.db.store import Store
 from core.records import Feedback, Revocation
 from core.settings import ModelSettings
 from feedback.erasure import Request, preview
 from feedback.ingest import add, ingest
 from feedback.snapshot import create_snapshot
+from tests.support.apps import add_app
 from tests.support.ingest import NOW, asked, pieces, query
 
 
@@ -116,9 +117,7 @@ def shared() -> Iterator[Store]:
     """Two apps, `shop` with two keys and `bank` with one, that both call a conversation "1"."""
     made = Store(":memory:")
     for id, name in (("k0", "shop"), ("k1", "shop"), ("k2", "bank")):
-        nothing: dict[str, Any] = dict.fromkeys(("models", "requests_per_minute", "tokens_per_minute", "concurrent"))
-        more: dict[str, Any] = {"digest": "d", "scopes": [], "expires": None, "created": NOW, "creator": "t"}
-        api_keys.add(made, id=id, key_name=name, **more, **nothing)
+        add_app(made, id, name)
     add(made, [asked("of-shop", user="ada", conversation="1", key_id="k0")])
     add(made, [asked("of-bank", user="bob", conversation="1", key_id="k2", time=NOW + timedelta(minutes=1))])
     yield made

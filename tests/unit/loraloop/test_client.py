@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,10 +20,9 @@ from loraloop import AsyncClient, Client, KeyRefused, Refused, Unreachable
 from loraloop.calls import Call
 from loraloop.retries import wait_after_response
 from ops.cli.app import app as commands
-from serve.engines.fake import running
 from tests.support.feedback_app import FeedbackApp
 from tests.support.ingest import NOW
-from tests.support.running_control import RunningControl
+from tests.support.running_control import RunningControl, served_control
 
 URL = "http://testserver"
 
@@ -38,13 +36,7 @@ def app(tmp_path: Path) -> Iterator[FeedbackApp]:
 
 @pytest.fixture
 def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
-    for name in os.environ:
-        if name.startswith("LORALOOP_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
-    made = RunningControl(tmp_path)
-    with running(made.app, made.port):
-        yield made
+    yield from served_control(tmp_path, monkeypatch)
 
 
 class Server:

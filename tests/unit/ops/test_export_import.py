@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +24,7 @@ from ops import data_files
 from ops.cli import terminal
 from ops.cli.app import app
 from ops.local.up import lock_data
-from serve.engines.fake import running
-from tests.support.running_control import RunningControl, new, written
+from tests.support.running_control import RunningControl, new, served_control, written
 
 NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)
 ROWS = 1100
@@ -40,13 +38,7 @@ VOTES = [
 
 @pytest.fixture
 def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
-    for name in os.environ:
-        if name.startswith("LORALOOP_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
-    made = RunningControl(tmp_path)
-    with running(made.app, made.port):
-        yield made
+    yield from served_control(tmp_path, monkeypatch)
 
 
 def interaction(number: int) -> Interaction:

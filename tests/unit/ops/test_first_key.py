@@ -1,6 +1,5 @@
 """Facts about the first key and what our processes are given; `tests/integration/test_keys.py` has the whole story."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from core.settings import SECRET_VARIABLES, Settings, build
 from ops.cli.app import app
 from ops.local import up
 from serve.engines.process import environment
+from tests.support.environment import clear_settings
 
 EXPORT = "export LORALOOP_KEY="
 
@@ -26,9 +26,7 @@ def settings(folder: Path, **changes: Any) -> Settings:
 def test_a_first_key_is_made_only_where_nobody_could_have_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    for name in os.environ:
-        if name.startswith("LORALOOP_"):
-            monkeypatch.delenv(name)
+    clear_settings(monkeypatch)
     if way == "ops key":
         monkeypatch.setenv("LORALOOP_OPS_KEY", "mine")
     made = settings(tmp_path, access="open" if way == "open" else "keys")
@@ -76,3 +74,6 @@ def test_only_control_is_given_where_notifications_go(tmp_path: Path, monkeypatc
     assert not SECRET_VARIABLES & set(environment(made.engine))
     given = up._environment(settings(tmp_path))
     assert given["LORALOOP_OPS_KEY"] == "ops" and "LORALOOP_OPS_KEY_FILE" not in given
+
+
+# IMPORT

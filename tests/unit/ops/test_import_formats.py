@@ -1,7 +1,6 @@
 """Facts about `loraloop import` of files of other tools: interactions come with their feedback, once."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,13 @@ from feedback.ingest import add
 from feedback.snapshot import curate_store
 from ops.apps.control_metrics import scrape
 from ops.cli import importing
-from serve.engines.fake import running
 from tests.support.ingest import NOW, query
-from tests.support.running_control import RunningControl, new, written
+from tests.support.running_control import RunningControl, new, served_control, written
 
 
 @pytest.fixture
 def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
-    for name in os.environ:
-        if name.startswith("LORALOOP_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
-    made = RunningControl(tmp_path)
-    with running(made.app, made.port):
-        yield made
+    yield from served_control(tmp_path, monkeypatch)
 
 
 def example(text: str, label: str, **more: Any) -> dict[str, Any]:

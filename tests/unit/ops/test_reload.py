@@ -27,6 +27,7 @@ from ops.apps.reload import CONTROL, GATEWAY, Changes, Reloader, merge, read_aga
 from ops.cli.app import app as command_line
 from ops.local import up
 from serve.engines.fake import running
+from tests.support.environment import own_logging
 
 LABELS = {"labels": ["a", "b"]}
 
@@ -34,13 +35,7 @@ LABELS = {"labels": ["a", "b"]}
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leaves the test's own logging as it was."""
-    for name in [name for name in os.environ if name.startswith("LORALOOP_")]:
-        monkeypatch.delenv(name)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    yield from own_logging(monkeypatch)
 
 
 def settings(**content: Any) -> Any:

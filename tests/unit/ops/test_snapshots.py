@@ -1,7 +1,6 @@
 """Facts about `loraloop snapshot`: what a snapshot has, and its rows for other tools."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,21 +10,14 @@ import pytest
 from core.settings import ModelSettings
 from feedback.snapshot import Snapshot, create_snapshot
 from ops.snapshot_report import as_html, sections
-from serve.engines.fake import running
 from tests.support import formats, pairs
 from tests.support.pipeline import NOW, vote
-from tests.support.running_control import RunningControl
+from tests.support.running_control import RunningControl, served_control
 
 
 @pytest.fixture
 def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
-    for name in os.environ:
-        if name.startswith("LORALOOP_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
-    made = RunningControl(tmp_path)
-    with running(made.app, made.port):
-        yield made
+    yield from served_control(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Facts about a model's versions: how many votes that they learnt from were taken back since, and which."""
 
 import json
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,23 +18,16 @@ from feedback.erasure import Receipt
 from feedback.ingest import add
 from feedback.quarantine import Hold
 from feedback.snapshot import Snapshot, create_snapshot
-from serve.engines.fake import running
 from tests.support.console import Console
 from tests.support.pipeline import NOW, vote
-from tests.support.running_control import RunningControl
+from tests.support.running_control import RunningControl, served_control
 
 LATER = NOW + timedelta(days=1)
 
 
 @pytest.fixture
 def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
-    for name in os.environ:
-        if name.startswith("LORALOOP_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
-    made = RunningControl(tmp_path)
-    with running(made.app, made.port):
-        yield made
+    yield from served_control(tmp_path, monkeypatch)
 
 
 def learnt(store: Store, folder: Path) -> Snapshot:

@@ -26,19 +26,14 @@ from ops.apps.reload import GATEWAY, Reloader
 from ops.apps.worker_heartbeats import SILENT_LOOKS, Heartbeats
 from ops.apps.worker_supervisor import WorkerSupervisor
 from serve.workers.memory import SharedMemory
+from tests.support.environment import own_logging
 from tests.support.gateway_workers import until
 
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leaves the test's own logging as it was."""
-    for name in [name for name in os.environ if name.startswith("LORALOOP_")]:
-        monkeypatch.delenv(name)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    yield from own_logging(monkeypatch)
 
 
 @pytest.fixture

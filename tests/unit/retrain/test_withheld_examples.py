@@ -38,6 +38,13 @@ class Clock:
         return self.now
 
 
+def promoted(pipeline: RetrainPipeline) -> Version:
+    """A retrieval that serves, of the votes of 60 users."""
+    vote(pipeline.store, 60)
+    pipeline.run("reviews", "test")
+    return pipeline.promotion.version("reviews", 1)
+
+
 def watched(pipeline: RetrainPipeline, clock: Clock) -> Engines:
     reconciler: Any = pipeline.promotion.engines
     examples = WithheldExamples(pipeline.store, pipeline.settings.models, clock)
@@ -62,10 +69,7 @@ def in_table(engines: Engines, version: Version) -> set[str]:
 
 def test_what_is_flagged_revoked_or_held_vanishes_from_a_retrieval_that_serves(make: Callable[..., RetrainPipeline]):
     pipeline, clock = make(fallback="rag"), Clock()
-    store = pipeline.store
-    vote(store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
+    store, version = pipeline.store, promoted(pipeline)
     engines, every = watched(pipeline, clock), {entry.text for entry in read_retrieval(version).entries}
     assert shown(engines, clock, version) == every
     unsafe, revoked, held = chosen = sorted(every)[:3]  # an example is the number of its question
@@ -92,9 +96,7 @@ def test_what_is_flagged_revoked_or_held_vanishes_from_a_retrieval_that_serves(m
 
 def test_a_snapshot_is_read_once(make: Callable[..., RetrainPipeline]):
     pipeline, clock = make(fallback="rag"), Clock()
-    vote(pipeline.store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
+    version = promoted(pipeline)
     engines, every = watched(pipeline, clock), {entry.text for entry in read_retrieval(version).entries}
     first, second = sorted(every)[:2]
     add(pipeline.store, [Revocation(f"g-f{first}", NOW + timedelta(days=1))])
@@ -123,9 +125,7 @@ def test_a_table_with_the_new_hash_of_a_retrieval_has_its_withheld_examples(
     make: Callable[..., RetrainPipeline], is_damaged: bool
 ):
     pipeline, clock = make(fallback="rag"), Clock()
-    vote(pipeline.store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
+    version = promoted(pipeline)
     engines = watched(pipeline, clock)
     gone, flagged, *others = sorted(entry.text for entry in read_retrieval(version).entries)
     add(pipeline.store, [Feedback("x", NOW, f"g-c{flagged}", None, "flag", "unsafe", user=f"g-u{flagged}")])
@@ -141,9 +141,7 @@ def test_a_table_with_the_new_hash_of_a_retrieval_has_its_withheld_examples(
 
 def test_the_first_table_of_a_control_has_withheld_examples(make: Callable[..., RetrainPipeline]):
     pipeline = make(fallback="rag")
-    vote(pipeline.store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
+    version = promoted(pipeline)
     first, *others = sorted(entry.text for entry in read_retrieval(version).entries)
     add(pipeline.store, [Revocation(f"g-f{first}", NOW + timedelta(days=1))])
     engines = watched(pipeline, Clock())
@@ -153,9 +151,7 @@ def test_the_first_table_of_a_control_has_withheld_examples(make: Callable[..., 
 
 def test_a_reload_during_a_check_does_not_end_it(make: Callable[..., RetrainPipeline]):
     pipeline = make(fallback="rag")
-    vote(pipeline.store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
+    version = promoted(pipeline)
 
     def reload() -> datetime:
         examples.models = {}
@@ -170,9 +166,7 @@ def test_a_reload_during_a_check_does_not_end_it(make: Callable[..., RetrainPipe
 
 def test_a_retrieval_that_cannot_be_read_keeps_no_gateway_from_its_table(make: Callable[..., RetrainPipeline]):
     pipeline, clock = make(fallback="rag"), Clock()
-    vote(pipeline.store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
+    version = promoted(pipeline)
     content = b'{"format": 99}'
     (Path(str(version.path)) / FILE).write_bytes(content)
     with pipeline.store.transaction() as transaction:
@@ -197,10 +191,7 @@ def test_an_example_stays_withheld_when_retention_deletes_the_feedback_against_i
     make: Callable[..., RetrainPipeline],
 ):
     pipeline, clock = make(fallback="rag"), Clock()
-    store = pipeline.store
-    vote(store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
+    store, version = pipeline.store, promoted(pipeline)
     engines, every = watched(pipeline, clock), {entry.text for entry in read_retrieval(version).entries}
     unsafe, revoked, doubted = sorted(every)[:3]
     add(store, [Feedback("x1", NOW, f"g-c{unsafe}", None, "flag", "unsafe", user=f"g-u{unsafe}")])
@@ -217,10 +208,7 @@ def test_an_example_stays_withheld_when_retention_deletes_the_feedback_against_i
 
 def test_an_example_stays_withheld_when_the_user_who_flagged_it_is_erased(make: Callable[..., RetrainPipeline]):
     pipeline, clock = make(fallback="rag"), Clock()
-    store = pipeline.store
-    vote(store, 60)
-    pipeline.run("reviews", "test")
-    version = pipeline.promotion.version("reviews", 1)
+    store, version = pipeline.store, promoted(pipeline)
     engines, every = watched(pipeline, clock), {entry.text for entry in read_retrieval(version).entries}
     unsafe = min(every)
     flags = [

@@ -2,70 +2,29 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
-import httpx
 import openai
 import pytest
-from fastapi import FastAPI
 
-from core.api_key_store import ApiKeyStore, NewKey
 from core.api_keys import Scope
-from core.clock import utc_now
 from core.db import curation
-from core.db.store import Store
-from core.http import install_errors
 from core.records import StoredCompletion
 from core.settings import ModelSettings
-from feedback import ingest
 from feedback.curation import Curated
 from feedback.snapshot import curate_store
-from serve.engines.fake import running
 from serve.gateway.capture import StreamRecorder
-from serve.routing import publisher
-from serve.routing.publisher import RoutePublisher
-from serve.stored_completions import store
-from serve.stored_completions.store import CompletionStore
+from tests.support.responses_world import World
 
 MESSAGES: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "so good"}]
 ANSWER = "reviews-7 heard so good"
-
-
-class World:
-    """A gateway, control's routes for it with their store, and clients by key."""
-
-    def __init__(self, gateway: Any) -> None:
-        self.stack, self.store, self.board = ExitStack(), Store(":memory:"), RoutePublisher()
-        self.ring = ApiKeyStore(store=self.store, clock=utc_now, changed=self.board.publish_keys)
-        self.board.publish(gateway.table(gateway.engine_url))
-        app = FastAPI()
-        install_errors(app)
-        app.include_router(publisher.create_router(self.board))
-        app.include_router(ingest.create_router(self.store))
-        app.include_router(store.create_router(CompletionStore(self.store)))
-        self.control = ExitStack()
-        url = self.control.enter_context(running(app))
-        self.gateway = gateway.open(control=url, cached=False, access="keys")
-
-    def client(self, *scopes: Scope, models: tuple[str, ...] | None = None) -> openai.OpenAI:
-        made = self.ring.make(NewKey("app", scopes or (Scope.INFER,), models), "test")
-        self.gateway.until(lambda: self.gateway.app.state.tables.keys == self.ring.grants)
-        http = httpx.Client(trust_env=False)
-        client = openai.OpenAI(
-            base_url=f"{self.gateway.http.base_url}/v1", api_key=made.key, max_retries=0, http_client=http
-        )
-        return self.stack.enter_context(client)
 
 
 @pytest.fixture
 def world(gateway: Any) -> Iterator[World]:
     made = World(gateway)
     yield made
-    gateway.stack.close()
-    made.stack.close()
-    made.control.close()
-    made.store.close()
+    made.close()
 
 
 def ask(client: openai.OpenAI, **options: Any) -> Any:
