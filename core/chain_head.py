@@ -6,13 +6,13 @@ not written again from its beginning.
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from core.db.decisions import LedgerHead
 from core.db.store import Database, Store, Transaction
+from core.durable_file import replace_content, sync
 from core.errors import LedgerHeadBroken
 from core.hash_chain import ChainReport
 
@@ -34,17 +34,9 @@ def read(file: Path | None) -> LedgerHead | None:
 
 def write(file: Path, head: LedgerHead) -> None:
     """Replace the recorded head. It is on the disk when this returns."""
-    part = file.with_name(f"{file.name}.part")
-    with part.open("w", encoding="utf-8") as written:
-        json.dump(asdict(head), written)
-        written.flush()
-        os.fsync(written.fileno())
-    os.replace(part, file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    content = json.dumps(asdict(head)).encode()
+    replace_content(file, content, scratch=file.with_name(f"{file.name}.part"))
+    sync(file.parent)
 
 
 @dataclass(frozen=True, slots=True)

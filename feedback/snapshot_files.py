@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from core.durable_file import sync
 from core.errors import IntegrityFailed
 
 ROWS = "rows.parquet"
@@ -89,18 +90,10 @@ def write_files(tables: Tables, report: dict[str, Any], target: Path) -> None:
         written.append(scratch / PAIRS)
     (scratch / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
     for path in (*written, scratch):
-        _sync(path)
+        sync(path)
     shutil.rmtree(target, ignore_errors=True)
     os.rename(scratch, target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target.parent)
 
 
 def read_unchecked(path: Path) -> Tables | None:

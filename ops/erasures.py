@@ -6,7 +6,6 @@ files of versions and runs, the ledger, and the store's file.
 
 import json
 import logging
-import os
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -16,8 +15,8 @@ from typing import Any
 
 from core.clock import Clock
 from core.db import erasures, routes
-from core.db.file import sync
 from core.db.store import Row, Store
+from core.durable_file import replace_content, sync
 from core.errors import NotFound
 from core.ledger import append
 from core.records import Verdict
@@ -199,10 +198,7 @@ def older_segments(data: Path, time: datetime) -> list[str]:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    part = file.with_suffix(".part")
-    part.write_bytes(content)
-    sync(part)
-    os.replace(part, file)
+    replace_content(file, content)
     sync(file.parent)
 
 

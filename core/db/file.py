@@ -1,8 +1,5 @@
 """The DuckDB file: its format, how it is opened, and how it is written to the disk."""
 
-import os
-from pathlib import Path
-
 import duckdb
 
 MEMORY = "2GB"
@@ -39,12 +36,3 @@ def connect(path: str) -> duckdb.DuckDBPyConnection:
         changing.execute("CHECKPOINT store")
         changing.execute("DETACH store")
     return duckdb.connect(path, config=CONFIG)
-
-
-def sync(path: Path) -> None:
-    """Make the content of a file, or the names in a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

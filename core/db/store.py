@@ -14,9 +14,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from core.db.file import FORMAT, MEMORY, REWRITTEN, connect, sync
+from core.db.file import FORMAT, MEMORY, REWRITTEN, connect
 from core.db.statements import migrations as _migrations
 from core.db.statements import statements as _statements
+from core.durable_file import sync
 from core.errors import NotReady, RowKnown, RowRefused, StoreError, StoreNewer
 
 # More ids in one IN list, and DuckDB would scan the table instead of using its index.

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 from core.clock import Clock, new_id
 from core.db import fine_tuning
-from core.db.file import sync
 from core.db.store import Row, Store
+from core.durable_file import sync
 from core.errors import InputError, NotFound
 from feedback.formats.metrics import Metrics
 from feedback.formats.source import Target

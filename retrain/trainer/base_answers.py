@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from core.durable_file import replace_content
 from core.model_folder import fingerprint
 from core.prompts import Chat, Text
 from retrain.trainer.prefix_tree import TokenSequence
@@ -106,9 +107,5 @@ def _read(file: Path, identity: str) -> list[TokenSequence] | None:
 def _write(file: Path, identity: str, answers: Sequence[TokenSequence]) -> None:
     """Write the file. It is complete after a power cut, or not there."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix(f".{os.getpid()}.part")
-    with scratch.open("w", encoding="utf-8") as target:
-        json.dump({"identity": identity, "answers": [asdict(one) for one in answers]}, target)
-        target.flush()
-        os.fsync(target.fileno())
-    os.replace(scratch, file)
+    content = json.dumps({"identity": identity, "answers": [asdict(one) for one in answers]})
+    replace_content(file, content.encode(), scratch=file.with_suffix(f".{os.getpid()}.part"))

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from core.durable_file import sync
 from retrain.trainer.job import CHECKPOINT
 
 IDENTITY, DONE, DEV = "identity", "done", "dev"
@@ -33,11 +34,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     scratch, target = folder / f"{CHECKPOINT}.part", folder / CHECKPOINT
     metadata = {IDENTITY: checkpoint.identity, DONE: str(checkpoint.done), DEV: checkpoint.dev}
     save_file(checkpoint.tensors, scratch, metadata=metadata)
-    descriptor = os.open(scratch, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(scratch)
     os.replace(scratch, target)
 
 

@@ -5,7 +5,6 @@ A gateway uses a model's new route only after it has the retrievals that the rou
 
 import asyncio
 import logging
-import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from fastapi.responses import FileResponse
 
 from core.db import versions
 from core.db.store import Store
+from core.durable_file import replace_content
 from core.errors import IntegrityFailed, NotFound, Unreachable
 from serve.retrieval.retriever import FILE, Retrieval, Retriever, sha256_of
 
@@ -123,12 +123,7 @@ class RetrievalCache:
 
     def _keep(self, file: Path, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        scratch = file.with_suffix(".part")
-        with scratch.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(file)
+        replace_content(file, content)
 
 
 def _read(name: str, content: bytes) -> Retriever:

@@ -6,7 +6,6 @@ names are available; keys and other models do not wait for it.
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 import aiohttp
 
 from core.api_keys import Grant
+from core.durable_file import replace_content
 from core.errors import ControlDown
 from serve.routing.retrieval_cache import RetrievalCache
 from serve.routing.table import RoutingTable, etag_of
@@ -164,9 +164,4 @@ class RouteSubscriber:
 
     def _keep(self, text: str) -> None:
         self._cache.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._cache.with_suffix(".part")
-        with scratch.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self._cache)
+        replace_content(self._cache, text.encode())

@@ -10,7 +10,7 @@ from eval.gates import fingerprint
 from eval.gates.fingerprint import gate_fingerprint, rules
 from tools.layout import ROOT, dotted, read_module, tracked
 
-# What rules import although no verdict depends on it: time, errors, records, the store, engines, and who serves.
+# What rules import although no verdict depends on it: time, errors, records, files, the store, engines, and who serves.
 NO_RULES = {
     "core.clock",
     "core.db.interactions",
@@ -18,6 +18,7 @@ NO_RULES = {
     "core.db.runs",
     "core.db.store",
     "core.db.versions",
+    "core.durable_file",
     "core.errors",
     "core.ledger",
     "core.model_folder",
