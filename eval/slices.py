@@ -115,7 +115,7 @@ def slices_of(
 def scored_items(rows: Sequence[Row], answers: Answers, settings: ModelSettings) -> tuple[ScoredItems, Ints]:
     """The scores of both arms, and the tokens of each prompt, (n,). 0 for a prompt that every arm refused."""
     champion, candidate = answers["champion"], answers["candidate"]
-    # The examples of a retrieval are no part of an item, and a prompt that an arm refused has no tokens there.
+    # The smallest count: a retrieval adds its examples to the prompt. A version that refused a prompt counts 0 tokens.
     counted = np.array([arm.prompt_tokens for arm in answers.values()])
     tokens = np.where(counted > 0, counted, np.iinfo(np.int64).max).min(0) * (counted > 0).any(0)
     match champion, candidate:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypedDict
 from urllib.parse import quote
 from uuid import uuid4
@@ -113,8 +113,7 @@ def of_one(kind: str, identity: str, verb: str, **body: Any) -> Call:
 
 def preview_of_erasure(user: str, key: str | None) -> Call:
     """Read what an erasure would erase. The user is in the body, because proxies log addresses."""
-    body = {"user": user} | ({} if key is None else {"key": key})
-    return Call("control", "POST", "/api/erasures/preview", body, repeatable=True)
+    return replace(act("/api/erasures/preview", user=user, key=key), repeatable=True)
 
 
 def _part(text: str) -> str:

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
 
 from core.errors import InputError
 from core.settings import Settings
-from loraloop.calls import Call, Server
+from loraloop.calls import Call, Server, read
 from loraloop.client import Client
 from loraloop.connection import TIMEOUT_S, VARIABLES, checked, unreachable
 
@@ -38,8 +39,7 @@ class ControlClient(Client):
 
     def get(self, path: str, **query: Any) -> Any:
         """Send a GET request; parameters that are None are left out. Returns the JSON of the response."""
-        params = {k: v for k, v in query.items() if v is not None}
-        return self.send(Call(self._server, "GET", path, query=params, repeatable=True))
+        return self.send(replace(read(path, **query), server=self._server))
 
     def post(self, path: str, body: Any) -> Any:
         """Send a POST request. Returns the JSON of the response."""
@@ -57,7 +57,7 @@ class ControlClient(Client):
     @contextmanager
     def download(self, method: str, path: str, **query: Any) -> Iterator[tuple[int | None, Iterator[bytes]]]:
         """Send a request whose response is a file. Yields its size in bytes, if known, and its pieces."""
-        call = Call(self._server, method, path, query={k: v for k, v in query.items() if v is not None})
+        call = replace(read(path, **query), server=self._server, method=method, repeatable=False)
         request: dict[str, Any] = {**self.connection.request(call), "timeout": UPLOAD_SECONDS}
         with self._answered(call), self.http.stream(**request) as response:
             if response.status_code >= 400:

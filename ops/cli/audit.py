@@ -4,14 +4,23 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, OwnConfig, client_of, out, print_json, show
+from ops.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    OwnConfig,
+    Since,
+    Until,
+    client_of,
+    out,
+    print_json,
+    show,
+)
 
 ActOption = Annotated[str | None, typer.Option("--act", help="An act such as keys.create, or a group such as keys.")]
 ActorOption = Annotated[str | None, typer.Option("--actor", help="Only actors whose name or key id has this text.")]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Only this model.")]
 OutcomeOption = Annotated[str | None, typer.Option("--outcome", help="ok, refused or failed.")]
-Since = Annotated[str | None, typer.Option("--since", help="From this day or time on (UTC): 2026-03-01.")]
-Until = Annotated[str | None, typer.Option("--until", help="Before this day or time (UTC).")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of rows.")]
 
 audit_app = typer.Typer(help="The audit log: who did or read what, newest first.", invoke_without_command=True)

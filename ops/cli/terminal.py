@@ -36,6 +36,8 @@ ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configur
 # Of a command below a group that has one: after the verb, too.
 OwnConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Since = Annotated[str | None, typer.Option("--since", help="From this day or time on (UTC): 2026-03-01.")]
+Until = Annotated[str | None, typer.Option("--until", help="Before this day or time (UTC).")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 DEFAULT_CONFIG = Path("loraloop.yaml")

@@ -3,7 +3,6 @@
 It owns the questions; what is done is `ops/actions.py`'s. Everything works without a script.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,18 +41,20 @@ class Question:
     action: str = ""
 
 
+def confirm(pages: Pages, question: Question, visitor: Visitor) -> Any:
+    """The page that asks a question, with a field for a comment."""
+    return pages.render("confirm.html", q=question, visitor=visitor, longest=LONGEST_COMMENT)
+
+
 def create_router(control: Control, pages: Pages) -> APIRouter:
     """A page with the question at each action's URL, and the action itself where the page's form goes to."""
     router = APIRouter()
     actions = Actions(control)
 
-    def ask(question: Question, visitor: Visitor) -> Any:
-        return pages.render("confirm.html", q=question, visitor=visitor, longest=LONGEST_COMMENT)
-
     @router.get("/models/{model}/rollback", include_in_schema=False)
     @no_act("It asks a question and changes nothing.")
     def ask_roll_back(model: str, visitor: ByVisitor, to: int | None = None) -> Any:
-        return ask(_roll_back(control, model, to), visitor)
+        return confirm(pages, _roll_back(control, model, to), visitor)
 
     @router.post("/models/{model}/rollback", include_in_schema=False)
     @act(Act.MODELS_ROLLBACK)
@@ -65,7 +66,7 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     @router.get("/models/{model}/canary/stop", include_in_schema=False)
     @no_act("It asks a question and changes nothing.")
     def ask_stop_canary(model: str, visitor: ByVisitor) -> Any:
-        return ask(_stop_canary(control, model), visitor)
+        return confirm(pages, _stop_canary(control, model), visitor)
 
     @router.post("/models/{model}/canary/stop", include_in_schema=False)
     @act(Act.CANARY_STOP)
@@ -77,7 +78,7 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     @router.get("/models/{model}/retrain", include_in_schema=False)
     @no_act("It asks a question and changes nothing.")
     def ask_retrain(model: str, visitor: ByVisitor) -> Any:
-        return ask(_retrain(control, model), visitor)
+        return confirm(pages, _retrain(control, model), visitor)
 
     @router.post("/models/{model}/retrain", include_in_schema=False)
     @act(Act.RUNS_START)
@@ -85,17 +86,15 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
         note(request, thing=actions.retrain(model, by_visitor(visitor, fields)))
         return done(f"/runs?model={model}")
 
-    _add_approvals(router, control, actions, ask)
+    _add_approvals(router, control, actions, pages)
     return router
 
 
-def _add_approvals(
-    router: APIRouter, control: Control, actions: Actions, ask: Callable[[Question, Visitor], Any]
-) -> None:
+def _add_approvals(router: APIRouter, control: Control, actions: Actions, pages: Pages) -> None:
     @router.get("/promotions/{identity}/approve", include_in_schema=False)
     @no_act("It asks a question and changes nothing.")
     def ask_approve(identity: str, visitor: ByVisitor) -> Any:
-        return ask(_approve(control, actions, identity), visitor)
+        return confirm(pages, _approve(control, actions, identity), visitor)
 
     @router.post("/promotions/{identity}/approve", include_in_schema=False)
     @act(Act.PROMOTIONS_APPROVE)
@@ -108,7 +107,7 @@ def _add_approvals(
     @router.get("/promotions/{identity}/reject", include_in_schema=False)
     @no_act("It asks a question and changes nothing.")
     def ask_reject(identity: str, visitor: ByVisitor) -> Any:
-        return ask(_reject(control, actions, identity), visitor)
+        return confirm(pages, _reject(control, actions, identity), visitor)
 
     @router.post("/promotions/{identity}/reject", include_in_schema=False)
     @act(Act.PROMOTIONS_REJECT)

@@ -11,8 +11,8 @@ from core.errors import AlreadyDone, NotReady
 from feedback import quarantine
 from ops import views
 from ops.actions import Actions
-from ops.console.actions import LONGEST_COMMENT, Question, by_visitor, done
-from ops.console.auth import ByVisitor, FormFields, Visitor
+from ops.console.actions import Question, by_visitor, confirm, done
+from ops.console.auth import ByVisitor, FormFields
 from ops.console.pages import moment
 from ops.console.rendering import Pages
 from ops.control import Control
@@ -26,13 +26,10 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     router = APIRouter()
     actions = Actions(control)
 
-    def ask(question: Question, visitor: Visitor) -> Any:
-        return pages.render("confirm.html", q=question, visitor=visitor, longest=LONGEST_COMMENT)
-
     @router.get("/hold", include_in_schema=False)
     @no_act("It asks a question and changes nothing.")
     def ask_hold(request: Request, visitor: ByVisitor) -> Any:
-        return ask(_hold(actions, _wanted(request.query_params)), visitor)
+        return confirm(pages, _hold(actions, _wanted(request.query_params)), visitor)
 
     @router.post("/hold", include_in_schema=False)
     @act(Act.QUARANTINE_HOLD)
@@ -46,7 +43,7 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     @router.get("/quarantine/{identity}/{verb}", include_in_schema=False)
     @no_act("It asks a question and changes nothing.")
     def ask_review(identity: str, verb: Verb, visitor: ByVisitor) -> Any:
-        return ask(_review(control, identity, verb), visitor)
+        return confirm(pages, _review(control, identity, verb), visitor)
 
     @router.post("/quarantine/{identity}/{verb}", include_in_schema=False)
     @act_by_verb({"release": Act.QUARANTINE_RELEASE, "discard": Act.QUARANTINE_REJECT})

@@ -8,7 +8,7 @@ from core.acts import Act, act_by_verb, no_act
 from core.errors import NotReady
 from ops import views
 from ops.actions import Actions
-from ops.console.actions import LONGEST_COMMENT, Question, by_visitor, done
+from ops.console.actions import Question, by_visitor, confirm, done
 from ops.console.auth import ByVisitor, FormFields
 from ops.console.rendering import Pages
 from ops.control import Control
@@ -32,7 +32,7 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     @no_act("It asks a question and changes nothing.")
     def ask(identity: str, verb: Verb, visitor: ByVisitor) -> Any:
         question = _question(views.run(control.store, identity), verb)
-        return pages.render("confirm.html", q=question, visitor=visitor, longest=LONGEST_COMMENT)
+        return confirm(pages, question, visitor)
 
     @router.post("/runs/{identity}/{verb}", include_in_schema=False)
     @act_by_verb({"cancel": Act.RUNS_CANCEL, "pause": Act.RUNS_PAUSE, "resume": Act.RUNS_RESUME})
