@@ -34,6 +34,7 @@ from core.settings.services import (
     KeySettings,
     LogSettings,
     NotificationSettings,
+    PassThroughSettings,
     TracingSettings,
 )
 from core.settings.trust import TrustSettings
@@ -60,6 +61,7 @@ __all__ = [
     "LogSettings",
     "ModelSettings",
     "NotificationSettings",
+    "PassThroughSettings",
     "Primary",
     "PrimaryKpi",
     "PrivacySettings",

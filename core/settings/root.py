@@ -18,6 +18,7 @@ from core.settings.services import (
     LogSettings,
     NotificationSettings,
     TracingSettings,
+    without_v1,
 )
 
 
@@ -64,6 +65,9 @@ class Settings(BaseSettings):
                     f"models.{name}.retrain.rank is {model.retrain.rank}, above engine.max_lora_rank "
                     f"{self.engine.max_lora_rank}; raise the latter or lower the former"
                 )
+        for purpose, other in (("embeddings", self.gateway.embeddings), ("rerank", self.gateway.rerank)):
+            if other is not None and other.model in self.models:
+                raise ValueError(f"gateway.{purpose}.model {other.model!r} is also one of models; give it another name")
         for where, listen in (("gateway.listen", self.gateway.listen), ("control.listen", self.control.listen)):
             if self.access == "open" and not is_loopback(listen):
                 raise ValueError(
@@ -135,4 +139,4 @@ class Settings(BaseSettings):
     @property
     def engine_urls(self) -> list[str]:
         """URLs of all engines, without the /v1 of OpenAI's API."""
-        return [url.rstrip("/").removesuffix("/v1") for url in self.engine.urls] or [f"http://{self.engine.listen}"]
+        return without_v1(self.engine.urls) or [f"http://{self.engine.listen}"]

@@ -1,10 +1,10 @@
 """Settings of the processes: engine, gateway, control, logs, tracing, notifications and secrets."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, FiniteFloat, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, SecretStr, model_validator
 
 from core.records import Verdict
 from core.settings.address import Listen, Network
@@ -17,10 +17,27 @@ Meaning = Literal["thumbs", "thumbs_inverted", "rating", "label", "correction", 
 LEAST_SPOOL_BYTES = 64 * 1024**2
 
 
+def _without_credentials(urls: list[str]) -> list[str]:
+    for url in urls:
+        if not url.startswith(("http://", "https://")) or not urlsplit(url).hostname:
+            raise ValueError(f"{url!r} is no URL; write it as http://host:port")
+        if "@" in urlsplit(url).netloc:
+            raise ValueError("a URL may have no user and no password; put the key into LORALOOP_ENGINE_KEY")
+    return urls
+
+
+EngineUrls = Annotated[list[str], AfterValidator(_without_credentials)]
+
+
+def without_v1(urls: list[str]) -> list[str]:
+    """Return URLs of engines without the /v1 of OpenAI's API."""
+    return [url.rstrip("/").removesuffix("/v1") for url in urls]
+
+
 class EngineSettings(Section):
     """The vLLM engine that `loraloop up` starts, or URLs of external engines."""
 
-    urls: list[str] = Field(
+    urls: EngineUrls = Field(
         default=[],
         description="URLs of external engines, with or without /v1. Their API key is in LORALOOP_ENGINE_KEY. With an "
         "empty list, `loraloop up` starts one engine.",
@@ -49,15 +66,23 @@ class EngineSettings(Section):
         default=[], description="Further command line arguments of vLLM's API server, passed on unchanged."
     )
 
-    @field_validator("urls")
-    @classmethod
-    def _without_credentials(cls, urls: list[str]) -> list[str]:
-        for url in urls:
-            if not url.startswith(("http://", "https://")) or not urlsplit(url).hostname:
-                raise ValueError(f"{url!r} is no URL; write it as http://host:port")
-            if "@" in urlsplit(url).netloc:
-                raise ValueError("a URL may have no user and no password; put the key into LORALOOP_ENGINE_KEY")
-        return urls
+
+class PassThroughSettings(Section):
+    """Engines of another model. The gateway passes requests to them and records nothing."""
+
+    urls: EngineUrls = Field(
+        min_length=1,
+        description="URLs of engines that serve `model`, with or without /v1. Their API key is in LORALOOP_ENGINE_KEY.",
+    )
+    model: str = Field(
+        pattern=r"^[\x21-\x3f\x41-\x7e]{1,128}$",
+        description="Name of the model: apps send it as `model`, and the engines list it in /v1/models.",
+    )
+
+    @property
+    def engines(self) -> list[str]:
+        """URLs of the engines, without the /v1 of OpenAI's API."""
+        return without_v1(self.urls)
 
 
 class GatewaySettings(Section):
@@ -107,6 +132,12 @@ class GatewaySettings(Section):
         default=None, ge=1, description="Maximum `max_tokens` of one request. null: what the engine takes."
     )
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Maximum size of a request, in bytes.")
+    embeddings: PassThroughSettings | None = Field(
+        default=None, description="Engines for `/v1/embeddings`. null: that route answers 404."
+    )
+    rerank: PassThroughSettings | None = Field(
+        default=None, description="Engines for `/v1/rerank`, `/v2/rerank` and `/rerank`. null: these answer 404."
+    )
     metrics: dict[str, Meaning] = Field(
         default={},
         description="Meaning of metrics of TensorZero and scores of Langfuse by name, such as `{escalated: "
@@ -120,6 +151,15 @@ class GatewaySettings(Section):
             "requests are still served but not recorded, and feedback gets a 503."
         ),
     )
+
+    @property
+    def passed_on(self) -> dict[str, list[str]]:
+        """URLs of engines by the name of another model than LoraLoop's own."""
+        found: dict[str, list[str]] = {}
+        for other in (self.embeddings, self.rerank):
+            if other is not None:
+                found[other.model] = list(dict.fromkeys((*found.get(other.model, ()), *other.engines)))
+        return found
 
     @model_validator(mode="after")
     def _enough_spool_for_each_worker(self) -> Self:

@@ -57,8 +57,10 @@ def create_router(control: Control) -> APIRouter:
     @act(Act.KEYS_CREATE)
     def make(asked: Annotated[Make, Depends(JsonBody(Make))], request: Request) -> JSONResponse:
         """Make a key; the answer holds its secret, this once."""
+        others = control.settings.gateway.passed_on
         for model in asked.models or ():
-            control.promotion.route(model)
+            if model not in others:
+                control.promotion.route(model)
         wanted = NewKey(
             asked.name,
             tuple(dict.fromkeys(asked.scopes)),

@@ -36,12 +36,14 @@ from serve.engines.forwarding_client import HttpClient
 from serve.engines.http_response import TimeLimits
 from serve.engines.pool import EnginePool
 from serve.engines.probe import EngineProbe
-from serve.gateway import models_route, not_served, openapi, tokenizer
+from serve.gateway import models_route, not_served, openapi, pass_through, tokenizer
 from serve.gateway.access_log import AccessLog
 from serve.gateway.authentication import KeyChecker, create_key_checker
 from serve.gateway.capture import Recorder
 from serve.gateway.completions import Completions, RequestLimits
 from serve.gateway.metrics import Metrics
+from serve.gateway.pass_through import PassThrough
+from serve.gateway.purposes import PURPOSES
 from serve.gateway.shipping import Shipper
 from serve.gateway.tokenizer import Tokenizer
 from serve.responses import routes as response_routes
@@ -101,7 +103,7 @@ def create_app(
                 clock=clock,
                 limits=_request_limits(gateway),
             )
-            app.put_together(answering, _add_routes(app, answering, control | {"flush": worker.flush}, access))
+            app.put_together(answering, _add_routes(app, gateway, answering, control | {"flush": worker.flush}, access))
             app.state.reloader.started()
             app.state.probe = _probe(settings, session, answering)
             leftovers = ship_leftovers(gateways, worker, partial(Shipper, **control))
@@ -256,12 +258,20 @@ def create_tracing(settings: Settings) -> "Tracing | None":
     return tracing.create_tracing(settings.tracing, _labels(settings))
 
 
-def _add_routes(app: FastAPI, answering: Completions, asking: dict[str, Any], access: KeyChecker) -> StoredResponses:
+def _add_routes(
+    app: FastAPI, gateway: GatewaySettings, answering: Completions, asking: dict[str, Any], access: KeyChecker
+) -> StoredResponses:
     """Add the routes that engines or control answer; `asking` says how to ask control. Return what finds responses."""
     askers = [Depends(require_key(access, Scope.INFER))]
-    tables = answering.tables
-    counting = Tokenizer(tables=tables, upstream=answering.upstream, limit=lambda: answering.limits.max_body_bytes)
-    for router in (models_route.create_router(tables), tokenizer.create_router(counting), not_served.create_router()):
+    tables, others = answering.tables, gateway.passed_on
+    engines: dict[str, Any] = {"upstream": answering.upstream, "limit": lambda: answering.limits.max_body_bytes}
+    passing = [PassThrough(one, getattr(gateway, one.name), metrics=answering.metrics, **engines) for one in PURPOSES]
+    for router in (
+        models_route.create_router(tables, others),
+        tokenizer.create_router(Tokenizer(tables=tables, others=others, **engines)),
+        pass_through.create_router(*passing),
+        not_served.create_router(),
+    ):
         app.include_router(router, dependencies=askers)
     kept, responses = StoredCompletions(**asking), StoredResponses(**asking, path="/internal/responses")
     readers, writers = (Depends(require_key(access, Scope.INFER, ops)) for ops in (Scope.OPS_READ, Scope.OPS_WRITE))

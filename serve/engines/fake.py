@@ -65,6 +65,8 @@ class FakeEngine:
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     traces: list[str | None] = field(default_factory=list)
     words: dict[int, str] = field(default_factory=dict)
+    # Paths that an engine serves whose model makes embeddings or ranks.
+    pools: tuple[str, ...] = ()
     # The messages of an answer that is more than one text, from the model and the request. None: `answer` gives it.
     messages: Callable[[str, dict[str, Any]], list[dict[str, Any]] | None] = lambda model, body: None
 
@@ -91,6 +93,8 @@ class FakeEngine:
                 said = body["prompt"] if "prompt" in body else " ".join(m["content"] or "" for m in body["messages"])
                 tokens = self._tokens(said)
                 found = _plain({"tokens": tokens, "count": len(tokens), "max_model_len": CONTEXT})
+            case "/v1/embeddings" | "/v1/rerank" | "/v2/rerank" | "/rerank" if path in self.pools:
+                found = self._pool(body)
             case "/v1/chat/completions" | "/v1/completions":
                 found = self._complete(path == "/v1/chat/completions", body, request_id)
         return found
@@ -104,6 +108,20 @@ class FakeEngine:
         elif self.adapters.pop(name, None) is None:
             return _refuse(404, f"The lora adapter '{name}' cannot be found.")
         return 200, b"Success"
+
+    def _pool(self, body: dict[str, Any]) -> tuple[int, bytes]:
+        """Embeddings of one number, the number of words, or ranks by the number of words."""
+        if body["model"] != self.base_name:
+            return _refuse(404, f"The model `{body['model']}` does not exist.")
+        texts = body.get("documents", body.get("input", ""))
+        sizes = [len(text.split()) for text in ([texts] if isinstance(texts, str) else texts)]
+        usage = {"prompt_tokens": sum(sizes), "total_tokens": sum(sizes)}
+        if "documents" in body:
+            ranks = [{"index": i, "relevance_score": size / 10} for i, size in enumerate(sizes)]
+            ranks.sort(key=lambda rank: -rank["relevance_score"])
+            return _plain({"id": "rerank-0", "model": self.base_name, "usage": usage, "results": ranks})
+        data = [{"index": i, "object": "embedding", "embedding": [float(size)]} for i, size in enumerate(sizes)]
+        return _plain({"object": "list", "model": self.base_name, "data": data, "usage": usage})
 
     def _complete(self, chat: bool, body: dict[str, Any], request_id: str) -> tuple[int, bytes | list[bytes]]:
         model = body["model"]

@@ -8,6 +8,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 from core.errors import EngineDown, EngineSlow, LoraLoopError, NotLoaded, PromptRefused
@@ -23,6 +24,9 @@ TAKES_NOTHING = frozenset({502, 503})
 BAD_GATEWAY = 502
 # A whole answer for which an engine worked longer than this, in seconds, is not asked for a second time.
 SHORT_SECONDS = 1.0
+LARGEST_BODY = 64 * 1024 * 1024
+# Headers of an engine's answer that are passed on.
+PASSED_HEADERS = (b"retry-after", b"x-should-retry")
 
 
 class TooMany(LoraLoopError):
@@ -30,6 +34,16 @@ class TooMany(LoraLoopError):
 
     status = 429
     retry = True
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An engine's answer that was read whole. `headers` are those that are passed on."""
+
+    status: int
+    content: bytes
+    media_type: str | None
+    headers: dict[str, str]
 
 
 class EnginePool:
@@ -61,6 +75,18 @@ class EnginePool:
     ) -> "Call":
         """One request, as a context manager that gives the engine's response. See `Call`."""
         return Call(self, engines, path, body, headers, streamed)
+
+    async def ask(self, engines: Sequence[str], path: str, body: bytes, headers: dict[str, str]) -> WholeAnswer:
+        """The whole answer of one request. Raises TooMany, NotLoaded, EngineSlow, EngineDown."""
+        try:
+            async with self.post(engines, path, body, headers) as answer:
+                answer.check_readable()
+                passed = {name.decode(): answer.headers[name] for name in PASSED_HEADERS if name in answer.headers}
+                return WholeAnswer(answer.status, await answer.read(LARGEST_BODY), answer.content_type, passed)
+        except ConnectionBroken as error:
+            raise EngineDown("The engine broke off while it answered.", hint="Try again.") from error
+        except TimeoutError as error:
+            raise EngineSlow("The engine took too long for its answer.", hint="Try again; ask for less.") from error
 
     def answers(self, engines: Sequence[str]) -> bool:
         """Return whether any of these engines may answer, as far as is known."""

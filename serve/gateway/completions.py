@@ -18,7 +18,7 @@ from core.errors import EngineDown, EngineError, EngineSlow, LoraLoopError, NotL
 from core.http import bug, read_body, refusal
 from core.records import Endpoint
 from serve.engines.http_response import ConnectionBroken, Response
-from serve.engines.pool import Call, EnginePool
+from serve.engines.pool import LARGEST_BODY, PASSED_HEADERS, Call, EnginePool
 from serve.gateway.answer_names import AnswerNames
 from serve.gateway.answers import LARGEST_ANSWER, NO_ANSWER, Answer, read_answer
 from serve.gateway.authentication import KeyChecker
@@ -46,9 +46,6 @@ STREAM_HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 UNEXPECTED = "An unexpected error; the log of the server has it."
-# Headers of an engine's answer that are passed on.
-PASSED_HEADERS = (b"retry-after", b"x-should-retry")
-LARGEST_BODY = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

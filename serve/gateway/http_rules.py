@@ -17,6 +17,8 @@ from serve.gateway.key_headers import with_authorization
 
 AZURE = re.compile(r"/openai/deployments/([^/]+)(/.+)")
 AZURE_V1 = "/openai/v1/"
+# Key in the scope of the model that the path names.
+MODEL_OF_PATH = "loraloop.model"
 
 
 class RoutedApp(Protocol):
@@ -46,6 +48,8 @@ class HttpRules:
             methods = self._methods(path)
         method = scope["method"]
         scope = with_authorization(scope if path == scope["path"] else {**scope, "path": path})
+        if deployment:
+            scope = {**scope, MODEL_OF_PATH: deployment}
         if deployment and method == "POST" and path in ENDPOINTS:
             await self._completions.answer(scope, receive, send, ENDPOINTS[path], model=deployment)
         elif method == "POST" and path in self._direct:

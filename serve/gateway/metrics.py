@@ -4,9 +4,9 @@ Labels are model, version, arm and status, and never a value that a client sent.
 dropped, so the number of labels stays bounded.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from serve.gateway.request_metrics import RequestMetrics
+from serve.gateway.request_metrics import BUCKETS, RequestMetrics
 
 
 class Metrics:
@@ -23,6 +23,22 @@ class Metrics:
             registry=self.registry,
         )
         self.feedback = Counter("loraloop_feedback", "Feedback acknowledged.", ("type",), registry=self.registry)
+        self.passed = Counter(
+            "loraloop_passed",
+            "Requests for embeddings and ranks that were passed on; 499: the client left.",
+            ("purpose", "status"),
+            registry=self.registry,
+        )
+        self.passed_tokens = Counter(
+            "loraloop_passed_tokens", "Tokens of these requests.", ("purpose",), registry=self.registry
+        )
+        self.passed_seconds = Histogram(
+            "loraloop_passed_seconds",
+            "Time of these requests.",
+            ("purpose",),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "loraloop_in_flight", "Requests under way.", ("model", "version"), registry=self.registry
         )

@@ -8,10 +8,6 @@ from core.errors import InputError
 
 GENERATES = "LoraLoop's engines serve one model that generates text"
 REASONS = {
-    "/v1/embeddings": f"{GENERATES}, and no embeddings.",
-    "/v1/rerank": f"{GENERATES}, and no ranks.",
-    "/rerank": f"{GENERATES}, and no ranks.",
-    "/v2/rerank": f"{GENERATES}, and no ranks.",
     "/v1/score": f"{GENERATES}, and no scores of pairs.",
     "/v1/moderations": f"{GENERATES}, and no moderation.",
     "/v1/images/generations": f"{GENERATES}, and no pictures.",

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from serve.gateway import openapi_messages, openapi_responses
+from serve.gateway import openapi_messages, openapi_pass_through, openapi_responses
 from serve.gateway.openapi_parts import (
     ASK_HEADER,
     Schema,
@@ -101,9 +101,9 @@ SCHEMAS: dict[str, Schema] = {
             "object": {"const": "model"},
             "created": {"type": "integer"},
             "owned_by": {"type": "string"},
-            "version": said("The adapter version in service.", "integer"),
+            "version": said("The adapter version in service; absent on models for embeddings or ranks.", "integer"),
         },
-        ("id", "object", "created", "owned_by", "version"),
+        ("id", "object", "created", "owned_by"),
     ),
     "Models": an_object({"object": {"const": "list"}, "data": a_list(reference("Model"))}, ("object", "data")),
     "Stored": _answer("chat.completion", _choice({"message": MESSAGE})),
@@ -271,6 +271,7 @@ def paths(most_signals: int) -> dict[str, Schema]:
         "/v1/completions": {"post": _completion("Complete a text", "CompletionRequest", "Completion", completion)},
         **openapi_responses.paths(),
         **openapi_messages.paths(),
+        **openapi_pass_through.paths(),
         "/v1/models": {"get": _models()},
         "/v1/models/{model}": {"get": _model()},
         "/v1/feedback": {"post": _feedback(most_signals), "delete": _revocation_of_user()},
@@ -288,7 +289,9 @@ def describe(app: FastAPI, *, signal: Schema, most_signals: int) -> None:
     def openapi() -> Schema:
         document = found()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(SCHEMAS, **openapi_responses.SCHEMAS, **openapi_messages.SCHEMAS, Signal=signal)
+        for part in (SCHEMAS, openapi_responses.SCHEMAS, openapi_messages.SCHEMAS, openapi_pass_through.SCHEMAS):
+            schemas.update(part)
+        schemas["Signal"] = signal
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         for path, operations in paths(most_signals).items():
             for operation in operations.values():

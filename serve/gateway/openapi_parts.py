@@ -15,6 +15,7 @@ REFUSED = {
     429: "The key's limit is reached, or the engines are full. Try again after `Retry-After`.",
     500: "An unexpected error; the log has it.",
     503: "No engine answers, the disk is full, or control is away. Try again after `Retry-After`.",
+    502: "No engine has the model that the settings name.",
     504: "The engine did not answer in time.",
 }
 

@@ -15,7 +15,7 @@ from core.records import Endpoint, Interaction, StoredCompletion
 from serve.gateway.answers import Answer
 from serve.gateway.authentication import RequestPermit
 from serve.gateway.outcome import Outcome
-from serve.gateway.request_fields import left_out, select_fields
+from serve.gateway.request_fields import left_out, select_fields, without_template
 from serve.gateway.translation import Translation
 from serve.routing.table import RoutingDecision, RoutingTable, sticky_key
 from serve.stored_completions.metadata import checked_metadata
@@ -120,8 +120,7 @@ class CompletionRequest:
         if self.shown:
             body |= self.shown
         body["model"] = self.choice.target.engine_name
-        if isinstance(kwargs := body.get("chat_template_kwargs"), dict):
-            body["chat_template_kwargs"] = {name: v for name, v in kwargs.items() if name != "chat_template"}
+        body = without_template(body)
         if body.get("stream"):
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         return orjson.dumps(body)

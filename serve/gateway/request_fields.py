@@ -107,11 +107,23 @@ def select_fields(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name in allowed}
 
 
+def without_template(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a request whose arguments of the chat template name no other template: that is code."""
+    if isinstance(kwargs := body.get("chat_template_kwargs"), dict):
+        return body | {"chat_template_kwargs": {name: v for name, v in kwargs.items() if name != "chat_template"}}
+    return body
+
+
 def left_out(endpoint: Endpoint, body: dict[str, Any]) -> list[str]:
     """Return the names of fields that change nothing, sorted; only those with plain names."""
-    if body.keys() <= KNOWN[endpoint]:
+    return unknown_names(KNOWN[endpoint], body)
+
+
+def unknown_names(known: frozenset[str], body: dict[str, Any]) -> list[str]:
+    """Return the names of fields that are not known, sorted; only those with plain names."""
+    if body.keys() <= known:
         return []
-    names = body.keys() - KNOWN[endpoint]
+    names = body.keys() - known
     return sorted(name for name in names if name.isascii() and name.replace("_", "").isalnum() and len(name) <= 64)
 
 

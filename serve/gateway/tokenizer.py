@@ -3,17 +3,17 @@
 An engine that has the version counts. Nothing is recorded, because no model answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from core.errors import EngineDown, EngineError, EngineSlow
+from core.errors import EngineError
 from core.http import read_json
-from serve.engines.http_response import ConnectionBroken
-from serve.engines.pool import EnginePool
+from serve.engines.pool import EnginePool, WholeAnswer
 from serve.gateway.request import check_is_object, choose_version, dump_body
+from serve.gateway.request_fields import without_template
 from serve.messages.request import to_prompt
 from serve.retrieval.retriever import rewrite_prompt
 from serve.routing.subscriber import RouteSubscriber
@@ -21,7 +21,6 @@ from serve.routing.table import RoutingDecision
 
 Body = dict[str, Any]
 
-LARGEST_ANSWER = 16 * 1024 * 1024
 COUNTED = (
     "prompt",
     "messages",
@@ -36,12 +35,24 @@ TEXT_OF = ("tokens",)
 
 
 class Tokenizer:
-    """Asks an engine that has the version. `limit` gives the largest body in bytes, which a reload may change."""
+    """Asks an engine that has the version.
 
-    def __init__(self, *, tables: RouteSubscriber, upstream: EnginePool, limit: Callable[[], int]) -> None:
+    `limit` gives the largest body in bytes, which a reload may change. `others` are engines by the name of a model for
+    embeddings or ranks.
+    """
+
+    def __init__(
+        self,
+        *,
+        tables: RouteSubscriber,
+        upstream: EnginePool,
+        limit: Callable[[], int],
+        others: Mapping[str, Sequence[str]],
+    ) -> None:
         self._tables = tables
         self._upstream = upstream
         self._limit = limit
+        self._others = others
 
     async def read(self, request: Request) -> Body:
         """The body of a request. Raises InputError."""
@@ -57,37 +68,36 @@ class Tokenizer:
         retrieval = choice.target.retrieval
         return chat | rewrite_prompt(self._tables.library.retriever(retrieval), "chat", chat) if retrieval else chat
 
-    async def ask(self, path: str, choice: RoutingDecision, body: Body) -> tuple[int, bytes]:
-        """(status, body) of an engine's answer. Raises EngineDown or EngineSlow."""
-        content = dump_body(body | {"model": choice.target.engine_name})
-        engines = self._tables.table.holders(choice.target.engine_name)
-        try:
-            async with self._upstream.post(engines, path, content, {}) as answer:
-                return answer.status, await answer.read(LARGEST_ANSWER)
-        except ConnectionBroken as error:
-            raise EngineDown("The engine broke off while it answered.", hint="Try again.") from error
-        except TimeoutError as error:
-            raise EngineSlow("The engine took too long for its answer.", hint="Try again.") from error
+    async def pass_on(self, path: str, fields: tuple[str, ...], request: Request) -> WholeAnswer:
+        """The answer to a request of vLLM's own route. Raises InputError, NotFound, Forbidden or EngineError."""
+        body = await self.read(request)
+        passed = without_template({name: body[name] for name in fields if name in body})
+        model = body.get("model")
+        if isinstance(model, str) and model in self._others:
+            request.state.admission.require_model(model)
+            return await self._ask(path, self._others[model], passed | {"model": model})
+        return await self.ask(path, self.choose(request, body), passed)
+
+    async def ask(self, path: str, choice: RoutingDecision, body: Body) -> WholeAnswer:
+        """An engine's answer. Raises EngineDown or EngineSlow."""
+        name = choice.target.engine_name
+        return await self._ask(path, self._tables.table.holders(name), body | {"model": name})
+
+    async def _ask(self, path: str, engines: Sequence[str], body: Body) -> WholeAnswer:
+        return await self._upstream.ask(engines, path, dump_body(body), {})
 
 
 def create_router(tokenizer: Tokenizer) -> APIRouter:
     """The routes, for keys that may ask a model."""
     router = APIRouter()
 
-    async def pass_on(path: str, fields: tuple[str, ...], request: Request) -> Response:
-        body = await tokenizer.read(request)
-        choice = tokenizer.choose(request, body)
-        passed = {name: body[name] for name in fields if name in body}
-        status, content = await tokenizer.ask(path, choice, passed)
-        return Response(content, status, media_type="application/json")
-
     @router.post("/tokenize")
     async def tokenize(request: Request) -> Response:
-        return await pass_on("/tokenize", COUNTED, request)
+        return _as_it_came(await tokenizer.pass_on("/tokenize", COUNTED, request))
 
     @router.post("/detokenize")
     async def detokenize(request: Request) -> Response:
-        return await pass_on("/detokenize", TEXT_OF, request)
+        return _as_it_came(await tokenizer.pass_on("/detokenize", TEXT_OF, request))
 
     @router.post("/v1/messages/count_tokens")
     async def count(request: Request) -> Response:
@@ -96,12 +106,16 @@ def create_router(tokenizer: Tokenizer) -> APIRouter:
         choice = tokenizer.choose(request, chat)
         chat = tokenizer.rewritten(choice, chat)
         counted = {name: chat[name] for name in COUNTED if name in chat}
-        status, content = await tokenizer.ask("/tokenize", choice, counted)
-        if status != 200:
-            return Response(content, status, media_type="application/json")
-        return Response(orjson.dumps({"input_tokens": _count(content)}), media_type="application/json")
+        answer = await tokenizer.ask("/tokenize", choice, counted)
+        if answer.status != 200:
+            return _as_it_came(answer)
+        return Response(orjson.dumps({"input_tokens": _count(answer.content)}), media_type="application/json")
 
     return router
+
+
+def _as_it_came(answer: WholeAnswer) -> Response:
+    return Response(answer.content, answer.status, answer.headers, "application/json")
 
 
 def _count(content: bytes) -> int:

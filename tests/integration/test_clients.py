@@ -209,7 +209,7 @@ def test_a_body_that_is_too_large_is_refused_as_such(client: openai.OpenAI):
 
 
 def test_routes_that_are_not_served_are_not_found(client: openai.OpenAI):
-    with pytest.raises(openai.NotFoundError, match="no embeddings"):
+    with pytest.raises(openai.NotFoundError, match="no engine for embeddings"):
         client.embeddings.create(model=MODEL, input="the phone")
 
 

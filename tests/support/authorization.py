@@ -20,6 +20,7 @@ from core.settings import build
 from ops.apps import control as control_app
 from serve.engines.fake import running
 from serve.gateway.not_served import REASONS
+from serve.gateway.purposes import PURPOSES
 from serve.routing import publisher
 from serve.routing.publisher import RoutePublisher
 
@@ -38,7 +39,7 @@ GATEWAY = {
     ("POST", "/openai/deployments/{model}/completions"): {Scope.INFER},
     ("POST", "/tokenize"): {Scope.INFER},
     ("POST", "/detokenize"): {Scope.INFER},
-    **{("POST", path): {Scope.INFER} for path in REASONS},
+    **{("POST", path): {Scope.INFER} for path in (*REASONS, *(p for purpose in PURPOSES for p in purpose.paths))},
     ("GET", "/v1/models"): {Scope.INFER},
     ("GET", "/v1/models/{model}"): {Scope.INFER},
     ("GET", "/openapi.json"): {Scope.INFER},

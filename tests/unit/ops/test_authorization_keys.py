@@ -12,6 +12,7 @@ from anyio.from_thread import start_blocking_portal
 from core.api_key_store import NewKey
 from core.api_keys import Limits, Scope, read_key
 from core.records import Version
+from core.settings import build
 from serve.engines.fake import FakeEngines
 from tests.support.authorization import CONTROL, GATEWAY, INTERNAL_KEY, Control, KeyedGateway, Keys
 
@@ -193,3 +194,14 @@ def test_a_key_that_cannot_be_is_refused_with_the_reason(control: Control, body:
     answer = control.ask(("POST", "/api/keys"), control.keys.by_scope[Scope.ADMIN], json=body)
     assert answer.status_code in (404, 422) and words in answer.json()["error"]["message"], answer.text
     assert len(control.control.keyring.all()) == before
+
+
+def test_a_key_may_be_limited_to_a_model_for_embeddings(control: Control) -> None:
+    def made(model: str) -> int:
+        asked = {"name": "app", "scopes": ["infer"], "models": [model]}
+        return control.ask(("POST", "/api/keys"), control.keys.by_scope[Scope.ADMIN], json=asked).status_code
+
+    assert made("bge-m3") == 404
+    embeddings = {"embeddings": {"urls": ["http://127.0.0.1:9"], "model": "bge-m3"}}
+    control.control.settings = build({"models": {"reviews": {"labels": ["a", "b"]}}, "gateway": embeddings})
+    assert (made("bge-m3"), made("other")) == (201, 404)

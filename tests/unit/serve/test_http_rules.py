@@ -75,7 +75,7 @@ def test_azures_client_is_answered_with_its_paths_and_its_header(gateway: Any, m
         found = client.chat.completions.create(model="reviews", messages=[{"role": "user", "content": "so good"}])
         assert (found.model, found.choices[0].message.content) == ("reviews@7", ANSWER)
         assert client.completions.create(model="reviews", prompt="so good").choices[0].text == ANSWER
-        with pytest.raises(openai.NotFoundError, match="no embeddings"):
+        with pytest.raises(openai.NotFoundError, match="no engine for embeddings"):
             client.embeddings.create(model="reviews", input="x")
         with pytest.raises(openai.NotFoundError, match="other"):
             client.chat.completions.create(model="other", messages=[{"role": "user", "content": "x"}])
