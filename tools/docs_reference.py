@@ -1,4 +1,4 @@
-"""Generate the references under docs/ from the code: configuration, its JSON schema, command line, HTTP API.
+"""Generate the references under docs/ from the code: configuration, its JSON schema, command line, HTTP API, types.
 
 `python -m tools.docs_reference` writes them; with --check it fails if one is not up to date.
 """
@@ -227,7 +227,20 @@ def api() -> str:
     return docs_api.page()
 
 
-PAGES = {"configuration.md": configuration, "loraloop.schema.json": schema, "cli.md": command_line, "api.md": api}
+def typescript() -> str:
+    """Return docs/loraloop.d.ts, for clients in TypeScript."""
+    from tools.typescript import types
+
+    return types()
+
+
+PAGES = {
+    "configuration.md": configuration,
+    "loraloop.schema.json": schema,
+    "cli.md": command_line,
+    "api.md": api,
+    "loraloop.d.ts": typescript,
+}
 
 
 def main(check: bool) -> None:
