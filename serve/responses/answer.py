@@ -31,6 +31,8 @@ SAID: Body = {
     "service_tier": "default",
     "store": True,
 }
+# What every function of a response has; a request may leave it out.
+FUNCTION: Body = {"description": None, "parameters": None, "strict": None}
 # Finish reasons of a chat that was cut off.
 CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -38,6 +40,7 @@ CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
 def response(request: Body, *, identity: str, model: str, created: int, status: str, output: list[Item]) -> Body:
     """A response object. `request` is the body of the Responses API, `status` as that API has it."""
     said = SAID | {name: value for name, value in request.items() if name in SAID and value is not None}
+    said["tools"] = [FUNCTION | tool for tool in said["tools"]]
     return {
         "id": identity,
         "object": "response",

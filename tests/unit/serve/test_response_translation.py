@@ -7,6 +7,7 @@ import pytest
 
 from core.errors import InputError
 from serve.messages.stream import MessageStream
+from serve.responses.answer import to_response
 from serve.responses.items import read_input, to_messages
 from serve.responses.request import to_chat
 from serve.responses.stream import ResponseStream
@@ -120,3 +121,63 @@ def test_items_that_belong_together_are_one_message() -> None:
     assert told == {"role": "tool", "tool_call_id": "c", "content": "rain"}
     with pytest.raises(InputError, match=r"input\.0\.type"):
         to_messages([{"id": "x"}])
+
+
+# What the specification of Open Responses requires of a response, and its compliance test checks.
+REQUIRED = {
+    "background": bool,
+    "completed_at": int,
+    "created_at": int,
+    "error": type(None),
+    "frequency_penalty": float,
+    "id": str,
+    "incomplete_details": type(None),
+    "instructions": type(None),
+    "max_output_tokens": type(None),
+    "max_tool_calls": type(None),
+    "metadata": dict,
+    "model": str,
+    "object": str,
+    "output": list,
+    "parallel_tool_calls": bool,
+    "presence_penalty": float,
+    "previous_response_id": type(None),
+    "prompt_cache_key": type(None),
+    "reasoning": dict,
+    "safety_identifier": type(None),
+    "service_tier": str,
+    "status": str,
+    "store": bool,
+    "temperature": float,
+    "text": dict,
+    "tool_choice": str,
+    "tools": list,
+    "top_logprobs": int,
+    "top_p": float,
+    "truncation": str,
+    "usage": dict,
+}
+
+
+def test_a_response_has_all_that_open_responses_requires() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    call = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "Sunny.", "tool_calls": [call]}
+    chat = {"id": "resp_1", "model": "m@1", "created": 7, "usage": usage}
+    found = to_response(
+        {"tools": [{"type": "function", "name": "weather"}]}, chat | {"choices": [{"message": message}]}, 9
+    )
+    assert {name: type(found[name]) for name in REQUIRED} == REQUIRED
+    nothing = {"description": None, "parameters": None, "strict": None}
+    assert found["tools"] == [{"type": "function", "name": "weather"} | nothing]
+    assert found["usage"].keys() >= {"input_tokens_details", "output_tokens_details", "total_tokens"}
+    text, called = found["output"]
+    assert text.keys() >= {"type", "id", "status", "role", "content"}
+    assert text["content"][0].keys() >= {"type", "text", "annotations"}
+    assert called.keys() >= {"type", "id", "call_id", "name", "arguments", "status"}
+
+
+def test_a_function_of_the_request_is_shown_as_it_is() -> None:
+    stream = ResponseStream({"tools": [TOOL | {"strict": True}]}, lambda: 9)
+    first = decoded(stream.event(chunk({"content": "so"})))[0]
+    assert first["response"]["tools"] == [TOOL | {"strict": True}]
