@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-bench
+# Requests per operation of an OpenAPI document in test-clients.
+SCHEMA_CASES ?= 50
 STAMP := $(VENV)/.installed
 # The variable turns off an advertisement for another tool.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
@@ -28,7 +30,9 @@ test-unit: $(STAMP) ## Run the unit tests in three processes: many of them wait
 	$(BIN)/python -m pytest tests/unit --numprocesses 3 --dist loadfile
 
 test-clients: $(STAMP) ## Test the gateway with external clients: openai (Python, Node), anthropic, LangChain, vllm bench, schemathesis
-	$(BIN)/python -m pytest -rs tests/integration/test_clients.py tests/integration/test_clients_structured.py \
+	$(BIN)/python -m pytest -rsP --timeout 3600 --schema-cases $(SCHEMA_CASES) tests/unit/serve/test_openapi_cases.py \
+	    tests/unit/ops/test_control_openapi.py
+	$(BIN)/python -m pytest -rs --timeout 3600 --schema-cases $(SCHEMA_CASES) tests/integration/test_clients.py tests/integration/test_clients_structured.py \
 	    tests/integration/test_clients_responses.py tests/integration/test_clients_messages.py \
 	    tests/integration/test_langchain.py \
 	    tests/integration/test_bench_serve.py tests/integration/test_schema.py tests/integration/test_node.py

@@ -14,12 +14,27 @@ from tools.tiny_model import LABELS, make_base
 
 WAVE = 500
 NOISE = 300
+# Requests per operation of an OpenAPI document; --schema-cases is another number.
+SCHEMA_CASES = 15
 
 # The same examples in every run, so that chance decides no test. HYPOTHESIS_PROFILE=search draws new ones.
 # No example has a time limit: on a busy machine any of them may take longer than 200 ms, the default.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many requests the tests of the OpenAPI documents make of each operation."""
+    parser.addoption(
+        "--schema-cases", type=int, default=SCHEMA_CASES, help="Requests per operation of an OpenAPI document."
+    )
+
+
+@pytest.fixture(scope="session")
+def schema_cases(pytestconfig: pytest.Config) -> int:
+    """Requests per operation of an OpenAPI document."""
+    return pytestconfig.getoption("--schema-cases")
 
 
 def pytest_collection_finish() -> None:

@@ -93,6 +93,8 @@ class FakeEngine:
                 said = body["prompt"] if "prompt" in body else " ".join(m["content"] or "" for m in body["messages"])
                 tokens = self._tokens(said)
                 found = _plain({"tokens": tokens, "count": len(tokens), "max_model_len": CONTEXT})
+            case "/detokenize":
+                found = _plain({"prompt": " ".join(self.words.get(token, "?") for token in body["tokens"])})
             case "/v1/embeddings" | "/v1/rerank" | "/v2/rerank" | "/rerank" if path in self.pools:
                 found = self._pool(body)
             case "/v1/chat/completions" | "/v1/completions":

@@ -24,7 +24,7 @@ from serve.stored_completions.store import CompletionStore
 class World:
     """A gateway, control's routes for it with their store, and clients by key."""
 
-    def __init__(self, gateway: Any) -> None:
+    def __init__(self, gateway: Any, **settings: Any) -> None:
         self.stack, self.store, self.board = ExitStack(), Store(":memory:"), RoutePublisher()
         self.ring = ApiKeyStore(store=self.store, clock=utc_now, changed=self.board.publish_keys)
         self.board.publish(gateway.table(gateway.engine_url))
@@ -36,7 +36,7 @@ class World:
         app.include_router(completion_store.create_router(CompletionStore(self.store)))
         self.control = ExitStack()
         url = self.control.enter_context(running(app))
-        self.gateway = gateway.open(control=url, cached=False, access="keys")
+        self.gateway = gateway.open(control=url, cached=False, access="keys", **settings)
 
     def client(self, *scopes: Scope, models: tuple[str, ...] | None = None) -> Any:
         made = self.ring.make(NewKey("app", scopes or (Scope.INFER,), models), "test")
