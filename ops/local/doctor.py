@@ -21,6 +21,7 @@ import httpx
 from core.errors import LoraLoopError
 from core.model_folder import PACKAGED, locate
 from core.settings import DEFAULT_GUARDRAILS, ModelSettings, Settings, load
+from ops.local.passed_engines import lacking
 from ops.local.up import check_ports
 from retrain.run_states import PAUSED
 from serve.retrieval.documents import passages
@@ -77,6 +78,11 @@ def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
     for name, model in settings.models.items():
         yield _guardrails(name, model)
         yield _canary(name, model)
+    for purpose, other in (("embeddings", settings.gateway.embeddings), ("rerank", settings.gateway.rerank)):
+        if other is not None:
+            missing = "; ".join(lacking(other, settings.engine_key))
+            fix = f"Set gateway.{purpose}.urls and model to an engine that lists {other.model} in /v1/models."
+            yield Finding(f"engines for {purpose}", not missing, missing or f"have {other.model}", fix)
     gateway = f"http://{settings.gateway.listen}"
     running = _answers(f"{settings.control_url}/health")
     yield Finding("control", True, "running" if running else "not running", "Run: loraloop up", warns=not running)
