@@ -39,6 +39,7 @@ class Act(StrEnum):
     SETTINGS_RELOAD = "settings.reload"
     RETENTION_RUN = "retention.run"
     NOTIFICATIONS_TEST = "notifications.test"
+    ALARMS_SILENCE = "alarms.silence"
     AUDIT_READ = "audit.read"
     AUDIT_EXPIRE = "audit.expire"  # the oldest rows of the audit log were deleted by age
     RUNS_START = "runs.start"
@@ -68,6 +69,7 @@ NEVER_REFUSED = frozenset(
         Act.LOGIN,
         Act.LOGOUT,
         Act.NOTIFICATIONS_TEST,
+        Act.ALARMS_SILENCE,
         Act.RUNS_START,
         Act.RUNS_EVALUATE,
         Act.RUNS_CANCEL,

@@ -615,6 +615,13 @@ export namespace control {
     comment?: string;
   };
   type Scope = "infer" | "feedback" | "ops:read" | "ops:write" | "admin" | "internal";
+  type SilenceAlarm = {
+    actor?: string;
+    comment?: string;
+    name: "engine_down" | "gateway_missing" | "gateway_outdated" | "spool_lag" | "interactions_dropped" | "dead_letters" | "disk_low" | "backup_failed" | "backup_overdue" | "ledger_broken" | "audit_log_broken" | "audit_log_failing" | "canary_stuck" | "runs_failed" | "target_refusing";
+    subject?: string | null;
+    hours: number;
+  };
   type StopCanary = {
     actor?: string;
     comment?: string;
@@ -637,6 +644,12 @@ export namespace control {
     key?: string | null;
   };
   interface Operations {
+    /** Alarms that are pending, open or about to end, critical ones first; with a model, those about it alone. */
+    "GET /api/alarms": { query: {
+      model?: string | null;
+    }; answer: Array<Record<string, unknown>> };
+    /** Send no message about an alarm for some hours. If it is still open then, its message is sent. */
+    "POST /api/alarms/silence": { body: SilenceAlarm; answer: Record<string, unknown> };
     /** Rows of the audit log, newest first. `act` is an act or the first word of several, such as `keys`. */
     "GET /api/audit": { query: {
       limit?: number;

@@ -37,7 +37,9 @@ def configuration() -> str:
         "| `LORALOOP_KEY` | the key that the command line sends to control |",
         "| `LORALOOP_APP_KEY` | a key with the scopes `infer` and `feedback`, for gateways |",
         "| `LORALOOP_OPS_KEY` | a key with the scope `admin`; with it, LoraLoop makes no first key |",
-        "| `LORALOOP_NOTIFY_URLS` | targets of notifications for control: apprise URLs, separated by spaces |",
+        "| `LORALOOP_NOTIFY_URLS` | targets of notifications for control: URLs of apprise and `webhook+https://…`, "
+        "separated by spaces |",
+        "| `LORALOOP_WEBHOOK_SECRET` | secret that signs webhooks: `whsec_` with base64 of 24 to 64 bytes |",
         "| `LORALOOP_INTERNAL_KEY` | the key between gateways and control; `loraloop up` makes one automatically |",
     ]
     for title, section in _sections(Settings, ""):

@@ -5,6 +5,7 @@ an error that names the nearest known key. No other module of `core` reads the e
 """
 
 from core.settings.address import is_loopback, split_listen
+from core.settings.alarms import AlarmName, AlarmSettings
 from core.settings.environment import KEY_VARIABLES, SECRET_VARIABLES, cache_folder
 from core.settings.evaluation import BaselineSettings, EvaluationSettings, JudgeSettings, SplitSettings
 from core.settings.feedback import FeedbackSettings
@@ -44,6 +45,8 @@ __all__ = [
     "GENERATE_PRIMARY",
     "KEY_VARIABLES",
     "SECRET_VARIABLES",
+    "AlarmName",
+    "AlarmSettings",
     "BaselineSettings",
     "CanarySettings",
     "ControlSettings",

@@ -15,6 +15,7 @@ KEY_VARIABLES = {
     "judge": "LORALOOP_JUDGE_KEY",
     "engine": "LORALOOP_ENGINE_KEY",
     "notify": "LORALOOP_NOTIFY_URLS",
+    "webhook": "LORALOOP_WEBHOOK_SECRET",
 }
 # A variable with this suffix contains the path of a file that contains the secret. Kubernetes mounts secrets as files.
 FILE = "_FILE"

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from core.settings.address import is_loopback
+from core.settings.alarms import AlarmSettings
 from core.settings.environment import has_otlp_endpoint, tracing_disabled
 from core.settings.model import ModelSettings
 from core.settings.retention import RetentionSettings
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     )
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     notifications: NotificationSettings = Field(default_factory=NotificationSettings)
+    alarms: AlarmSettings = Field(default_factory=AlarmSettings)
     keys: KeySettings = Field(default_factory=KeySettings)
 
     @field_validator("models")

@@ -229,7 +229,10 @@ class TracingSettings(Section):
 
 
 class NotificationSettings(Section):
-    """Notifications. Targets are apprise URLs, from `LORALOOP_NOTIFY_URLS` or a file, because they contain tokens."""
+    """Notifications. Targets are URLs of apprise and webhooks, from `LORALOOP_NOTIFY_URLS` or a file: they hold tokens.
+
+    Alarms are sent to the same targets.
+    """
 
     verdicts: list[Verdict] = Field(
         default=[
@@ -244,7 +247,7 @@ class NotificationSettings(Section):
     )
     urls_file: Path | None = Field(
         default=None,
-        description="File with one apprise URL per line. Lines that start with # are comments. null: no file.",
+        description="File with one URL per line. Lines that start with # are comments. null: no file.",
     )
 
 
@@ -258,3 +261,4 @@ class KeySettings(Section):
     judge: SecretStr | None = None
     engine: SecretStr | None = None
     notify: SecretStr | None = None
+    webhook: SecretStr | None = None

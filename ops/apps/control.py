@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,10 @@ from core.http import install_errors, is_let_in, require_key
 from core.model_folder import ModelFolder
 from core.settings import Settings
 from feedback import ingest
+from ops.alarms.watch import AlarmWatch
 from ops.api import (
     adapters,
+    alarms,
     audit,
     data,
     dead_letters,
@@ -45,7 +47,7 @@ from ops.api import (
     runs,
     snapshots,
 )
-from ops.apps import control_metrics, reload
+from ops.apps import control_alarms, control_metrics, reload
 from ops.apps.reload import CONTROL, Reloader
 from ops.audit.middleware import AuditMiddleware, require_recording
 from ops.audit.recorder import AuditRecorder
@@ -58,7 +60,7 @@ from ops.ledger_verifier import DAY_SECONDS, LedgerWatch, verify_audit_log
 from ops.model_limits import require_models
 from ops.notify import notifier as notifications
 from ops.notify.notifier import Notifier
-from ops.notify.targets import Target, targets
+from ops.notify.targets import targets
 from ops.retention import Retention
 from retrain.pipeline import RetrainPipeline
 from retrain.scheduler import Scheduler
@@ -152,7 +154,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     """Control's app: it schedules as long as it lives. `config` is the file that a reload reads."""
     told = targets(settings)
     control = assemble(settings, base, clock)
-    notifier = _notifier(control, told, clock)
+    notifier, watch = control_alarms.assemble(control, told, clock)
     alone = control.scheduler.run_alone
     tuning = FineTuningJobs(control)
     erasing = Erasures(
@@ -171,6 +173,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
         control.scheduler.resume()
         control.scheduler.start()
         notifier.start()
+        watch.start()
         erasing.start()
         tuning.start()
         try:
@@ -178,6 +181,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
                 yield
         finally:
             keeping.stop()
+            await asyncio.to_thread(watch.stop)
             await asyncio.to_thread(tuning.stop)
             await asyncio.to_thread(erasing.stop)
             await asyncio.to_thread(control.scheduler.stop)
@@ -197,9 +201,11 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
 
     app.state.reloader = Reloader(config, settings, CONTROL, take, control.audit.record_signal)
     _add_routes(app, control, notifier, access, erasing)
+    _add_alarms(app, control, watch, access)
+    app.include_router(console.create_router(control, access, watch, notifier.deliveries, erasing))
     _add_deletions(app, control, erasing, keeping, access)
     _add_fine_tuning(app, control, tuning, access)
-    _add_signals(app, control, access)
+    _add_signals(app, control, watch, access)
     app.include_router(openapi.create_router(app), dependencies=[Depends(require_key(access, Scope.OPS_READ))])
     return app
 
@@ -226,21 +232,17 @@ async def _watched(control: Control) -> AsyncIterator[None]:
         await asyncio.to_thread(partial(control.audit.try_flush, all_of_them=True))
 
 
-def _notifier(control: Control, told: Collection[Target], clock: Clock) -> Notifier:
-    settings = control.settings
-    return Notifier(
-        store=control.store,
-        targets=told,
-        verdicts=settings.notifications.verdicts,
-        ops_url=settings.console_url,
-        clock=clock,
-    )
-
-
 def _checks(control: Control, access: KeyChecker, *scopes: Scope) -> list[Any]:
     """What a request must pass, in this order: its key, the models of the key, and a log that can record its act."""
     checks = (require_key(access, *scopes), require_models(control.store), require_recording(control.audit))
     return [Depends(check) for check in checks]
+
+
+def _add_alarms(app: FastAPI, control: Control, watch: AlarmWatch, access: KeyChecker) -> None:
+    app.state.alarms = watch
+    reading, acting = (_checks(control, access, scope) for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
+    app.include_router(alarms.create_reading_router(watch), dependencies=reading)
+    app.include_router(alarms.create_acting_router(watch, control.clock), dependencies=acting)
 
 
 def _add_deletions(app: FastAPI, control: Control, erasing: Erasures, keeping: Retention, access: KeyChecker) -> None:
@@ -301,10 +303,9 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     app.include_router(
         reload.create_router(partial(asyncio.to_thread, app.state.reloader.reload)), dependencies=wants(Scope.OPS_WRITE)
     )
-    app.include_router(console.create_router(control, access, notifier.deliveries, erasing))
 
 
-def _add_signals(app: FastAPI, control: Control, access: KeyChecker) -> None:
+def _add_signals(app: FastAPI, control: Control, watch: AlarmWatch, access: KeyChecker) -> None:
     readers = (Scope.OPS_READ, Scope.INTERNAL)
 
     @app.get("/health")
@@ -317,7 +318,7 @@ def _add_signals(app: FastAPI, control: Control, access: KeyChecker) -> None:
     @no_act("It shows the state of the process, no data.")
     def metrics() -> Response:
         """Metrics for Prometheus."""
-        return Response(control_metrics.scrape(control), media_type=CONTENT_TYPE_LATEST)
+        return Response(control_metrics.scrape(control, watch), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/ready")
     @no_act("It shows the state of the process, no data.")

@@ -1,4 +1,4 @@
-"""What control counts, for Prometheus: engines, runs, decisions, feedback by version, routes, training, dead letters.
+"""What control counts, for Prometheus: alarms, engines, runs, decisions, feedback, routes, training, dead letters.
 
 It owns metric names; each scrape reads the numbers from the store and from the last check of the engines.
 """
@@ -9,12 +9,14 @@ from core.db import decisions as decisions_table
 from core.db import feedback as feedback_table
 from core.db import routes, spools
 from core.db import runs as runs_table
+from ops.alarms.watch import AlarmWatch
 from ops.control import Control
 
 
-def scrape(control: Control) -> bytes:
+def scrape(control: Control, watch: AlarmWatch) -> bytes:
     """The metrics as Prometheus reads them."""
     registry = CollectorRegistry()
+    _count_alarms(watch, registry)
     ready = Gauge("loraloop_engine_ready", "1 if it answers and has every adapter.", ("engine",), registry=registry)
     for state in control.engines.states:
         ready.labels(state.url).set(state.ready)
@@ -40,6 +42,15 @@ def scrape(control: Control) -> bytes:
     letters = Gauge("loraloop_dead_letters", "Spooled frames that make no row and were set aside.", registry=registry)
     letters.set(spools.count_dead_letters(control.store))
     return generate_latest(registry)
+
+
+def _count_alarms(watch: AlarmWatch, registry: CollectorRegistry) -> None:
+    """Which alarms are open. Each alarm has its series at all times, so that a rule sees 0, and not nothing."""
+    found = Gauge("loraloop_alarm", "Open alarms of this name.", ("alarm", "severity"), registry=registry)
+    for name, severity, count in watch.counts():
+        found.labels(name, severity).set(count)
+    checked = Gauge("loraloop_alarms_checked_timestamp_seconds", "Time of the newest check.", registry=registry)
+    checked.set(watch.checked.timestamp() if watch.checked else 0)
 
 
 def _count_models(control: Control, registry: CollectorRegistry) -> None:

@@ -49,7 +49,7 @@ GATEWAY = Part(
 )
 CONTROL = Part(
     "control",
-    live=("access", "hosts", *LOGS, "control.check_seconds", "models", "retention", "notifications.verdicts"),
+    live=("access", "hosts", *LOGS, "control.check_seconds", "models", "retention", "notifications.verdicts", "alarms"),
     fixed=("base_model", "data", "engine", "control", "notifications"),
 )
 

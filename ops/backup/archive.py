@@ -13,6 +13,7 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ from fastapi.responses import StreamingResponse
 from core import ledger_head
 from core.acts import Act, act
 from core.clock import Clock
-from core.db import erasures, snapshots, versions
+from core.db import alarms, erasures, snapshots, versions
 from core.db.decisions import LedgerHead
 from core.db.store import Store
-from core.errors import Conflict, LedgerHeadBroken, NotReady
+from core.errors import Conflict, LedgerHeadBroken, LoraLoopError, NotReady
 from core.ledger import verify_store
 from core.settings import Settings
 from core.spool import SUFFIX
@@ -122,9 +123,20 @@ class Backups:
                 yield from content
                 yield bytes(_padded(size) - size)
             yield bytes(2 * tarfile.BLOCKSIZE)
+        except GeneratorExit:
+            self._record_failure("the caller ended the connection before its end.")
+            raise
+        except Exception as error:
+            self._record_failure(error.message if isinstance(error, LoraLoopError) else f"{type(error).__name__}.")
+            raise
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             self._busy.release()
+
+    def _record_failure(self, reason: str) -> None:
+        """Keep that a backup failed, for an alarm. On a full disk nothing is kept, and `disk_low` tells of it."""
+        with suppress(Exception), self._store.transaction() as transaction:
+            alarms.set_backup_failure(transaction, time=self._clock(), reason=reason)
 
     def _collect(self, staging: Path) -> Iterator[tuple[str, Path, int]]:
         """(name, path, size) of every file, linked under `staging` so that it stays during the backup."""

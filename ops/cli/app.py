@@ -12,6 +12,7 @@ import typer
 from core.errors import LoraLoopError
 from ops.cli import (
     adapters,
+    alarms,
     audit,
     backup,
     canary,
@@ -56,6 +57,7 @@ GROUPS = (
     snapshot,
     keys,
     audit,
+    alarms,
     notifications,
     backup,
     data,

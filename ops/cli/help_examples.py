@@ -79,6 +79,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "keys list": ("loraloop keys list --json",),
     "keys revoke": ("loraloop keys revoke k1a2b3 --yes",),
     "keys rotate": ("loraloop keys rotate k1a2b3 --grace 1h --yes",),
+    "alarms": ("loraloop alarms", "loraloop alarms --model reviews --json"),
+    "alarms silence": (
+        "loraloop alarms silence engine_down --hours 2 -m 'new driver'",
+        "loraloop alarms silence dead_letters --hours 0",
+    ),
     "notify status": ("loraloop notify status",),
     "notify test": ("loraloop notify test",),
     "backup": ("loraloop backup /backups/monday.tar",),

@@ -9,7 +9,7 @@ from core.errors import LoraLoopError, NotReady
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, client_of, show
 
 notify_app = typer.Typer(help="Notifications: the state of each target, and a test.", no_args_is_help=True)
-NONE = "No targets. Put apprise URLs into LORALOOP_NOTIFY_URLS or notifications.urls_file and restart control."
+NONE = "No targets. Put URLs into LORALOOP_NOTIFY_URLS or notifications.urls_file and restart control."
 
 
 def register(app: typer.Typer) -> None:

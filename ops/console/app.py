@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 
 from core.api_keys import Scope
 from core.errors import InputError, LoraLoopError
+from ops.alarms.watch import AlarmWatch
 from ops.audit.middleware import require_recording
 from ops.console import actions, assets, audit, erasing, labelling, login, pages, quarantine_actions, run_actions
 from ops.console.auth import Visitors
@@ -26,6 +27,7 @@ from serve.gateway.authentication import KeyChecker
 def create_router(
     control: Control,
     access: KeyChecker,
+    watch: AlarmWatch,
     deliveries: Callable[[], list[Delivery]] = list,
     erasures: Erasures | None = None,
 ) -> APIRouter:
@@ -41,7 +43,7 @@ def create_router(
     reads, acts = ([Depends(visitors.require(scope)), recording] for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
     for part in (assets.create_router(), login.create_router(visitors)):
         _include(router, part, [])
-    for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, deliveries)):
+    for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, watch, deliveries)):
         _include(router, part, reads)
     acting = (part.create_router(control, rendered) for part in (actions, quarantine_actions, run_actions))
     for part in (*acting, labelling.create_router(control)):

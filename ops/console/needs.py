@@ -18,12 +18,19 @@ class Need:
     urgent: bool = False
 
 
-def needs(alarms: Sequence[str], models: Sequence[views.View], held: Mapping[str, int]) -> list[Need]:
+def needs(alarms: Sequence[views.View], models: Sequence[views.View], held: Mapping[str, int]) -> list[Need]:
     """All needs of these models. `held` is the number of quarantines by model that nobody has decided."""
-    found = [Need(alarm, "/system", "System", urgent=True) for alarm in alarms]
+    found = [_of_alarm(alarm) for alarm in alarms]
     for model in models:
         found += _of_model(model, held.get(model["model"], 0))
     return found
+
+
+def _of_alarm(alarm: views.View) -> Need:
+    """A key that is limited to a model may not open the page of the system, so the model's own page is linked."""
+    if alarm["model"] is None:
+        return Need(alarm["sentence"], "/system", "System", urgent=True)
+    return Need(alarm["sentence"], f"/models/{quote(alarm['model'], safe='')}", "The model", urgent=True)
 
 
 def _of_model(model: views.View, held: int) -> list[Need]:

@@ -4,7 +4,6 @@ It owns names and shapes of shown data; it must not change anything.
 """
 
 import json
-import shutil
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -13,9 +12,10 @@ from core.db import decisions, evaluations, feedback, interactions, routes, snap
 from core.db.store import Store
 from core.prompts import from_stored, subject
 from ops import views
+from ops.alarms import measurement
+from ops.alarms.watch import AlarmWatch
 from ops.audit import views as audit_views
 from ops.control import Control
-from ops.local.doctor import MOST_UNSHIPPED
 from ops.notify.notifier import Delivery
 from ops.snapshot_report import sections
 from retrain.trainer.process import LOG
@@ -27,9 +27,6 @@ DAYS = 30
 MOST_ROUTES = 20
 MOST_VOTES = 50
 LOG_BYTES = 16 * 1024
-DISK_LOW = 0.1
-# A target that refuses so often in a row is more than busy.
-MOST_REFUSALS = 3
 
 
 def model(control: Control, name: str) -> View:
@@ -157,91 +154,21 @@ def _log(control: Control, identity: str) -> str:
         return content.read().decode(errors="replace")
 
 
-def system(control: Control, deliveries: list[Delivery]) -> View:
+def system(control: Control, watch: AlarmWatch, deliveries: list[Delivery]) -> View:
     """The parts and how they are: engines, gateways, spools, disk, ledger; what is wrong comes first, in words."""
-    store, found = control.store, parts(control, deliveries)
-    return found | {
+    store = control.store
+    return {
+        "alarms": watch.alarms(),
+        "alarms_checked": watch.checked,
+        "engines": measurement.engines(control),
+        "gateways": measurement.gateways(control),
+        "notifications": [asdict(delivery) for delivery in deliveries],
+        "dead_letters": spools.count_dead_letters(store),
+        "disk": measurement.disk(control),
+        "backups": measurement.backups(control),
+        "ledger": control.ledger.report(),
+        "audit_log": audit_views.state(control.audit, control.audit_watch),
         "spools": spools.seen(store),
         "newest_interaction": interactions.newest_time(store),
         "dead_letters_newest": spools.newest_dead_letters(store, limit=10),
-        "alarms": alarms(found),
     }
-
-
-def parts(control: Control, deliveries: list[Delivery]) -> View:
-    """The state of the parts that alarms are about. It reads no table that grows with traffic."""
-    board = control.promotion.board
-    engines = [
-        {
-            "url": s.url,
-            "ready": s.ready,
-            "healthy": s.healthy,
-            "adapters": list(s.adapters),
-            "missing": list(s.missing),
-            "error": s.error,
-        }
-        for s in control.engines.states
-    ]
-    gateways = [
-        {
-            "gateway": name,
-            "up_to_date": report.etag == board.etag,
-            "in_flight": sum(report.in_flight.values()),
-            "unshipped": report.unshipped,
-            "dropped": report.dropped,
-        }
-        for name, report in sorted(board.gateways().items())
-    ]
-    disk = shutil.disk_usage(control.settings.data)
-    return {
-        "engines": engines,
-        "gateways": gateways,
-        "notifications": [asdict(delivery) for delivery in deliveries],
-        "dead_letters": spools.count_dead_letters(control.store),
-        "disk": {"free": disk.free, "total": disk.total},
-        "ledger": control.ledger.report(),
-        "audit_log": audit_views.state(control.audit, control.audit_watch),
-    }
-
-
-def alarms(found: View) -> list[str]:
-    """What is wrong, a sentence each. A pure function."""
-    said = [f"The ledger is broken. {found['ledger']['reason']}"] if not found["ledger"]["ok"] else []
-    if not found["audit_log"]["ok"]:
-        said.append(f"The audit log is broken. {found['audit_log']['reason']}")
-    if found["audit_log"]["failing"]:
-        said.append("The audit log cannot be written. Acts are refused until it can.")
-    if not found["engines"]:
-        said.append("No engine has been checked yet.")
-    for engine in found["engines"]:
-        if not engine["ready"]:
-            missing = ", ".join(engine["missing"])
-            said.append(f"The engine at {engine['url']} is not ready: {engine['error'] or f'it lacks {missing}'}.")
-    if not found["gateways"]:
-        said.append("No gateway has asked for routes in the last minute.")
-    late = [gateway["gateway"] for gateway in found["gateways"] if not gateway["up_to_date"]]
-    said += [f"The gateway {name} does not have the newest routes." for name in late]
-    said += _capture_alarms(found["gateways"])
-    said += [
-        f"The notification target {one['target']} refused {one['refusals']} times; {one['behind']} rows wait."
-        for one in found["notifications"]
-        if one["refusals"] >= MOST_REFUSALS
-    ]
-    if found["dead_letters"]:
-        said.append(f"{found['dead_letters']} records made no row and were set aside.")
-    if found["disk"]["free"] < DISK_LOW * found["disk"]["total"]:
-        said.append(f"The disk has {found['disk']['free'] / 2**30:.1f} GiB left.")
-    return said
-
-
-def _capture_alarms(gateways: list[View]) -> list[str]:
-    lagging = [one for one in gateways if one["unshipped"] > MOST_UNSHIPPED]
-    said = [
-        f"The gateway {one['gateway']} has {one['unshipped'] / 1e6:.0f} MB that control has not received."
-        for one in lagging
-    ]
-    return said + [
-        f"The gateway {one['gateway']} could not keep {one['dropped']} interactions; is its disk full?"
-        for one in gateways
-        if one["dropped"]
-    ]

@@ -15,6 +15,7 @@ from core.acts import Act, act, no_act, note
 from core.db import quarantines as quarantines_table
 from core.errors import InputError
 from ops import views
+from ops.alarms.watch import AlarmWatch, urgent
 from ops.console import feedback_data, labelling, page_data
 from ops.console.auth import known
 from ops.console.needs import needs
@@ -35,7 +36,9 @@ Number = Annotated[int | None, Query(ge=0, lt=2**62)]
 Skipped = Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)]
 
 
-def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[Delivery]]) -> APIRouter:
+def create_router(
+    control: Control, pages: Pages, watch: AlarmWatch, deliveries: Callable[[], list[Delivery]]
+) -> APIRouter:
     """Every page that changes nothing."""
     router = APIRouter()
 
@@ -62,16 +65,16 @@ def create_router(control: Control, pages: Pages, deliveries: Callable[[], list[
         return RedirectResponse("/promotions")
 
     def system() -> View:
-        return page_data.system(control, deliveries())
+        return page_data.system(control, watch, deliveries())
 
-    _add_decisions(add, control, deliveries)
+    _add_decisions(add, control, watch)
     for subject in (_add_models, _add_feedback, _add_quarantines, _add_runs):
         subject(add, control)
     add("/system", "system.html", system, NO_TEXTS)
     return router
 
 
-def _add_decisions(add: AddPage, control: Control, deliveries: Callable[[], list[Delivery]]) -> None:
+def _add_decisions(add: AddPage, control: Control, watch: AlarmWatch) -> None:
     store = control.store
 
     def promotions(
@@ -85,8 +88,7 @@ def _add_decisions(add: AddPage, control: Control, deliveries: Callable[[], list
         wanted = views.Filter(model or None, verdict or None, moment("since", since), moment("until", until), before)
         found = views.decisions(store, wanted, A_PAGE + 1)
         models = [views.model(control, name) for name in visible_models(control, request)]
-        limited = request.state.admission.models is not None
-        alarms = [] if limited else page_data.alarms(page_data.parts(control, deliveries()))
+        alarms = urgent(watch.alarms(request.state.admission.models))
         return {
             "models": models,
             "needs": [asdict(need) for need in needs(alarms, models, quarantines_table.undecided(store))],

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -21,6 +20,7 @@ import httpx
 from core.errors import LoraLoopError
 from core.model_folder import PACKAGED, locate
 from core.settings import DEFAULT_GUARDRAILS, ModelSettings, Settings, load
+from ops.local.finding import Finding
 from ops.local.passed_engines import lacking
 from ops.local.up import check_ports
 from retrain.run_states import PAUSED
@@ -36,25 +36,6 @@ MOST_SKEW = 5.0
 NEEDED = ("torch", "transformers", "peft", "trl", "apprise")
 LOGS = "Run: tail -50 data/logs/control.log"
 KEY_OR_LOGS = "Export LORALOOP_KEY, a key with ops:read; else see the logs in the data folder."
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check: what was found, and the command that fixes it if it failed.
-
-    `warns` says that it works, and that a default deserves a decision. `fix` then names the setting.
-    """
-
-    name: str
-    ok: bool
-    found: str
-    fix: str = ""
-    warns: bool = False
-
-    @property
-    def level(self) -> str:
-        """`ok`, `warning`, or `fix` for a check that failed."""
-        return "fix" if not self.ok else "warning" if self.warns else "ok"
 
 
 def examine(config: Path, now: Callable[[], float] = time.time) -> list[Finding]:
@@ -94,6 +75,7 @@ def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
         yield _ledger(f"{settings.control_url}/api/ledger", settings.bearer)
         yield _audit_log(f"{settings.control_url}/api/audit/chain", settings.bearer)
         yield _notifications(f"{settings.control_url}/api/notifications", settings.bearer)
+        yield _alarms(f"{settings.control_url}/api/alarms", settings.bearer)
         yield _retention(f"{settings.control_url}/api/retention", settings.bearer)
         for name in settings.models:
             yield _snapshot(name, f"{settings.control_url}/api/snapshots/{name}", settings.bearer)
@@ -244,6 +226,16 @@ def _notifications(url: str, bearer: dict[str, str]) -> Finding:
         return Finding("notifications", False, "not known", KEY_OR_LOGS)
     found = f"not taken by {', '.join(refusing)}" if refusing else f"{len(targets)} targets"
     return Finding("notifications", not refusing, found, "Correct its URL, then: loraloop notify test")
+
+
+def _alarms(url: str, bearer: dict[str, str]) -> Finding:
+    """Which alarms are open. Those that last for less than their hold time are left out."""
+    try:
+        alarms = httpx.get(url, timeout=5, trust_env=False, headers=bearer).json()
+        found = [f"{one['name']} {one['subject']}".strip() for one in alarms if one["state"] == "open"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return Finding("alarms", False, "not known", KEY_OR_LOGS)
+    return Finding("alarms", not found, f"open: {', '.join(found)}" if found else "none open", "Run: loraloop alarms")
 
 
 # From this size on, data that is kept for ever is worth a decision.

@@ -110,7 +110,8 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _for(name: str, environment: dict[str, str]) -> dict[str, str]:
     """A process' own share: only control tells people, and the gateway, which apps reach, holds no such token."""
-    return {key: value for key, value in environment.items() if name == "control" or key != KEY_VARIABLES["notify"]}
+    of_control = (KEY_VARIABLES["notify"], KEY_VARIABLES["webhook"])
+    return {key: value for key, value in environment.items() if name == "control" or key not in of_control}
 
 
 class Stack:

@@ -1,11 +1,10 @@
-"""Notifications: the ledger's news on their way to people.
+"""Notifications: decisions and alarms on their way to people.
 
-It owns the last row that each target received. The store keeps it, so that a crash loses no message and repeats one at
+It owns how far each target is in each feed. The store keeps it, so that a crash loses no message and repeats one at
 most. Each target has a thread of its own, so that a dead one delays neither control nor
 the others. It must not know what a target is.
 """
 
-import json
 import logging
 import threading
 from collections.abc import Collection
@@ -16,61 +15,39 @@ from typing import Any
 from fastapi import APIRouter
 
 from core.acts import Act, act, no_act
-from core.clock import Clock
-from core.db import decisions
+from core.clock import Clock, new_id
 from core.db import notifications as notifications_table
-from core.db.decisions import LedgerHead
 from core.db.store import Store
-from core.hash_chain import GENESIS
 from core.records import Verdict
-from ops.notify.targets import Message, Target
-from ops.views import WORDS
+from ops.alarms.alarm_log import AlarmLog
+from ops.notify.feeds import AlarmFeed, Entry, Feed, LedgerFeed, head_of
+from ops.notify.message import Message
+from ops.notify.targets import Target
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 LONGEST_BACKOFF = 600.0
 STOP_SECONDS = 5.0
-KINDS = {
-    Verdict.PROMOTED: "success",
-    Verdict.ROLLED_BACK: "warning",
-    Verdict.AWAITING_APPROVAL: "warning",
-    Verdict.FAILED: "failure",
-}
 
 
 @dataclass(slots=True)
 class Delivery:
-    """The state of one target: the last row of the ledger sent to it, and how often it refused the next one."""
+    """The state of one target: the last row of the ledger sent to it, and how often it refused the next message.
+
+    `behind` counts rows of the ledger, `alarms_behind` messages about alarms.
+    """
 
     target: str
     seq: int
     told: datetime | None = None
     refusals: int = 0
     behind: int = 0
-
-
-def compose(row: dict[str, Any], head: LedgerHead, ops_url: str) -> Message:
-    """The message for a row of the ledger. It has the head, which proves later that no newer row was cut off."""
-    body = json.loads(row["body"])
-    word = WORDS.get(row["verdict"], row["verdict"])
-    versions = " → ".join("–" if v is None else f"v{v}" for v in (row["from_version"], row["to_version"]))
-    lines = (
-        _line(row["reason"]),
-        _line(f"By {body['actor']}, trigger: {body['trigger']}, {row['time']:%Y-%m-%d %H:%M:%S} UTC."),
-        f"{ops_url}/promotions/{row['seq']}",
-        f"Ledger: row {row['seq']}, head {head.hash} at row {head.seq}.",
-    )
-    return Message(f"{row['model']}: {word}, {versions}", "\n".join(lines), KINDS.get(row["verdict"], "info"))
-
-
-def _line(text: str) -> str:
-    """Text of users and errors as one line, so that it cannot pass for a line of ours."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    alarms_behind: int = 0
 
 
 class Notifier:
-    """Sends every target each verdict of the settings, in the ledger's order, at least once."""
+    """Sends every target each alarm, and each verdict of the settings in the ledger's order, at least once."""
 
     def __init__(
         self,
@@ -78,22 +55,29 @@ class Notifier:
         store: Store,
         targets: Collection[Target],
         verdicts: Collection[Verdict],
+        alarms: AlarmLog,
         ops_url: str,
         clock: Clock,
         poll_s: float = POLL_SECONDS,
     ) -> None:
         self._store = store
-        self._verdicts = frozenset(verdicts)
-        self._ops_url = ops_url
+        self._ledger = LedgerFeed(store, verdicts, ops_url)
+        self._alarms = AlarmFeed(store, alarms, ops_url)
+        # Alarms come first: decisions may wait, and each refusal stops what follows.
+        self._feeds: tuple[Feed, ...] = (self._alarms, self._ledger)
         self._clock = clock
         self._poll_s = poll_s
         self._ending = threading.Event()
-        self._targets = {target: self._begin(target) for target in targets}
+        # How far each target is in each feed.
+        self._positions: dict[tuple[Target, Feed], int] = {}
+        self._unwritten: set[tuple[Target, Feed]] = set()
+        self._targets: dict[Target, Delivery] = {}
+        self._targets |= {target: self._begin(target) for target in targets}
         self._threads: list[threading.Thread] = []
 
     def want(self, verdicts: Collection[Verdict]) -> None:
         """Changes which verdicts are sent from now on."""
-        self._verdicts = frozenset(verdicts)
+        self._ledger.verdicts = frozenset(verdicts)
 
     def start(self) -> None:
         """Begins to send."""
@@ -110,31 +94,44 @@ class Notifier:
 
     def deliveries(self) -> list[Delivery]:
         """The state of each target."""
-        newest = self._head().seq
-        for delivery in self._targets.values():
+        newest = self._ledger.head()
+        for target, delivery in self._targets.items():
+            delivery.seq = self._positions[target, self._ledger]
             delivery.behind = newest - delivery.seq
+            delivery.alarms_behind = len(self._alarms.after(self._positions[target, self._alarms]))
         return list(self._targets.values())
 
     def test(self) -> list[dict[str, Any]]:
         """Sends every target a message that says it is a test, with the head as any other."""
-        head = self._head()
-        text = f"This is a test; nothing happened.\nLedger: head {head.hash} at row {head.seq}."
-        message = Message("LoraLoop: test", text, "info")
+        head = head_of(self._store)
+        message = Message(
+            title="LoraLoop: test",
+            body=f"This is a test; nothing happened.\nLedger: head {head.hash} at row {head.seq}.",
+            kind="info",
+            id=new_id("test"),
+            type="test",
+            time=self._clock(),
+            data={"ledger": {"rows": head.seq, "head": head.hash}},
+        )
         return [{"target": target.name, "taken": _sent(target, message)} for target in self._targets]
 
     def step(self, target: Target) -> float:
         """Tells a target all that is new, and returns after how many seconds to look again."""
-        delivery = self._targets[target]
-        rows = notifications_table.pending(self._store, seq=delivery.seq)
-        for row in rows:
-            if row["verdict"] not in self._verdicts:
-                continue
-            if not _sent(target, compose(row, self._head(), self._ops_url)):
-                return self._refused(target, delivery, row["seq"])
-            self._sent(target, delivery, row["seq"])
-        if rows and delivery.seq < rows[-1]["seq"]:
-            self._sent(target, delivery, rows[-1]["seq"])
-        return 0.0 if rows else self._poll_s
+        found = False
+        for feed in self._feeds:
+            if (target, feed) in self._unwritten:
+                self._write(target, feed)
+            entries = feed.after(self._positions[target, feed])
+            found = found or bool(entries)
+            for entry in entries:
+                if entry.compose is None:
+                    continue
+                if not _sent(target, entry.compose()):
+                    return self._refused(target, entry)
+                self._take(target, feed, entry.seq)
+            if entries and self._positions[target, feed] < entries[-1].seq:
+                self._take(target, feed, entries[-1].seq)
+        return 0.0 if found else self._poll_s
 
     def _follow(self, target: Target) -> None:
         wait = 0.0
@@ -146,33 +143,44 @@ class Notifier:
                 wait = LONGEST_BACKOFF if self._ending.is_set() else self._poll_s * 10
 
     def _begin(self, target: Target) -> Delivery:
-        """Where a target was left; a new one gets only rows from now on."""
-        known = notifications_table.position(self._store, target=target.fingerprint)
-        if known:
-            return Delivery(target.name, known.seq, known.time)
-        begun = Delivery(target.name, self._head().seq)
-        notifications_table.set_position(self._store, target=target.fingerprint, seq=begun.seq, time=self._clock())
-        return begun
+        """Where a target was left; a new one gets only what comes from now on."""
+        told = None
+        for feed in self._feeds:
+            known = notifications_table.position(self._store, target=feed.key(target.fingerprint))
+            if known:
+                self._positions[target, feed] = known.seq
+                told = max(told, known.time) if told else known.time
+            else:
+                self._take(target, feed, feed.head())
+        return Delivery(target.name, self._positions[target, self._ledger], told)
 
-    def _sent(self, target: Target, delivery: Delivery, seq: int) -> None:
-        now = self._clock()
-        notifications_table.set_position(self._store, target=target.fingerprint, seq=seq, time=now)
-        delivery.seq, delivery.told, delivery.refusals = seq, now, 0
+    def _take(self, target: Target, feed: Feed, seq: int) -> None:
+        # Memory first: while the store cannot be written, nothing is sent twice before a restart.
+        self._positions[target, feed] = seq
+        if target in self._targets:
+            delivery = self._targets[target]
+            delivery.told, delivery.refusals = self._clock(), 0
+        self._write(target, feed)
 
-    def _refused(self, target: Target, delivery: Delivery, seq: int) -> float:
+    def _write(self, target: Target, feed: Feed) -> None:
+        """Write how far a target is. A failed write is repeated with the next step."""
+        self._unwritten.add((target, feed))
+        key, seq = feed.key(target.fingerprint), self._positions[target, feed]
+        notifications_table.set_position(self._store, target=key, seq=seq, time=self._clock())
+        self._unwritten.discard((target, feed))
+
+    def _refused(self, target: Target, entry: Entry) -> float:
+        delivery = self._targets[target]
         wait = min(LONGEST_BACKOFF, 2.0 ** min(delivery.refusals, 20))
         delivery.refusals += 1
         log.warning(
-            "%s did not take row %d of the ledger, %d times by now; trying again in %.0f s",
+            "%s did not take %s, %d times by now; trying again in %.0f s",
             target.name,
-            seq,
+            entry.what,
             delivery.refusals,
             wait,
         )
         return wait
-
-    def _head(self) -> LedgerHead:
-        return decisions.head(self._store) or LedgerHead(0, GENESIS)
 
 
 def _sent(target: Target, message: Message) -> bool:

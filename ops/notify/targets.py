@@ -1,4 +1,4 @@
-"""Targets: where notifications go, each an apprise URL that holds a token.
+"""Targets: where notifications go, each a URL of apprise or of a signed webhook, which may hold a token.
 
 It alone reads a URL and lets none out: a target is called by its place and kind, the store has only its
 fingerprint, and apprise's own log is off. It must not depend on what a message says.
@@ -11,17 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from core.clock import utc_now
 from core.errors import SettingsError
 from core.settings import KEY_VARIABLES, Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message: a title, some lines, and how grave it is (`info`, `success`, `warning` or `failure`)."""
-
-    title: str
-    body: str
-    kind: str
+from ops.notify import webhooks
+from ops.notify.message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +30,7 @@ class Target:
 def targets(settings: Settings) -> list[Target]:
     """The targets of the environment and the file. Raises SettingsError, without the URL, for one that is none."""
     urls = settings.keys.notify.get_secret_value().split() if settings.keys.notify else []
-    found = [_target(url, f"{KEY_VARIABLES['notify']}: URL {place}") for place, url in enumerate(urls, 1)]
+    places = {url: f"{KEY_VARIABLES['notify']}: URL {place}" for place, url in enumerate(urls, 1)}
     file = settings.notifications.urls_file
     if file is not None:
         try:
@@ -47,8 +41,18 @@ def targets(settings: Settings) -> list[Target]:
             ) from error
         for number, line in enumerate(lines, 1):
             if line.strip() and not line.lstrip().startswith("#"):
-                found.append(_target(line.strip(), f"notifications.urls_file, line {number}"))
-    return list({target.fingerprint: target for target in found}.values())
+                places[line.strip()] = f"notifications.urls_file, line {number}"
+    secret = settings.keys.webhook.get_secret_value() if settings.keys.webhook else ""
+    secrets = webhooks.secrets_of(secret) if any(map(webhooks.is_webhook, places)) else []
+    return [
+        _webhook(url, where, secrets) if webhooks.is_webhook(url) else _target(url, where)
+        for url, where in places.items()
+    ]
+
+
+def _webhook(url: str, where: str, secrets: list[bytes]) -> Target:
+    name = f"webhook ({where})"
+    return Target(name, fingerprint_of(url), webhooks.sender(url, secrets, name, utc_now))
 
 
 def _target(url: str, where: str) -> Target:
@@ -62,7 +66,7 @@ def _target(url: str, where: str) -> Target:
     if not receiver.add(url):
         raise SettingsError(
             f"{where} is not a URL that apprise supports.",
-            hint="Write it as apprise does: slack://…, mailto://…, json://host/path.",
+            hint="Write it as apprise does: slack://…, mailto://…, json://host/path. Or webhook+https://host/path.",
         )
     name = f"{url.partition(':')[0].lower()} ({where})"
     return Target(name, fingerprint_of(url), partial(_send, receiver))

@@ -138,6 +138,8 @@ CONTROL = PAGES | {
     ("POST", "/v1/fine_tuning/jobs/{identity}/cancel"): {Scope.OPS_WRITE},
     ("POST", "/v1/fine_tuning/jobs/{identity}/pause"): {Scope.OPS_WRITE},
     ("POST", "/v1/fine_tuning/jobs/{identity}/resume"): {Scope.OPS_WRITE},
+    ("GET", "/api/alarms"): {Scope.OPS_READ},
+    ("POST", "/api/alarms/silence"): {Scope.OPS_WRITE},
     ("GET", "/api/notifications"): {Scope.OPS_READ},
     ("POST", "/api/notifications/test"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/adapters"): {Scope.OPS_WRITE},

@@ -16,6 +16,9 @@ from core.http import install_errors
 from core.ledger import append
 from core.records import Decision, Verdict
 from core.settings import build
+from ops.alarms.alarm_log import AlarmLog
+from ops.alarms.measurement import Measurement
+from ops.alarms.watch import AlarmWatch
 from ops.audit.recorder import AuditRecorder
 from ops.console import app as console_app
 from ops.control import Control, Engines
@@ -185,10 +188,14 @@ class Console:
             AuditRecorder(store=self.store, clock=lambda: NOW),
             LedgerWatch(self.store, lambda: NOW, verify_audit_log, "audit log"),
         )
+        measure = Measurement(control, list).measure
+        alarm_log = AlarmLog(self.store, lambda: NOW)
+        self.alarms = AlarmWatch(measure=measure, settings=lambda: settings.alarms, alarms=alarm_log, clock=lambda: NOW)
+        self.alarms.check()
         app = FastAPI()
         install_errors(app)
         # Anyone may read and write; test_authorization.py and test_console_login.py test the access checks.
-        app.include_router(console_app.create_router(control, KeyChecker(keys=tuple, anyone=ANYONE)))
+        app.include_router(console_app.create_router(control, KeyChecker(keys=tuple, anyone=ANYONE), self.alarms))
         self.control, self.client = control, TestClient(app)
         self.count = 0
 

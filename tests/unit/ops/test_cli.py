@@ -174,6 +174,7 @@ def test_the_help_of_a_command_shows_its_example(words: tuple[str, ...]):
         ("quarantine",),
         ("dead-letters",),
         ("audit",),
+        ("alarms",),
     ):  # a group shows its commands instead
         said = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
         assert f"$ {EXAMPLES[' '.join(words)][0]}" in said
@@ -188,6 +189,7 @@ CHANGES = {
     "promote",
     "rollback",
     "canary stop",
+    "alarms silence",
     "approve",
     "reject",
     "keys create",

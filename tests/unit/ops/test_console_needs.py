@@ -10,6 +10,10 @@ def model(**changes: Any) -> dict[str, Any]:
     return {"model": "reviews", "awaiting": None, "run": None} | changes
 
 
+def alarm(sentence: str, model: str | None = None) -> dict[str, Any]:
+    return {"sentence": sentence, "model": model}
+
+
 def test_nothing_needs_a_person_where_nothing_waits():
     assert needs([], [model()], {}) == []
     assert needs([], [model(run={"id": "r", "state": "training"})], {"movies": 1}) == []
@@ -17,12 +21,17 @@ def test_nothing_needs_a_person_where_nothing_waits():
 
 def test_alarms_come_first_and_everything_has_its_page():
     paused = model(awaiting="dec-7", run={"id": "run-1", "state": "paused"})
-    found = needs(["The disk has 1.0 GiB left."], [paused], {"reviews": 2})
+    found = needs([alarm("The disk has 1.0 GiB left.")], [paused], {"reviews": 2})
     assert [need.urgent for need in found] == [True, False, False, False]
     assert [need.href for need in found] == ["/system", "/promotions/dec-7", "/runs/run-1", "/quarantine?model=reviews"]
     assert "2 quarantines wait for review" in found[-1].text
     (one,) = needs([], [model()], {"reviews": 1})
     assert "1 quarantine waits for review" in one.text
+
+
+def test_an_alarm_about_a_model_links_to_the_model():
+    (need,) = needs([alarm("The canary a/b@2 is stuck.", "a/b")], [], {})
+    assert need.urgent and need.href == "/models/a%2Fb"
 
 
 def test_names_are_quoted_in_links():

@@ -138,53 +138,6 @@ def test_an_answer_whose_prompt_was_not_kept_is_shown_without_it(store: Store) -
     assert found["interaction"]["prompt"] is None and [vote["id"] for vote in found["votes"]] == ["f01"]
 
 
-def well() -> dict[str, Any]:
-    engine = {"url": "http://e", "ready": True, "healthy": True, "adapters": [], "missing": [], "error": ""}
-    return {
-        "engines": [engine],
-        "gateways": [gateway()],
-        "dead_letters": 0,
-        "notifications": [target(1)],
-        "disk": {"free": 50, "total": 100},
-        "ledger": {"ok": True, "reason": "whole"},
-        "audit_log": {"ok": True, "reason": "whole", "failing": False},
-    }
-
-
-def gateway(**changes: Any) -> dict[str, Any]:
-    return {"gateway": "g", "up_to_date": True, "in_flight": 0, "unshipped": 3_000_000, "dropped": 0} | changes
-
-
-def target(refusals: int) -> dict[str, Any]:
-    return {"target": "slack 1a2b", "seq": 3, "told": NOW, "refusals": refusals, "behind": 4}
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({}, []),
-        ({"engines": []}, ["No engine"]),
-        (
-            {"engines": [{"url": "http://e", "ready": False, "missing": ["a-1"], "error": ""}]},
-            ["http://e", "lacks a-1"],
-        ),
-        ({"gateways": []}, ["No gateway"]),
-        ({"gateways": [gateway(up_to_date=False)]}, ["gateway g"]),
-        ({"gateways": [gateway(unshipped=65 * 2**20)]}, ["gateway g", "68 MB"]),
-        ({"gateways": [gateway(dropped=7)]}, ["gateway g", "7 interactions"]),
-        ({"notifications": [target(3)]}, ["slack 1a2b", "refused 3 times", "4 rows"]),
-        ({"dead_letters": 3}, ["3 records"]),
-        ({"disk": {"free": 5 * 2**30, "total": 100 * 2**30}}, ["5.0 GiB"]),
-        ({"ledger": {"ok": False, "reason": "Row 3 (d3): gone."}}, ["ledger is broken", "Row 3"]),
-        ({"audit_log": {"ok": False, "reason": "Row 5.", "failing": False}}, ["audit log is broken. Row 5."]),
-        ({"audit_log": {"ok": True, "reason": "", "failing": True}}, ["audit log cannot be written"]),
-    ],
-)
-def test_what_is_wrong_is_said_in_a_sentence(change: dict[str, Any], words: list[str]) -> None:
-    alarms = page_data.alarms(well() | change)
-    assert len(alarms) == bool(words) and all(word in " ".join(alarms) for word in words)
-
-
 def test_new_rows_are_checked_at_once_and_old_ones_with_the_next_whole_walk(store: Store) -> None:
     watch = LedgerWatch(store, lambda: NOW)
     for number in range(3):

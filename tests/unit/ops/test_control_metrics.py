@@ -16,6 +16,8 @@ from serve.engines.fake import FakeEngines
 from serve.routing.publisher import RoutePublisher
 from tests.support.ingest import NOW, asked, said
 
+NO_ALARMS: Any = SimpleNamespace(counts=list, checked=None)
+
 
 def test_feedback_is_counted_by_version_arm_and_type_of_the_newest_versions_alone() -> None:
     store = Store(":memory:")
@@ -23,7 +25,7 @@ def test_feedback_is_counted_by_version_arm_and_type_of_the_newest_versions_alon
     votes = [said(f"f{n}", f"i{n}") for n in range(7)] + [said("g6", "i6", "a", "label"), said("lost", "i9")]
     ingest(store, "g", 1, 0, b"".join(frame(encode(record)) for record in [*records, *votes]))
     control: Any = SimpleNamespace(store=store, engines=SimpleNamespace(states=[]))
-    page = control_metrics.scrape(control).decode().splitlines()
+    page = control_metrics.scrape(control, NO_ALARMS).decode().splitlines()
     found = [line for line in page if line.startswith("loraloop_feedback_taken_in{")]
     assert sorted(found) == sorted(
         [f'loraloop_feedback_taken_in{{arm="champion",model="m",type="thumbs",version="{n}"}} 1.0' for n in range(2, 6)]
@@ -35,7 +37,7 @@ def test_feedback_is_counted_by_version_arm_and_type_of_the_newest_versions_alon
     assert "loraloop_feedback_orphans 1.0" in page
     late = b"".join(frame(encode(record)) for record in [asked("i9", version=9, arm="holdback")])
     ingest(store, "g", 2, 0, late)
-    page = control_metrics.scrape(control).decode().splitlines()
+    page = control_metrics.scrape(control, NO_ALARMS).decode().splitlines()
     assert 'loraloop_feedback_taken_in{arm="holdback",model="m",type="thumbs",version="9"} 1.0' in page
     assert "loraloop_feedback_orphans 0.0" in page
     store.close()
@@ -49,7 +51,7 @@ def test_a_models_route_and_its_newest_training_are_in_the_metrics() -> None:
     promotion.sync_models(["m"])
     shares = (f'loraloop_{name}{{model="m"}} ' for name in ("canary_share", "holdback_share", "champion_version"))
     control: Any = SimpleNamespace(store=store, engines=SimpleNamespace(states=[]))
-    page = control_metrics.scrape(control).decode().splitlines()
+    page = control_metrics.scrape(control, NO_ALARMS).decode().splitlines()
     assert all(f"{name}0.0" in page for name in shares) and "loraloop_training_seconds{" not in "".join(page)
     for number, seconds in enumerate((40.0, 70.5)):
         run, time = f"run-{number}", NOW + timedelta(days=number)
@@ -65,5 +67,7 @@ def test_a_models_route_and_its_newest_training_are_in_the_metrics() -> None:
                 metrics=json.dumps({"seconds": seconds * step / 2}),
             )
         runs.add_metric(store, run_id=run, time=time, phase="evaluation", done=1, total=1, metrics="{}")
-    assert 'loraloop_training_seconds{model="m"} 70.5' in control_metrics.scrape(control).decode().splitlines()
+    assert (
+        'loraloop_training_seconds{model="m"} 70.5' in control_metrics.scrape(control, NO_ALARMS).decode().splitlines()
+    )
     store.close()

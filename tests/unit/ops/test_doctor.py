@@ -25,6 +25,7 @@ WELL: dict[str, Any] = {
     "/api/ledger": {"ok": True, "reason": "3 rows, each follows from the one before."},
     "/api/audit/chain": {"ok": True, "reason": "3 rows, each follows from the one before.", "failing": False},
     "/api/notifications": [{"target": "slack (URL 1)", "refusals": 0}],
+    "/api/alarms": [],
     "/api/retention": {"kinds": [{"kind": "texts", "days": None, "bytes": 9 * 10**9}]},
     "/api/snapshots/m": {"warnings": []},
     "/api/models": [{"run": None}, {"run": {"id": "run-1", "state": "training"}}],

@@ -118,4 +118,4 @@ def test_what_waits_is_shown(control: RunningControl, tmp_path: Path) -> None:
     assert [row["asked"] for row in found["revocations"]] == ["k1 typo"]
     shown = control.run("feedback", "--waiting").stdout
     assert "k1 typo" in shown and "thumbs" in shown
-    assert b"loraloop_revocations_unmet 1.0" in scrape(control.app.state.control)
+    assert b"loraloop_revocations_unmet 1.0" in scrape(control.app.state.control, control.app.state.alarms)

@@ -22,9 +22,12 @@ from core.errors import SettingsError
 from core.ledger import append
 from core.records import Decision, Verdict
 from core.settings import KeySettings, NotificationSettings, Settings, build
+from ops.alarms.alarm_log import AlarmLog
 from ops.notify import notifier as notifications
-from ops.notify.notifier import LONGEST_BACKOFF, Notifier, compose
-from ops.notify.targets import Message, Target, targets
+from ops.notify.feeds import compose_decision
+from ops.notify.message import Message
+from ops.notify.notifier import LONGEST_BACKOFF, Notifier
+from ops.notify.targets import Target, targets
 from tools.live_stack import free_ports
 
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -88,6 +91,7 @@ def decide(store: Store, verdict: Verdict, reason: str = "It won.") -> str:
 
 def notifier_of(store: Store, found: list[Target], **changes: Any) -> Notifier:
     common: dict[str, Any] = {"verdicts": WANTED, "ops_url": "http://ops", "clock": lambda: NOW}
+    common["alarms"] = AlarmLog(store, lambda: NOW)
     return Notifier(store=store, targets=found, **common | changes)
 
 
@@ -256,6 +260,8 @@ def test_every_verdict_has_a_message():
             "reason": "r",
             "time": NOW,
             "seq": 1,
+            "id": "dec-1",
+            "run_id": None,
         }
-        said = compose(row, LedgerHead(1, "h"), "http://ops")
+        said = compose_decision(row, LedgerHead(1, "h"), "http://ops")
         assert said.title and "\x1b" not in said.body

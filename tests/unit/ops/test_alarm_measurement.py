@@ -1,0 +1,151 @@
+"""Facts about what alarms are measured by: runs, canaries, backups, and parts that fail."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.db import alarms as alarms_table
+from core.db import live_tests, runs
+from core.db.store import Store
+from core.errors import NotReady
+from core.ledger import append
+from core.records import Decision, Verdict
+from core.settings import AlarmSettings, build
+from ops.alarms import measurement
+from ops.alarms.conditions import find_conditions
+from ops.alarms.measurement import Measurement
+from ops.backup.archive import Backups
+from tests.support.console import Console, look_body
+
+NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
+
+
+def conditions(console: Console) -> dict[str, str]:
+    found = Measurement(console.control, list).measure()
+    return {one.name: one.sentence for one in find_conditions(found, AlarmSettings(), NOW)}
+
+
+def test_the_parts_are_measured_from_the_store() -> None:
+    console = Console()
+    assert set(conditions(console)) == {"engine_down", "gateway_missing"}
+    for number, state in enumerate(("finished", "failed", "cancelled", "failed")):
+        time = NOW - timedelta(hours=9 - number)
+        runs.add(
+            console.store, id=f"r{number}", model="reviews", trigger="t", state="x", started=time, feedback_until=time
+        )
+        runs.set_state(console.store, state=state, reason="So.", time=time, id=f"r{number}")
+    found = conditions(console)
+    assert found["runs_failed"] == "The last 2 runs of reviews failed, the newest is r3."
+
+
+def begin_canary(console: Console, started: datetime, **forecast: Any) -> None:
+    runs.add(
+        console.store,
+        id="run-1",
+        model="reviews",
+        trigger="t",
+        state="canary",
+        started=started,
+        feedback_until=started,
+    )
+    live_tests.add_canary(
+        console.store,
+        run_id="run-1",
+        model="reviews",
+        control=6,
+        candidate=7,
+        share=0.1,
+        started=started,
+        score_sd=0.5,
+        plan="{}",
+        decision="{}",
+    )
+    row = Decision("dec-c", started, "reviews", 6, 7, Verdict.CANARY_STARTED, "So.", "t", "scheduler", run_id="run-1")
+    with console.store.transaction() as transaction:
+        append(transaction, row if not forecast else Decision(**{**as_dict(row), "live": {"forecast": forecast}}))
+
+
+def as_dict(row: Decision) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}
+
+
+def test_a_canary_without_requests_is_found_although_its_champion_has_some() -> None:
+    console = Console()
+    begin_canary(console, NOW - timedelta(hours=9))
+    clock = {"now": NOW}
+    console.control.clock = lambda: clock["now"]
+    measure = Measurement(console.control, list)
+
+    def idle() -> timedelta:
+        (canary,) = measure.measure()["canaries"]
+        return clock["now"] - canary["idle_since"]
+
+    assert idle() == timedelta(hours=9)
+    console.look(1, look_body(40, 0.0, None))
+    clock["now"] += timedelta(hours=1)
+    assert idle() == timedelta()
+    for hour in range(2, 5):  # the champion has more requests, and the canary has none
+        body = look_body(40, 0.0, None)
+        body["control"]["requests"] += hour
+        console.look(hour, body)
+        clock["now"] += timedelta(hours=1)
+        assert idle() == timedelta(hours=hour - 1)
+
+
+def test_a_canary_is_compared_with_its_forecast() -> None:
+    console = Console()
+    begin_canary(console, NOW - timedelta(hours=5), days=0.1)
+    (canary,) = Measurement(console.control, list).measure()["canaries"]
+    assert (canary["forecast_days"], canary["max_hours"], canary["waits"]) == (0.1, 24, False)
+
+
+def test_a_part_that_fails_leaves_the_others_and_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: Any) -> None:
+        raise OSError("gone")
+
+    console = Console()
+    monkeypatch.setattr(measurement, "disk", broken)
+    measure = Measurement(console.control, list)
+    for _ in range(3):
+        found = measure.measure()
+    assert "disk" not in found and "ledger" in found
+    assert caplog.text.count("alarms about disk cannot be checked") == 1
+
+
+def test_a_backup_that_fails_is_an_alarm_until_one_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, clock = Store(tmp_path / "loraloop.duckdb"), {"now": NOW}
+    settings = build({"data": str(tmp_path), "models": {"reviews": {"labels": ["a", "b"]}}})
+    backups = Backups(store=store, settings=settings, clock=lambda: clock["now"])
+
+    def said() -> list[str]:
+        parts = {
+            "backups": {"newest": alarms_table.newest_backup(store), "failure": alarms_table.backup_failure(store)}
+        }
+        return [one.sentence for one in find_conditions(parts, AlarmSettings(), clock["now"])]
+
+    def full(_: Any) -> None:
+        raise NotReady("The copy of the store needs 2.0 GB and 1.0 GB are free.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backups, "_require_space", full)
+        with pytest.raises(NotReady):
+            backups.make()
+    assert said() == [
+        "The backup of 2026-03-01 03:00 UTC failed: The copy of the store needs 2.0 GB and 1.0 GB are free."
+    ]
+    clock["now"] += timedelta(minutes=1)
+    list(backups.make()[1])
+    assert said() == []
+    clock["now"] += timedelta(minutes=1)
+    _, stream = backups.make()
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert "the caller ended the connection" in said()[0]
+    clock["now"] += timedelta(minutes=1)
+    list(backups.make()[1])
+    assert said() == []
+    store.close()
