@@ -46,6 +46,7 @@ EVERYTHING: dict[str, Any] = {
     },
     "networkPolicy": {"ingressNamespace": "ingress-nginx", "monitoringNamespace": "monitoring"},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
 }
 DURABLE = {
     "gateway": {"spool": {"persistence": True, "storageClassName": "fast"}},
