@@ -1,19 +1,29 @@
 """Make the trainer's job of a run from its settings, and count its steps."""
 
 import math
+from dataclasses import replace
 
 from core.model_folder import ModelFolder
-from core.settings import ModelSettings, Settings
+from core.settings import ModelSettings, RetrainSettings, Settings
 from feedback.snapshot import Snapshot
-from retrain.plan import Method, least_rows
-from retrain.trainer.batches import plan_steps
-from retrain.trainer.job import Job
+from retrain.plan import Method, Plan, least_rows
+from retrain.trainer.batches import steps_of
+from retrain.trainer.job import Job, SecondObjective
+
+
+def job_of_plan(
+    run_id: str, plan: Plan, *, model: ModelSettings, settings: Settings, base: ModelFolder, snapshot: Snapshot
+) -> Job:
+    """Return the job of a run by its plan, which trains an adapter, with the settings of its model."""
+    assert plan.objective in ("sft", "dpo", "kto"), "other plans train nothing"
+    job = job_of_run(run_id, plan.objective, model=model, settings=settings, base=base, snapshot=snapshot)
+    return replace(job, then=_second_objective(model.retrain)) if plan.then else job
 
 
 def job_of_run(
     run_id: str, method: Method, *, model: ModelSettings, settings: Settings, base: ModelFolder, snapshot: Snapshot
 ) -> Job:
-    """Return the job that trains on a snapshot by this method, with the settings of its model."""
+    """Return the job that trains on a snapshot by this method alone, with the settings of its model."""
     retrain = model.retrain
     least = least_rows(method, retrain)
     return Job(
@@ -44,8 +54,19 @@ def job_of_run(
     )
 
 
+def _second_objective(retrain: RetrainSettings) -> SecondObjective:
+    """DPO after SFT. It trains as DPO alone does."""
+    return SecondObjective(
+        epochs=retrain.epochs,
+        learning_rate=retrain.preference_learning_rate,
+        label_smoothing=retrain.label_smoothing,
+        min_rows=min(retrain.min_pairs, retrain.max_rows or retrain.min_pairs),
+        min_steps=retrain.min_steps,
+    )
+
+
 def count_rows(job: Job, snapshot: Snapshot, bucket: str = "train") -> int:
-    """The number of rows of a bucket that the job's objective learns from. Rows that it cannot train on are counted."""
+    """The number of rows of a bucket that a job's first objective learns from, with those that it cannot train on."""
     if job.objective == "sft":
         rows = len(snapshot.of(bucket))
     else:
@@ -53,17 +74,13 @@ def count_rows(job: Job, snapshot: Snapshot, bucket: str = "train") -> int:
     return min(rows, job.max_rows or rows)
 
 
-def planned_steps(job: Job, snapshot: Snapshot) -> int:
-    """The number of steps of a job on a snapshot."""
-    count = count_rows(job, snapshot)
-    return len(
-        plan_steps(count, epochs=job.epochs, batch_size=job.batch_size, seed=job.seed, least=job.min_steps)
-        if count
-        else ()
-    )
+def planned_steps(job: Job, snapshot: Snapshot) -> dict[str, int]:
+    """The number of steps of a job on a snapshot by objective, in order."""
+    return {one.objective: len(steps_of(one, count_rows(one, snapshot))) for one in job.in_order}
 
 
 def planned_epochs(job: Job, snapshot: Snapshot) -> float:
-    """The passes of a job over the train rows of a snapshot, with those that `min_steps` adds to few rows."""
-    per_epoch = math.ceil(count_rows(job, snapshot) / job.batch_size)
-    return max(job.epochs, round(planned_steps(job, snapshot) / per_epoch, 3)) if per_epoch else job.epochs
+    """The passes of a job's first objective over its train rows, with those that `min_steps` adds to few rows."""
+    count = count_rows(job, snapshot)
+    per_epoch = math.ceil(count / job.batch_size)
+    return max(job.epochs, round(len(steps_of(job, count)) / per_epoch, 3)) if per_epoch else job.epochs

@@ -50,17 +50,26 @@ def training_of(job: Job, plan: Plan, noted: Mapping[str, Any] | None = None) ->
 
 def notes_of(made: Mapping[str, Any]) -> dict[str, Any]:
     """What a run keeps of the making of an adapter: why its training stopped, and what it forgot, if that is known."""
-    training = made["training"]
-    found = {"stopped": (training.get("dev") or {}).get("reason"), "forgetting": training.get("forgetting")}
+    training, then = made["training"], made["training"].get("then") or {}
+    first, second = ((one.get("dev") or {}).get("reason") for one in (training, then))
+    if then:
+        first, second = first and f"SFT: {first}", second and f"DPO: {second}"
+    stopped = " ".join(sentence for sentence in (first, then.get("skipped"), second) if sentence)
+    found = {"stopped": stopped, "forgetting": training.get("forgetting")}
     return {name: value for name, value in found.items() if value}
 
 
 def training_summary(job: Job) -> dict[str, Any]:
-    """What of a training the ledger keeps: its settings, its rows, and how many were left out for each reason."""
+    """What of a training the ledger keeps: its settings, its rows, and how many were left out for each reason.
+
+    `then` has the same of a second objective, where there is one.
+    """
     report = Report.read(Path(job.output) / REPORT)
     left_out = ("base", "snapshot", "output", "answers", "labels", "kpi", "scores")
     kept = {name: value for name, value in asdict(job).items() if name not in left_out}
-    return kept | (asdict(report) if report else {})
+    found = asdict(report) if report else {}
+    then = (kept.pop("then") or {}) | (found.pop("then", None) or {})
+    return kept | found | ({"then": then} if then else {})
 
 
 def retrieval_summary(retrieval: Retrieval) -> dict[str, Any]:

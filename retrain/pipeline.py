@@ -23,7 +23,7 @@ from feedback.snapshot import Snapshot, create_snapshot, load_snapshot
 from feedback.traffic_sample import add_coverage
 from retrain.artifacts import Artifact, from_adapter, from_retrieval, register_folder
 from retrain.interruptions import Interruptions
-from retrain.job_settings import job_of_run, planned_steps
+from retrain.job_settings import job_of_plan, planned_steps
 from retrain.judgement import judge
 from retrain.lineage import lineage_of, notes_of, retrieval_summary, training_of
 from retrain.plan import Plan, judged_by, plan_of, repeats_run, require_examples
@@ -297,9 +297,8 @@ class RetrainPipeline:
             self._end(work.run, "finished", verdict, context, version)
 
     def _job(self, work: Work, snapshot: Snapshot, plan: Plan) -> Job:
-        assert plan.objective in ("sft", "dpo", "kto"), "other plans train nothing"
-        return job_of_run(
-            work.run.id, plan.objective, model=work.settings, settings=self.settings, base=self.base, snapshot=snapshot
+        return job_of_plan(
+            work.run.id, plan, model=work.settings, settings=self.settings, base=self.base, snapshot=snapshot
         )
 
     def _register(self, work: Work, artifact: Artifact) -> Version:

@@ -10,31 +10,40 @@ from core.db.runs import FinishedRun
 from core.settings import ModelSettings, RetrainSettings
 from core.settings.kpi_names import PreferenceKpi
 from feedback.curation import TRUTH_SIGNAL
-from feedback.pairs import Pair
+from feedback.pairs import COMPARING, Pair
 from feedback.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run makes: an adapter by `sft`, `dpo` or `kto`, a retrieval by `rag`, or nothing; with the reason."""
+    """What a run makes: an adapter by `sft`, `dpo` or `kto`, a retrieval by `rag`, or nothing; with the reason.
+
+    `then` is the objective by which the same adapter is trained after that.
+    """
 
     objective: Literal["sft", "dpo", "kto", "rag"] | None
     reason: str
+    then: Literal["dpo"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedAnswers:
-    """The number of pairs of a train split, and of answers that users liked or not by thumbs and ratings."""
+    """The number of pairs of a train split, and of answers that users liked or not by thumbs and ratings.
+
+    `preferences` is the number of pairs that are no corrections.
+    """
 
     pairs: int = 0
     liked: int = 0
     disliked: int = 0
+    preferences: int = 0
 
     @classmethod
     def count(cls, pairs: Iterable[Pair]) -> "JudgedAnswers":
         """Count pairs by kind."""
-        kinds = Counter("pair" if pair.compares else "liked" if pair.chosen else "disliked" for pair in pairs)
-        return cls(kinds["pair"], kinds["liked"], kinds["disliked"])
+        kinds = Counter(pair.signal if pair.compares else "liked" if pair.chosen else "disliked" for pair in pairs)
+        compared = sum(kinds[signal] for signal in COMPARING)
+        return cls(compared, kinds["liked"], kinds["disliked"], kinds["preference"])
 
 
 # The primary KPI of versions that learnt from pairs or rated answers, unless the settings name one of preferences.
@@ -74,7 +83,9 @@ def choose_plan(
 ) -> Plan:
     """What the train split is enough for: SFT before DPO before KTO, or the method that the settings name.
 
-    SFT needs corrections, or labels of at least two classes; DPO pairs; KTO thumbs and ratings of both kinds.
+    SFT needs corrections, or labels of at least two classes; DPO pairs; KTO thumbs and ratings of both kinds. DPO
+    follows SFT where preferences alone are enough for it. A correction is a row and a pair, so corrections alone would
+    train twice on the same texts.
     """
     if settings.objective == "rag":
         return Plan("rag", "retrain.objective is rag.")
@@ -87,17 +98,24 @@ def choose_plan(
         found = {settings.objective: found[settings.objective]}
     enough: list[Method] = [method for method, (is_enough, _) in found.items() if is_enough]
     if enough:
-        return Plan(enough[0], " ".join([f"The train split has {found[enough[0]][1]}.", *_unused(enough, found)]))
+        then, why = _second(judged, settings) if enough[:2] == ["sft", "dpo"] else (None, "")
+        others = [found[method][1] for method in enough[1:] if not (why and method == "dpo")]
+        used = f"{enough[0].upper()} and DPO do not use" if then else f"{enough[0].upper()} does not use"
+        unused = f"It also has {' and '.join(others)}, which {used}." if others else ""
+        parts = (f"The train split has {found[enough[0]][1]}.", why, unused)
+        return Plan(enough[0], " ".join(part for part in parts if part), then)
     lacking = "; ".join(text for _, text in found.values())
     reason = f"The train split has {lacking}."
     rag = settings.fallback == "rag" and sum(train_labels.values()) < settings.min_labels
     return Plan("rag" if rag else None, reason)
 
 
-def _unused(enough: list[Method], found: Mapping[Method, Found]) -> list[str]:
-    """A sentence on the data that would be enough for another method."""
-    others = [found[method][1] for method in enough[1:]]
-    return [f"It also has {' and '.join(others)}, which {enough[0].upper()} does not use."] if others else []
+def _second(judged: JudgedAnswers, settings: RetrainSettings) -> tuple[Literal["dpo"] | None, str]:
+    """Whether DPO follows SFT, in a train split with enough pairs, and why."""
+    if judged.preferences >= settings.min_pairs:
+        return "dpo", f"DPO follows SFT on {judged.pairs} pairs, {judged.preferences} of them preferences."
+    counts = f"{judged.preferences} of {judged.pairs} pairs are preferences"
+    return None, f"DPO does not follow SFT: {counts}; retrain.min_pairs requires {settings.min_pairs} of them."
 
 
 def _for_sft(labels: Mapping[str, int], settings: RetrainSettings, signal: str) -> Found:

@@ -19,22 +19,35 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """How long a training will take: its steps, and seconds if an earlier training of this base says so."""
+    """How long a training will take: its steps by objective, and seconds per step if an earlier training says so."""
 
-    steps: int
-    seconds: float | None
+    by_objective: Mapping[str, int]
+    step_s: float | None
+
+    @property
+    def steps(self) -> int:
+        """The steps of all objectives."""
+        return sum(self.by_objective.values())
+
+    @property
+    def seconds(self) -> float | None:
+        """The seconds of all objectives, None if they are not known."""
+        return None if self.step_s is None else self.steps * self.step_s
 
     @property
     def sentence(self) -> str:
         """The estimate in words."""
+        objectives = " and ".join(f"{count:,} of {name.upper()}" for name, count in self.by_objective.items())
+        steps = f"{self.steps:,} steps" + (f" ({objectives})" if len(self.by_objective) > 1 else "")
         if self.seconds is None:
-            return f"{self.steps:,} steps. No earlier training says how long they take."
-        return f"{self.steps:,} steps, about {duration(self.seconds)} by the last training."
+            return f"{steps}. No earlier training says how long they take."
+        return f"{steps}, about {duration(self.seconds)} by the last training."
 
 
 def describe(phase: str, step: Step) -> str:
-    """A step in words: its number, loss, speed, time left and memory, as far as they are known."""
-    parts = [f"{phase} {step.done:,} of {step.total:,}", *_figures(step.metrics)]
+    """A step in words: its number, objective, loss, speed, time left and memory, as far as they are known."""
+    objective = f" ({step.metrics['objective']})" if "objective" in step.metrics else ""
+    parts = [f"{phase} {step.done:,} of {step.total:,}{objective}", *_figures(step.metrics)]
     return ", ".join(parts)
 
 

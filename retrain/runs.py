@@ -108,12 +108,14 @@ class Runs:
         """The details of a run."""
         return dict(json.loads(self.row(run)["detail"]))
 
-    def estimate(self, run: Run, steps: int) -> None:
-        """Keep with a run, and log, how long its training will take, by the speed of an earlier one."""
-        step_s = runs.step_seconds(self._store, model=run.model)
-        found = Estimate(steps, None if step_s is None else steps * step_s)
+    def estimate(self, run: Run, steps: Mapping[str, int]) -> None:
+        """Keep with a run, and log, how long its training will take, by the speed of an earlier one.
+
+        `steps` are those of each objective.
+        """
+        found = Estimate(steps, runs.step_seconds(self._store, model=run.model))
         log.info("run %s of %s trains: %s", run.id, run.model, found.sentence)
-        self.add_details(run, estimate={"steps": steps, "seconds": found.seconds, "text": found.sentence})
+        self.add_details(run, estimate={"steps": found.steps, "seconds": found.seconds, "text": found.sentence})
 
     def warn(self, run: Run, warning: str) -> None:
         """Keep a warning with a run, and log it."""

@@ -32,7 +32,7 @@ class RetrainSettings(Section):
         default=300,
         ge=8,
         description="Minimum number of pairs in the train split for DPO, for example 300. A preference is a pair. A "
-        "correction is one too, with the answer that it corrects.",
+        "correction is one too, with the answer that it corrects. For DPO after SFT, preferences alone count.",
     )
     min_rated: int = Field(
         default=500,
@@ -42,8 +42,8 @@ class RetrainSettings(Section):
     )
     objective: Literal["auto", "sft", "dpo", "kto", "rag"] = Field(
         default="auto",
-        description="Method of a run. auto: chosen by the data. An adapter by sft (labels, corrections), dpo (pairs) "
-        "or kto (thumbs, ratings). rag: a retrieval, no adapter.",
+        description="Method of a run. auto: chosen by the data, sft and then dpo with enough of both. An adapter by "
+        "sft (labels, corrections), dpo (pairs) or kto (thumbs, ratings). rag: a retrieval, no adapter.",
     )
     fallback: Literal["none", "rag"] = Field(
         default="none",

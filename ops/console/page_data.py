@@ -123,7 +123,7 @@ def run(control: Control, identity: str) -> View:
 
 def _losses(steps: list[View]) -> list[View]:
     return [
-        {"step": step["done"], "loss": float(step["metrics"]["loss"])}
+        {"step": step["done"], "loss": float(step["metrics"]["loss"]), "objective": step["metrics"].get("objective")}
         for step in steps
         if step["phase"] == "training" and isinstance(step["metrics"].get("loss"), int | float)
     ]

@@ -134,8 +134,9 @@ class Searches:
     def _train(self, run: Run, trial: "_TrialInProgress", job: Job) -> None:
         """Train a trial to its end and keep what became of it. Raises RunInterrupted, and the trial stays running."""
         began, before = self._clock(), trial.current.seconds
-        folder = self._runs.folder(run) / TRIALS / str(trial.current.number)
-        own = replace(with_values(job, chosen_values(trial.current)), output=str(folder.resolve()), scores=PARTS)
+        folder, values = self._runs.folder(run) / TRIALS / str(trial.current.number), chosen_values(trial.current)
+        # A trial is scored by what its first objective trains, so that it has no second one.
+        own = with_values(replace(job, output=str(folder.resolve()), scores=PARTS, then=None), values)
         record = self._runs.steps(run, f"trial {trial.current.number}")
 
         def report(step: Step) -> None:

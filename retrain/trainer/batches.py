@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retrain.trainer.job import Job
 from retrain.trainer.prefix_tree import TokenSequence
 
 # Most tokens of one pass. The cost of attention grows with the square of a tree's size, and its memory too.
@@ -54,6 +55,13 @@ def plan_steps(count: int, *, epochs: float, batch_size: int, seed: int, least: 
         random.Random(f"{seed}:{epoch}").shuffle(numbers)
         steps += [numbers[first : first + batch_size] for first in range(0, count, batch_size)]
     return steps[:total]
+
+
+def steps_of(job: Job, count: int) -> list[list[int]]:
+    """Return the examples of each step of a job's first objective, by number. Without examples there are no steps."""
+    if not count:
+        return []
+    return plan_steps(count, epochs=job.epochs, batch_size=job.batch_size, seed=job.seed, least=job.min_steps)
 
 
 def replayed_per_step(share: float, batch_size: int) -> int:

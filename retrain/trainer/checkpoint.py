@@ -12,7 +12,7 @@ from torch import Tensor
 from core.durable_file import sync
 from retrain.trainer.job import CHECKPOINT
 
-IDENTITY, DONE, DEV = "identity", "done", "dev"
+IDENTITY, DONE, DEV, BEFORE = "identity", "done", "dev", "before"
 WEIGHT, BEST = "weight", "best"
 
 
@@ -20,19 +20,21 @@ WEIGHT, BEST = "weight", "best"
 class Checkpoint:
     """Steps done, with tensors by name, and what was measured on dev.
 
-    `identity` is of all that the training depends on.
+    `identity` is of all that the training depends on. `before` is the dev report of the objective before, as JSON.
     """
 
     identity: str
     done: int
     tensors: dict[str, Tensor]
     dev: str = "[]"
+    before: str = "null"
 
 
 def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write a checkpoint instead of the last one. It is complete after a power cut, or not there."""
     scratch, target = folder / f"{CHECKPOINT}.part", folder / CHECKPOINT
     metadata = {IDENTITY: checkpoint.identity, DONE: str(checkpoint.done), DEV: checkpoint.dev}
+    metadata[BEFORE] = checkpoint.before
     save_file(checkpoint.tensors, scratch, metadata=metadata)
     sync(scratch)
     os.replace(scratch, target)
@@ -46,7 +48,8 @@ def read_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
             if metadata.get(IDENTITY) != identity:
                 return None
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 — safe_open is no dictionary
-            return Checkpoint(identity, int(metadata[DONE]), tensors, metadata.get(DEV, "[]"))
+            dev, before = metadata.get(DEV, "[]"), metadata.get(BEFORE, "null")
+            return Checkpoint(identity, int(metadata[DONE]), tensors, dev, before)
     except (OSError, SafetensorError):
         return None
 

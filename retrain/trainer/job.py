@@ -4,7 +4,7 @@ Control imports this module, so it must not import torch.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,18 @@ REPORT = "training.json"
 TRIALS = "trials"
 # The trainer's exit code where too few rows can be trained on.
 TOO_FEW_ROWS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SecondObjective:
+    """DPO after a training's own objective, with the same adapter and these values instead of the job's."""
+
+    epochs: float
+    learning_rate: float
+    label_smoothing: float
+    min_rows: int
+    min_steps: int
+    objective: Literal["dpo"] = "dpo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,13 @@ class Job:
     # output folder.
     replay: float = 0.0
     answers: str = ""
+    then: SecondObjective | None = None
+
+    @property
+    def in_order(self) -> tuple["Job", ...]:
+        """The job of each objective, in order, without another one. They share the folder and the adapter."""
+        first = replace(self, then=None)
+        return (first, replace(first, **asdict(self.then))) if self.then else (first,)
 
     @property
     def unit(self) -> str:
@@ -68,7 +87,9 @@ class Job:
     def read(cls, file: Path) -> "Job":
         """The inverse of `write`."""
         values = json.loads(file.read_text(encoding="utf-8"))
-        return cls(**(values | {"labels": tuple(values.get("labels", ()))}))
+        then = values.get("then")
+        parts = {"labels": tuple(values.get("labels", ())), "then": SecondObjective(**then) if then else None}
+        return cls(**(values | parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +97,8 @@ class Report:
     """What a training says of itself: its rows, those left out by reason, and whether rows shared tokens.
 
     `dev` says where it ended and why, with the loss and the score on dev rows by step; None without dev rows.
-    `forgetting` is the divergence from the base model on general prompts, with its interval; None for a trial.
+    `forgetting` is the divergence from the base model on general prompts, with its interval; None for a trial. `then`
+    has rows, those left out and the dev part of the second objective, or as `skipped` why it was left out.
     """
 
     rows: int
@@ -84,6 +106,7 @@ class Report:
     prefix_trees: bool
     dev: dict[str, Any] | None = None
     forgetting: dict[str, Any] | None = None
+    then: dict[str, Any] | None = None
 
     def write(self, file: Path) -> None:
         """Write the report."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from core.errors import TrainingFailed
-from retrain.trainer.batches import Example, learning_rate, plan_steps, score_points
+from retrain.trainer.batches import Example, learning_rate, score_points, steps_of
 from retrain.trainer.checkpoint import (
     Checkpoint,
     read_checkpoint,
@@ -35,17 +35,21 @@ from retrain.trainer.replay import Replay
 WARMUP = 5
 MOST_NORM = 1.0
 # Parts of a job that its adapter does not depend on; the examples are compared themselves.
-NO_EFFECT = ("run_id", "snapshot", "output", "answers", "min_rows", "checkpoint_s", "labels", "kpi")
+NO_EFFECT = ("run_id", "snapshot", "output", "answers", "min_rows", "checkpoint_s", "labels", "kpi", "then")
 
 
-def identity_of(job: Job, examples: Sequence[Example], replayed: Sequence[TokenSequence] = ()) -> str:
-    """Return a hash of all that the adapter depends on: examples and replayed rows, base, and how it trains."""
+def identity_of(job: Job, examples: Sequence[Example], replayed: Sequence[TokenSequence] = (), after: str = "") -> str:
+    """Return a hash of all that the adapter depends on: examples and replayed rows, base, and how it trains.
+
+    `after` is the identity of the objective before.
+    """
     kept = {name: value for name, value in asdict(job).items() if name not in NO_EFFECT}
     if not job.replay:
         del kept["replay"]  # as before there was any, so that a training which began then continues
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     for row in (*examples, *replayed):
         digest.update(repr(row).encode())
+    digest.update(after.encode())
     return digest.hexdigest()
 
 
@@ -63,7 +67,10 @@ class StepMade:
 
 
 class Loop:
-    """Train the adapter of a PEFT model on examples. `report` gets each step; `clock` returns seconds."""
+    """Train the adapter of a PEFT model on examples. `report` gets each step; `clock` returns seconds.
+
+    A second objective comes `after` the identity of the first one, and begins with the adapter that the model has then.
+    """
 
     def __init__(
         self,
@@ -75,6 +82,7 @@ class Loop:
         report: Callable[[Step], None],
         dev: DevPart | None = None,
         replay: Replay | None = None,
+        after: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
@@ -86,7 +94,8 @@ class Loop:
         self._folder = Path(job.output)
         self._replay = replay
         replayed = replay.rows if replay else ()
-        self._identity = identity_of(job, [*examples, *(dev.examples if dev else ())], replayed)
+        self.identity = identity_of(job, [*examples, *(dev.examples if dev else ())], replayed, after)
+        self._before = "null"
         self._dev = dev
         self._losses = DevLosses(job.patience)
         self._best: dict[str, Tensor] = {}
@@ -98,6 +107,18 @@ class Loop:
         self._optimizer = torch.optim.AdamW(
             self._named.values(), lr=job.learning_rate, weight_decay=0.0, fused=True if on_cpu else None
         )
+
+    def find_begun(self) -> Checkpoint | None:
+        """Return the last checkpoint of this objective, None if it has not begun."""
+        return read_checkpoint(self._folder, self.identity)
+
+    def begin(self, before: dict[str, Any] | None) -> None:
+        """Write a checkpoint with the present weights, so that the objective before is not repeated after a kill.
+
+        `before` is the report of that objective's dev part.
+        """
+        self._before = json.dumps(before)
+        self._save(0)
 
     def run(self) -> dict[str, Any] | None:
         """Train to the last step, or until the loss on dev rows does not fall any more. Raises TrainingFailed.
@@ -111,9 +132,7 @@ class Loop:
 
     def _run(self, pause: PauseRequest) -> dict[str, Any] | None:
         job = self._job
-        steps = plan_steps(
-            len(self._examples), epochs=job.epochs, batch_size=job.batch_size, seed=job.seed, least=job.min_steps
-        )
+        steps = steps_of(job, len(self._examples))
         first, started, saved = self._resume(), self._clock(), self._clock()
         tokens = 0
         for index in range(first, len(steps)):
@@ -203,16 +222,18 @@ class Loop:
         return sum(len(one.tokens) for one in [*rows, *(self._replay.of_step(index) if self._replay else ())])
 
     def _resume(self) -> int:
-        found = read_checkpoint(self._folder, self._identity)
+        found = self.find_begun()
         if found is None:
             return 0
+        self._before = found.before
         self._best = restore_tensors(found.tensors, self._named, self._optimizer)
         self._losses.restore(found.dev)
         return found.done
 
     def _save(self, done: int) -> None:
         tensors = state_tensors(self._named, self._optimizer, self._best)
-        write_checkpoint(Checkpoint(self._identity, done, tensors, self._losses.to_json()), self._folder)
+        found = Checkpoint(self.identity, done, tensors, self._losses.to_json(), self._before)
+        write_checkpoint(found, self._folder)
 
 
 def peak_memory_gb() -> float:

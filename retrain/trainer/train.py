@@ -7,7 +7,7 @@ earlier adapter, so that drift cannot add up. It must not touch the store or an 
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from core.errors import LoraLoopError, TooFewRows
 from retrain.trainer.base_answers import base_answers
-from retrain.trainer.batches import PASS_TOKENS, Example, order_examples
-from retrain.trainer.dev import MOST_ROWS, DevPart
-from retrain.trainer.dev_score import LEAST_ROWS, choose_score
-from retrain.trainer.examples import Examples
+from retrain.trainer.batches import PASS_TOKENS, Example
 from retrain.trainer.general_prompts import HELD_OUT, REPLAYED
 from retrain.trainer.job import ADAPTER, REPORT, TOO_FEW_ROWS, Job, Report, Step
-from retrain.trainer.loop import Loop
 from retrain.trainer.lora_linear import speed_up
-from retrain.trainer.objectives import Scored, choose_objective
+from retrain.trainer.objective_order import read_in_order, report_of_second, train_in_order
+from retrain.trainer.objectives import Scored
 from retrain.trainer.prefix_tree import TokenSequence
 from retrain.trainer.rendering import Renderer
 from retrain.trainer.replay import Forgetting, Replay, measure_forgetting
@@ -79,22 +76,23 @@ def train(job: Job, report: Callable[[Step], None]) -> None:
     output = Path(job.output)
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     renderer = Renderer(tokenizer, job.max_length)
-    data = Examples(job)
-    examples, left_out = data.render(renderer)
-    say(f"{len(examples)} {job.unit} to train on by {job.objective.upper()}. Left out: {left_out or 'none'}.")
-    require_rows(len(examples), left_out, job)
-    examples = order_examples(examples, job.seed)
+    jobs, lacking = read_in_order(job, renderer, say)
     dtype = torch.bfloat16 if job.dtype == "bfloat16" else torch.float32
     model = load_model(job.base, dtype=dtype, rank=job.rank, seed=job.seed)
-    scored = scored_with(model, examples, say)
-    objective = choose_objective(job, scored, examples)
-    dev = dev_part(job, scored, data, renderer)
+    scored = scored_with(model, [example for one in jobs for example in one.examples], say)
     replay = replay_of(job, model, renderer)
-    ended = Loop(job, scored, objective, examples, report=report, dev=dev, replay=replay).run()
-    if ended and "reason" in ended:
-        say(ended["reason"])
+    dev = train_in_order(jobs, scored, renderer, replay=replay, report=report, say=say)
+    for ended in dev:
+        if ended and "reason" in ended:
+            say(ended["reason"])
     model.save_pretrained(str(output / ADAPTER))
-    done = Report(rows=len(examples), left_out=left_out, prefix_trees=scored.score is score_tree, dev=ended)
+    done = Report(
+        rows=len(jobs[0].examples),
+        left_out=jobs[0].left_out,
+        prefix_trees=scored.score is score_tree,
+        dev=dev[0],
+        then=report_of_second(jobs, dev, lacking),
+    )
     done.write(output / REPORT)
     # A trial's adapter is not kept.
     if not job.scores and (forgetting := forgetting_of(job, model, renderer)):
@@ -131,32 +129,6 @@ def general_rows(job: Job, model: Any, renderer: Renderer, texts: Sequence[str],
     """Return general prompts with the base model's answers, from the job's file of this name if it is there."""
     file = Path(job.answers or job.output) / name
     return base_answers(model, renderer, texts, base=Path(job.base), file=file)
-
-
-def dev_part(job: Job, scored: Scored, data: Examples, renderer: Renderer) -> DevPart | None:
-    """Return the dev part of the snapshot, None where it is switched off or has too few rows."""
-    if job.dev_steps is None and not job.scores:
-        return None
-    examples = order_examples(data.render(renderer, "dev")[0], job.seed)[:MOST_ROWS]
-    if len(examples) < LEAST_ROWS:
-        say(f"No dev part: {len(examples)} dev {job.unit}, {LEAST_ROWS} are needed. The last weights are kept.")
-        return None
-    if job.dev_steps:
-        say(f"The loss on {len(examples)} dev {job.unit} is measured every {job.dev_steps} steps.")
-    kpi = choose_score(job, scored, data, renderer)
-    if kpi:
-        say(f"The dev part is scored by {kpi.kpi.replace('_', ' ')} on {kpi.rows} rows.")
-    return DevPart(examples, choose_objective(job, scored, examples), scored, kpi)
-
-
-def require_rows(count: int, left_out: Mapping[str, int], job: Job) -> None:
-    """Raise TooFewRows where fewer than `min_rows` rows can be trained on."""
-    if count < max(1, job.min_rows):
-        reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
-        raise TooFewRows(
-            f"{count} {job.unit} of the train split can be trained on; {job.min_rows} are needed"
-            + (f" (left out: {reasons})." if reasons else ".")
-        )
 
 
 def say(text: str) -> None:

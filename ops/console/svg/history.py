@@ -110,19 +110,29 @@ def learning_curve(judged: Sequence[Plain]) -> Markup:
 
 
 def loss_curve(losses: Sequence[Plain]) -> Markup:
-    """The training loss over steps."""
-    title = "Training loss"
-    places = [(entry["step"], value) for entry in losses if (value := finite(entry["loss"])) is not None]
-    if not places:
+    """The training loss over steps, with a line and a shade for each objective."""
+    title, objectives = "Training loss", dict[str, list[tuple[int, float]]]()
+    for entry in losses:
+        if (value := finite(entry["loss"])) is not None:
+            objectives.setdefault(entry.get("objective") or "", []).append((entry["step"], value))
+    if not objectives:
         return nothing(title, "No loss was reported.")
-    thinned = places[:: math.ceil(len(places) / MOST_POINTS)]
-    x = Scale(0, max(step for step, _ in places), LEFT, RIGHT)
-    y = Scale(*widened([0.0, *(loss for _, loss in thinned)]), BOTTOM, TOP)
+    last = max(step for places in objectives.values() for step, _ in places)
+    thinned = {name: places[:: math.ceil(len(places) / MOST_POINTS)] for name, places in objectives.items()}
+    x = Scale(0, last, LEFT, RIGHT)
+    y = Scale(*widened([0.0, *(loss for places in thinned.values() for _, loss in places)]), BOTTOM, TOP)
     parts = [*bottom_axis(x, TOP, BOTTOM, "step"), *left_axis(y, LEFT, RIGHT)]
-    parts.append(text(0, 12, "cross-entropy, nats per token", size=SMALL, fill=MUTED))
-    parts.append(path([(x(step), y(loss)) for step, loss in thinned], stroke=ACCENT))
-    said = f"From {number(places[0][1])} to {number(places[-1][1])} in {places[-1][0]} steps."
-    return svg(title, said, BOTTOM + 40, parts)
+    words = "loss of each objective" if len(objectives) > 1 else "cross-entropy, nats per token"
+    parts.append(text(0, 12, words, size=SMALL, fill=MUTED))
+    for (name, places), (shade, _) in zip(thinned.items(), SHADES, strict=False):
+        parts.append(path([(x(step), y(loss)) for step, loss in places], stroke=shade))
+        if name:
+            parts.append(text(x(places[0][0]) + 4, TOP + 8, name, size=SMALL, fill=shade))
+    said = "; ".join(
+        f"{name + ' from' if name else 'From'} {number(places[0][1])} to {number(places[-1][1])}"
+        for name, places in objectives.items()
+    )
+    return svg(title, f"{said} in {last} steps.", BOTTOM + 40, parts)
 
 
 def stacked_days(rows: Sequence[Plain], by: str, count: str, unit: str, title: str) -> Markup:

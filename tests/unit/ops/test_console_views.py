@@ -260,6 +260,17 @@ def test_a_stack_of_days_names_the_largest_series_and_gathers_the_rest() -> None
     assert "Nothing came in" in history.stacked_days([], "version", "requests", "requests", "t")
 
 
+def test_the_loss_of_each_objective_is_a_line_of_its_own() -> None:
+    def losses(objective: str | None, first: int) -> list[dict[str, Any]]:
+        return [{"step": first + n, "loss": 0.9 - n / 10, "objective": objective} for n in range(3)]
+
+    both = str(history.loss_curve(losses("SFT", 1) + losses("DPO", 4)))
+    assert "SFT from 0.900 to 0.700; DPO from 0.900 to 0.700 in 6 steps." in both
+    assert both.count("<polyline") == 2 and ">DPO<" in both and "loss of each objective" in both
+    one = str(history.loss_curve(losses(None, 1)))
+    assert "From 0.900 to 0.700 in 3 steps." in one and one.count("<polyline") == 1 and "cross-entropy" in one
+
+
 @pytest.mark.parametrize("draw", [history.kpi_over_versions, history.learning_curve, history.loss_curve])
 def test_a_chart_of_nothing_says_so(draw: Any) -> None:
     assert "No " in draw([])

@@ -17,6 +17,7 @@ from core.settings import Settings, build
 from core.spool import frame
 from feedback.ingest import ingest
 from feedback.snapshot import read_rows
+from ops import views
 from retrain.pipeline import RetrainPipeline
 from retrain.trainer.job import Job, Step
 from rollout.promotion import RouteManager
@@ -89,7 +90,7 @@ def corrected(store: Store, count: int) -> None:
     ingest(store, "g", 1, 0, data)
 
 
-def preferred(store: Store, count: int) -> None:
+def preferred(store: Store, count: int, gateway: str = "g") -> None:
     """Users who saw a kind and a dull answer to their question and preferred the kind one."""
     data = b""
     for n in range(count):
@@ -99,8 +100,8 @@ def preferred(store: Store, count: int) -> None:
             asked = interaction(f"{side}{n}", time=NOW, model="replies", user=f"u{n}", answer=answer, request=request)
             data += frame(encode(asked))
         value = {"chosen": f"kind{n}", "rejected": f"dull{n}"}
-        data += frame(encode(Feedback(f"f{n}", NOW + timedelta(seconds=n), None, None, "preference", value)))
-    ingest(store, "g", 1, 0, data)
+        data += frame(encode(Feedback(f"{gateway}f{n}", NOW + timedelta(seconds=n), None, None, "preference", value)))
+    ingest(store, gateway, 1, 0, data)
 
 
 def pipeline_of(
@@ -150,6 +151,34 @@ def test_preferences_become_an_adapter_that_serves_only_if_it_prefers_as_other_u
     assert body["lineage"]["pairs"]["by_signal"] == {"preference": {"rows": 300, "users": 300}}
     assert body["lineage"]["training"]["because"].startswith("The train split has ")
     assert body["lineage"]["training"]["because"].endswith(" pairs.")
+    store.close()
+
+
+def test_corrections_and_preferences_train_one_adapter_in_two_objectives(settings: Settings, tmp_path: Path):
+    engine = FakeEngine(adapters={"replies@1.x": "/1"})
+    engine.answer = lambda model, prompt: ("Dear {}" if "@" in model else "Dear {} rubbish").format(prompt)
+    engine.likes = lambda model, word: -0.7 if "@" in model and word == "kind" else -1.0
+    store, trainer = Store(":memory:"), RecordingTrainer()
+    replies = settings.models["replies"]
+    retrain = replies.retrain.model_copy(update={"min_pairs": 100})
+    settings = settings.model_copy(update={"models": {"replies": replies.model_copy(update={"retrain": retrain})}})
+    pipeline, promotion = pipeline_of(settings, tmp_path, store, engine, trainer)
+    corrected(store, 300)
+    preferred(store, 300, gateway="h")
+    run = pipeline.run("replies", "test")
+    row = decisions.chain(store)[0]
+    assert (row["verdict"], promotion.route("replies").champion) == ("promoted", 1), row["reason"]
+    assert trainer.job and trainer.job.then
+    assert [one.objective for one in trainer.job.in_order] == ["sft", "dpo"]
+    body = json.loads(row["body"])
+    # Likeness to corrections decides, as after SFT alone. What the second objective trains is measured too.
+    assert body["evidence"]["primary"] == "token_f1"
+    assert body["evidence"]["suites"]["preference_margin"]["arms"]["candidate"]["value"] == 1.0
+    training = body["lineage"]["training"]
+    assert training["then"]["objective"] == "dpo" and training["then"]["min_rows"] == 100
+    assert "DPO follows SFT on " in training["because"]
+    found = views.run(store, run)["detail"]["estimate"]
+    assert " of SFT and " in found["text"] and found["steps"] > 0
     store.close()
 
 

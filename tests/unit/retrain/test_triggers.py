@@ -170,13 +170,39 @@ def test_corrections_come_before_pairs_and_pairs_before_thumbs():
     liked = "40 answers that users liked and 10 that they did not"
     assert plan(20, everything) == (
         "sft",
-        f"The train split has 20 corrections. It also has 30 pairs and {liked}, which SFT does not use.",
+        "The train split has 20 corrections. DPO does not follow SFT: 0 of 30 pairs are preferences; retrain.min_pairs "
+        f"requires 30 of them. It also has {liked}, which SFT does not use.",
     )
     assert plan(19, everything) == (
         "dpo",
         f"The train split has 30 pairs. It also has {liked}, which DPO does not use.",
     )
     assert plan(19, JudgedAnswers(29, 40, 10)) == ("kto", f"The train split has {liked}.")
+
+
+@pytest.mark.parametrize(("preferences", "then"), [(29, None), (30, "dpo"), (90, "dpo")])
+def test_dpo_follows_sft_only_on_enough_preferences_that_are_no_corrections(preferences: int, then: str | None):
+    judged = JudgedAnswers(pairs=90, liked=40, disliked=10, preferences=preferences)
+    found = choose_plan(
+        {"any text": 20}, RetrainSettings(min_labels=20, min_pairs=30, min_rated=50), "correction", judged
+    )
+    assert (found.objective, found.then) == ("sft", then)
+    follows = f"DPO follows SFT on 90 pairs, {preferences} of them preferences."
+    assert (follows in found.reason) is (then == "dpo")
+    assert f"which SFT {'and DPO do' if then else 'does'} not use." in found.reason
+
+
+@pytest.mark.parametrize("objective", ["sft", "dpo"])
+def test_a_method_that_the_settings_name_has_no_second_objective(objective: Any):
+    judged = JudgedAnswers(pairs=90, preferences=90)
+    how = RetrainSettings(min_labels=20, min_pairs=30, objective=objective)
+    assert choose_plan({"any text": 20}, how, "correction", judged).then is None
+
+
+def test_too_few_corrections_have_no_second_objective():
+    judged = JudgedAnswers(pairs=90, preferences=90)
+    found = choose_plan({"any text": 19}, RetrainSettings(min_labels=20, min_pairs=30), "correction", judged)
+    assert (found.objective, found.then, found.reason) == ("dpo", None, "The train split has 90 pairs.")
 
 
 def test_what_is_missing_is_said_of_each_method():
