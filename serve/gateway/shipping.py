@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 CHUNK = 16 * 1024 * 1024
 IDLE_SECONDS = 0.2
 RETRY_SECONDS = 1.0
-LOOK_SECONDS = 0.01
 DAMAGED = ".bad"
 # A segment whose bytes control has is deleted after this time, because it has texts of users.
 LONGEST_SEGMENT_S = 60.0
@@ -77,6 +76,8 @@ class Shipper:
         self._refused: set[int] = set()
         self._failing = False
         self._flush_requested = asyncio.Event()
+        # Set for a moment whenever control answered, or could not.
+        self._answered = asyncio.Event()
 
     @property
     def unshipped(self) -> int:
@@ -90,19 +91,19 @@ class Shipper:
 
     async def run(self) -> None:
         """Ships forever."""
-        self._flush_requested = asyncio.Event()  # one of this loop
+        self._flush_requested, self._answered = asyncio.Event(), asyncio.Event()  # of this loop
         while True:
+            # What a flush requests while segments are read is done in the next round, without a rest.
+            self._flush_requested.clear()
             try:
                 await self._rest(await self._ship_all())
             except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
                 log.debug("control takes no spool at the moment: %s", error)
-                self._failing = True
-                await asyncio.sleep(RETRY_SECONDS)
+                await self._rest_failed()
             except Exception:
                 # After any error the loop goes on, or later records would wait for the next start.
                 log.exception("the spool could not be shipped; trying again")
-                self._failing = True
-                await asyncio.sleep(RETRY_SECONDS)
+                await self._rest_failed()
 
     async def flush(self, seconds: float) -> bool:
         """Waits, so long at most, until control has all that is spooled now; returns whether it has."""
@@ -115,15 +116,28 @@ class Shipper:
             s.number < newest or (s.number == newest and self._sent.get(newest, 0) < size)
             for s in segments(self._spool.folder)
         ):
-            if self._failing or time.monotonic() > deadline:
+            left = deadline - time.monotonic()
+            if self._failing or left < 0:
                 return False
             self._flush_requested.set()
-            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, IDLE_SECONDS)):
+                    await self._answered.wait()
         return True
+
+    def _tell(self) -> None:
+        """Wake every flush that waits."""
+        self._answered.set()
+        self._answered.clear()
+
+    async def _rest_failed(self) -> None:
+        """Wait before the next attempt."""
+        self._failing = True
+        self._tell()
+        await asyncio.sleep(RETRY_SECONDS)
 
     async def _rest(self, moved: bool) -> None:
         """Wait a moment, or until a flush is requested. Do not wait while there is more."""
-        self._flush_requested.clear()
         if moved:
             await asyncio.sleep(0)
             return
@@ -183,6 +197,7 @@ class Shipper:
                 response.raise_for_status()
             answer = await response.json()
         taken = self._sent[segment.number] = int(answer["offset"])
+        self._tell()
         if answer.get("damaged"):
             log.error("segment %d has %d damaged ranges; the rest is ingested", segment.number, answer["damaged"])
             self._damaged.add(segment.number)
