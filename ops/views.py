@@ -37,28 +37,6 @@ NEWEST = 2**62
 # With more new votes, a page shows the number of votes instead of the number of answers with one.
 MOST_COUNTED = 10_000
 
-WORDS = {
-    "promoted": "Promoted",
-    "kept": "Champion kept",
-    "rolled_back": "Rolled back",
-    "inconclusive": "Inconclusive, champion kept",
-    "awaiting_approval": "Waits for approval",
-    "rejected": "Rejected",
-    "skipped": "Skipped",
-    "failed": "Failed",
-    "canary_started": "Canary started",
-    "switched": "Switched",
-    "imported": "Imported, not in service",
-    "confirmed": "Confirmed after its holdback",
-    "withdrawn": "Withdrawn",
-    "released": "Votes released from quarantine",
-    "discarded": "Quarantined votes permanently left out",
-    "quarantined": "Votes held in quarantine",
-    "restored": "Restored from a backup",
-    "erased": "A user was erased",
-    "cancelled": "Run cancelled",
-}
-
 
 def models(control: "Control") -> list[View]:
     """Every model with its champion, canary, feedback since the last run, next run, and newest decision."""

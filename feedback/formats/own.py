@@ -6,7 +6,7 @@ from typing import Any, get_args
 from core.errors import InputError
 from core.records import Arm, Endpoint, Interaction
 from feedback.formats.source import Part, Target, id_of, name_of
-from feedback.importer import parse_record, parse_time
+from feedback.imported_rows import parse_record, parse_time
 
 INTERACTION = frozenset(field.name for field in fields(Interaction))
 NEEDED = frozenset(("id", "time", "model", "endpoint", "arm", "status"))

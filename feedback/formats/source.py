@@ -14,7 +14,7 @@ from core.errors import InputError
 from core.names import checked_name, label_key, wrong_characters
 from core.records import Feedback, Interaction, Revocation
 from feedback.formats.metrics import Metrics, text_of
-from feedback.importer import parse_record, parse_time
+from feedback.imported_rows import parse_record, parse_time
 from feedback.schema import Identifier
 
 _identifier = TypeAdapter(Identifier)

@@ -48,7 +48,8 @@ from ops.api import (
     snapshots,
 )
 from ops.apps import control_alarms, control_metrics, reload
-from ops.apps.reload import CONTROL, Reloader
+from ops.apps.changed_settings import CONTROL
+from ops.apps.reload import Reloader
 from ops.audit.middleware import AuditMiddleware, require_recording
 from ops.audit.recorder import AuditRecorder
 from ops.backup import archive

@@ -27,11 +27,12 @@ from feedback import routes as feedback_routes
 from feedback.formats.metrics import Metrics as Meanings
 from feedback.schema import MAX_BATCH, FeedbackRequest
 from ops.apps import reload
+from ops.apps.changed_settings import GATEWAY
 from ops.apps.gateway_app import GatewayApp, ObservedApp
 from ops.apps.gateway_signals import GatewaySignals, add_signals
 from ops.apps.gateway_worker import OnlyWorker
 from ops.apps.leftover_spools import lock_gateway, ship_leftovers
-from ops.apps.reload import GATEWAY, Reloader
+from ops.apps.reload import Reloader
 from serve.engines.forwarding_client import HttpClient
 from serve.engines.http_response import TimeLimits
 from serve.engines.pool import EnginePool

@@ -7,8 +7,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from core.api_keys import Scope
 from core.http import is_let_in, require_key
 from core.spool import SpoolWriter
+from ops.apps.changed_settings import Changes
 from ops.apps.gateway_worker import OnlyWorker, State
-from ops.apps.reload import Changes
 from serve.gateway.authentication import KeyChecker
 from serve.gateway.capture import Recorder
 from serve.gateway.metrics import Metrics

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.errors import LoraLoopError, NotReady
-from ops.apps.reload import Changes
+from ops.apps.changed_settings import Changes
 from ops.apps.worker_heartbeats import BEAT_SECONDS
 from serve.gateway.authentication import Meter
 from serve.stored_completions.routes import SHIPPED_SECONDS

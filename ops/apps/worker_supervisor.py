@@ -22,9 +22,10 @@ from pathlib import Path
 from core import logs
 from core.errors import LoraLoopError, SettingsError
 from core.settings import Settings
+from ops.apps.changed_settings import GATEWAY
 from ops.apps.gateway_worker import RELOADED, SharingWorker, worker_name
 from ops.apps.http_server import open_sockets
-from ops.apps.reload import GATEWAY, read_again
+from ops.apps.reload import read_again
 from ops.apps.worker_heartbeats import LOOK_SECONDS, Heartbeats
 from ops.local.restart_delay import STEADY_SECONDS, restart_delay
 from serve.workers.memory import SharedMemory

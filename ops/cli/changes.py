@@ -11,7 +11,7 @@ import typer
 
 from core.errors import LoraLoopError
 from loraloop.calls import Server
-from ops.apps.reload import Changes
+from ops.apps.changed_settings import Changes
 from ops.cli import run_progress
 from ops.cli.terminal import (
     DEFAULT_CONFIG,

@@ -22,7 +22,7 @@ from ops.cli.terminal import (
     print_json,
     show,
 )
-from ops.views import WORDS
+from ops.verdict_words import VERDICT_WORDS
 
 SHOWN = (
     "accuracy",
@@ -197,7 +197,7 @@ def promotions(
     rows = client_of(config).get("/api/promotions", model=model, verdict=verdict, since=since, until=until, limit=limit)
     for row in rows:
         row["change"] = f"{_v(row['from_version'])} → {_v(row['to_version'])}"
-        row["decided"] = WORDS.get(row["verdict"], row["verdict"])
+        row["decided"] = VERDICT_WORDS.get(row["verdict"], row["verdict"])
         measured = row["primary"]
         row["kpi"] = (
             f"{measured['kpi']} {cell(measured['champion']['value'])} → {cell(measured['candidate']['value'])}"
@@ -258,7 +258,7 @@ def _v(version: int | None) -> str:
 
 
 def _headline(found: dict[str, Any]) -> None:
-    verdict = WORDS.get(found["verdict"], found["verdict"])
+    verdict = VERDICT_WORDS.get(found["verdict"], found["verdict"])
     out.print(
         f"{found['model']} {_v(found['from_version'])} → {_v(found['to_version'])}: {verdict}",
         style="bold",

@@ -15,7 +15,6 @@ from core.errors import AlreadyDone, SettingsError
 from core.model_folder import locate
 from core.settings import Settings
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, out, print_json, settings_from, tell
-from ops.local import doctor, up
 from ops.local.config_template import STARTER
 
 # Objects made before the collector checks the youngest, and generations before it checks older ones.
@@ -54,6 +53,8 @@ def prepare(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def start(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Start engine, control and gateway on this machine and keep them running until Ctrl-C."""
+    from ops.local import up
+
     up.run(settings_from(config), config, tell)
 
 
@@ -85,6 +86,7 @@ def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run control alone: store, scheduler, judge, ledger, console."""
     from ops.apps.control import create_app
     from ops.apps.http_server import serve
+    from ops.local import up
 
     settings = settings_from(config)
     logs.install(settings.logs)
@@ -96,6 +98,8 @@ def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Check the installation: one line per check, with the command that fixes it. A warning is no failure."""
+    from ops.local import doctor
+
     findings = doctor.examine(config)
     if json:
         print_json([{"check": f.name, "ok": f.ok, "level": f.level, "found": f.found, "fix": f.fix} for f in findings])

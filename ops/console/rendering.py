@@ -9,7 +9,6 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from ops import views
 from ops.console.assets import asset_url, stylesheet
 from ops.console.svg.evidence import confusion, drawn_kpis, durations, interval_bars, measured_kpis
 from ops.console.svg.gate import OUTCOMES, forest, gain_bar, gate_plot
@@ -18,6 +17,7 @@ from ops.console.svg.live import confidence_sequence
 from ops.console.svg.primitives import arm_words, kpi_words
 from ops.console.svg.search import parallel_trials
 from ops.console.svg.slices import has_fallen, slice_margin, slice_plot
+from ops.verdict_words import VERDICT_WORDS
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -49,7 +49,7 @@ def environment(*packages: str) -> Environment:
         arm_words=arm_words,
     )
     found.globals.update(
-        words=views.WORDS,
+        words=VERDICT_WORDS,
         outcomes=OUTCOMES,
         interval_bars=interval_bars,
         confidence_sequence=confidence_sequence,

@@ -20,7 +20,7 @@ from core.records import Verdict
 from ops.alarms.alarm_log import AlarmLog
 from ops.alarms.conditions import BY_NAME
 from ops.notify.message import Message
-from ops.views import WORDS
+from ops.verdict_words import VERDICT_WORDS
 
 KINDS = {
     Verdict.PROMOTED: "success",
@@ -121,7 +121,7 @@ class AlarmFeed:
 def compose_decision(row: dict[str, Any], head: LedgerHead, ops_url: str) -> Message:
     """The message for a row of the ledger. It has the head, which proves later that no newer row was cut off."""
     body = json.loads(row["body"])
-    word = WORDS.get(row["verdict"], row["verdict"])
+    word = VERDICT_WORDS.get(row["verdict"], row["verdict"])
     versions = " → ".join("–" if v is None else f"v{v}" for v in (row["from_version"], row["to_version"]))
     url = f"{ops_url}/promotions/{row['seq']}"
     lines = (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.errors import InputError
 from core.records import Feedback
-from feedback.importer import parse_record
+from feedback.imported_rows import parse_record
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 

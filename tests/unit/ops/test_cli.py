@@ -303,3 +303,10 @@ def test_a_bar_has_rate_and_time_left_and_restarts_with_each_phase(monkeypatch: 
     assert "1200/4000" in lines[-1] and "/s" in lines[-1] and re.search(r"0:00:0[1-9]", lines[-1])
     # 400 in 0.15 s; a rate that went on from training's would be a tenth of it.
     assert float(re.findall(r"([\d.e+]+)/s", lines[-1])[-1]) > 1000
+
+
+def test_a_command_loads_neither_a_web_server_nor_the_store_nor_libraries_of_numbers() -> None:
+    heavy = ["aiohttp", "duckdb", "fastapi", "numpy", "pandas", "pyarrow", "scipy", "sklearn", "starlette", "torch"]
+    code = f"import sys, ops.cli.app; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]", "these make each command a second slower: import them where they are used"

@@ -3,7 +3,7 @@
 import pytest
 
 from core.db import runs
-from ops.views import WORDS
+from ops.verdict_words import VERDICT_WORDS
 from tests.support.console import ARMS, LINEAGE, NOW, SWITCHED, Console, full_evidence, look_body, measures
 
 
@@ -12,7 +12,7 @@ def console() -> Console:
     return Console()
 
 
-@pytest.mark.parametrize("verdict", WORDS)
+@pytest.mark.parametrize("verdict", VERDICT_WORDS)
 @pytest.mark.parametrize("full", [False, True], ids=["empty", "full"])
 def test_every_verdict_has_a_page_with_and_without_evidence(console: Console, verdict: str, full: bool) -> None:
     live = SWITCHED if verdict == "switched" else look_body(200, 0.05, 0.04) if full else {}
@@ -22,7 +22,7 @@ def test_every_verdict_has_a_page_with_and_without_evidence(console: Console, ve
     console.look(2, look_body(200, 0.05, 0.04), "pass")
     identity = console.add_decision(verdict, to_version=to_version, **more)
     for html in (console.page("/promotions"), console.page(f"/promotions/{identity}")):
-        assert WORDS[verdict] in html and "It was so." in html
+        assert VERDICT_WORDS[verdict] in html and "It was so." in html
     html = console.page(f"/promotions/{identity}")
     for part in ("The gate", "Four arms", "Confidence sequence", "What the candidate was made of"):
         assert (part in html) is full

@@ -3,7 +3,7 @@
 import pytest
 
 from demo.html_report import outcome, render
-from ops.views import WORDS
+from ops.verdict_words import VERDICT_WORDS
 from tests.support.console import ARMS, EVIL, GATE, demo_arm, report
 
 
@@ -19,7 +19,7 @@ def test_the_demo_page_names_missed_targets_first() -> None:
     assert html.index("accuracy over one human rater") < html.index("no failed request")
 
 
-@pytest.mark.parametrize("verdict", [*WORDS, "none", None])
+@pytest.mark.parametrize("verdict", [*VERDICT_WORDS, "none", None])
 def test_the_demo_page_renders_every_decision(verdict: str | None) -> None:
     decision = {"verdict": verdict, "reason": "The trainer was killed."} if verdict else None
     without = {arm: demo_arm(value) for arm, value in ARMS.items() if arm != "candidate"}

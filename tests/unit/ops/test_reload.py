@@ -22,8 +22,9 @@ from core.errors import NotReady, SettingsError
 from core.model_folder import ModelFolder
 from core.settings import build, load
 from ops.apps import control as control_app
+from ops.apps.changed_settings import CONTROL, GATEWAY, Changes, merge
 from ops.apps.gateway import create_app
-from ops.apps.reload import CONTROL, GATEWAY, Changes, Reloader, merge, read_again
+from ops.apps.reload import Reloader, read_again
 from ops.cli.app import app as command_line
 from ops.local import up
 from serve.engines.fake import running

@@ -20,9 +20,10 @@ from core import logs
 from core.errors import SettingsError
 from core.settings import build, load
 from ops.apps import gateway_worker, worker_supervisor
+from ops.apps.changed_settings import GATEWAY
 from ops.apps.gateway import create_app
 from ops.apps.gateway_worker import OnlyWorker, Own, SharingWorker
-from ops.apps.reload import GATEWAY, Reloader
+from ops.apps.reload import Reloader
 from ops.apps.worker_heartbeats import SILENT_LOOKS, Heartbeats
 from ops.apps.worker_supervisor import WorkerSupervisor
 from serve.workers.memory import SharedMemory
