@@ -285,5 +285,11 @@ def total(db: Database) -> int:
 
 
 def answers_in_doubt(db: Database, *, model: str, since: datetime, window: int, limit: int) -> list[Row]:
-    """Answers that users' newest votes contradict, the most doubtful first."""
-    return db.rows("feedback.answers_in_doubt", model=model, since=since, window=window, limit=limit)
+    """Answers that users' newest votes contradict, the most doubtful first.
+
+    The time of the oldest of these votes is found first, so that the values of no other vote are read.
+    """
+    oldest = db.one("feedback.oldest_of_newest", model=model, since=since, window=window)["time"]
+    if oldest is None:
+        return []
+    return db.rows("feedback.answers_in_doubt", model=model, since=oldest, limit=limit)

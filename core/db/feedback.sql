@@ -173,13 +173,21 @@ WHERE interaction_id = $id ORDER BY time, id
 -- Number of feedback rows.
 SELECT count(*) AS n FROM feedback
 
+-- name: oldest_of_newest
+-- The time of the oldest of the newest $window votes on a model's answers since a moment.
+SELECT min(time) AS time FROM (
+    SELECT time FROM feedback
+    WHERE model = $model AND time >= $since AND revoked_at IS NULL AND interaction_id IS NOT NULL
+        AND type IN ('thumbs', 'label', 'correction', 'flag') ORDER BY time DESC LIMIT $window
+)
+
 -- name: answers_in_doubt
--- Interactions whose newest votes are negative or contradict each other, most doubtful first, without those that a
--- reviewer has answered. `rank` 1: the votes contradict each other. `rank` 2: a thumbs-down or a flag, and no label.
+-- Interactions whose votes since a moment are negative or contradict each other, most doubtful first, without those that
+-- a reviewer has answered. `rank` 1: the votes contradict each other. `rank` 2: a thumbs-down or a flag, and no label.
 WITH votes AS (
     SELECT interaction_id, type, value::VARCHAR AS value, metadata, time FROM feedback
     WHERE model = $model AND time >= $since AND revoked_at IS NULL AND interaction_id IS NOT NULL
-        AND type IN ('thumbs', 'label', 'correction', 'flag') ORDER BY time DESC LIMIT $window
+        AND type IN ('thumbs', 'label', 'correction', 'flag')
 ), counted AS (
     SELECT interaction_id, max(time) AS newest,
         count(*) FILTER (WHERE type = 'thumbs' AND value = 'true') AS up,

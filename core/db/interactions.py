@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 
@@ -38,6 +38,9 @@ COLUMNS = pa.schema(
         ("asked", pa.bool_()),
     ]
 )
+
+# A label is newer than its answer, but two machines have two clocks.
+CLOCKS_DIFFER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +161,22 @@ def traffic_by_day(db: Database, *, model: str, since: date) -> list[Row]:
 def random_answers(
     db: Database, *, model: str, since: datetime, window: int, labels: Sequence[str], limit: int
 ) -> list[Row]:
-    """The newest answers that are one of the labels, in a fixed random order, without those already labelled here."""
-    return db.rows("interactions.random_answers", model=model, since=since, window=window, labels=labels, limit=limit)
+    """The newest answers that are one of the labels, in a fixed random order, without those already labelled here.
+
+    The cost grows with the answers of the newest days that have twice `window` requests. If too many of these were
+    refused or asked for a version, all days are read. Each time is a parameter of the next statement, because DuckDB
+    skips blocks of a table by constants only.
+    """
+    days = db.one("interactions.newest_days", model=model, since=since, least=2 * window)["since"]
+    found = db.one("interactions.oldest_of_newest", model=model, since=max(since, days or since), window=window)
+    if days and found["n"] < window:
+        found = db.one("interactions.oldest_of_newest", model=model, since=since, window=window)
+    if (oldest := found["time"]) is None:
+        return []
+    labelled = oldest - CLOCKS_DIFFER
+    return db.rows(
+        "interactions.random_answers", model=model, since=oldest, labelled=labelled, labels=labels, limit=limit
+    )
 
 
 def unsure_answers(

@@ -89,25 +89,32 @@ SELECT t.id AS interaction_id, t.time AS newest, CASE WHEN t.strange OR t.cut TH
 WHERE (t.strange OR t.cut OR t.differs) AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.interaction_id = t.id)
 ORDER BY rank, t.time DESC, t.id LIMIT $limit
 
--- name: random_answers
--- The newest answers that are one of the labels, in an order that is random and does not change. Answers that a reviewer
--- got from this draw are left out. Others that reviewers labelled are not, or doubtful answers would be too few.
--- The time of the oldest of them is found first, so that no other answer is read.
-WITH oldest AS (
-    SELECT min(time) AS time FROM (
-        SELECT time FROM interactions WHERE model = $model AND time >= $since AND status = 200 AND arm <> 'pinned'
-        ORDER BY time DESC LIMIT $window
-    )
-), newest AS (
-    SELECT id, time, answer FROM interactions
-    WHERE model = $model AND time >= (SELECT time FROM oldest) AND status = 200 AND arm <> 'pinned' AND answer IS NOT NULL
-), drawn AS (
-    SELECT interaction_id AS id FROM feedback
-    WHERE model = $model AND type = 'label' AND starts_with(user_id, 'reviewer:') AND revoked_at IS NULL
-        AND json_extract_string(metadata, '$.drawn') = 'random' AND interaction_id IS NOT NULL
+-- name: newest_days
+-- The first of a model's newest days in UTC that have at least $least requests together, none if there are fewer.
+SELECT max(day)::TIMESTAMP AS since FROM (
+    SELECT day, sum(sum(requests)) OVER (ORDER BY day DESC) AS together FROM traffic_daily
+    WHERE model = $model AND day >= $since::TIMESTAMP::DATE AND arm <> 'pinned' GROUP BY day
+) WHERE together >= $least
+
+-- name: oldest_of_newest
+-- Number of a model's newest answers since a moment, $window at most, and the time of the oldest of them.
+SELECT count(*) AS n, min(time) AS time FROM (
+    SELECT time FROM interactions WHERE model = $model AND time >= $since AND status = 200 AND arm <> 'pinned'
+    ORDER BY time DESC LIMIT $window
 )
-SELECT id AS interaction_id, time AS newest, 0 AS rank FROM newest
-WHERE list_contains($labels::VARCHAR[], lower(nfc_normalize(trim(answer, E' \t\r\n')))) AND id NOT IN (SELECT id FROM drawn)
+
+-- name: random_answers
+-- The answers since a moment that are one of the labels, in an order that is random and does not change. Answers that a
+-- reviewer got from this draw since $labelled are left out. Others that reviewers labelled are not, or doubtful answers
+-- would be too few.
+WITH drawn AS (
+    SELECT interaction_id AS id FROM feedback
+    WHERE model = $model AND time >= $labelled AND type = 'label' AND starts_with(user_id, 'reviewer:')
+        AND revoked_at IS NULL AND json_extract_string(metadata, '$.drawn') = 'random' AND interaction_id IS NOT NULL
+)
+SELECT id AS interaction_id, time AS newest, 0 AS rank FROM interactions
+WHERE model = $model AND time >= $since AND status = 200 AND arm <> 'pinned' AND answer IS NOT NULL
+    AND list_contains($labels::VARCHAR[], lower(nfc_normalize(trim(answer, E' \t\r\n')))) AND id NOT IN (SELECT id FROM drawn)
 ORDER BY md5('queue' || id), id LIMIT $limit
 
 -- name: total

@@ -1,6 +1,9 @@
 """Facts about the random part of the labelling queue: what it draws, and how labels and pages show it."""
 
+from datetime import timedelta
 from typing import Any
+
+import pytest
 
 from core.records import Feedback, Interaction
 from feedback.ingest import add
@@ -56,6 +59,22 @@ def test_the_random_part_draws_from_all_answers_that_are_a_label(console: KeyedC
     order = drawn(console)
     assert sorted(order) == sorted(one.id for one in usual) and order != sorted(order)
     assert drawn(console) == order
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_as_many_of_the_newest_answers_are_drawn_from_however_many_requests_of_the_last_days_were_refused(
+    console: KeyedConsole, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(labelling, "WINDOW", 3)
+    now = console.clock()
+
+    def at(identity: str, hours: int, status: int = 200) -> Interaction:
+        return asked(console, identity, identity, time=now - timedelta(hours=hours), status=status)
+
+    older = [at(f"old{n}", 90 + n) for n in range(3)]
+    refused = [at(f"refused{n}", 50 + n, 400) for n in range(9)]
+    add(console.control.store, [*older, *refused, at("new0", 48), at("new1", 47), at("new2", 46, status)])
+    assert set(drawn(console)) == ({"new0", "new1", "new2"} if status == 200 else {"old0", "new0", "new1"})
 
 
 def test_the_parts_of_the_queue_take_turns_and_drawn_labels_say_so(console: KeyedConsole) -> None:
