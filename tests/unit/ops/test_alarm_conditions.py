@@ -9,6 +9,7 @@ import pytest
 from core.settings import AlarmName, AlarmSettings
 from ops.alarms.alarm_states import Alarm, Key, advance
 from ops.alarms.conditions import RULES, Condition, find_conditions, unmeasured
+from ops.apps.reload import CONTROL
 
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"
@@ -120,6 +121,10 @@ def test_thresholds_are_settings() -> None:
     measured = well() | {"backups": {"newest": NOW - timedelta(days=99), "failure": None}, "dead_letters": 7}
     names = [one.name for one in find_conditions(measured, settings, NOW)]
     assert names == ["disk_low", "spool_lag", "canary_stuck", "runs_failed"]
+
+
+def test_settings_of_alarms_change_without_a_restart() -> None:
+    assert CONTROL.is_live("alarms.hold_seconds.engine_down") and CONTROL.is_live("alarms.off")
 
 
 def test_only_alarms_about_canaries_and_runs_belong_to_a_model() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from core.api_key_store import NewKey
@@ -16,18 +17,22 @@ from core.db import alarms as alarms_table
 from core.db import runs
 from core.db.alarms import Silence
 from core.db.store import Store
-from core.settings import AlarmName, AlarmSettings
+from core.model_folder import ModelFolder
+from core.settings import AlarmName, AlarmSettings, build
 from ops.alarms import alarm_log
 from ops.alarms.alarm_log import AlarmLog
 from ops.alarms.watch import AlarmWatch, urgent
 from ops.apps import control_metrics
+from ops.apps.control import create_app
 from ops.cli.app import app
 from ops.notify.message import Message
 from ops.notify.notifier import Notifier
 from ops.notify.targets import Target
 from tests.support.console import Console
 from tests.support.console_security import KeyedConsole
+from tests.support.environment import clear_settings
 from tests.support.running_control import RunningControl, served_control
+from tests.support.wait import wait_until
 
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
 
@@ -288,3 +293,28 @@ def test_commands_list_and_silence_alarms(control: RunningControl) -> None:
     assert json.loads(control.run("alarms", "--model", "reviews", "--json").stdout) == []
     done = CliRunner().invoke(app, ["alarms", "silence", "gateway_mising", "--hours", "1"])
     assert "Did you mean gateway_missing?" in str(done.exception)
+
+
+def test_a_running_control_sends_an_alarm_by_itself_and_after_a_restart_not_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear_settings(monkeypatch)
+    taken: list[str] = []
+
+    def take(message: Message) -> bool:
+        taken.append(message.type)
+        return True
+
+    monkeypatch.setattr("ops.apps.control.targets", lambda _: [Target("slack", "f1", take)])
+    alarms = {"hold_seconds": {"gateway_missing": 0}, "off": ["engine_down", "disk_low"]}
+    content = {"data": str(tmp_path), "access": "open", "models": {"reviews": {"labels": ["a", "b"]}}, "alarms": alarms}
+    for _ in range(2):
+        made = create_app(settings=build(content), base=ModelFolder("base", tmp_path))
+        with TestClient(made, base_url="http://127.0.0.1:8081") as client:
+            wait_until(lambda: taken and client.get("/api/alarms").json())
+            watch: AlarmWatch = made.state.alarms
+            watch.check()
+            assert [one["name"] for one in client.get("/api/alarms").json()] == ["gateway_missing"]
+            assert [event.change for event in watch.log.after(0)] == ["began"]
+            assert 'loraloop_alarm{alarm="gateway_missing",severity="critical"} 1.0' in client.get("/metrics").text
+    assert taken == ["alarm.began"]
