@@ -9,7 +9,7 @@ import pytest
 from core.settings import AlarmName, AlarmSettings
 from ops.alarms.alarm_states import Alarm, Key, advance
 from ops.alarms.conditions import RULES, Condition, find_conditions, unmeasured
-from ops.apps.reload import CONTROL
+from ops.apps.changed_settings import CONTROL
 
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
 RUNBOOK = Path(__file__).parents[3] / "docs" / "runbook.md"
