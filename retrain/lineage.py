@@ -65,7 +65,7 @@ def training_summary(job: Job) -> dict[str, Any]:
     `then` has the same of a second objective, where there is one.
     """
     report = Report.read(Path(job.output) / REPORT)
-    left_out = ("base", "snapshot", "output", "answers", "labels", "kpi", "scores")
+    left_out = ("base", "snapshot", "output", "answers", "labels", "kpi", "scores", "share", "resamples")
     kept = {name: value for name, value in asdict(job).items() if name not in left_out}
     found = asdict(report) if report else {}
     then = (kept.pop("then") or {}) | (found.pop("then", None) or {})

@@ -69,3 +69,8 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def share_words(share: float) -> str:
+    """A share of the train rows in words, such as `1/8 of the rows`."""
+    return "all rows" if share >= 1 else f"1/{round(1 / share)} of the rows"

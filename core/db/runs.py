@@ -128,3 +128,9 @@ def step_seconds(db: Database, *, model: str) -> float | None:
 def newest_feedback_until(db: Database, *, model: str) -> datetime | None:
     """The latest arrival of feedback that a run of a model has used. None before its first run."""
     return db.one("runs.newest_feedback_until", model=model)["until"]
+
+
+def last_curve_rows(db: Database, *, model: str, method: str) -> int | None:
+    """The train rows of a model's newest learning curve by a method, None without one that has a gain."""
+    row = db.maybe("runs.last_curve_rows", model=model, method=method)
+    return row["rows"] if row else None

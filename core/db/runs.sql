@@ -84,6 +84,13 @@ WITH steps AS (
 SELECT median(s) AS seconds FROM steps WHERE s IS NOT NULL GROUP BY run_id, model, started
 ORDER BY model = $model DESC, started DESC LIMIT 1
 
+-- name: last_curve_rows
+-- The train rows of the newest learning curve of a model by a method that has a gain.
+SELECT CAST(json_extract_string(detail, '$.learning_curve.rows') AS BIGINT) AS rows FROM runs
+WHERE model = $model AND json_extract_string(detail, '$.learning_curve.method') = $method
+    AND json_extract_string(detail, '$.learning_curve.gain.value') IS NOT NULL
+ORDER BY started DESC, id DESC LIMIT 1
+
 -- name: training_seconds
 -- Duration of the newest training of each model in seconds; of a running one, the seconds so far.
 WITH trained AS (

@@ -1,8 +1,8 @@
 """Settings of retraining: when a run starts and how it trains."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, field_validator
 
 from core.settings.search import SearchSettings, with_short_forms
 from core.settings.section import Section
@@ -114,6 +114,11 @@ class RetrainSettings(Section):
         description="Search for learning rate, epochs, rank and beta on the dev part. off, auto, or a budget such as "
         "{trials: 12, minutes: 60}.",
     )
+    learning_curve: Literal["off", "auto"] = Field(
+        default="off",
+        description="Dev score of trainings with 1/8, 1/4, 1/2 and all rows. off: never. auto: before the first "
+        "training, and when the rows have doubled. It takes about two trainings.",
+    )
     max_rows: int | None = Field(
         default=None, ge=8, description="Maximum number of train rows; the newest are used. null: no limit."
     )
@@ -125,3 +130,8 @@ class RetrainSettings(Section):
         description="Seed of the trainer. Equal snapshot, settings and seed give an equal adapter.",
     )
     threads: int = Field(default=2, ge=1, description="Number of CPU threads of the trainer.")
+
+    @field_validator("learning_curve", mode="before")
+    @classmethod
+    def _read_off(cls, value: Any) -> Any:
+        return "off" if value is False else value  # YAML reads off as a boolean

@@ -17,7 +17,7 @@ from ops.cli.terminal import (
     print_json,
     tell,
 )
-from retrain.progress import duration
+from retrain.progress import duration, share_words
 
 run_app = typer.Typer(help="One run: show, cancel, pause or resume it.", no_args_is_help=True)
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id. See: loraloop runs")]
@@ -46,6 +46,8 @@ def show(run: RunArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOpti
         out.print(f"{'estimate':10} {estimate['text']}", markup=False)
     for line in search_lines(found["detail"].get("search", {}), found["trials"]):
         out.print(f"{'search':10} {line}", markup=False)
+    for line in curve_lines(found["detail"].get("learning_curve", {})):
+        out.print(f"{'curve':10} {line}", markup=False)
     if "stopped" in found["detail"]:
         out.print(f"{'training':10} {found['detail']['stopped']}", markup=False)
     if forgetting := found["detail"].get("forgetting"):
@@ -67,6 +69,18 @@ def search_lines(search: dict[str, Any], trials: list[dict[str, Any]]) -> list[s
         why = f". {trial['reason']}" if trial["state"] == "failed" else ""
         lines.append(f"trial {trial['number']} {trial['state']}: {score}{duration(trial['seconds'])}, {values}{why}")
     return [*lines, search["conclusion"]] if "conclusion" in search else lines
+
+
+def curve_lines(curve: dict[str, Any]) -> list[str]:
+    """Return why a run makes a learning curve or not, each of its trainings, and what it says."""
+    lines = [curve["reason"]] if curve else []
+    for point in curve.get("points", []):
+        found = point["reason"] if point["state"] == "failed" else point["state"]
+        if point["score"] is not None:
+            bounds = "" if point["low"] is None else f" ({point['low']:.3f} to {point['high']:.3f})"
+            found = f"{point['rows']:,} rows, dev score {point['score']:.3f}{bounds}, {duration(point['seconds'])}"
+        lines.append(f"{share_words(point['share'])}: {found}")
+    return [*lines, curve["conclusion"]] if "conclusion" in curve else lines
 
 
 def cancel(

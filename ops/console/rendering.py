@@ -15,9 +15,10 @@ from ops.console.svg.gate import OUTCOMES, forest, gain_bar, gate_plot
 from ops.console.svg.history import kpi_over_versions, learning_curve, loss_curve, stacked_days
 from ops.console.svg.live import confidence_sequence
 from ops.console.svg.primitives import arm_words, kpi_words
-from ops.console.svg.search import parallel_trials
+from ops.console.svg.search import parallel_trials, share_curve
 from ops.console.svg.slices import has_fallen, slice_margin, slice_plot
 from ops.verdict_words import VERDICT_WORDS
+from retrain.progress import share_words
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -64,6 +65,8 @@ def environment(*packages: str) -> Environment:
         learning_curve=learning_curve,
         loss_curve=loss_curve,
         parallel_trials=parallel_trials,
+        share_curve=share_curve,
+        share_words=share_words,
         stacked_days=stacked_days,
         has_fallen=has_fallen,
         slice_margin=slice_margin,

@@ -18,6 +18,7 @@ from feedback.snapshot import Snapshot
 from retrain.interruptions import Interruptions
 from retrain.job_settings import count_rows, planned_epochs
 from retrain.runs import Run, Runs
+from retrain.search.curve_trainings import CurveTrainings
 from retrain.search.space import configured_values, setup_of, space_of, with_values
 from retrain.search.study import Study
 from retrain.search.trials import (
@@ -43,7 +44,10 @@ OUT_OF_TIME = "The time of the search was over."
 
 
 class Searches:
-    """Searches of runs. What one found is kept in the details of its run, and its trials in the store."""
+    """Searches and learning curves of runs.
+
+    What one found is kept in the details of its run, and trials of searches in the store.
+    """
 
     def __init__(
         self,
@@ -61,21 +65,24 @@ class Searches:
         self._interruptions = interruptions
         self._trainer = trainer
         self._clock = clock
+        self._curves = CurveTrainings(store=store, runs=runs, interruptions=interruptions, trainer=trainer, clock=clock)
 
     def apply(self, run: Run, job: Job) -> Job:
         """Return the job of a run with the values that its search found, or an earlier search."""
         return with_values(job, self._runs.details(run).get("search", {}).get("values", {}))
 
     def cost(self, run: Run, training_s: float | None, evaluation_s: float) -> dict[str, float | None]:
-        """The seconds that a run's candidate cost, with those of its search, and the number of trials."""
+        """The seconds that a run's candidate cost, with those of its search and curve, and the number of trials."""
         found = trials_table.of_run(self._store, run_id=run.id)
         search = {"trials": len(found) or 1, "search_s": sum(trial["seconds"] for trial in found)}
-        return {"training_s": training_s, "evaluation_s": evaluation_s, **search}
+        curve = {"curve_s": seconds} if (seconds := self._curves.seconds(run)) else {}
+        return {"training_s": training_s, "evaluation_s": evaluation_s, **search, **curve}
 
     def find(self, work: Work, job: Job, snapshot: Snapshot) -> Job:
         """Search if the settings ask for it, and return the job to train with. Continues a search that was cut short.
 
-        Raises RunInterrupted, or TooFewRows if too few rows can be trained on.
+        Then makes a learning curve with this job, if the settings ask for one. Raises RunInterrupted, or TooFewRows if
+        too few rows can be trained on.
         """
         run, known = work.run, self._runs.details(work.run).get("search", {})
         if not known:
@@ -97,7 +104,9 @@ class Searches:
             log.info("run %s of %s: %s", run.id, run.model, words)
             found = {"values": chosen, "ended": True, "conclusion": words}
             self._runs.add_details(run, search=known | found)
-        return self.apply(run, job)
+        chosen_job = self.apply(run, job)
+        self._curves.make(work, chosen_job, snapshot)
+        return chosen_job
 
     def _plan(self, work: Work, job: Job, snapshot: Snapshot) -> SearchPlan:
         row = trials_table.last_search(self._store, model=work.model, method=job.objective)

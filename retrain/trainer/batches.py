@@ -8,7 +8,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from retrain.trainer.job import Job
 from retrain.trainer.prefix_tree import TokenSequence
@@ -29,6 +29,8 @@ class Example:
     sequences: tuple[TokenSequence, ...]
     weight: float = 1.0
     desirable: bool = True
+    # Whose row it is, for errors of a score. It teaches nothing, so it is no part of what a checkpoint belongs to.
+    voter: str = field(default="", repr=False, compare=False)
 
 
 def order_examples(examples: Sequence[Example], seed: int) -> list[Example]:

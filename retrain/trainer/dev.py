@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from eval.kpis.bootstrap import BootstrapPlan, Statistic, resample
 from retrain.trainer.batches import Example
-from retrain.trainer.dev_score import SCORE, DevScore
+from retrain.trainer.dev_score import SCORE, DevScore, voters_of
 from retrain.trainer.objectives import Objective, Scored
 
 # A loss on more rows takes longer and is hardly more exact.
@@ -15,6 +18,8 @@ MOST_ROWS = 100
 # A loss this far above the lowest, as a share of it, is as good: up to 100 rows measure it no better. Then the later
 # weights are kept, which have seen more rows.
 TOLERANCE = 0.05
+# Of one-sided bounds. The interval of a learning curve is computed from the samples, where it is shown.
+LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,21 @@ class DevPart:
             return self.kpi.measure(self.scored)
         loss = self.loss() if loss is None else loss
         return {SCORE: -loss, "dev_loss": loss}
+
+    def resampled(self, resamples: int) -> dict[str, Any]:
+        """Return the score in each resample of the voters, as `samples`, and the number of voters, as `voters`.
+
+        Two trainings with equal dev examples have the same resamples, so that their scores form pairs.
+        """
+        voters = self.kpi.voters if self.kpi else voters_of(self.examples)
+        statistic = self.kpi.resampled(self.scored) if self.kpi else self._resampled_loss()
+        found = resample({SCORE: statistic}, voters, BootstrapPlan(LEVEL, resamples))[SCORE]
+        return {"samples": [round(float(value), 6) for value in found], "voters": int(voters.max()) + 1}
+
+    def _resampled_loss(self) -> Statistic:
+        losses = np.array([self.objective.measure(self.scored, self.examples, [n]) for n in range(len(self.examples))])
+        sizes = np.array([self.objective.size(example) for example in self.examples])
+        return lambda weights: -(weights @ (losses * sizes)) / (weights @ sizes)
 
 
 @dataclass(slots=True)

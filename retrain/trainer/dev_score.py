@@ -7,11 +7,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from eval.kpis.classification import POINT
+from eval.kpis.arrays import Floats, Ints
+from eval.kpis.bootstrap import Statistic, user_numbers
+from eval.kpis.classification import POINT, resampled
 from retrain.trainer.batches import Example, order_examples
 from retrain.trainer.examples import Examples
 from retrain.trainer.job import Job
@@ -32,6 +36,7 @@ class DevScore(ABC):
 
     kpi: str
     rows: int
+    voters: Ints
 
     def measure(self, scored: Scored) -> dict[str, float]:
         """Return the score as `dev_score`, higher is better, with the figures that it is made of."""
@@ -44,20 +49,31 @@ class DevScore(ABC):
     def figures(self, scored: Scored) -> Mapping[str, float]:
         """Return the KPI and others by name."""
 
+    @abstractmethod
+    def resampled(self, scored: Scored) -> Statistic:
+        """Return the KPI as a function of the rows' weights in resamples."""
+
 
 class LabelScore(DevScore):
     """How often the right label is the likeliest of all labels. A whole label counts, with the end of the answer."""
 
     def __init__(self, examples: Sequence[Example], truth: Sequence[int], kpi: str) -> None:
         """Each example has one sequence per label; `truth` (n,) is the number of the right one."""
-        self.kpi, self.rows = kpi, len(examples)
+        self.kpi, self.rows, self.voters = kpi, len(examples), voters_of(examples)
         self._examples = examples
         self._truth = np.array(truth, dtype=np.int64)
 
     def figures(self, scored: Scored) -> Mapping[str, float]:
         """Return accuracy, macro F1, and the KPI."""
-        shares = all_sums(scored, self._examples).double().softmax(dim=1).cpu().numpy()
+        shares = self._shares(scored)
         return {name: POINT[name](self._truth, shares) for name in dict.fromkeys((*LABEL_KPIS, self.kpi))}
+
+    def resampled(self, scored: Scored) -> Statistic:
+        """Return the KPI as a function of the rows' weights."""
+        return partial(resampled, self.kpi, self._truth, self._shares(scored))
+
+    def _shares(self, scored: Scored) -> Floats:
+        return all_sums(scored, self._examples).double().softmax(dim=1).cpu().numpy()
 
 
 class PairScore(DevScore):
@@ -66,16 +82,24 @@ class PairScore(DevScore):
     kpi = MARGIN
 
     def __init__(self, examples: Sequence[Example], scored: Scored) -> None:
-        self.rows = len(examples)
+        self.rows, self.voters = len(examples), voters_of(examples)
         self._examples = examples
         self._reference = reference_sums(scored, examples)
 
     def figures(self, scored: Scored) -> Mapping[str, float]:
         """Return the share. A tie counts half, and each pair by its voter's weight."""
+        wins, weights = self._wins(scored)
+        return {MARGIN: float((wins * weights).sum() / weights.sum())}
+
+    def resampled(self, scored: Scored) -> Statistic:
+        """Return the share as a function of weights."""
+        wins, weights = (values.double().cpu().numpy() for values in self._wins(scored))
+        return lambda drawn: drawn @ (wins * weights) / (drawn @ weights)
+
+    def _wins(self, scored: Scored) -> tuple[Tensor, Tensor]:
         gains = all_sums(scored, self._examples) - self._reference
         weights = torch.tensor([one.weight for one in self._examples], device=gains.device)
-        wins = torch.heaviside(gains[:, 0] - gains[:, 1], gains.new_tensor(0.5))
-        return {MARGIN: float((wins * weights).sum() / weights.sum())}
+        return torch.heaviside(gains[:, 0] - gains[:, 1], gains.new_tensor(0.5)), weights
 
 
 class RatedScore(DevScore):
@@ -84,19 +108,40 @@ class RatedScore(DevScore):
     kpi = MARGIN
 
     def __init__(self, examples: Sequence[Example], scored: Scored) -> None:
-        self.rows = len(examples)
+        self.rows, self.voters = len(examples), voters_of(examples)
         self._examples = [replace(one, sequences=one.sequences[:1]) for one in examples]
         self._reference = reference_sums(scored, self._examples)
         self._liked = torch.tensor([one.desirable for one in examples])
 
     def figures(self, scored: Scored) -> Mapping[str, float]:
         """Return the share, the area under the ROC curve of the gains. A tie counts half."""
-        gains = (all_sums(scored, self._examples) - self._reference)[:, 0].cpu()
-        weights = torch.tensor([one.weight for one in self._examples])
-        liked = self._liked
-        wins = torch.heaviside(gains[liked][:, None] - gains[~liked][None], gains.new_tensor(0.5))
-        each = weights[liked][:, None] * weights[~liked][None]
+        wins, weights = self._wins(scored)
+        each = weights[self._liked][:, None] * weights[~self._liked][None]
         return {MARGIN: float((wins * each).sum() / each.sum())}
+
+    def resampled(self, scored: Scored) -> Statistic:
+        """Return the share as a function of weights. It is NaN in a resample without one of the kinds."""
+        wins, weights = (values.double().numpy() for values in self._wins(scored))
+        liked = self._liked.numpy()
+
+        def share(drawn: Floats) -> Floats:
+            first, second = drawn[:, liked] * weights[liked], drawn[:, ~liked] * weights[~liked]
+            total = first.sum(1) * second.sum(1)
+            found = ((first @ wins) * second).sum(1)
+            return np.divide(found, total, out=np.full(len(drawn), math.nan), where=total > 0)
+
+        return share
+
+    def _wins(self, scored: Scored) -> tuple[Tensor, Tensor]:
+        """Return for each liked (n,) and disliked answer (m,) who gains more, (n, m), and the weights of all."""
+        gains = (all_sums(scored, self._examples) - self._reference)[:, 0].cpu()
+        wins = torch.heaviside(gains[self._liked][:, None] - gains[~self._liked][None], gains.new_tensor(0.5))
+        return wins, torch.tensor([one.weight for one in self._examples])
+
+
+def voters_of(examples: Sequence[Example]) -> Ints:
+    """Number the voters of examples, (n,)."""
+    return user_numbers([one.voter for one in examples])
 
 
 def choose_score(job: Job, scored: Scored, data: Examples, renderer: Renderer) -> DevScore | None:

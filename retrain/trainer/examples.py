@@ -32,11 +32,13 @@ class Examples:
 
     def render(self, renderer: Renderer, bucket: str = "train") -> Rendered:
         """Return the examples of a bucket, from its newest `max_rows` rows or pairs."""
-        job = self._job
+        job, share = self._job, self._job.share if bucket == "train" else 1.0
         if job.objective == "sft":
-            return render_rows(renderer, newest([row for row in self._rows if row.bucket == bucket], job))
+            rows = newest([row for row in self._rows if row.bucket == bucket], job)
+            return render_rows(renderer, share_of(rows, share, job.seed))
         pairs = [pair for pair in self._pairs if pair.bucket == bucket and pair.compares is (job.objective == "dpo")]
-        return (render_pairs if job.objective == "dpo" else render_rated)(renderer, newest(pairs, job))
+        pairs = share_of(newest(pairs, job), share, job.seed)
+        return (render_pairs if job.objective == "dpo" else render_rated)(renderer, pairs)
 
     def label_choices(
         self, renderer: Renderer, bucket: str, labels: Sequence[str], seed: int
@@ -51,7 +53,7 @@ class Examples:
             rendered = [renderer.render(row.prompt, label) for label in labels]
             sequences = tuple(TokenSequence(*one) for one in rendered if not isinstance(one, Left))
             if len(sequences) == len(labels):
-                found.append((Example(sequences, row.weight), labels.index(row.label)))
+                found.append((Example(sequences, row.weight, voter=voter_of(row)), labels.index(row.label)))
         ordered = sorted(found, key=lambda one: (place_of(one[0], seed), one[1]))
         return [example for example, _ in ordered], [truth for _, truth in ordered]
 
@@ -66,6 +68,31 @@ def newest(rows: list[Kind], job: Job) -> list[Kind]:
     return rows[-job.max_rows :] if job.max_rows else rows
 
 
+def share_of(rows: list[Kind], share: float, seed: int) -> list[Kind]:
+    """Return the rows of some voters, with about this share of all rows. A smaller share is a part of a larger one.
+
+    Voters are in an order by hash, so that the choice depends on them and the seed alone.
+    """
+    if share >= 1:
+        return rows
+    by_voter: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        by_voter.setdefault(voter_of(row), []).append(place)
+    kept: list[int] = []
+    for voter in sorted(by_voter, key=lambda one: hashlib.sha256(f"{seed}:share:{one}".encode()).digest()):
+        if len(kept) >= share * len(rows):
+            break
+        kept += by_voter[voter]
+    return [rows[place] for place in sorted(kept)]
+
+
+def voter_of(row: Row | Pair) -> str:
+    """Return who gave a row: the voter of its API key, or of nobody known the row's own content."""
+    if row.user:
+        return f"{row.key_id}\n{row.user}"
+    return hashlib.sha256(_content(row)).hexdigest()
+
+
 def render_rows(renderer: Renderer, rows: Sequence[Row]) -> Rendered:
     """Return rows as examples of SFT."""
     examples, left = [], []
@@ -74,7 +101,7 @@ def render_rows(renderer: Renderer, rows: Sequence[Row]) -> Rendered:
         if isinstance(found, Left):
             left.append(found)
         else:
-            examples.append(Example((TokenSequence(*found),), row.weight))
+            examples.append(Example((TokenSequence(*found),), row.weight, voter=voter_of(row)))
     return examples, count_reasons(left)
 
 
@@ -88,7 +115,8 @@ def render_pairs(renderer: Renderer, pairs: Sequence[Pair]) -> Rendered:
         elif isinstance(rejected, Left):
             left.append(rejected)
         else:
-            examples.append(Example((TokenSequence(*chosen), TokenSequence(*rejected)), pair.weight))
+            sequences = TokenSequence(*chosen), TokenSequence(*rejected)
+            examples.append(Example(sequences, pair.weight, voter=voter_of(pair)))
     return examples, count_reasons(left)
 
 
@@ -110,7 +138,7 @@ def render_rated(renderer: Renderer, rated: Sequence[Pair]) -> Rendered:
             left.append(unrelated)
         else:
             sequences = TokenSequence(*own), TokenSequence(*unrelated)
-            examples.append(Example(sequences, pair.weight, desirable=bool(pair.chosen)))
+            examples.append(Example(sequences, pair.weight, bool(pair.chosen), voter_of(pair)))
     return balanced(examples), count_reasons(left)
 
 
@@ -133,7 +161,7 @@ def _other(ordered: Sequence[Pair], place: int) -> Pair | None:
     return None
 
 
-def _content(pair: Pair) -> bytes:
-    return hashlib.sha256(
-        f"{to_json(pair.prompt)}\n{pair.answer}\n{bool(pair.chosen)}\n{pair.weight}".encode()
-    ).digest()
+def _content(row: Row | Pair) -> bytes:
+    if isinstance(row, Row):
+        return hashlib.sha256(f"{to_json(row.prompt)}\n{row.label}".encode()).digest()
+    return hashlib.sha256(f"{to_json(row.prompt)}\n{row.answer}\n{bool(row.chosen)}\n{row.weight}".encode()).digest()

@@ -63,6 +63,9 @@ class Job:
     # output folder.
     replay: float = 0.0
     answers: str = ""
+    # The share of the train rows that is used, by whole voters, and how often the score of the dev part is resampled.
+    share: float = 1.0
+    resamples: int = 0
     then: SecondObjective | None = None
 
     @property
@@ -96,7 +99,8 @@ class Job:
 class Report:
     """What a training says of itself: its rows, those left out by reason, and whether rows shared tokens.
 
-    `dev` says where it ended and why, with the loss and the score on dev rows by step; None without dev rows.
+    `dev` says where it ended and why, with the loss and the score on dev rows by step; None without dev rows. With
+    `resamples` it has the score in each resample of the dev part's voters, as `samples`, and their number, as `voters`.
     `forgetting` is the divergence from the base model on general prompts, with its interval; None for a trial. `then`
     has rows, those left out and the dev part of the second objective, or as `skipped` why it was left out.
     """

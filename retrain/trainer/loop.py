@@ -35,7 +35,19 @@ from retrain.trainer.replay import Replay
 WARMUP = 5
 MOST_NORM = 1.0
 # Parts of a job that its adapter does not depend on; the examples are compared themselves.
-NO_EFFECT = ("run_id", "snapshot", "output", "answers", "min_rows", "checkpoint_s", "labels", "kpi", "then")
+NO_EFFECT = (
+    "run_id",
+    "snapshot",
+    "output",
+    "answers",
+    "min_rows",
+    "checkpoint_s",
+    "labels",
+    "kpi",
+    "share",
+    "resamples",
+    "then",
+)
 
 
 def identity_of(job: Job, examples: Sequence[Example], replayed: Sequence[TokenSequence] = (), after: str = "") -> str:
@@ -171,7 +183,8 @@ class Loop:
             kept, loss = self._losses.best
             if kept not in dict(self._losses.scores):
                 self._score(kept, loss)
-        return self._losses.report(len(self._dev.examples), total)
+        found = self._losses.report(len(self._dev.examples), total)
+        return found | self._dev.resampled(self._job.resamples) if self._job.resamples else found
 
     def _measure_dev(self, done: int, total: int) -> dict[str, float]:
         """Measure the dev part where that is due: its loss, whose lowest weights are kept, and its score.

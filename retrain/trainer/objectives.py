@@ -41,9 +41,13 @@ class Objective(ABC):
         return loss
 
     @torch.no_grad()
-    def measure(self, scored: Scored, examples: Sequence[Example]) -> float:
-        """Return the loss of all examples, without a gradient."""
-        return float(sum(self.terms(scored, examples, range(len(examples)))))
+    def measure(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int] | None = None) -> float:
+        """Return the loss of all examples, or of some by number, without a gradient."""
+        return float(sum(self.terms(scored, examples, range(len(examples)) if numbers is None else numbers)))
+
+    def size(self, example: Example) -> float:
+        """Return how much the loss of an example weighs in that of several."""
+        return example.weight
 
     @abstractmethod
     def terms(self, scored: Scored, examples: Sequence[Example], numbers: Sequence[int]) -> Iterator[Tensor]:
@@ -60,6 +64,10 @@ class Sft(Objective):
             batch = [examples[n] for n in some]
             sums = scored.sums(batch)[:, 0]
             yield losses.sft_terms(sums, _weights(batch, sums), total).sum()
+
+    def size(self, example: Example) -> float:
+        """Return the number of answer tokens, by the row's weight."""
+        return example.weight * len(example.sequences[0].answer)
 
 
 class Dpo(Objective):

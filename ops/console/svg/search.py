@@ -14,8 +14,10 @@ from ops.console.svg.primitives import (
     SMALL,
     WIDTH,
     Scale,
+    bottom_axis,
     dot,
     finite,
+    left_axis,
     line,
     nothing,
     number,
@@ -30,6 +32,8 @@ Plain = Mapping[str, Any]
 TOP, BOTTOM, SIDE = 40.0, 208.0, 30.0
 SCORE = "dev score"
 TITLE = "Trials of the search"
+CURVE_TITLE = "Learning curve"
+LEFT, RIGHT = 42.0, 328.0
 
 
 def parallel_trials(trials: Sequence[Plain]) -> Markup:
@@ -100,3 +104,25 @@ def _bounds(values: Sequence[float]) -> tuple[float, float]:
 def _short(value: float) -> str:
     """A number of two significant digits, such as 0.0005 or 16."""
     return f"{value:.2g}" if value < 1 else f"{value:.3g}"
+
+
+def share_curve(points: Sequence[Plain]) -> Markup:
+    """The dev score against the train rows of each training of a learning curve, with 95% intervals."""
+    shown = [
+        (point["rows"], score, finite(point["low"]), finite(point["high"]))
+        for point in points
+        if (score := finite(point["score"])) is not None
+    ]
+    if not shown:
+        return nothing(CURVE_TITLE, "No training of the curve has a score yet.")
+    x = Scale(0, 1.04 * max(rows for rows, *_ in shown), LEFT, RIGHT)
+    y = Scale(*widened([value for entry in shown for value in entry[1:] if value is not None]), BOTTOM, TOP)
+    parts = [*bottom_axis(x, TOP, BOTTOM, "train rows"), *left_axis(y, LEFT, RIGHT)]
+    parts.append(text(0, 12, "dev score; 95% intervals over voters", size=SMALL, fill=MUTED))
+    parts.append(path([(x(rows), y(score)) for rows, score, *_ in shown], stroke=ACCENT))
+    for rows, score, low, high in shown:
+        if low is not None and high is not None:
+            parts.append(line(x(rows), y(low), x(rows), y(high), stroke=ACCENT, width=2))
+        parts.append(dot(x(rows), y(score), fill=ACCENT, stroke=ACCENT, radius=3.5))
+    said = "; ".join(f"{rows} rows {number(score)}" for rows, score, *_ in shown)
+    return svg(CURVE_TITLE, f"{said}.", BOTTOM + 40, parts)

@@ -1,5 +1,6 @@
 """Facts about how a search is shown: the picture of its trials, the run's page, and the command line."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree
@@ -85,6 +86,23 @@ def test_the_page_of_a_run_draws_and_lists_its_trials() -> None:
     assert "Trials of the search" not in console.page("/runs/run-2")
     found = console.client.get("/runs/run-1.json").json()["run"]["trials"]
     assert [one["number"] for one in found] == [0, 1, 2, 3, 4] and found[1]["values"] == TRIALS[1]["values"]
+
+
+def test_the_page_of_a_run_draws_its_learning_curve_and_says_what_it_means() -> None:
+    console = Console()
+    first = {"share": 0.5, "state": "complete", "rows": 40, "score": 0.6, "low": 0.51, "high": 0.7, "seconds": 60.0}
+    last = {"share": 1.0, "state": "failed", "rows": None, "score": None, "low": None, "high": None, "seconds": 5.0}
+    points = [first | {"reason": ""}, last | {"reason": "The disk is full."}]
+    curve = {"reason": "None has been made.", "points": points, "conclusion": "It does not say."}
+    add_run(console.store, "run-1", json.dumps({"learning_curve": curve}))
+    add_run(console.store, "run-2", json.dumps({"learning_curve": {"reason": "Too few dev rows."}}))
+    html = console.page("/runs/run-1")
+    assert "None has been made." in html and "It does not say." in html
+    part = html[html.index('id="curve"') :]
+    assert "1/2 of the rows" in part and "0.510 to 0.700" in part and 'title="The disk is full."' in part
+    assert "40 rows 0.600." in part and part.count("<circle") == 1
+    other = console.page("/runs/run-2")
+    assert "Too few dev rows." in other and 'id="curve"' not in other
 
 
 def test_the_page_of_a_run_has_what_its_adapter_forgot() -> None:
