@@ -95,9 +95,13 @@ def backup_failure(db: Database) -> Row | None:
     return db.maybe("alarms.backup_failure")
 
 
-def set_backup_failure(transaction: Transaction, *, time: datetime, reason: str) -> None:
-    """Record that a backup failed, and why, instead of the failure before."""
+def forget_backup_failures(transaction: Transaction) -> None:
+    """Delete what is known of failed backups."""
     transaction.run("alarms.forget_backup_failures")
+
+
+def add_backup_failure(transaction: Transaction, *, time: datetime, reason: str) -> None:
+    """Record that a backup failed, and why."""
     transaction.run("alarms.add_backup_failure", time=time, reason=reason)
 
 

@@ -127,8 +127,8 @@ def _disk_low(disk: dict[str, int], settings: AlarmSettings, _: datetime) -> Ite
 
 
 def _backup_failed(backups: dict[str, Any], _: AlarmSettings, __: datetime) -> Iterator[Found]:
-    failure, newest = backups["failure"], backups["newest"]
-    if failure and (newest is None or failure["time"] >= newest):
+    # A backup that was sent to its end deletes the failure. One that has only begun has a time, and proves nothing.
+    if failure := backups["failure"]:
         said = f"The backup of {failure['time']:%Y-%m-%d %H:%M} UTC failed: {failure['reason'][:LONGEST_TEXT]}"
         yield Found(said, "Remove the cause, then: loraloop backup PATH")
 

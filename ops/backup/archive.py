@@ -106,7 +106,7 @@ class Backups:
         """The size as a number, and then the tar file piece by piece."""
         if not self._busy.acquire(blocking=False):
             raise Conflict("A backup is being made already.", hint="Wait until it is done.")
-        staging = self._settings.data / STAGING
+        staging, is_whole = self._settings.data / STAGING, False
         try:
             shutil.rmtree(staging, ignore_errors=True)  # of a control that was killed
             staging.mkdir()
@@ -122,21 +122,27 @@ class Backups:
                 yield _head(name, size)
                 yield from content
                 yield bytes(_padded(size) - size)
+            # Before the last piece: a caller that has it may leave before this continues.
+            is_whole = True
+            self._record(None)
             yield bytes(2 * tarfile.BLOCKSIZE)
         except GeneratorExit:
-            self._record_failure("the caller ended the connection before its end.")
+            if not is_whole:
+                self._record("the caller ended the connection before its end.")
             raise
         except Exception as error:
-            self._record_failure(error.message if isinstance(error, LoraLoopError) else f"{type(error).__name__}.")
+            self._record(error.message if isinstance(error, LoraLoopError) else f"{type(error).__name__}.")
             raise
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             self._busy.release()
 
-    def _record_failure(self, reason: str) -> None:
-        """Keep that a backup failed, for an alarm. On a full disk nothing is kept, and `disk_low` tells of it."""
+    def _record(self, failure: str | None) -> None:
+        """Keep for an alarm why a backup failed, or that it did not. A full disk keeps nothing: it is `disk_low`."""
         with suppress(Exception), self._store.transaction() as transaction:
-            alarms.set_backup_failure(transaction, time=self._clock(), reason=reason)
+            alarms.forget_backup_failures(transaction)
+            if failure is not None:
+                alarms.add_backup_failure(transaction, time=self._clock(), reason=failure)
 
     def _collect(self, staging: Path) -> Iterator[tuple[str, Path, int]]:
         """(name, path, size) of every file, linked under `staging` so that it stays during the backup."""

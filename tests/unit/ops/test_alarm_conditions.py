@@ -87,7 +87,7 @@ def failure(hours: float) -> dict[str, Any]:
             ["backup_failed", "2026-03-01 01:00", "The disk is full."],
         ),
         ({"backups": {"newest": None, "failure": failure(2)}}, ["backup_failed"]),
-        ({"backups": {"newest": NOW - timedelta(hours=1), "failure": failure(2)}}, []),
+        ({"backups": {"newest": NOW - timedelta(hours=1), "failure": failure(2)}}, ["backup_failed"]),
         ({"backups": {"newest": NOW - timedelta(hours=48), "failure": None}}, ["backup_overdue", "2.0 days old"]),
         ({"backups": {"newest": None, "failure": None}}, []),
         (
