@@ -115,6 +115,11 @@ def newest_look(db: Database, *, run_id: str, started: datetime) -> Row | None:
     return db.maybe("alarms.newest_look", run_id=run_id, started=started)
 
 
+def idle_since(db: Database, *, run_id: str, started: datetime, requests: int) -> datetime | None:
+    """Time since which every interim analysis of a canary has this number of requests. It reads all of them."""
+    return db.one("alarms.idle_since", run_id=run_id, started=started, requests=requests)["time"]
+
+
 def ended_runs(db: Database, *, limit: int) -> list[Row]:
     """The newest `limit` ended runs of each model, newest first. Cancelled runs and measurements are left out."""
     return db.rows("alarms.ended_runs", limit=limit)

@@ -23,6 +23,7 @@ AlarmName = Literal[
     "runs_failed",
     "target_refusing",
 ]
+LONGEST_HOURS = 366 * 24
 Seconds = Annotated[float, Field(ge=0, le=7 * 24 * 3600)]
 
 
@@ -36,7 +37,10 @@ class AlarmSettings(Section):
         "seconds, such as `{engine_down: 600}`. The runbook has the defaults.",
     )
     repeat_hours: float | None = Field(
-        default=None, gt=0, description="Time after which an open alarm is sent again, in hours. null: it is sent once."
+        default=None,
+        gt=0,
+        le=LONGEST_HOURS,
+        description="Time after which an open alarm is sent again, in hours. null: it is sent once.",
     )
     disk_free: float = Field(
         default=0.1, gt=0, lt=1, description="Free part of the disk of `data` below which `disk_low` begins."
@@ -49,15 +53,20 @@ class AlarmSettings(Section):
     backup_hours: float | None = Field(
         default=48,
         gt=0,
+        le=LONGEST_HOURS,
         description="Age of the newest backup at which `backup_overdue` begins, in hours. It needs one backup. null: "
         "never.",
     )
     canary_idle_hours: float = Field(
-        default=6, gt=0, description="Time without a request for a canary after which `canary_stuck` begins, in hours."
+        default=6,
+        gt=0,
+        le=LONGEST_HOURS,
+        description="Time without a request for a canary after which `canary_stuck` begins, in hours.",
     )
     canary_overrun: float = Field(
         default=2,
         ge=1,
+        le=1000,
         description="Duration of a canary, as a multiple of its forecast, at which `canary_stuck` begins. At least one "
         "hour.",
     )

@@ -8,19 +8,22 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from core.clock import Clock, new_id
 from core.db import alarms as alarms_table
 from core.db.alarms import AlarmEvent, OpenAlarm, Silence
 from core.db.store import Store
-from ops.alarms.alarm_states import Alarm, Key, Notice
+from core.settings import AlarmSettings
+from ops.alarms.alarm_states import Alarm, Key, Notice, hold_time
 from ops.alarms.conditions import BY_NAME, Condition
 
 log = logging.getLogger(__name__)
 
 # Events that are kept. A target that takes nothing for longer misses the oldest.
 MOST_EVENTS = 1000
+START_TIME = timedelta(seconds=60)
 
 
 class AlarmLog:
@@ -35,11 +38,15 @@ class AlarmLog:
         self._unwritten: list[AlarmEvent] = []
         self._is_behind = False
 
-    def load(self) -> dict[Key, Alarm]:
-        """The alarms that were open when control ended, as if they were found now: nobody checked in between."""
+    def load(self, settings: AlarmSettings) -> dict[Key, Alarm]:
+        """The alarms that were open when control ended, as if they were found now: nobody checked in between.
+
+        None ends within START_TIME: until then control has not heard of every gateway and engine.
+        """
         now = self._clock()
         found = (_alarm(row, now) for row in alarms_table.open_alarms(self._store) if row.name in BY_NAME)
-        return {alarm.key: alarm for alarm in found}
+        waits = {alarm.key: (alarm, START_TIME - hold_time(alarm.condition, settings)) for alarm in found}
+        return {key: replace(alarm, seen=now + max(timedelta(), wait)) for key, (alarm, wait) in waits.items()}
 
     def record(self, before: Mapping[Key, Alarm], after: Mapping[Key, Alarm], notices: Iterable[Notice]) -> None:
         """Add events of these notices, and write what changed. A failed write is repeated with the next call."""

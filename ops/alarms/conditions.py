@@ -145,9 +145,9 @@ def _ledger_broken(ledger: dict[str, Any], _: AlarmSettings, __: datetime) -> It
         yield Found(f"The ledger is broken. {ledger['reason']}", "Run: loraloop ledger verify --json")
 
 
-def _audit_log_broken(audit_log: dict[str, Any], _: AlarmSettings, __: datetime) -> Iterator[Found]:
-    if not audit_log["ok"]:
-        yield Found(f"The audit log is broken. {audit_log['reason']}", "Run: loraloop audit verify --json")
+def _audit_log_broken(chain: dict[str, Any], _: AlarmSettings, __: datetime) -> Iterator[Found]:
+    if not chain["ok"]:
+        yield Found(f"The audit log is broken. {chain['reason']}", "Run: loraloop audit verify --json")
 
 
 def _audit_log_failing(audit_log: dict[str, Any], _: AlarmSettings, __: datetime) -> Iterator[Found]:
@@ -174,7 +174,8 @@ def _why_stuck(canary: dict[str, Any], settings: AlarmSettings, now: datetime) -
     limit, days = canary["max_hours"], canary["forecast_days"]
     if limit is not None and age > PAST_LIMIT * timedelta(hours=limit):
         return f"it has run for {lasting(age)}, and its limit was {lasting(timedelta(hours=limit))}."
-    if days is not None and age > max(LEAST_OVERRUN, settings.canary_overrun * timedelta(days=days)):
+    # In days, because a forecast may be longer than a timedelta can be.
+    if days is not None and age > LEAST_OVERRUN and age / timedelta(days=1) > settings.canary_overrun * days:
         return f"it has run for {lasting(age)}, and the forecast was {lasting(timedelta(days=days))}."
     return ""
 
@@ -202,7 +203,7 @@ def _target_refusing(targets: list[dict[str, Any]], _: AlarmSettings, __: dateti
 
 RULES: tuple[Rule, ...] = (
     Rule("ledger_broken", "critical", 0, "ledger", "Broken ledger", _ledger_broken),
-    Rule("audit_log_broken", "critical", 0, "audit_log", "Broken ledger", _audit_log_broken),
+    Rule("audit_log_broken", "critical", 0, "audit_chain", "Broken ledger", _audit_log_broken),
     Rule("audit_log_failing", "critical", 60, "audit_log", "Broken ledger", _audit_log_failing),
     Rule("engine_down", "critical", 120, "engines", "Engine down", _engine_down),
     Rule("gateway_missing", "critical", 60, "gateways", "Gateway not heard of", _gateway_missing),

@@ -19,6 +19,7 @@ from core.records import Verdict
 from ops.audit import views as audit_views
 from ops.control import Control
 from ops.notify.notifier import Delivery
+from rollout.live_plan import load_plan
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,22 @@ def disk(control: Control) -> dict[str, int]:
     return {"free": usage.free, "total": usage.total}
 
 
+def audit_chain(control: Control) -> dict[str, Any] | None:
+    """Whether the audit log is whole, None before all of it was checked once: that takes a while after the start."""
+    found = audit_views.state(control.audit, control.audit_watch)
+    return None if found["ok"] and found["checked"] is None else found
+
+
 def backups(control: Control) -> dict[str, Any]:
     """When the newest backup was made, and the newest that failed."""
     store = control.store
     return {"newest": alarms_table.newest_backup(store), "failure": alarms_table.backup_failure(store)}
+
+
+def runs(control: Control) -> list[Row]:
+    """The newest ended runs of each model. Those of a model that was removed from the settings are left out."""
+    rows = alarms_table.ended_runs(control.store, limit=control.settings.alarms.failed_runs)
+    return [row for row in rows if row["model"] in control.settings.models]
 
 
 class Measurement:
@@ -80,18 +93,21 @@ class Measurement:
             "dead_letters": lambda: spools.count_dead_letters(control.store),
             "disk": partial(disk, control),
             "ledger": control.ledger.report,
-            "audit_log": lambda: audit_views.state(control.audit, control.audit_watch),
+            "audit_log": lambda: {"failing": control.audit.failing},
+            "audit_chain": partial(audit_chain, control),
             "backups": partial(backups, control),
             "canaries": self._canaries,
-            "runs": lambda: alarms_table.ended_runs(control.store, limit=control.settings.alarms.failed_runs),
+            "runs": partial(runs, control),
         }
 
     def measure(self) -> dict[str, Any]:
-        """The state of each part. A part that fails is left out, and logged once until it works again."""
+        """The state of each part that is known. One that fails is left out, and logged once until it works again."""
         found: dict[str, Any] = {}
         for name, part in self._parts.items():
             try:
-                found[name] = part()
+                state = part()
+                if state is not None:
+                    found[name] = state
                 self._failing.discard(name)
             except Exception:  # one part must not hide the alarms of the others
                 if name not in self._failing:
@@ -108,17 +124,14 @@ class Measurement:
         return [self._canary(row) for row in rows]
 
     def _canary(self, row: Row) -> dict[str, Any]:
-        run, model = row["run_id"], self._control.settings.models.get(row["model"])
+        run = row["run_id"]
         look = alarms_table.newest_look(self._control.store, run_id=run, started=row["started"])
         requests = json.loads(look["body"])["canary"]["requests"] if look else 0
-        if run not in self._requests:
-            # After a restart: the newest analysis is the last time that anything was new.
-            self._requests[run] = requests, look["time"] if look else row["started"]
-        elif requests > self._requests[run][0]:
-            self._requests[run] = requests, self._control.clock()
+        known, since = self._requests.get(run) or (requests, self._idle_since(row, requests))
+        # Fewer than before: data of a user was erased, and no request came.
+        self._requests[run] = requests, self._control.clock() if requests > known else since
         if run not in self._forecasts:
             self._forecasts[run] = self._forecast(run)
-        settings = model.promotion.canary if model else None
         return {
             "model": row["model"],
             "version": row["candidate"],
@@ -126,9 +139,20 @@ class Measurement:
             "waits": row["state"] == "awaiting_approval",
             "requests": requests,
             "idle_since": self._requests[run][1],
-            "max_hours": settings.max_hours if settings else None,
+            "max_hours": self._max_hours(row),
             "forecast_days": self._forecasts[run],
         }
+
+    def _idle_since(self, row: Row, requests: int) -> datetime:
+        """After a restart: the oldest analysis with as many requests as the newest. Later ones are of the champion."""
+        store, run, started = self._control.store, row["run_id"], row["started"]
+        return alarms_table.idle_since(store, run_id=run, started=started, requests=requests) or started
+
+    def _max_hours(self, row: Row) -> float | None:
+        """The limit that ends a canary: the one that it began with. None without one in the settings, which ends it."""
+        model = self._control.settings.models.get(row["model"])
+        canary = model.promotion.canary if model else None
+        return load_plan(row["plan"], canary, row["share"], row["score_sd"]).settings.max_hours if canary else None
 
     def _forecast(self, run: str) -> float | None:
         """The days that a canary was expected to last when it began, None if no end was expected."""

@@ -36,7 +36,7 @@ class AlarmWatch:
         self._measure = measure
         self._settings = settings
         self._clock = clock
-        self._alarms: dict[Key, Alarm] = alarms.load()
+        self._alarms: dict[Key, Alarm] = alarms.load(settings())
         self._checked: datetime | None = None
         self._one = threading.Lock()
         self._work = BackgroundWork("alarms", self._check_again, CHECK_SECONDS)

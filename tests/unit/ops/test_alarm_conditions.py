@@ -24,7 +24,8 @@ def well() -> dict[str, Any]:
         "notifications": [target(1)],
         "disk": {"free": 50, "total": 100},
         "ledger": {"ok": True, "reason": "whole"},
-        "audit_log": {"ok": True, "reason": "whole", "failing": False},
+        "audit_log": {"failing": False},
+        "audit_chain": {"ok": True, "reason": "whole"},
         "backups": {"newest": NOW - timedelta(hours=20), "failure": None},
         "canaries": [canary()],
         "runs": [run("r2", "failed"), run("r1", "finished")],
@@ -78,10 +79,10 @@ def failure(hours: float) -> dict[str, Any]:
         ({"disk": {"free": 5 * 2**30, "total": 100 * 2**30}}, ["disk_low", "5.0 GiB", "5%"]),
         ({"ledger": {"ok": False, "reason": "Row 3 (d3): gone."}}, ["ledger_broken", "ledger is broken", "Row 3"]),
         (
-            {"audit_log": {"ok": False, "reason": "Row 5.", "failing": False}},
+            {"audit_chain": {"ok": False, "reason": "Row 5."}},
             ["audit_log_broken", "audit log is broken. Row 5."],
         ),
-        ({"audit_log": {"ok": True, "reason": "", "failing": True}}, ["audit_log_failing", "cannot be written"]),
+        ({"audit_log": {"failing": True}}, ["audit_log_failing", "cannot be written"]),
         (
             {"backups": {"newest": NOW - timedelta(hours=20), "failure": failure(2)}},
             ["backup_failed", "2026-03-01 01:00", "The disk is full."],
@@ -101,6 +102,7 @@ def failure(hours: float) -> dict[str, Any]:
         ({"canaries": [canary(forecast_days=0.11)]}, []),
         ({"canaries": [canary(forecast_days=0.001, started=NOW - timedelta(minutes=59))]}, []),
         ({"canaries": [canary(max_hours=None)]}, []),
+        ({"canaries": [canary(forecast_days=1e12)]}, []),
         ({"runs": [run("r2", "failed"), run("r1", "failed")]}, ["runs_failed", "last 2 runs of reviews", "r2"]),
         ({"runs": [run("r2", "failed")]}, []),
         ({"runs": [run("r3", "finished"), run("r2", "failed"), run("r1", "failed")]}, []),
@@ -121,6 +123,13 @@ def test_thresholds_are_settings() -> None:
     measured = well() | {"backups": {"newest": NOW - timedelta(days=99), "failure": None}, "dead_letters": 7}
     names = [one.name for one in find_conditions(measured, settings, NOW)]
     assert names == ["disk_low", "spool_lag", "canary_stuck", "runs_failed"]
+
+
+@pytest.mark.parametrize("name", ["repeat_hours", "backup_hours", "canary_idle_hours", "canary_overrun"])
+def test_a_time_that_no_clock_reaches_is_refused(name: str) -> None:
+    for value in (1e12, float("inf")):
+        with pytest.raises(ValueError, match=name):
+            AlarmSettings.model_validate({name: value})
 
 
 def test_settings_of_alarms_change_without_a_restart() -> None:

@@ -1,5 +1,6 @@
 """Facts about what alarms are measured by: runs, canaries, backups, and parts that fail."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from core.db.store import Store
 from core.errors import NotReady
 from core.ledger import append
 from core.records import Decision, Verdict
-from core.settings import AlarmSettings, build
+from core.settings import AlarmSettings, CanarySettings, build
+from eval.gates.live_arms import Plan
 from ops.alarms import measurement
-from ops.alarms.conditions import find_conditions
+from ops.alarms.conditions import find_conditions, unmeasured
 from ops.alarms.measurement import Measurement
 from ops.backup.archive import Backups
+from ops.ledger_verifier import LedgerWatch, verify_audit_log
+from rollout import live_plan
 from tests.support.console import Console, look_body
 
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -38,9 +42,11 @@ def test_the_parts_are_measured_from_the_store() -> None:
         runs.set_state(console.store, state=state, reason="So.", time=time, id=f"r{number}")
     found = conditions(console)
     assert found["runs_failed"] == "The last 2 runs of reviews failed, the newest is r3."
+    del console.control.settings.models["reviews"]  # runs of a model that was removed are nobody's work any more
+    assert "runs_failed" not in conditions(console)
 
 
-def begin_canary(console: Console, started: datetime, **forecast: Any) -> None:
+def begin_canary(console: Console, started: datetime, plan: str = "{}", **forecast: Any) -> None:
     runs.add(
         console.store,
         id="run-1",
@@ -59,7 +65,7 @@ def begin_canary(console: Console, started: datetime, **forecast: Any) -> None:
         share=0.1,
         started=started,
         score_sd=0.5,
-        plan="{}",
+        plan=plan,
         decision="{}",
     )
     row = Decision("dec-c", started, "reviews", 6, 7, Verdict.CANARY_STARTED, "So.", "t", "scheduler", run_id="run-1")
@@ -92,6 +98,14 @@ def test_a_canary_without_requests_is_found_although_its_champion_has_some() -> 
         console.look(hour, body)
         clock["now"] += timedelta(hours=1)
         assert idle() == timedelta(hours=hour - 1)
+    measure = Measurement(console.control, list)  # control starts again
+    assert idle() == timedelta(hours=4, minutes=-1)  # the first look with as many requests as the newest
+    body["canary"]["requests"] -= 30  # of a user whose data was erased
+    console.look(9, body)
+    assert idle() == timedelta(hours=4, minutes=-1)
+    body["canary"]["requests"] += 1
+    console.look(10, body)
+    assert idle() == timedelta()
 
 
 def test_a_canary_is_compared_with_its_forecast() -> None:
@@ -99,6 +113,23 @@ def test_a_canary_is_compared_with_its_forecast() -> None:
     begin_canary(console, NOW - timedelta(hours=5), days=0.1)
     (canary,) = Measurement(console.control, list).measure()["canaries"]
     assert (canary["forecast_days"], canary["max_hours"], canary["waits"]) == (0.1, 24, False)
+
+
+def test_a_canary_has_the_limit_that_it_began_with() -> None:
+    console = Console()
+    plan = live_plan.TestPlan(CanarySettings(max_hours=240), Plan(0.1, 0.5)).plain()
+    begin_canary(console, NOW - timedelta(hours=5), json.dumps(plan))
+    (canary,) = Measurement(console.control, list).measure()["canaries"]
+    assert canary["max_hours"] == 240
+
+
+def test_an_audit_log_that_was_not_walked_yet_is_not_known() -> None:
+    console = Console()
+    console.control.audit_watch = LedgerWatch(console.store, lambda: NOW, verify_audit_log, "audit log")
+    measure = Measurement(console.control, list).measure
+    assert unmeasured(measure()) == {"audit_log_broken"}
+    console.control.audit_watch.walk()
+    assert measure()["audit_chain"]["ok"] and unmeasured(measure()) == set()
 
 
 def test_a_part_that_fails_leaves_the_others_and_is_logged_once(

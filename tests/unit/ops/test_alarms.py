@@ -114,6 +114,16 @@ def test_a_restart_sends_nothing_twice_and_forgets_no_open_alarm(world: World) -
     assert world.check(99, 0) == [] and world.watch.alarms() == []
 
 
+def test_an_alarm_without_hold_time_outlasts_a_restart_until_its_part_was_heard_of(world: World) -> None:
+    world.settings = AlarmSettings(hold_seconds={"dead_letters": 0})
+    assert world.check(0, 3) == ["Alarm dead_letters began"]
+    world.restart(600)
+    assert world.check(0, 0) == world.check(59, 3) == []
+    world.restart(600)
+    assert world.check(0, 0) == world.check(59, 0) == []
+    assert world.check(1, 0) == ["Alarm dead_letters ended"]
+
+
 def test_an_alarm_that_no_target_took_is_sent_after_a_restart(world: World) -> None:
     world.accepts = False
     assert world.check(0, 3) == world.check(60, 3) == []
