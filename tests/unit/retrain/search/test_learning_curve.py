@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from core.db import decisions as decisions_table
+from core.db import runs as runs_table
 from core.errors import TrainingFailed
 from core.model_folder import ModelFolder
 from core.settings import RetrainSettings, Settings, build
@@ -284,7 +285,7 @@ def test_a_curve_of_real_trainings_is_the_same_in_the_next_run(
         if least == 10:
             vote(pipeline.store, 80)
         else:
-            pipeline.store.run("runs.set_detail", id=found[0][0], detail="{}")  # as if there had been no curve
+            runs_table.set_detail(pipeline.store, id=found[0][0], detail="{}")  # as if there had been no curve
         run = pipeline.run("reviews", "test")
         assert state(pipeline, run) == "finished"
         points = [point | {"seconds": None} for point in curve_of(pipeline, run)["points"]]
