@@ -44,6 +44,7 @@ from retrain.trainer.batches import Example, plan_steps
 from retrain.trainer.job import Job, Step
 from retrain.trainer.loop import Loop
 from retrain.trainer.objectives import Scored, choose_objective
+from retrain.trainer.pause import PauseRequest
 from retrain.trainer.train import load_model, scored_with
 
 RANK, BATCH = 16, 8
@@ -259,7 +260,7 @@ def measure_memory(options: argparse.Namespace) -> float:
         job = job_of(base, Path(folder), "sft", options.steps, options.threads)
         model = load_model(job.base, dtype=torch.bfloat16, rank=RANK, seed=0)
         scored = scored_with(model, examples, say)
-        Loop(job, scored, choose_objective(job, scored, examples), examples, report=seen.append).run()
+        Loop(job, scored, choose_objective(job, scored, examples), examples, report=seen.append).run(PauseRequest())
     return float(seen[-1].metrics["memory_gb"])
 
 

@@ -132,17 +132,13 @@ class Loop:
         self._before = json.dumps(before)
         self._save(0)
 
-    def run(self) -> dict[str, Any] | None:
+    def run(self, pause: PauseRequest) -> dict[str, Any] | None:
         """Train to the last step, or until the loss on dev rows does not fall any more. Raises TrainingFailed.
 
         Begins at the last checkpoint if there is one. The weights with the lowest dev loss are kept. Returns the report
-        of the dev part, None without one. On SIGTERM, the step in progress is the last one: a checkpoint is written,
-        and the process ends.
+        of the dev part, None without one. After a request to pause, the step in progress is the last one: a checkpoint
+        is written, and the process ends.
         """
-        with PauseRequest() as pause:
-            return self._run(pause)
-
-    def _run(self, pause: PauseRequest) -> dict[str, Any] | None:
         job = self._job
         steps = steps_of(job, len(self._examples))
         first, started, saved = self._resume(), self._clock(), self._clock()

@@ -16,6 +16,7 @@ from retrain.trainer.examples import Examples
 from retrain.trainer.job import Job, Step
 from retrain.trainer.loop import Loop
 from retrain.trainer.objectives import Scored, choose_objective
+from retrain.trainer.pause import EXIT_CODE, PauseRequest
 from retrain.trainer.rendering import Renderer
 from retrain.trainer.replay import Replay
 
@@ -135,13 +136,16 @@ def train_in_order(
         )
     *before, last = loops
     found: list[dict[str, Any] | None] = []
-    for first in before:
-        if begun := last.find_begun():
-            found.append(json.loads(begun.before))
-        else:
-            found.append(first.run())
+    with PauseRequest() as pause:
+        for first in before:
+            if begun := last.find_begun():
+                found.append(json.loads(begun.before))
+                continue
+            found.append(first.run(pause))
             last.begin(found[-1])
-    return [*found, last.run()]
+            if pause.asked:  # in the last step of the first, which has written no checkpoint of its own
+                raise SystemExit(EXIT_CODE)
+        return [*found, last.run(pause)]
 
 
 def dev_part(one: JobExamples, scored: Scored, renderer: Renderer, say: Say) -> DevPart | None:

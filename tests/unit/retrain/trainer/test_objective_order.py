@@ -215,6 +215,24 @@ def test_a_trainer_that_is_killed_at_either_objective_continues_with_the_same_ad
     assert killed.is_set()
 
 
+@pytest.mark.parametrize("at", [5, SFT_STEPS, SFT_STEPS + 9])
+def test_a_pause_ends_a_training_after_its_step_also_between_the_objectives(
+    make_job: Callable[..., Job], undisturbed: tuple[str, list[Step]], at: int
+) -> None:
+    job, seen = make_job("paused"), []
+
+    def report(step: Step) -> None:
+        seen.append(step.done)
+        if step.done == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        trainer.train(job, report)
+    assert seen[-1] == at
+    adapter, steps = trained(job)
+    assert (steps[0].done, adapter) == (at + 1, undisturbed[0])
+
+
 def test_without_a_checkpoint_in_the_second_objective_the_first_is_not_repeated(
     make_job: Callable[..., Job], undisturbed: tuple[str, list[Step]]
 ) -> None:
