@@ -33,8 +33,10 @@ def create_router(tables: RouteSubscriber, others: Collection[str] = ()) -> APIR
         ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
         return {"object": "list", "data": listed, "has_more": False, **ends}
 
-    @router.get("/v1/models/{model}")
+    @router.get("/v1/models/{model:path}")  # names of other models may have slashes, such as BAAI/bge-m3
     async def one(model: str, request: Request) -> dict[str, Any]:
+        if not model:
+            return await models(request)
         found = known().get(model)
         # To a key that may not use it, a model is not there.
         if found is None or not request.state.admission.allows(model):

@@ -32,6 +32,8 @@ Found = TypeVar("Found")
 # vLLM puts the count at the beginning of ranks and at the end of embeddings. What is between may have megabytes.
 TOKENS = re.compile(rb'"total_tokens"\s*:\s*(\d{1,12})')
 SEARCHED_BYTES = 1024
+# Types of an engine's answers: the second is of `encoding_format: bytes`.
+KINDS = ("application/json", "application/octet-stream")
 
 
 class PassThrough:
@@ -66,7 +68,9 @@ class PassThrough:
             )
         permit: RequestPermit = request.state.admission
         body = check_is_object(await read_json(request, self._limit()))
-        self._check_model(body.get("model", request.scope.get(MODEL_OF_PATH, engines.model)), engines, permit)
+        # The path comes first, as for completions: clients of Azure name a deployment there and any model in the body.
+        model = request.scope.get(MODEL_OF_PATH) or body.get("model", engines.model)
+        self._check_model(model, engines, permit)
         content = self._content(body, engines)
         guessed = len(content) // BYTES_A_TOKEN
         permit.reserve(guessed)
@@ -76,7 +80,10 @@ class PassThrough:
             answer = await until_gone(asking, request.receive)
             if answer is None:
                 return Response(status_code=outcome.status)  # nobody gets it
+            check_kind(answer)
             outcome, counted = of_status(answer.status, ""), count_tokens(answer.content)
+            if counted is None and outcome.cause == "answered":
+                counted = guessed  # vLLM counts in no answer of `encoding_format: bytes`, and it is not free
         except Exception as error:
             outcome = of_error(error)
             raise
@@ -126,6 +133,16 @@ def create_router(*passing: PassThrough) -> APIRouter:
         for path in each.purpose.paths:
             router.post(path, include_in_schema=False)(each.answer)
     return router
+
+
+def check_kind(answer: WholeAnswer) -> None:
+    """Raises EngineError for a success that is no answer of an engine, such as the page of a proxy before it."""
+    kind = (answer.media_type or KINDS[0]).partition(";")[0].strip().lower()
+    if answer.status < 400 and (kind not in KINDS or not answer.content):
+        raise EngineError(
+            f"The engine's answer cannot be read: its status is {answer.status} and its type {kind[:64]!r}.",
+            hint="See what answers at the engine's URL.",
+        )
 
 
 def count_tokens(answer: bytes) -> int | None:

@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import jsonschema
 import openai
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from core.api_keys import Grant, Limits, Scope, digest_of
-from core.errors import SettingsError
-from core.settings import build
 from feedback.schema import MAX_BATCH, FeedbackRequest
 from serve.engines.fake import FakeEngine, running
 from serve.gateway.openapi import describe
@@ -89,6 +88,23 @@ def test_a_request_without_a_model_means_the_only_one(gateway: Any, settings: di
     assert azure.json()["model"] == "bge-m3"
     other = http.post("/openai/deployments/reviews/embeddings?api-version=1", json={"input": "x"})
     assert other.status_code == 404 and "'reviews' for embeddings" in other.json()["error"]["message"]
+
+
+def test_the_model_of_the_path_comes_before_that_of_the_body(gateway: Any, settings: dict[str, Any]) -> None:
+    http = gateway.open(**settings).http
+    sent = {"model": "text-embedding-3-small", "input": "x"}
+    azure = http.post("/openai/deployments/bge-m3/embeddings?api-version=1", json=sent)
+    assert (azure.status_code, azure.json()["model"]) == (200, "bge-m3")
+
+
+@pytest.mark.parametrize("name", ["BAAI/bge-m3", "/models/bge-m3"])
+def test_a_model_whose_name_has_a_slash_is_found_by_its_name(gateway: Any, settings: dict[str, Any], name: str) -> None:
+    http = gateway.open(embeddings=settings["embeddings"] | {"model": name}).http
+    assert [found["id"] for found in http.get("/v1/models").json()["data"]] == sorted([name, "reviews"])
+    for path in (name, quote(name, safe="")):
+        assert http.get(f"/v1/models/{path}").json()["id"] == name
+    assert http.get("/v1/models/").json()["object"] == "list"
+    assert http.get("/v1/models/BAAI/other").json()["error"]["code"] == "unknown_model"
 
 
 @pytest.mark.parametrize(
@@ -164,6 +180,37 @@ def test_the_limits_of_a_key_count_the_tokens_that_the_engine_counted(gateway: A
     refused = http.post("/v1/embeddings", json={"input": "x " * 200})
     assert refused.status_code == 429 and "100 tokens a minute" in refused.json()["error"]["message"]
     assert refused.headers["retry-after"]
+
+
+def test_an_answer_without_a_count_costs_a_guess(gateway: Any, settings: dict[str, Any]) -> None:
+    with running(said_by(b"\0" * 64, "application/octet-stream")) as url:
+        other = settings | {"embeddings": {"urls": [url], "model": "bge-m3"}}
+        http = keyed(gateway, other, limits=Limits(tokens_per_minute=100))
+        sent = {"input": "x" * 240, "encoding_format": "bytes"}
+        answer = http.post("/v1/embeddings", json=sent)
+        assert (answer.status_code, answer.content) == (200, b"\0" * 64)
+        assert http.post("/v1/embeddings", json=sent).status_code == 429
+        assert 'loraloop_passed_tokens_total{purpose="embeddings"} 0.0' not in http.get("/metrics").text
+
+
+def said_by(content: bytes, media_type: str, status: int = 200) -> FastAPI:
+    """What says this at every path."""
+    app = FastAPI()
+    app.post("/{path:path}")(lambda: Response(content, status, media_type=media_type))
+    return app
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "status"),
+    [(b"<html>", "text/html", 200), (b"data: 1", "text/event-stream", 200), (b"", "application/json", 204)],
+)
+def test_a_success_that_is_no_answer_of_an_engine_is_an_error(
+    gateway: Any, content: bytes, media_type: str, status: int
+) -> None:
+    with running(said_by(content, media_type, status)) as url:
+        answer = gateway.open(embeddings={"urls": [url], "model": "m"}).http.post("/v1/embeddings", json={"input": "x"})
+        assert answer.status_code == 502
+        assert f"its status is {status} and its type" in answer.json()["error"]["message"]
 
 
 def test_a_slot_of_a_key_is_given_back_however_a_request_ends(
@@ -292,25 +339,3 @@ def test_work_ends_when_the_client_leaves() -> None:
         assert ended == [True]
 
     asyncio.run(main())
-
-
-@pytest.mark.parametrize(
-    ("gateway_settings", "words"),
-    [
-        ({"embeddings": {"urls": [], "model": "m"}}, "gateway.embeddings.urls"),
-        ({"embeddings": {"urls": ["host:1"], "model": "m"}}, "write it as http://host:port"),
-        ({"rerank": {"urls": ["http://h:1"], "model": "a@b"}}, "gateway.rerank.model"),
-        ({"rerank": {"urls": ["http://h:1"], "model": "reviews"}}, "gateway.rerank.model 'reviews' is also one of"),
-        ({"rerank": {"urls": ["http://h:1"]}}, "gateway.rerank.model"),
-    ],
-)
-def test_settings_that_cannot_be_used_are_refused_by_name(gateway_settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(SettingsError) as refused:
-        build({"models": {"reviews": {"labels": ["a", "b"]}}, "gateway": gateway_settings})
-    assert words in str(refused.value)
-
-
-def test_one_model_may_serve_both_purposes() -> None:
-    both = {"embeddings": {"urls": ["http://a:1/v1"], "model": "m"}, "rerank": {"urls": ["http://a:1"], "model": "m"}}
-    found = build({"models": {"reviews": {"labels": ["a", "b"]}}, "gateway": both})
-    assert found.gateway.passed_on == {"m": ["http://a:1"]}
