@@ -75,9 +75,9 @@ def silences(db: Database, *, now: datetime) -> list[Silence]:
     return [Silence(**row) for row in db.rows("alarms.silences", now=now)]
 
 
-def end_silence(transaction: Transaction, *, name: str, subject: str | None, now: datetime) -> None:
-    """End the silence of an alarm and a subject, and delete those that ended."""
-    transaction.run("alarms.end_silence", alarm=name, subject=subject, now=now)
+def end_silence(transaction: Transaction, *, name: str, subject: str | None, all_subjects: bool, now: datetime) -> None:
+    """End the silence of an alarm and a subject, or all of an alarm, and delete those that ended."""
+    transaction.run("alarms.end_silence", alarm=name, subject=subject, all_subjects=all_subjects, now=now)
 
 
 def add_silence(transaction: Transaction, silence: Silence) -> None:

@@ -28,8 +28,9 @@ WHERE seq NOT IN (SELECT seq FROM alarm_events ORDER BY seq DESC LIMIT $kept)
 SELECT name, subject, until, actor, comment FROM alarm_silences WHERE until > $now ORDER BY until, name
 
 -- name: end_silence
--- End the silence of an alarm and a subject, and delete those that ended.
-DELETE FROM alarm_silences WHERE until <= $now OR (name = $alarm AND subject IS NOT DISTINCT FROM $subject)
+-- End the silence of an alarm and a subject, or all of an alarm, and delete those that ended.
+DELETE FROM alarm_silences
+WHERE until <= $now OR (name = $alarm AND ($all_subjects OR subject IS NOT DISTINCT FROM $subject))
 
 -- name: add_silence
 -- Add a silence.

@@ -45,6 +45,11 @@ class AlarmSettings(Section):
     disk_free: float = Field(
         default=0.1, gt=0, lt=1, description="Free part of the disk of `data` below which `disk_low` begins."
     )
+    disk_free_gib: float = Field(
+        default=50,
+        gt=0,
+        description="Free GiB of that disk from which on `disk_low` does not begin, however large the disk is.",
+    )
     spool_bytes: int = Field(
         default=64 * 1024**2,
         ge=1,

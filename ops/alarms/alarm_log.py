@@ -69,12 +69,17 @@ class AlarmLog:
             return [event for event in self._events if event.seq > seq]
 
     def silence(self, silence: Silence) -> None:
-        """Send nothing about an alarm for a time. It replaces the silence before; one that has ended only ends it."""
+        """Send nothing about an alarm for a time. It replaces the silence before; one that has ended only ends it.
+
+        An ended one without a subject ends the silences of every subject.
+        """
         now = self._clock()
+        ends, name, subject = silence.until <= now, silence.name, silence.subject
         with self._lock:
             with self._store.transaction() as transaction:
-                alarms_table.end_silence(transaction, name=silence.name, subject=silence.subject, now=now)
-                if silence.until > now:
+                every = ends and subject is None
+                alarms_table.end_silence(transaction, name=name, subject=subject, all_subjects=every, now=now)
+                if not ends:
                     alarms_table.add_silence(transaction, silence)
             self._silences = alarms_table.silences(self._store, now=now)
 
@@ -115,11 +120,6 @@ class AlarmLog:
             return False
         self._unwritten = []
         return True
-
-
-def ended_silence(name: str, subject: str | None, now: datetime, actor: str) -> Silence:
-    """What ends the silence of an alarm."""
-    return Silence(name, subject, now - timedelta(seconds=1), actor, "")
 
 
 def _written(alarms: Mapping[Key, Alarm]) -> set[tuple[Key, datetime | None]]:

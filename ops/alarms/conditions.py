@@ -121,7 +121,7 @@ def _dead_letters(count: int, _: AlarmSettings, __: datetime) -> Iterator[Found]
 
 
 def _disk_low(disk: dict[str, int], settings: AlarmSettings, _: datetime) -> Iterator[Found]:
-    if disk["free"] < settings.disk_free * disk["total"]:
+    if disk["free"] < min(settings.disk_free * disk["total"], settings.disk_free_gib * 2**30):
         said = f"The disk has {disk['free'] / 2**30:.1f} GiB left, {disk['free'] / disk['total']:.0%} of it."
         yield Found(said, "Free space on the disk of the data folder, or move it to a larger one.")
 

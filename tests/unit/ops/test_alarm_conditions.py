@@ -77,6 +77,8 @@ def failure(hours: float) -> dict[str, Any]:
         ({"notifications": [target(3)]}, ["target_refusing", "slack 1a2b", "refused 3 times", "6 messages"]),
         ({"dead_letters": 3}, ["dead_letters", "3 records"]),
         ({"disk": {"free": 5 * 2**30, "total": 100 * 2**30}}, ["disk_low", "5.0 GiB", "5%"]),
+        ({"disk": {"free": 80 * 2**30, "total": 2000 * 2**30}}, []),
+        ({"disk": {"free": 49 * 2**30, "total": 2000 * 2**30}}, ["disk_low", "49.0 GiB"]),
         ({"ledger": {"ok": False, "reason": "Row 3 (d3): gone."}}, ["ledger_broken", "ledger is broken", "Row 3"]),
         (
             {"audit_chain": {"ok": False, "reason": "Row 5."}},

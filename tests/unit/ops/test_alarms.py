@@ -211,6 +211,18 @@ def test_a_silence_holds_over_a_restart_and_ends_in_time(world: World) -> None:
     assert alarms_table.silences(world.store, now=NOW) == []
 
 
+def test_the_end_of_a_silence_without_a_subject_ends_those_of_every_subject(world: World) -> None:
+    until = NOW + timedelta(hours=1)
+    for name, subject in (("engine_down", "http://a"), ("engine_down", "http://b"), ("spool_lag", "g")):
+        world.log.silence(Silence(name, subject, until, "ada", ""))
+    world.log.silence(Silence("engine_down", "http://b", NOW, "ada", ""))
+    world.log.silence(Silence("engine_down", None, until, "ada", ""))
+    left = [(one.name, one.subject) for one in alarms_table.silences(world.store, now=NOW)]
+    assert sorted(left, key=str) == [("engine_down", "http://a"), ("engine_down", None), ("spool_lag", "g")]
+    world.log.silence(Silence("engine_down", None, NOW, "ada", ""))
+    assert [one.name for one in alarms_table.silences(world.store, now=NOW)] == ["spool_lag"]
+
+
 def test_metrics_have_a_series_of_every_alarm(world: World) -> None:
     names = set(get_args(AlarmName))
     assert {name for name, _, _ in world.watch.counts()} == names
