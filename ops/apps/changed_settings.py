@@ -20,16 +20,18 @@ class Part:
 
     def is_live(self, path: str) -> bool | None:
         """Whether a setting may change while the process runs; None if it does not read it."""
-        found = [
-            (len(prefix), live)
-            for live, prefixes in ((True, self.live), (False, self.fixed))
-            for prefix in prefixes
-            if path == prefix or path.startswith(f"{prefix}.")
-        ]
-        return max(found)[1] if found else None
+        found = self.prefix_of(path)
+        return found in self.live if found else None
+
+    def prefix_of(self, path: str) -> str | None:
+        """The longest of the part's paths that a setting belongs to, None if the process does not read it."""
+        found = [each for each in (*self.live, *self.fixed) if path == each or path.startswith(f"{each}.")]
+        return max(found, key=len, default=None)
 
 
 LOGS = ("logs.level", "logs.format")
+# Control reads which models keys may be limited to.
+PASSED_ON = ("gateway.embeddings", "gateway.rerank")
 GATEWAY = Part(
     "gateway",
     live=("access", "hosts", *LOGS, "gateway.max_in_flight", "gateway.max_body_bytes", "gateway.metrics"),
@@ -37,7 +39,10 @@ GATEWAY = Part(
 )
 CONTROL = Part(
     "control",
-    live=("access", "hosts", *LOGS, "control.check_seconds", "models", "retention", "notifications.verdicts", "alarms"),
+    live=(
+        *("access", "hosts", *LOGS, "control.check_seconds", "models", "retention", "notifications.verdicts", "alarms"),
+        *PASSED_ON,
+    ),
     fixed=("base_model", "data", "engine", "control", "notifications"),
 )
 
@@ -78,7 +83,7 @@ def merge(old: Settings, new: Settings, part: Part) -> tuple[Settings, Changes]:
         else:
             applied.add(path)
             if not path.startswith("models."):
-                _set(before, path, will[path])
+                _take(before, after, part.prefix_of(path) or path)
     if part.is_live("models"):
         before["models"] |= after["models"]
     try:
@@ -101,8 +106,9 @@ def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
     return found
 
 
-def _set(tree: dict[str, Any], path: str, value: Any) -> None:
+def _take(tree: dict[str, Any], other: dict[str, Any], path: str) -> None:
+    """Take a setting or a whole section, which may not have been there, from another tree."""
     *sections, name = path.split(".")
     for section in sections:
-        tree = tree[section]
-    tree[name] = value
+        tree, other = tree[section], other[section]
+    tree[name] = other[name]

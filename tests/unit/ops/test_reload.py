@@ -102,6 +102,17 @@ def test_a_change_that_fits_only_with_a_restart_is_refused_whole() -> None:
         merged(CONTROL, models={"reviews": model}, engine={"max_lora_rank": 32})
 
 
+def test_control_takes_the_models_that_keys_may_be_limited_to() -> None:
+    first, second = ({"embeddings": {"urls": ["http://h:1"], "model": model}} for model in ("bge-m3", "other"))
+    found, changes = merged(CONTROL, gateway=first | {"max_in_flight": 7})
+    assert found.gateway.passed_on == {"bge-m3": ["http://h:1"]} and found.gateway.max_in_flight == 256
+    assert changes.restart == () and "gateway.embeddings.model" in changes.applied
+    changed, _ = merge(found, settings(gateway=second), CONTROL)
+    assert changed.gateway.passed_on == {"other": ["http://h:1"]}
+    assert merge(changed, settings(), CONTROL)[0].gateway.passed_on == {}
+    assert merged(GATEWAY, gateway=first)[1].applied == ()
+
+
 @given(st.integers(1, 99), st.booleans(), st.sampled_from(["info", "error"]))
 def test_what_was_applied_is_not_named_again(flight: int, canary: bool, level: str) -> None:
     model = LABELS | {"promotion": {"canary": {} if canary else None}}
