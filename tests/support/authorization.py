@@ -41,7 +41,7 @@ GATEWAY = {
     ("POST", "/detokenize"): {Scope.INFER},
     **{("POST", path): {Scope.INFER} for path in (*REASONS, *(p for purpose in PURPOSES for p in purpose.paths))},
     ("GET", "/v1/models"): {Scope.INFER},
-    ("GET", "/v1/models/{model}"): {Scope.INFER},
+    ("GET", "/v1/models/{model:path}"): {Scope.INFER},
     ("GET", "/openapi.json"): {Scope.INFER},
     ("POST", "/v1/feedback"): {Scope.FEEDBACK},
     ("DELETE", "/v1/feedback"): {Scope.FEEDBACK, Scope.OPS_WRITE},

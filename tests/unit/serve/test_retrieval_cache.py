@@ -181,6 +181,7 @@ def test_a_name_that_is_no_hash_is_never_a_path(gateway: Any, control: Control) 
     control.board.publish(replace(table(gateway.engine_url, 3, "../routes"), engines=held))
     with running(control.app) as url:
         gateway.open(control=url, cached=True)
+        gateway.until(control.board.gateways)  # before the first poll there is nobody to wait for
         assert not control.board.await_switch(1.0).complete
         assert gateway.post().headers["x-loraloop-version"] == "reviews@7"
         gateway.stack.close()

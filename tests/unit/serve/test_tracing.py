@@ -108,7 +108,7 @@ def test_what_is_refused_has_a_span_of_its_request_alone_and_one_of_few_names(ga
     gateway.http.get("/v1/models/nobody")
     gateway.http.get("/nowhere/at/all")
     names = [span.name for span in traced.spans(3)]
-    assert set(names) <= {"POST", "GET", "GET /v1/models/{model}"} and len(names) == 3
+    assert set(names) <= {"POST", "GET", "GET /v1/models/{model:path}"} and len(names) == 3
     assert all(span.kind is SpanKind.SERVER for span in traced.spans(3))
 
 
