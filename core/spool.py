@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from core.durable_file import sync
 from core.errors import SpoolFull
 
 log = logging.getLogger(__name__)
@@ -255,7 +256,7 @@ class SpoolWriter:
         path = self.folder / f"{number:020d}{SUFFIX}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
-            _sync_folder(self.folder)  # the new name itself must survive a power cut
+            sync(self.folder)  # the new name itself must survive a power cut
         except OSError:
             os.close(fd)
             path.unlink()
@@ -297,12 +298,4 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync(folder.parent)

@@ -4,7 +4,6 @@ It decides by the dev part; it must not use the holdout, and the candidate's tra
 """
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,8 +19,9 @@ from retrain.job_settings import count_rows
 from retrain.progress import share_words
 from retrain.runs import Run, Runs
 from retrain.search.learning_curve import RESAMPLES, SHARES, Point, conclusion, gain_of, plan_curve
+from retrain.search.trial_folders import delete_weights, trial_folder
 from retrain.step_results import Work
-from retrain.trainer.job import ADAPTER, CHECKPOINT, REPORT, TRIALS, Job, Report
+from retrain.trainer.job import REPORT, Job, Report
 from retrain.trainer.process import Trainer
 
 log = logging.getLogger(__name__)
@@ -116,12 +116,10 @@ class CurveTrainings:
         else:
             point = point.with_report(Report.read(folder / REPORT))
         self._put(run, number, replace(point, seconds=spent()))
-        for name in (CHECKPOINT, f"{CHECKPOINT}.part"):  # a process that was killed may have been writing one
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+        delete_weights(folder)
 
     def _folder(self, run: Run, number: int) -> Path:
-        return self._runs.folder(run) / TRIALS / f"share-{number}"
+        return trial_folder(self._runs.folder(run), f"share-{number}")
 
     def _known(self, run: Run) -> dict[str, Any]:
         return dict(self._runs.details(run).get("learning_curve", {}))

@@ -4,7 +4,6 @@ It trains on the train part and decides by the dev part; it must not use the hol
 """
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -21,6 +20,7 @@ from retrain.runs import Run, Runs
 from retrain.search.curve_trainings import CurveTrainings
 from retrain.search.space import configured_values, setup_of, space_of, with_values
 from retrain.search.study import Study
+from retrain.search.trial_folders import delete_weights, trial_folder
 from retrain.search.trials import (
     COMPLETE,
     PARTS,
@@ -36,7 +36,7 @@ from retrain.search.trials import (
     reason_to_end,
 )
 from retrain.step_results import Work
-from retrain.trainer.job import ADAPTER, CHECKPOINT, REPORT, TRIALS, Job, Report, Step
+from retrain.trainer.job import REPORT, Job, Report, Step
 from retrain.trainer.process import Trainer
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class Searches:
     def _train(self, run: Run, trial: "_TrialInProgress", job: Job) -> None:
         """Train a trial to its end and keep what became of it. Raises RunInterrupted, and the trial stays running."""
         began, before = self._clock(), trial.current.seconds
-        folder, values = self._runs.folder(run) / TRIALS / str(trial.current.number), chosen_values(trial.current)
+        folder, values = trial_folder(self._runs.folder(run), str(trial.current.number)), chosen_values(trial.current)
         # A trial is scored by what its first objective trains, so that it has no second one.
         own = with_values(replace(job, output=str(folder.resolve()), scores=PARTS, then=None), values)
         record = self._runs.steps(run, f"trial {trial.current.number}")
@@ -167,9 +167,7 @@ class Searches:
         else:
             trial.complete(Report.read(folder / REPORT))
         self._save(run, trial.current)
-        for name in (CHECKPOINT, f"{CHECKPOINT}.part"):  # a process that was killed may have been writing one
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+        delete_weights(folder)
 
     def _trials(self, run: Run) -> list[Trial]:
         return [_trial(row) for row in trials_table.of_run(self._store, run_id=run.id)]

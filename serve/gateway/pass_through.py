@@ -76,7 +76,7 @@ class PassThrough:
         permit.reserve(guessed)
         identity, started, outcome, counted = unguessable_id(), time.perf_counter(), CLIENT_LEFT, None
         try:
-            asking = self._ask(engines, request.url.path, content, identity)
+            asking = self._ask(engines, request.scope["path"], content, identity)
             answer = await until_gone(asking, request.receive)
             if answer is None:
                 return Response(status_code=outcome.status)  # nobody gets it

@@ -5,7 +5,6 @@ import logging
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from ops.notify.feeds import compose_decision
 from ops.notify.message import Message
 from ops.notify.notifier import LONGEST_BACKOFF, Notifier
 from ops.notify.targets import Target, targets
+from tests.support.http_receiver import HttpReceiver
 from tools.live_stack import free_ports
 
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -35,39 +35,24 @@ TOKEN = "T0KEN-that-nobody-may-read"
 WANTED = NotificationSettings().verdicts
 
 
-class Webhook:
-    """A server that keeps what is posted to it, and refuses while its status is an error."""
+class Webhook(HttpReceiver):
+    """A receiver of apprise's JSON, which refuses while its status is an error."""
 
     def __init__(self) -> None:
-        self.status = 200
-        self.got: list[dict[str, Any]] = []
-        webhook = self
+        super().__init__(f"/hooks/{TOKEN}")
+        self.url = f"json://{self.address}"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if webhook.status < 300:
-                    webhook.got.append(body)
-                self.send_response(webhook.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Says nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"json://127.0.0.1:{self.server.server_address[1]}/hooks/{TOKEN}"
+    @property
+    def said(self) -> list[dict[str, Any]]:
+        """What it took."""
+        return [json.loads(body) for body in self.accepted]
 
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
     made = Webhook()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
+    with made.running():
+        yield made
 
 
 @pytest.fixture
@@ -102,7 +87,7 @@ def test_a_promotion_reaches_a_webhook_with_reason_and_head(store: Store, webhoo
     decide(store, Verdict.KEPT)
     head = decide(store, Verdict.SWITCHED)
     assert notifier.step(target) == 0.0 and notifier.step(target) > 0
-    (said,) = webhook.got
+    (said,) = webhook.said
     assert said["title"] == "reviews: Promoted, v6 → v7"
     lines = said["message"].splitlines()
     assert lines[0] == "macro F1 +0.08 Ledger: forged line"
@@ -123,7 +108,7 @@ def test_a_target_that_refuses_is_retried_ever_later_and_loses_nothing(store: St
     assert (delivery.refusals, delivery.behind) == (12, 2)
     webhook.status = 200
     notifier.step(target)
-    assert [said["message"].splitlines()[0] for said in webhook.got] == ["first", "second"]
+    assert [said["message"].splitlines()[0] for said in webhook.said] == ["first", "second"]
     assert notifier.deliveries()[0].refusals == 0
 
 
@@ -138,14 +123,14 @@ def test_a_restart_neither_loses_nor_doubles(tmp_path: Path, webhook: Webhook):
     store = Store(tmp_path / "s.duckdb")
     notifier_of(store, [target]).step(target)
     store.close()
-    assert [said["message"].splitlines()[0] for said in webhook.got] == ["while it was up", "while it was down"]
+    assert [said["message"].splitlines()[0] for said in webhook.said] == ["while it was up", "while it was down"]
 
 
 def test_a_new_target_gets_no_past_decisions(store: Store, webhook: Webhook):
     decide(store, Verdict.PROMOTED)
     (target,) = targets(settings(webhook.url))
     notifier_of(store, [target]).step(target)
-    assert webhook.got == []
+    assert webhook.said == []
 
 
 def test_only_the_configured_verdicts_are_sent(store: Store, webhook: Webhook):
@@ -154,7 +139,7 @@ def test_only_the_configured_verdicts_are_sent(store: Store, webhook: Webhook):
     for verdict in Verdict:
         decide(store, verdict)
     notifier.step(target)
-    assert [said["title"] for said in webhook.got] == ["reviews: Champion kept, v6 → v7"]
+    assert [said["title"] for said in webhook.said] == ["reviews: Champion kept, v6 → v7"]
 
 
 def test_the_configured_verdicts_may_change_while_it_runs(store: Store, webhook: Webhook):
@@ -164,7 +149,7 @@ def test_the_configured_verdicts_may_change_while_it_runs(store: Store, webhook:
     decide(store, Verdict.PROMOTED)
     decide(store, Verdict.SKIPPED)
     notifier.step(target)
-    assert [said["title"] for said in webhook.got] == ["reviews: Skipped, v6 → v7"]
+    assert [said["title"] for said in webhook.said] == ["reviews: Skipped, v6 → v7"]
 
 
 def test_a_dead_target_delays_no_other(store: Store, webhook: Webhook):
@@ -174,11 +159,11 @@ def test_a_dead_target_delays_no_other(store: Store, webhook: Webhook):
     decide(store, Verdict.PROMOTED)
     deadline = threading.Event()
     for _ in range(500):
-        if webhook.got:
+        if webhook.said:
             break
         deadline.wait(0.02)
     notifier.stop()
-    assert len(webhook.got) == 1
+    assert len(webhook.said) == 1
     assert [delivery.behind for delivery in notifier.deliveries()] == [1, 0]
 
 
@@ -244,7 +229,7 @@ def test_the_routes_say_how_targets_stand_and_send_a_test(store: Store, webhook:
     app.include_router(notifications.create_acting_router(notifier))
     with TestClient(app) as client:
         assert client.post("/api/notifications/test").json()[0]["taken"] is True
-        assert webhook.got[0]["title"] == "LoraLoop: test"
+        assert webhook.said[0]["title"] == "LoraLoop: test"
         assert client.get("/api/notifications").json()[0]["behind"] == 0
 
 

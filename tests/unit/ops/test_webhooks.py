@@ -3,10 +3,8 @@
 import base64
 import json
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from ops.alarms.alarm_log import AlarmLog
 from ops.notify.notifier import Notifier
 from ops.notify.targets import targets
 from ops.notify.webhooks import sign
+from tests.support.http_receiver import HttpReceiver
 
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
 KEY = bytes(range(32))
@@ -29,40 +28,20 @@ SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
 TOKEN = "T0KEN-that-nobody-may-read"
 
 
-class Receiver:
-    """A server that keeps each request, answers with a status, and may send elsewhere."""
+class Receiver(HttpReceiver):
+    """A receiver of signed webhooks."""
 
     def __init__(self) -> None:
-        self.status, self.location = 204, ""
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                self.send_response(receiver.status)
-                if receiver.location:
-                    self.send_header("Location", receiver.location)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Says nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"webhook+http://127.0.0.1:{self.server.server_address[1]}/hooks/{TOKEN}"
+        super().__init__(f"/hooks/{TOKEN}")
+        self.status = 204
+        self.url = f"webhook+http://{self.address}"
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
+    with made.running():
+        yield made
 
 
 @pytest.fixture
