@@ -75,7 +75,7 @@ def train_first(stack: LiveStack) -> None:
 
 
 def retrain(stack: LiveStack) -> None:
-    """What `loraloop retrain` asks of control."""
+    """What `loraloop runs start` asks of control."""
     stack.control.post(f"/api/models/{MODEL}/retrain", {"actor": "bench"})
 
 

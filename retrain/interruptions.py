@@ -200,7 +200,7 @@ class Interruptions:
         if instead := STATES[row["state"]].instead:
             raise NotReady(f"The training of run {identity} has ended.", hint=instead.format(model=run.model))
         if wanted.kind == "pause" and row["state"] == PAUSED:
-            raise AlreadyDone(f"Run {identity} is paused already.", hint=f"Do: loraloop run resume {identity}")
+            raise AlreadyDone(f"Run {identity} is paused already.", hint=f"Do: loraloop runs resume {identity}")
         if wanted.kind == "pause" and row["state"] == MEASURING:
-            raise NotReady("A measurement cannot be paused.", hint=f"Do: loraloop run cancel {identity}")
+            raise NotReady("A measurement cannot be paused.", hint=f"Do: loraloop runs cancel {identity}")
         return run

@@ -30,7 +30,7 @@ STATES: Mapping[str, State] = {
     MEASURING: State("working", ("cancel",)),
     PAUSED: State("waiting", ("resume", "cancel")),
     "canary": State("waiting", instead="Stop its canary: loraloop canary stop {model}"),
-    "awaiting_approval": State("waiting", instead="Reject its candidate: loraloop reject"),
+    "awaiting_approval": State("waiting", instead="Reject its candidate: loraloop promotions reject"),
     "finished": _ENDED,
     "failed": _ENDED,
     "skipped": _ENDED,

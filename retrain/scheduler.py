@@ -131,7 +131,7 @@ class Scheduler:
         with self._lock:
             run = runs.unfinished_of(self.store, model=model)
             if run and run["state"] == PAUSED:
-                hint = f"Resume or cancel it: loraloop run resume {run['id']}, loraloop run cancel {run['id']}"
+                hint = f"Resume or cancel it: loraloop runs resume {run['id']}, loraloop runs cancel {run['id']}"
                 raise RunInProgress(f"A run of {model} is paused.", hint=hint)
             if run or self._work[model]:
                 raise RunInProgress(f"A run of {model} is under way.", hint=f"See: loraloop runs {model}")

@@ -139,6 +139,7 @@ from `ops/cli/` by `make docs`.
 | 0 | done |
 | 1 | failed; stderr has one sentence with the fix |
 | 2 | wrong usage |
+| 3 | not promoted, with `runs start --wait --exit-code` |
 
 | variable | meaning |
 |---|---|
@@ -160,7 +161,7 @@ def command_line() -> str:
 
     def add(command: Any, words: list[str]) -> None:
         nested = getattr(command, "commands", {})
-        if words and not (nested and not command.invoke_without_command):
+        if words and not nested:
             name = " ".join(words)
             index.append(f"| [`{name}`](#loraloop-{name.replace(' ', '-')}) | {_summary(command)} |")
             sections.append(_command(command, name, EXAMPLES.get(name, ())))

@@ -1,4 +1,4 @@
-"""LoraLoop's own rows: feedback as `POST /v1/feedback` takes it, and interactions as `loraloop export` writes them."""
+"""LoraLoop's own rows: feedback as `POST /v1/feedback` takes it, interactions as `loraloop data export` writes them."""
 
 from dataclasses import fields
 from typing import Any, get_args

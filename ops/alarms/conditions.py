@@ -130,19 +130,19 @@ def _backup_failed(backups: dict[str, Any], _: AlarmSettings, __: datetime) -> I
     # A backup that was sent to its end deletes the failure. One that has only begun has a time, and proves nothing.
     if failure := backups["failure"]:
         said = f"The backup of {failure['time']:%Y-%m-%d %H:%M} UTC failed: {failure['reason'][:LONGEST_TEXT]}"
-        yield Found(said, "Remove the cause, then: loraloop backup PATH")
+        yield Found(said, "Remove the cause, then: loraloop backup create PATH")
 
 
 def _backup_overdue(backups: dict[str, Any], settings: AlarmSettings, now: datetime) -> Iterator[Found]:
     newest, hours = backups["newest"], settings.backup_hours
     if newest and hours and now - newest >= timedelta(hours=hours):
         said = f"The newest backup is {lasting(now - newest)} old, and {lasting(timedelta(hours=hours))} are accepted."
-        yield Found(said, "Run: loraloop backup PATH")
+        yield Found(said, "Run: loraloop backup create PATH")
 
 
 def _ledger_broken(ledger: dict[str, Any], _: AlarmSettings, __: datetime) -> Iterator[Found]:
     if not ledger["ok"]:
-        yield Found(f"The ledger is broken. {ledger['reason']}", "Run: loraloop ledger verify --json")
+        yield Found(f"The ledger is broken. {ledger['reason']}", "Run: loraloop promotions verify --json")
 
 
 def _audit_log_broken(chain: dict[str, Any], _: AlarmSettings, __: datetime) -> Iterator[Found]:
@@ -189,7 +189,7 @@ def _runs_failed(runs: list[dict[str, Any]], settings: AlarmSettings, _: datetim
         newest = ended[: settings.failed_runs]
         if len(newest) == settings.failed_runs and all(run["state"] == "failed" for run in newest):
             said = "The last run" if len(newest) == 1 else f"The last {len(newest)} runs"
-            fix = f"Run: loraloop run show {newest[0]['id']}"
+            fix = f"Run: loraloop runs show {newest[0]['id']}"
             yield Found(f"{said} of {model} failed, the newest is {newest[0]['id']}.", fix, model, model)
 
 
@@ -198,7 +198,7 @@ def _target_refusing(targets: list[dict[str, Any]], _: AlarmSettings, __: dateti
         if one["refusals"] >= MOST_REFUSALS:
             waits = one["behind"] + one["alarms_behind"]
             said = f"The notification target {one['target']} refused {one['refusals']} times; {waits} messages wait."
-            yield Found(said, "Correct its URL, then: loraloop notify test", one["target"])
+            yield Found(said, "Correct its URL, then: loraloop notifications test", one["target"])
 
 
 RULES: tuple[Rule, ...] = (

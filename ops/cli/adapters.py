@@ -29,11 +29,6 @@ FILES = ("adapter_config.json", "adapter_model.safetensors")
 PathArgument = Annotated[Path, typer.Argument(help="A PEFT folder, or a .zip, .tar, .tar.gz or .tgz of one.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("import-adapter")(import_adapter)
-
-
 def import_adapter(
     model: ModelArgument,
     path: PathArgument,
@@ -56,7 +51,7 @@ def import_adapter(
     tell(f"{name} {state}: rank {done['rank']} on {done['modules']} modules.")
     if json:
         print_json(done)
-    tell(f"Put it in service with: loraloop promote {model} {done['version']}")
+    tell(f"Put it in service with: loraloop models promote {model} {done['version']}")
 
 
 def _archive(path: Path) -> tuple[Iterator[bytes], int]:

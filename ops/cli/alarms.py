@@ -7,9 +7,8 @@ import typer
 from core.errors import InputError
 from core.settings import AlarmName, nearest
 from ops.cli.changes import said
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, OwnConfig, client_of, show, tell
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, client_of, show, tell
 
-alarms_app = typer.Typer(help="Alarms of control, critical ones first.", invoke_without_command=True)
 COLUMNS = {
     "name": "alarm",
     "severity": "severity",
@@ -21,23 +20,12 @@ COLUMNS = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    alarms_app.callback()(alarms)
-    alarms_app.command()(silence)
-    app.add_typer(alarms_app, name="alarms")
-
-
 def alarms(
-    context: typer.Context,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only alarms about this model.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """List alarms. `pending`: present for less than its hold time. `ending`: absent for less than its hold time."""
-    context.obj = config
-    if context.invoked_subcommand:
-        return
     rows = client_of(config).get("/api/alarms", model=model)
     if not json:
         for row in rows:
@@ -46,14 +34,13 @@ def alarms(
 
 
 def silence(
-    context: typer.Context,
     name: Annotated[str, typer.Argument(help="The alarm, such as engine_down.")],
     hours: Annotated[float, typer.Option("--hours", min=0, max=720, help="For how long. 0 ends a silence.")],
     subject: Annotated[
         str | None, typer.Option("--subject", help="Only this engine, gateway, model or target. Without it: all.")
     ] = None,
     comment: Annotated[str, typer.Option("--comment", "-m", help="Why.")] = "",
-    config: OwnConfig = None,
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Send no message about an alarm for some hours. It stays in lists and metrics."""
     known = get_args(AlarmName)
@@ -62,7 +49,7 @@ def silence(
         hint = f"Did you mean {near}?" if near else f"Take one of: {', '.join(known)}."
         raise InputError(f"{name!r} is no alarm.", hint=hint)
     body = {"name": name, "subject": subject, "hours": hours, **said(comment)}
-    done = client_of(config or context.obj).post("/api/alarms/silence", body)
+    done = client_of(config).post("/api/alarms/silence", body)
     about = f"{name} of {subject}" if subject else name
     tell(f"{about} is silenced until {done['until']}." if done["until"] else f"{about} is not silenced any more.")
 

@@ -1,9 +1,10 @@
-"""The `loraloop` command: all groups together, and how errors end.
+"""The `loraloop` command: all nouns with their verbs, and how errors end.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not promoted (`runs start --wait --exit-code`).
 """
 
 import sys
+from collections.abc import Callable, Mapping
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
@@ -34,37 +35,149 @@ from ops.cli import (
     suites,
     top,
 )
+from ops.cli.nouns import Noun, Root
 from ops.cli.terminal import err
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
+# What concerns the whole installation has no noun.
+INSTALLATION: Mapping[str, Callable[..., None]] = {
+    "init": server.init,
+    "prepare": server.prepare,
+    "up": server.start,
+    "gateway": server.gateway,
+    "control": server.control,
+    "doctor": server.check,
+    "reload": changes.reload,
+    "top": top.top,
+    "plan": plan.plan,
+}
+NOUNS: Mapping[str, tuple[Noun, ...]] = {
+    "Models": (
+        Noun(
+            "models",
+            "What serves users: champions and canaries.",
+            {"list": reports.models, "promote": changes.promote, "rollback": changes.rollback},
+            default="list",
+        ),
+        Noun(
+            "versions",
+            "Versions of a model: adapters and retrievals.",
+            {
+                "list": reports.versions,
+                "show": reports.one_version,
+                "evaluate": suites.evaluate,
+                "import": adapters.import_adapter,
+            },
+            default="list",
+        ),
+        Noun(
+            "runs",
+            "Runs: each makes a candidate from feedback and judges it.",
+            {
+                "list": reports.runs,
+                "start": changes.retrain,
+                "show": runs.show,
+                "cancel": runs.cancel,
+                "pause": runs.pause,
+                "resume": runs.resume,
+            },
+            default="list",
+        ),
+        Noun("canary", "Canaries: candidates that serve a share of users.", {"stop": canary.stop}),
+        Noun(
+            "promotions",
+            "The log of decisions, and what waits for a person.",
+            {
+                "list": reports.promotions,
+                "show": reports.promotion,
+                "approve": changes.approve,
+                "reject": changes.reject,
+                "verify": reports.verify,
+            },
+            default="list",
+        ),
+        Noun("suites", "Suites: what evaluations ask.", {"list": suites.suites}, default="list"),
+    ),
+    "Data": (
+        Noun("feedback", "What users said of answers.", {"count": reports.feedback}, default="count"),
+        Noun(
+            "quarantine",
+            "Votes held back from training for review.",
+            {
+                "list": quarantine.listed,
+                "show": quarantine.votes,
+                "hold": quarantine.hold,
+                "release": quarantine.release,
+                "reject": quarantine.reject,
+            },
+            default="list",
+        ),
+        Noun(
+            "snapshots",
+            "Snapshots: the rows that runs train on and are judged by.",
+            {"show": snapshot.show_report, "export": snapshot.export},
+        ),
+        Noun(
+            "data",
+            "Interactions and feedback: bring in, take out, erase.",
+            {"import": importing.bring_in, "export": data.take_out, "erase": erasing.erase},
+        ),
+        Noun(
+            "retention",
+            "How long data is kept, and its deletion.",
+            {"show": retention.show, "run": retention.run, "log": retention.log},
+        ),
+        Noun(
+            "dead-letters",
+            "Records of gateways that could not become a row.",
+            {
+                "list": dead_letters.listed,
+                "show": dead_letters.content,
+                "replay": dead_letters.replay,
+                "drop": dead_letters.drop,
+            },
+            default="list",
+        ),
+    ),
+    "Administration": (
+        Noun(
+            "keys",
+            "API keys: what opens what, and how much of it.",
+            {"create": keys.create, "list": keys.listing, "revoke": keys.revoke, "rotate": keys.rotate},
+            default="list",
+        ),
+        Noun(
+            "audit",
+            "The audit log: who did or read what, newest first.",
+            {"list": audit.audit, "verify": audit.verify},
+            default="list",
+        ),
+        Noun(
+            "alarms",
+            "Alarms of control, critical ones first.",
+            {"list": alarms.alarms, "silence": alarms.silence},
+            default="list",
+        ),
+        Noun(
+            "notifications",
+            "Notifications: the state of each target, and a test.",
+            {"status": notifications.status, "test": notifications.send_test},
+            default="status",
+        ),
+        Noun(
+            "backup",
+            "Backups of all data.",
+            {"create": backup.backup, "restore": backup.restore},
+            default="create",
+        ),
+    ),
+}
 app = typer.Typer(
     name="loraloop",
+    cls=Root,
     context_settings=CONTEXT,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-)
-GROUPS = (
-    server,
-    reports,
-    top,
-    changes,
-    runs,
-    canary,
-    suites,
-    plan,
-    adapters,
-    quarantine,
-    snapshot,
-    keys,
-    audit,
-    alarms,
-    notifications,
-    backup,
-    data,
-    dead_letters,
-    erasing,
-    retention,
-    importing,
 )
 
 
@@ -84,8 +197,11 @@ def top_level(
     """Serve LoRA adapters on vLLM, retrain them from feedback, promote only what measurably wins."""
 
 
-for group in GROUPS:
-    group.register(app)
+for word, command in INSTALLATION.items():
+    app.command(word, rich_help_panel="Installation")(command)
+for panel, nouns in NOUNS.items():
+    for noun in nouns:
+        app.add_typer(noun.group(), name=noun.name, rich_help_panel=panel)
 help_examples.teach(app)
 
 

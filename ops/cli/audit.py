@@ -8,7 +8,6 @@ from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
-    OwnConfig,
     Since,
     Until,
     client_of,
@@ -23,18 +22,8 @@ ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Only thi
 OutcomeOption = Annotated[str | None, typer.Option("--outcome", help="ok, refused or failed.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of rows.")]
 
-audit_app = typer.Typer(help="The audit log: who did or read what, newest first.", invoke_without_command=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    audit_app.callback()(audit)
-    audit_app.command(name="verify")(verify)
-    app.add_typer(audit_app, name="audit")
-
 
 def audit(
-    context: typer.Context,
     actor: ActorOption = None,
     act: ActOption = None,
     model: ModelOption = None,
@@ -46,9 +35,6 @@ def audit(
     json: JsonOption = False,
 ) -> None:
     """List acts, newest first: keys, exports, reads of texts, log-ins, decisions, refused requests. Needs `admin`."""
-    context.obj = config
-    if context.invoked_subcommand:
-        return
     query = {"act": act, "actor": actor, "model": model, "outcome": outcome, "since": since, "until": until}
     rows = client_of(config).get("/api/audit", **query, limit=limit)
     if not json:
@@ -69,9 +55,9 @@ def audit(
     show(rows, json, columns, "No acts.")
 
 
-def verify(context: typer.Context, config: OwnConfig = None, json: JsonOption = False) -> None:
+def verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Prove that no row of the audit log was changed, removed or cut off, but by its retention. Needs `admin`."""
-    report = client_of(config or context.obj).get("/api/audit/chain", whole=True)
+    report = client_of(config).get("/api/audit/chain", whole=True)
     if json:
         print_json(report)
     else:

@@ -32,12 +32,6 @@ BROKEN = ".broken-ledger"
 BackupFile = Annotated[Path, typer.Argument(metavar="PATH", help="The backup, one tar file.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    for command in (backup, restore):
-        app.command()(command)
-
-
 def backup(path: BackupFile, yes: Yes = False, json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Save store, adapters, snapshots, spools and settings in one file while all runs, and prove it by reading it.
 
@@ -105,7 +99,7 @@ def restore(
 
     settings = settings_from(config)
     if not path.is_file():
-        raise InputError(f"There is no file {path}.", hint="Name what loraloop backup wrote.")
+        raise InputError(f"There is no file {path}.", hint="Name what loraloop backup create wrote.")
     with bytes_bar("Proving", path.stat().st_size) as advance:
         found, fault = restoring.prove_with_ledger(path, advance=advance)
     if fault and not broken_ledger:

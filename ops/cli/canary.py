@@ -1,18 +1,8 @@
 """Commands for canaries: stop the one of a model."""
 
-import typer
-
 from core.errors import NotFound, NotReady
 from ops.cli.changes import Comment, KeepData, ModelArgument, find_model, stop_canary
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, DryRun, Yes, client_of
-
-canary_app = typer.Typer(help="Canaries: candidates that serve a share of users.", no_args_is_help=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    canary_app.command()(stop)
-    app.add_typer(canary_app, name="canary")
 
 
 def stop(
@@ -32,5 +22,5 @@ def stop(
     if now is None:
         raise NotFound("model", model, hint="See: loraloop models")
     if now["canary"] is None:
-        raise NotReady(f"{model} has no canary.", hint=f"To replace the champion: loraloop rollback {model}")
+        raise NotReady(f"{model} has no canary.", hint=f"To replace the champion: loraloop models rollback {model}")
     stop_canary(client, now, comment, keep_data=keep_data, yes=yes, dry_run=dry_run)

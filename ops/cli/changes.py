@@ -1,4 +1,4 @@
-"""Commands that change what serves: retrain, promote, rollback, approve, reject.
+"""Commands that change what serves: start a run, promote, roll back, approve, reject, reload.
 
 With --dry-run each only says what it would do; otherwise it asks first, and without a terminal it needs --yes.
 """
@@ -36,12 +36,6 @@ Comment = Annotated[str, typer.Option("--comment", "-m", help="Kept in the ledge
 KeepData = Annotated[bool, typer.Option("--keep-data", help="Quarantine nothing.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    for command in (retrain, promote, rollback, approve, reject, reload):
-        app.command()(command)
-
-
 def retrain(
     model: ModelArgument,
     comment: Comment = "",
@@ -56,7 +50,7 @@ def retrain(
     client = client_of(config)
     identity = client.post(f"/api/models/{model}/retrain", said(comment))["run_id"]
     if not wait:
-        tell(f"{identity} of {model} is queued. Follow it with: loraloop run show {identity}")
+        tell(f"{identity} of {model} is queued. Follow it with: loraloop runs show {identity}")
         return
     run = run_progress.follow(client, identity)
     if json:
@@ -91,7 +85,7 @@ def rollback(
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Put an earlier version back. No request is lost. To go forward again: rollback --to VERSION.
+    """Put an earlier version back. No request is lost. To go forward again: --to VERSION.
 
     While a canary runs, a rollback without --to stops the canary, and the champion stays. Votes against the version
     that leaves go to quarantine if they were a burst or contradict others, unless --keep-data.

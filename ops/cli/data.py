@@ -26,11 +26,6 @@ KeyOption = Annotated[str | None, typer.Option("--key", help="Only feedback that
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only this model.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("export")(take_out)
-
-
 def take_out(
     kind: KindArgument,
     path: OutFile,

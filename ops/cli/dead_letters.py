@@ -10,7 +10,6 @@ from ops.cli.terminal import (
     ConfigOption,
     DryRun,
     JsonOption,
-    OwnConfig,
     Yes,
     agreed,
     cell,
@@ -21,41 +20,27 @@ from ops.cli.terminal import (
     tell,
 )
 
-letters_app = typer.Typer(help="Records of gateways that could not become a row.", invoke_without_command=True)
 Identity = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's id.")]
 OneOrAll = Annotated[str | None, typer.Argument(metavar="ID", help="The dead letter's id.")]
 All = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
 COLUMNS = {"id": "dead letter", "time": "time (UTC)", "bytes": "bytes", "reason": "reason"}
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    letters_app.callback()(listed)
-    letters_app.command(name="show")(content)
-    letters_app.command()(replay)
-    letters_app.command()(drop)
-    app.add_typer(letters_app, name="dead-letters")
-
-
 def listed(
-    context: typer.Context,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of rows.")] = 50,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """List dead letters, newest first, each with its reason."""
-    context.obj = config
-    if context.invoked_subcommand:
-        return
     found = client_of(config).get("/api/dead-letters", limit=limit)
     show(found["letters"], json, COLUMNS, "There are no dead letters.")
     if found["count"] > len(found["letters"]):
         tell(f"The newest {len(found['letters'])} of {found['count']}.")
 
 
-def content(context: typer.Context, identity: Identity, config: OwnConfig = None, json: JsonOption = False) -> None:
+def content(identity: Identity, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Show one dead letter with its content, which users wrote."""
-    found = client_of(config or context.obj).get(f"/api/dead-letters/{identity}")
+    found = client_of(config).get(f"/api/dead-letters/{identity}")
     if json:
         print_json(found)
         return
@@ -64,35 +49,33 @@ def content(context: typer.Context, identity: Identity, config: OwnConfig = None
 
 
 def replay(
-    context: typer.Context,
     identity: OneOrAll = None,
     every: All = False,
     yes: Yes = False,
     dry_run: DryRun = False,
-    config: OwnConfig = None,
+    config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """Ingest one dead letter again, or all of them. Records that are stored already add nothing."""
     asked = _asked(identity, every)
     if not agreed(f"Control ingests {identity or 'every dead letter'} again.", yes, dry_run):
         return
-    done = client_of(config or context.obj).post("/api/dead-letters/replay", asked)
+    done = client_of(config).post("/api/dead-letters/replay", asked)
     show(done, json, {"id": "dead letter", "stored": "stored", "refused": "refused", "reason": "reason"}, "")
     tell(f"{sum(one['stored'] for one in done)} records are stored, {sum(one['refused'] for one in done)} refused.")
 
 
 def drop(
-    context: typer.Context,
     identity: OneOrAll = None,
     every: All = False,
     yes: Yes = False,
     dry_run: DryRun = False,
-    config: OwnConfig = None,
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Delete one dead letter, or all of them. What they hold is lost."""
     asked = _asked(identity, every)
     if agreed(f"The records of {identity or 'every dead letter'} are deleted.", yes, dry_run):
-        done = client_of(config or context.obj).post("/api/dead-letters/drop", asked)
+        done = client_of(config).post("/api/dead-letters/drop", asked)
         tell(f"{len(done)} dead letters are deleted.")
 
 

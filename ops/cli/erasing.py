@@ -38,11 +38,6 @@ NAMED = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command()(erase)
-
-
 def erase(
     user: Annotated[str, typer.Option("--user", help="The user, as apps send it in `user`.")],
     key: Annotated[str | None, typer.Option("--key", help="Only this key's user, by the key's id.")] = None,

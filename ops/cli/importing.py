@@ -80,11 +80,6 @@ class Found:
                     self.records["taken back"] += 1
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("import")(bring_in)
-
-
 def bring_in(
     path: InFile,
     model: IntoModel = None,

@@ -31,15 +31,6 @@ Tokens = Annotated[int | None, typer.Option("--tokens-per-minute", min=1, help="
 Concurrent = Annotated[int | None, typer.Option("--concurrent", min=1, help="Requests at once, likewise.")]
 Grace = Annotated[str, typer.Option("--grace", help="How long the old secret still opens: 1h, 0.")]
 
-keys_app = typer.Typer(help="API keys: what opens what, and how much of it.", no_args_is_help=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    for name, command in (("create", create), ("list", listing), ("revoke", revoke), ("rotate", rotate)):
-        keys_app.command(name=name)(command)
-    app.add_typer(keys_app, name="keys")
-
 
 def create(
     name: Name,

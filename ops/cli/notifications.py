@@ -3,20 +3,10 @@
 Control sends; the targets' URLs stay with it.
 """
 
-import typer
-
 from core.errors import LoraLoopError, NotReady
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, client_of, show
 
-notify_app = typer.Typer(help="Notifications: the state of each target, and a test.", no_args_is_help=True)
 NONE = "No targets. Put URLs into LORALOOP_NOTIFY_URLS or notifications.urls_file and restart control."
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    notify_app.command(name="status")(status)
-    notify_app.command(name="test")(send_test)
-    app.add_typer(notify_app, name="notify")
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:

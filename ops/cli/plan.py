@@ -12,11 +12,6 @@ from core.settings import ModelSettings
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, settings_from, show, tell
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(plan)
-
-
 def plan(
     users: Annotated[float, typer.Option(min=0, help="New users per day, for example 1000.")],
     model: Annotated[str | None, typer.Argument(help="Use this model's settings instead of the defaults.")] = None,

@@ -13,7 +13,6 @@ from ops.cli.terminal import (
     ConfigOption,
     DryRun,
     JsonOption,
-    OwnConfig,
     Until,
     Yes,
     agreed,
@@ -25,29 +24,15 @@ from ops.cli.terminal import (
     tell,
 )
 
-quarantine_app = typer.Typer(help="Votes held back from training for review.", invoke_without_command=True)
 Identity = Annotated[str, typer.Argument(metavar="ID", help="The quarantine's id, or its # in the ledger.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    quarantine_app.callback()(listed)
-    for command in (hold, release, reject):
-        quarantine_app.command()(command)
-    quarantine_app.command(name="show")(votes)
-    app.add_typer(quarantine_app, name="quarantine")
-
-
 def listed(
-    context: typer.Context,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """List quarantines, newest first: whose data it is, how many votes, and what became of them."""
-    context.obj = config
-    if context.invoked_subcommand:
-        return
     rows = client_of(config).get("/api/quarantine", model=model)
     columns = {
         "decision_seq": "#",
@@ -64,14 +49,13 @@ def listed(
 
 
 def votes(
-    context: typer.Context,
     identity: Identity,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of votes.")] = 100,
-    config: OwnConfig = None,
+    config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """Show the votes of one quarantine, those of the busiest voters first."""
-    found = client_of(config or context.obj).get(f"/api/quarantine/{identity}", limit=limit)
+    found = client_of(config).get(f"/api/quarantine/{identity}", limit=limit)
     if json:
         print_json(found)
         return
@@ -91,7 +75,6 @@ def votes(
 
 
 def hold(
-    context: typer.Context,
     model: Annotated[
         str | None, typer.Option("--model", help="Only votes on this model. Default: every model.")
     ] = None,
@@ -102,10 +85,10 @@ def hold(
     comment: Comment = "",
     yes: Yes = False,
     dry_run: DryRun = False,
-    config: OwnConfig = None,
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Hold every vote that fits all of key, user and time, later ones too. --dry-run counts them."""
-    client = client_of(config or context.obj)
+    client = client_of(config)
     wanted = {"model": model, "key": key, "user": user, "from": since, "until": until}
     found = [row for row in client.get("/api/quarantine/preview", **wanted) if row["votes"]]
     for row in found:
@@ -122,27 +105,25 @@ def hold(
 
 
 def release(
-    context: typer.Context,
     identity: Identity,
     comment: Comment = "",
     yes: Yes = False,
     dry_run: DryRun = False,
-    config: OwnConfig = None,
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Let the next snapshot learn from these votes again."""
-    _decide(config or context.obj, identity, "release", "may be used for training again", comment, yes, dry_run)
+    _decide(config, identity, "release", "may be used for training again", comment, yes, dry_run)
 
 
 def reject(
-    context: typer.Context,
     identity: Identity,
     comment: Comment = "",
     yes: Yes = False,
     dry_run: DryRun = False,
-    config: OwnConfig = None,
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Leave these votes out of every snapshot, permanently."""
-    _decide(config or context.obj, identity, "reject", "are permanently left out of training", comment, yes, dry_run)
+    _decide(config, identity, "reject", "are permanently left out of training", comment, yes, dry_run)
 
 
 def _decide(config: Any, identity: str, verb: str, what: str, comment: str, yes: bool, dry_run: bool) -> None:

@@ -1,4 +1,4 @@
-"""Commands that only read: models, versions, feedback, runs, promotions, ledger.
+"""Commands that only read: models, versions, feedback, runs, promotions and their log.
 
 Each asks control over HTTP and prints what it says, as a table or as JSON.
 """
@@ -13,7 +13,6 @@ from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
-    OwnConfig,
     Since,
     Until,
     cell,
@@ -49,20 +48,6 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Ma
 
 Head = Annotated[str | None, typer.Option("--head", help="A head that was sent out once, as in a notification.")]
 
-promotions_app = typer.Typer(help="The log of decisions, newest first.", invoke_without_command=True)
-ledger_app = typer.Typer(help="The hash-chained log itself.", no_args_is_help=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    for command in (models, versions, feedback, runs):
-        app.command()(command)
-    promotions_app.callback()(promotions)
-    promotions_app.command(name="show")(promotion)
-    ledger_app.command(name="verify")(verify)
-    app.add_typer(promotions_app, name="promotions")
-    app.add_typer(ledger_app, name="ledger")
-
 
 def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Show what serves now: champion, canary, holdback, feedback since the last run."""
@@ -87,16 +72,10 @@ def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
 
 def versions(
     model: Annotated[str, typer.Argument(help="The model.")],
-    version: Annotated[
-        int | None, typer.Argument(help="Only this version, with the votes that it learnt from and lost since.")
-    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """List a model's versions: adapters and retrievals; version 0 is the bare base model."""
-    if version is not None:
-        _show_version(client_of(config).get(f"/api/models/{model}/versions/{version}"), json)
-        return
     rows = client_of(config).get(f"/api/models/{model}/versions")
     columns = {
         "version": "version",
@@ -112,8 +91,15 @@ def versions(
     show(rows, json, columns, "No versions.")
 
 
-def _show_version(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
+def one_version(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    version: Annotated[int, typer.Argument(min=0, help="The version.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Show one version, with the votes that it learnt from and that were taken back since."""
+    found = client_of(config).get(f"/api/models/{model}/versions/{version}")
+    if json:
         print_json(found)
         return
     out.print(f"{found['model']}@{found['version']}, {found['kind']}", style="bold", markup=False)
@@ -181,7 +167,6 @@ def runs(
 
 
 def promotions(
-    context: typer.Context,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model.")] = None,
     verdict: Annotated[Verdict | None, typer.Option("--verdict", help="Only this verdict.")] = None,
     since: Since = None,
@@ -191,9 +176,6 @@ def promotions(
     json: JsonOption = False,
 ) -> None:
     """List decisions, newest first; `promotions show ID` tells everything about one."""
-    context.obj = config
-    if context.invoked_subcommand:
-        return
     rows = client_of(config).get("/api/promotions", model=model, verdict=verdict, since=since, until=until, limit=limit)
     for row in rows:
         row["change"] = f"{_v(row['from_version'])} → {_v(row['to_version'])}"
@@ -217,13 +199,12 @@ def promotions(
 
 
 def promotion(
-    context: typer.Context,
     identity: Annotated[str, typer.Argument(metavar="ID", help="A decision's id or number.")],
-    config: OwnConfig = None,
+    config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """Show one decision: verdict, reason, every check, the four arms, what it was made of."""
-    found = client_of(config or context.obj).get(f"/api/promotions/{identity}")
+    found = client_of(config).get(f"/api/promotions/{identity}")
     if json:
         print_json(found)
         return

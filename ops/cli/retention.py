@@ -32,15 +32,6 @@ COLUMNS = {
     "needed": "needed at any age",
 }
 LOG_COLUMNS = {"id": "deletion", "started": "time (UTC)", "state": "state", "actor": "by", "said": "deleted"}
-retention_app = typer.Typer(help="How long data is kept, and its deletion.", no_args_is_help=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    retention_app.command()(show)
-    retention_app.command()(run)
-    retention_app.command()(log)
-    app.add_typer(retention_app, name="retention")
 
 
 def show(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:

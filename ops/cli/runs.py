@@ -19,16 +19,8 @@ from ops.cli.terminal import (
 )
 from retrain.progress import duration, share_words
 
-run_app = typer.Typer(help="One run: show, cancel, pause or resume it.", no_args_is_help=True)
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id. See: loraloop runs")]
 ROWS = ("id", "model", "state", "trigger", "actor", "comment", "started", "finished", "candidate", "reason")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (show, cancel, pause, resume):
-        run_app.command()(command)
-    app.add_typer(run_app, name="run")
 
 
 def show(run: RunArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
@@ -117,6 +109,6 @@ def _act(run: str, verb: str, comment: str, config: ConfigOption, json: bool) ->
         return
     asked = found["detail"].get("interruption")
     if asked:
-        tell(f"{run} is {found['state']}. It ends after its current step: loraloop run show {run}")
+        tell(f"{run} is {found['state']}. It ends after its current step: loraloop runs show {run}")
     else:
         tell(f"{run} is {found['state']}.")

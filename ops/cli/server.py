@@ -22,16 +22,6 @@ GC_THRESHOLDS = (20_000, 20, 20)
 MARKS = {"ok": "[green]ok[/]      ", "warning": "[yellow]warning[/] ", "fix": "[red]fix[/]     "}
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command()(init)
-    app.command()(prepare)
-    app.command(name="up")(start)
-    app.command()(gateway)
-    app.command()(control)
-    app.command(name="doctor")(check)
-
-
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,

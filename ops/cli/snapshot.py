@@ -22,7 +22,6 @@ from ops.cli.terminal import (
 )
 from ops.snapshot_report import as_html, sections
 
-snapshot_app = typer.Typer(help="Snapshots: the rows that runs train on and are judged by.", no_args_is_help=True)
 Identity = Annotated[
     str, typer.Argument(metavar="RUN_OR_HASH", help="A run's id, the beginning of a hash, or a model: its newest.")
 ]
@@ -37,13 +36,6 @@ FormatOption = Annotated[
 ]
 BucketOption = Annotated[str, typer.Option("--bucket", help="Bucket of a fine-tuning file: train, dev, h1 to h4.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Write the report to an HTML file.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    snapshot_app.command(name="show")(show_report)
-    snapshot_app.command()(export)
-    app.add_typer(snapshot_app, name="snapshot")
 
 
 def show_report(

@@ -1,6 +1,6 @@
 """Commands about suites: which there are, and what a version makes of them.
 
-`suites` reads the configuration alone; `evaluate` has control ask the engine and shows the arms side by side.
+`suites list` reads the configuration alone. `versions evaluate` has control ask the engine, and shows all arms.
 """
 
 import time
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 ARMS = ("base", "champion", "candidate")
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command()(suites)
-    app.command()(evaluate)
 
 
 def suites(

@@ -33,8 +33,6 @@ out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 180)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="LORALOOP_CONFIG")]
-# Of a command below a group that has one: after the verb, too.
-OwnConfig = Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Since = Annotated[str | None, typer.Option("--since", help="From this day or time on (UTC): 2026-03-01.")]
 Until = Annotated[str | None, typer.Option("--until", help="Before this day or time (UTC).")]

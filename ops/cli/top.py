@@ -28,11 +28,6 @@ Once = Annotated[bool, typer.Option("--once", help="Print one picture and end; i
 Gateways = Annotated[list[str], typer.Option("--gateway", help="A gateway's URL; again for more. Default: ours.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command()(top)
-
-
 def top(
     interval: Interval = 2.0,
     once: Once = False,

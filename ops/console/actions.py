@@ -189,7 +189,7 @@ def _stop_canary(control: Control, model: str) -> Question:
         "Stop the canary",
         changes,
         f"Requests in flight finish where they are; none is lost. v{canary} can still be put in service: "
-        f"loraloop promote. {suspects.reason}",
+        f"loraloop models promote. {suspects.reason}",
         f"/models/{model}",
         {"version": canary},
         views.decision(control.store, decision[0]["id"]) if decision else None,
@@ -268,7 +268,7 @@ def _reject(control: Control, actions: Actions, identity: str) -> Question:
         f"Turn {run['model']}@{run['candidate']} away?",
         f"Reject v{run['candidate']}",
         changes,
-        f"It can still be put in service by hand: loraloop promote. {suspects.reason}",
+        f"It can still be put in service by hand: loraloop models promote. {suspects.reason}",
         f"/promotions/{decision['id']}",
         {},
         decision,

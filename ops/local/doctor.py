@@ -225,7 +225,7 @@ def _notifications(url: str, bearer: dict[str, str]) -> Finding:
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return Finding("notifications", False, "not known", KEY_OR_LOGS)
     found = f"not taken by {', '.join(refusing)}" if refusing else f"{len(targets)} targets"
-    return Finding("notifications", not refusing, found, "Correct its URL, then: loraloop notify test")
+    return Finding("notifications", not refusing, found, "Correct its URL, then: loraloop notifications test")
 
 
 def _alarms(url: str, bearer: dict[str, str]) -> Finding:
@@ -266,7 +266,7 @@ def _snapshot(name: str, url: str, bearer: dict[str, str]) -> Finding:
         warnings = [str(one) for one in answer.json()["warnings"]]
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return Finding(check, False, "not known", KEY_OR_LOGS)
-    fix = f"Run: loraloop snapshot show {name}   models.{name}.trust has the limits."
+    fix = f"Run: loraloop snapshots show {name}   models.{name}.trust has the limits."
     return Finding(check, not warnings, " ".join(warnings) or "no warnings", fix)
 
 
@@ -289,7 +289,7 @@ def _paused(url: str, bearer: dict[str, str], now: Callable[[], float]) -> Findi
         return Finding(check, True, "none for more than a day")
     said = ", ".join(f"{run} since {time:%Y-%m-%d %H:%M}" for run, time in long.items())
     first = next(iter(long))
-    fix = f"Run: loraloop run resume {first}   or: loraloop run cancel {first}"
+    fix = f"Run: loraloop runs resume {first}   or: loraloop runs cancel {first}"
     return Finding(check, False, f"{said}. Their models' schedules start no run", fix)
 
 

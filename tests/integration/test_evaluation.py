@@ -1,4 +1,4 @@
-"""Facts about evaluation with a real engine: its scores, its load, and `loraloop evaluate` from end to end."""
+"""Facts about evaluation with a real engine: its scores, its load, and `loraloop versions evaluate` from end to end."""
 
 import json
 import math

@@ -98,11 +98,11 @@ def test_a_paused_and_resumed_run_makes_the_adapter_of_an_undisturbed_one(contro
     again = control.api.post(f"/api/runs/{run}/pause", json={})
     assert again.status_code == 409 and "paused already" in again.json()["error"]["message"]
     other = control.api.post("/api/models/reviews/retrain", json={})
-    assert other.status_code == 409 and f"loraloop run resume {run}" in other.json()["error"]["message"]
+    assert other.status_code == 409 and f"loraloop runs resume {run}" in other.json()["error"]["message"]
 
-    shown = control.run("run", "show", run).stdout
+    shown = control.run("runs", "show", run).stdout
     assert "paused" in shown and "the machine is needed" in shown and f"training {reached} of {STEPS}" in shown
-    resumed = control.run("run", "resume", run)
+    resumed = control.run("runs", "resume", run)
     assert resumed.exit_code == 0 and f"{run} is" in resumed.stderr
     wait_until(lambda: control.show(run)["state"] == "awaiting_approval", 120)
     steps = [step["done"] for step in control.show(run)["steps"] if step["phase"] == "training"]
@@ -123,9 +123,9 @@ def train_alone(control: TrainingControl, run: str) -> str:
 def test_a_cancelled_run_leaves_a_decision_and_no_process_and_the_champion_stays(control: TrainingControl) -> None:
     run = control.start()
     pid = control.app.state.control.scheduler.pipeline.trainer.pid
-    asked = control.run("run", "cancel", run, "--dry-run")
+    asked = control.run("runs", "cancel", run, "--dry-run")
     assert asked.exit_code == 0 and control.show(run)["state"] == "training"
-    done = control.run("run", "cancel", run, "--yes", "-m", "wrong labels")
+    done = control.run("runs", "cancel", run, "--yes", "-m", "wrong labels")
     assert done.exit_code == 0 and f"{run} is cancelled" in done.stderr
     assert not Path(f"/proc/{pid}").exists()
     body = last_decision(control)

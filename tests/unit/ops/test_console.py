@@ -29,7 +29,7 @@ def test_no_page_needs_anything_from_elsewhere(console: Console) -> None:
 
 def test_before_the_first_decision_the_page_says_what_will_appear(console: Console) -> None:
     html = console.page("/promotions")
-    assert "No decision yet" in html and "loraloop retrain reviews" in html
+    assert "No decision yet" in html and "loraloop runs start reviews" in html
     assert "no earlier champion to go back to" in html
 
 
@@ -76,7 +76,7 @@ def test_the_canary_shows_on_its_models_strip(console: Console) -> None:
     )
     html = console.page("/promotions")
     assert "<strong>v8</strong>" in html and "10% of users" in html
-    assert "loraloop rollback reviews --to 6" in html and "puts v6 back" in html
+    assert "loraloop models rollback reviews --to 6" in html and "puts v6 back" in html
 
 
 def test_text_from_outside_is_escaped(console: Console) -> None:

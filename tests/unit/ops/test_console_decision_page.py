@@ -68,11 +68,11 @@ def test_the_decision_page_gives_the_arms_their_latency_tokens_and_tfidf(console
 @pytest.mark.parametrize(
     ("verdict", "trigger", "command"),
     [
-        ("promoted", "canary", "loraloop rollback reviews --to 6"),
-        ("rolled_back", "person", "loraloop rollback reviews --to 6"),
-        ("rolled_back", "canary", "loraloop promote reviews 7"),
-        ("kept", "schedule", "loraloop promote reviews 7"),
-        ("awaiting_approval", "canary", "loraloop approve dec-1"),
+        ("promoted", "canary", "loraloop models rollback reviews --to 6"),
+        ("rolled_back", "person", "loraloop models rollback reviews --to 6"),
+        ("rolled_back", "canary", "loraloop models promote reviews 7"),
+        ("kept", "schedule", "loraloop models promote reviews 7"),
+        ("awaiting_approval", "canary", "loraloop promotions approve dec-1"),
     ],
 )
 def test_a_decision_says_which_command_undoes_it(console: Console, verdict: str, trigger: str, command: str) -> None:

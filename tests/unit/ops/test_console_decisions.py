@@ -241,7 +241,7 @@ def test_the_holdback_is_on_the_models_page_with_its_end(console: Console) -> No
 @pytest.mark.parametrize("verdict", ["confirmed", "discarded", "released"])
 def test_a_row_that_changed_nobody_advises_no_promotion(console: Console, verdict: str) -> None:
     console.add_decision(verdict, from_version=7, to_version=7)
-    assert "loraloop promote" not in console.page("/promotions/dec-1")
+    assert "loraloop models promote" not in console.page("/promotions/dec-1")
 
 
 def regressed(console: Console, place: int, interaction: str, **changes: Any) -> None:

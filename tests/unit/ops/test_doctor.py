@@ -113,7 +113,7 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
             "snapshot of m",
             {"/api/snapshots/m": {"warnings": ["9% of the votes in train make no row: same text (9 of 100)."]}},
             "9% of the votes in train",
-            "loraloop snapshot show m",
+            "loraloop snapshots show m",
         ),
         ("snapshot of m", {"/api/snapshots/m": []}, "not known", "LORALOOP_KEY"),
         ("dead letters", {"/ready": WELL["/ready"] | {"dead_letters": 2}}, "2 of gateways'", "loraloop dead-letters"),
@@ -139,7 +139,7 @@ def test_a_run_that_is_paused_for_more_than_a_day_is_named(tmp_path: Path, hours
     finding = examined(tmp_path, changes, lambda: now)["paused runs"]
     assert finding.ok is ok
     if not ok:
-        assert "run-1 since 2026-05-01 03:00" in finding.found and "loraloop run resume run-1" in finding.fix
+        assert "run-1 since 2026-05-01 03:00" in finding.found and "loraloop runs resume run-1" in finding.fix
 
 
 def test_a_model_without_a_snapshot_is_well(tmp_path: Path):

@@ -71,7 +71,7 @@ def test_a_running_gateway_deletes_its_segment_and_no_byte_of_it_stays(
         gateway = threading.Thread(target=lambda: asyncio.run(ship()))
         gateway.start()
         try:
-            done = place.control.run("erase", "--user", ZOE, "--yes")
+            done = place.control.run("data", "erase", "--user", ZOE, "--yes")
         finally:
             stop.set()
             gateway.join()

@@ -334,9 +334,9 @@ def test_a_dead_letter_loses_the_records_of_the_user_only(payload: bytes, remain
 def test_the_command_erases_and_prints_the_receipt(tmp_path: Path) -> None:
     place = Place(tmp_path)
     with running(place.control.app, place.control.port):
-        seen = place.control.run("erase", "--user", ZOE, "--dry-run", "--json")
+        seen = place.control.run("data", "erase", "--user", ZOE, "--dry-run", "--json")
         assert json.loads(seen.stdout)["counts"]["interactions"] == 2
-        done = place.control.run("erase", "--user", ZOE, "--yes", "--json")
+        done = place.control.run("data", "erase", "--user", ZOE, "--yes", "--json")
         assert json.loads(done.stdout)["state"] == "done"
         assert place.found() == set()
         assert place.control.run("models").exit_code == 0  # the store is in use after its file was exchanged

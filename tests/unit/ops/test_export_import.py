@@ -77,7 +77,7 @@ def test_an_import_has_a_bar_on_a_terminal(control: RunningControl, tmp_path: Pa
     shown = io.StringIO()
     monkeypatch.setattr(terminal, "err", Console(file=shown, force_terminal=True, width=120))
     rows = [{"id": f"f{n}", "interaction_id": "i", "type": "thumbs", "value": True} for n in range(3)]
-    done = control.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes", "--json")
+    done = control.run("data", "import", str(written(tmp_path / "f.jsonl", rows)), "--yes", "--json")
     assert new(done) == (0, 3, 0)
     assert "Importing" in shown.getvalue() and "3/3" in shown.getvalue() and "rows/s" in shown.getvalue()
 
@@ -86,11 +86,11 @@ def test_an_import_has_a_bar_on_a_terminal(control: RunningControl, tmp_path: Pa
 def test_exported_feedback_is_imported_the_same(control: RunningControl, tmp_path: Path, ending: str):
     fill(control.store)
     path = tmp_path / f"f.{ending}"
-    assert control.run("export", "feedback", str(path)).exit_code == 0
+    assert control.run("data", "export", "feedback", str(path)).exit_code == 0
     before = [row for batch in exports.feedback(control.store, 100, model=None, key=None) for row in batch]
-    done = control.run("import", str(path), "--yes", "--json")
+    done = control.run("data", "import", str(path), "--yes", "--json")
     assert new(done) == (0, 0, 4)
-    shop = control.run("export", "feedback", str(tmp_path / f"shop.{ending}"), "--key", "shop")
+    shop = control.run("data", "export", "feedback", str(tmp_path / f"shop.{ending}"), "--key", "shop")
     assert "Wrote 1 feedback" in shop.stderr
     other = Store(":memory:")
     importer.import_records(other, [row for _, row in data_files.read(path)], lambda: NOW)
@@ -102,7 +102,7 @@ def test_exported_feedback_is_imported_the_same(control: RunningControl, tmp_pat
 def test_every_kind_is_the_same_in_both_formats(control: RunningControl, tmp_path: Path, kind: data_files.Kind):
     fill(control.store)
     for ending in ("jsonl", "parquet"):
-        assert control.run("export", kind, str(tmp_path / f"x.{ending}")).exit_code == 0
+        assert control.run("data", "export", kind, str(tmp_path / f"x.{ending}")).exit_code == 0
     lines, parquet = (list(data_files.read(tmp_path / f"x.{ending}")) for ending in ("jsonl", "parquet"))
     assert lines == parquet and lines
     assert pq.read_schema(tmp_path / "x.parquet").names == list(data_files.COLUMNS[kind])
@@ -161,29 +161,29 @@ def test_votes_are_counted_by_user_and_a_dry_run_holds_none(control: RunningCont
 def test_a_backup_of_a_broken_ledger_is_kept_under_a_name_that_says_so(control: RunningControl, tmp_path: Path):
     fill(control.store)
     good = tmp_path / "b.tar"
-    assert control.run("backup", str(good), "--yes").exit_code == 0
+    assert control.run("backup", "create", str(good), "--yes").exit_code == 0
     kept = good.read_bytes()
     with control.store.transaction() as transaction:
         transaction._connection.execute("UPDATE decisions SET reason = 'It lost.'")
-    done = control.run("backup", str(good), "--yes")
+    done = control.run("backup", "create", str(good), "--yes")
     assert done.exit_code == 1 and "The ledger is broken. Row 1 (dec-1)" in str(done.exception)
     broken = tmp_path / "b.tar.broken-ledger"
     assert good.read_bytes() == kept and broken.is_file() and not list(tmp_path.glob("*.part"))
-    refused = control.run("restore", str(broken), "--dry-run")
+    refused = control.run("backup", "restore", str(broken), "--dry-run")
     assert refused.exit_code == 1 and "--broken-ledger" in getattr(refused.exception, "hint", "")
-    accepted = control.run("restore", str(broken), "--dry-run", "--broken-ledger")
+    accepted = control.run("backup", "restore", str(broken), "--dry-run", "--broken-ledger")
     assert accepted.exit_code == 0 and "Its ledger is broken. Row 1" in accepted.stderr
-    assert control.run("restore", str(good), "--dry-run").exit_code == 0
+    assert control.run("backup", "restore", str(good), "--dry-run").exit_code == 0
 
 
 def test_exported_decisions_prove_themselves(control: RunningControl, tmp_path: Path):
     fill(control.store)
-    control.run("export", "decisions", str(tmp_path / "d.jsonl"))
+    control.run("data", "export", "decisions", str(tmp_path / "d.jsonl"))
     ((_, row),) = data_files.read(tmp_path / "d.jsonl")
     assert hash_row(row["previous_hash"], row["body"]) == row["hash"]
-    head = control.run("ledger", "verify", "--head", row["hash"], "--json")
+    head = control.run("promotions", "verify", "--head", row["hash"], "--json")
     assert head.exit_code == 0 and json.loads(head.stdout)["head_at"] == 1
-    lost = control.run("ledger", "verify", "--head", "f" * 64)
+    lost = control.run("promotions", "verify", "--head", "f" * 64)
     assert lost.exit_code == 1 and "BROKEN: No row has the head" in lost.stdout
 
 
@@ -203,7 +203,7 @@ def test_a_large_file_comes_in_once_however_often_it_is_imported(control: Runnin
         ],
     )
     for added in (ROWS, 0):
-        done = control.run("import", str(path), "--yes", "--json")
+        done = control.run("data", "import", str(path), "--yes", "--json")
         assert new(done) == (0, added, ROWS - added)
     assert len(control.ids()) == ROWS
     (row,) = [
@@ -233,7 +233,7 @@ BAD = [
 
 def test_every_bad_line_is_named_and_costs_no_other(control: RunningControl, tmp_path: Path):
     rows = [VOTES[0], *(row for row, _ in BAD), "", VOTES[1]]
-    done = control.run("import", str(written(tmp_path / "f.jsonl", rows)), "--yes")
+    done = control.run("data", "import", str(written(tmp_path / "f.jsonl", rows)), "--yes")
     for number, (_, sentence) in enumerate(BAD, 2):
         assert f"line {number}: " in done.stderr and sentence in done.stderr
     assert isinstance(done.exception, InputError) and f"{len(BAD)} of {len(BAD) + 2} rows" in str(done.exception)
@@ -241,7 +241,7 @@ def test_every_bad_line_is_named_and_costs_no_other(control: RunningControl, tmp
 
 
 def test_a_file_with_only_bad_lines_is_refused_and_nothing_is_sent(control: RunningControl, tmp_path: Path):
-    done = control.run("import", str(written(tmp_path / "f.jsonl", [VOTES[0] | {"value": "yes"}])), "--yes")
+    done = control.run("data", "import", str(written(tmp_path / "f.jsonl", [VOTES[0] | {"value": "yes"}])), "--yes")
     assert isinstance(done.exception, InputError) and "1 of 1 rows have errors, the first in line 1" in str(
         done.exception
     )
@@ -251,12 +251,12 @@ def test_a_file_with_only_bad_lines_is_refused_and_nothing_is_sent(control: Runn
 def test_interactions_go_out_and_come_back_the_same(control: RunningControl, tmp_path: Path):
     fill(control.store)
     path = tmp_path / "i.jsonl"
-    assert control.run("export", "interactions", str(path)).exit_code == 0
+    assert control.run("data", "export", "interactions", str(path)).exit_code == 0
     before = path.read_text()
     with control.store.transaction() as transaction:
         transaction._connection.execute("DELETE FROM interactions")
-    assert new(control.run("import", str(path), "--yes", "--json")) == (3, 0, 0)
-    assert control.run("export", "interactions", str(path), "--yes").exit_code == 0
+    assert new(control.run("data", "import", str(path), "--yes", "--json")) == (3, 0, 0)
+    assert control.run("data", "export", "interactions", str(path), "--yes").exit_code == 0
     assert path.read_text() == before
 
 
@@ -264,45 +264,45 @@ def test_interactions_go_out_and_come_back_the_same(control: RunningControl, tmp
 def test_a_file_that_is_none_is_refused(control: RunningControl, tmp_path: Path, name: str):
     if not name.startswith("none"):
         (tmp_path / name).write_bytes(b"" if name.startswith("empty") else b"PAR1junk")
-    assert isinstance(control.run("import", str(tmp_path / name), "--yes").exception, InputError)
+    assert isinstance(control.run("data", "import", str(tmp_path / name), "--yes").exception, InputError)
 
 
 def test_an_import_asks_first_and_a_dry_run_sends_nothing(control: RunningControl, tmp_path: Path):
     path = str(written(tmp_path / "f.jsonl", VOTES))
-    assert "--yes" in str(control.run("import", path).exception)
-    assert control.run("import", path, "--dry-run").exit_code == 0
+    assert "--yes" in str(control.run("data", "import", path).exception)
+    assert control.run("data", "import", path, "--dry-run").exit_code == 0
     assert control.ids() == []
 
 
 def test_a_file_that_is_there_is_not_replaced_unasked(control: RunningControl, tmp_path: Path):
     (tmp_path / "f.jsonl").write_text("mine")
-    assert "--yes" in str(control.run("export", "feedback", str(tmp_path / "f.jsonl")).exception)
+    assert "--yes" in str(control.run("data", "export", "feedback", str(tmp_path / "f.jsonl")).exception)
     assert (tmp_path / "f.jsonl").read_text() == "mine"
-    assert control.run("export", "feedback", str(tmp_path / "f.jsonl"), "--yes").exit_code == 0
+    assert control.run("data", "export", "feedback", str(tmp_path / "f.jsonl"), "--yes").exit_code == 0
     assert (tmp_path / "f.jsonl").stat().st_mode & 0o077 == 0
 
 
 def test_a_backup_is_made_while_control_runs_and_can_be_restored(control: RunningControl, tmp_path: Path):
     fill(control.store)
     path = tmp_path / "b.tar"
-    done = control.run("backup", str(path), "--json")
+    done = control.run("backup", "create", str(path), "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["ledger_rows"] == 1 and path.stat().st_mode & 0o077 == 0
     assert [p.name for p in tmp_path.glob("*.part")] == []
     new = tmp_path / "new.yaml"
     new.write_text(control.config.read_text().replace(str(tmp_path / "data"), str(tmp_path / "new")))
-    assert CliRunner().invoke(app, ["restore", str(path), "--dry-run", "--config", str(new)]).exit_code == 0
+    assert CliRunner().invoke(app, ["backup", "restore", str(path), "--dry-run", "--config", str(new)]).exit_code == 0
     assert not (tmp_path / "new").exists()
-    done = CliRunner().invoke(app, ["restore", str(path), "--config", str(new), "--json"])
+    done = CliRunner().invoke(app, ["backup", "restore", str(path), "--config", str(new), "--json"])
     assert done.exit_code == 0 and json.loads(done.stdout)["aside"] is None
-    again = CliRunner().invoke(app, ["restore", str(path), "--config", str(new)])
+    again = CliRunner().invoke(app, ["backup", "restore", str(path), "--config", str(new)])
     assert "--yes" in str(again.exception)
 
 
 def test_a_restore_under_a_running_up_is_refused(control: RunningControl, tmp_path: Path):
-    control.run("backup", str(tmp_path / "b.tar"))
+    control.run("backup", "create", str(tmp_path / "b.tar"))
     lock = lock_data(tmp_path / "data")
-    done = control.run("restore", str(tmp_path / "b.tar"), "--yes")
+    done = control.run("backup", "restore", str(tmp_path / "b.tar"), "--yes")
     lock.release()
     assert isinstance(done.exception, NotReady) and "Stop it first" in str(done.exception)
     assert not list((tmp_path / "data").glob("before-restore-*"))
@@ -312,6 +312,6 @@ def test_a_backup_that_cannot_be_made_leaves_no_half_file(
     control: RunningControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("ops.backup.archive.SPACE_FACTOR", 1e12)
-    done = control.run("backup", str(tmp_path / "b.tar"))
+    done = control.run("backup", "create", str(tmp_path / "b.tar"))
     assert isinstance(done.exception, LoraLoopError) and "Free space" in str(done.exception)
     assert list(tmp_path.glob("b.tar*")) == []

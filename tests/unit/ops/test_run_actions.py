@@ -68,16 +68,16 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
 
 def test_commands_say_the_state_and_a_second_one_is_refused(control: RunningControl) -> None:
     run = control.app.state.control.scheduler.pipeline.queue("reviews", "asked for").id
-    shown = control.run("run", "show", run)
+    shown = control.run("runs", "show", run)
     assert shown.exit_code == 0 and "queued" in shown.stdout
-    assert control.run("run", "pause", run).stderr.strip() == f"{run} is paused."
-    assert "is paused already" in str(control.run("run", "pause", run).exception)
-    done = control.run("run", "cancel", run, "--yes", "--json", "-m", "no")
+    assert control.run("runs", "pause", run).stderr.strip() == f"{run} is paused."
+    assert "is paused already" in str(control.run("runs", "pause", run).exception)
+    done = control.run("runs", "cancel", run, "--yes", "--json", "-m", "no")
     assert json.loads(done.stdout)["state"] == "cancelled"
-    again = control.run("run", "cancel", run, "--yes")
+    again = control.run("runs", "cancel", run, "--yes")
     assert again.exit_code == 1 and "has ended: it is cancelled" in str(again.exception)
-    assert "is not paused" in str(control.run("run", "resume", run).exception)
-    assert "There is no run" in str(control.run("run", "show", "run-none").exception)
+    assert "is not paused" in str(control.run("runs", "resume", run).exception)
+    assert "There is no run" in str(control.run("runs", "show", "run-none").exception)
 
 
 def test_a_run_that_is_asked_for_has_an_id(control: RunningControl) -> None:

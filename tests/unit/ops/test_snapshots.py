@@ -1,4 +1,4 @@
-"""Facts about `loraloop snapshot`: what a snapshot has, and its rows for other tools."""
+"""Facts about `loraloop snapshots`: what a snapshot has, and its rows for other tools."""
 
 import json
 from collections.abc import Iterator
@@ -32,18 +32,18 @@ def test_a_snapshot_is_shown_by_its_run_or_by_the_beginning_of_its_hash(
     control: RunningControl, snapshot: Snapshot
 ) -> None:
     for identity in ("run-1", snapshot.hash, snapshot.hash[:8]):
-        report = json.loads(control.run("snapshot", "show", identity, "--json").stdout)
+        report = json.loads(control.run("snapshots", "show", identity, "--json").stdout)
         assert (report["hash"], report["model"], report["run_id"]) == (snapshot.hash, "reviews", "run-1")
         assert report["rows"] == snapshot.report.rows and report["by_class"]["a"]["rows"] == 20
-    shown = control.run("snapshot", "show", "run-1").stdout
+    shown = control.run("snapshots", "show", "run-1").stdout
     assert "Buckets" in shown and "train" in shown and "label" in shown
-    assert "There is no snapshot 'unknown'" in str(control.run("snapshot", "show", "unknown").exception)
+    assert "There is no snapshot 'unknown'" in str(control.run("snapshots", "show", "unknown").exception)
 
 
 def test_the_report_as_one_html_file_escapes_what_it_shows(
     control: RunningControl, snapshot: Snapshot, tmp_path: Path
 ) -> None:
-    assert control.run("snapshot", "show", "run-1", "--html", str(tmp_path / "report.html")).exit_code == 0
+    assert control.run("snapshots", "show", "run-1", "--html", str(tmp_path / "report.html")).exit_code == 0
     page = (tmp_path / "report.html").read_text()
     assert page.startswith("<!doctype html>") and snapshot.hash in page and "http" not in page
     report = {"rows": {}, "users": {}, "signals": {}, "by_signal": {}, "left_out": {}, "hash": "h", "run_id": "r"}
@@ -56,9 +56,9 @@ def test_rows_are_exported_as_parquet_and_as_a_fine_tuning_file(
     control: RunningControl, snapshot: Snapshot, tmp_path: Path
 ) -> None:
     parquet, lines = tmp_path / "rows.parquet", tmp_path / "train.jsonl"
-    assert control.run("snapshot", "export", snapshot.hash[:12], str(parquet)).exit_code == 0
+    assert control.run("snapshots", "export", snapshot.hash[:12], str(parquet)).exit_code == 0
     assert pq.read_table(parquet).num_rows == 40 and parquet.stat().st_mode & 0o077 == 0
-    assert control.run("snapshot", "export", "run-1", str(lines), "--format", "openai").exit_code == 0
+    assert control.run("snapshots", "export", "run-1", str(lines), "--format", "openai").exit_code == 0
     found = [json.loads(line) for line in lines.read_text().splitlines()]
     train = snapshot.of("train")
     assert len(found) == len(train) > 0
@@ -82,10 +82,10 @@ def test_pairs_are_exported_as_parquet_and_as_lines_that_an_import_reads(
     made = pairs.snap(control.store, tmp_path / "data" / "snapshots", how, "run-2")
     (bucket,) = {pair.bucket for pair in made.pairs}
     parquet, lines = tmp_path / "pairs.parquet", tmp_path / "pairs.jsonl"
-    assert control.run("snapshot", "export", "run-2", str(parquet), "--format", "pairs").exit_code == 0
+    assert control.run("snapshots", "export", "run-2", str(parquet), "--format", "pairs").exit_code == 0
     assert pq.read_table(parquet).num_rows == len(made.pairs) == 3
     wanted = ("--format", "preferences", "--bucket", bucket)
-    assert control.run("snapshot", "export", "run-2", str(lines), *wanted).exit_code == 0
+    assert control.run("snapshots", "export", "run-2", str(lines), *wanted).exit_code == 0
     found = [json.loads(line) for line in lines.read_text().splitlines()]
     assert {(row["preferred_output"][0]["content"], row["non_preferred_output"][0]["content"]) for row in found} == {
         ("answer a0", "answer a1"),
@@ -100,7 +100,7 @@ def test_pairs_are_exported_as_parquet_and_as_lines_that_an_import_reads(
 def test_a_snapshot_without_pairs_says_so(
     control: RunningControl, snapshot: Snapshot, tmp_path: Path, format: str
 ) -> None:
-    done = control.run("snapshot", "export", "run-1", str(tmp_path / "pairs"), "--format", format)
+    done = control.run("snapshots", "export", "run-1", str(tmp_path / "pairs"), "--format", format)
     assert "There is no pairs 'run-1' in the snapshot." in str(done.exception)
     assert "once its users compare or correct answers" in str(done.exception)
     assert not (tmp_path / "pairs").exists()
@@ -110,5 +110,5 @@ def test_a_snapshot_that_was_changed_is_not_exported(
     control: RunningControl, snapshot: Snapshot, tmp_path: Path
 ) -> None:
     (snapshot.path / "rows.parquet").write_bytes(b"changed")
-    assert control.run("snapshot", "export", "run-1", str(tmp_path / "rows.parquet")).exit_code != 0
+    assert control.run("snapshots", "export", "run-1", str(tmp_path / "rows.parquet")).exit_code != 0
     assert not (tmp_path / "rows.parquet").exists()

@@ -96,7 +96,7 @@ def test_one_command_stops_a_canary_and_says_first_what_it_does(
 
 
 def test_a_rollback_to_a_named_version_replaces_the_champion_and_ends_the_canary(control: RunningControl) -> None:
-    assert control.run("rollback", "reviews", "--to", "0", "--yes").exit_code == 0
+    assert control.run("models", "rollback", "reviews", "--to", "0", "--yes").exit_code == 0
     route = control.app.state.control.promotion.route("reviews")
     assert (route.champion, route.canary) == (0, None)
 

@@ -45,14 +45,18 @@ def learnt(store: Store, folder: Path) -> Snapshot:
 
 
 def shown(control: RunningControl, *words: str) -> Any:
-    done = control.run("versions", "reviews", *words, "--json")
+    done = control.run("versions", *words, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
 
 def test_a_version_counts_and_lists_the_votes_that_it_lost(control: RunningControl, tmp_path: Path) -> None:
     made = learnt(control.store, tmp_path / "data" / "snapshots")
-    assert [(row["revoked"], row["in_quarantine"]) for row in shown(control)] == [(None, None), (0, 0), (None, None)]
+    assert [(row["revoked"], row["in_quarantine"]) for row in shown(control, "list", "reviews")] == [
+        (None, None),
+        (0, 0),
+        (None, None),
+    ]
     train, others = made.of("train"), [row for row in made.rows if row.bucket != "train"]
     gone = [train[0].feedback_id, train[1].feedback_id, others[0].feedback_id]
     add(control.store, [Revocation(id, LATER) for id in gone])
@@ -60,15 +64,15 @@ def test_a_version_counts_and_lists_the_votes_that_it_lost(control: RunningContr
     with control.store.transaction() as transaction:
         request = Hold("q", (Predicate(user=held),))
         quarantine.hold(transaction, "reviews", request, decision_id="d", time=NOW)
-    assert [(row["revoked"], row["in_quarantine"]) for row in shown(control)][1] == (2, 1)
-    found = shown(control, "1")
+    assert [(row["revoked"], row["in_quarantine"]) for row in shown(control, "list", "reviews")][1] == (2, 1)
+    found = shown(control, "show", "reviews", "1")
     assert (found["kind"], found["snapshot"], found["erasures"]) == ("adapter", made.hash, [])
     assert {row["feedback_id"] for row in found["taken_back"]} == {*gone[:2], train[2].feedback_id}
     assert [row["revoked"] is None for row in found["taken_back"]] == [False, False, True]
     assert {row["interaction_id"] for row in found["taken_back"]} == {row.interaction_id for row in train[:3]}
-    text = control.run("versions", "reviews", "1").stdout
+    text = control.run("versions", "show", "reviews", "1").stdout
     assert gone[0] in text and "votes revoked since" in text
-    assert "There is no version 'reviews@7'" in str(control.run("versions", "reviews", "7").exception)
+    assert "There is no version 'reviews@7'" in str(control.run("versions", "show", "reviews", "7").exception)
 
 
 def test_a_version_names_the_erasures_of_users_that_it_learnt_from(control: RunningControl, tmp_path: Path) -> None:
@@ -77,7 +81,7 @@ def test_a_version_names_the_erasures_of_users_that_it_learnt_from(control: Runn
         with control.store.transaction() as transaction:
             erasures.add(transaction, id=id, time=NOW, user="u", user_hash="h", key=None, actor="", comment="")
             erasures.set_receipt(transaction, id=id, receipt=Receipt("h", versions=named).to_json())
-    assert shown(control, "1")["erasures"] == ["e1", "e3"]
+    assert shown(control, "show", "reviews", "1")["erasures"] == ["e1", "e3"]
     assert shown(control, "2")["erasures"] == []
 
 
@@ -100,4 +104,4 @@ def test_the_console_says_it_of_the_champion(tmp_path: Path) -> None:
     assert 'id="taken-back"' not in console.page("/models/reviews")
     add(console.store, [Revocation(made.of("train")[0].feedback_id, LATER)])
     page = console.page("/models/reviews")
-    assert "1 were revoked since" in " ".join(page.split()) and "loraloop versions reviews 1" in page
+    assert "1 were revoked since" in " ".join(page.split()) and "loraloop versions show reviews 1" in page

@@ -56,7 +56,7 @@ class Stack:
         (folder / "loraloop.yaml").write_text(yaml.safe_dump(content | {"gateway": {"control_url": url}}))
 
     def loraloop(self, *words: str) -> Ended:
-        return loraloop("import-adapter", *words, cwd=self.folder)
+        return loraloop("versions", "import", *words, cwd=self.folder)
 
     def versions(self) -> list[int]:
         return [row["version"] for row in self.http.get("/api/models/reviews/versions").json()]
@@ -81,7 +81,7 @@ def test_a_folder_becomes_a_version_that_serves_nobody(stack: Stack, tmp_path: P
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["version"], found["rank"], found["modules"], found["new"]) == (1, 4, 1, True)
-    assert "loraloop promote reviews 1" in done.stderr
+    assert "loraloop models promote reviews 1" in done.stderr
     name = f"reviews@1.{found['sha256'][:12]}"
     assert stack.kept() == {
         "adapters",

@@ -232,7 +232,9 @@ def test_an_evaluation_is_cancelled_at_its_next_query(
     assert (body["verdict"], body["to_version"]) == ("cancelled", 1)
 
 
-@pytest.mark.parametrize(("at", "fix"), [("canary", "canary stop reviews"), ("awaiting_approval", "loraloop reject")])
+@pytest.mark.parametrize(
+    ("at", "fix"), [("canary", "canary stop reviews"), ("awaiting_approval", "loraloop promotions reject")]
+)
 def test_a_run_that_waits_names_what_ends_it(scheduler: Scheduler, at: str, fix: str) -> None:
     pipeline = scheduler.pipeline
     run = pipeline.queue("reviews", "test")
