@@ -101,7 +101,12 @@ def test_where_all_is_well_it_says_so(tmp_path: Path):
         ("audit log", {"/api/audit/chain": {"ok": True, "reason": "", "failing": True}}, "refused", "audit.md"),
         ("audit log", {"/api/audit/chain": {"error": {"message": "no"}}}, "not known", "LORALOOP_KEY"),
         ("ledger", {"/api/ledger": {"error": {"message": "no"}}}, "not known", "LORALOOP_KEY"),
-        ("notifications", {"/api/notifications": [{"target": "slack (URL 1)", "refusals": 4}]}, "slack", "notify test"),
+        (
+            "notifications",
+            {"/api/notifications": [{"target": "slack (URL 1)", "refusals": 4}]},
+            "slack",
+            "notifications test",
+        ),
         (
             "retention",
             {"/api/retention": {"kinds": [{"kind": "votes", "days": None, "bytes": 12 * 10**9}]}},

@@ -82,7 +82,7 @@ def test_a_version_names_the_erasures_of_users_that_it_learnt_from(control: Runn
             erasures.add(transaction, id=id, time=NOW, user="u", user_hash="h", key=None, actor="", comment="")
             erasures.set_receipt(transaction, id=id, receipt=Receipt("h", versions=named).to_json())
     assert shown(control, "show", "reviews", "1")["erasures"] == ["e1", "e3"]
-    assert shown(control, "2")["erasures"] == []
+    assert shown(control, "show", "reviews", "2")["erasures"] == []
 
 
 def test_the_console_says_it_of_the_champion(tmp_path: Path) -> None:
