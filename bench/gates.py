@@ -38,6 +38,7 @@ from bench.simulation.scenarios import (
     LIVE,
     OURS,
     RETURNING,
+    ROWS,
     SELECTED,
     SLICED,
     TWENTY,
@@ -180,6 +181,24 @@ def sliced(name: str, runs: int) -> Rows:
     return [row(name, gate, False, passed[:, place], **limits) for place, gate in enumerate(gates)]
 
 
+def in_a_row(name: str, runs: int) -> Rows:
+    """Canaries in a row. Where candidates are worse, a row is wrong if its last champion lost more than the margin
+    in all. Where they are equal, each candidate counts."""
+    scenario, rng = ROWS[name], np.random.default_rng(zlib.crc32(name.encode()))
+    rows = []
+    for gate, with_anchor in ((OURS, True), ("compared with the champion alone", False)):
+        loss, promoted, rated = scenario.watch(runs, rng, with_anchor=with_anchor)
+        counted = loss > CanarySettings().margin if scenario.null else promoted.ravel()
+        more = {
+            "promotions": round(float(promoted.sum(1).mean()), 2),
+            "points_lost": round(100 * float(np.median(loss)), 2),
+            "median_n_first": float(np.median(rated[:, 0][promoted[:, 0]])),
+            "median_n_last": float(np.median(rated[:, -1][promoted[:, -1]])) if promoted[:, -1].any() else None,
+        }
+        rows.append(row(name, gate, scenario.null, counted, **more))
+    return rows
+
+
 def cycles(name: str, runs: int) -> Rows:
     """Judge fifty candidates in a row: random worth, the offline gate on 1,000 items, then the canary by default.
 
@@ -234,6 +253,8 @@ def scenario(name: str, runs: int, null_runs: int) -> Rows:
     }
     if name in SELECTED:
         return selected(name, null_runs if SELECTED[name].null else runs)
+    if name in ROWS:
+        return in_a_row(name, min(runs, 1000))
     if name in SLICED:
         return sliced(name, runs)
     if name in other:
@@ -264,7 +285,9 @@ def main() -> None:
     started = time.monotonic()
     agreed = sum(proved(canary.people, canary.ours, canary.share) for canary in LIVE.values())
     say(f"look() and look_back() agree with the gates over arrays on {agreed} canaries and holdbacks")
-    names = [name for name in (RETURNING, TWENTY, LEAST, CYCLES, *SELECTED, *SLICED, *LIVE) if options.only in name]
+    names = [
+        name for name in (RETURNING, TWENTY, LEAST, CYCLES, *ROWS, *SELECTED, *SLICED, *LIVE) if options.only in name
+    ]
     rows: Rows = []
     with ProcessPoolExecutor(options.jobs) as pool:
         futures = [pool.submit(scenario, name, options.runs, options.null_runs) for name in names]

@@ -170,8 +170,9 @@ class Version:
 class Route:
     """Who serves a model: the champion, maybe a canary with its share, and where to roll back to.
 
-    `holdback` is the share of users that `previous` keeps for a while after a promotion. `rev` counts the
-    changes of this model's route; a change names the `rev` that it replaces.
+    `holdback` is the share of users that `held` keeps: `previous` for a while after a promotion, or the anchor during
+    a canary. `anchor` is None in routes from before anchors; see `compared_with`. `rev` counts the changes of this
+    model's route; a change names the `rev` that it replaces.
     """
 
     model: str
@@ -182,6 +183,19 @@ class Route:
     previous: int | None
     salt: str
     holdback: float = 0.0
+    anchor: int | None = None
+
+    @property
+    def compared_with(self) -> int:
+        """The anchor: the version that no candidate may be worse than by more than the margin."""
+        return self.champion if self.anchor is None else self.anchor
+
+    @property
+    def held(self) -> int | None:
+        """The version that keeps the share `holdback` of users, or None."""
+        if not self.holdback:
+            return None
+        return self.previous if self.canary is None else self.compared_with
 
 
 @dataclass(frozen=True, slots=True)

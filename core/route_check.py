@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 # What of a route its decision records.
-RECORDED = ("rev", "champion", "canary", "share", "previous", "holdback")
+RECORDED = ("rev", "champion", "canary", "share", "previous", "holdback", "anchor")
 
 
 def recorded_route(route: Any) -> dict[str, Any]:

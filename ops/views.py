@@ -61,6 +61,7 @@ def model(control: "Control", name: str) -> View:
         "decision": since.decision_id if since else None,
         "canary": route.canary,
         "share": route.share if route.canary is not None else None,
+        "anchor": route.compared_with,
         "holdback": holdback(control.store, name),
         "rollback_to": route.previous,
         "limits": control.steps.blocked_by(name),

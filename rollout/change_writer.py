@@ -45,13 +45,14 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class NewCanary:
-    """A canary that begins. `plan` and `decision` are JSON."""
+    """A canary that begins. `plan` and `decision` are JSON. `anchor_share` of users get the anchor, to compare with."""
 
     control: int
     share: float
     score_sd: float
     plan: str
     decision: str
+    anchor_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ def write_route(transaction: Transaction, route: Route, decision_id: str | None,
         salt=route.salt,
         decision_id=decision_id,
         holdback=route.holdback,
+        anchor=route.anchor,
     )
 
 

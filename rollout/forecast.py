@@ -1,9 +1,10 @@
 """Forecast how long a canary is likely to take, before it starts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.settings import CanarySettings
+from eval.gates.anchor import anchor_share, shares_compared
 from eval.gates.sequential import margin, tuning, users_to_show
 
 
@@ -68,6 +69,23 @@ def expected_length(traffic: Traffic, settings: CanarySettings, alpha: float = 0
     days = users / traffic.users_per_day if traffic.users_per_day > 0 else math.inf
     least = settings.min_minutes / 1440
     return Expected(users, users * traffic.requests_per_user, max(days, least), binds if days > least else "the clock")
+
+
+def expected_length_with_anchor(
+    traffic: Traffic, settings: CanarySettings, alpha: float, anchor_alpha: float
+) -> Expected:
+    """The same for a canary that serves the anchor too: each comparison has the users of two of the three arms.
+
+    `anchor_alpha` is the level of the comparison with the anchor.
+    """
+    anchor = anchor_share(settings.share)
+    within, levels = (1 - anchor, settings.share + anchor), (alpha, anchor_alpha)
+    found = []
+    for share, part, level in zip(shares_compared(settings.share), within, levels, strict=True):
+        alone = settings.model_copy(update={"share": share})
+        each = expected_length(replace(traffic, users_per_day=traffic.users_per_day * part), alone, level)
+        found.append(replace(each, users=each.users / part, requests=each.requests / part))
+    return max(found, key=lambda each: each.days)
 
 
 def _rates(traffic: Traffic, rate: float, distance: float, settings: CanarySettings, alpha: float) -> float:

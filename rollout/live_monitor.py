@@ -14,11 +14,13 @@ from core.db.store import Store
 from core.errors import LoraLoopError
 from core.records import Verdict
 from core.settings import ModelSettings
-from eval.gates.canary import Look, look
+from eval.gates.anchor import AnchorArm, look_at_all
+from eval.gates.canary import Look
 from eval.gates.holdback import HoldbackLook, look_back
 from eval.gates.live_arms import ArmCounts
 from eval.gates.result import Outcome
 from eval.ledger_evidence import plain_checks
+from rollout.anchor import anchor_after
 from rollout.change_writer import DecisionContext, RunState
 from rollout.live_plan import load_plan
 from rollout.promotion import RouteManager
@@ -105,12 +107,21 @@ class LiveMonitor:
             )
             return
         fixed = load_plan(canary["plan"], settings, canary["share"], canary["score_sd"])
-        control, candidate = count_arms(self.store, canary, fixed.labels, harm_voters=fixed.settings.harm_voters)
+        voters = fixed.settings.harm_voters
+        control, candidate = count_arms(self.store, canary, fixed.labels, harm_voters=voters)
+        arm, compared = None, canary["control"]
+        if fixed.anchor:
+            compared = fixed.anchor.version
+            pair = count_arms(self.store, canary | {"control": compared}, fixed.labels, harm_voters=voters)
+            arm = AnchorArm(f"{canary['model']}@{compared}", pair[0], fixed.anchor.plan)
         minutes = (self.clock() - canary["started"]).total_seconds() / 60
-        found = look(control, candidate, fixed.plan, fixed.settings, minutes=minutes)
+        found, against = look_at_all(control, candidate, fixed.plan, fixed.settings, minutes=minutes, anchor=arm)
         numbers = _numbers(control, candidate, found) | {"line": found.line, "share": canary["share"]}
+        numbers |= {"anchor_arm": asdict(arm.counts)} if arm else {}
         self._keep(canary, found, numbers)
-        self._act(canary, found, numbers)
+        anchor = self.promotion.route(canary["model"]).compared_with
+        said = anchor_after(canary["model"], canary["candidate"], anchor, against if compared == anchor else None)
+        self._act(canary, found, numbers, said if found.judgement.outcome is Outcome.PASS else None)
 
     def _keep(self, canary: dict[str, Any], found: Look, numbers: dict[str, Any]) -> None:
         last = live_tests.last_look(self.store, run_id=canary["run_id"])
@@ -125,7 +136,7 @@ class LiveMonitor:
                 body=json.dumps(numbers),
             )
 
-    def _act(self, canary: dict[str, Any], found: Look, numbers: dict[str, Any]) -> None:
+    def _act(self, canary: dict[str, Any], found: Look, numbers: dict[str, Any], anchor: dict[str, Any] | None) -> None:
         outcome = found.judgement.outcome
         if outcome is Outcome.WAIT or (outcome is not Outcome.FAIL and canary["state"] == "awaiting_approval"):
             return  # while a person thinks it over, only harm still counts
@@ -136,6 +147,7 @@ class LiveMonitor:
             "rollback_target": control,
             "gate": plain_checks(found.judgement),
         }
+        live |= {"anchor": anchor} if anchor else {}
         why = DecisionContext(
             found.judgement.reason,
             "canary",

@@ -4,11 +4,14 @@ A change of the settings applies to the next test.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from core.settings import CanarySettings, HoldbackSettings, ModelSettings
+from eval.gates.anchor import shares_compared
 from eval.gates.live_arms import Plan
+from eval.gates.offline import spent_level
+from rollout.anchor import ServedAnchor
 
 # The minimum deviation that is used, and the minimum number of voters: with fewer, the history is ignored.
 LEAST_SD = 0.05
@@ -17,26 +20,57 @@ Test = TypeVar("Test", CanarySettings, HoldbackSettings)
 
 
 @dataclass(frozen=True, slots=True)
+class AnchorPlan:
+    """The arm of the anchor: its version, and the plan of the comparison of the candidate with it.
+
+    `use` is the number of this comparison with the version. All comparisons together have the whole level.
+    """
+
+    version: int
+    plan: Plan
+    use: int
+
+
+@dataclass(frozen=True, slots=True)
 class TestPlan(Generic[Test]):
-    """All that a live test is judged by: its settings, the plan, and the labels that answers must keep to, if any."""
+    """All that a live test is judged by: its settings, the plan, and the labels that answers must keep to, if any.
+
+    `anchor` is None if no arm gets the anchor.
+    """
 
     settings: Test
     plan: Plan
     labels: tuple[str, ...] = ()
+    anchor: AnchorPlan | None = None
 
     def plain(self) -> dict[str, Any]:
         """As JSON for store and ledger."""
-        return {
+        plain = {
             "settings": self.settings.model_dump(mode="json"),
             "plan": asdict(self.plan),
             "labels": list(self.labels),
         }
+        return plain | ({"anchor": asdict(self.anchor)} if self.anchor else {})
 
 
-def create_plan(settings: Test, share: float, model: ModelSettings, history: dict[str, Any] | None) -> TestPlan[Test]:
-    """The plan of a test that begins now; `share` is the share of users of the newer version."""
-    plan = Plan(share, alpha=model.promotion.alpha, **known(history))
-    return TestPlan(settings, plan, tuple(model.labels))
+def create_plan(
+    settings: Test,
+    share: float,
+    model: ModelSettings,
+    history: dict[str, Any] | None,
+    anchor: ServedAnchor | None = None,
+) -> TestPlan[Test]:
+    """The plan of a test that begins now; `share` is the share of users of the newer version.
+
+    With an `anchor`, a canary has an arm that gets this version.
+    """
+    compared, to_anchor = shares_compared(share) if anchor else (share, share)
+    plan = Plan(compared, alpha=model.promotion.alpha, **known(history))
+    arm = None
+    if anchor:
+        level = spent_level(plan.alpha, anchor.use)
+        arm = AnchorPlan(anchor.version, replace(plan, share=to_anchor, alpha=level), anchor.use)
+    return TestPlan(settings, plan, tuple(model.labels), arm)
 
 
 def known(history: dict[str, Any] | None) -> dict[str, float]:
@@ -63,4 +97,6 @@ def load_plan(text: str | None, otherwise: Test, share: float, score_sd: float) 
     settings = kind.model_validate({name: value for name, value in kept.items() if name in kind.model_fields})
     if not whole:
         return TestPlan(settings, Plan(share, score_sd))
-    return TestPlan(settings, Plan(**written["plan"]), tuple(written["labels"]))
+    anchor = written.get("anchor")  # older releases wrote none
+    arm = AnchorPlan(anchor["version"], Plan(**anchor["plan"]), anchor["use"]) if anchor else None
+    return TestPlan(settings, Plan(**written["plan"]), tuple(written["labels"]), arm)

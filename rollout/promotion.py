@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Protocol
 
 from core.clock import Clock, new_id
@@ -98,24 +98,13 @@ class RouteManager:
             with self.store.transaction() as transaction:
                 base = Version(model, 0, f"{self.base_name}#{model}", None, None, 0, None, "base")
                 self.add_version(transaction, base)
-                route = Route(model, 1, 0, None, 0.0, None, secrets.token_hex(8))
+                route = Route(model, 1, 0, None, 0.0, None, secrets.token_hex(8), anchor=0)
                 write_route(transaction, route, None, self.clock())
         self.publish()
 
     def add_version(self, transaction: Transaction, version: Version) -> None:
         """Add a version to the store."""
-        versions.add(
-            transaction,
-            model=version.model,
-            version=version.version,
-            engine_name=version.engine_name,
-            path=version.path,
-            sha256=version.sha256,
-            rank=version.rank,
-            run_id=version.run_id,
-            time=self.clock(),
-            kind=version.kind,
-        )
+        versions.add(transaction, **asdict(version), time=self.clock())
 
     def import_version(self, transaction: Transaction, version: Version, context: DecisionContext) -> Decision:
         """Add a version that no run made, with its ledger entry. It serves nobody yet."""
@@ -168,17 +157,16 @@ class RouteManager:
     ) -> None:
         """Send a fixed share of users to a candidate. A new salt assigns users to the arms again.
 
-        Raises Conflict if the champion is not `over`, the version that the candidate was judged against.
+        Raises Conflict if the champion is not `over`, which the gates compared.
         """
         route = self._route_over(model, over)
         if route.canary is not None:
             raise Conflict(f"{model}@{route.canary} is still the canary of {model}.")
         if route.holdback:
-            raise NotReady(
-                f"{model} has a holdback: some users still get {model}@{route.previous}.",
-                hint="A canary can start when the holdback has ended.",
-            )
-        after = replace(route, canary=candidate, share=share, salt=secrets.token_hex(8))
+            said = f"{model} has a holdback: some users still get {model}@{route.previous}."
+            raise NotReady(said, hint="A canary can start when the holdback has ended.")
+        after = replace(route, canary=candidate, share=share, salt=secrets.token_hex(8), anchor=route.compared_with)
+        after = replace(after, holdback=canary.anchor_share if canary else 0.0)
         decision = self._decision(route, candidate, Verdict.CANARY_STARTED, context)
         self._switch(Change(decision, route, after, run=run, canary=canary))
 
@@ -196,7 +184,7 @@ class RouteManager:
         route = self.route(model)
         if route.canary != candidate:
             raise Conflict(f"{model}@{candidate} is not the canary of {model} any more.")
-        after = replace(route, canary=None, share=0.0)
+        after = replace(route, canary=None, share=0.0, holdback=0.0)
         hold = None
         if verdict in REFUSED and not keep_data:
             context, hold = self._hold(model, candidate, context)
@@ -212,17 +200,19 @@ class RouteManager:
         over: int | None = None,
         holdback: NewHoldback | None = None,
         run: RunState | None = None,
+        is_anchor: bool = True,
     ) -> SwitchResult:
         """Make a version the champion. Requests in flight finish where they are; new ones go to the version.
 
-        With `holdback`, a share of users stays with the previous champion. Raises Conflict if the champion is not
-        `over`, the version that this one was judged against.
+        With `holdback`, a share of users stays with the previous champion. The version is the new anchor, unless it was
+        not proven better than the old one. Raises Conflict if the champion is not `over`, which the gates compared.
         """
         route = self.route(model) if over is None else self._route_over(model, over)
         if route.champion == version:
             raise AlreadyDone(f"{model}@{version} is already the champion.")
         share = holdback.share if holdback else 0.0
-        after = replace(route, champion=version, canary=None, share=0.0, previous=route.champion, holdback=share)
+        anchor = version if is_anchor else route.compared_with
+        after = _serving(route, version, previous=route.champion, holdback=share, anchor=anchor)
         decision = self._decision(route, version, Verdict.PROMOTED, context)
         return self._switch(Change(decision, route, after, run=run, holdback=holdback))
 
@@ -240,7 +230,8 @@ class RouteManager:
         """Make an earlier version the champion, by default the previous one.
 
         A second rollback goes further back, never to what was just rolled back, unless `to` names it. Votes against the
-        current champion that were a burst or contradict others go to quarantine, unless `keep_data`.
+        current champion that were a burst or contradict others go to quarantine, unless `keep_data`. The anchor is
+        again that of the time when the version served.
         """
         route = self.route(model)
         target = route.previous if to is None else to
@@ -248,8 +239,8 @@ class RouteManager:
             raise NotReady(f"{model} has had no other champion.", hint=f"See: loraloop versions {model}")
         if target == route.champion:
             raise AlreadyDone(f"{model}@{target} is already the champion.")
-        before = routes.replaced_by(self.store, model=model, champion=target)
-        after = replace(route, champion=target, canary=None, share=0.0, previous=before, holdback=0.0)
+        then = routes.last_served(self.store, model=model, champion=target)
+        after = _serving(route, target, previous=then.previous, anchor=target if then.anchor is None else then.anchor)
         hold = None
         if not keep_data:
             context, hold = self._hold(model, route.champion, context)
@@ -297,10 +288,8 @@ class RouteManager:
     def _route_over(self, model: str, champion: int) -> Route:
         route = self.route(model)
         if route.champion != champion:
-            raise Conflict(
-                f"The candidate was judged against {model}@{champion}, but {model}@{route.champion} serves now.",
-                hint="Retrain: the next candidate is judged against the current champion.",
-            )
+            said = f"The candidate was judged against {model}@{champion}, but {model}@{route.champion} serves now."
+            raise Conflict(said, hint="Retrain: the next candidate is judged against the current champion.")
         return route
 
     def _decision(self, route: Route, version: int | None, verdict: Verdict, context: DecisionContext) -> Decision:
@@ -311,7 +300,8 @@ class RouteManager:
         assert after is not None
         # Engines keep what will serve loaded until the new route is written, because unloading follows the routes.
         with ExitStack() as stack:
-            for number in (number for number in (after.champion, after.canary) if number is not None):
+            tested = () if after.canary is None else (after.canary, after.held)
+            for number in (number for number in (after.champion, *tested) if number is not None):
                 version = self.version(after.model, number)
                 stack.enter_context(self.engines.ensure_loaded(version))
                 if version.kind == "retrieval":
@@ -348,3 +338,10 @@ class RouteManager:
             live_tests.close_holdback(transaction, model=route.model, time=now)
             write_route(transaction, after, made[-1].id, now)
         log.warning("%s", reason)
+
+
+def _serving(route: Route, champion: int, *, previous: int | None, anchor: int, holdback: float = 0.0) -> Route:
+    """The route with another champion, and without a canary."""
+    return replace(
+        route, champion=champion, canary=None, share=0.0, previous=previous, holdback=holdback, anchor=anchor
+    )

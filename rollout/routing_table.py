@@ -39,7 +39,7 @@ def build_table(
                 route.share,
                 route.salt,
                 tuple(loaded.get(route.model, ())),
-                target(route, route.previous) if route.holdback and route.previous is not None else None,
+                None if route.held is None else target(route, route.held),
                 route.holdback,
                 audit_shares.get(route.model, 0.0),
             )

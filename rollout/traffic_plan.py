@@ -11,7 +11,7 @@ from core.settings import CanarySettings, ModelSettings
 from eval.gates.offline import LEAST_ITEMS, LEAST_USERS, spent_level
 from eval.kpis.intervals import USUAL_DISCORDANCE, paired_items
 from feedback.split import HOLDOUTS
-from rollout.forecast import Expected, Traffic, expected_length, independent_votes
+from rollout.forecast import Expected, Traffic, expected_length, expected_length_with_anchor, independent_votes
 
 # A better setting is worth a sentence if it saves a third of the days.
 WORTHWHILE = 2 / 3
@@ -72,10 +72,12 @@ def plan_traffic(audience: Audience, settings: ModelSettings) -> TrafficPlan:
     steps, advice = [training, offline], list(_offline_advice(audience, offline, settings.feedback.audit_share))
     canary = settings.promotion.canary
     if canary:
-        steps += [
-            _live("canary, equal candidate", audience, canary, 0.0),
-            _live("canary, better candidate", audience, canary, audience.gain),
-        ]
+        steps.append(_live("canary, equal candidate", audience, canary, 0.0))
+        if not canary.strict:
+            steps.append(
+                _with_anchor("canary with anchor, equal candidate", audience, canary, settings.promotion.alpha)
+            )
+        steps.append(_live("canary, better candidate", audience, canary, audience.gain))
         advice += _live_advice(audience, canary, steps[-1])
     return TrafficPlan(tuple(steps), tuple(advice))
 
@@ -103,6 +105,12 @@ def _offline(audience: Audience, settings: ModelSettings) -> Step:
 
 def _live(name: str, audience: Audience, canary: CanarySettings, gain: float) -> Step:
     found = _forecast(audience, canary, gain)
+    return Step(name, found.days, found.users, "users", found.binds, canary.max_hours / 24)
+
+
+def _with_anchor(name: str, audience: Audience, canary: CanarySettings, alpha: float) -> Step:
+    """The first canary that compares with an anchor, after a promotion without proof of a gain."""
+    found = expected_length_with_anchor(audience.traffic(), canary, alpha, spent_level(alpha, 1))
     return Step(name, found.days, found.users, "users", found.binds, canary.max_hours / 24)
 
 

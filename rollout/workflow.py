@@ -15,10 +15,13 @@ from core.db.store import Store
 from core.errors import AlreadyDone, Conflict, NotFound, NotReady
 from core.records import Verdict
 from core.settings import CanarySettings, ModelSettings, PromotionSettings
+from eval.gates.anchor import anchor_share
 from eval.gates.live_arms import Plan
+from eval.gates.offline import spent_level
+from rollout.anchor import anchor_by_hand, anchor_served, anchor_to_serve, anchor_without_canary, is_anchor
 from rollout.change_writer import DecisionContext, NewCanary, NewHoldback, RunState
 from rollout.cooldown import History, PastChange, blocking_reason
-from rollout.forecast import Expected, Traffic, expected_length
+from rollout.forecast import Expected, Traffic, expected_length, expected_length_with_anchor
 from rollout.live_plan import create_plan, known
 from rollout.promotion import RouteManager
 from serve.routing.publisher import SwitchResult
@@ -107,7 +110,8 @@ class RolloutWorkflow:
             finished = RunState(why.run_id, "finished", held)
             self.promotion.record_decision(model, candidate, Verdict.SKIPPED, replace(why, reason=held), run=finished)
         elif settings.canary is None:
-            self._switch(model, candidate, champion, why)
+            said = {"anchor": anchor_without_canary(model, candidate)}
+            self._switch(model, candidate, champion, replace(why, live=why.live | said))
         elif settings.canary.start == "approve":
             self._ask(model, candidate, "canary", self._foreseen(model, settings.canary, why))
         else:
@@ -170,7 +174,8 @@ class RolloutWorkflow:
         """Puts a version in service because a person says so; the ledger lists what was waived for it."""
         waived = ["offline gate", "canary", "holdback"]
         held = self.blocked_by(model) if model in self.models else None
-        live = {"waived": waived + ([f"limits: {held}"] if held else [])}
+        waived += [f"limits: {held}"] if held else []
+        live = {"waived": waived, "anchor": anchor_by_hand(model, version, actor)}
         why = DecisionContext(f"Put in service by {actor}, past the gate.", "person", actor, comment, live=live)
         return self.promotion.promote(model, version, why)
 
@@ -204,15 +209,20 @@ class RolloutWorkflow:
         self, model: str, candidate: int, champion: int, settings: CanarySettings, why: DecisionContext
     ) -> None:
         why = self._foreseen(model, settings, why)
-        past = history(self.store, model, self.clock())
-        plan = create_plan(settings, settings.share, self.models[model], past)
+        past, route = history(self.store, model, self.clock()), self.promotion.route(model)
+        anchor = anchor_to_serve(self.store, route, settings)
+        plan = create_plan(settings, settings.share, self.models[model], past, anchor)
         canary = NewCanary(
             control=champion,
             share=settings.share,
             score_sd=plan.plan.score_sd,
             plan=json.dumps(plan.plain()),
             decision=json.dumps({"evidence": why.evidence, "lineage": why.lineage, "offline": why.reason}),
+            anchor_share=anchor_share(settings.share) if anchor else 0.0,
         )
+        if anchor:
+            said = anchor_served(model, champion, anchor, settings)
+            why = replace(why, reason=f"{why.reason} {said['sentence']}", live=why.live | {"anchor": said})
         why = replace(why, live=why.live | {"plan": plan.plain()})
         running = RunState(why.run_id, "canary")
         self.promotion.start_canary(model, candidate, settings.share, why, over=champion, canary=canary, run=running)
@@ -221,7 +231,12 @@ class RolloutWorkflow:
         """Add the forecast to the context, unless the request for approval had it already."""
         if "forecast" in why.live:
             return why
-        found = expected_length(traffic(self.store, model, self.clock()), canary, self._settings(model).alpha)
+        anchor = anchor_to_serve(self.store, self.promotion.route(model), canary)
+        usual, alpha = traffic(self.store, model, self.clock()), self._settings(model).alpha
+        if anchor:
+            found = expected_length_with_anchor(usual, canary, alpha, spent_level(alpha, anchor.use))
+        else:
+            found = expected_length(usual, canary, alpha)
         plain = {
             name: round(value, 2) if math.isfinite(value) else None
             for name, value in asdict(found).items()
@@ -246,7 +261,13 @@ class RolloutWorkflow:
         }
         finished = RunState(why.run_id, "finished", why.reason)
         return self.promotion.promote(
-            model, candidate, replace(why, live=live), over=champion, holdback=holdback, run=finished
+            model,
+            candidate,
+            replace(why, live=live),
+            over=champion,
+            holdback=holdback,
+            run=finished,
+            is_anchor=is_anchor(candidate, live),
         )
 
     def _turn_away(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.simulation import baseline_gates
+from bench.simulation.creep import CanaryRow
 from bench.simulation.live import LOOKS, Gate, HoldbackGate, OurGate, Ours
 from bench.simulation.selected_labels import SelectedLabels
 from bench.simulation.slices import Sliced
@@ -182,6 +183,10 @@ SELECTED = {
     for of, share in (("", 0.05), (" of 1,400", 0.5))
     for ratio in (1, 5, 15)
     for gain, words in GAINS
+}
+ROWS = {
+    "twenty canaries of -1 to -2 points in a row": CanaryRow(0.01, 0.02, null=True),
+    "twenty equal canaries in a row": CanaryRow(0, 0, null=False),
 }
 SLICED = {f"slices, equal, {labels:,} labels": Sliced(labels, required=0.95) for labels in (300, 500, 1000, 2000)} | {
     "slices, +5 points, 1,000 labels": Sliced(1000, gain=0.05, required=0.95),

@@ -39,6 +39,11 @@ def open_canaries(db: Database) -> list[Row]:
     return db.rows("live_tests.open_canaries")
 
 
+def count_comparisons(db: Database, *, model: str, anchor: int) -> int:
+    """Number of canaries of a model that served this version as the anchor."""
+    return int(db.one("live_tests.count_comparisons", model=model, anchor=anchor)["n"])
+
+
 def close_canary(db: Database, *, time: datetime, model: str) -> None:
     """End the running canary of a model, if there is one."""
     db.run("live_tests.close_canary", time=time, model=model)

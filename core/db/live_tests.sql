@@ -8,6 +8,10 @@ VALUES ($run_id, $model, $control, $candidate, $share, $started, NULL, $score_sd
 SELECT c.run_id, c.model, c.control, c.candidate, c.share, c.started, c.score_sd, c.plan, c.decision, r.state
 FROM canaries c JOIN runs r ON r.id = c.run_id WHERE c.finished IS NULL ORDER BY c.started
 
+-- name: count_comparisons
+-- Number of canaries of a model that served this version as the anchor.
+SELECT count(*) AS n FROM canaries WHERE model = $model AND CAST(plan ->> '$.anchor.version' AS INTEGER) = $anchor
+
 -- name: close_canary
 -- End the running canary of a model, if there is one.
 UPDATE canaries SET finished = $time WHERE model = $model AND finished IS NULL

@@ -322,6 +322,7 @@ WITH current AS (
     SELECT model, champion AS version FROM current
     UNION SELECT model, canary FROM current WHERE canary IS NOT NULL
     UNION SELECT model, previous FROM current WHERE previous IS NOT NULL
+    UNION SELECT model, anchor FROM current WHERE anchor IS NOT NULL
     UNION SELECT model, held FROM holdbacks WHERE finished IS NULL
     UNION SELECT model, promoted FROM holdbacks WHERE finished IS NULL
 ), learnt AS (

@@ -25,6 +25,14 @@ class ChampionStart:
     decision_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class LastServed:
+    """The champion before a version, and the anchor of that time; None in rows from before anchors."""
+
+    previous: int | None
+    anchor: int | None
+
+
 def current(db: Database, *, model: str) -> Row | None:
     """The current route of a model."""
     return db.maybe("routes.current", model=model)
@@ -48,6 +56,7 @@ def add(
     salt: str,
     decision_id: str | None,
     holdback: float,
+    anchor: int | None = None,
 ) -> None:
     """Add a route: it becomes the current one."""
     db.run(
@@ -62,6 +71,7 @@ def add(
         salt=salt,
         decision_id=decision_id,
         holdback=holdback,
+        anchor=anchor,
     )
 
 
@@ -96,7 +106,7 @@ def unfinished_switches(db: Database) -> list[Row]:
     return db.rows("routes.unfinished_switches")
 
 
-def replaced_by(db: Database, *, model: str, champion: int) -> int | None:
-    """The champion that a version replaced when it last became the champion; None if there was none."""
-    row = db.maybe("routes.replaced_by", model=model, champion=champion)
-    return row["previous"] if row else None
+def last_served(db: Database, *, model: str, champion: int) -> LastServed:
+    """What a route had when a version was last the champion; nothing if it never was."""
+    row = db.maybe("routes.last_served", model=model, champion=champion)
+    return LastServed(**row) if row else LastServed(None, None)

@@ -1,21 +1,21 @@
 -- name: current
 -- The current route of a model.
-SELECT model, rev, champion, canary, share, previous, salt, holdback FROM routes WHERE model = $model
+SELECT model, rev, champion, canary, share, previous, salt, holdback, anchor FROM routes WHERE model = $model
 ORDER BY rev DESC LIMIT 1
 
 -- name: all_current
 -- The current route of every model.
-SELECT model, rev, champion, canary, share, previous, salt, holdback FROM routes
+SELECT model, rev, champion, canary, share, previous, salt, holdback, anchor FROM routes
 QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1
 
 -- name: add
 -- Add a route: it becomes the current one.
 INSERT INTO routes
-VALUES ($model, $rev, $time, $champion, $canary, $share, $previous, $salt, $decision_id, $holdback)
+VALUES ($model, $rev, $time, $champion, $canary, $share, $previous, $salt, $decision_id, $holdback, $anchor)
 
 -- name: history
 -- Every route of a model, newest first.
-SELECT rev, time, champion, canary, share, previous, holdback, decision_id FROM routes WHERE model = $model ORDER BY rev DESC
+SELECT rev, time, champion, canary, share, previous, holdback, anchor, decision_id FROM routes WHERE model = $model ORDER BY rev DESC
 
 -- name: serving
 -- What serves every model now.
@@ -24,7 +24,7 @@ QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1
 
 -- name: newest
 -- The newest routes of a model.
-SELECT rev, time, champion, canary, share, previous, holdback, decision_id FROM routes
+SELECT rev, time, champion, canary, share, previous, holdback, anchor, decision_id FROM routes
 WHERE model = $model ORDER BY rev DESC LIMIT $limit
 
 -- name: champion_since
@@ -33,14 +33,14 @@ SELECT time, decision_id FROM routes
 WHERE model = $model AND rev > (SELECT coalesce(max(rev), 0) FROM routes WHERE model = $model AND champion <> $champion)
 ORDER BY rev LIMIT 1
 
--- name: replaced_by
--- The champion that a version replaced when it last became the champion. No row if it never was one.
-SELECT previous FROM routes WHERE model = $model AND champion = $champion ORDER BY rev DESC LIMIT 1
+-- name: last_served
+-- The champion before a version and its anchor, when the version was last the champion. No row if it never was.
+SELECT previous, anchor FROM routes WHERE model = $model AND champion = $champion ORDER BY rev DESC LIMIT 1
 
 -- name: with_decisions
 -- The current route of every model with its decision, with the route that the decision recorded, and with the newest
 -- later decision that recorded a route of the model.
-SELECT r.model, r.rev, r.champion, r.canary, r.share, r.previous, r.holdback, r.decision_id, d.seq, d.from_version,
+SELECT r.model, r.rev, r.champion, r.canary, r.share, r.previous, r.holdback, r.anchor, r.decision_id, d.seq, d.from_version,
     d.to_version, json_extract(d.body, '$.live.route')::VARCHAR AS recorded, (
         SELECT max(e.seq) FROM decisions e
         WHERE e.model = r.model AND e.seq > coalesce(d.seq, 0) AND json_extract(e.body, '$.live.route') IS NOT NULL

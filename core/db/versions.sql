@@ -44,6 +44,7 @@ WITH current AS (
     SELECT model, champion AS version FROM current
     UNION SELECT model, canary FROM current WHERE canary IS NOT NULL
     UNION SELECT model, previous FROM current WHERE previous IS NOT NULL
+    UNION SELECT model, anchor FROM current WHERE canary IS NOT NULL AND holdback > 0
     UNION SELECT model, candidate FROM runs
     WHERE candidate IS NOT NULL AND state IN ('evaluating', 'measuring', 'canary', 'awaiting_approval')
     UNION SELECT model, candidate FROM (

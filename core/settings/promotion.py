@@ -100,10 +100,15 @@ class CanarySettings(Section):
         default=0.1, gt=0, le=0.5, description="Share of users that the candidate serves during the canary."
     )
     margin: float = Field(
-        default=0.05, gt=0, lt=1, description="Maximum loss of approval against the champion (0.05: 5 points)."
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="Maximum loss of approval against the champion, and in all against the anchor (0.05: 5 points).",
     )
     strict: bool = Field(
-        default=False, description="true: the candidate must be better than the champion, not only within the margin."
+        default=False,
+        description="true: the candidate must be better than the champion, not only within the margin. Then no canary "
+        "serves the anchor.",
     )
     first_look_users: int = Field(
         default=100, ge=10, description="Minimum number of users per arm before the first look."

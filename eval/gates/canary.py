@@ -59,6 +59,11 @@ class Signals:
     agree: npt.NDArray[np.bool_]
     both: npt.NDArray[np.bool_]
 
+    @property
+    def cleared(self) -> npt.NDArray[np.bool_]:
+        """Whether the line is cleared, and a difference in who votes cannot explain it."""
+        return self.better & (self.agree | self.both)
+
 
 def look(control: ArmCounts, canary: ArmCounts, plan: Plan, settings: CanarySettings, *, minutes: float) -> Look:
     """One look. `wait` means the canary goes on; `fail` means roll back; `pass` means promote."""
@@ -77,7 +82,7 @@ def outcomes(found: Signals, settings: CanarySettings, *, minutes: Numbers) -> n
         (~found.readable, Outcome.INCONCLUSIVE),
         (found.harmed | found.strayed | found.worse, Outcome.FAIL),
         (found.halted, Outcome.INCONCLUSIVE),
-        (found.better & (found.agree | found.both) & (minutes >= settings.min_minutes), Outcome.PASS),
+        (found.cleared & (minutes >= settings.min_minutes), Outcome.PASS),
         (minutes >= settings.max_hours * 60, Outcome.INCONCLUSIVE),
     ]
     conditions, answers = zip(*cases, strict=True)

@@ -81,7 +81,10 @@ class RolloutHarness:
     def asked(self, verdict: str = "awaiting_approval") -> str:
         return next(row["id"] for row in decisions.chain(self.store)[::-1] if row["verdict"] == verdict)
 
-    def live(self, version: int, users: int, good: bool, *, after: timedelta = timedelta(minutes=1)) -> None:
+    def live(
+        self, version: int, users: int, good: bool, *, after: timedelta = timedelta(minutes=1), down: int = 0
+    ) -> None:
+        """One vote each; the last `down` users vote down in any case."""
         data = b""
         for user in range(users):
             identity = f"{version}-{user}-{self.now:%d%H%M}"
@@ -94,6 +97,6 @@ class RolloutHarness:
                 request=None,
                 latency_ms=5,
             )
-            vote = Feedback(f"f{identity}", self.now, identity, None, "thumbs", good)
+            vote = Feedback(f"f{identity}", self.now, identity, None, "thumbs", good and user < users - down)
             data += frame(encode(asked)) + frame(encode(vote))
         ingest(self.store, f"g{version}{self.now:%d%H%M}", 1, 0, data)

@@ -170,6 +170,7 @@ def test_every_change_of_a_route_is_in_the_ledger(make: Callable[[], RolloutHarn
         ("UPDATE routes SET decision_id = 'none' WHERE rev = 2", "Decision 1 changed the route of m"),
         ("UPDATE routes SET canary = 1, share = 0.5 WHERE rev = 2", "has canary 1, and decision 1 recorded None"),
         ("UPDATE routes SET holdback = 0.1 WHERE rev = 2", "has holdback 0.1, and decision 1 recorded 0.0"),
+        ("UPDATE routes SET anchor = 0 WHERE rev = 2", "has anchor 0, and decision 1 recorded 1"),
     ],
 )
 def test_a_route_that_was_changed_without_a_decision_is_found(sql: str, said: str):
@@ -181,6 +182,7 @@ def test_a_route_that_was_changed_without_a_decision_is_found(sql: str, said: st
 def old(**more: Any) -> dict[str, Any]:
     """A route from before decisions recorded it."""
     plain = {"model": "m", "rev": 4, "champion": 2, "canary": None, "share": 0.0, "previous": 1, "holdback": 0.0}
+    plain["anchor"] = None
     decided = {"decision_id": "d", "seq": 9, "from_version": 1, "to_version": 2, "recorded": None, "newer": None}
     return plain | decided | more
 

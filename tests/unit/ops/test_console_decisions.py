@@ -127,6 +127,8 @@ def test_what_a_decision_recorded_is_shown_and_nothing_as_code(console: Console)
         "quarantine": {"id": "quar-1", "votes": 12},
         "forecast": {"users": 20.0, "binds": "users", "sentence": "It is likely to need 3 days."},
         "holdback": {"share": 0.1, "hours": 20.0, "harm_ratio": 2.0},
+        "anchor": {"version": 6, "sentence": "The anchor is still m@6: m@7 is not proven better."},
+        "anchor_arm": look_body(77_777, 0.05, 0.04)["control"],
         "waived": ["canary"],
         "odd": {"a": {"b": [1, 2]}},
     }
@@ -147,6 +149,8 @@ def test_what_a_decision_recorded_is_shown_and_nothing_as_code(console: Console)
         "80.4, 132",
         "v6 keeps 10% of users for 20 h",
         "It is likely to need 3 days.",
+        "<dt>Anchor</dt><dd>The anchor is still m@6: m@7 is not proven better.</dd>",
+        '<th scope="row">anchor</th>',
         "ef" * 32,
         "Fine-tuning pays",
         "paid after 4,800 requests",
@@ -236,6 +240,16 @@ def test_the_holdback_is_on_the_models_page_with_its_end(console: Console) -> No
     serves = html[html.index('id="serves"') : html.index("<dt>Since")]
     assert "v6" in serves and "10% of users" in serves and "2026-03-01 23:00:00 UTC" in serves
     assert "v6, 10%" in html[html.index("What served when") :]
+
+
+def test_the_anchor_is_on_the_models_page_with_the_users_that_a_canary_gives_it(console: Console) -> None:
+    arms = {"champion": 7, "canary": 8, "share": 0.2, "previous": 6, "holdback": 0.2, "anchor": 5}
+    routes.add(console.store, model="reviews", rev=2, time=NOW, salt="s", decision_id=None, **arms)
+    html = console.page("/models/reviews")
+    serves = html[html.index('id="serves"') : html.index("<dt>Since")]
+    assert "canaries also compare their candidate with <strong>v5</strong>" in serves
+    served = html[html.index("What served when") :]
+    assert "v8, 20%" in served and "v5, 20%" in served and "v6, 20%" not in served
 
 
 @pytest.mark.parametrize("verdict", ["confirmed", "discarded", "released"])

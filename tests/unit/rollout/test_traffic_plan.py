@@ -41,6 +41,16 @@ def test_a_large_gain_needs_the_least_number_of_users():
     assert offline.unit == "users who label" and offline.count == pytest.approx(LEAST_USERS / 0.075)
 
 
+def test_a_canary_with_an_anchor_is_the_forecast_of_its_slower_comparison():
+    """At the default share, candidate and anchor have a tenth of the users each."""
+    canary = SETTINGS.promotion.canary
+    assert canary is not None
+    days = days_of(plan_traffic(USUAL, SETTINGS))["canary with anchor, equal candidate"]
+    alike = canary.model_copy(update={"share": 0.5})
+    assert days == pytest.approx(expected_length(independent_votes(200, 3, 0.2, 0.7), alike, spent_level(0.05, 1)).days)
+    assert "canary with anchor, equal candidate" not in days_of(plan_traffic(USUAL, with_canary(strict=True)))
+
+
 def test_the_canary_is_the_forecast_that_the_ledger_gets():
     canary = SETTINGS.promotion.canary
     assert canary is not None
@@ -92,7 +102,7 @@ def test_the_command_needs_no_server_and_prints_all_numbers(tmp_path: Path):
     assert [step["step"] for step in found["steps"]] == ["training", "offline gate"]
     assert found["audience"]["users_per_day"] == 500
     never = CliRunner().invoke(app, ["plan", "--users", "0", "--json"])
-    assert [step["days"] for step in json.loads(never.stdout)["steps"]] == [None] * 4
+    assert [step["days"] for step in json.loads(never.stdout)["steps"]] == [None] * 5
     assert "never" in CliRunner().invoke(app, ["plan", "--users", "0"]).stdout
     wrong = CliRunner().invoke(app, ["plan", "revews", "--users", "5", "--config", str(config)])
     assert wrong.exit_code != 0

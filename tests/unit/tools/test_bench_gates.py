@@ -144,6 +144,16 @@ def test_thumbs_of_wrong_answers_promote_an_equal_candidate_only_without_the_aud
     assert plain["promote"] > least
 
 
+def test_losses_add_up_over_canaries_only_without_the_anchor():
+    worse, equal = scenarios.ROWS
+    ours, alone = gates.in_a_row(worse, 30)
+    assert ours["null"] and ours["promote"] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 30)
+    assert alone["promote"] == 1 and alone["points_lost"] > 15 and ours["points_lost"] < 5
+    ours, _ = gates.in_a_row(equal, 5)
+    assert ours["promote"] >= 0.8 and ours["runs"] == 100 and not gates.is_weak(ours)
+    assert ours["median_n_last"] > ours["median_n_first"]
+
+
 def test_a_gate_that_never_promotes_is_weak_where_it_should_promote():
     never = {"null": False, "name": "+10 points, strict", "promote": 0.0}
     assert gates.is_weak(never) and not gates.is_weak(never | {"promote": 0.9})
