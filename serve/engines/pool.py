@@ -4,6 +4,7 @@ Engines that fail repeatedly get no requests for a short time. A request that an
 more engine at most, because it may be what ended the first.
 """
 
+import logging
 import random
 import time
 from collections import defaultdict
@@ -19,8 +20,10 @@ from serve.engines.suspects import Suspects, digest
 
 # What an engine answers when it restarted and has lost its adapters.
 NOT_HERE = 404
+# What an engine or its proxy answers to a gateway without the right key. The client's key is another one.
+WRONG_KEY = frozenset({401, 407})
 # What an engine or its proxy answers when it takes no request. After 502 the engine may have begun to work on it.
-TAKES_NOTHING = frozenset({502, 503})
+TAKES_NOTHING = frozenset({502, 503}) | WRONG_KEY
 BAD_GATEWAY = 502
 # A whole answer for which an engine worked longer than this, in seconds, is not asked for a second time.
 SHORT_SECONDS = 1.0
@@ -28,12 +31,21 @@ LARGEST_BODY = 64 * 1024 * 1024
 # Headers of an engine's answer that are passed on.
 PASSED_HEADERS = (b"retry-after", b"x-should-retry")
 
+log = logging.getLogger(__name__)
+
 
 class TooMany(LoraLoopError):
     """Every engine has as many requests as it may."""
 
     status = 429
     retry = True
+
+
+class WrongEngineKey(EngineDown):
+    """An engine refuses the gateway's key, so it answers nobody."""
+
+    status = 502
+    retry = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,8 @@ class EnginePool:
             return TooMany("The engines have as many requests as they may.", hint="Wait for the time in Retry-After.")
         if not loaded:
             return NotLoaded("No engine has this version loaded at the moment.", hint="Try again in a few seconds.")
+        if isinstance(problem, WrongEngineKey):
+            return problem
         error = EngineDown("No engine answers at the moment.", hint="Try again in a few seconds.")
         error.__cause__ = problem
         return error
@@ -182,12 +196,12 @@ class Call:
             try:
                 response = await self._try(engine, state)
             except ConnectionBroken as error:
-                failed, problem = True, error
+                failed, problem = True, problem or error
                 continue
             if response is None:
                 continue
             if response.status in TAKES_NOTHING:
-                failed = True
+                failed, problem = True, _wrong_key(engine, response.status) or problem
             elif response.status != NOT_HERE:
                 self._body = b""
                 return response
@@ -242,3 +256,14 @@ class Call:
             # An answer that was read whole has returned its connection already. Any other connection is closed.
             self._response.close()
             self._response = None
+
+
+def _wrong_key(engine: str, status: int) -> WrongEngineKey | None:
+    """The error of an engine that refuses the gateway's key, None for another answer."""
+    if status not in WRONG_KEY:
+        return None
+    log.error("The engine %s refuses the key of this gateway (%d).", engine, status)
+    return WrongEngineKey(
+        f"An engine refuses the key of the gateway ({status}). Your own key is right.",
+        hint="To operators: set LORALOOP_ENGINE_KEY to the engine's key, and restart the gateway.",
+    )

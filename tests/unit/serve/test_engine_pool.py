@@ -10,8 +10,9 @@ import pytest
 from core.errors import EngineDown, EngineSlow, NotLoaded, PromptRefused
 from serve.engines.engine_health import ALONE_SECONDS
 from serve.engines.http_response import ConnectionBroken, TimeLimits
-from serve.engines.pool import EnginePool, TooMany
+from serve.engines.pool import EnginePool, TooMany, WrongEngineKey
 from serve.engines.suspects import REMEMBERED_SECONDS
+from serve.gateway.outcome import of_error
 
 
 class Response:
@@ -78,13 +79,36 @@ class Scene:
     "problem",
     [
         ConnectionBroken("gone"),
+        401,
         404,
+        407,
         503,
     ],
 )
 def test_the_next_engine_gets_the_request_when_one_takes_nothing(problem: Any) -> None:
     scene = Scene(dead=problem, well=200)
     assert asyncio.run(scene.ask()) == 200 and scene.asked() == ["dead", "well"]
+
+
+@pytest.mark.parametrize("status", [401, 407])
+def test_an_engine_that_refuses_the_key_of_the_gateway_is_no_fault_of_the_clients_key_or_of_the_version(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene(wrong=status, down=ConnectionBroken("gone"))
+    with pytest.raises(WrongEngineKey, match=f"refuses the key of the gateway .{status}.") as refused:
+        asyncio.run(scene.ask())
+    assert (refused.value.status, refused.value.retry) == (502, False)
+    assert "LORALOOP_ENGINE_KEY" in (refused.value.hint or "")
+    assert of_error(refused.value).cause == "unreachable"
+    assert all(response.closed for response in scene.session.opened)
+    assert "The engine wrong refuses the key of this gateway" in caplog.text
+
+
+def test_an_engine_with_the_right_key_answers_for_one_with_a_wrong_key() -> None:
+    scene = Scene(wrong=401, well=200)
+    for _ in range(4):
+        assert asyncio.run(scene.ask()) == 200
+    assert scene.asked() == ["wrong", "well", "wrong", "well", "wrong", "well", "well"]
 
 
 def test_an_engine_that_is_too_slow_is_not_asked_elsewhere_again() -> None:
