@@ -62,7 +62,7 @@ def create_plan(
 ) -> TestPlan[Test]:
     """The plan of a test that begins now; `share` is the share of users of the newer version.
 
-    With an `anchor`, a canary has an arm that gets this version.
+    With an `anchor`, a canary has three arms: its champion, its candidate and this version.
     """
     compared, to_anchor = shares_compared(share) if anchor else (share, share)
     plan = Plan(compared, alpha=model.promotion.alpha, **known(history))

@@ -104,13 +104,15 @@ def _offline(audience: Audience, settings: ModelSettings) -> Step:
 
 
 def _live(name: str, audience: Audience, canary: CanarySettings, gain: float) -> Step:
-    found = _forecast(audience, canary, gain)
-    return Step(name, found.days, found.users, "users", found.binds, canary.max_hours / 24)
+    return _step(name, _forecast(audience, canary, gain), canary)
 
 
 def _with_anchor(name: str, audience: Audience, canary: CanarySettings, alpha: float) -> Step:
     """The first canary that compares with an anchor, after a promotion without proof of a gain."""
-    found = expected_length_with_anchor(audience.traffic(), canary, alpha, spent_level(alpha, 1))
+    return _step(name, expected_length_with_anchor(audience.traffic(), canary, alpha, spent_level(alpha, 1)), canary)
+
+
+def _step(name: str, found: Expected, canary: CanarySettings) -> Step:
     return Step(name, found.days, found.users, "users", found.binds, canary.max_hours / 24)
 
 

@@ -85,7 +85,11 @@ def look_at_all(
     minutes: float,
     anchor: AnchorArm | None = None,
 ) -> tuple[Look, AnchorLook]:
-    """One look of a canary. Without an arm of the anchor, the champion is the anchor, or `strict` makes it needless."""
+    """One look of a canary.
+
+    Without an arm of the anchor, the candidate is compared with the champion alone. Then the champion is the anchor, or
+    the settings have `strict`, with which each candidate must be better than its champion.
+    """
     found = look(control, canary, plan, settings, minutes=minutes)
     if anchor is None:
         is_better = bool(better_than_anchor(control, canary, plan, settings))
