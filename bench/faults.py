@@ -64,11 +64,9 @@ def start(folder: Path) -> LiveStack:
 def train_first(stack: LiveStack) -> None:
     """Labels, a whole run, and its candidate in service."""
     stack.simulate_users(MODEL, texts(300, 1, users=300), labels=True)
-    stack.wait(
-        lambda: sum(row["n"] for row in stack.control.get("/api/feedback")) >= 600, 60, "the labels in the store"
-    )
+    stack.wait(lambda: sum(row["n"] for row in stack.control.get("/api/feedback")) >= 600, "the labels in the store")
     retrain(stack)
-    decision = stack.wait(lambda: stack.decisions(MODEL), RECOVERY_SECONDS, "the first decision")[0]
+    decision = stack.wait(lambda: stack.decisions(MODEL), "the first decision", RECOVERY_SECONDS)[0]
     say(f"first run: {decision['verdict']}")
     if stack.model(MODEL)["champion"] == 0:
         stack.control.post(f"/api/models/{MODEL}/promote", {"version": 1, "actor": "bench"})
@@ -205,7 +203,7 @@ def settle(stack: LiveStack) -> None:
             return False
         return state["unshipped_bytes"] == 0 and ready(f"{stack.settings.control_url}/ready")
 
-    stack.wait(done, RECOVERY_SECONDS, "the drain")
+    stack.wait(done, "the drain", RECOVERY_SECONDS)
 
 
 def account(store_path: Path, users: ClientLoad) -> dict[str, Any]:

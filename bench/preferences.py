@@ -46,7 +46,7 @@ SPLIT = {"train": 0.6, "dev": 0.1}
 BATCH = 8
 TARGET = 0.73
 EDITORS = 300
-START_SECONDS, RUN_SECONDS = 900, 3 * 3600
+RUN_SECONDS = 3 * 3600
 ENGINE = {"max_loras": 4, "max_lora_rank": 16, "max_model_len": 1024, "dtype": "bfloat16", "extra_args": []}
 # Years of votes arrive within minutes, which would be a burst.
 TRUST = {"bursts": False}
@@ -91,11 +91,11 @@ def run(stack: LiveStack, experiment: Experiment) -> dict[str, Any]:
         for some in in_parts(experiment.votes, 1000):
             gateway.post("/v1/feedback", json=some).raise_for_status()
     say(f"{model}: {len(experiment.answers)} answers, {len(experiment.votes)} votes sent")
-    stack.wait(lambda: stored(stack) - known >= len(experiment.votes), 600, "the votes in the store")
+    stack.wait(lambda: stored(stack) - known >= len(experiment.votes), "the votes in the store")
     before = len(stack.decisions(model))
     stack.control.post(f"/api/models/{model}/retrain", {"actor": "bench"})
     watch = Watch(stack, model)
-    stack.wait(lambda: watch.look() or len(stack.decisions(model)) > before, RUN_SECONDS, "the decision")
+    stack.wait(lambda: watch.look() or len(stack.decisions(model)) > before, "the decision", RUN_SECONDS)
     row = stack.decisions(model)[-1]
     return dict(stack.control.get(f"/api/promotions/{row['id']}"))
 
@@ -249,7 +249,7 @@ def measure(folder: Path, chosen: Sequence[str], steps: int, votes: int | None) 
         content = {"base_model": "smollm2-135m-instruct", "models": models}
         stack = LiveStack(Path(scratch), content, engine_settings=ENGINE)
         try:
-            stack.await_ready(START_SECONDS)
+            stack.await_ready()
             for name, experiment in made.items():
                 began = time.monotonic()
                 decision = run(stack, experiment)

@@ -23,7 +23,8 @@ from ops.client import ControlClient
 from tools.tiny_model import CUES, FILLER, LABELS
 
 TOOLS = ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]  # what an operator adds for tools
-START_SECONDS = 240
+# For a wait that would never end. On a machine with other work, an engine alone has taken 134 s to start.
+PATIENCE_SECONDS = 900
 STOP_SECONDS = 60
 
 
@@ -102,11 +103,11 @@ class LiveStack:
         """The header with one of the keys: app, ops or internal."""
         return {"Authorization": f"Bearer {self.keys[name]}"}
 
-    def await_ready(self, seconds: float = START_SECONDS) -> None:
+    def await_ready(self) -> None:
         """Wait until `up` reports that it answers requests."""
-        self.wait(lambda: b"Ready." in (self.folder / "up.log").read_bytes(), seconds, "the start")
+        self.wait(lambda: b"Ready." in (self.folder / "up.log").read_bytes(), "the start")
 
-    def wait(self, condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
         """Wait until `condition` is true and return its value. Raises AssertionError with the log after `seconds`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

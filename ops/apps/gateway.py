@@ -196,7 +196,7 @@ def _probe(settings: Settings, session: aiohttp.ClientSession, answering: Comple
     tables = answering.tables
     return EngineProbe(
         session=session,
-        engines=lambda: tuple(tables.table.engines) if tables.ready else (),
+        engines=lambda: tables.table.answering() if tables.ready else (),
         pool=answering.upstream,
         headers={"Authorization": f"Bearer {settings.engine_key}"} if settings.engine_key else {},
     )

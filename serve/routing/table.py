@@ -100,6 +100,10 @@ class RoutingTable:
         """The engines that answer to a name."""
         return [url for url, names in self.engines.items() if engine_name in names]
 
+    def answering(self) -> tuple[str, ...]:
+        """The engines that answer to a name: one that control has not checked, or has refused, answers to none."""
+        return tuple(url for url, names in self.engines.items() if names)
+
     def versions(self) -> set[tuple[str, int]]:
         """Every (model, version) that a request may reach."""
         return {

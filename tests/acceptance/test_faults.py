@@ -72,7 +72,7 @@ class Gateway:
         except httpx.HTTPError:
             return False
 
-    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 600) -> None:
         alive, log = (lambda: self.process.poll() is None), (self.folder / "log").read_text
         wait_until(condition, seconds, alive=alive, log=log)
 

@@ -14,8 +14,6 @@ from tools.tiny_model import LABELS
 
 pytestmark = pytest.mark.integration
 
-# For a run that hangs. A run with another verdict fails the test at once, on slow machines too.
-RUN_SECONDS = 900
 
 
 def test_feedback_alone_brings_a_better_adapter_into_service(running: LiveStack):
@@ -27,7 +25,7 @@ def test_feedback_alone_brings_a_better_adapter_into_service(running: LiveStack)
         assert not rows or rows[0]["verdict"] == "canary_started", rows[0]["reason"]
         return running.model("notes")["canary"] is not None
 
-    running.wait(begun, RUN_SECONDS, "a canary")
+    running.wait(begun, "a canary")
 
     def promoted() -> bool:
         return any(row["verdict"] == "promoted" for row in running.decisions("notes"))
@@ -39,13 +37,13 @@ def test_feedback_alone_brings_a_better_adapter_into_service(running: LiveStack)
             break
     assert {answer.version for answer in during} == {0, 1}
     # Almost nobody asked during the holdback, so it compared nobody.
-    running.wait(lambda: running.decisions("notes")[-1]["verdict"] == "inconclusive", 60, "the end of the holdback")
+    running.wait(lambda: running.decisions("notes")[-1]["verdict"] == "inconclusive", "the end of the holdback")
     assert "users in the smaller arm; approval is compared from" in running.decisions("notes")[-1]["reason"]
 
     def alone() -> bool:  # the ledger has the entry a moment before gateways have the table
         return {answer.version for answer in running.simulate_users("notes", texts(20, 98), labels=False)} == {1}
 
-    running.wait(alone, 10, "the new champion for everyone")
+    running.wait(alone, "the new champion for everyone")
     after = running.simulate_users("notes", texts(120, 99), labels=False)
     assert {answer.version for answer in after} == {1}
     assert share(after) > share(before) + 0.3
@@ -94,7 +92,7 @@ def test_feedback_that_teaches_nothing_promotes_nothing(running: LiveStack):
     def judged() -> list:
         return [row for row in running.decisions("noise") if row["run_id"]]
 
-    row = running.wait(judged, RUN_SECONDS, "a decision")[0]
+    row = running.wait(judged, "a decision")[0]
     assert row["verdict"] in ("kept", "inconclusive")
     assert row["reason"]
     assert running.model("noise")["champion"] == 0
@@ -140,8 +138,8 @@ def test_no_acknowledged_vote_is_lost_when_a_process_is_killed(running: LiveStac
         running.child(victim).kill()
         time.sleep(6)
         stop.set()
-    running.wait(lambda: healthy(running), 60, "recovery")
-    running.wait(lambda: count(running) >= known + len(acknowledged), 30, "every acknowledged vote")
+    running.wait(lambda: healthy(running), "recovery")
+    running.wait(lambda: count(running) >= known + len(acknowledged), "every acknowledged vote")
     time.sleep(1)
     assert len(acknowledged) > 20
     # A vote whose acknowledgement was cut off may be in the store as well; no vote is there twice.
@@ -162,8 +160,8 @@ def healthy(running: LiveStack) -> bool:
 
 def test_adapters_come_back_after_the_engine_is_killed(running: LiveStack):
     running.child("vllm").kill()
-    running.wait(lambda: not healthy(running), 30, "the engine's end")
-    running.wait(lambda: healthy(running), 200, "recovery")
+    running.wait(lambda: not healthy(running), "the engine's end")
+    running.wait(lambda: healthy(running), "recovery")
     answers = running.simulate_users("notes", texts(60, 70), labels=False)
     assert {answer.version for answer in answers} == {1}
     assert share(answers) > 0.6

@@ -49,7 +49,7 @@ class Up:
     def said(self) -> str:
         return (self.folder / "up.log").read_text()
 
-    def wait(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    def wait(self, condition: Callable[[], object], seconds: float = 600) -> None:
         wait_until(condition, seconds, alive=lambda: self.process.poll() is None, log=self.said)
 
     def children(self) -> list[psutil.Process]:

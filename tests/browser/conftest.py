@@ -17,7 +17,6 @@ from tools.live_stack import LiveStack, texts
 from tools.tiny_model import CUES, LABELS
 
 WAVE = 400
-DECISION_SECONDS = 600
 IMAGES = Path(__file__).parents[2] / "docs" / "img"
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 PHONE = {"width": 375, "height": 780}
@@ -65,7 +64,7 @@ def loop(tiny_base: Path, engine: FakeEngine, tmp_path_factory: pytest.TempPathF
         try:
             stack.await_ready()
             stack.simulate_users("notes", texts(WAVE, 1, users=300), labels=True)
-            stack.wait(lambda: awaiting(stack), DECISION_SECONDS, "a candidate that waits for approval")
+            stack.wait(lambda: awaiting(stack), "a candidate that waits for approval")
             yield stack
         finally:
             left = stack.stop()

@@ -17,7 +17,6 @@ from tools.live_stack import LiveStack, texts
 pytestmark = pytest.mark.integration
 
 USERS = 280
-SECONDS = 120
 PROMPT = Chat((("user", "the phone is lovely"),))
 
 
@@ -29,13 +28,13 @@ def decision(running: LiveStack) -> dict[str, Any]:
         ThreadPoolExecutor(12) as pool,
     ):
         list(pool.map(lambda said: teach(http, *said), texts(USERS, 7, users=USERS)))
-    running.wait(lambda: heard(running, "preference") == USERS, 30, "every vote")
+    running.wait(lambda: heard(running, "preference") == USERS, "every vote")
     running.control.post("/api/models/replies/retrain", {"actor": "test"})
-    run = running.wait(lambda: evaluating(running), SECONDS, "an evaluation")
+    run = running.wait(lambda: evaluating(running), "an evaluation")
     control, before = running.child("control"), answered(running)
-    running.wait(lambda: answered(running) - before > 3 * BATCH, SECONDS, "the middle of it")
+    running.wait(lambda: answered(running) - before > 3 * BATCH, "the middle of it")
     os.kill(control.pid, signal.SIGKILL)
-    running.wait(lambda: decided(running), SECONDS, "a decision")
+    running.wait(lambda: decided(running), "a decision")
     assert running.child("control").pid != control.pid
     (row,) = decided(running)
     steps = running.control.get(f"/api/runs/{run['id']}")["steps"]

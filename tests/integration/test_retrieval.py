@@ -11,7 +11,7 @@ from tools.live_stack import LiveStack, texts
 
 pytestmark = pytest.mark.integration
 
-MODEL, VOTES, RUN_SECONDS = "helped", 300, 600
+MODEL, VOTES = "helped", 300
 
 
 def ask(running: LiveStack, text: str) -> tuple[dict[str, Any], str]:
@@ -31,9 +31,9 @@ def test_a_retrieval_is_made_served_and_rolled_back_without_a_failed_request(run
         rows = running.control.get("/api/feedback", model=MODEL)
         return any(row["type"] == "label" and row["n"] == VOTES for row in rows)
 
-    running.wait(voted, 30, "every vote")
+    running.wait(voted, "every vote")
     running.control.post(f"/api/models/{MODEL}/retrain", {"actor": "test", "comment": ""})
-    row = running.wait(lambda: [row for row in running.decisions(MODEL) if row["run_id"]], RUN_SECONDS, "a decision")[0]
+    row = running.wait(lambda: [row for row in running.decisions(MODEL) if row["run_id"]], "a decision")[0]
     found = running.control.get(f"/api/promotions/{row['id']}")
     assert set(found["evidence"]["arms"]) == {"base", "champion", "candidate"}, row["reason"]
     tokens = {arm: kpis["prompt_tokens"]["value"] for arm, kpis in found["evidence"]["arms"].items()}
@@ -44,7 +44,7 @@ def test_a_retrieval_is_made_served_and_rolled_back_without_a_failed_request(run
 
     if running.model(MODEL)["champion"] != 1:  # a tiny model need not be helped
         running.control.post(f"/api/models/{MODEL}/promote", {"actor": "test", "comment": "drill", "version": 1})
-    running.wait(lambda: ask(running, "the phone was lovely")[1] == f"{MODEL}@1", 10, "the switch")
+    running.wait(lambda: ask(running, "the phone was lovely")[1] == f"{MODEL}@1", "the switch")
     helped, version = ask(running, "the phone was lovely")
     assert helped["usage"]["prompt_tokens"] > own["usage"]["prompt_tokens"] + 10
     page = f"{running.settings.control_url}/feedback/{helped['id']}.json"
@@ -53,7 +53,7 @@ def test_a_retrieval_is_made_served_and_rolled_back_without_a_failed_request(run
         answer = httpx.get(page, headers=running.bearer("ops"))
         return answer.json() if answer.status_code == 200 else None
 
-    kept = running.wait(stored, 10, "the interaction")["interaction"]
+    kept = running.wait(stored, "the interaction")["interaction"]
     assert kept["version"] == 1
     assert kept["prompt"] == [["user", "the phone was lovely"]]
 

@@ -37,7 +37,7 @@ from serve.routing.publisher import RoutePublisher
 from serve.routing.table import ModelRoute, RoutingTable, Target
 
 OPS = "ops-key"
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 600
 CHAT = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}]}
 LEFT = "g_3"
 LIMITED = {

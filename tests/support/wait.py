@@ -7,7 +7,7 @@ from typing import Any
 
 def wait_until(
     condition: Callable[[], Any],
-    seconds: float = 120,
+    seconds: float = 600,
     *,
     alive: Callable[[], bool] = lambda: True,
     log: Callable[[], str] = lambda: "",

@@ -92,7 +92,7 @@ class RunningGateway:
         return [record for payload in frames for record in decode_all(payload)]
 
     @staticmethod
-    def until(fact: Callable[[], bool], seconds: float = 5) -> None:
+    def until(fact: Callable[[], bool], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not fact():
             assert time.monotonic() < deadline, "it did not come true"

@@ -1,5 +1,6 @@
 """Facts about `/ready` of the gateway: it is true only while an engine answers."""
 
+from dataclasses import replace
 from typing import Any
 
 from tests.support.gateway import CLOSED
@@ -27,6 +28,18 @@ def test_a_gateway_whose_engines_are_gone_is_not_ready_and_says_503(gateway: Any
     assert not is_ready(gateway)
     gateway.until(lambda: gateway.app.state.probe._well == {CLOSED: False})
     assert not is_ready(gateway) and gateway.post().status_code == 503
+
+
+def test_a_gateway_is_not_ready_before_control_has_checked_an_engine(gateway: Any) -> None:
+    gateway.open()
+    tables = gateway.app.state.tables
+    checked = tables.table
+    tables._table = replace(checked, engines={gateway.engine_url: ()})
+    gateway.until(lambda: not is_ready(gateway))
+    assert gateway.post().status_code == 503
+    tables._table = checked
+    gateway.until(lambda: is_ready(gateway))
+    assert gateway.post().status_code == 200
 
 
 def test_an_engine_that_a_probe_reaches_gets_requests_at_once(gateway: Any) -> None:
