@@ -15,7 +15,6 @@ from tools.tiny_model import LABELS
 pytestmark = pytest.mark.integration
 
 
-
 def test_feedback_alone_brings_a_better_adapter_into_service(running: LiveStack):
     before = running.simulate_users("notes", texts(WAVE, 1, users=400), labels=True)
     assert {answer.version for answer in before} == {0}
