@@ -167,10 +167,21 @@ def _signature(number: types.Type) -> Any:
     return types.void(matrix, matrix, stacked, stacked, indices, indices, indices, indices, types.float32)
 
 
-# Compiled here and now, a second and a half while the engine starts, so that no request waits.
-add_rows: Any = njit([_signature(types.uint16), _signature(types.float32)], fastmath=FASTMATH, error_model="numpy")(
-    _add_rows
-)
+def compiled(function: Any, signatures: list[Any]) -> Any:
+    """Compile a function for these signatures, or load what an earlier process compiled.
+
+    numba keeps its results where Python keeps those of this module, or in the user's cache; an entry for other
+    source, another numba or another processor is not used. Where nothing can be written, each process compiles.
+    """
+    options: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy"}
+    try:
+        return njit(signatures, cache=True, **options)(function)
+    except (RuntimeError, OSError):
+        return njit(signatures, **options)(function)
+
+
+# At the import, not at the first call, so that no request waits: 5 s once, then a tenth of that.
+add_rows: Any = compiled(_add_rows, [_signature(types.uint16), _signature(types.float32)])
 """y[rows] += x[rows] @ A[slot] @ B[slot] * scale, in place, each row with its own slot.
 
 Args, all C-contiguous:
