@@ -1,11 +1,15 @@
 """Fixtures of all tests: one tiny base model and one running stack per session, which is one per process."""
 
+import functools
 import gc
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from httpx._config import create_ssl_context
 from hypothesis import settings
 
 from tests.support.migrated_store import migrated_stores
@@ -52,6 +56,24 @@ def pytest_unconfigure() -> None:
 def _migrated_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """New stores of this process are copies of one that its migrations made."""
     with migrated_stores(tmp_path_factory.mktemp("migrated")):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_read_once() -> Iterator[None]:
+    """All clients with the usual certificates share them: to read the file takes 20 ms, and tests open many clients."""
+
+    @functools.cache
+    def usual(_file: str | None, _folder: str | None, trust_env: bool) -> ssl.SSLContext:
+        return create_ssl_context(trust_env=trust_env)
+
+    def context(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        if verify is not True or cert:
+            return create_ssl_context(verify, cert, trust_env)
+        return usual(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", context)
         yield
 
 

@@ -203,7 +203,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     app.state.reloader = Reloader(config, settings, CONTROL, take, control.audit.record_signal)
     _add_routes(app, control, notifier, access, erasing)
     _add_alarms(app, control, watch, access)
-    app.include_router(console.create_router(control, access, watch, notifier.deliveries, erasing))
+    console.add_routes(app, control, access, watch, notifier.deliveries, erasing)
     _add_deletions(app, control, erasing, keeping, access)
     _add_fine_tuning(app, control, tuning, access)
     _add_signals(app, control, watch, access)

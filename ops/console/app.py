@@ -4,9 +4,10 @@ It owns wiring; sessions, pages and actions know nothing of each other.
 """
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
@@ -24,39 +25,39 @@ from ops.notify.notifier import Delivery
 from serve.gateway.authentication import KeyChecker
 
 
-def create_router(
+def add_routes(
+    app: FastAPI,
     control: Control,
     access: KeyChecker,
     watch: AlarmWatch,
     deliveries: Callable[[], list[Delivery]] = list,
     erasures: Erasures | None = None,
-) -> APIRouter:
-    """Every route of the console; `deliveries` returns the state of each target of notifications.
+) -> None:
+    """Give the app every route of the console; `deliveries` returns the state of each target of notifications.
 
     Without `erasures` it has no pages to erase users.
     """
     sessions = Sessions(hours=control.settings.control.session_hours, clock=control.clock)
     rendered = Pages()
     visitors = Visitors(store=control.store, access=access, sessions=sessions, keyring=control.keyring, pages=rendered)
-    router = APIRouter(route_class=_route_class(visitors))
+    include = partial(_include, app.router, _route_class(visitors))
     recording = Depends(require_recording(control.audit))
     reads, acts = ([Depends(visitors.require(scope)), recording] for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
     for part in (assets.create_router(), login.create_router(visitors)):
-        _include(router, part, [])
+        include(part, [])
     for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, watch, deliveries)):
-        _include(router, part, reads)
+        include(part, reads)
     acting = (part.create_router(control, rendered) for part in (actions, quarantine_actions, run_actions))
     for part in (*acting, labelling.create_router(control)):
-        _include(router, part, acts)
+        include(part, acts)
     admin = [Depends(visitors.require(Scope.ADMIN)), recording]
-    _include(router, audit.create_router(control, rendered), admin)
+    include(audit.create_router(control, rendered), admin)
     if erasures is not None:
         part = erasing.create_router(erasures, rendered, actions.LONGEST_COMMENT)
-        _include(router, part, admin)
-    return router
+        include(part, admin)
 
 
-def _include(router: APIRouter, part: APIRouter, dependencies: list[Any]) -> None:
+def _include(router: APIRouter, kind: type[APIRoute], part: APIRouter, dependencies: list[Any]) -> None:
     for route in part.routes:
         if isinstance(route, APIRoute):
             router.add_api_route(
@@ -66,6 +67,7 @@ def _include(router: APIRouter, part: APIRouter, dependencies: list[Any]) -> Non
                 dependencies=dependencies,
                 include_in_schema=False,
                 response_model=None,
+                route_class_override=kind,
             )
 
 

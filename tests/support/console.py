@@ -195,7 +195,7 @@ class Console:
         app = FastAPI()
         install_errors(app)
         # Anyone may read and write; test_authorization.py and test_console_login.py test the access checks.
-        app.include_router(console_app.create_router(control, KeyChecker(keys=tuple, anyone=ANYONE), self.alarms))
+        console_app.add_routes(app, control, KeyChecker(keys=tuple, anyone=ANYONE), self.alarms)
         self.control, self.client = control, TestClient(app)
         self.count = 0
 
