@@ -28,7 +28,11 @@ def at_most(db: Database, *, model: str, types: Sequence[str]) -> int:
 
     It reads new votes alone, so that it is cheap at every check.
     """
-    return db.one("new_votes.at_most", model=model, types=list(types), until=_until(db, model))["n"]
+    asked = {"model": model, "types": list(types), "until": _until(db, model)}
+    arrived = db.one("new_votes.arrived", **asked)["n"]
+    if not arrived or not db.one("new_votes.has_quarantine")["has"]:
+        return arrived
+    return db.one("new_votes.at_most", **asked)["n"]
 
 
 def count(

@@ -1,6 +1,16 @@
+-- name: arrived
+-- Number of votes of $types that arrived later than $until and may be about a model, those in quarantine too. A preference
+-- has no model of its own.
+SELECT count(*) AS n FROM feedback
+WHERE arrived > $until AND list_contains($types, type) AND revoked_at IS NULL
+    AND (model = $model OR (model IS NULL AND type = 'preference'))
+
+-- name: has_quarantine
+-- Whether any vote is in quarantine.
+SELECT EXISTS (FROM quarantine_votes WHERE state <> 'released') AS has
+
 -- name: at_most
--- Number of votes of $types that arrived later than $until and may be about a model. A preference has no model of its own.
--- Votes in quarantine do not count.
+-- As `arrived`, without votes in quarantine. The join makes it cost 12 times as much CPU time, on an empty table too.
 SELECT count(*) AS n FROM feedback
 WHERE arrived > $until AND list_contains($types, type) AND revoked_at IS NULL
     AND (model = $model OR (model IS NULL AND type = 'preference'))

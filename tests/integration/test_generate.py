@@ -110,7 +110,8 @@ def test_preferences_thumbs_and_drift_are_measured_or_said_to_be_missing(decisio
 def test_a_kill_in_the_middle_of_an_evaluation_is_one_decision_and_asks_little_twice(
     decision: dict[str, Any], running: LiveStack
 ):
-    rows = [row for row in running.decisions("replies") if row["run_id"]]
+    # The gateways' confirmation of the switch may follow at any time.
+    rows = [row for row in running.decisions("replies") if row["run_id"] and row["verdict"] != "switched"]
     assert [(row["verdict"], row["run_id"]) for row in rows] == [("promoted", decision["run"]["id"])]
     assert decision["evidence"]["holdout_use"] == 1
     # Every batch of queries ends once; only queries outside a stored batch are sent again.

@@ -92,6 +92,7 @@ def test_what_was_revoked_or_is_in_quarantine_does_not_count(store: Store) -> No
         quarantines.add(transaction, id="q", model="m", version=1, decision_id="d", time=NOW)
         quarantines.add_predicates(transaction, id="q", predicates=[quarantines.Predicate(user="u2")])
     assert new(store) == (0, 0)
+    assert new_votes.at_most(store, model="m", types=["label"]) == 0
 
 
 def prefers(id: str, chosen: int, rejected: int, **more: Any) -> Feedback:
