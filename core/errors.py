@@ -7,6 +7,7 @@ LoraLoopError
     BodyTooLarge
     AmbiguousLabels
   KeyRefused
+  LoginRefused
   Forbidden
   LimitReached
   AdapterRefused
@@ -28,6 +29,7 @@ LoraLoopError
   ShuttingDown
   Unreachable
     ControlDown
+    ProviderFailed
   TrainingFailed
     TooFewRows
   PackageError
@@ -119,6 +121,12 @@ class AmbiguousLabels(InputError):
 
 class KeyRefused(LoraLoopError):
     """The request has no key, or its key is wrong, revoked or expired."""
+
+    status = 401
+
+
+class LoginRefused(LoraLoopError):
+    """A log-in by an OpenID Connect provider is out of date, another browser's, or not signed as it must be."""
 
     status = 401
 
@@ -232,7 +240,7 @@ class ShuttingDown(LoraLoopError):
 
 
 class Unreachable(LoraLoopError):
-    """Another process of LoraLoop does not answer."""
+    """Another process that LoraLoop needs does not answer."""
 
     status = 503
     retry = True
@@ -240,6 +248,10 @@ class Unreachable(LoraLoopError):
 
 class ControlDown(Unreachable):
     """Control does not answer a gateway that needs it."""
+
+
+class ProviderFailed(Unreachable):
+    """The OpenID Connect provider does not answer, or not as it must. Its configuration or ours may be wrong."""
 
 
 class TrainingFailed(LoraLoopError):

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from core.clock import Clock, new_id
+from core.db import console_sessions
 from core.db import retention as table
 from core.db.store import Row, Store
 from core.errors import NotFound, NotReady
@@ -123,6 +124,7 @@ class Retention:
 
     def _scheduled(self) -> None:
         now, announced = self._clock(), table.announced(self._store)
+        console_sessions.delete_expired(self._store, now=now)
         found = [one for one in self._held() if one.old_rows]
         last = table.last_rewrite(self._store)
         rewrite = last is None or last <= now - timedelta(days=self._settings.retention.rewrite_days)

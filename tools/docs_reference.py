@@ -40,6 +40,7 @@ def configuration() -> str:
         "| `LORALOOP_NOTIFY_URLS` | targets of notifications for control: URLs of apprise and `webhook+https://…`, "
         "separated by spaces |",
         "| `LORALOOP_WEBHOOK_SECRET` | secret that signs webhooks: `whsec_` with base64 of 24 to 64 bytes |",
+        "| `LORALOOP_OIDC_CLIENT_SECRET` | secret of LoraLoop at the provider of `login.oidc`, for control |",
         "| `LORALOOP_INTERNAL_KEY` | the key between gateways and control; `loraloop up` makes one automatically |",
     ]
     for title, section in _sections(Settings, ""):

@@ -11,6 +11,7 @@ from core.settings.evaluation import BaselineSettings, EvaluationSettings, Judge
 from core.settings.feedback import FeedbackSettings
 from core.settings.kpi_names import GENERATE_PRIMARY, GuardedKpi, LabelKpi, PrimaryKpi, ShippedSuite, SuiteKpi, TextKpi
 from core.settings.loading import build, load
+from core.settings.login import LoginSettings, OidcSettings, Role
 from core.settings.model import ModelSettings, settings_sha256
 from core.settings.privacy import PrivacySettings
 from core.settings.promotion import (
@@ -62,8 +63,10 @@ __all__ = [
     "LabelKpi",
     "LimitSettings",
     "LogSettings",
+    "LoginSettings",
     "ModelSettings",
     "NotificationSettings",
+    "OidcSettings",
     "PassThroughSettings",
     "Primary",
     "PrimaryKpi",
@@ -71,6 +74,7 @@ __all__ = [
     "PromotionSettings",
     "RetentionSettings",
     "RetrainSettings",
+    "Role",
     "SearchSettings",
     "Section",
     "Settings",

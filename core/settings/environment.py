@@ -16,6 +16,7 @@ KEY_VARIABLES = {
     "engine": "LORALOOP_ENGINE_KEY",
     "notify": "LORALOOP_NOTIFY_URLS",
     "webhook": "LORALOOP_WEBHOOK_SECRET",
+    "oidc": "LORALOOP_OIDC_CLIENT_SECRET",
 }
 # A variable with this suffix contains the path of a file that contains the secret. Kubernetes mounts secrets as files.
 FILE = "_FILE"

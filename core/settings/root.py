@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from core.settings.address import is_loopback
 from core.settings.alarms import AlarmSettings
 from core.settings.environment import has_otlp_endpoint, tracing_disabled
+from core.settings.login import LoginSettings
 from core.settings.model import ModelSettings
 from core.settings.retention import RetentionSettings
 from core.settings.services import (
@@ -41,6 +42,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     control: ControlSettings = Field(default_factory=ControlSettings)
+    login: LoginSettings = Field(default_factory=LoginSettings)
     logs: LogSettings = Field(default_factory=LogSettings)
     tracing: TracingSettings = Field(default_factory=TracingSettings)
     models: dict[str, ModelSettings] = Field(
@@ -75,11 +77,24 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"access is open and {where} {listen} is not loopback; remove access: open, or use 127.0.0.1"
                 )
+        self._check_login()
         if not self.engine.urls and not is_loopback(self.engine.listen):
             raise ValueError(
                 f"engine.listen {self.engine.listen} is not loopback, and an engine checks no keys; use 127.0.0.1"
             )
         return self
+
+    def _check_login(self) -> None:
+        if self.login.oidc is None:
+            return
+        if self.control.public_url is None:
+            raise ValueError("login.oidc needs control.public_url: the provider sends browsers back to it")
+        if self.access == "open":
+            raise ValueError("access is open, so anybody may do anything; remove it, or remove login.oidc")
+        for group, names in self.login.oidc.models.items():
+            for name in names:
+                if name not in self.models:
+                    raise ValueError(f"login.oidc.models.{group} names {name!r}, which is not one of models")
 
     @classmethod
     def settings_customise_sources(

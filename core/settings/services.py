@@ -262,3 +262,4 @@ class KeySettings(Section):
     engine: SecretStr | None = None
     notify: SecretStr | None = None
     webhook: SecretStr | None = None
+    oidc: SecretStr | None = None

@@ -41,7 +41,7 @@ CONTROL = Part(
     "control",
     live=(
         *("access", "hosts", *LOGS, "control.check_seconds", "models", "retention", "notifications.verdicts", "alarms"),
-        *PASSED_ON,
+        *("login", *PASSED_ON),
     ),
     fixed=("base_model", "data", "engine", "control", "notifications"),
 )

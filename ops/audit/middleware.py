@@ -128,6 +128,8 @@ class AuditMiddleware:
         visitor = state.get("visitor")
         if visitor is not None:
             return visitor.actor
+        if "actor" in state:  # a person without a key
+            return state["actor"]
         return self.control.keyring.actor_of(state["key_id"]) if "key_id" in state else ""
 
 

@@ -20,7 +20,7 @@ from core import audit_log, chain_head, ledger_head
 from core.acts import Act
 from core.audit_log import Entry
 from core.clock import new_id
-from core.db import routes, snapshots, versions
+from core.db import console_sessions, routes, snapshots, versions
 from core.db.decisions import LedgerHead
 from core.db.store import Store
 from core.errors import InputError, LedgerHeadBroken
@@ -196,6 +196,8 @@ def _settle(file: Path, settings: Settings, manifest: Manifest, path: Path, by: 
         with store.transaction() as transaction:
             versions.move_folders(transaction, folder=str(data / "adapters"))
             snapshots.move_folders(transaction, folder=str(data / "snapshots"))
+            # A session of the backup may have been ended since by a log-out.
+            console_sessions.delete_all(transaction)
             for route in routes.all_current(transaction):
                 append(transaction, _decision(route, manifest, fault, replaced, by))
             restored = _restored(manifest, _recorded(audit_log.HEAD.beside(settings.data / STORE)), by)

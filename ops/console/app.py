@@ -15,13 +15,26 @@ from core.api_keys import Scope
 from core.errors import InputError, LoraLoopError
 from ops.alarms.watch import AlarmWatch
 from ops.audit.middleware import require_recording
-from ops.console import actions, assets, audit, erasing, labelling, login, pages, quarantine_actions, run_actions
+from ops.console import (
+    actions,
+    assets,
+    audit,
+    erasing,
+    labelling,
+    login,
+    oidc_login,
+    pages,
+    quarantine_actions,
+    run_actions,
+)
 from ops.console.auth import Visitors
+from ops.console.person_sessions import PersonSessions
 from ops.console.rendering import Pages
 from ops.console.sessions import Sessions
 from ops.control import Control
 from ops.erasures import Erasures
 from ops.notify.notifier import Delivery
+from ops.oidc.sign_in import SignIn
 from serve.gateway.authentication import KeyChecker
 
 
@@ -39,11 +52,19 @@ def add_routes(
     """
     sessions = Sessions(hours=control.settings.control.session_hours, clock=control.clock)
     rendered = Pages()
-    visitors = Visitors(store=control.store, access=access, sessions=sessions, keyring=control.keyring, pages=rendered)
+    visitors = Visitors(
+        store=control.store,
+        access=access,
+        sessions=sessions,
+        people=PersonSessions(store=control.store, settings=lambda: control.settings, clock=control.clock),
+        sign_in=SignIn(lambda: control.settings, control.clock),
+        keyring=control.keyring,
+        pages=rendered,
+    )
     include = partial(_include, app.router, _route_class(visitors))
     recording = Depends(require_recording(control.audit))
     reads, acts = ([Depends(visitors.require(scope)), recording] for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
-    for part in (assets.create_router(), login.create_router(visitors)):
+    for part in (assets.create_router(), login.create_router(visitors), oidc_login.create_router(visitors)):
         include(part, [])
     for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, watch, deliveries)):
         include(part, reads)

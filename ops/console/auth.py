@@ -3,6 +3,7 @@
 It owns the cookie and the check of forms; it must not know what a page shows. A browser gets its errors as pages.
 """
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from core.api_key_store import ApiKeyStore
 from core.api_keys import Scope
 from core.db.store import Store
 from core.errors import Forbidden, InputError, KeyRefused, LoraLoopError
-from core.http import named_if_refused, read_body, refusal
+from core.http import AuthorizedRequest, named_if_refused, read_body, refusal
+from ops.console.person_sessions import PersonSession, PersonSessions
 from ops.console.rendering import Pages
 from ops.console.sessions import Session, Sessions
 from ops.model_limits import refuse_other_models
+from ops.oidc.sign_in import SignIn
 from serve.gateway.authentication import KeyChecker
 
 COOKIE = "loraloop_session"
@@ -32,14 +35,17 @@ LONGEST_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks: a key's id, its name, how the ledger calls them, what they may do, and the token of their forms."""
+    """Who asks: the id of a key or a person, their name, how the ledger calls them, and what they may do.
+
+    `token` is what their forms must carry.
+    """
 
     key_id: str
     name: str
     actor: str
     may_act: bool
     token: str
-    session: Session | None
+    session: Session | PersonSession | None
 
 
 def is_secure(request: Request) -> bool:
@@ -55,21 +61,49 @@ def cookie_name(request: Request) -> str:
     return SECURE_COOKIE if is_secure(request) else COOKIE
 
 
+def _session_names(request: Request) -> list[str]:
+    """The values of the session's cookies.
+
+    A proxy that does not say that it has TLS may pass on the cookie that only TLS carries. The other cookie does not
+    count over TLS, because somebody on the network could have set it.
+    """
+    counting = (SECURE_COOKIE,) if is_secure(request) else (SECURE_COOKIE, COOKIE)
+    return [request.cookies[name] for name in counting if name in request.cookies]
+
+
 class Visitors:
     """Identifies visitors by session cookie or key."""
 
     def __init__(
-        self, *, store: Store, access: KeyChecker, sessions: Sessions, keyring: ApiKeyStore, pages: Pages
+        self,
+        *,
+        store: Store,
+        access: KeyChecker,
+        sessions: Sessions,
+        people: PersonSessions,
+        sign_in: SignIn,
+        keyring: ApiKeyStore,
+        pages: Pages,
     ) -> None:
         self.store = store
         self.access = access
         self.sessions = sessions
+        self.people = people
+        self.sign_in = sign_in
         self.keyring = keyring
         self.pages = pages
 
-    def session_of(self, request: Request) -> Session | None:
-        """The session that the request's cookie names."""
-        return self.sessions.find(request.cookies.get(cookie_name(request)))
+    def session_of(self, request: Request) -> Session | PersonSession | None:
+        """The session that the request's cookie names, of a key or of a person."""
+        found = (self.sessions.find(name) or self.people.find(name) for name in _session_names(request))
+        return next((session for session in found if session is not None), None)
+
+    async def end(self, session: Session | PersonSession | None) -> None:
+        """Logs out."""
+        if isinstance(session, PersonSession):
+            await asyncio.to_thread(self.people.end, session)
+        elif session is not None:
+            self.sessions.end(session)
 
     def require(self, scope: Scope) -> Callable[[Request, Response], AsyncIterator[None]]:
         """A dependency that requires a session or a key of this scope, and puts the visitor into `request.state`."""
@@ -77,25 +111,30 @@ class Visitors:
         async def check(request: Request, response: Response) -> AsyncIterator[None]:
             shown = request.headers.get("authorization")
             session = None if shown else self.session_of(request)
-            with named_if_refused(request):
-                passed = self.access.admit(session.authorization if session else shown, scope)
+            if isinstance(session, PersonSession):
+                request.state.actor = session.person.actor  # for the audit log, also if this is refused
+                passed = session.permit(scope)
+            else:
+                with named_if_refused(request):
+                    passed = self.access.admit(session.authorization if session else shown, scope)
             request.state.key_id, request.state.admission = passed.key_id, passed
             try:
                 refuse_other_models(self.store, request)
-                request.state.visitor = Visitor(
-                    passed.key_id,
-                    self.keyring.name_of(passed.key_id),
-                    self.keyring.actor_of(passed.key_id),
-                    passed.opens(Scope.OPS_WRITE),
-                    self.sessions.token(session),
-                    session,
-                )
+                request.state.visitor = self._visitor(passed, session)
                 response.headers.update(passed.headers)
                 yield
             finally:
                 passed.release()
 
         return check
+
+    def _visitor(self, passed: AuthorizedRequest, session: Session | PersonSession | None) -> Visitor:
+        may_act = passed.opens(Scope.OPS_WRITE)
+        if isinstance(session, PersonSession):
+            person = session.person
+            return Visitor(person.id, person.name, person.actor, may_act, session.token, session)
+        name, actor = self.keyring.name_of(passed.key_id), self.keyring.actor_of(passed.key_id)
+        return Visitor(passed.key_id, name, actor, may_act, self.sessions.token(session), session)
 
     def refuse(self, request: Request, error: LoraLoopError) -> Response:
         """An error as a page; without a key, the page to log in, which leads back to the page requested."""
@@ -111,7 +150,14 @@ class Visitors:
 
     def login(self, onward: str, *, status: int = 200, fault: str = "") -> Response:
         """The page to log in."""
-        answer = self.pages.render("login.html", status, onward=onward, fault=fault, token=self.sessions.token(None))
+        answer = self.pages.render(
+            "login.html",
+            status,
+            onward=onward,
+            fault=fault,
+            token=self.sessions.token(None),
+            provider=self.sign_in.host,
+        )
         if status == KeyRefused.status:
             answer.headers["WWW-Authenticate"] = "Bearer"
         return answer

@@ -3,18 +3,19 @@
 It owns the two forms; sessions and cookies have their own modules.
 """
 
-from urllib.parse import urlsplit
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, no_act
 from core.api_keys import Scope
-from core.errors import Forbidden, KeyRefused, LimitReached
+from core.errors import Forbidden, KeyRefused, LimitReached, ProviderFailed
 from core.http import named_if_refused
-from ops.console.auth import FormFields, Visitors, cookie_name, is_secure, read_own_form
+from ops.console.auth import COOKIE, SECURE_COOKIE, FormFields, Visitors, cookie_name, is_secure, read_own_form
+from ops.console.person_sessions import PersonSession
+from ops.console.sessions import Session
 
 FRONT = "/promotions"
+LONGEST_PATH = 2048
 
 
 def create_router(visitors: Visitors) -> APIRouter:
@@ -48,9 +49,7 @@ def create_router(visitors: Visitors) -> APIRouter:
             answer = visitors.login(onward, status=error.status, fault=str(error))
             answer.headers["Retry-After"] = str(max(1, round(error.retry_after_s or 1)))
             return answer
-        old = visitors.session_of(request)
-        if old:
-            visitors.sessions.end(old)
+        await visitors.end(visitors.session_of(request))
         session = visitors.sessions.begin(key)
         done = RedirectResponse(onward, 303)
         done.set_cookie(
@@ -73,15 +72,29 @@ def create_leaving_router(visitors: Visitors) -> APIRouter:
 
     @router.post("/logout", include_in_schema=False)
     @act(Act.LOGOUT)
-    def log_out(request: Request, _: FormFields) -> Response:
+    async def log_out(request: Request, _: FormFields) -> Response:
         session = visitors.session_of(request)
-        if session:
-            visitors.sessions.end(session)
-        done = RedirectResponse("/login", 303)
-        done.delete_cookie(cookie_name(request), path="/", secure=is_secure(request), httponly=True, samesite="strict")
+        await visitors.end(session)
+        done = await _after(visitors, session)
+        for name in (COOKIE, SECURE_COOKIE):
+            done.delete_cookie(name, path="/", secure=name == SECURE_COOKIE, httponly=True, samesite="strict")
         return done
 
     return router
+
+
+async def _after(visitors: Visitors, session: Session | PersonSession | None) -> Response:
+    """What follows a log-out. The provider still has its own session, and one click there would log in again.
+
+    The way to its page is a link: the console's policy lets no form lead to another site.
+    """
+    if not isinstance(session, PersonSession):
+        return RedirectResponse("/login", 303)
+    try:
+        leave = await visitors.sign_in.leaving_url()
+    except ProviderFailed:
+        leave = ""
+    return visitors.pages.render("logged_out.html", leave=leave, provider=visitors.sign_in.host)
 
 
 def local(onward: str) -> str:
@@ -89,7 +102,6 @@ def local(onward: str) -> str:
 
     Browsers take backslashes for slashes and drop control characters, so that both could hide another host.
     """
-    parts = urlsplit(onward)
-    plain = onward.isprintable() and onward.isascii() and "\\" not in onward
-    ours = not parts.scheme and not parts.netloc and onward.startswith("/") and not onward.startswith("//")
-    return onward if plain and ours and not onward.startswith(("/login", "/logout")) else FRONT
+    plain = len(onward) <= LONGEST_PATH and onward.isprintable() and onward.isascii() and "\\" not in onward
+    ours = plain and onward.startswith("/") and not onward.startswith(("//", "/login", "/logout"))
+    return onward if ours else FRONT

@@ -22,6 +22,7 @@ from core.model_folder import PACKAGED, locate
 from core.settings import DEFAULT_GUARDRAILS, ModelSettings, Settings, load
 from ops.local.finding import Finding
 from ops.local.passed_engines import lacking
+from ops.local.sign_in_check import check_provider
 from ops.local.up import check_ports
 from retrain.run_states import PAUSED
 from serve.retrieval.documents import passages
@@ -64,6 +65,7 @@ def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
             missing = "; ".join(lacking(other, settings.engine_key))
             fix = f"Set gateway.{purpose}.urls and model to an engine that lists {other.model} in /v1/models."
             yield Finding(f"engines for {purpose}", not missing, missing or f"have {other.model}", fix)
+    yield from check_provider(settings)
     gateway = f"http://{settings.gateway.listen}"
     running = _answers(f"{settings.control_url}/health")
     yield Finding("control", True, "running" if running else "not running", "Run: loraloop up", warns=not running)

@@ -14,7 +14,7 @@ from core.api_keys import Scope
 from core.db import decisions
 from core.model_folder import ModelFolder
 from core.records import Version
-from core.settings import build
+from core.settings import Settings, build
 from ops.apps import control
 from rollout.change_writer import DecisionContext
 from serve.engines.fake import FakeEngines
@@ -36,13 +36,13 @@ class Moving:
 class KeyedConsole:
     """Control's real app with keys, a browser before it, and a way to log in."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, settings: Settings | None = None) -> None:
         self.clock = Moving()
-        settings = build({"data": str(data), "models": {"reviews": {"labels": ["good", "bad"]}}})
+        settings = settings or build({"data": str(data), "models": {"reviews": {"labels": ["good", "bad"]}}})
         app = control.create_app(settings=settings, base=ModelFolder("tiny", data), clock=self.clock)
         self.control: Any = app.state.control
         self.control.promotion.engines = FakeEngines()
-        self.control.promotion.sync_models(["reviews"])
+        self.control.promotion.sync_models(list(settings.models))
         ring = self.control.keyring
         scopes = {"reader": (Scope.OPS_READ,), "actor": (Scope.OPS_READ, Scope.OPS_WRITE), "app": (Scope.INFER,)}
         self.made = {name: ring.make(NewKey(name, own), "test") for name, own in scopes.items()}

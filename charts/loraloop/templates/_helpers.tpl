@@ -142,9 +142,9 @@ env:
         key: {{ $key }}
   {{- end }}
   {{- if eq $component "control" }}
-  # The URLs of notifications, the secret of webhooks and the judge's key. Without them control sends no notifications,
-  # and no key to a judge.
-  {{- range $key := list "LORALOOP_NOTIFY_URLS" "LORALOOP_WEBHOOK_SECRET" "LORALOOP_JUDGE_KEY" }}
+  # The URLs of notifications, the secrets of webhooks and of the log-in's provider, and the judge's key. Without them
+  # control sends no notifications, and no secret to a provider or a judge.
+  {{- range $key := list "LORALOOP_NOTIFY_URLS" "LORALOOP_WEBHOOK_SECRET" "LORALOOP_OIDC_CLIENT_SECRET" "LORALOOP_JUDGE_KEY" }}
   - name: {{ $key }}
     valueFrom:
       secretKeyRef:

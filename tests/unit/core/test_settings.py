@@ -40,6 +40,15 @@ def model(**content: Any) -> dict[str, Any]:
     return {"models": {"reviews": MODEL | content}}
 
 
+def oidc(**changes: Any) -> dict[str, Any]:
+    """Settings with a log-in by a provider, changed in its section or in `control` and `access`."""
+    right = {"control": {"public_url": "https://ops.example"}}
+    mine = {"issuer": "https://id.example", "client_id": "x", "roles": {"ops": "operator"}}
+    around = {name: value for name, value in changes.items() if name in ("control", "access")}
+    inside = {name: value for name, value in changes.items() if name not in around}
+    return model() | right | around | {"login": {"oidc": mine | inside}}
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str | bytes], Path]:
     def put(text: str | bytes) -> Path:
@@ -101,6 +110,17 @@ def test_a_key_may_come_from_a_file_that_the_environment_names(monkeypatch: pyte
     assert all("LORALOOP_OPS_KEY" in str(e.value) and "s3cret" not in str(e.value) for e in (both, empty, gone))
 
 
+def test_people_may_log_in_by_a_provider_on_loopback_in_the_clear_and_its_secret_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LORALOOP_OIDC_CLIENT_SECRET", "s3cret")
+    for host in ("127.0.0.1:9400", "localhost:9400", "[::1]:9400"):
+        settings = build(oidc(issuer=f"http://{host}"))
+        assert settings.login.oidc and settings.login.oidc.issuer == f"http://{host}"
+    assert settings.keys.oidc and settings.keys.oidc.get_secret_value() == "s3cret"
+    assert "s3cret" not in repr(settings) and "s3cret" not in str(settings.model_dump(mode="json"))
+
+
 def test_links_begin_with_the_public_url_where_there_is_one() -> None:
     assert made().console_url == "http://127.0.0.1:8081"
     assert made(gateway={"control_url": "http://control.cluster"}).console_url == "http://control.cluster"
@@ -158,6 +178,19 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["gateway", "max_spool_bytes is 134217728", "3 workers need 201326592", "raise the former"],
     ),
     "open control": ({"access": "open", "control": {"listen": "[::]:8081"}}, ["control.listen", "use 127.0.0.1"]),
+    "log-in without a public URL": (oidc(control={}), ["login.oidc needs control.public_url"]),
+    "log-in with open access": (oidc(access="open"), ["access is open", "remove login.oidc"]),
+    "log-in with a model that is none": (oidc(models={"ops": ["shop"]}), ["login.oidc.models.ops names 'shop'"]),
+    "log-in with models of a group without a role": (oidc(models={"x": ["reviews"]}), ["'x'", "add it to roles"]),
+    "log-in with no models for a group": (oidc(models={"ops": []}), ["models.ops is empty"]),
+    "log-in without roles": (oidc(roles={}), ["login.oidc.roles", "at least 1"]),
+    "log-in with a role that is none": (oidc(roles={"ops": "boss"}), ["login.oidc.roles.ops", "'viewer'"]),
+    "log-in without openid": (oidc(scopes=["email"]), ["scopes have no openid"]),
+    "log-in in the clear": (oidc(issuer="http://id.example"), ["login.oidc.issuer", "not encrypted"]),
+    "log-in with a query": (oidc(issuer="https://id.example/?a=b"), ["login.oidc.issuer", "no query"]),
+    "log-in with a password": (oidc(issuer="https://a:b@id.example"), ["login.oidc.issuer", "no user"]),
+    "log-in at no URL": (oidc(issuer="id.example"), ["login.oidc.issuer", "is no URL"]),
+    "log-in with a secret": (oidc(client_secret="x"), ["login.oidc.client_secret is not a setting"]),
     "no network": ({"control": {"trusted_proxies": ["*"]}}, ["trusted_proxies", "not an address or network"]),
     "access of no kind": ({"access": "closed"}, ["access", "'keys' or 'open'"]),
     "open engine": ({"engine": {"listen": "10.0.0.1:8090"}}, ["engine.listen", "use 127.0.0.1"]),

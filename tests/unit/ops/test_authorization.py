@@ -19,12 +19,14 @@ from core.clock import utc_now
 from core.db import runs
 from tests.support.authorization import CONTROL, GATEWAY, INTERNAL_KEY, Ask, Control, KeyedGateway, Keys
 
-# The log-in has its own tests: test_console_login.py.
+# The log-in has its own tests: test_console_login.py and test_oidc_login.py.
 OPEN = {
     ("GET", "/health"),
     ("GET", "/ready"),
     ("GET", "/login"),
     ("POST", "/login"),
+    ("GET", "/login/oidc"),
+    ("GET", "/login/oidc/callback"),
     ("GET", "/static/{digest}/{name}"),
 }
 

@@ -5,12 +5,13 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.db import audit_log, snapshots, versions
+from core.db import audit_log, console_sessions, snapshots, versions
 from core.db.audit_log import Filter
 from core.db.store import Store
 from core.errors import Conflict, InputError, NotReady, StoreError
@@ -41,6 +42,26 @@ def test_a_backup_holds_everything_and_no_secret(data_folder: DataFolder, tmp_pa
     assert b"t0ken" not in (tmp_path / "b.tar").read_bytes()
     assert prove(tmp_path / "b.tar").ledger_rows == 2
     assert not (data_folder.settings.data / STAGING).exists()
+
+
+def test_a_restore_brings_back_no_session_of_a_person(data_folder: DataFolder, tmp_path: Path):
+    now = by().time
+    console_sessions.add(
+        data_folder.store,
+        digest="ab",
+        issuer="https://id.example",
+        subject="7",
+        email="",
+        groups=["ops"],
+        began=now,
+        expires=now + timedelta(hours=12),
+    )
+    new = settings_in(tmp_path / "elsewhere")
+    restore(data_folder.backup(tmp_path / "b.tar"), new, by())
+    store = Store(new.store_path)
+    assert console_sessions.find(data_folder.store, digest="ab", now=now)
+    assert console_sessions.find(store, digest="ab", now=now) is None
+    store.close()
 
 
 def test_a_backup_is_restored_elsewhere_with_its_folders(data_folder: DataFolder, tmp_path: Path):

@@ -122,7 +122,7 @@ def test_the_chart_makes_no_secret_and_each_process_holds_only_its_keys() -> Non
     assert held == {
         "gateway": {"LORALOOP_APP_KEY", "LORALOOP_INTERNAL_KEY"},
         "control": {"LORALOOP_OPS_KEY", "LORALOOP_INTERNAL_KEY", "LORALOOP_NOTIFY_URLS", "LORALOOP_JUDGE_KEY"}
-        | {"LORALOOP_WEBHOOK_SECRET"},
+        | {"LORALOOP_WEBHOOK_SECRET", "LORALOOP_OIDC_CLIENT_SECRET"},
         "engine": set(),
     }
 

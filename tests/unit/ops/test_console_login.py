@@ -111,6 +111,9 @@ def test_a_session_ends_by_time_by_logging_out_and_with_its_key(console: KeyedCo
         "/\t/evil.example",
         "/logout",
         "///evil",
+        "//[",
+        "http://[",
+        "/" + "x" * 2048,
     ],
 )
 def test_the_log_in_leads_nowhere_else(console: KeyedConsole, onward: str) -> None:

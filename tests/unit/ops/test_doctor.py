@@ -17,6 +17,7 @@ from eval.suites import shipped
 from ops.local import doctor
 from ops.local.doctor import Finding
 from serve.engines.fake import running
+from tests.support.oidc import PUBLIC, settings_of
 from tools.live_stack import free_ports
 
 WELL: dict[str, Any] = {
@@ -233,3 +234,34 @@ def test_a_default_that_guards_nothing_is_a_warning(
     finding = {finding.name: finding for finding in doctor.examine(config)}[name]
     assert finding.ok and finding.level == level and words in finding.found
     assert level == "ok" or finding.fix
+
+
+def test_the_log_in_provider_is_asked_for_its_discovery_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = FastAPI()
+    config = tmp_path / "loraloop.yaml"
+
+    def found(issuer: str) -> list[Finding]:
+        plain = settings_of(issuer, tmp_path) | {"base_model": str(tmp_path)}
+        config.write_text(yaml.safe_dump(plain))
+        return [finding for finding in doctor.examine(config) if finding.name == "log-in provider"]
+
+    with running(api) as url:
+
+        @api.get("/.well-known/openid-configuration")
+        def discovery() -> dict[str, str]:
+            names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+            return {"issuer": url} | {name: f"{url}/{name}" for name in names}
+
+        (without,) = found(url)
+        assert without.level == "warning" and "LORALOOP_OIDC_CLIENT_SECRET" in without.fix
+        monkeypatch.setenv("LORALOOP_OIDC_CLIENT_SECRET", "s3cret")
+        (well,) = found(url)
+        assert well.level == "ok" and f"redirect to {PUBLIC}/login/oidc/callback" in well.found
+        (other,) = found(f"{url}/")
+        assert not other.ok and "is about the issuer" in other.found
+    (down,) = found(url)
+    assert not down.ok and "does not answer" in down.found and "login.oidc.issuer" in down.fix
+    config.write_text(yaml.safe_dump({"base_model": str(tmp_path), "models": {"m": {"labels": ["a", "b"]}}}))
+    assert "log-in provider" not in {finding.name for finding in doctor.examine(config)}

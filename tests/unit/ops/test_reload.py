@@ -113,6 +113,21 @@ def test_control_takes_the_models_that_keys_may_be_limited_to() -> None:
     assert merged(GATEWAY, gateway=first)[1].applied == ()
 
 
+def test_control_takes_who_may_log_in_also_where_nobody_could_before() -> None:
+    public = {"public_url": "https://ops.example"}
+    first = {"issuer": "https://id.example", "client_id": "x", "roles": {"ops": "operator", "a.b": "viewer"}}
+    before = settings(control=public)
+    found, changes = merge(before, settings(control=public, login={"oidc": first}), CONTROL)
+    assert changes.restart == () and found.login.oidc and found.login.oidc.roles == first["roles"]
+    changed = settings(control=public, login={"oidc": first | {"roles": {"a.b": "admin"}}})
+    found, changes = merge(found, changed, CONTROL)
+    assert found.login.oidc and found.login.oidc.roles == {"a.b": "admin"}
+    assert set(changes.applied) == {"login.oidc.roles.ops", "login.oidc.roles.a.b"}
+    assert merge(found, before, CONTROL)[0].login.oidc is None
+    with pytest.raises(SettingsError, match=r"control\.public_url"):
+        merge(settings(), settings(control=public, login={"oidc": first}), CONTROL)
+
+
 @given(st.integers(1, 99), st.booleans(), st.sampled_from(["info", "error"]))
 def test_what_was_applied_is_not_named_again(flight: int, canary: bool, level: str) -> None:
     model = LABELS | {"promotion": {"canary": {} if canary else None}}

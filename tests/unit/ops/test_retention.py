@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from core.clock import utc_now
+from core.db import console_sessions, runs
 from core.db import retention as table
-from core.db import runs
 from core.records import Version
 from core.settings import ModelSettings, RetentionSettings
 from core.spool import frame
@@ -141,6 +141,23 @@ def test_the_schedule_only_announces_in_its_first_days(place: Place, caplog: pyt
     assert row["actor"] == "schedule" and row["state"] == "done" and row["deleted"]["unrated_texts"]["rows"] == 1
     place.retention.run_schedule()
     assert len(place.retention.newest(9)) == 1  # nothing was left to delete
+
+
+def test_the_schedule_deletes_sessions_that_have_expired_from_the_first_day(place: Place) -> None:
+    for digest, hours in (("ended", 0), ("open", 1)):
+        console_sessions.add(
+            place.store,
+            digest=digest,
+            issuer="https://id.example",
+            subject="7",
+            email="",
+            groups=["ops"],
+            began=place.now - timedelta(hours=12),
+            expires=place.now + timedelta(hours=hours),
+        )
+    place.retention.start()
+    place.retention.run_schedule()
+    assert query(place.store, "SELECT digest FROM console_sessions") == [("open",)]
 
 
 def test_the_schedule_rewrites_the_file_at_most_every_few_days(place: Place) -> None:
