@@ -4,6 +4,7 @@ It owns how things look; what is shown is made by views.
 """
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from fastapi.responses import HTMLResponse
@@ -32,8 +33,12 @@ HEADERS = {
 }
 
 
+@cache
 def environment(*packages: str) -> Environment:
-    """Templates that escape everything, with the console's formats; `packages` bring templates of their own."""
+    """Templates that escape everything, with the console's formats; `packages` bring templates of their own.
+
+    All callers share one, so that a template is compiled once in a process. Nobody may change it.
+    """
     loaders = [PackageLoader(package) for package in (*packages, "ops.console")]
     found = Environment(
         loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
