@@ -190,11 +190,12 @@ class Scheduler:
         self.pipeline.trainer.stop()
 
     def check(self) -> None:
-        """Starts a run for each model whose new feedback suffices."""
+        """Starts a run for each model whose new feedback suffices and whose last run has ended."""
+        busy = {run["model"] for run in runs.unfinished(self.store)}
         for name, model in self.settings.models.items():
-            open_run = runs.unfinished_of(self.store, model=name)
-            new = count_new(self.store, name, model, least=model.retrain.min_new_feedback)
-            reason = reason_to_start(new, open_run["id"] if open_run else None, model)
+            if name in busy:
+                continue
+            reason = reason_to_start(count_new(self.store, name, model, least=model.retrain.min_new_feedback), model)
             if reason:
                 self.propose(name, reason)
 

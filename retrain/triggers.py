@@ -32,12 +32,11 @@ class NewFeedback:
     trained_on: int = 0
 
 
-def reason_to_start(new: Mapping[Method, NewFeedback], open_run: str | None, settings: ModelSettings) -> str | None:
-    """The reason to start a run now, or None if there is too little feedback or a run has not ended."""
+def reason_to_start(new: Mapping[Method, NewFeedback], settings: ModelSettings) -> str | None:
+    """The reason to start a run now, or None if there is too little feedback."""
     retrain, method = settings.retrain, counted_method(new, settings)
     found = new[method]
-    few = found.answers < retrain.min_new_feedback or found.voters < retrain.min_new_voters
-    if open_run is not None or few:
+    if found.answers < retrain.min_new_feedback or found.voters < retrain.min_new_voters:
         return None
     return (
         f"Triggered by {ABOUT[method].format(f'{found.answers:,}')} from {found.voters:,} voters "

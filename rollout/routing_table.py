@@ -21,14 +21,16 @@ def build_table(
     share of requests to ask about, for models with one.
     """
     names = {name for loaded in engines.values() for name in loaded}
+    # What serves is nearly always wanted, so that `find`, a query for each version, is hardly called.
+    known = {(version.model, version.version): version for version in wanted}
     loaded: dict[str, list[Target]] = {}
-    for version in wanted:
+    for version in known.values():
         # A retrieval without its file would keep every gateway from this table; if it serves, they have it.
         if version.engine_name in names and (version.kind != "retrieval" or is_here(version)):
             loaded.setdefault(version.model, []).append(_target(version))
 
     def target(route: Route, number: int) -> Target:
-        return _target(find(route.model, number))
+        return _target(known.get((route.model, number)) or find(route.model, number))
 
     return RoutingTable(
         engines,

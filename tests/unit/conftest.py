@@ -82,7 +82,7 @@ class RunningGateway:
         )
         self.app = create_app(settings=settings, tracing=tracing)
         url = self.stack.enter_context(running(self.app))
-        self.http = self.stack.enter_context(httpx.Client(base_url=url, timeout=10, trust_env=False))
+        self.http = self.stack.enter_context(httpx.Client(base_url=url, timeout=60, trust_env=False))
         return self
 
     def post(self, path: str = "/v1/chat/completions", **body: Any) -> httpx.Response:

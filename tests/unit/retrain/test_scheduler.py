@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,9 @@ from core.settings import Settings
 from ops.actions import Actions, By
 from retrain.pipeline import RetrainPipeline
 from retrain.scheduler import Scheduler
-from tests.support.pipeline import decisions, vote
+from tests.support.pipeline import NOW, decisions, vote
+
+EARLIER = NOW - timedelta(days=365)
 
 
 def test_the_scheduler_starts_a_run_on_enough_votes_and_only_once(
@@ -42,6 +45,23 @@ def test_the_scheduler_starts_a_run_on_enough_votes_and_only_once(
     assert [run["trigger"] for run in runs] == [
         "Triggered by new feedback on 60 answers from 60 voters (thresholds 10 and 5)"
     ]
+
+
+def test_the_votes_of_a_model_whose_run_goes_on_are_not_counted(
+    make: Callable[..., RetrainPipeline], monkeypatch: pytest.MonkeyPatch
+):
+    pipeline = make()
+    scheduler, proposed = scheduled(pipeline), list[str]()
+    monkeypatch.setattr(scheduler, "propose", lambda model, _: proposed.append(model))
+    vote(pipeline.store, 60)
+    runs_table.add(
+        pipeline.store, id="r", model="reviews", trigger="t", state="training", started=NOW, feedback_until=EARLIER
+    )
+    scheduler.check()
+    assert proposed == []
+    runs_table.set_state(pipeline.store, state="failed", reason="it broke off", time=NOW, id="r")
+    scheduler.check()
+    assert proposed == ["reviews"]
 
 
 def scheduled(pipeline: RetrainPipeline) -> Scheduler:

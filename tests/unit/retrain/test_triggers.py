@@ -32,31 +32,27 @@ New = dict[Method, NewFeedback]
 
 
 def test_enough_new_feedback_from_enough_voters_starts_a_run_and_says_so():
-    assert reason_to_start({"sft": NewFeedback(4, 4)}, None, CLASSIFIES) is None
-    assert reason_to_start({"sft": NewFeedback(500, 2)}, None, CLASSIFIES) is None
+    assert reason_to_start({"sft": NewFeedback(4, 4)}, CLASSIFIES) is None
+    assert reason_to_start({"sft": NewFeedback(500, 2)}, CLASSIFIES) is None
     reason = "Triggered by new feedback on 5 answers from 3 voters (thresholds 5 and 3)"
-    assert reason_to_start({"sft": NewFeedback(5, 3)}, None, CLASSIFIES) == reason
-
-
-def test_a_model_has_one_run_at_a_time():
-    assert reason_to_start({"sft": NewFeedback(10_000, 100)}, "run-1", CLASSIFIES) is None
+    assert reason_to_start({"sft": NewFeedback(5, 3)}, CLASSIFIES) == reason
 
 
 def test_pairs_start_a_run_where_they_are_enough_to_train_on():
     settings = generates(min_pairs=300)
     few: New = {"sft": NOTHING, "dpo": NewFeedback(599, 40), "kto": NOTHING}
-    assert reason_to_start(few, None, settings) is None
-    assert reason_to_start({**few, "dpo": NewFeedback(600, 40)}, None, settings) == (
+    assert reason_to_start(few, settings) is None
+    assert reason_to_start({**few, "dpo": NewFeedback(600, 40)}, settings) == (
         "Triggered by new preferences and corrections on 600 pairs of answers from 40 voters (thresholds 200 and 5)"
     )
 
 
 def test_votes_of_the_last_snapshot_count_towards_what_a_method_needs():
     new: New = {"sft": NOTHING, "dpo": NOTHING, "kto": NewFeedback(200, 9, trained_on=800)}
-    assert reason_to_start(new, None, generates(min_rated=500)) == (
+    assert reason_to_start(new, generates(min_rated=500)) == (
         "Triggered by new thumbs and ratings on 200 answers from 9 voters (thresholds 200 and 5)"
     )
-    assert reason_to_start(new, None, generates(min_rated=501)) is None
+    assert reason_to_start(new, generates(min_rated=501)) is None
 
 
 def test_votes_that_the_method_of_the_next_run_does_not_use_start_no_run():
@@ -67,14 +63,14 @@ def test_votes_that_the_method_of_the_next_run_does_not_use_start_no_run():
         "kto": NewFeedback(900, 90, 900),
     }
     assert counted_method(new, settings) == "sft"
-    assert reason_to_start(new, None, settings) is None
+    assert reason_to_start(new, settings) is None
 
 
 @pytest.mark.parametrize("objective", ["dpo", "kto"])
 def test_a_named_method_counts_its_own_votes_alone(objective: Any):
     settings = generates(objective=objective)
     assert possible_methods(settings) == [objective]
-    assert reason_to_start({objective: NewFeedback(200, 5)}, None, settings)
+    assert reason_to_start({objective: NewFeedback(200, 5)}, settings)
 
 
 def test_new_votes_of_each_method_are_counted_with_those_of_the_last_snapshot(tmp_path: Path):
