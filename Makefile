@@ -24,7 +24,7 @@ demo: $(STAMP) ## Run the whole loop on real human ratings; about 20 minutes on 
 	$(BIN)/python -m demo $(DEMO)
 
 test: test-unit ## All tests except slow clients and the browser's; a real engine and real training included
-	$(BIN)/python -m pytest -m "not slow and not browser" --numprocesses 2 --dist loadgroup --no-loadscope-reorder tests/integration tests/acceptance
+	$(BIN)/python -m pytest -m "not slow and not browser" --numprocesses 2 --dist loadfile tests/integration tests/acceptance
 
 test-unit: $(STAMP) ## Run the unit tests in three processes: many of them wait
 	$(BIN)/python -m pytest tests/unit --numprocesses 3 --dist loadfile --no-loadscope-reorder

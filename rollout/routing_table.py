@@ -21,7 +21,7 @@ def build_table(
     share of requests to ask about, for models with one.
     """
     names = {name for loaded in engines.values() for name in loaded}
-    # What serves is nearly always wanted, so that `find`, a query for each version, is hardly called.
+    # Engines nearly always hold what serves, so that `find`, a query for each version, is hardly called.
     known = {(version.model, version.version): version for version in wanted}
     loaded: dict[str, list[Target]] = {}
     for version in known.values():

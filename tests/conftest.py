@@ -1,4 +1,4 @@
-"""Fixtures of all tests: one tiny base model per process, and one running stack."""
+"""Fixtures of all tests: one tiny base model and one running stack per session, which is one per process."""
 
 import functools
 import gc
@@ -39,21 +39,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def schema_cases(pytestconfig: pytest.Config) -> int:
     """Requests per operation of an OpenAPI document."""
     return pytestconfig.getoption("--schema-cases")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup`, each file has one process, and all that use the running stack have the same one.
-
-    A second stack would need a second engine, whose start takes as long as many tests. These tests come first, because
-    together they take as long as all others.
-    """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("running" if _uses_stack(item) else item.path.as_posix()))
-    items.sort(key=_uses_stack, reverse=True)
-
-
-def _uses_stack(item: pytest.Item) -> bool:
-    return "running" in getattr(item, "fixturenames", ())
 
 
 def pytest_collection_finish() -> None:
