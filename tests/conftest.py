@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+import signal
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,10 @@ SCHEMA_CASES = 15
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+# A background job of a shell may ignore Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

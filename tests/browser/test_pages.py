@@ -112,7 +112,7 @@ def test_doubtful_answers_are_labelled_by_keyboard_alone(visit: Visit) -> None:
         found = page.locator("#waiting")
         return int(found.inner_text().split()[0]) if found.count() else 0
 
-    loop.wait(lambda: waiting() == 2, 10, "two answers in doubt")
+    loop.wait(lambda: waiting() == 2, "two answers in doubt")
     visit.picture("queue")
     page.keyboard.press("s")
     page.get_by_text("This one was drawn at random").wait_for()
@@ -133,7 +133,7 @@ def test_an_answer_in_words_is_corrected_by_keyboard_alone(visit: Visit) -> None
         page.goto("/feedback/queue?model=replies")
         return page.locator("#correction").count() == 1
 
-    loop.wait(waits, 10, "an answer in doubt")
+    loop.wait(waits, "an answer in doubt")
     assert faults(page) == []
     page.keyboard.press("c")
     page.keyboard.press("Control+A")
