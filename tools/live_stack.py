@@ -26,7 +26,7 @@ TOOLS = ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]  # what an
 # For a wait that would never end. On a machine with other work, an engine alone has taken 134 s to start.
 PATIENCE_SECONDS = 900
 STOP_SECONDS = 60
-# Less than the usual 5 s, so that tests go on; each check costs control some 100 ms of CPU time.
+# Less than the usual 15 s, so that tests go on. With 0.5 s, control alone used a quarter of a core.
 CHECK_SECONDS = 1.5
 
 

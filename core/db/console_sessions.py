@@ -9,13 +9,12 @@ from core.db.store import Database
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """Who logged in, with the groups that had a role then, and when the session expires."""
+    """Who logged in, with the groups that had a role then."""
 
     issuer: str
     subject: str
     email: str
     groups: list[str]
-    expires: datetime
 
 
 def add(

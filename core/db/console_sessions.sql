@@ -5,7 +5,7 @@ VALUES ($digest, $issuer, $subject, $email, $groups, $began, $expires)
 
 -- name: find
 -- The session of a cookie, unless it has expired.
-SELECT issuer, subject, email, groups, expires FROM console_sessions WHERE digest = $digest AND expires > $now
+SELECT issuer, subject, email, groups FROM console_sessions WHERE digest = $digest AND expires > $now
 
 -- name: delete
 -- Delete the session of a cookie.

@@ -87,8 +87,8 @@ def look_at_all(
 ) -> tuple[Look, AnchorLook]:
     """One look of a canary.
 
-    Without an arm of the anchor, the candidate is compared with the champion alone. Then the champion is the anchor, or
-    the settings have `strict`, with which each candidate must be better than its champion.
+    `anchor` is None where no user gets the anchor: the champion is the anchor itself, or the settings have `strict`,
+    with which each candidate must be better than its champion.
     """
     found = look(control, canary, plan, settings, minutes=minutes)
     if anchor is None:

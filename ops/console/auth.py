@@ -93,10 +93,14 @@ class Visitors:
         self.keyring = keyring
         self.pages = pages
 
-    def session_of(self, request: Request) -> Session | PersonSession | None:
+    async def session_of(self, request: Request) -> Session | PersonSession | None:
         """The session that the request's cookie names, of a key or of a person."""
-        found = (self.sessions.find(name) or self.people.find(name) for name in _session_names(request))
-        return next((session for session in found if session is not None), None)
+        for name in _session_names(request):
+            # The store may make readers wait, and the event loop must not wait with them.
+            found = self.sessions.find(name) or await asyncio.to_thread(self.people.find, name)
+            if found is not None:
+                return found
+        return None
 
     async def end(self, session: Session | PersonSession | None) -> None:
         """Logs out."""
@@ -110,7 +114,7 @@ class Visitors:
 
         async def check(request: Request, response: Response) -> AsyncIterator[None]:
             shown = request.headers.get("authorization")
-            session = None if shown else self.session_of(request)
+            session = None if shown else await self.session_of(request)
             if isinstance(session, PersonSession):
                 request.state.actor = session.person.actor  # for the audit log, also if this is refused
                 passed = session.permit(scope)

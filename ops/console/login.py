@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, no_act
 from core.api_keys import Scope
-from core.errors import Forbidden, KeyRefused, LimitReached, ProviderFailed
+from core.errors import Forbidden, KeyRefused, LimitReached
 from core.http import named_if_refused
 from ops.console.auth import COOKIE, SECURE_COOKIE, FormFields, Visitors, cookie_name, is_secure, read_own_form
 from ops.console.person_sessions import PersonSession
@@ -49,7 +49,7 @@ def create_router(visitors: Visitors) -> APIRouter:
             answer = visitors.login(onward, status=error.status, fault=str(error))
             answer.headers["Retry-After"] = str(max(1, round(error.retry_after_s or 1)))
             return answer
-        await visitors.end(visitors.session_of(request))
+        await visitors.end(await visitors.session_of(request))
         session = visitors.sessions.begin(key)
         done = RedirectResponse(onward, 303)
         done.set_cookie(
@@ -73,7 +73,7 @@ def create_leaving_router(visitors: Visitors) -> APIRouter:
     @router.post("/logout", include_in_schema=False)
     @act(Act.LOGOUT)
     async def log_out(request: Request, _: FormFields) -> Response:
-        session = visitors.session_of(request)
+        session = await visitors.session_of(request)
         await visitors.end(session)
         done = await _after(visitors, session)
         for name in (COOKIE, SECURE_COOKIE):
@@ -90,10 +90,7 @@ async def _after(visitors: Visitors, session: Session | PersonSession | None) ->
     """
     if not isinstance(session, PersonSession):
         return RedirectResponse("/login", 303)
-    try:
-        leave = await visitors.sign_in.leaving_url()
-    except ProviderFailed:
-        leave = ""
+    leave = await visitors.sign_in.leaving_url()
     return visitors.pages.render("logged_out.html", leave=leave, provider=visitors.sign_in.host)
 
 

@@ -58,7 +58,7 @@ def create_router(visitors: Visitors) -> APIRouter:
         request.state.actor = found.person.actor
         if found.access.role is None:
             return await _no_access(visitors, found)
-        await visitors.end(visitors.session_of(request))
+        await visitors.end(await visitors.session_of(request))
         session = await asyncio.to_thread(visitors.people.begin, found.person, found.access)
         done = RedirectResponse(_first_page(found.onward, found.access), 303)
         done.set_cookie(
@@ -100,15 +100,11 @@ def _refuse(visitors: Visitors, error: LoraLoopError, onward: str) -> Response:
 
 async def _no_access(visitors: Visitors, found: LoggedIn) -> Response:
     """The page for a person whom the settings give no role."""
-    try:
-        leave = await visitors.sign_in.leaving_url()
-    except ProviderFailed:
-        leave = ""
     return visitors.pages.render(
         "no_access.html",
         403,
         provider=visitors.sign_in.host,
         person=found.person.name,
         reason=found.access.reason,
-        leave=leave,
+        leave=await visitors.sign_in.leaving_url(),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import httpx
 
 from core.clock import Clock
-from core.errors import LoginRefused, NotFound
+from core.errors import LoginRefused, NotFound, ProviderFailed
 from core.quoting import quote_untrusted
 from core.settings import Settings
 from ops.oidc.pending import Pending, PendingLogins
@@ -83,9 +83,12 @@ class SignIn:
         return LoggedIn(person, access_of(person.groups, settings), pending.onward)
 
     async def leaving_url(self) -> str:
-        """The provider's own page to log out; empty if there is none. Raises ProviderFailed."""
+        """The provider's own page to log out; empty if there is none, or if the provider does not answer."""
         provider = self._provider()
-        return await provider.leaving_url(f"{self.public_url}/login") if provider else ""
+        try:
+            return await provider.leaving_url(f"{self.public_url}/login") if provider else ""
+        except ProviderFailed:
+            return ""
 
     def _require(self) -> Provider:
         provider = self._provider()

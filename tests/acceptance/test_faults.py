@@ -29,7 +29,7 @@ from serve.engines.fake import FakeEngine, running
 from serve.routing import publisher
 from serve.routing.publisher import RoutePublisher
 from serve.routing.table import ModelRoute, RoutingTable, Target
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_SECONDS, wait_until
 from tools.live_stack import free_ports
 
 CHAT = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}], "user": "ada"}
@@ -72,7 +72,7 @@ class Gateway:
         except httpx.HTTPError:
             return False
 
-    def until(self, condition: Callable[[], object], seconds: float = 600) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         alive, log = (lambda: self.process.poll() is None), (self.folder / "log").read_text
         wait_until(condition, seconds, alive=alive, log=log)
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from serve.engines.fake import FakeEngine, running
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE_SECONDS, wait_until
 from tools.live_stack import free_ports
 
 
@@ -49,7 +49,7 @@ class Up:
     def said(self) -> str:
         return (self.folder / "up.log").read_text()
 
-    def wait(self, condition: Callable[[], object], seconds: float = 600) -> None:
+    def wait(self, condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         wait_until(condition, seconds, alive=lambda: self.process.poll() is None, log=self.said)
 
     def children(self) -> list[psutil.Process]:

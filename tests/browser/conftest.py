@@ -18,7 +18,11 @@ from tools.tiny_model import CUES, LABELS
 
 WAVE = 400
 IMAGES = Path(__file__).parents[2] / "docs" / "img"
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+]
 PHONE = {"width": 375, "height": 780}
 DESK = {"width": 1180, "height": 860}
 

@@ -3,7 +3,6 @@
 The provider is on `localhost` and the console on `127.0.0.1`, which are two sites for a browser.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from tests.support.oidc_mock import mock_provider
 from tools.live_stack import free_ports
 
 pytestmark = pytest.mark.browser
-
-FLAGS = ["--no-sandbox", "--disable-background-networking"]
 
 
 @pytest.fixture
@@ -40,19 +37,14 @@ def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(console: str) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path, "No Chromium is installed; make test-browser does it."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        made = browser.new_context(base_url=console).new_page()
-        made.violations = []
-        made.on("console", lambda said: made.violations.append(said.text) if "Security Policy" in said.text else None)
-        yield made
-        assert made.violations == []
-        browser.close()
+def page(chromium: Any, console: str) -> Iterator[Any]:
+    context = chromium.new_context(base_url=console)
+    made = context.new_page()
+    made.violations = []
+    made.on("console", lambda said: made.violations.append(said.text) if "Security Policy" in said.text else None)
+    yield made
+    context.close()
+    assert made.violations == []
 
 
 def test_a_person_logs_in_at_another_site_and_lands_on_the_requested_page(page: Any, console: str) -> None:

@@ -35,9 +35,9 @@ from serve.responses.store import ResponseStore
 from serve.routing import publisher
 from serve.routing.publisher import RoutePublisher
 from serve.routing.table import ModelRoute, RoutingTable, Target
+from tests.support.wait import PATIENCE_SECONDS
 
 OPS = "ops-key"
-PATIENCE_SECONDS = 600
 CHAT = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}]}
 LEFT = "g_3"
 LIMITED = {

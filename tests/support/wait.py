@@ -4,10 +4,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+# For a wait that would never end; on a busy machine all others end within this.
+PATIENCE_SECONDS = 600
+
 
 def wait_until(
     condition: Callable[[], Any],
-    seconds: float = 600,
+    seconds: float = PATIENCE_SECONDS,
     *,
     alive: Callable[[], bool] = lambda: True,
     log: Callable[[], str] = lambda: "",

@@ -26,7 +26,8 @@ from ops.apps.gateway_worker import OnlyWorker
 from ops.apps.leftover_spools import leftover_names, lock_gateway
 from serve.engines.fake import echo
 from serve.gateway.shipping import EndedSpool
-from tests.support.gateway_workers import CHAT, LEFT, PATIENCE_SECONDS, Gateway, until
+from tests.support.gateway_workers import CHAT, LEFT, Gateway, until
+from tests.support.wait import PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.api_keys import Scope
 from core.errors import LoginRefused
 from core.settings import OidcSettings
 from ops.oidc.pending import MOST_PENDING, SECONDS, PendingLogins
@@ -41,7 +42,7 @@ def test_groups_of_one_role_add_up_their_models() -> None:
 
 def test_without_a_mapped_group_there_is_no_access_and_the_reason_has_groups_claim_and_setting() -> None:
     found = access_of(["staff", "cooks"], settings({"ops": "operator"}))
-    assert found.role is None and not found.opens("ops:read")  # type: ignore[arg-type]
+    assert found.role is None and not found.opens(Scope.OPS_READ)
     assert "staff, cooks in the claim groups" in found.reason and "login.oidc.roles" in found.reason
     assert "no groups in the claim groups" in access_of([], settings({"ops": "operator"})).reason
     many = access_of([f"g{n}" for n in range(300)], settings({"ops": "operator"})).reason
