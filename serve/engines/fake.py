@@ -29,6 +29,8 @@ CONTEXT = 2048
 # The log-probability of the token with which the answer begins.
 SURE = -0.001
 DONE = b"data: [DONE]\n\n"
+# Gateways ask for it at any moment.
+HEALTH = "/health"
 
 
 class BrokenOff(Exception):
@@ -52,6 +54,7 @@ class FakeEngine:
     What it answers is what it scores highest. `likes` is the log-probability that a model gives to a word of an answer
     that is not its own. Adapters named in `inert` score like the base model; `gap_s` is the time between events of a
     stream; `traces` are the `traceparent` headers that came; `busy` what its metrics say of requests under way.
+    `requests` and `traces` leave out the questions after its health.
     """
 
     base_name: str = "base"
@@ -72,13 +75,13 @@ class FakeEngine:
 
     def reply(self, path: str, body: dict[str, Any], request_id: str) -> tuple[int, bytes | list[bytes]]:
         """(status, the body or the events of a stream) for a request."""
-        if path != "/health":  # gateways ask for it at any moment
+        if path != HEALTH:
             self.requests.append((path, body))
         if self.fault in ("error", "down"):
             return _refuse(500 if self.fault == "error" else 503, "the fake fails as asked")
         found: tuple[int, bytes | list[bytes]] = _refuse(404, "Not Found")
         match path:
-            case "/health":
+            case _ if path == HEALTH:
                 found = 200, b""
             case "/version":
                 found = _plain({"version": "fake"})
@@ -198,7 +201,8 @@ class FakeEngine:
         async def any_route(path: str, request: Request) -> Response:
             while self.fault == "hang":
                 await asyncio.sleep(0.01)
-            self.traces.append(request.headers.get("traceparent"))
+            if f"/{path}" != HEALTH:
+                self.traces.append(request.headers.get("traceparent"))
             body = json.loads(await request.body() or b"{}")
             status, content = self.reply(f"/{path}", body, request.headers.get("x-request-id", "0"))
             media = "application/json" if isinstance(content, bytes) else "text/event-stream"
