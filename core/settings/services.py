@@ -206,6 +206,14 @@ class LogSettings(Section):
         default="text", description="Format of the log. json: one JSON object per line."
     )
     access: bool = Field(default=False, description="true: one line per request to the gateway.")
+    max_file_mb: float = Field(
+        default=50,
+        gt=0,
+        description="Size in MB at which `loraloop up` rotates a log file in `logs/` of the data folder.",
+    )
+    keep_files: int = Field(
+        default=3, ge=0, le=1000, description="Number of rotated files to keep per log, such as `gateway.log.1`."
+    )
 
 
 class TracingSettings(Section):

@@ -26,6 +26,7 @@ from core.folder_lock import FolderLock
 from core.model_folder import ModelFolder, prepare
 from core.settings import KEY_VARIABLES, SECRET_VARIABLES, Settings, split_listen
 from ops.local import orphan_processes
+from ops.local.log_rotation import rotate_full
 from ops.local.restart_delay import STEADY_SECONDS, restart_delay
 from serve.engines.process import EngineProcess, last_error, stop_group
 
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.3
 READY_SECONDS = 60
+ROTATION_SECONDS = 5.0
 
 Tell = Callable[[str], None]
 
@@ -151,8 +153,12 @@ class Stack:
             raise
 
     def watch(self) -> None:
-        """Restarts what dies, until `stop` is called or a signal ends the process."""
+        """Restarts what dies and rotates logs, until `stop` is called or a signal ends the process."""
+        rotate_at = 0.0
         while not self._ending.wait(TICK_SECONDS):
+            if time.monotonic() >= rotate_at:
+                rotate_at = time.monotonic() + ROTATION_SECONDS
+                self._rotate_logs()
             if self._hung_up.is_set():
                 self._hung_up.clear()
                 self._pass_on()
@@ -181,6 +187,10 @@ class Stack:
             orphan_processes.forget(self.settings.data)
             self._lock.release()
             self._lock = None
+
+    def _rotate_logs(self) -> None:
+        logs = self.settings.logs
+        rotate_full(self.settings.data / "logs", most_bytes=int(logs.max_file_mb * 1e6), keep=logs.keep_files)
 
     def _pass_on(self) -> None:
         """Has control and the gateway reload; one that is just starting reads the file anyway."""
