@@ -23,6 +23,7 @@ from ops.cli import (
     erasing,
     help_examples,
     importing,
+    installation,
     keys,
     notifications,
     plan,
@@ -41,17 +42,24 @@ from ops.cli.terminal import err
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 # What concerns the whole installation has no noun.
 INSTALLATION: Mapping[str, Callable[..., None]] = {
-    "init": server.init,
-    "prepare": server.prepare,
-    "up": server.start,
-    "gateway": server.gateway,
-    "control": server.control,
-    "doctor": server.check,
+    "init": installation.init,
+    "prepare": installation.prepare,
+    "up": server.up,
+    "gateway": installation.gateway,
+    "control": installation.control,
+    "doctor": installation.check,
     "reload": changes.reload,
     "top": top.top,
     "plan": plan.plan,
 }
 NOUNS: Mapping[str, tuple[Noun, ...]] = {
+    "Installation": (
+        Noun(
+            "server",
+            "LoraLoop on this machine: start it, end it, see what runs.",
+            {"up": server.up, "down": server.down, "status": server.status},
+        ),
+    ),
     "Models": (
         Noun(
             "models",

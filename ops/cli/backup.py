@@ -95,7 +95,7 @@ def restore(
     Nothing is deleted: what the folder held is put aside in it, as before-restore-…; gateways' spools stay.
     """
     from ops.backup import restore as restoring
-    from ops.local.up import lock_data
+    from ops.local.preparation import lock_data
 
     settings = settings_from(config)
     if not path.is_file():

@@ -8,7 +8,13 @@ import typer
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "init": ("loraloop init",),
     "prepare": ("loraloop prepare",),
-    "up": ("loraloop up --config loraloop.yaml",),
+    "up": ("loraloop up --config loraloop.yaml", "loraloop up -d"),
+    "server up": ("loraloop server up -d", "loraloop server up --config loraloop.yaml"),
+    "server down": ("loraloop server down", "loraloop server down --timeout 10"),
+    "server status": (
+        "loraloop server status",
+        "loraloop server status --json",
+    ),
     "gateway": ("loraloop gateway --config loraloop.yaml",),
     "control": ("loraloop control --config loraloop.yaml",),
     "doctor": ("loraloop doctor", "loraloop doctor --json"),

@@ -1,111 +1,73 @@
-"""Commands that set up and run: init, prepare, up, gateway, control, doctor.
+"""Commands for LoraLoop on this machine: start it, end it, and see what runs."""
 
-It owns their options; the work is done elsewhere in `ops`.
-"""
-
-import gc
-import socket
-from pathlib import Path
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from core import logs
-from core.errors import AlreadyDone, SettingsError
-from core.model_folder import locate
-from core.settings import Settings
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, out, print_json, settings_from, tell
-from ops.local.config_template import STARTER
+from ops.cli import exit_codes
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, err, out, print_json, settings_from, show, tell
 
-# Objects made before the collector checks the youngest, and generations before it checks older ones.
-GC_THRESHOLDS = (20_000, 20, 20)
-MARKS = {"ok": "[green]ok[/]      ", "warning": "[yellow]warning[/] ", "fix": "[red]fix[/]     "}
-
-
-def init(
-    path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
-) -> None:
-    """Write a commented configuration to begin with."""
-    if path.exists() and not force:
-        raise AlreadyDone(f"{path} exists already.", hint="Use --force to replace it.")
-    path.write_text(STARTER, encoding="utf-8")
-    tell(f"Wrote {path}. Next: loraloop doctor, then loraloop up")
+Detach = Annotated[
+    bool,
+    typer.Option("--detach", "-d", help="Return when everything is ready; the processes go on without a terminal."),
+]
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", min=0, help="Seconds to wait for a graceful end. After that, processes are killed."),
+]
+SENTENCES = {
+    "ready": "LoraLoop is ready.",
+    "not ready": "LoraLoop runs, but is not ready.",
+    "starting": "LoraLoop starts.",
+    "orphaned": "loraloop up was killed. What it had started goes on, and is not restarted if it dies.",
+    "stopped": "LoraLoop does not run.",
+}
+COLUMNS = {"part": "process", "state": "state", "pid": "PID", "since": "since (UTC)", "url": "URL", "why": "why"}
 
 
-def prepare(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Fetch and unpack the base model, once."""
-    from core.model_folder import prepare as prepare_base
-
-    base = prepare_base(settings_from(config).base_model, tell)
-    tell(f"{base.name} is ready.")
-
-
-def start(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Start engine, control and gateway on this machine and keep them running until Ctrl-C."""
-    from ops.local import up
-
-    up.run(settings_from(config), config, tell)
-
-
-def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Run a gateway alone: the endpoint that apps call."""
-    from ops.apps.gateway import create_app, create_tracing
-    from ops.apps.gateway_worker import OnlyWorker
-    from ops.apps.http_server import serve
-    from ops.apps.worker_supervisor import WorkerSupervisor
-
-    def run(settings: Settings, worker: OnlyWorker, sockets: list[socket.socket] | None = None) -> None:
-        app = create_app(settings=settings, tracing=create_tracing(settings), config=config, worker=worker)
-        # Modules, routes and settings stay as long as the process. If the collector checked them repeatedly, it
-        # would cost every tenth request some hundred microseconds.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
-        serve(app, settings.gateway.listen, drain_s=settings.gateway.drain_seconds, sockets=sockets)
-
+def up(detach: Detach = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Start engine, control and gateway on this machine, and restart what dies. Without -d: until Ctrl-C."""
     settings = settings_from(config)
-    logs.install(settings.logs)
-    if settings.gateway.workers == 1:
-        run(settings, OnlyWorker(settings.gateway.name))
-    elif code := WorkerSupervisor(settings, config, run).run():
-        raise typer.Exit(code)
+    if not detach:
+        from ops.local import up as in_front
+
+        in_front.run(settings, config, tell)
+        return
+    from ops.local import detached
+
+    with err.status("Starting"):
+        detached.start(settings, config, tell)
+    tell("See it with: loraloop server status, loraloop server logs -f. End it with: loraloop server down")
 
 
-def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Run control alone: store, scheduler, judge, ledger, console."""
-    from ops.apps.control import create_app
-    from ops.apps.http_server import serve
-    from ops.local import up
+def down(timeout: Timeout = 90, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """End LoraLoop on this machine: what `loraloop up` started on the data folder, and no other process.
 
-    settings = settings_from(config)
-    logs.install(settings.logs)
-    _require_internal_key(settings)
-    up.tell_first_key(settings, tell)
-    app = create_app(settings=settings, base=locate(settings.base_model), config=config)
-    serve(app, settings.control.listen, settings.control.trusted_proxies)
+    Requests in progress are answered first. It is no error if nothing runs.
+    """
+    from ops.local import shutdown
+
+    if not shutdown.stop(settings_from(config), tell, grace_s=timeout):
+        tell("Nothing runs.")
 
 
-def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Check the installation: one line per check, with the command that fixes it. A warning is no failure."""
-    from ops.local import doctor
+def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Show each process of this machine: since when it runs, and whether it is ready or why not.
 
-    findings = doctor.examine(config)
+    Exit code 0: everything is ready. 5: nothing runs. 7: something is not ready.
+    """
+    from ops.local import server_status
+
+    found = server_status.examine(settings_from(config))
     if json:
-        print_json([{"check": f.name, "ok": f.ok, "level": f.level, "found": f.found, "fix": f.fix} for f in findings])
+        print_json(asdict(found))
     else:
-        for finding in findings:
-            out.print(MARKS[finding.level], end="")
-            out.print(f"{finding.name}: {finding.found}", markup=False, highlight=False)
-            if finding.level != "ok":
-                out.print(f"        {finding.fix}", markup=False, highlight=False)
-    if not all(f.ok for f in findings):
-        raise typer.Exit(1)
-
-
-def _require_internal_key(settings: Settings) -> None:
-    if settings.keys.internal is None:
-        raise SettingsError(
-            "Control takes routes and feedback from gateways and needs a key for them.",
-            hint="Set the same LORALOOP_INTERNAL_KEY for control and gateways, or use: loraloop up",
-        )
+        out.print(SENTENCES[found.state], style="bold", markup=False)
+        if found.pid:
+            out.print(f"loraloop up: process {found.pid}, by {found.config}", markup=False, highlight=False)
+        rows = [asdict(part) | {"since": part.since and part.since.isoformat()} for part in found.parts]
+        if rows:
+            show(rows, False, COLUMNS, "")
+    if found.state != "ready":
+        raise typer.Exit(exit_codes.NOT_FOUND if found.state == "stopped" else exit_codes.NOT_READY)

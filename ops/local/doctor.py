@@ -22,8 +22,8 @@ from core.model_folder import PACKAGED, locate
 from core.settings import DEFAULT_GUARDRAILS, ModelSettings, Settings, load
 from ops.local.finding import Finding
 from ops.local.passed_engines import lacking
+from ops.local.preparation import check_ports
 from ops.local.sign_in_check import check_provider
-from ops.local.up import check_ports
 from retrain.run_states import PAUSED
 from serve.retrieval.documents import passages
 

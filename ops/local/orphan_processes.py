@@ -1,7 +1,6 @@
-"""Orphans: the processes that a `loraloop up` left running because it was killed itself.
+"""The note of the processes that `loraloop up` has started, and the end of orphans.
 
-It owns the note of who they are and their end; it must not know what they do. A process is known by its id, the
-moment it started and the boot of the machine, which together are never used twice, even if the clock changes.
+Orphans are those that an `up` left running because it was killed itself. It must not know what they do.
 """
 
 import json
@@ -12,6 +11,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from ops.local.process_identity import born
 
 log = logging.getLogger(__name__)
 
@@ -29,22 +30,9 @@ class Mark:
     born: str
 
 
-def born(pid: int) -> str | None:
-    """Boot and start of a process that leads its own session, as ours do; None for any other or one that ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    state, session, ticks = fields[0], fields[3], fields[19]
-    if state in "ZX" or int(session) != pid:
-        return None
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    return f"{boot} {ticks}"
-
-
 def note(folder: Path, processes: Iterable[tuple[str, int]]) -> None:
     """Writes down who runs now. A disk that does not take it costs the note and nothing else."""
-    marks = [asdict(Mark(name, pid, start)) for name, pid in processes if (start := born(pid))]
+    marks = [asdict(Mark(name, pid, start)) for name, pid in processes if (start := born(pid, leader=True))]
     part = folder / f"{NOTE}.part"
     try:
         part.write_text(json.dumps(marks, indent=1), encoding="utf-8")
@@ -60,11 +48,11 @@ def forget(folder: Path) -> None:
 
 def end(folder: Path) -> list[Mark]:
     """Ends those of the note that still run, asked first and then killed, each with all that it started."""
-    left = [mark for mark in _noted(folder / NOTE) if born(mark.pid) == mark.born]
+    left = running(folder)
     for mark in left:
         os.kill(mark.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
-    while any(born(mark.pid) == mark.born for mark in left) and time.monotonic() < deadline:
+    while any(born(mark.pid, leader=True) == mark.born for mark in left) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     for mark in left:
         try:
@@ -75,10 +63,15 @@ def end(folder: Path) -> list[Mark]:
     return left
 
 
+def running(folder: Path) -> list[Mark]:
+    """Those of the note that still run."""
+    return [mark for mark in _noted(folder / NOTE) if born(mark.pid, leader=True) == mark.born]
+
+
 def _noted(path: Path) -> list[Mark]:
     try:
         return [Mark(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (ValueError, TypeError) as error:
         log.warning("%s cannot be read: %s", path, error)

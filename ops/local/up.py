@@ -7,28 +7,26 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 
-from core.api_key_store import ApiKeyStore
-from core.clock import utc_now
-from core.db.store import Store
-from core.errors import LoraLoopError, NotReady
+from core.errors import LoraLoopError
 from core.folder_lock import FolderLock
-from core.model_folder import ModelFolder, prepare
-from core.settings import KEY_VARIABLES, SECRET_VARIABLES, Settings, split_listen
-from ops.local import orphan_processes
+from core.model_folder import ModelFolder
+from core.settings import KEY_VARIABLES, SECRET_VARIABLES, Settings
+from ops.local import orphan_processes, server_record
 from ops.local.log_rotation import rotate_full
+from ops.local.preparation import Tell, lock_data, prepare
 from ops.local.restart_delay import STEADY_SECONDS, restart_delay
-from serve.engines.process import EngineProcess, last_error, stop_group
+from serve.engines.process import STOP_SECONDS, EngineProcess, last_error, stop_group
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +34,13 @@ TICK_SECONDS = 0.3
 READY_SECONDS = 60
 ROTATION_SECONDS = 5.0
 
-Tell = Callable[[str], None]
-
 
 @dataclass(slots=True)
 class Child:
-    """A process of ours: how to start it, where it answers since when, and how often it died at its start."""
+    """A process of ours: how to start it, where it answers since when, and how often it died at its start.
+
+    It has `grace_s` seconds to end after SIGTERM.
+    """
 
     name: str
     url: str
@@ -50,6 +49,7 @@ class Child:
     answered: float | None = None
     deaths: int = 0
     restart_at: float | None = None
+    grace_s: float = STOP_SECONDS
 
     def died(self, now: float) -> float:
         """Takes down a death and returns after how many seconds to start again."""
@@ -58,45 +58,6 @@ class Child:
         wait = restart_delay(self.deaths)
         self.answered, self.restart_at = None, now + wait
         return wait
-
-
-def check_ports(settings: Settings) -> None:
-    """Raises NotReady when a port that we need is taken."""
-    wanted = {"gateway.listen": settings.gateway.listen, "control.listen": settings.control.listen}
-    if not settings.engine.urls:
-        wanted["engine.listen"] = settings.engine.listen
-    for name, listen in wanted.items():
-        host, port = split_listen(listen)
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host.strip("[]"), port))
-            except OSError as error:
-                raise NotReady(
-                    f"{name} {listen} cannot be used: {error.strerror}.",
-                    hint=f"Stop what listens there, or set another {name} in the configuration.",
-                ) from error
-
-
-def lock_data(data: Path) -> FolderLock:
-    """Lock a data folder for one LoraLoop. Raises NotReady if another one holds it."""
-    refused = f"Another LoraLoop runs on the data folder {data}."
-    return FolderLock(data, refused=refused, hint="Stop it first.", name="up.lock")
-
-
-def tell_first_key(settings: Settings, tell: Tell) -> None:
-    """Makes the first admin key, where nobody could have one, and says it this once: only its hash is kept."""
-    if settings.access == "open" or settings.keys.ops:
-        return
-    store = Store(settings.store_path)
-    try:
-        first = ApiKeyStore(store=store, clock=utc_now).make_first()
-    finally:
-        store.close()
-    if first:
-        tell("The first key, which may do everything and is shown only now; the command line sends it automatically:")
-        tell(f"  export {KEY_VARIABLES['own']}={first.key}")
-        tell("Make keys for apps with: loraloop keys create NAME --scope infer --scope feedback")
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -129,20 +90,20 @@ class Stack:
         self._hung_up = threading.Event()
         self._terminal = _has_terminal()
         self._environment = _environment(settings)
+        self._record = server_record.of_this_process(self.config)
+        self._awaited: str | None = None
 
     def start(self) -> None:
         """Starts everything and returns when requests are answered. Raises LoraLoopError; nothing is left then."""
         self._lock = lock_data(self.settings.data)
         try:
-            for mark in orphan_processes.end(self.settings.data):
-                self.tell(f"Ended {mark.name}, process {mark.pid}: a LoraLoop that was killed had left it")
-            check_ports(self.settings)
-            base = prepare(self.settings.base_model, self.tell)
-            tell_first_key(self.settings, self.tell)
+            server_record.write(self.settings.data, self._record)
+            base = prepare(self.settings, self.tell)
             engine = None if self.settings.engine.urls else self._start_engine(base)
             self._add("control", self.settings.control.listen)
-            self._add("gateway", self.settings.gateway.listen)
+            self._add("gateway", self.settings.gateway.listen, STOP_SECONDS + self.settings.gateway.drain_seconds)
             if engine:
+                self._awaited = "engine"
                 self.tell("Starting the engine (vLLM); this takes up to a minute or so")
                 seconds = engine.wait_ready()
                 self.tell(f"Engine ready after {seconds:.0f} s; control checks that it keeps adapters apart")
@@ -169,6 +130,19 @@ class Stack:
         """Takes a SIGHUP, which `watch` acts upon."""
         self._hung_up.set()
 
+    def note_ready(self) -> None:
+        """Let commands in other terminals see that the start is over."""
+        server_record.write(self.settings.data, replace(self._record, ready=True))
+
+    def last_lines(self, count: int) -> list[str]:
+        """The end of the log of the process whose start was awaited last, if there is one."""
+        if self._awaited is None:
+            return []
+        log_file = self._log(self._awaited)
+        with log_file.open(encoding="utf-8", errors="replace") as lines:
+            found = [line.rstrip("\n") for line in deque(lines, count)]
+        return [f"The last lines of {log_file}:", *found] if found else []
+
     def raise_if_dead(self) -> None:
         """Raises LoraLoopError if a process ended, with what its log says last."""
         for child in self._children:
@@ -181,9 +155,10 @@ class Stack:
         """Ends every process, gateway first so that no request meets a dead engine."""
         self._ending.set()
         for child in reversed(self._children):
-            stop_group(child.process)
+            stop_group(child.process, child.grace_s)
         self._children.clear()
         if self._lock:
+            server_record.forget(self.settings.data)
             orphan_processes.forget(self.settings.data)
             self._lock.release()
             self._lock = None
@@ -216,7 +191,7 @@ class Stack:
     def _note(self) -> None:
         orphan_processes.note(self.settings.data, [(child.name, child.process.pid) for child in self._children])
 
-    def _add(self, name: str, listen: str) -> None:
+    def _add(self, name: str, listen: str, grace_s: float = STOP_SECONDS) -> None:
         def start() -> "subprocess.Popen[bytes]":
             with self._log(name).open("ab") as output:
                 return subprocess.Popen(
@@ -229,12 +204,13 @@ class Stack:
                 )
 
         self._log(name).parent.mkdir(parents=True, exist_ok=True)
-        self._keep(Child(name, f"http://{listen}/health", start, start()))
+        self._keep(Child(name, f"http://{listen}/health", start, start(), grace_s=grace_s))
 
     def _log(self, name: str) -> Path:
         return self.settings.data / "logs" / f"{name}.log"
 
     def _await(self, url: str, name: str) -> None:
+        self._awaited = name
         child = next(c for c in self._children if c.name == name)
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
@@ -294,13 +270,22 @@ def _engine_errors(url: str, key: str) -> list[str]:
     return [engine["error"] for engine in body.get("engines", ()) if engine["error"]]
 
 
-def run(settings: Settings, config: Path, tell: Tell) -> None:
-    """Starts the stack and watches over it until Ctrl-C or SIGTERM."""
+def run(settings: Settings, config: Path, tell: Tell, *, tail: int = 0) -> None:
+    """Starts the stack and watches over it until Ctrl-C or SIGTERM.
+
+    If it cannot start, it says the last `tail` lines of the log of the process that failed. Raises LoraLoopError.
+    """
     stack = Stack(settings, config, tell)
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, stack.hang_up)
-    stack.start()
+    try:
+        stack.start()
+    except LoraLoopError:
+        for line in stack.last_lines(tail) if tail else ():
+            tell(line)
+        raise
     tell(f"Ready. Apps: http://{settings.gateway.listen}/v1   Ops: {settings.control_url}/promotions")
+    stack.note_ready()
     try:
         stack.watch()
     except KeyboardInterrupt:

@@ -177,6 +177,8 @@ CHANGES = {
     "init",
     "prepare",
     "up",
+    "server up",
+    "server down",
     "gateway",
     "control",
     "models promote",

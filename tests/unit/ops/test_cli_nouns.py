@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from ops.cli.app import INSTALLATION, NOUNS
 from ops.cli.nouns import OLD_NAMES, Noun, new_words, with_verb
-from ops.cli.server import STARTER
+from ops.local.config_template import STARTER
 from tests.support.cli_examples import assert_understood
 from tests.support.command_line import loraloop
 

@@ -23,7 +23,7 @@ from feedback.schema import parse
 from ops import data_files
 from ops.cli import terminal
 from ops.cli.app import app
-from ops.local.up import lock_data
+from ops.local.preparation import lock_data
 from tests.support.running_control import RunningControl, new, served_control, written
 
 NOW = datetime(2026, 3, 1, 3, 0, 0, 123456, tzinfo=UTC)

@@ -11,7 +11,7 @@ from core.db.store import Store
 from core.errors import InputError
 from core.settings import SECRET_VARIABLES, Settings, build
 from ops.cli.app import app
-from ops.local import up
+from ops.local import preparation, up
 from serve.engines.process import environment
 from tests.support.environment import clear_settings
 
@@ -32,7 +32,7 @@ def test_a_first_key_is_made_only_where_nobody_could_have_one(
     made = settings(tmp_path, access="open" if way == "open" else "keys")
     said: list[str] = []
     for _ in range(2):
-        up.tell_first_key(made, said.append)
+        preparation.tell_first_key(made, said.append)
     assert "\n".join(said).count(EXPORT) == (1 if way == "neither" else 0)
     store = Store(made.store_path)
     assert len(api_keys.all_keys(store)) == (1 if way == "neither" else 0)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ops.local import orphan_processes
-from ops.local.orphan_processes import Mark, born
+from ops.local.orphan_processes import Mark
+from ops.local.process_identity import born
 from ops.local.restart_delay import LONGEST_BACKOFF, STEADY_SECONDS, restart_delay
 from ops.local.up import Child
 
@@ -67,7 +68,7 @@ def stat(pid: int) -> str:
 def test_a_process_of_another_program_is_left_alone(tmp_path: Path, started: Started) -> None:
     other_process, member = started(), started(session=False)
     start = born(other_process.pid)
-    assert start and born(member.pid) is None  # it leads no session, so it is none of ours
+    assert start and born(member.pid, leader=True) is None  # it leads no session, so it is none of ours
     boot, ticks = start.split()
     for other in (f"{boot} {int(ticks) - 1}", f"another-boot {ticks}"):  # its id was one of ours once
         (tmp_path / orphan_processes.NOTE).write_text(

@@ -1,0 +1,104 @@
+"""Commands that set up and run single processes: init, prepare, gateway, control, doctor.
+
+It owns their options; the work is done elsewhere in `ops`.
+"""
+
+import gc
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core import logs
+from core.errors import AlreadyDone, SettingsError
+from core.model_folder import locate
+from core.settings import Settings
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, out, print_json, settings_from, tell
+from ops.local.config_template import STARTER
+
+# Objects made before the collector checks the youngest, and generations before it checks older ones.
+GC_THRESHOLDS = (20_000, 20, 20)
+MARKS = {"ok": "[green]ok[/]      ", "warning": "[yellow]warning[/] ", "fix": "[red]fix[/]     "}
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented configuration to begin with."""
+    if path.exists() and not force:
+        raise AlreadyDone(f"{path} exists already.", hint="Use --force to replace it.")
+    path.write_text(STARTER, encoding="utf-8")
+    tell(f"Wrote {path}. Next: loraloop doctor, then loraloop up")
+
+
+def prepare(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Fetch and unpack the base model, once."""
+    from core.model_folder import prepare as prepare_base
+
+    base = prepare_base(settings_from(config).base_model, tell)
+    tell(f"{base.name} is ready.")
+
+
+def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run a gateway alone: the endpoint that apps call."""
+    from ops.apps.gateway import create_app, create_tracing
+    from ops.apps.gateway_worker import OnlyWorker
+    from ops.apps.http_server import serve
+    from ops.apps.worker_supervisor import WorkerSupervisor
+
+    def run(settings: Settings, worker: OnlyWorker, sockets: list[socket.socket] | None = None) -> None:
+        app = create_app(settings=settings, tracing=create_tracing(settings), config=config, worker=worker)
+        # Modules, routes and settings stay as long as the process. If the collector checked them repeatedly, it
+        # would cost every tenth request some hundred microseconds.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        serve(app, settings.gateway.listen, drain_s=settings.gateway.drain_seconds, sockets=sockets)
+
+    settings = settings_from(config)
+    logs.install(settings.logs)
+    if settings.gateway.workers == 1:
+        run(settings, OnlyWorker(settings.gateway.name))
+    elif code := WorkerSupervisor(settings, config, run).run():
+        raise typer.Exit(code)
+
+
+def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run control alone: store, scheduler, judge, ledger, console."""
+    from ops.apps.control import create_app
+    from ops.apps.http_server import serve
+    from ops.local.preparation import tell_first_key
+
+    settings = settings_from(config)
+    logs.install(settings.logs)
+    _require_internal_key(settings)
+    tell_first_key(settings, tell)
+    app = create_app(settings=settings, base=locate(settings.base_model), config=config)
+    serve(app, settings.control.listen, settings.control.trusted_proxies)
+
+
+def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Check the installation: one line per check, with the command that fixes it. A warning is no failure."""
+    from ops.local import doctor
+
+    findings = doctor.examine(config)
+    if json:
+        print_json([{"check": f.name, "ok": f.ok, "level": f.level, "found": f.found, "fix": f.fix} for f in findings])
+    else:
+        for finding in findings:
+            out.print(MARKS[finding.level], end="")
+            out.print(f"{finding.name}: {finding.found}", markup=False, highlight=False)
+            if finding.level != "ok":
+                out.print(f"        {finding.fix}", markup=False, highlight=False)
+    if not all(f.ok for f in findings):
+        raise typer.Exit(1)
+
+
+def _require_internal_key(settings: Settings) -> None:
+    if settings.keys.internal is None:
+        raise SettingsError(
+            "Control takes routes and feedback from gateways and needs a key for them.",
+            hint="Set the same LORALOOP_INTERNAL_KEY for control and gateways, or use: loraloop up",
+        )
