@@ -32,6 +32,7 @@ from ops.cli import (
     retention,
     runs,
     server,
+    server_logs,
     snapshot,
     suites,
     top,
@@ -57,7 +58,7 @@ NOUNS: Mapping[str, tuple[Noun, ...]] = {
         Noun(
             "server",
             "LoraLoop on this machine: start it, end it, see what runs.",
-            {"up": server.up, "down": server.down, "status": server.status},
+            {"up": server.up, "down": server.down, "status": server.status, "logs": server_logs.logs},
         ),
     ),
     "Models": (

@@ -11,6 +11,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "up": ("loraloop up --config loraloop.yaml", "loraloop up -d"),
     "server up": ("loraloop server up -d", "loraloop server up --config loraloop.yaml"),
     "server down": ("loraloop server down", "loraloop server down --timeout 10"),
+    "server logs": (
+        "loraloop server logs -f",
+        "loraloop server logs engine -n 200",
+        "loraloop server logs gateway --since 10m --json",
+    ),
     "server status": (
         "loraloop server status",
         "loraloop server status --json",

@@ -1,0 +1,67 @@
+"""The command that shows the logs of this machine's processes."""
+
+import json as jsonlib
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import typer
+
+from core.api_keys import DURATION, read_duration
+from core.clock import utc_now
+from core.errors import InputError, NotReady
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, settings_from
+from ops.local import log_reader
+from ops.local.log_reader import PROCESSES, Line, LogReader
+
+Process = Annotated[Literal["up", "engine", "control", "gateway"] | None, typer.Argument(help="Only this process.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")]
+Lines = Annotated[
+    int | None, typer.Option("--lines", "-n", min=0, help="Last lines of each log. Default: 50, with --since all.")
+]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", help="From then on: 10m, 2h, 1d ago, or a day or time (UTC): 2026-03-01T12:00.")
+]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+USUAL_LINES = 50
+
+
+def logs(
+    process: Process = None,
+    follow: Follow = False,
+    lines: Lines = None,
+    since: SinceOption = None,
+    json: JsonLines = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Show the logs of this machine's processes, ordered by time. Rotated files count as well."""
+    folder = settings_from(config).data / "logs"
+    if not folder.is_dir():
+        raise NotReady(f"There are no logs in {folder}.", hint="LoraLoop has not run here. Start it: loraloop up")
+    readers = [LogReader(folder, name) for name in ([process] if process else PROCESSES)]
+    begin = moment(since, utc_now()) if since else None
+    count = USUAL_LINES if lines is None and begin is None else lines
+    several = process is None
+    for line in log_reader.read_last(readers, count, begin):
+        _print(line, several, json)
+    if follow:
+        for line in log_reader.follow(readers):
+            _print(line, several, json)
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """A time, or a duration before now; UTC where no zone is named. Raises InputError."""
+    if DURATION.fullmatch(text):
+        return now - read_duration(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"--since: {text!r} is no time.", hint="Write 10m, 2h, 1d or 2026-03-01T12:00.") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _print(line: Line, several: bool, as_json: bool) -> None:
+    if as_json:
+        at = None if line.time == log_reader.NEVER else line.time.isoformat()
+        print(jsonlib.dumps({"time": at, "process": line.process, "text": line.text}), flush=True)
+    else:
+        print(f"{line.process:7} | {line.text}" if several else line.text, flush=True)
