@@ -24,7 +24,13 @@ ENGINE = {
     "requestCPU": "4",
     "requestMemory": "16Gi",
 }
-GPU_CONFIG = {"dtype": "float16", "maxModelLen": 8192, "extraArgs": ["--gpu-memory-utilization", "0.8"]}
+GPU_CONFIG = {
+    "dtype": "float16",
+    "maxModelLen": 8192,
+    "tensorParallelSize": 2,
+    "gpuMemoryUtilization": 0.8,
+    "extraArgs": ["--seed", "7"],
+}
 EVERYTHING: dict[str, Any] = {
     "imagePullSecrets": [{"name": "pull"}],
     "nodeSelector": {"kubernetes.io/hostname": "one"},
@@ -33,8 +39,8 @@ EVERYTHING: dict[str, Any] = {
     "gateway": {"autoscaling": {"enabled": True}, "podDisruptionBudget": {"enabled": True}},
     "servingEngineSpec": {
         "modelSpec": [
-            {"name": "a", "requestGPU": 1, "vllmConfig": GPU_CONFIG, **ENGINE},
-            {"name": "b", "env": [{"name": "VLLM_LOGGING_LEVEL", "value": "DEBUG"}], **ENGINE},
+            {"name": "a", "requestGPU": 2, "vllmConfig": GPU_CONFIG, **ENGINE},
+            {"env": [{"name": "VLLM_LOGGING_LEVEL", "value": "DEBUG"}], **ENGINE, "name": "b", "replicaCount": 2},
         ]
     },
     "ingress": {

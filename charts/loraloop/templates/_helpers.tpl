@@ -31,35 +31,105 @@ app.kubernetes.io/managed-by: {{ (first .).Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" (first .).Chart.Name (first .).Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* (root, image): repository:tag, the tag being the appVersion when empty. */}}
-{{- define "loraloop.image" -}}
-{{- $image := last . -}}
-{{- printf "%s:%s" $image.repository ($image.tag | default (first .).Chart.AppVersion) -}}
+{{/* (root, name of a modelSpec entry): its StatefulSet. A StatefulSet's labels add 11 characters to its name. */}}
+{{- define "loraloop.engineName" -}}
+{{- printf "%s-engine-%s" (include "loraloop.fullname" (first .) | trunc 30 | trimSuffix "-") (last .) -}}
 {{- end }}
 
-{{/* root: the head of every pod's spec. */}}
+{{/* (root, image): [registry/]repository@digest, or :tag without a digest, the tag being the appVersion when empty. */}}
+{{- define "loraloop.image" -}}
+{{- $root := first . -}}
+{{- $image := last . -}}
+{{- with $root.Values.imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- $image.repository -}}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end -}}
+{{- end }}
+
+{{/* root: "true" if pods that share a volume must share a node, because a claim can be mounted on one node only. */}}
+{{- define "loraloop.oneNode" -}}
+{{- $claims := list .Values.adapters.accessModes -}}
+{{- if eq (include "loraloop.modelClaim" .) "" -}}{{- else -}}
+{{- $claims = append $claims .Values.baseModelVolume.accessModes -}}
+{{- end -}}
+{{- range $claims -}}
+{{- if and (has "ReadWriteOnce" .) (not (has "ReadWriteMany" .)) (not (has "ReadOnlyMany" .)) -}}true{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The label of pods that mount the adapters or the base model; a release's name is in another one. */}}
+{{- define "loraloop.sharedLabel" -}}
+loraloop/volumes: shared
+{{- end }}
+
+{{/* (root, part, shares volumes?): the affinity that a part's values give, with the one that keeps it on one node. */}}
+{{- define "loraloop.affinity" -}}
+{{- $root := index . 0 -}}
+{{- $affinity := deepCopy ((index . 1).affinity | default dict) -}}
+{{- if and (index . 2) (include "loraloop.oneNode" $root) -}}
+{{- $labels := dict "app.kubernetes.io/name" "loraloop" "app.kubernetes.io/instance" $root.Release.Name "loraloop/volumes" "shared" -}}
+{{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" $labels) -}}
+{{- $pods := $affinity.podAffinity | default dict -}}
+{{- $key := "requiredDuringSchedulingIgnoredDuringExecution" -}}
+{{- $_ := set $pods $key (append (get $pods $key | default list) $term) -}}
+{{- $_ := set $affinity "podAffinity" $pods -}}
+{{- end -}}
+{{- with $affinity }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
+{{/* (root, component, part, shares volumes?): labels and annotations of a pod. */}}
+{{- define "loraloop.podMetadata" -}}
+{{- $root := index . 0 -}}
+{{- $part := index . 2 -}}
+labels:
+  {{- include "loraloop.selector" (list $root (index . 1)) | nindent 2 }}
+  {{- if index . 3 }}
+  {{- include "loraloop.sharedLabel" $root | nindent 2 }}
+  {{- end }}
+  {{- with $part.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $part.podAnnotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* (root, part, shares volumes?): the head of every pod's spec. */}}
 {{- define "loraloop.pod" -}}
-serviceAccountName: {{ include "loraloop.fullname" . }}
+{{- $root := index . 0 -}}
+{{- $part := index . 1 -}}
+serviceAccountName: {{ $root.Values.serviceAccount.name | default (include "loraloop.fullname" $root) }}
 automountServiceAccountToken: false
 # Service links would add LORALOOP_…_PORT variables, which look like settings and are none.
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
-  runAsUser: {{ int .Values.runAsUser }}
-  runAsGroup: {{ int .Values.runAsUser }}
-  fsGroup: {{ int .Values.runAsUser }}
+  runAsUser: {{ int $root.Values.runAsUser }}
+  runAsGroup: {{ int $root.Values.runAsUser }}
+  fsGroup: {{ int $root.Values.runAsUser }}
   # Without this the kubelet walks every adapter file at each start.
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile:
     type: RuntimeDefault
-{{- with .Values.imagePullSecrets }}
+{{- with $root.Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.nodeSelector }}
+{{- with $part.nodeSelector | default $root.Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.tolerations }}
+{{- with $part.tolerations | default $root.Values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "loraloop.affinity" (list $root $part (index . 2)) }}
+affinity: {{- . | nindent 2 }}
+{{- end }}
+{{- with $part.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $part.priorityClassName | default $root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $part.runtimeClassName }}
+runtimeClassName: {{ . }}
 {{- end }}
 {{- end }}
 
@@ -86,6 +156,18 @@ httpGet:
   port: http
 {{- end }}
 
+{{/* probe's values: how often, how long, how many failures. */}}
+{{- define "loraloop.probeTimes" -}}
+{{- toYaml . -}}
+{{- end }}
+
+{{/* part: more variables of its container. */}}
+{{- define "loraloop.env" -}}
+{{- with .env }}
+{{- toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* component: the keys of the Secret that its process needs; the gateway, which apps can reach, holds no ops key. */}}
 {{- define "loraloop.keys" -}}
 {{- get (dict "gateway" "LORALOOP_APP_KEY LORALOOP_INTERNAL_KEY" "control" "LORALOOP_OPS_KEY LORALOOP_INTERNAL_KEY") . -}}
@@ -96,8 +178,10 @@ httpGet:
 {{- $urls := .Values.externalEngines -}}
 {{- if .Values.servingEngineSpec.enabled -}}
 {{- range .Values.servingEngineSpec.modelSpec -}}
-{{- $service := include "loraloop.name" (list $ (printf "engine-%s" .name)) -}}
-{{- $urls = append $urls (printf "http://%s:%s" $service (include "loraloop.port" "engine")) -}}
+{{- $name := include "loraloop.engineName" (list $ .name) -}}
+{{- range $index := until (int .replicaCount) -}}
+{{- $urls = append $urls (printf "http://%s-%d.%s:%s" $name $index $name (include "loraloop.port" "engine")) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $urls -}}
@@ -107,10 +191,13 @@ httpGet:
 {{- define "loraloop.process" -}}
 {{- $root := first . -}}
 {{- $component := last . -}}
+{{- $part := get $root.Values $component -}}
 name: {{ $component }}
-image: {{ include "loraloop.image" (list $root $root.Values.image) }}
+image: {{ include "loraloop.image" (list $root ($part.image | default $root.Values.image)) }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 command: [loraloop, {{ $component }}, --config, /etc/loraloop/loraloop.yaml]
+# Commands that a person runs in the container read ./loraloop.yaml.
+workingDir: /etc/loraloop
 ports:
   - name: http
     containerPort: {{ include "loraloop.port" $component }}
@@ -154,17 +241,24 @@ env:
   {{- end }}
   {{- end }}
   {{- include "loraloop.userEnv" $root | nindent 2 }}
-# Two minutes to import and to migrate the store before liveness counts.
+  {{- with include "loraloop.env" $part }}
+  {{- . | nindent 2 }}
+  {{- end }}
+{{- with $part.envFrom }}
+envFrom: {{- toYaml . | nindent 2 }}
+{{- end }}
+# Imports and migrations of the store end before liveness counts.
 startupProbe:
   {{- include "loraloop.probe" "/health" | nindent 2 }}
-  periodSeconds: 2
-  failureThreshold: 60
+  {{- include "loraloop.probeTimes" $part.startupProbe | nindent 2 }}
 livenessProbe:
   {{- include "loraloop.probe" "/health" | nindent 2 }}
   periodSeconds: 10
   timeoutSeconds: 5
 readinessProbe:
-  {{- include "loraloop.probe" "/ready" | nindent 2 }}
+  # Control is ready when its store is open and its scheduler runs. An engine that is away must not take it out of its
+  # Service: gateways ship votes to it, and people act on it.
+  {{- include "loraloop.probe" (ternary "/ready" "/health" (eq $component "gateway")) | nindent 2 }}
   periodSeconds: 5
   timeoutSeconds: 5
 securityContext:
@@ -176,9 +270,78 @@ securityContext:
 checksum/config: {{ toYaml .Values.config | sha256sum }}
 {{- end }}
 
+{{/* (root, part): the part's values, its podAnnotations with the checksum. */}}
+{{- define "loraloop.withChecksum" -}}
+{{- $checksum := include "loraloop.configChecksum" (first .) | fromYaml -}}
+{{- dict "podLabels" (last .).podLabels "podAnnotations" (merge $checksum ((last .).podAnnotations | default dict)) | toYaml -}}
+{{- end }}
+
 {{/* root: the adapters' claim. */}}
 {{- define "loraloop.adaptersClaim" -}}
 {{- .Values.adapters.existingClaim | default (include "loraloop.name" (list . "adapters")) -}}
+{{- end }}
+
+{{/* root: the claim of base models; empty without one. The chart makes one only where it fills it. */}}
+{{- define "loraloop.modelClaim" -}}
+{{- with .Values.baseModelVolume -}}
+{{- .existingClaim | default (ternary (include "loraloop.name" (list $ "models")) "" .download.enabled) -}}
+{{- end -}}
+{{- end }}
+
+{{/* root: waits until the folder of the base model is complete; the job that fills it renames it into place. */}}
+{{- define "loraloop.waitForModel" -}}
+- name: wait-for-model
+  image: {{ include "loraloop.image" (list . .Values.image) }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  command: [sh, -c, 'until [ -f "$FOLDER/config.json" ]; do echo "waiting for $FOLDER"; sleep 5; done']
+  env:
+    - name: FOLDER
+      value: {{ .Values.config.base_model | quote }}
+  securityContext:
+    {{- include "loraloop.containerSecurity" . | nindent 4 }}
+  resources:
+    requests: {cpu: 10m, memory: 16Mi}
+    limits: {memory: 64Mi}
+  volumeMounts:
+    - name: base-model
+      mountPath: {{ .Values.baseModelVolume.mountPath }}
+      readOnly: true
+{{- end }}
+
+{{/* (root, part): what runs before a process that reads the base model. */}}
+{{- define "loraloop.initContainers" -}}
+{{- if (first .).Values.baseModelVolume.download.enabled }}
+{{- include "loraloop.waitForModel" (first .) }}
+{{- end }}
+{{- with (last .).initContainers }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* root: the container of a command that asks control, without its name, image and volumes of its own. */}}
+{{- define "loraloop.command" -}}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+workingDir: /etc/loraloop
+securityContext:
+  {{- include "loraloop.containerSecurity" . | nindent 2 }}
+env:
+  - name: LORALOOP_DATA
+    value: /data
+  - name: LORALOOP_GATEWAY__CONTROL_URL
+    value: http://{{ include "loraloop.name" (list . "control") }}:{{ include "loraloop.port" "control" }}
+  - name: LORALOOP_ENGINE__URLS
+    value: {{ include "loraloop.engineURLs" . | squote }}
+  - name: LORALOOP_OPS_KEY
+    valueFrom:
+      secretKeyRef:
+        name: {{ .Values.existingSecret }}
+        key: LORALOOP_OPS_KEY
+  {{- include "loraloop.userEnv" . | nindent 2 }}
+{{- end }}
+
+{{/* root: the claim of backups. */}}
+{{- define "loraloop.backupClaim" -}}
+{{- .Values.backup.existingClaim | default (include "loraloop.name" (list . "backups")) -}}
 {{- end }}
 
 {{/* root: the volumes of everything that reads adapters and the base model. */}}
@@ -188,7 +351,7 @@ checksum/config: {{ toYaml .Values.config | sha256sum }}
 - name: adapters
   persistentVolumeClaim:
     claimName: {{ include "loraloop.adaptersClaim" . }}
-{{- with .Values.baseModelVolume.existingClaim }}
+{{- with include "loraloop.modelClaim" . }}
 - name: base-model
   persistentVolumeClaim:
     claimName: {{ . }}
@@ -204,12 +367,10 @@ checksum/config: {{ toYaml .Values.config | sha256sum }}
 - name: adapters
   mountPath: /data/adapters
   readOnly: {{ last . }}
-{{- with $root.Values.baseModelVolume }}
-{{- if .existingClaim }}
+{{- if include "loraloop.modelClaim" $root }}
 - name: base-model
-  mountPath: {{ .mountPath }}
+  mountPath: {{ $root.Values.baseModelVolume.mountPath }}
   readOnly: true
-{{- end }}
 {{- end }}
 {{- end }}
 

@@ -27,13 +27,34 @@ from tests.support.chart import (
     the,
 )
 
+ENGINE_URL = "http://demo-loraloop-engine-base-0.demo-loraloop-engine-base:8090"
 
-def test_gateway_and_control_run_one_image_on_one_config() -> None:
-    for component, pod in pods({"image": {"repository": "mine/loraloop", "tag": "9"}}):
+
+def test_control_runs_the_image_that_can_train_and_the_gateway_the_slim_one() -> None:
+    assert {component: pod["containers"][0]["image"] for component, pod in pods({})} == {
+        "gateway": "loraloop/loraloop:0.1.0",
+        "control": "loraloop/loraloop-trainer:0.1.0",
+        "engine": "loraloop/loraloop-engine:0.1.0",
+    }
+
+
+def test_an_image_has_a_registry_a_tag_or_a_digest() -> None:
+    digest = f"sha256:{'0' * 64}"
+    values = {
+        "imageRegistry": "registry.example.org/mirror/",
+        "image": {"repository": "mine/loraloop", "tag": "9"},
+        "control": {"image": {"digest": digest}},
+    }
+    found = {component: pod["containers"][0]["image"] for component, pod in pods(values)}
+    assert found["gateway"] == "registry.example.org/mirror/mine/loraloop:9"
+    assert found["control"] == f"registry.example.org/mirror/loraloop/loraloop-trainer@{digest}"
+
+
+def test_gateway_and_control_run_on_one_config() -> None:
+    for component, pod in pods({}):
         if component == "engine":
             continue
         [container] = pod["containers"]
-        assert container["image"] == "mine/loraloop:9"
         assert container["command"] == ["loraloop", component, "--config", "/etc/loraloop/loraloop.yaml"]
         assert {"name": "config", "configMap": {"name": "demo-loraloop-config"}} in pod["volumes"]
 
@@ -46,7 +67,7 @@ def test_the_processes_find_each_other_by_service_name() -> None:
     for component in ("gateway", "control"):
         assert found[component]["LORALOOP_DATA"] == "/data"
         assert found[component]["LORALOOP_GATEWAY__CONTROL_URL"] == "http://demo-loraloop-control:8081"
-        assert json.loads(found[component]["LORALOOP_ENGINE__URLS"]) == ["http://demo-loraloop-engine-base:8090"]
+        assert json.loads(found[component]["LORALOOP_ENGINE__URLS"]) == [ENGINE_URL]
     assert services == {"demo-loraloop-gateway", "demo-loraloop-control", "demo-loraloop-engine-base"}
 
 
@@ -74,7 +95,7 @@ def test_loraloop_accepts_the_config_and_environment_of_each_process(
     settings = loaded_settings(component, {}, tmp_path, monkeypatch)
     assert settings.data == Path("/data")
     assert settings.control_url == "http://demo-loraloop-control:8081"
-    assert settings.engine_urls == ["http://demo-loraloop-engine-base:8090"]
+    assert settings.engine_urls == [ENGINE_URL]
     assert settings.gateway.listen == ("0.0.0.0:8080" if component == "gateway" else "127.0.0.1:8080")
     assert settings.control.listen == ("0.0.0.0:8081" if component == "control" else "127.0.0.1:8081")
     # Control hands vLLM paths of adapters: both sides have to see them under one path.
@@ -160,8 +181,8 @@ def test_an_engine_starts_as_loraloop_up_starts_it(
     settings = loaded_settings("control", values, tmp_path, monkeypatch)
     ours = settings.engine.model_copy(update={"listen": "0.0.0.0:8090"})
     _, *expected = serve.engines.process.command(ours, Path("/models/other"), "other")
-    [container] = the(values, "Deployment", "engine")["spec"]["template"]["spec"]["containers"]
-    assert container["command"][0] == "python"
+    [container] = the(values, "StatefulSet", "engine")["spec"]["template"]["spec"]["containers"]
+    assert container["command"][0] == "python3"
     assert container["command"][1:] + container["args"] == expected
     # How cores are bound is the node's business; all else in its environment is the same.
     switches = {k: v for k, v in serve.engines.process.environment(ours).items() if k not in os.environ}
@@ -172,15 +193,19 @@ def test_an_engine_starts_as_loraloop_up_starts_it(
 def test_each_model_spec_is_an_engine_with_a_url_of_its_own() -> None:
     [control] = [pod for component, pod in pods(EVERYTHING) if component == "control"]
     urls = json.loads(environment(control["containers"][0])["LORALOOP_ENGINE__URLS"])
-    assert urls == ["http://demo-loraloop-engine-a:8090", "http://demo-loraloop-engine-b:8090"]
+    assert urls == [
+        f"http://demo-loraloop-engine-{pod}.demo-loraloop-engine-{pod[0]}:8090" for pod in ("a-0", "b-0", "b-1")
+    ]
     first, second = (
         each["spec"]["template"]["spec"]["containers"][0]
-        for each in of_kind(objects(EVERYTHING), "Deployment", "engine")
+        for each in of_kind(objects(EVERYTHING), "StatefulSet", "engine")
     )
     assert first["args"][first["args"].index("--dtype") + 1] == "float16"
     assert first["args"][first["args"].index("--max-model-len") + 1] == "8192"
-    assert first["args"][-2:] == ["--gpu-memory-utilization", "0.8"]
-    assert first["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert first["args"][first["args"].index("--gpu-memory-utilization") + 1] == "0.8"
+    assert first["args"][first["args"].index("--tensor-parallel-size") + 1] == "2"
+    assert first["args"][-2:] == ["--seed", "7"]
+    assert first["resources"]["limits"]["nvidia.com/gpu"] == "2"
     assert "nvidia.com/gpu" not in second["resources"]["limits"]
     assert environment(second)["VLLM_LOGGING_LEVEL"] == "DEBUG"
 
