@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 # The variable turns off an advertisement for another tool.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: install demo test test-unit test-clients test-browser check layout lock docs docs-site bench-lora bench-gateway bench-ingest bench-store bench-console bench-faults bench-switch bench-gates bench-eval bench-poison bench-train bench-preferences clean help
+.PHONY: install demo test test-unit test-clients test-browser test-images test-chart check layout lock docs docs-site bench-lora bench-gateway bench-ingest bench-store bench-console bench-faults bench-switch bench-gates bench-eval bench-poison bench-train bench-preferences clean help
 
 help: ## List all targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -40,6 +40,13 @@ test-clients: $(STAMP) ## Test the gateway with external clients: openai (Python
 test-browser: $(STAMP) ## Test the console in Chromium, which is installed if needed
 	@sh scripts/chromium.sh
 	$(BIN)/python -m pytest -m browser tests/browser
+
+test-images: $(STAMP) ## Build the container images with Debian's tools, run them as compose.yaml does, and print their sizes
+	@VENV="$(VENV)" sh scripts/images.sh
+	$(BIN)/python -m pytest -m images tests/images
+
+test-chart: $(STAMP) ## Render and lint the Helm chart, and check every manifest and value against its schema
+	$(BIN)/python -m pytest tests/unit/ops/test_chart*.py
 
 check: $(STAMP) ## ruff with its format, pyright, import rules, layout, generated pages and pictures, words, links of the site
 	$(BIN)/ruff check .

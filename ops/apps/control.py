@@ -102,7 +102,7 @@ def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
         base=base.path,
         base_name=base.name,
         slots=settings.engine.max_loras,
-        folder=settings.data / "self-check",
+        folder=settings.adapters / "self-check",  # the one folder that engines elsewhere share with control
     )
     clients = [VllmClient(url, key=settings.engine_key) for url in settings.engine_urls]
     reconciler = Reconciler(clients, base_name=base.name, self_check=check_engine)

@@ -34,7 +34,7 @@ GIB = 1024**3
 MOST_UNSHIPPED = 64 * 1024 * 1024
 # Seconds; an answer's Date is up to one behind, and a busy machine takes some to give it.
 MOST_SKEW = 5.0
-NEEDED = ("torch", "transformers", "peft", "trl", "apprise")
+NEEDED = ("torch", "transformers", "peft", "apprise")
 LOGS = "Run: tail -50 data/logs/control.log"
 KEY_OR_LOGS = "Export LORALOOP_KEY, a key with ops:read; else see the logs in the data folder."
 
