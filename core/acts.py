@@ -50,6 +50,11 @@ class Act(StrEnum):
     MODELS_ROLLBACK = "models.rollback"
     MODELS_PROMOTE = "models.promote"
     CANARY_STOP = "canary.stop"
+    CANARY_PAUSE = "canary.pause"
+    CANARY_RESUME = "canary.resume"
+    CANARY_SHARE = "canary.share"
+    MODELS_FREEZE = "models.freeze"
+    MODELS_UNFREEZE = "models.unfreeze"
     PROMOTIONS_APPROVE = "promotions.approve"
     PROMOTIONS_REJECT = "promotions.reject"
     ADAPTERS_IMPORT = "adapters.import"
@@ -78,6 +83,11 @@ NEVER_REFUSED = frozenset(
         Act.MODELS_ROLLBACK,
         Act.MODELS_PROMOTE,
         Act.CANARY_STOP,
+        Act.CANARY_PAUSE,
+        Act.CANARY_RESUME,
+        Act.CANARY_SHARE,
+        Act.MODELS_FREEZE,
+        Act.MODELS_UNFREEZE,
         Act.PROMOTIONS_APPROVE,
         Act.PROMOTIONS_REJECT,
         Act.ADAPTERS_IMPORT,

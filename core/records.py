@@ -45,6 +45,11 @@ class Verdict(StrEnum):
     RESTORED = "restored"
     ERASED = "erased"
     CANCELLED = "cancelled"
+    CANARY_PAUSED = "canary_paused"
+    CANARY_RESUMED = "canary_resumed"
+    SHARE_CHANGED = "share_changed"
+    FROZEN = "frozen"
+    UNFROZEN = "unfrozen"
 
 
 @dataclass(frozen=True, slots=True)

@@ -519,6 +519,11 @@ export namespace gateway {
 }
 
 export namespace control {
+  type ChangeCanary = {
+    actor?: string;
+    comment?: string;
+    version?: number | null;
+  };
   type Dpo = {
     hyperparameters?: DpoHyperparameters;
   };
@@ -615,6 +620,12 @@ export namespace control {
     comment?: string;
   };
   type Scope = "infer" | "feedback" | "ops:read" | "ops:write" | "admin" | "internal";
+  type SetShare = {
+    actor?: string;
+    comment?: string;
+    version?: number | null;
+    share: number;
+  };
   type SilenceAlarm = {
     actor?: string;
     comment?: string;
@@ -636,7 +647,7 @@ export namespace control {
     supervised?: Supervised | null;
     dpo?: Dpo | null;
   };
-  type Verdict = "promoted" | "kept" | "rolled_back" | "inconclusive" | "awaiting_approval" | "rejected" | "skipped" | "failed" | "canary_started" | "switched" | "imported" | "confirmed" | "withdrawn" | "released" | "discarded" | "quarantined" | "restored" | "erased" | "cancelled";
+  type Verdict = "promoted" | "kept" | "rolled_back" | "inconclusive" | "awaiting_approval" | "rejected" | "skipped" | "failed" | "canary_started" | "switched" | "imported" | "confirmed" | "withdrawn" | "released" | "discarded" | "quarantined" | "restored" | "erased" | "cancelled" | "canary_paused" | "canary_resumed" | "share_changed" | "frozen" | "unfrozen";
   type Whom = {
     actor?: string;
     comment?: string;
@@ -724,10 +735,18 @@ export namespace control {
       actor?: string;
       comment?: string;
     }; answer: unknown };
+    /** Have the champion serve everyone until the canary is resumed. */
+    "POST /api/models/{model}/canary/pause": { body: ChangeCanary; answer: Record<string, unknown> };
+    /** Serve a paused canary again. Its count of users begins from zero. */
+    "POST /api/models/{model}/canary/resume": { body: ChangeCanary; answer: Record<string, unknown> };
+    /** Serve a canary to another share of users. Its count of users begins from zero. */
+    "POST /api/models/{model}/canary/share": { body: SetShare; answer: Record<string, unknown> };
     /** Stop the canary of a model. The champion serves everyone again. */
     "POST /api/models/{model}/canary/stop": { body: StopCanary; answer: Record<string, unknown> };
     /** Run suites on a version, base and champion, as a run. It decides nothing. */
     "POST /api/models/{model}/evaluate": { body: Measure; answer: Record<string, unknown> };
+    /** Let no candidate of a model get users or become champion automatically. */
+    "POST /api/models/{model}/freeze": { body: Said; answer: Record<string, unknown> };
     /** Put a version in service past the gate. */
     "POST /api/models/{model}/promote": { body: Promote; answer: Record<string, unknown> };
     /** Queue a run. */
@@ -736,6 +755,8 @@ export namespace control {
     "POST /api/models/{model}/rollback": { body: RollBack; answer: Record<string, unknown> };
     /** What served a model when, newest first. */
     "GET /api/models/{model}/routes": { answer: Array<Record<string, unknown>> };
+    /** End the freeze of a model. */
+    "POST /api/models/{model}/unfreeze": { body: Said; answer: Record<string, unknown> };
     /** A model's versions, each with the votes that it learnt from which are revoked or in quarantine now. */
     "GET /api/models/{model}/versions": { answer: Array<Record<string, unknown>> };
     /** One version, with the first 1,000 of these votes, and the erasures of users that it learnt from. */

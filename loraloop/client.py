@@ -170,6 +170,26 @@ class Client:
         """Stop the canary of a model. The champion stays."""
         return self.send(calls.of_model(model, "canary/stop", keep_data=keep_data, comment=comment))
 
+    def pause_canary(self, model: str, *, comment: str = "") -> Json:
+        """Have the champion serve everyone until the canary is resumed."""
+        return self.send(calls.of_model(model, "canary/pause", comment=comment))
+
+    def resume_canary(self, model: str, *, comment: str = "") -> Json:
+        """Serve a paused canary again. Its count of users begins from zero."""
+        return self.send(calls.of_model(model, "canary/resume", comment=comment))
+
+    def set_canary_share(self, model: str, share: float, *, comment: str = "") -> Json:
+        """Serve a canary to another share of users, at most 0.5. Its count of users begins from zero."""
+        return self.send(calls.of_model(model, "canary/share", share=share, comment=comment))
+
+    def freeze(self, model: str, *, comment: str = "") -> Json:
+        """Let no candidate of a model get users or become champion automatically."""
+        return self.send(calls.of_model(model, "freeze", comment=comment))
+
+    def unfreeze(self, model: str, *, comment: str = "") -> Json:
+        """End the freeze of a model."""
+        return self.send(calls.of_model(model, "unfreeze", comment=comment))
+
     def approve(self, decision_id: str, *, comment: str = "") -> Json:
         """Approve a candidate that waits for a person."""
         return self.send(calls.of_one("promotions", decision_id, "approve", comment=comment))

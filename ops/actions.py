@@ -1,4 +1,4 @@
-"""Actions: what people may do to a model by API, CLI or console: retrain, evaluate, promote, stop a canary, roll back.
+"""Actions: what people may do to a model by API, CLI or console: retrain, promote, roll back, change a canary, freeze.
 
 It owns what the ledger learns of who did it; what follows is the steps' and promotion's. It must not know HTTP.
 """
@@ -15,7 +15,7 @@ from ops import views
 from ops.control import Control
 from retrain.interruptions import Interruption, Kind
 from retrain.suite_run import SuiteRequest
-from rollout import quarantine_review
+from rollout import canary_changes, frozen_models, quarantine_review
 from rollout.change_writer import DecisionContext
 
 # Longest wait until a run has ended or paused, in seconds. A training step is mostly shorter.
@@ -80,9 +80,32 @@ class Actions:
 
     def stop_canary(self, model: str, version: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:
         """Ends the canary of a model; the champion serves everyone again. Raises NotReady if there is none."""
-        steps = self._control.steps
-        done = steps.stop_canary(model, by.actor, by.comment, version=version, keep_data=keep_data)
+        done = canary_changes.stop(
+            self._control.promotion, model, by.actor, by.comment, version=version, keep_data=keep_data
+        )
         return asdict(done) | {"quarantine": views.quarantined_by_last(self._control.store, model, Verdict.REJECTED)}
+
+    def pause_canary(self, model: str, version: int | None, by: By) -> dict[str, Any]:
+        """Has the champion serve everyone until the canary is resumed. Raises NotReady if there is none."""
+        return asdict(canary_changes.pause(self._control.promotion, model, by.actor, by.comment, version=version))
+
+    def resume_canary(self, model: str, version: int | None, by: By) -> dict[str, Any]:
+        """Serves a paused canary again; its count begins from zero. Raises NotReady if it is not paused."""
+        routes, settings = self._control.promotion, views.settings_of(self._control, model)
+        return asdict(canary_changes.resume(routes, model, settings, by.actor, by.comment, version=version))
+
+    def set_canary_share(self, model: str, version: int | None, share: float, by: By) -> dict[str, Any]:
+        """Serves a canary to another share of users; its count begins from zero. Raises NotReady if it is paused."""
+        routes, settings = self._control.promotion, views.settings_of(self._control, model)
+        return asdict(canary_changes.set_share(routes, model, settings, share, by.actor, by.comment, version=version))
+
+    def freeze(self, model: str, by: By) -> None:
+        """Lets no candidate of a model get users automatically. Raises AlreadyDone if it is frozen."""
+        frozen_models.freeze(self._control.promotion, model, by.actor, by.comment)
+
+    def unfreeze(self, model: str, by: By) -> None:
+        """Ends the freeze of a model. Raises NotReady if it is not frozen."""
+        frozen_models.unfreeze(self._control.promotion, model, by.actor, by.comment)
 
     def promote(self, model: str, version: int, by: By) -> dict[str, Any]:
         """Puts a version in service past the gate."""

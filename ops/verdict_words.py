@@ -20,4 +20,9 @@ VERDICT_WORDS = {
     "restored": "Restored from a backup",
     "erased": "A user was erased",
     "cancelled": "Run cancelled",
+    "canary_paused": "Canary paused",
+    "canary_resumed": "Canary resumed",
+    "share_changed": "Share of the canary changed",
+    "frozen": "Model frozen",
+    "unfrozen": "Freeze ended",
 }

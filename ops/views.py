@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from core.db import decisions as decisions_table
-from core.db import evaluations, live_tests, routes
+from core.db import evaluations, frozen_models, live_tests, routes
 from core.db import feedback as feedback_table
 from core.db import quarantines as quarantines_table
 from core.db import runs as runs_table
@@ -52,7 +52,7 @@ def model(control: "Control", name: str) -> View:
     # Below the threshold and far above it, a page needs no exact count, which compares all new votes with earlier ones.
     least = settings.retrain.min_new_feedback
     new = count_new(control.store, name, settings, least=least, most=max(MOST_COUNTED, 10 * least))
-    run = runs_table.unfinished_of(control.store, model=name)
+    run, frozen = runs_table.unfinished_of(control.store, model=name), frozen_models.find(control.store, model=name)
     approval = next((row for row in decisions_table.open_approvals(control.store) if row["model"] == name), None)
     return {
         "model": name,
@@ -61,6 +61,8 @@ def model(control: "Control", name: str) -> View:
         "decision": since.decision_id if since else None,
         "canary": route.canary,
         "share": route.share if route.canary is not None else None,
+        "paused": _paused(control.store, name) if route.canary is not None else None,
+        "frozen": frozen and asdict(frozen),
         "anchor": route.compared_with,
         "holdback": holdback(control.store, name),
         "rollback_to": route.previous,
@@ -74,6 +76,12 @@ def model(control: "Control", name: str) -> View:
         "labels": settings.labels,
         "newest_decision": newest[0] if newest else None,
     }
+
+
+def _paused(store: Store, model: str) -> View | None:
+    """Since when the canary of a model is paused, and the share of users that it gets when it is resumed."""
+    rows = (row for row in live_tests.open_canaries(store) if row["model"] == model and row["paused"])
+    return next(({"since": row["paused"], "share": row["share"]} for row in rows), None)
 
 
 def awaited(store: Store, identity: str) -> View | None:

@@ -56,6 +56,21 @@ class NewCanary:
 
 
 @dataclass(frozen=True, slots=True)
+class PausedCanary:
+    """The running canary serves nobody until it is restarted."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartedCanary:
+    """The running canary counts its users again from now, by another plan. `plan` is JSON."""
+
+    share: float
+    score_sd: float
+    plan: str
+    anchor_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class NewHoldback:
     """A holdback that begins: `share` of users stays with the previous champion until `until`. `plan` is JSON."""
 
@@ -81,7 +96,7 @@ class Change:
     before: Route | None = None
     after: Route | None = None
     run: RunState | None = None
-    canary: NewCanary | None = None
+    canary: NewCanary | RestartedCanary | PausedCanary | None = None
     holdback: NewHoldback | None = None
     quarantine: Hold | EndQuarantine | None = None
 
@@ -123,7 +138,7 @@ def apply_change(transaction: Transaction, change: Change, now: datetime) -> Non
         if before.holdback:  # every change of the route ends the holdback; the change itself may begin another
             live_tests.close_holdback(transaction, model=decision.model, time=now)
     if change.canary is not None:
-        _add_canary(transaction, decision, change.canary, now)
+        _write_canary(transaction, decision, change.canary, now)
     if change.holdback is not None:
         _add_holdback(transaction, decision, change.holdback, now)
     if change.run is not None:
@@ -184,8 +199,21 @@ def _release_held(transaction: Transaction, decision: Decision, after: Route, no
         quarantine.decide(transaction, identity, "released", actor=decision.actor, comment=decision.comment, time=now)
 
 
-def _add_canary(transaction: Transaction, decision: Decision, canary: NewCanary, now: datetime) -> None:
+def _write_canary(
+    transaction: Transaction, decision: Decision, canary: NewCanary | RestartedCanary | PausedCanary, now: datetime
+) -> None:
     assert decision.to_version is not None
+    match canary:
+        case PausedCanary():
+            live_tests.pause_canary(transaction, model=decision.model, time=now)
+            return
+        case RestartedCanary(share, score_sd, plan):
+            live_tests.restart_canary(
+                transaction, model=decision.model, share=share, started=now, score_sd=score_sd, plan=plan
+            )
+            return
+        case NewCanary():
+            pass
     live_tests.add_canary(
         transaction,
         run_id=decision.run_id,

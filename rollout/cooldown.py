@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core.db.frozen_models import Freeze
 from core.settings import LimitSettings
 
 
@@ -16,11 +17,12 @@ class PastChange:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The newest promotion and rollback of a model, and the end of its holdback."""
+    """The newest promotion and rollback of a model, the end of its holdback, and its freeze."""
 
     promoted: PastChange | None = None
     rolled_back: PastChange | None = None
     held_until: datetime | None = None
+    frozen: Freeze | None = None
 
 
 def blocking_reason(model: str, history: History, settings: LimitSettings, now: datetime) -> str | None:
@@ -28,6 +30,8 @@ def blocking_reason(model: str, history: History, settings: LimitSettings, now: 
 
     The reason names the cause and its end, but not the current time, so that one cause always has the same reason.
     """
+    if history.frozen:
+        return freeze_reason(model, history.frozen)
     back, window = history.rolled_back, history.promoted
     if back and now < (until := back.time + timedelta(hours=settings.cooldown_hours)):
         return (
@@ -42,6 +46,13 @@ def blocking_reason(model: str, history: History, settings: LimitSettings, now: 
     if history.held_until and now < history.held_until:
         return f"{model} has a holdback until {_when(history.held_until)}; no canary can run at the same time."
     return None
+
+
+def freeze_reason(model: str, freeze: Freeze) -> str:
+    """Who froze a model, when and why, and how to end it."""
+    why = f" ({freeze.comment})" if freeze.comment else ""
+    said = f"{model} was frozen by {freeze.actor} on {_when(freeze.time)}{why}."
+    return f"{said} To end it: loraloop models unfreeze {model}"
 
 
 def _when(time: datetime) -> str:

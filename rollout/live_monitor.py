@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from core.clock import Clock
-from core.db import decisions, live_tests
+from core.db import decisions, frozen_models, live_tests
 from core.db.store import Store
 from core.errors import LoraLoopError
 from core.records import Verdict
@@ -106,6 +106,8 @@ class LiveMonitor:
                 DecisionContext("The canary was switched off in the settings.", "settings"),
             )
             return
+        if canary["paused"]:
+            return
         fixed = load_plan(canary["plan"], settings, canary["share"], canary["score_sd"])
         voters = fixed.settings.harm_voters
         control, candidate = count_arms(self.store, canary, fixed.labels, harm_voters=voters)
@@ -138,8 +140,8 @@ class LiveMonitor:
 
     def _act(self, canary: dict[str, Any], found: Look, numbers: dict[str, Any], anchor: dict[str, Any] | None) -> None:
         outcome = found.judgement.outcome
-        if outcome is Outcome.WAIT or (outcome is not Outcome.FAIL and canary["state"] == "awaiting_approval"):
-            return  # while a person thinks it over, only harm still counts
+        if outcome is Outcome.WAIT or (outcome is not Outcome.FAIL and self._waits_for_a_person(canary)):
+            return  # until the person decides, only harm still counts
         model, control, candidate = canary["model"], canary["control"], canary["candidate"]
         kept = json.loads(canary["decision"])
         live = numbers | {
@@ -162,6 +164,12 @@ class LiveMonitor:
             self._end(canary, Verdict.INCONCLUSIVE, why)
         else:
             self.steps.passed_canary(model, candidate, control, why)
+
+    def _waits_for_a_person(self, canary: dict[str, Any]) -> bool:
+        return canary["state"] == "awaiting_approval" or self._is_frozen(canary["model"])
+
+    def _is_frozen(self, model: str) -> bool:
+        return frozen_models.find(self.store, model=model) is not None
 
     def _end(self, canary: dict[str, Any], verdict: Verdict, why: DecisionContext) -> None:
         finished = RunState(canary["run_id"], "finished", why.reason)
@@ -187,17 +195,18 @@ class LiveMonitor:
         live_tests.set_holdback_numbers(
             self.store, run_id=held["run_id"], time=self.clock(), numbers=json.dumps(numbers)
         )
-        if found.judgement.outcome is Outcome.WAIT:
+        outcome = found.judgement.outcome
+        if outcome is Outcome.WAIT or (outcome is not Outcome.FAIL and self._is_frozen(model)):
             return
         live = numbers | {
             "latency": latencies(self.store, model, old, new, held["started"]),
             "gate": plain_checks(found.judgement),
         }
         why = DecisionContext(found.judgement.reason, "holdback", run_id=held["run_id"], live=live)
-        if found.judgement.outcome is Outcome.FAIL:
+        if outcome is Outcome.FAIL:
             self.promotion.roll_back(model, old, why)
         else:
-            ended = Verdict.CONFIRMED if found.judgement.outcome is Outcome.PASS else Verdict.INCONCLUSIVE
+            ended = Verdict.CONFIRMED if outcome is Outcome.PASS else Verdict.INCONCLUSIVE
             self.promotion.end_holdback(model, ended, why)
 
 

@@ -9,17 +9,15 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import asdict, replace
-from typing import Protocol
 
 from core.clock import Clock, new_id
-from core.db import live_tests, routes, runs, versions
+from core.db import routes, versions
 from core.db.store import Store, Transaction
 from core.errors import AlreadyDone, Conflict, NotFound, NotReady
 from core.ledger import append
 from core.records import Decision, Route, Verdict, Version
-from core.route_check import recorded_route
 from feedback.quarantine import Hold, suspects
 from rollout.change_writer import (
     Change,
@@ -27,12 +25,15 @@ from rollout.change_writer import (
     EndQuarantine,
     NewCanary,
     NewHoldback,
+    PausedCanary,
+    RestartedCanary,
     RunState,
     apply_change,
     make_decision,
-    set_run_state,
     write_route,
 )
+from rollout.loaded_adapters import LoadedAdapters
+from rollout.removed_models import retire
 from rollout.routing_table import build_table
 from rollout.switch_report import report_interrupted_switch, report_switch
 from serve.retrieval.retriever import read_retrieval
@@ -44,18 +45,6 @@ log = logging.getLogger(__name__)
 SETTLE_SECONDS = 2.0
 # After these verdicts, the votes that the version's own votes indict go to quarantine.
 REFUSED = (Verdict.ROLLED_BACK, Verdict.REJECTED)
-
-
-class LoadedAdapters(Protocol):
-    """What a change of routes needs from the engines; serve/engines/reconciler.py implements it."""
-
-    @property
-    def adapters_by_engine(self) -> dict[str, tuple[str, ...]] | None:
-        """Each engine's URL with the names that it answers to, or None before the engines were first checked."""
-
-    def ensure_loaded(self, version: Version) -> AbstractContextManager[None]:
-        """Load a version on every engine; nothing is unloaded while the context is open."""
-        ...
 
 
 class RouteManager:
@@ -91,7 +80,7 @@ class RouteManager:
         self._models, self._audit_shares = frozenset(models), audit_shares or {}
         for row in routes.all_current(self.store):
             if row["model"] not in self._models:
-                self._retire(Route(**row))
+                retire(self.store, Route(**row), self.clock())
         for model in models:
             if routes.current(self.store, model=model):
                 continue
@@ -169,6 +158,19 @@ class RouteManager:
         after = replace(after, holdback=canary.anchor_share if canary else 0.0)
         decision = self._decision(route, candidate, Verdict.CANARY_STARTED, context)
         self._switch(Change(decision, route, after, run=run, canary=canary))
+
+    def change_canary(
+        self, route: Route, verdict: Verdict, context: DecisionContext, change: PausedCanary | RestartedCanary
+    ) -> SwitchResult:
+        """Pause the canary of a route, or begin its count again: a new salt assigns users to the arms again.
+
+        Raises Conflict if the route has changed.
+        """
+        after = replace(route, share=0.0, holdback=0.0)
+        if isinstance(change, RestartedCanary):
+            after = replace(after, share=change.share, holdback=change.anchor_share, salt=secrets.token_hex(8))
+        decision = self._decision(route, route.canary, verdict, context)
+        return self._switch(Change(decision, route, after, canary=change))
 
     def end_canary(
         self,
@@ -311,33 +313,6 @@ class RouteManager:
         switch = report_switch(self.store, self.board, decision, after.champion, self.settle_s, self.clock)
         log.info("%s: %s", decision.verdict, json.dumps(decision.reason))
         return switch
-
-    def _retire(self, route: Route) -> None:
-        """End everything that is open for a model that the settings do not name. Its engines may be gone."""
-        now, reason = self.clock(), f"{route.model} is not in the settings any more, so it is not served."
-        held = live_tests.holdback_of(self.store, model=route.model)
-        waiting = runs.waiting_to_switch(self.store, model=route.model)
-        ended = [(run["id"], run["candidate"]) for run in waiting]
-        if held:
-            ended.append((held["run_id"], held["promoted"]))
-        if not ended and route.canary is None and not route.holdback:
-            return
-        ended = ended or [(None, route.canary)]
-        after = replace(route, rev=route.rev + 1, canary=None, share=0.0, holdback=0.0)
-        with self.store.transaction() as transaction:
-            context = DecisionContext(reason, "settings", "control", live={"route": recorded_route(after)})
-            made = [
-                self._decision(route, version, Verdict.WITHDRAWN, replace(context, run_id=run_id))
-                for run_id, version in ended
-            ]
-            for decision in made:
-                append(transaction, decision)
-            for run in waiting:
-                set_run_state(transaction, RunState(run["id"], "finished", reason), now)
-            live_tests.close_canary(transaction, model=route.model, time=now)
-            live_tests.close_holdback(transaction, model=route.model, time=now)
-            write_route(transaction, after, made[-1].id, now)
-        log.warning("%s", reason)
 
 
 def _serving(route: Route, champion: int, *, previous: int | None, anchor: int, holdback: float = 0.0) -> Route:

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from core.clock import Clock
-from core.db import decisions, live_tests, runs
+from core.db import decisions, frozen_models, live_tests, runs
 from core.db.store import Store
-from core.errors import AlreadyDone, Conflict, NotFound, NotReady
+from core.errors import AlreadyDone, NotFound, NotReady
 from core.records import Verdict
 from core.settings import CanarySettings, ModelSettings, PromotionSettings
 from eval.gates.anchor import anchor_share
@@ -82,11 +82,12 @@ class RolloutWorkflow:
 
     def blocked_by(self, model: str) -> str | None:
         """Why no candidate of the model may take over now, or None."""
-        held = live_tests.holdback_of(self.store, model=model)
+        held, freeze = live_tests.holdback_of(self.store, model=model), frozen_models.find(self.store, model=model)
         history = History(
             self._newest(model, Verdict.PROMOTED),
             self._newest(model, Verdict.ROLLED_BACK),
             held["until"] if held else None,
+            freeze,
         )
         return blocking_reason(model, history, self._settings(model).limits, self.clock())
 
@@ -143,33 +144,6 @@ class RolloutWorkflow:
         self._turn_away(model, candidate, Verdict.REJECTED, why, keep_data=keep_data)
         return {"model": model, "version": candidate, "verdict": str(Verdict.REJECTED)}
 
-    def stop_canary(
-        self, model: str, actor: str, comment: str, *, version: int | None = None, keep_data: bool = False
-    ) -> SwitchResult:
-        """End the canary of a model because a person says so. The champion serves everyone again.
-
-        Raises NotReady if no canary is running, and Conflict if it is not `version`.
-        """
-        canary = next((row for row in live_tests.open_canaries(self.store) if row["model"] == model), None)
-        if self.promotion.route(model).canary is None or canary is None:
-            raise NotReady(f"{model} has no canary.", hint=f"What serves now: loraloop models. Back: rollback {model}")
-        candidate = canary["candidate"]
-        if version not in (None, candidate):
-            raise Conflict(f"{model}@{version} is not the canary of {model}; {model}@{candidate} is. Nothing was done.")
-        kept, last = json.loads(canary["decision"]), live_tests.last_look(self.store, run_id=canary["run_id"])
-        why = DecisionContext(
-            f"The canary was stopped by {actor}: {comment}" if comment else f"The canary was stopped by {actor}.",
-            "person",
-            actor,
-            comment,
-            canary["run_id"],
-            kept["evidence"],
-            kept["lineage"],
-            json.loads(last["body"]) if last else {},
-        )
-        finished = RunState(canary["run_id"], "finished", why.reason)
-        return self.promotion.end_canary(model, candidate, Verdict.REJECTED, why, run=finished, keep_data=keep_data)
-
     def promote_by_hand(self, model: str, version: int, actor: str, comment: str) -> SwitchResult:
         """Puts a version in service because a person says so; the ledger lists what was waived for it."""
         waived = ["offline gate", "canary", "holdback"]
@@ -180,7 +154,9 @@ class RolloutWorkflow:
         return self.promotion.promote(model, version, why)
 
     def lapse(self, waiting: dict[str, Any]) -> None:
-        """Withdraws what nobody approved in time."""
+        """Withdraws what nobody approved in time. Time does not count against a model that is frozen."""
+        if frozen_models.find(self.store, model=waiting["model"]):
+            return
         hours = self._settings(waiting["model"]).approval_hours
         if self.clock() >= waiting["time"] + timedelta(hours=hours):
             why = DecisionContext(f"Nobody approved it within {hours:g} h.", "approval", run_id=waiting["run_id"])

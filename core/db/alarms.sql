@@ -54,7 +54,7 @@ INSERT INTO backup_failures VALUES ($time, $reason)
 
 -- name: canaries
 -- Every running canary with the state of its run, oldest first.
-SELECT c.run_id, c.model, c.candidate, c.share, c.score_sd, c.plan, c.started, r.state FROM canaries c JOIN runs r ON r.id = c.run_id
+SELECT c.run_id, c.model, c.candidate, c.share, c.score_sd, c.plan, c.started, c.paused, r.state FROM canaries c JOIN runs r ON r.id = c.run_id
 WHERE c.finished IS NULL ORDER BY c.started
 
 -- name: newest_look

@@ -44,6 +44,16 @@ def count_comparisons(db: Database, *, model: str, anchor: int) -> int:
     return int(db.one("live_tests.count_comparisons", model=model, anchor=anchor)["n"])
 
 
+def pause_canary(db: Database, *, time: datetime, model: str) -> None:
+    """Pause the running canary of a model."""
+    db.run("live_tests.pause_canary", time=time, model=model)
+
+
+def restart_canary(db: Database, *, model: str, share: float, started: datetime, score_sd: float, plan: str) -> None:
+    """Begin the count of the running canary of a model again, with another share and plan. It is not paused then."""
+    db.run("live_tests.restart_canary", model=model, share=share, started=started, score_sd=score_sd, plan=plan)
+
+
 def close_canary(db: Database, *, time: datetime, model: str) -> None:
     """End the running canary of a model, if there is one."""
     db.run("live_tests.close_canary", time=time, model=model)

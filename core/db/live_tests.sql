@@ -1,11 +1,20 @@
 -- name: add_canary
 -- Add a canary that has just started.
-INSERT INTO canaries
-VALUES ($run_id, $model, $control, $candidate, $share, $started, NULL, $score_sd, $plan, $decision)
+INSERT INTO canaries (run_id, model, control, candidate, share, started, score_sd, plan, decision)
+VALUES ($run_id, $model, $control, $candidate, $share, $started, $score_sd, $plan, $decision)
+
+-- name: pause_canary
+-- Pause the running canary of a model.
+UPDATE canaries SET paused = $time WHERE model = $model AND finished IS NULL
+
+-- name: restart_canary
+-- Begin the count of the running canary of a model again, with another share and plan.
+UPDATE canaries SET share = $share, started = $started, score_sd = $score_sd, plan = $plan, paused = NULL
+WHERE model = $model AND finished IS NULL
 
 -- name: open_canaries
 -- Every running canary with the state of its run, oldest first.
-SELECT c.run_id, c.model, c.control, c.candidate, c.share, c.started, c.score_sd, c.plan, c.decision, r.state
+SELECT c.run_id, c.model, c.control, c.candidate, c.share, c.started, c.score_sd, c.plan, c.decision, c.paused, r.state
 FROM canaries c JOIN runs r ON r.id = c.run_id WHERE c.finished IS NULL ORDER BY c.started
 
 -- name: count_comparisons

@@ -28,6 +28,7 @@ RULES = (
     "core/db/evaluations.sql",
     "core/db/feedback.sql",
     "core/db/fingerprints.sql",
+    "core/db/frozen_models.sql",
     "core/db/heldout_votes.sql",
     "core/db/label_selection.sql",
     "core/db/live_tests.sql",

@@ -165,7 +165,7 @@ def _canary_stuck(canaries: list[dict[str, Any]], settings: AlarmSettings, now: 
 
 
 def _why_stuck(canary: dict[str, Any], settings: AlarmSettings, now: datetime) -> str:
-    """Why a canary counts as stuck, empty if it does not. One that a person must approve waits for the person."""
+    """Why a canary counts as stuck, empty if it does not. One that waits for a person, or is paused, does not."""
     if canary["waits"]:
         return ""
     age, idle = now - canary["started"], now - canary["idle_since"]

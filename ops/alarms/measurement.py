@@ -136,7 +136,7 @@ class Measurement:
             "model": row["model"],
             "version": row["candidate"],
             "started": row["started"],
-            "waits": row["state"] == "awaiting_approval",
+            "waits": row["state"] == "awaiting_approval" or row["paused"] is not None,
             "requests": requests,
             "idle_since": self._requests[run][1],
             "max_hours": self._max_hours(row),

@@ -56,6 +56,18 @@ class StopCanary(Said):
     keep_data: bool = False
 
 
+class ChangeCanary(Said):
+    """The canary to pause or resume; without a version, the one that is running. The comment goes into the ledger."""
+
+    version: int | None = Field(None, ge=0)
+
+
+class SetShare(ChangeCanary):
+    """The share of users that the canary shall serve. Its count of users begins from zero."""
+
+    share: float = Field(gt=0, le=0.5)
+
+
 class Promote(Said):
     """The version to put in service."""
 
@@ -102,6 +114,8 @@ def signed_body(model: type[Spoken]) -> Any:
 SaidBody = Annotated[Said, signed_body(Said)]
 RollBackBody = Annotated[RollBack, signed_body(RollBack)]
 StopCanaryBody = Annotated[StopCanary, signed_body(StopCanary)]
+ChangeCanaryBody = Annotated[ChangeCanary, signed_body(ChangeCanary)]
+SetShareBody = Annotated[SetShare, signed_body(SetShare)]
 PromoteBody = Annotated[Promote, signed_body(Promote)]
 RejectBody = Annotated[Reject, signed_body(Reject)]
 MeasureBody = Annotated[Measure, signed_body(Measure)]
@@ -226,11 +240,8 @@ def create_acting_router(control: Control) -> APIRouter:
         """Put an earlier version back, by default the one before; votes against the other may be quarantined."""
         return actions.roll_back(model, said.to, said.by, keep_data=said.keep_data)
 
-    @router.post("/models/{model}/canary/stop")
-    @act(Act.CANARY_STOP)
-    def stop_canary(model: str, said: StopCanaryBody) -> dict[str, Any]:
-        """Stop the canary of a model. The champion serves everyone again."""
-        return actions.stop_canary(model, said.version, said.by, keep_data=said.keep_data)
+    _add_canary_changes(router, actions)
+    _add_freezes(router, actions)
 
     @router.post("/models/{model}/promote")
     @act(Act.MODELS_PROMOTE)
@@ -251,3 +262,45 @@ def create_acting_router(control: Control) -> APIRouter:
         return actions.reject(identity, said.by, keep_data=said.keep_data)
 
     return router
+
+
+def _add_canary_changes(router: APIRouter, actions: Actions) -> None:
+    @router.post("/models/{model}/canary/stop")
+    @act(Act.CANARY_STOP)
+    def stop_canary(model: str, said: StopCanaryBody) -> dict[str, Any]:
+        """Stop the canary of a model. The champion serves everyone again."""
+        return actions.stop_canary(model, said.version, said.by, keep_data=said.keep_data)
+
+    @router.post("/models/{model}/canary/pause")
+    @act(Act.CANARY_PAUSE)
+    def pause_canary(model: str, said: ChangeCanaryBody) -> dict[str, Any]:
+        """Have the champion serve everyone until the canary is resumed."""
+        return actions.pause_canary(model, said.version, said.by)
+
+    @router.post("/models/{model}/canary/resume")
+    @act(Act.CANARY_RESUME)
+    def resume_canary(model: str, said: ChangeCanaryBody) -> dict[str, Any]:
+        """Serve a paused canary again. Its count of users begins from zero."""
+        return actions.resume_canary(model, said.version, said.by)
+
+    @router.post("/models/{model}/canary/share")
+    @act(Act.CANARY_SHARE)
+    def set_canary_share(model: str, said: SetShareBody) -> dict[str, Any]:
+        """Serve a canary to another share of users. Its count of users begins from zero."""
+        return actions.set_canary_share(model, said.version, said.share, said.by)
+
+
+def _add_freezes(router: APIRouter, actions: Actions) -> None:
+    @router.post("/models/{model}/freeze")
+    @act(Act.MODELS_FREEZE)
+    def freeze(model: str, said: SaidBody) -> dict[str, Any]:
+        """Let no candidate of a model get users or become champion automatically."""
+        actions.freeze(model, said.by)
+        return {"model": model, "frozen": True}
+
+    @router.post("/models/{model}/unfreeze")
+    @act(Act.MODELS_UNFREEZE)
+    def unfreeze(model: str, said: SaidBody) -> dict[str, Any]:
+        """End the freeze of a model."""
+        actions.unfreeze(model, said.by)
+        return {"model": model, "frozen": False}

@@ -21,6 +21,7 @@ from ops.cli import (
     data,
     dead_letters,
     erasing,
+    freezes,
     help_examples,
     importing,
     installation,
@@ -65,7 +66,13 @@ NOUNS: Mapping[str, tuple[Noun, ...]] = {
         Noun(
             "models",
             "What serves users: champions and canaries.",
-            {"list": reports.models, "promote": changes.promote, "rollback": changes.rollback},
+            {
+                "list": reports.models,
+                "promote": changes.promote,
+                "rollback": changes.rollback,
+                "freeze": freezes.freeze,
+                "unfreeze": freezes.unfreeze,
+            },
             default="list",
         ),
         Noun(
@@ -92,7 +99,16 @@ NOUNS: Mapping[str, tuple[Noun, ...]] = {
             },
             default="list",
         ),
-        Noun("canary", "Canaries: candidates that serve a share of users.", {"stop": canary.stop}),
+        Noun(
+            "canary",
+            "Canaries: candidates that serve a share of users.",
+            {
+                "stop": canary.stop,
+                "pause": canary.pause,
+                "resume": canary.resume,
+                "set-share": canary.set_share,
+            },
+        ),
         Noun(
             "promotions",
             "The log of decisions, and what waits for a person.",

@@ -48,6 +48,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "loraloop models promote reviews 3 --dry-run",
         "loraloop models promote reviews 3 --yes -m 'as agreed on Monday'",
     ),
+    "models freeze": ("loraloop models freeze reviews -m 'no changes before the launch'",),
+    "models unfreeze": ("loraloop models unfreeze reviews --yes",),
+    "canary pause": ("loraloop canary pause reviews -m 'an outage elsewhere'",),
+    "canary resume": ("loraloop canary resume reviews --yes",),
+    "canary set-share": ("loraloop canary set-share reviews 0.2 --dry-run",),
     "models rollback": ("loraloop models rollback reviews --dry-run", "loraloop models rollback reviews --to 2 --yes"),
     "runs show": ("loraloop runs show run-1a2b3c", "loraloop runs show run-1a2b3c --json"),
     "runs cancel": (

@@ -56,6 +56,8 @@ def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
         for row in rows:
             held = row["holdback"]
             row["holdback"] = f"v{held['version']} {held['share']:.0%} until {cell(held['until'])}" if held else None
+            row["share"] = "paused" if row["paused"] else row["share"]
+            row["frozen"] = row["frozen"] and row["frozen"]["actor"]
     columns = {
         "model": "model",
         "champion": "champion",
@@ -66,6 +68,7 @@ def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
         "new_feedback": "new feedback",
         "rollback_to": "rolls back to",
         "awaiting": "waits for approval",
+        "frozen": "frozen by",
     }
     show(rows, json, columns, "No models.")
 

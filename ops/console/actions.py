@@ -11,7 +11,6 @@ from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, no_act, note
 from core.errors import AlreadyDone, InputError, NotReady, RunInProgress
-from core.records import Verdict
 from feedback import quarantine
 from feedback.indictment import Indictment
 from ops import views
@@ -39,6 +38,8 @@ class Question:
     suspects: int | None = None
     # Where the form goes, if not to the address of the question.
     action: str = ""
+    # The percentage in a field of its own that the form asks for besides the comment.
+    percent: float | None = None
 
 
 def confirm(pages: Pages, question: Question, visitor: Visitor) -> Any:
@@ -60,19 +61,7 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     @act(Act.MODELS_ROLLBACK)
     def roll_back(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
         _still(control, model, fields)
-        actions.roll_back(model, _number(fields, "to"), by_visitor(visitor, fields), keep_data="keep_data" in fields)
-        return done(f"/models/{model}")
-
-    @router.get("/models/{model}/canary/stop", include_in_schema=False)
-    @no_act("It asks a question and changes nothing.")
-    def ask_stop_canary(model: str, visitor: ByVisitor) -> Any:
-        return confirm(pages, _stop_canary(control, model), visitor)
-
-    @router.post("/models/{model}/canary/stop", include_in_schema=False)
-    @act(Act.CANARY_STOP)
-    def stop_canary(model: str, fields: FormFields, visitor: ByVisitor) -> Any:
-        version = _number(fields, "version")
-        actions.stop_canary(model, version, by_visitor(visitor, fields), keep_data="keep_data" in fields)
+        actions.roll_back(model, number(fields, "to"), by_visitor(visitor, fields), keep_data="keep_data" in fields)
         return done(f"/models/{model}")
 
     @router.get("/models/{model}/retrain", include_in_schema=False)
@@ -131,7 +120,8 @@ def done(url: str) -> RedirectResponse:
     return RedirectResponse(url, 303)
 
 
-def _number(fields: dict[str, str], name: str) -> int:
+def number(fields: dict[str, str], name: str) -> int:
+    """A version's number in a form. Raises InputError."""
     text = fields.get(name, "")
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise InputError(f"{name}: takes the number of a version.")
@@ -140,7 +130,7 @@ def _number(fields: dict[str, str], name: str) -> int:
 
 def _still(control: Control, model: str, fields: dict[str, str]) -> None:
     """What was shown must still serve, or somebody would confirm something else than they read."""
-    if _number(fields, "champion") != control.promotion.route(model).champion:
+    if number(fields, "champion") != control.promotion.route(model).champion:
         raise NotReady(f"{model} has another champion than the page showed; nothing was done.", hint="Look again.")
 
 
@@ -157,7 +147,7 @@ def _roll_back(control: Control, model: str, to: int | None) -> Question:
     changes = (
         ("champion", f"v{now['champion']}", f"v{target}{' (base model)' if target == 0 else ''}"),
         ("canary", "none" if now["canary"] is None else f"v{now['canary']}, {now['share']:.0%} of users", "none"),
-        _held(suspects),
+        held_votes(suspects),
     )
     return Question(
         f"Roll {model} back to v{target}?",
@@ -172,32 +162,7 @@ def _roll_back(control: Control, model: str, to: int | None) -> Question:
     )
 
 
-def _stop_canary(control: Control, model: str) -> Question:
-    now = views.model(control, model)
-    canary, champion = now["canary"], now["champion"]
-    if canary is None:
-        raise NotReady(f"{model} has no canary.", hint="The champion serves everyone already.")
-    suspects = quarantine.suspects(control.store, model, canary)
-    decision = views.decisions(control.store, views.Filter(model=model, verdict=Verdict.CANARY_STARTED), 1)
-    changes = (
-        ("canary", f"v{canary}, {now['share']:.0%} of users", f"none; v{canary} is rejected"),
-        ("champion", f"v{champion}", f"v{champion}, for everyone"),
-        _held(suspects),
-    )
-    return Question(
-        f"Stop the canary v{canary} of {model}?",
-        "Stop the canary",
-        changes,
-        f"Requests in flight finish where they are; none is lost. v{canary} can still be put in service: "
-        f"loraloop models promote. {suspects.reason}",
-        f"/models/{model}",
-        {"version": canary},
-        views.decision(control.store, decision[0]["id"]) if decision else None,
-        suspects=len(suspects.predicates),
-    )
-
-
-def _held(suspects: Indictment) -> tuple[str, str, str]:
+def held_votes(suspects: Indictment) -> tuple[str, str, str]:
     """The line that says what happens to votes against the version that leaves."""
     if not suspects.predicates:
         return "votes against it", "may be learnt from", "nothing goes to quarantine"
@@ -262,7 +227,7 @@ def _reject(control: Control, actions: Actions, identity: str) -> Question:
     changes = (
         ("champion", f"v{now['champion']}", f"v{now['champion']}, it stays"),
         ("candidate", f"v{run['candidate']}", "turned away"),
-        _held(suspects),
+        held_votes(suspects),
     )
     return Question(
         f"Turn {run['model']}@{run['candidate']} away?",

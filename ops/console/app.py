@@ -22,6 +22,7 @@ from ops.console import (
     erasing,
     labelling,
     login,
+    model_actions,
     oidc_login,
     pages,
     quarantine_actions,
@@ -68,7 +69,8 @@ def add_routes(
         include(part, [])
     for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, watch, deliveries)):
         include(part, reads)
-    acting = (part.create_router(control, rendered) for part in (actions, quarantine_actions, run_actions))
+    parts = (actions, model_actions, quarantine_actions, run_actions)
+    acting = (part.create_router(control, rendered) for part in parts)
     for part in (*acting, labelling.create_router(control)):
         include(part, acts)
     admin = [Depends(visitors.require(Scope.ADMIN)), recording]

@@ -1,4 +1,4 @@
-"""What needs a person, the most urgent first: alarms, approvals, paused runs, quarantines. Pure functions."""
+"""What needs a person, the most urgent first: alarms, approvals, pauses, freezes, quarantines. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,8 @@ def _of_alarm(alarm: views.View) -> Need:
 
 
 def _of_model(model: views.View, held: int) -> list[Need]:
-    name, found = model["model"], []
+    name, found = model["model"], list[Need]()
+    page = f"/models/{quote(name, safe='')}"
     if model["awaiting"]:
         found.append(
             Need(
@@ -44,6 +45,13 @@ def _of_model(model: views.View, held: int) -> list[Need]:
     if model["run"] and model["run"]["state"] == PAUSED:
         text = f"{name}: a run is paused. No other run of this model starts before it is resumed or cancelled."
         found.append(Need(text, f"/runs/{quote(model['run']['id'], safe='')}", "The run"))
+    if model["paused"]:
+        found.append(
+            Need(f"{name}: a canary is paused. It serves nobody until it is resumed or stopped.", page, "The model")
+        )
+    if model["frozen"]:
+        text = f"{name} is frozen. No candidate gets users or becomes champion until the freeze ends."
+        found.append(Need(text, page, "The model"))
     if held:
         waits = "1 quarantine waits" if held == 1 else f"{held} quarantines wait"
         found.append(Need(f"{name}: {waits} for review.", f"/quarantine?model={quote(name, safe='')}", "Review"))

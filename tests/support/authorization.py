@@ -73,7 +73,9 @@ READ = (
 )
 ACTIONS = (
     "/models/{model}/rollback",
-    "/models/{model}/canary/stop",
+    "/models/{model}/canary/{verb}",
+    "/models/{model}/freeze",
+    "/models/{model}/unfreeze",
     "/models/{model}/retrain",
     "/promotions/{identity}/approve",
     "/promotions/{identity}/reject",
@@ -169,6 +171,11 @@ CONTROL = PAGES | {
     ("POST", "/api/models/{model}/evaluate"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/rollback"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/canary/stop"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/canary/pause"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/canary/resume"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/canary/share"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/freeze"): {Scope.OPS_WRITE},
+    ("POST", "/api/models/{model}/unfreeze"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/promote"): {Scope.OPS_WRITE},
     ("POST", "/api/promotions/{identity}/approve"): {Scope.OPS_WRITE},
     ("POST", "/api/promotions/{identity}/reject"): {Scope.OPS_WRITE},

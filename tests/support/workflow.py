@@ -72,6 +72,9 @@ class RolloutHarness:
     def verdicts(self) -> list[str]:
         return [row["verdict"] for row in decisions.chain(self.store)]
 
+    def decisions(self) -> list[dict[str, Any]]:
+        return [json.loads(row["body"]) for row in decisions.chain(self.store)]
+
     def last(self) -> dict[str, Any]:
         return json.loads(decisions.chain(self.store)[-1]["body"])
 

@@ -7,7 +7,7 @@ from tests.support.console import EVIL, Console
 
 
 def model(**changes: Any) -> dict[str, Any]:
-    return {"model": "reviews", "awaiting": None, "run": None} | changes
+    return {"model": "reviews", "awaiting": None, "run": None, "paused": None, "frozen": None} | changes
 
 
 def alarm(sentence: str, model: str | None = None) -> dict[str, Any]:
@@ -27,6 +27,12 @@ def test_alarms_come_first_and_everything_has_its_page():
     assert "2 quarantines wait for review" in found[-1].text
     (one,) = needs([], [model()], {"reviews": 1})
     assert "1 quarantine waits for review" in one.text
+
+
+def test_a_paused_canary_and_a_freeze_wait_for_a_person():
+    found = needs([], [model(paused={"since": None, "share": 0.1}, frozen={"actor": "ann"})], {})
+    assert [need.href for need in found] == ["/models/reviews", "/models/reviews"]
+    assert "a canary is paused" in found[0].text and "reviews is frozen" in found[1].text
 
 
 def test_an_alarm_about_a_model_links_to_the_model():

@@ -9,6 +9,7 @@ import pytest
 from core.db import decisions, live_tests, routes
 from core.db.store import Store
 from core.ledger import verify_store
+from rollout import canary_changes
 from rollout.change_writer import DecisionContext
 from rollout.live_plan import load_plan
 from serve.routing.table import Target
@@ -114,7 +115,7 @@ def test_an_adapter_that_is_the_anchor_stays_loaded_while_it_is_served():
     harness.now += timedelta(hours=2)
     harness.offer(4, "run-4", over=3)
     assert 1 in {version.version for version in harness.promotion.wanted()}
-    harness.steps.stop_canary("m", "ann", "")
+    canary_changes.stop(harness.promotion, "m", "ann", "")
     assert 1 not in {version.version for version in harness.promotion.wanted()}
 
 
@@ -186,7 +187,7 @@ def test_what_a_person_puts_in_service_is_the_anchor(equal: RolloutHarness):
 def test_a_stopped_canary_keeps_the_anchor(equal: RolloutHarness):
     equal.now += timedelta(hours=2)
     equal.offer(2, "run-2", over=1)
-    equal.steps.stop_canary("m", "ann", "")
+    canary_changes.stop(equal.promotion, "m", "ann", "")
     assert served(equal) == (1, 0) and equal.promotion.route("m").held is None
 
 

@@ -9,6 +9,7 @@ from core.db import live_tests
 from core.errors import Conflict, LoraLoopError, NotReady
 from core.records import Verdict
 from ops import views
+from rollout import canary_changes
 from tests.support.workflow import CANARY, RolloutHarness
 
 
@@ -26,7 +27,7 @@ def harness() -> RolloutHarness:
 def test_a_stopped_canary_leaves_the_champion_and_ends_its_run(harness: RolloutHarness):
     harness.live(1, 20, True)
     harness.live(2, 20, False)
-    switch = harness.steps.stop_canary("m", "ann", "wrong language")
+    switch = canary_changes.stop(harness.promotion, "m", "ann", "wrong language")
     route = harness.promotion.route("m")
     assert (route.champion, route.canary, route.share) == (1, None, 0.0)
     assert switch.complete and harness.state("run-2") == "finished"
@@ -42,7 +43,7 @@ def test_a_stopped_canary_leaves_the_champion_and_ends_its_run(harness: RolloutH
 @pytest.mark.parametrize("keep_data", [False, True])
 def test_votes_are_held_by_the_evidence_or_not_at_all(harness: RolloutHarness, keep_data: bool):
     harness.live(2, 20, False)
-    harness.steps.stop_canary("m", "ann", "", keep_data=keep_data)
+    canary_changes.stop(harness.promotion, "m", "ann", "", keep_data=keep_data)
     said = views.quarantined_by_last(harness.store, "m", Verdict.REJECTED)
     # Twenty users who vote once each are no burst.
     assert (said is None) if keep_data else (said is not None and said["id"] is None and said["reason"])
@@ -50,10 +51,10 @@ def test_votes_are_held_by_the_evidence_or_not_at_all(harness: RolloutHarness, k
 
 def test_what_is_not_the_canary_is_not_stopped(harness: RolloutHarness):
     with pytest.raises(Conflict, match="m@7 is not the canary of m; m@2 is"):
-        harness.steps.stop_canary("m", "ann", "", version=7)
-    harness.steps.stop_canary("m", "ann", "", version=2)
+        canary_changes.stop(harness.promotion, "m", "ann", "", version=7)
+    canary_changes.stop(harness.promotion, "m", "ann", "", version=2)
     with pytest.raises(NotReady, match="m has no canary"):
-        harness.steps.stop_canary("m", "ann", "")
+        canary_changes.stop(harness.promotion, "m", "ann", "")
 
 
 def test_a_canary_that_waits_for_approval_can_be_stopped_too():
@@ -63,7 +64,7 @@ def test_a_canary_that_waits_for_approval_can_be_stopped_too():
     harness.live(1, 40, True)
     harness.watch.check_all()
     assert harness.state() == "awaiting_approval"
-    harness.steps.stop_canary("m", "ann", "a legal question")
+    canary_changes.stop(harness.promotion, "m", "ann", "a legal question")
     assert harness.state() == "finished" and harness.promotion.route("m").canary is None
     assert harness.verdicts()[-1] == "rejected"
 
@@ -75,7 +76,7 @@ def test_of_two_who_act_at_once_one_wins_and_the_other_gets_a_conflict(harness: 
     def stop() -> None:
         together.wait()
         try:
-            outcomes.append(harness.steps.stop_canary("m", "ann", ""))
+            outcomes.append(canary_changes.stop(harness.promotion, "m", "ann", ""))
         except LoraLoopError as error:
             outcomes.append(error)
 

@@ -93,6 +93,12 @@ def test_a_long_sentence_is_found_and_a_list_is_many_sentences():
     assert found(" ".join(["word"] * 20) + ". " + "Then " + " ".join(["word"] * 20)) == []
 
 
+def test_a_list_of_values_in_a_cell_is_one_word():
+    values = ", ".join(["`one`"] * 30)
+    assert found(f"| key | type |\n|---|---|\n| `k` | list of {values} |\n") == []
+    assert [rule for rule, _ in found(f"There are {values}.")] == ["long sentence"]
+
+
 def test_code_and_abbreviations_do_not_end_a_sentence():
     assert words.sentences("Use e.g. Paris, i.e. a name. Then stop.") == ["Use eg Paris, ie a name.", "Then stop."]
     assert words.count_words("a – b, (c) `d`") == 4
