@@ -114,7 +114,7 @@ def test_a_request_is_answered_and_its_vote_arrives(stack: Containers) -> None:
     answer = ask(stack, "user-1", "the phone was great")
     assert answer.headers["x-loraloop-version"] == "notes@0"
     voted = vote(stack, answer.json()["id"], "good")
-    assert voted.status_code == 200, voted.text
+    assert voted.status_code == 202, voted.text
     until(lambda: sum(row["n"] for row in ops(stack, "/api/feedback")) == 1, "the vote in control", stack.logs)
 
 

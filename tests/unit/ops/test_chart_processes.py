@@ -261,11 +261,18 @@ def test_the_dashboard_is_valid_json_about_the_published_metrics() -> None:
 
 
 def test_the_notes_give_three_commands() -> None:
-    notes = render(SECRET)["loraloop/templates/NOTES.txt"]
+    claim = {"baseModelVolume": {"existingClaim": "weights"}}
+    notes = render(SECRET | claim)["loraloop/templates/NOTES.txt"]
     assert [line.split()[0] for line in notes.splitlines() if line.startswith("   ")] == [
         "kubectl",
         "kubectl",
         "curl",
+        "kubectl",
+        "helm",
     ]
-    assert "WARNING" not in notes
-    assert "WARNING" in render(SECRET | {"networkPolicy": {"enabled": False}})["loraloop/templates/NOTES.txt"]
+    assert "WARNING" not in notes and "STOPPED" not in notes
+    opened = render(SECRET | claim | {"networkPolicy": {"enabled": False}})["loraloop/templates/NOTES.txt"]
+    assert "WARNING: networkPolicy" not in notes and "networkPolicy.enabled is false" in opened
+    assert "no claim has the base model" in render(SECRET)["loraloop/templates/NOTES.txt"]
+    stopped = render(SECRET | {"backup": {"enabled": True, "restore": "a.tar"}})["loraloop/templates/NOTES.txt"]
+    assert "CONTROL IS STOPPED" in stopped
