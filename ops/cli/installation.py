@@ -19,6 +19,7 @@ from ops.local.config_template import STARTER
 
 # Objects made before the collector checks the youngest, and generations before it checks older ones.
 GC_THRESHOLDS = (20_000, 20, 20)
+WatchOption = Annotated[bool, typer.Option("--watch", help="Reload when the file changes, checked every 10 seconds.")]
 MARKS = {"ok": "[green]ok[/]      ", "warning": "[yellow]warning[/] ", "fix": "[red]fix[/]     "}
 
 
@@ -41,8 +42,9 @@ def prepare(config: ConfigOption = DEFAULT_CONFIG) -> None:
     tell(f"{base.name} is ready.")
 
 
-def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def gateway(watch: WatchOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run a gateway alone: the endpoint that apps call."""
+    from ops.apps import config_watch
     from ops.apps.gateway import create_app, create_tracing
     from ops.apps.gateway_worker import OnlyWorker
     from ops.apps.http_server import serve
@@ -57,6 +59,8 @@ def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
         gc.set_threshold(*GC_THRESHOLDS)
         serve(app, settings.gateway.listen, drain_s=settings.gateway.drain_seconds, sockets=sockets)
 
+    if watch:
+        config_watch.start(config)
     settings = settings_from(config)
     logs.install(settings.logs)
     if settings.gateway.workers == 1:
@@ -65,12 +69,15 @@ def gateway(config: ConfigOption = DEFAULT_CONFIG) -> None:
         raise typer.Exit(code)
 
 
-def control(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def control(watch: WatchOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run control alone: store, scheduler, judge, ledger, console."""
+    from ops.apps import config_watch
     from ops.apps.control import create_app
     from ops.apps.http_server import serve
     from ops.local.preparation import tell_first_key
 
+    if watch:
+        config_watch.start(config)
     settings = settings_from(config)
     logs.install(settings.logs)
     _require_internal_key(settings)

@@ -65,6 +65,7 @@ class Containers:
         self.content = read(variables)
         self.replaced = replaced
         self.started: list[str] = []
+        self._urls: dict[str, str] = {}
         for network, settings in self.content["networks"].items():
             done("network", "create", *(["--internal"] if settings.get("internal") else []), self.own(network))
 
@@ -130,7 +131,9 @@ class Containers:
 
     def url(self, service: str) -> str:
         """Where this machine reaches the service's published port."""
-        return f"http://{done('port', self.own(service)).split()[-1]}"
+        if service not in self._urls:
+            self._urls[service] = f"http://{done('port', self.own(service)).split()[-1]}"
+        return self._urls[service]
 
     def logs(self) -> str:
         """The ends of all logs."""

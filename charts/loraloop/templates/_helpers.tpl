@@ -195,7 +195,7 @@ httpGet:
 name: {{ $component }}
 image: {{ include "loraloop.image" (list $root ($part.image | default $root.Values.image)) }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-command: [loraloop, {{ $component }}, --config, /etc/loraloop/loraloop.yaml]
+command: [loraloop, {{ $component }}, --config, /etc/loraloop/loraloop.yaml, --watch]
 # Commands that a person runs in the container read ./loraloop.yaml.
 workingDir: /etc/loraloop
 ports:
@@ -265,9 +265,9 @@ securityContext:
   {{- include "loraloop.containerSecurity" $root | nindent 2 }}
 {{- end }}
 
-{{/* root: restarts a process when its file changes; a mounted file's change alone would go unnoticed. */}}
+{{/* root: restarts a process when its file changes, but for models: --watch reloads what it can of the mounted file. */}}
 {{- define "loraloop.configChecksum" -}}
-checksum/config: {{ toYaml .Values.config | sha256sum }}
+checksum/config: {{ omit .Values.config "models" | toYaml | sha256sum }}
 {{- end }}
 
 {{/* (root, part): the part's values, its podAnnotations with the checksum. */}}

@@ -55,7 +55,7 @@ def test_gateway_and_control_run_on_one_config() -> None:
         if component == "engine":
             continue
         [container] = pod["containers"]
-        assert container["command"] == ["loraloop", component, "--config", "/etc/loraloop/loraloop.yaml"]
+        assert container["command"] == ["loraloop", component, "--config", "/etc/loraloop/loraloop.yaml", "--watch"]
         assert {"name": "config", "configMap": {"name": "demo-loraloop-config"}} in pod["volumes"]
 
 
@@ -112,7 +112,7 @@ def test_a_gateways_name_lives_as_long_as_its_spool() -> None:
     assert name(DURABLE)["value"] == "demo-loraloop-gateway"
 
 
-def test_a_changed_config_restarts_gateway_and_control_but_no_engine() -> None:
+def test_a_change_of_models_restarts_nothing_and_any_other_gateway_and_control() -> None:
     def annotations(values: dict[str, Any]) -> dict[str, Any]:
         workloads = [each for each in objects(values) if "template" in each.get("spec", {})]
         return {
@@ -120,7 +120,9 @@ def test_a_changed_config_restarts_gateway_and_control_but_no_engine() -> None:
             for each in workloads
         }
 
-    before, after = annotations({}), annotations({"config": {"models": {"reviews": {"labels": ["no", "yes"]}}}})
+    before = annotations({})
+    assert annotations({"config": {"models": {"reviews": {"labels": ["no", "yes"]}}}}) == before
+    after = annotations({"config": {"gateway": {"workers": 2}}})
     assert {component for component in before if before[component] != after[component]} == {
         "gateway",
         "control",
