@@ -80,6 +80,7 @@ class LiveStack:
                 "dtype": "float32",
                 "kv_cache_gib": 1,
                 "extra_args": TOOLS,
+                "start_timeout_s": PATIENCE_SECONDS,
                 "urls": list(engines),
                 **(engine_settings or {}),
             },

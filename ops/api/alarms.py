@@ -10,10 +10,9 @@ from core.acts import Act, act, no_act, note
 from core.clock import Clock
 from core.db.alarms import Silence
 from core.settings import AlarmName
+from ops.alarms.alarm_log import LONGEST_SILENCE_HOURS
 from ops.alarms.watch import AlarmWatch
 from ops.api.models import Said, signed_body
-
-LONGEST_SILENCE_HOURS = 30 * 24
 
 
 class SilenceAlarm(Said):

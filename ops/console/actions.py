@@ -23,6 +23,17 @@ LONGEST_COMMENT = 2000
 
 
 @dataclass(frozen=True, slots=True)
+class NumberField:
+    """A number that a form asks for, within these limits; `value` is proposed."""
+
+    name: str
+    label: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What a confirmation page asks: the title, the button, and one line for each thing that changes or stays."""
 
@@ -38,8 +49,8 @@ class Question:
     suspects: int | None = None
     # Where the form goes, if not to the address of the question.
     action: str = ""
-    # The percentage in a field of its own that the form asks for besides the comment.
-    percent: float | None = None
+    # What the form asks for besides the comment.
+    asks: NumberField | None = None
 
 
 def confirm(pages: Pages, question: Question, visitor: Visitor) -> Any:

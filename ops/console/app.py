@@ -17,6 +17,7 @@ from ops.alarms.watch import AlarmWatch
 from ops.audit.middleware import require_recording
 from ops.console import (
     actions,
+    alarm_actions,
     assets,
     audit,
     erasing,
@@ -71,7 +72,8 @@ def add_routes(
         include(part, reads)
     parts = (actions, model_actions, quarantine_actions, run_actions)
     acting = (part.create_router(control, rendered) for part in parts)
-    for part in (*acting, labelling.create_router(control)):
+    silencing = alarm_actions.create_router(watch, control.clock, rendered)
+    for part in (*acting, labelling.create_router(control), silencing):
         include(part, acts)
     admin = [Depends(visitors.require(Scope.ADMIN)), recording]
     include(audit.create_router(control, rendered), admin)

@@ -10,7 +10,7 @@ from core.records import Verdict
 from feedback import quarantine
 from ops import views
 from ops.actions import Actions
-from ops.console.actions import Question, by_visitor, confirm, done, held_votes, number
+from ops.console.actions import NumberField, Question, by_visitor, confirm, done, held_votes, number
 from ops.console.auth import ByVisitor, FormFields
 from ops.console.rendering import Pages
 from ops.control import Control
@@ -143,7 +143,8 @@ def _set_share(_: Control, now: views.View) -> Question:
     model, canary = now["model"], now["canary"]
     changes = (("canary", _serves(now), f"v{canary}, the share below"),)
     title = f"Change the share of the canary v{canary} of {model}?"
-    return _about_canary(now, title, "Change the share", changes, COUNT, percent=round(100 * now["share"], 6))
+    asks = NumberField("percent", "Share of users, in percent", round(100 * now["share"], 6), 0.1, 50)
+    return _about_canary(now, title, "Change the share", changes, COUNT, asks)
 
 
 def _about_canary(
@@ -152,11 +153,11 @@ def _about_canary(
     button: str,
     changes: tuple[tuple[str, str, str], ...],
     note: str,
-    percent: float | None = None,
+    asks: NumberField | None = None,
 ) -> Question:
     note = f"{note} Requests in flight finish where they are; none is lost."
     hidden = {"version": now["canary"]}
-    return Question(title, button, changes, note, f"/models/{now['model']}", hidden, grave=False, percent=percent)
+    return Question(title, button, changes, note, f"/models/{now['model']}", hidden, grave=False, asks=asks)
 
 
 def _freeze(control: Control, model: str) -> Question:

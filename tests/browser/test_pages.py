@@ -242,3 +242,21 @@ def test_votes_are_counted_held_reviewed_and_released(visit: Visit) -> None:
     assert "released" in page.inner_text("dl.facts") and page.get_by_role("link", name="Release").count() == 0
     rows = visit.loop.decisions("notes")
     assert (rows[-1]["verdict"], rows[-1]["actor"]) == ("released", "environment-ops")
+
+
+def test_a_freeze_is_two_clicks_away_said_on_the_front_page_and_ended_there(visit: Visit) -> None:
+    page = visit.log_in()
+    page.goto("/models/notes")
+    page.get_by_role("link", name="Freeze").click()
+    assert not faults(page)
+    page.get_by_label("Comment").fill("no changes before the launch")
+    page.get_by_role("button", name="Freeze the model").click()
+    page.wait_for_url("**/models/notes")
+    assert "no changes before the launch" in page.inner_text("#automatic") and not faults(page)
+    page.goto("/promotions")
+    assert "notes is frozen" in page.inner_text("main")
+    page.get_by_role("link", name="End the freeze").click()
+    page.get_by_role("button", name="End the freeze").click()
+    page.wait_for_url("**/models/notes")
+    page.goto("/promotions")
+    assert "is frozen" not in page.inner_text("main")

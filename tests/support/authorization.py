@@ -76,6 +76,7 @@ ACTIONS = (
     "/models/{model}/canary/{verb}",
     "/models/{model}/freeze",
     "/models/{model}/unfreeze",
+    "/alarms/{name}/silence",
     "/models/{model}/retrain",
     "/promotions/{identity}/approve",
     "/promotions/{identity}/reject",

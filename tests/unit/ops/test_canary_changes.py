@@ -34,7 +34,7 @@ def test_a_canary_is_paused_resumed_and_widened_in_the_console(console: KeyedCon
     assert "v2, 10% of users" in console.browser.get("/models/reviews/canary/resume").text
     assert console.form("/models/reviews/canary/resume").status_code == 303
     asked = console.browser.get("/models/reviews/canary/share").text
-    assert 'name="percent"' in asked and 'value="10"' in asked
+    assert 'name="percent"' in asked and "Share of users, in percent" in asked and 'value="10"' in asked
     assert console.form("/models/reviews/canary/share", percent="25").status_code == 303
     assert console.control.promotion.route("reviews").share == 0.25
     assert last(console.control.store)["actor"].startswith("actor (key ")
