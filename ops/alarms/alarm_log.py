@@ -22,9 +22,9 @@ from ops.alarms.conditions import BY_NAME, Condition
 log = logging.getLogger(__name__)
 
 # Events that are kept. A target that takes nothing for longer misses the oldest.
-LONGEST_SILENCE_HOURS = 30 * 24
 MOST_EVENTS = 1000
 START_TIME = timedelta(seconds=60)
+LONGEST_SILENCE_HOURS = 30 * 24
 
 
 class AlarmLog:
