@@ -114,6 +114,11 @@ def test_the_engine_has_no_way_out_and_the_gateway_no_ops_key(stack: Containers)
 def test_a_request_is_answered_and_its_vote_arrives(stack: Containers) -> None:
     answer = ask(stack, "user-1", "the phone was great")
     assert answer.headers["x-loraloop-version"] == "notes@0"
+    # The evaluation asks for these; vLLM then calls a function that it would compile.
+    said: dict[str, Any] = {"model": "notes", "max_tokens": 1, "logprobs": True, "top_logprobs": 3}
+    said["messages"] = [{"role": "user", "content": "the phone"}]
+    likely = httpx.post(f"{stack.url('gateway')}/v1/chat/completions", json=said, headers=bearer("APP"), timeout=120)
+    assert len(likely.json()["choices"][0]["logprobs"]["content"][0]["top_logprobs"]) == 3, likely.text
     voted = vote(stack, answer.json()["id"], "good")
     assert voted.status_code == 202, voted.text
     until(lambda: sum(row["n"] for row in ops(stack, "/api/feedback")) == 1, "the vote in control", stack.logs)
