@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from core.errors import InputError
-from core.settings import Settings
+from core.errors import InputError, KeyRefused
+from core.settings import Settings, read_keys
 from loraloop.calls import Call, Server, read
 from loraloop.client import Client
 from loraloop.connection import TIMEOUT_S, VARIABLES, checked, unreachable
@@ -23,12 +23,26 @@ RETRIES = 1
 class ControlClient(Client):
     """A client of control, or of a gateway at `url`, with paths and files. Raises LoraLoopError."""
 
-    def __init__(self, settings: Settings | None = None, *, server: Server = "control", url: str | None = None) -> None:
-        """Without settings, URL and key come from the environment. Raises InputError if it names another control."""
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        server: Server = "control",
+        url: str | None = None,
+        key: str | None = None,
+        key_hint: str = "",
+    ) -> None:
+        """Without settings, URL and key come from the environment. Raises InputError if it names another control.
+
+        `key_hint` says what to do if the key is refused.
+        """
         if settings is not None and own_url() not in (None, settings.control_url):
             names = f"LORALOOP_URL is {own_url()}, and control is at {settings.control_url} by the configuration."
             raise InputError(names, hint="Do: unset LORALOOP_URL")
-        key = None if settings is None else settings.bearer.get("Authorization", "").removeprefix("Bearer ")
+        if settings is not None:
+            key = settings.bearer.get("Authorization", "").removeprefix("Bearer ")
+        elif key is None:
+            key = read_keys().get("own", "")
         where = url or (settings.control_url if settings else None)
         # A command sends a few requests and ends, so no connection is kept open. Proxies are for servers elsewhere.
         once = httpx.Limits(max_keepalive_connections=0)
@@ -36,6 +50,14 @@ class ControlClient(Client):
         urls: dict[Server, str | None] = {server: where}
         super().__init__(gateway=urls.get("gateway"), control=urls.get("control"), key=key, retries=RETRIES, http=http)
         self._server: Server = server
+        self._key_hint = key_hint
+
+    def respond(self, call: Call) -> httpx.Response:
+        """The response to a request. Raises Unreachable, and KeyRefused with the hint of this client."""
+        response = super().respond(call)
+        if response.status_code == 401 and self._key_hint:
+            raise KeyRefused(f"{call.server.capitalize()} refuses the key.", hint=self._key_hint)
+        return response
 
     def get(self, path: str, **query: Any) -> Any:
         """Send a GET request; parameters that are None are left out. Returns the JSON of the response."""

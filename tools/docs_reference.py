@@ -147,6 +147,11 @@ from `ops/cli/` by `make docs`.
 | `LORALOOP_KEY` | the API key that commands send to control |
 | `LORALOOP_CONFIG` | the configuration file, instead of `loraloop.yaml` |
 | `LORALOOP_URL` | the URL of control. Commands that only talk to control need no configuration file then. |
+| `LORALOOP_CONTEXT` | the context that commands use, see `loraloop login` |
+
+A command speaks to the first control that is named: `--url`, `--context`, `LORALOOP_URL`, `LORALOOP_CONTEXT`, the
+configuration file, the current context. A context sends its own key, everything else sends `LORALOOP_KEY`. An
+environment that names a control is refused together with `--config`.
 """
 
 

@@ -6,7 +6,7 @@ an error that names the nearest known key. No other module of `core` reads the e
 
 from core.settings.address import is_loopback, split_listen
 from core.settings.alarms import AlarmName, AlarmSettings
-from core.settings.environment import KEY_VARIABLES, SECRET_VARIABLES, cache_folder
+from core.settings.environment import KEY_VARIABLES, SECRET_VARIABLES, cache_folder, config_folder, read_keys
 from core.settings.evaluation import BaselineSettings, EvaluationSettings, JudgeSettings, SplitSettings
 from core.settings.feedback import FeedbackSettings
 from core.settings.kpi_names import GENERATE_PRIMARY, GuardedKpi, LabelKpi, PrimaryKpi, ShippedSuite, SuiteKpi, TextKpi
@@ -87,9 +87,11 @@ __all__ = [
     "TrustSettings",
     "build",
     "cache_folder",
+    "config_folder",
     "is_loopback",
     "load",
     "nearest",
+    "read_keys",
     "settings_sha256",
     "split_listen",
 ]

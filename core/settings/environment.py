@@ -46,6 +46,11 @@ def cache_folder() -> Path:
     return Path(own) if own else Path(base) / "loraloop"
 
 
+def config_folder() -> Path:
+    """Return the user's own folder of configuration: `loraloop` in $XDG_CONFIG_HOME or ~/.config."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "loraloop"
+
+
 def _read_secret(variable: str) -> str | None:
     """Return a secret from its variable or from the file that the `_FILE` variable names.
 

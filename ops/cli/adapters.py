@@ -12,6 +12,7 @@ import typer
 
 from core.errors import InputError
 from ops.cli.changes import Comment, ModelArgument, said
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -19,7 +20,6 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
-    client_of,
     print_json,
     tell,
 )

@@ -7,7 +7,8 @@ import typer
 from core.errors import InputError
 from core.settings import AlarmName, nearest
 from ops.cli.changes import said
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, client_of, show, tell
+from ops.cli.control_choice import client_of
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, show, tell
 
 COLUMNS = {
     "name": "alarm",

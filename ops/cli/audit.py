@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
     Since,
     Until,
-    client_of,
     out,
     print_json,
     show,

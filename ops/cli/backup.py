@@ -13,6 +13,7 @@ import typer
 
 from core.clock import utc_now
 from core.errors import InputError, LoraLoopError
+from ops.cli.control_choice import client_of, local
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -21,7 +22,6 @@ from ops.cli.terminal import (
     Yes,
     agreed,
     bytes_bar,
-    client_of,
     print_json,
     settings_from,
     tell,
@@ -80,6 +80,7 @@ def _fetch(client: ControlClient, part: Path) -> None:
         os.fsync(file.fileno())
 
 
+@local
 def restore(
     path: BackupFile,
     yes: Yes = False,

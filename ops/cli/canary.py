@@ -6,7 +6,8 @@ import typer
 
 from core.errors import NotFound, NotReady
 from ops.cli.changes import Comment, KeepData, ModelArgument, find_model, said, stop_canary, tell_switch
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, DryRun, Yes, agreed, client_of
+from ops.cli.control_choice import client_of
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, DryRun, Yes, agreed
 from ops.client import ControlClient
 
 COUNT = "Its count of users begins from zero, at half the level."

@@ -13,6 +13,7 @@ from core.errors import LoraLoopError
 from loraloop.calls import Server
 from ops.apps.changed_settings import Changes
 from ops.cli import run_progress
+from ops.cli.control_choice import client_of, local
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -20,7 +21,6 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
-    client_of,
     print_json,
     settings_from,
     tell,
@@ -154,6 +154,7 @@ def reject(
         tell("Rejected; the champion stays.")
 
 
+@local
 def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Have control and gateway read the configuration again, and say what took effect and what needs a restart."""
     settings, rows, failed = settings_from(config), [], False

@@ -9,13 +9,13 @@ import typer
 
 from core.errors import LoraLoopError
 from ops import data_files
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     Yes,
     agreed,
     bytes_bar,
-    client_of,
     tell,
 )
 from ops.data_files import COLUMNS, Kind

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from core.errors import InputError
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -13,7 +14,6 @@ from ops.cli.terminal import (
     Yes,
     agreed,
     cell,
-    client_of,
     out,
     print_json,
     show,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ops.cli.changes import Comment, said
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -13,7 +14,6 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
-    client_of,
     out,
     print_json,
     tell,

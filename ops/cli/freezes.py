@@ -1,7 +1,8 @@
 """Commands that freeze a model, and end its freeze."""
 
 from ops.cli.changes import Comment, ModelArgument, said
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, DryRun, Yes, agreed, client_of, tell
+from ops.cli.control_choice import client_of
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, DryRun, Yes, agreed, tell
 
 
 def freeze(

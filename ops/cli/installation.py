@@ -14,6 +14,7 @@ from core import logs
 from core.errors import AlreadyDone, SettingsError
 from core.model_folder import locate
 from core.settings import Settings
+from ops.cli.control_choice import local
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, out, print_json, settings_from, tell
 from ops.local.config_template import STARTER
 
@@ -34,6 +35,7 @@ def init(
     tell(f"Wrote {path}. Next: loraloop doctor, then loraloop up")
 
 
+@local
 def prepare(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Fetch and unpack the base model, once."""
     from core.model_folder import prepare as prepare_base
@@ -42,6 +44,7 @@ def prepare(config: ConfigOption = DEFAULT_CONFIG) -> None:
     tell(f"{base.name} is ready.")
 
 
+@local
 def gateway(watch: WatchOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run a gateway alone: the endpoint that apps call."""
     from ops.apps import config_watch
@@ -69,6 +72,7 @@ def gateway(watch: WatchOption = False, config: ConfigOption = DEFAULT_CONFIG) -
         raise typer.Exit(code)
 
 
+@local
 def control(watch: WatchOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run control alone: store, scheduler, judge, ledger, console."""
     from ops.apps import config_watch
@@ -86,6 +90,7 @@ def control(watch: WatchOption = False, config: ConfigOption = DEFAULT_CONFIG) -
     serve(app, settings.control.listen, settings.control.trusted_proxies)
 
 
+@local
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Check the installation: one line per check, with the command that fixes it. A warning is no failure."""
     from ops.local import doctor

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from core.api_keys import GRANTABLE, read_duration
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -15,7 +16,6 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
-    client_of,
     show,
     tell,
 )

@@ -4,7 +4,8 @@ Control sends; the targets' URLs stay with it.
 """
 
 from core.errors import LoraLoopError, NotReady
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, client_of, show
+from ops.cli.control_choice import client_of
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, show
 
 NONE = "No targets. Put URLs into LORALOOP_NOTIFY_URLS or notifications.urls_file and restart control."
 

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from ops.cli.control_choice import with_control
 from ops.cli.terminal import tell
 
 HELP = ("-h", "--help")
@@ -45,7 +46,7 @@ class Noun:
         made = type("Group", (NounGroup,), {"default_verb": self.default})
         app = typer.Typer(cls=made, help=self.help, no_args_is_help=self.default is None)
         for verb, function in self.verbs.items():
-            app.command(name=verb)(function)
+            app.command(name=verb)(with_control(function))
         return app
 
 

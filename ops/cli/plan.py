@@ -9,9 +9,11 @@ import typer
 
 from core.errors import NotFound
 from core.settings import ModelSettings
+from ops.cli.control_choice import local
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, settings_from, show, tell
 
 
+@local
 def plan(
     users: Annotated[float, typer.Option(min=0, help="New users per day, for example 1000.")],
     model: Annotated[str | None, typer.Argument(help="Use this model's settings instead of the defaults.")] = None,

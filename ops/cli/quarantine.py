@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ops.cli.changes import Comment, said
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -17,7 +18,6 @@ from ops.cli.terminal import (
     Yes,
     agreed,
     cell,
-    client_of,
     out,
     print_json,
     show,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from core.records import Verdict
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -16,7 +17,6 @@ from ops.cli.terminal import (
     Since,
     Until,
     cell,
-    client_of,
     out,
     print_json,
     show,

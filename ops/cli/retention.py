@@ -7,6 +7,7 @@ import typer
 
 from core.errors import LoraLoopError
 from ops.cli.changes import Comment, said
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -14,7 +15,6 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
-    client_of,
     out,
     print_json,
     tell,

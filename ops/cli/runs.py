@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from ops.cli.changes import Comment, said
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -12,7 +13,6 @@ from ops.cli.terminal import (
     JsonOption,
     Yes,
     agreed,
-    client_of,
     out,
     print_json,
     tell,

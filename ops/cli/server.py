@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ops.cli import exit_codes
+from ops.cli.control_choice import local
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, err, out, print_json, settings_from, show, tell
 
 Detach = Annotated[
@@ -26,6 +27,7 @@ SENTENCES = {
 COLUMNS = {"part": "process", "state": "state", "pid": "PID", "since": "since (UTC)", "url": "URL", "why": "why"}
 
 
+@local
 def up(detach: Detach = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Start engine, control and gateway on this machine, and restart what dies. Without -d: until Ctrl-C."""
     settings = settings_from(config)
@@ -41,6 +43,7 @@ def up(detach: Detach = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     tell("See it with: loraloop server status, loraloop server logs -f. End it with: loraloop server down")
 
 
+@local
 def down(timeout: Timeout = 90, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """End LoraLoop on this machine: what `loraloop up` started on the data folder, and no other process.
 
@@ -52,6 +55,7 @@ def down(timeout: Timeout = 90, config: ConfigOption = DEFAULT_CONFIG) -> None:
         tell("Nothing runs.")
 
 
+@local
 def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Show each process of this machine: since when it runs, and whether it is ready or why not.
 

@@ -9,6 +9,7 @@ import typer
 from core.api_keys import DURATION, read_duration
 from core.clock import utc_now
 from core.errors import InputError, NotReady
+from ops.cli.control_choice import local
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, settings_from
 from ops.local import log_reader
 from ops.local.log_reader import PROCESSES, Line, LogReader
@@ -25,6 +26,7 @@ JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object p
 USUAL_LINES = 50
 
 
+@local
 def logs(
     process: Process = None,
     follow: Follow = False,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from core.errors import LoraLoopError
+from ops.cli.control_choice import client_of
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -14,7 +15,6 @@ from ops.cli.terminal import (
     Yes,
     agreed,
     bytes_bar,
-    client_of,
     out,
     print_json,
     show,

@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.errors import LoraLoopError, NotFound
 from core.settings import DEFAULT_GUARDRAILS, ModelSettings
 from ops.cli.changes import Comment, ModelArgument, said
+from ops.cli.control_choice import client_of, local
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
     cell,
-    client_of,
     err,
     print_json,
     settings_from,
@@ -33,6 +33,7 @@ POLL_SECONDS = 0.5
 ARMS = ("base", "champion", "candidate")
 
 
+@local
 def suites(
     model: Annotated[str | None, typer.Argument(help="Also this model's own suites, with its margins.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,

@@ -24,9 +24,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from core.errors import InputError, NoTerminal
+from core.errors import NoTerminal
 from core.settings import Settings, load
-from ops.client import ControlClient, own_url
 
 # A pipe has no width of its own, and a table cut to 80 columns would hide numbers.
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 180)
@@ -95,22 +94,6 @@ class RateColumn(ProgressColumn):
 def settings_from(config: Path) -> Settings:
     """The settings of a command."""
     return load(config)
-
-
-def client_of(config: Path) -> ControlClient:
-    """Return a client of control: of the one that the environment names, else by the configuration.
-
-    Raises InputError if both are named, because a change could reach the wrong one.
-    """
-    url = own_url()
-    if url is None:
-        return ControlClient(settings_from(config))
-    if config != DEFAULT_CONFIG:
-        raise InputError(
-            f"LORALOOP_URL names control at {url}, and --config {config} too.", hint="Leave one of them out."
-        )
-    tell(f"Control at {url}")
-    return ControlClient()
 
 
 def agreed(what: str, yes: bool, dry_run: bool) -> bool:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.errors import NoTerminal
+from ops.cli.control_choice import local
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, cell, err, out, print_json, settings_from
 
 # How soon a key or a resized window is noticed.
@@ -28,6 +29,7 @@ Once = Annotated[bool, typer.Option("--once", help="Print one picture and end; i
 Gateways = Annotated[list[str], typer.Option("--gateway", help="A gateway's URL; again for more. Default: ours.")]
 
 
+@local
 def top(
     interval: Interval = 2.0,
     once: Once = False,
