@@ -137,10 +137,7 @@ from `ops/cli/` by `make docs`.
 
 | exit code | meaning |
 |---|---|
-| 0 | done |
-| 1 | failed; stderr has one sentence with the fix |
-| 2 | wrong usage |
-| 3 | not promoted, with `runs start --wait --exit-code` |
+@EXIT_CODES@
 
 | variable | meaning |
 |---|---|
@@ -160,8 +157,10 @@ def command_line() -> str:
     import typer
 
     from ops.cli.app import app
+    from ops.cli.exit_codes import MEANINGS
     from ops.cli.help_examples import EXAMPLES
 
+    codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in MEANINGS.items())
     sections: list[str] = []
     index: list[str] = []
 
@@ -175,7 +174,9 @@ def command_line() -> str:
             add(child, [*words, word])
 
     add(typer.main.get_command(app), [])
-    return "\n".join([CLI_HEAD, "| command | purpose |", "|---|---|", *index, "", *sections])
+    return "\n".join(
+        [CLI_HEAD.replace("@EXIT_CODES@", codes), "| command | purpose |", "|---|---|", *index, "", *sections]
+    )
 
 
 def _summary(command: Any) -> str:

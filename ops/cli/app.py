@@ -1,6 +1,6 @@
 """The `loraloop` command: all nouns with their verbs, and how errors end.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not promoted (`runs start --wait --exit-code`).
+ops/cli/exit_codes.py has the exit codes.
 """
 
 import sys
@@ -39,6 +39,7 @@ from ops.cli import (
     suites,
     top,
 )
+from ops.cli.exit_codes import code_of
 from ops.cli.nouns import Noun, Root
 from ops.cli.terminal import err
 
@@ -240,12 +241,12 @@ help_examples.teach(app)
 
 
 def main() -> None:
-    """Runs the command; an error of ours is one sentence with its fix and exit code 1."""
+    """Runs the command; an error of ours is one sentence with its fix, and the exit code of its kind."""
     try:
         app()
     except LoraLoopError as error:
         err.print(f"error: {error}", style="red", markup=False)
-        sys.exit(1)
+        sys.exit(code_of(error))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from loraloop.calls import Server
 from ops.apps.changed_settings import Changes
 from ops.cli import run_progress
 from ops.cli.control_choice import client_of, local
+from ops.cli.exit_codes import NOT_PROMOTED
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -26,9 +27,6 @@ from ops.cli.terminal import (
     tell,
 )
 from ops.client import ControlClient
-
-# How a script tells "evaluated, not promoted" from success and failure.
-NOT_PROMOTED = 3
 
 ModelArgument = Annotated[str, typer.Argument(help="The model.")]
 DecisionArgument = Annotated[str, typer.Argument(metavar="ID", help="The decision's id or number.")]

@@ -53,7 +53,7 @@ def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path, tiny_base
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         done = up(tmp_path, {"base_model": str(tiny_base), "gateway": {"listen": listen}})
-    assert done.returncode == 1
+    assert done.returncode == 6
     assert f"gateway.listen {listen} cannot be used: Address already in use." in done.stderr
     assert not ours(tmp_path)
 

@@ -52,7 +52,7 @@ def test_init_writes_a_configuration_that_loads(tmp_path: Path):
 def test_init_replaces_no_file_unasked(tmp_path: Path):
     (tmp_path / "loraloop.yaml").write_text("mine: true\n")
     done = loraloop("init", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 6
     assert "--force" in done.stderr
     assert (tmp_path / "loraloop.yaml").read_text() == "mine: true\n"
 
@@ -86,7 +86,7 @@ def test_no_configuration_says_how_to_make_one(tmp_path: Path):
 def test_without_control_a_reading_command_says_how_to_start_it(tmp_path: Path):
     (tmp_path / "loraloop.yaml").write_text(STARTER.replace("8081", "18999"))
     done = loraloop("promotions", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 7
     assert "does not answer. Start it with: loraloop up" in done.stderr
     assert done.stdout == ""
 
@@ -94,7 +94,7 @@ def test_without_control_a_reading_command_says_how_to_start_it(tmp_path: Path):
 def test_off_a_terminal_a_change_needs_a_yes(tmp_path: Path):
     (tmp_path / "loraloop.yaml").write_text(STARTER)
     done = loraloop("models", "promote", "reviews", "3", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "--yes" in done.stderr
 
 
