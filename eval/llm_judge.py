@@ -33,6 +33,7 @@ CONCURRENCY = 4
 MAX_FAILED_SHARE = 0.05
 # After this many failures in a row no further comparison is sent.
 GIVE_UP_AFTER = 5
+NOT_SENT = "not sent after too many failures in a row"
 # Characters of a text that the judge gets.
 LONGEST = 8000
 TASK = """You compare two answers to the same request and say which is better: more correct, more helpful, and \
@@ -170,7 +171,7 @@ def compare(
             return "tie"
         pair = (theirs[index], ours[index]) if swapped else (ours[index], theirs[index])
         if failed_in_a_row >= GIVE_UP_AFTER:
-            return Unusable("not sent after too many failures in a row")
+            return Unusable(NOT_SENT)
         try:
             reply = judge.prefer(prompts[index], *pair)
         except Unusable as error:
@@ -190,6 +191,8 @@ def compare(
                 failures.append(str(reply))
                 continue
             wins[index, int(swapped)] = 0.5 if reply == "tie" else float((reply == "first") is not swapped)
+    # A comparison that was not sent may be the first in order, but is never the cause.
+    failures.sort(key=lambda said: said == NOT_SENT)
     return _judged(wins, failures, np.array([len(a) - len(b) for a, b in zip(ours, theirs, strict=True)]))
 
 

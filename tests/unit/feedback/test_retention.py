@@ -185,7 +185,8 @@ def test_an_open_canary_keeps_what_it_reads(store: Store) -> None:
     add(store, [chat("before", OLD - timedelta(days=2)), chat("during", OLD + timedelta(days=1))])
     query(
         store,
-        f"INSERT INTO canaries VALUES ('r', 'm', 0, 1, 0.1, '{OLD.replace(tzinfo=None)}', NULL, 1.0, '{{}}', '{{}}')",
+        "INSERT INTO canaries (run_id, model, control, candidate, share, started, score_sd, plan, decision) "
+        f"VALUES ('r', 'm', 0, 1, 0.1, '{OLD.replace(tzinfo=None)}', 1.0, '{{}}', '{{}}')",
     )
     assert delete(store, "texts") == 1
     assert texts(store) == ["during"]

@@ -1,6 +1,7 @@
 """The container images' files and compose.yaml: complete, hardened, and in step with the settings and the chart."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -199,7 +200,9 @@ def test_loraloop_accepts_the_config_and_environment_of_each_service(
     assert str(settings.adapters) == "/data/adapters"
 
 
-def test_the_engine_starts_as_loraloop_up_starts_it() -> None:
+def test_the_engine_starts_as_loraloop_up_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("VLLM")]:  # vLLM sets some when it is imported
+        monkeypatch.delenv(name)
     settings = load(ROOT / "docker" / "config" / "loraloop.yaml")
     ours = settings.engine.model_copy(update={"listen": "0.0.0.0:8090"})
     _, *expected = serve.engines.process.command(ours, Path(settings.base_model), Path(settings.base_model).name)
