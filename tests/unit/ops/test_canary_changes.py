@@ -1,6 +1,8 @@
 """Facts about pausing, resuming and widening a canary, and freezing a model, by console, command line, API, client."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,11 +10,14 @@ import pytest
 
 from core.db import decisions
 from loraloop import Client
+from tests.support.canary import control_with_canary, start_canary
 from tests.support.console_security import KeyedConsole
 from tests.support.running_control import RunningControl
-from tests.unit.ops.test_stop_canary import canary, control
 
-__all__ = ["control"]
+
+@pytest.fixture
+def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
+    yield from control_with_canary(tmp_path, monkeypatch)
 
 
 def last(store: Any) -> dict[str, Any]:
@@ -20,7 +25,7 @@ def last(store: Any) -> dict[str, Any]:
 
 
 def test_a_canary_is_paused_resumed_and_widened_in_the_console(console: KeyedConsole) -> None:
-    canary(console.control, console.control.store)
+    start_canary(console.control, console.control.store)
     console.log_in("actor")
     page = console.browser.get("/models/reviews").text
     assert 'href="/models/reviews/canary/pause"' in page and 'href="/models/reviews/canary/resume"' not in page
@@ -42,7 +47,7 @@ def test_a_canary_is_paused_resumed_and_widened_in_the_console(console: KeyedCon
 
 @pytest.mark.parametrize("percent", ["", "0", "51", "-3", "nan", "inf", "ten"])
 def test_a_share_that_cannot_be_is_refused_with_the_field(console: KeyedConsole, percent: str) -> None:
-    canary(console.control, console.control.store)
+    start_canary(console.control, console.control.store)
     console.log_in("actor")
     answer = console.form("/models/reviews/canary/share", percent=percent)
     assert answer.status_code == 422 and "percent" in answer.text
@@ -64,7 +69,7 @@ def test_a_freeze_is_on_every_page_of_the_model_with_who_and_why(console: KeyedC
 
 
 def test_who_only_reads_changes_nothing(console: KeyedConsole) -> None:
-    canary(console.control, console.control.store)
+    start_canary(console.control, console.control.store)
     console.log_in("reader")
     page = console.browser.get("/models/reviews").text
     assert "canary/pause" not in page and "/freeze" not in page

@@ -9,33 +9,9 @@ import pytest
 
 from core.db import decisions, runs
 from core.db.store import Store
-from core.records import Version
-from rollout.change_writer import DecisionContext, NewCanary, RunState
-from rollout.promotion import RouteManager
-from serve.engines.fake import FakeEngines, running
+from tests.support.canary import control_with_canary, start_canary
 from tests.support.console_security import KeyedConsole
 from tests.support.running_control import RunningControl
-
-WHY = DecisionContext("It won.", "test", run_id="run-2")
-
-
-def canary(control: Any, store: Store) -> None:
-    """Version 1 serves, and version 2 is its canary."""
-    promotion: RouteManager = control.promotion
-    promotion.engines = FakeEngines()
-    with store.transaction() as transaction:
-        for number in (1, 2):
-            version = Version("reviews", number, f"reviews@{number}", f"/{number}", "ab", 8, None)
-            promotion.add_version(transaction, version)
-        now = promotion.clock()
-        runs.add(
-            transaction, id="run-2", model="reviews", trigger="test", state="canary", started=now, feedback_until=now
-        )
-        runs.set_candidate(transaction, id="run-2", candidate=2)
-    promotion.promote("reviews", 1, DecisionContext("It won.", "test"))
-    new = NewCanary(1, 0.1, 0.3, "{}", json.dumps({"evidence": {}, "lineage": {}, "offline": "It won."}))
-    state = RunState("run-2", "canary")
-    promotion.start_canary("reviews", 2, 0.1, WHY, over=1, canary=new, run=state)
 
 
 def stopped(control: Any, store: Store) -> dict[str, Any]:
@@ -49,7 +25,7 @@ def stopped(control: Any, store: Store) -> dict[str, Any]:
 
 
 def test_two_clicks_stop_a_canary(console: KeyedConsole) -> None:
-    canary(console.control, console.control.store)
+    start_canary(console.control, console.control.store)
     console.log_in("actor")
     link = 'href="/models/reviews/canary/stop"'
     pages = ["/promotions", "/models/reviews", f"/promotions/{decisions.chain(console.control.store)[-1]['id']}"]
@@ -64,7 +40,7 @@ def test_two_clicks_stop_a_canary(console: KeyedConsole) -> None:
 
 
 def test_who_only_reads_gets_no_button_and_is_refused(console: KeyedConsole) -> None:
-    canary(console.control, console.control.store)
+    start_canary(console.control, console.control.store)
     console.log_in("reader")
     assert "canary/stop" not in console.browser.get("/models/reviews").text
     assert console.browser.get("/models/reviews/canary/stop").status_code == 403
@@ -74,12 +50,7 @@ def test_who_only_reads_gets_no_button_and_is_refused(console: KeyedConsole) -> 
 
 @pytest.fixture
 def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
-    monkeypatch.setenv("LORALOOP_INTERNAL_KEY", "k")
-    monkeypatch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
-    made = RunningControl(tmp_path)
-    with running(made.app, made.port):
-        canary(made.app.state.control, made.store)
-        yield made
+    yield from control_with_canary(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("words", [("canary", "stop", "reviews"), ("rollback", "reviews")])

@@ -1,18 +1,18 @@
 """Facts about a canary that a person pauses, resumes or widens: who serves, what counts, and at which level."""
 
 import json
-import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from core.db import live_tests
-from core.errors import AlreadyDone, Conflict, LoraLoopError, NotReady
+from core.errors import AlreadyDone, Conflict, NotReady
 from core.ledger import verify_store
 from rollout import canary_changes
 from rollout.change_writer import DecisionContext
 from rollout.live_plan import load_plan
+from tests.support.race import twice_at_once
 from tests.support.workflow import CANARY, RolloutHarness
 
 FREE = {"limits": {"window_hours": 0, "cooldown_hours": 0}, "holdback": None}
@@ -166,21 +166,6 @@ def test_an_anchored_canary_keeps_its_third_arm_when_it_is_resumed() -> None:
 
 
 def test_of_two_who_pause_at_once_one_wins(harness: RolloutHarness) -> None:
-    outcomes, together = list[LoraLoopError | None](), threading.Barrier(2)
-
-    def act() -> None:
-        together.wait()
-        try:
-            pause(harness)
-            outcomes.append(None)
-        except LoraLoopError as error:
-            outcomes.append(error)
-
-    threads = [threading.Thread(target=act) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    (failed,) = [error for error in outcomes if error is not None]
+    (failed,) = twice_at_once(lambda: pause(harness))
     assert isinstance(failed, (Conflict, AlreadyDone)) and failed.status == 409
     assert harness.verdicts().count("canary_paused") == 1

@@ -1,15 +1,13 @@
 """Facts about a person who stops a canary: the champion stays, the run ends, and only its own evidence is held."""
 
-import threading
-from typing import Any
-
 import pytest
 
 from core.db import live_tests
-from core.errors import Conflict, LoraLoopError, NotReady
+from core.errors import Conflict, NotReady
 from core.records import Verdict
 from ops import views
 from rollout import canary_changes
+from tests.support.race import twice_at_once
 from tests.support.workflow import CANARY, RolloutHarness
 
 
@@ -70,21 +68,7 @@ def test_a_canary_that_waits_for_approval_can_be_stopped_too():
 
 
 def test_of_two_who_act_at_once_one_wins_and_the_other_gets_a_conflict(harness: RolloutHarness):
-    before, outcomes = harness.verdicts().count("rejected"), list[Any]()
-    together = threading.Barrier(2)
-
-    def stop() -> None:
-        together.wait()
-        try:
-            outcomes.append(canary_changes.stop(harness.promotion, "m", "ann", ""))
-        except LoraLoopError as error:
-            outcomes.append(error)
-
-    threads = [threading.Thread(target=stop) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    failed = [found for found in outcomes if isinstance(found, LoraLoopError)]
+    before = harness.verdicts().count("rejected")
+    failed = twice_at_once(lambda: canary_changes.stop(harness.promotion, "m", "ann", ""))
     assert len(failed) == 1 and isinstance(failed[0], (Conflict, NotReady)) and failed[0].status == 409
     assert harness.verdicts().count("rejected") == before + 1
