@@ -9,6 +9,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core.durable_file import replace_content
 from ops.local import process_identity
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,8 @@ def of_this_process(config: Path) -> ServerRecord:
 
 def write(folder: Path, record: ServerRecord) -> None:
     """Replace the record. A disk that does not take it costs the record and nothing else."""
-    part = folder / f"{NAME}.part"
     try:
-        part.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
-        part.replace(folder / NAME)
+        replace_content(folder / NAME, json.dumps(asdict(record), indent=1).encode())
     except OSError as error:
         log.error("who runs cannot be written down: %s", error)
 
