@@ -66,7 +66,7 @@ def model(control: "Control", name: str) -> View:
         "anchor": route.compared_with,
         "holdback": holdback(control.store, name),
         "rollback_to": route.previous,
-        "limits": control.steps.blocked_by(name),
+        "limits": control.steps.blocked_with(name, frozen),
         "awaiting": approval["id"] if approval else None,
         "new_feedback": new[counted_method(new, settings)].answers,
         "wanted_feedback": settings.retrain.min_new_feedback,

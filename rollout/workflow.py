@@ -82,7 +82,11 @@ class RolloutWorkflow:
 
     def blocked_by(self, model: str) -> str | None:
         """Why no candidate of the model may take over now, or None."""
-        held, freeze = live_tests.holdback_of(self.store, model=model), frozen_models.find(self.store, model=model)
+        return self.blocked_with(model, frozen_models.find(self.store, model=model))
+
+    def blocked_with(self, model: str, freeze: frozen_models.Freeze | None) -> str | None:
+        """Like `blocked_by`, for a caller that has read the freeze of the model already."""
+        held = live_tests.holdback_of(self.store, model=model)
         history = History(
             self._newest(model, Verdict.PROMOTED),
             self._newest(model, Verdict.ROLLED_BACK),

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from core.db import decisions
+from core.db import decisions, frozen_models
 from loraloop import Client
+from ops import views
 from tests.support.canary import control_with_canary, start_canary
 from tests.support.console_security import KeyedConsole
 from tests.support.running_control import RunningControl
@@ -43,6 +44,22 @@ def test_a_canary_is_paused_resumed_and_widened_in_the_console(console: KeyedCon
     assert console.form("/models/reviews/canary/share", percent="25").status_code == 303
     assert console.control.promotion.route("reviews").share == 0.25
     assert last(console.control.store)["actor"].startswith("actor (key ")
+
+
+def test_what_served_when_says_paused_where_a_canary_served_nobody(console: KeyedConsole) -> None:
+    start_canary(console.control, console.control.store)
+    console.log_in("actor")
+    assert console.form("/models/reviews/canary/pause").status_code == 303
+    table = console.browser.get("/models/reviews").text.partition("What served when")[2]
+    assert "v2, paused</td>" in table and "v2, 10%</td>" in table and "0%</td>" not in table.replace("10%", "")
+
+
+def test_a_page_of_a_model_reads_its_freeze_once(console: KeyedConsole, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, find = [], frozen_models.find
+    monkeypatch.setattr(frozen_models, "find", lambda db, *, model: read.append(model) or find(db, model=model))
+    assert views.model(console.control, "reviews")["limits"] is None and read == ["reviews"]
+    frozen_models.add(console.control.store, model="reviews", time=console.clock(), actor="ann", comment="a launch")
+    assert "a launch" in views.model(console.control, "reviews")["limits"] and read == ["reviews"] * 2
 
 
 @pytest.mark.parametrize("percent", ["", "0", "51", "-3", "nan", "inf", "ten"])
