@@ -13,14 +13,13 @@ import typer
 from core.errors import InputError
 from ops.cli.changes import Comment, ModelArgument, said
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    JsonOption,
     Yes,
     agreed,
-    print_json,
     tell,
 )
 
@@ -35,7 +34,7 @@ def import_adapter(
     comment: Comment = "",
     yes: Yes = False,
     dry_run: DryRun = False,
-    json: JsonOption = False,
+    as_data: AsData = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Bring in an adapter that was trained elsewhere, as a new version that serves nobody yet."""
@@ -49,8 +48,8 @@ def import_adapter(
     name = f"{model}@{done['version']}"
     state = "is new" if done["new"] else "has these very bytes already; nothing was added"
     tell(f"{name} {state}: rank {done['rank']} on {done['modules']} modules.")
-    if json:
-        print_json(done)
+    if as_data:
+        print_data(done)
     tell(f"Put it in service with: loraloop models promote {model} {done['version']}")
 
 

@@ -8,7 +8,8 @@ from core.errors import InputError
 from core.settings import AlarmName, nearest
 from ops.cli.changes import said
 from ops.cli.control_choice import client_of
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, show, tell
+from ops.cli.output_format import AsData
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, show, tell
 
 COLUMNS = {
     "name": "alarm",
@@ -24,14 +25,14 @@ COLUMNS = {
 def alarms(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only alarms about this model.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """List alarms. `pending`: present for less than its hold time. `ending`: absent for less than its hold time."""
     rows = client_of(config).get("/api/alarms", model=model)
-    if not json:
+    if not as_data:
         for row in rows:
             row["state"] += _silenced(row)
-    show(rows, json, COLUMNS, "No alarms.")
+    show(rows, as_data, COLUMNS, "No alarms.")
 
 
 def silence(

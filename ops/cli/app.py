@@ -40,7 +40,7 @@ from ops.cli import (
     top,
 )
 from ops.cli.exit_codes import code_of
-from ops.cli.nouns import Noun, Root
+from ops.cli.nouns import Noun, Root, add
 from ops.cli.terminal import err
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -233,7 +233,7 @@ def top_level(
 
 
 for word, command in INSTALLATION.items():
-    app.command(word, rich_help_panel="Installation")(command)
+    add(app, word, command, "Installation")
 for panel, nouns in NOUNS.items():
     for noun in nouns:
         app.add_typer(noun.group(), name=noun.name, rich_help_panel=panel)

@@ -5,14 +5,13 @@ from typing import Annotated
 import typer
 
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    JsonOption,
     Since,
     Until,
     out,
-    print_json,
     show,
 )
 
@@ -32,12 +31,12 @@ def audit(
     until: Until = None,
     limit: Limit = 50,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """List acts, newest first: keys, exports, reads of texts, log-ins, decisions, refused requests. Needs `admin`."""
     query = {"act": act, "actor": actor, "model": model, "outcome": outcome, "since": since, "until": until}
     rows = client_of(config).get("/api/audit", **query, limit=limit)
-    if not json:
+    if not as_data:
         for row in rows:
             row["outcome"] += f" {row['status']}" if row["status"] >= 400 else ""
             row["act"] += f" ×{row['n']}" if row["n"] > 1 else ""
@@ -52,14 +51,14 @@ def audit(
         "model": "model",
         "object": "about",
     }
-    show(rows, json, columns, "No acts.")
+    show(rows, as_data, columns, "No acts.")
 
 
-def verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def verify(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """Prove that no row of the audit log was changed, removed or cut off, but by its retention. Needs `admin`."""
     report = client_of(config).get("/api/audit/chain", whole=True)
-    if json:
-        print_json(report)
+    if as_data:
+        print_data(report)
     else:
         state = "whole" if report["ok"] else "BROKEN"
         written = " It cannot be written." if report["failing"] else ""

@@ -14,15 +14,14 @@ import typer
 from core.clock import utc_now
 from core.errors import InputError, LoraLoopError
 from ops.cli.control_choice import client_of, local
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    JsonOption,
     Yes,
     agreed,
     bytes_bar,
-    print_json,
     settings_from,
     tell,
 )
@@ -32,7 +31,7 @@ BROKEN = ".broken-ledger"
 BackupFile = Annotated[Path, typer.Argument(metavar="PATH", help="The backup, one tar file.")]
 
 
-def backup(path: BackupFile, yes: Yes = False, json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def backup(path: BackupFile, yes: Yes = False, as_data: AsData = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Save store, adapters, snapshots, spools and settings in one file while all runs, and prove it by reading it.
 
     If the ledger is broken, the backup is kept as PATH.broken-ledger and the exit code is 1.
@@ -52,8 +51,8 @@ def backup(path: BackupFile, yes: Yes = False, json: JsonOption = False, config:
         raise LoraLoopError(f"{path} cannot be written: {error.strerror}.", hint="Choose another place.") from error
     finally:
         part.unlink(missing_ok=True)
-    if json:
-        print_json(asdict(manifest) | {"path": str(kept), "bytes": kept.stat().st_size})
+    if as_data:
+        print_data(asdict(manifest) | {"path": str(kept), "bytes": kept.stat().st_size})
     if manifest.ledger_fault:
         raise LoraLoopError(
             f"The ledger is broken. {manifest.ledger_fault} The backup is kept as {kept}.",
@@ -88,7 +87,7 @@ def restore(
     broken_ledger: Annotated[
         bool, typer.Option("--broken-ledger", help="Restore it although its ledger is broken. The ledger will say so.")
     ] = False,
-    json: JsonOption = False,
+    as_data: AsData = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Put a backup into the data folder, once every file's SHA-256 and the ledger are proved. LoraLoop must be stopped.
@@ -122,6 +121,6 @@ def restore(
             manifest, aside = restoring.restore(path, settings, by, advance)
     finally:
         lock.release()
-    if json:
-        print_json(asdict(manifest) | {"aside": aside and str(aside)})
+    if as_data:
+        print_data(asdict(manifest) | {"aside": aside and str(aside)})
     tell("Restored." + (f" What was there is in {aside}." if aside else "") + " Next: loraloop up")

@@ -15,14 +15,13 @@ from ops.apps.changed_settings import Changes
 from ops.cli import run_progress
 from ops.cli.control_choice import client_of, local
 from ops.cli.exit_codes import NOT_PROMOTED
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    JsonOption,
     Yes,
     agreed,
-    print_json,
     settings_from,
     tell,
 )
@@ -39,7 +38,7 @@ def retrain(
     comment: Comment = "",
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="With --wait: 3 when not promoted.")] = False,
-    json: JsonOption = False,
+    as_data: AsData = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Start a run now, without waiting for the schedule. The gate judges its candidate like any other."""
@@ -51,8 +50,8 @@ def retrain(
         tell(f"{identity} of {model} is queued. Follow it with: loraloop runs show {identity}")
         return
     run = run_progress.follow(client, identity)
-    if json:
-        print_json(run)
+    if as_data:
+        print_data(run)
     tell(f"{run['id']} is {run['state']}. {run['reason'] or ''}")
     if run["state"] == "failed":
         raise typer.Exit(1)
@@ -153,7 +152,7 @@ def reject(
 
 
 @local
-def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def reload(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """Have control and gateway read the configuration again, and say what took effect and what needs a restart."""
     settings, rows, failed = settings_from(config), [], False
     places: dict[Server, str] = {"control": settings.control_url, "gateway": f"http://{settings.gateway.listen}"}
@@ -164,8 +163,8 @@ def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
         except LoraLoopError as error:
             failed = True
             rows.append({"process": process, "applied": [], "restart": [], "error": str(error)})
-    if json:
-        print_json(rows)
+    if as_data:
+        print_data(rows)
     else:
         for row in rows:
             tell(f"{row['process']}: {row.get('error') or Changes(**row)}")

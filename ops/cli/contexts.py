@@ -15,7 +15,8 @@ from core.settings import read_keys
 from loraloop.errors import Refused
 from ops import contexts
 from ops.cli.control_choice import ContextOption, contexts_file
-from ops.cli.terminal import JsonOption, show, tell
+from ops.cli.output_format import AsData
+from ops.cli.terminal import show, tell
 from ops.client import ControlClient
 from ops.contexts import Context
 
@@ -65,17 +66,17 @@ def logout(context: ContextOption = None) -> None:
     tell(f"The key of the context {name} is deleted here.{end}")
 
 
-def listed(json: JsonOption = False) -> None:
+def listed(as_data: AsData = False) -> None:
     """List contexts: URL, id of the key, and which one is the current one."""
     known = contexts.read(contexts_file())
     rows = [
         {"name": name, "url": one.url, "key": _key_name(one.key), "current": name == known.current}
         for name, one in known.by_name.items()
     ]
-    if not json:
+    if not as_data:
         rows = [row | {"current": "*" if row["current"] else ""} for row in rows]
     columns = {"current": "", "name": "context", "url": "URL", "key": "key"}
-    show(rows, json, columns, "No contexts. Make one with: loraloop login --url URL")
+    show(rows, as_data, columns, "No contexts. Make one with: loraloop login --url URL")
 
 
 def use(name: NameArgument) -> None:

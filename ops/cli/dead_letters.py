@@ -6,16 +6,15 @@ import typer
 
 from core.errors import InputError
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    JsonOption,
     Yes,
     agreed,
     cell,
     out,
-    print_json,
     show,
     tell,
 )
@@ -29,20 +28,20 @@ COLUMNS = {"id": "dead letter", "time": "time (UTC)", "bytes": "bytes", "reason"
 def listed(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of rows.")] = 50,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """List dead letters, newest first, each with its reason."""
     found = client_of(config).get("/api/dead-letters", limit=limit)
-    show(found["letters"], json, COLUMNS, "There are no dead letters.")
+    show(found["letters"], as_data, COLUMNS, "There are no dead letters.")
     if found["count"] > len(found["letters"]):
         tell(f"The newest {len(found['letters'])} of {found['count']}.")
 
 
-def content(identity: Identity, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def content(identity: Identity, config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """Show one dead letter with its content, which users wrote."""
     found = client_of(config).get(f"/api/dead-letters/{identity}")
-    if json:
-        print_json(found)
+    if as_data:
+        print_data(found)
         return
     out.print(f"{found['id']}: {cell(found['reason'])}", style="bold", markup=False)
     out.print(found["content"], markup=False)
@@ -54,14 +53,14 @@ def replay(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """Ingest one dead letter again, or all of them. Records that are stored already add nothing."""
     asked = _asked(identity, every)
     if not agreed(f"Control ingests {identity or 'every dead letter'} again.", yes, dry_run):
         return
     done = client_of(config).post("/api/dead-letters/replay", asked)
-    show(done, json, {"id": "dead letter", "stored": "stored", "refused": "refused", "reason": "reason"}, "")
+    show(done, as_data, {"id": "dead letter", "stored": "stored", "refused": "refused", "reason": "reason"}, "")
     tell(f"{sum(one['stored'] for one in done)} records are stored, {sum(one['refused'] for one in done)} refused.")
 
 

@@ -7,15 +7,14 @@ import typer
 
 from ops.cli.changes import Comment, said
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    JsonOption,
     Yes,
     agreed,
     out,
-    print_json,
     tell,
 )
 
@@ -45,14 +44,14 @@ def erase(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """Erase everything that one user wrote, and the user's name. Prints a receipt."""
     client = client_of(config)
     asked = {"user": user} | ({"key": key} if key else {})
     found = client.post("/api/erasures/preview", asked)
-    if dry_run and json:
-        print_json(found)
+    if dry_run and as_data:
+        print_data(found)
         return
     _describe(found)
     if not agreed("This cannot be undone. Folders before-restore-… are deleted too.", yes, dry_run):
@@ -61,8 +60,8 @@ def erase(
     while receipt["state"] != "done":
         time.sleep(LOOK_SECONDS)
         receipt = client.get(f"/api/erasures/{receipt['id']}")
-    if json:
-        print_json(receipt)
+    if as_data:
+        print_data(receipt)
     else:
         for old, new in receipt["snapshots"].items():
             out.print(f"Snapshot {old[:12]} is now {new[:12]}.", markup=False)

@@ -13,6 +13,8 @@ NOT_FOUND = 5
 CONFLICT = 6
 # A server does not answer, or is not ready.
 NOT_READY = 7
+# As of a program that SIGPIPE ends: 128 + 13.
+BROKEN_PIPE = 141
 
 MEANINGS = {
     DONE: "done",
@@ -23,6 +25,7 @@ MEANINGS = {
     NOT_FOUND: "there is no such model, version, run or decision; `server status`: nothing runs",
     CONFLICT: "the present state does not allow it, for example without a canary, or with a port in use",
     NOT_READY: "a server does not answer, or is not ready",
+    BROKEN_PIPE: "the reader of stdout ended first, as with `| head`",
 }
 BY_STATUS = {401: KEY_REFUSED, 403: KEY_REFUSED, 404: NOT_FOUND, 409: CONFLICT, 503: NOT_READY, 504: NOT_READY}
 

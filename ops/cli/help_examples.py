@@ -14,7 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server logs": (
         "loraloop server logs -f",
         "loraloop server logs engine -n 200",
-        "loraloop server logs gateway --since 10m --json",
+        "loraloop server logs gateway --since 10m -o json",
     ),
     "server status": (
         "loraloop server status",
@@ -31,7 +31,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "gateway": ("loraloop gateway --config loraloop.yaml",),
     "control": ("loraloop control --config loraloop.yaml",),
     "doctor": ("loraloop doctor", "loraloop doctor --json"),
-    "models list": ("loraloop models", "loraloop models --json", "loraloop models --context prod"),
+    "models list": ("loraloop models", "loraloop models -o yaml", "loraloop models --context prod"),
     "versions list": ("loraloop versions list reviews",),
     "versions show": ("loraloop versions show reviews 3",),
     "feedback count": (

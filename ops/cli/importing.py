@@ -22,15 +22,14 @@ from feedback.formats.registry import Format, guess, parts_of
 from feedback.formats.source import LeftOut, Part, Target
 from ops import data_files
 from ops.cli.control_choice import client_beside
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    JsonOption,
     Yes,
     agreed,
     count_bar,
-    print_json,
     settings_from,
     tell,
 )
@@ -88,7 +87,7 @@ def bring_in(
     user_field: UserField = None,
     yes: Yes = False,
     dry_run: DryRun = False,
-    json: JsonOption = False,
+    as_data: AsData = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Bring in interactions and their feedback from a file, with their own times. A second import adds nothing.
@@ -109,8 +108,8 @@ def bring_in(
     if not agreed(_summary(path, found, model), yes, dry_run):
         return
     done = _send(path, parts, target, client_beside(settings), found.rows)
-    if json:
-        print_json(done)
+    if as_data:
+        print_data(done)
     _report(done)
     refused = len(found.errors) + len(done["refused"])
     if refused:

@@ -15,7 +15,8 @@ from core.errors import AlreadyDone, SettingsError
 from core.model_folder import locate
 from core.settings import Settings
 from ops.cli.control_choice import local
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, out, print_json, settings_from, tell
+from ops.cli.output_format import AsData, print_data
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, out, settings_from, tell
 from ops.local.config_template import STARTER
 
 # Objects made before the collector checks the youngest, and generations before it checks older ones.
@@ -91,13 +92,13 @@ def control(watch: WatchOption = False, config: ConfigOption = DEFAULT_CONFIG) -
 
 
 @local
-def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def check(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """Check the installation: one line per check, with the command that fixes it. A warning is no failure."""
     from ops.local import doctor
 
     findings = doctor.examine(config)
-    if json:
-        print_json([{"check": f.name, "ok": f.ok, "level": f.level, "found": f.found, "fix": f.fix} for f in findings])
+    if as_data:
+        print_data([{"check": f.name, "ok": f.ok, "level": f.level, "found": f.found, "fix": f.fix} for f in findings])
     else:
         for finding in findings:
             out.print(MARKS[finding.level], end="")

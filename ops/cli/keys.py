@@ -9,11 +9,11 @@ import typer
 
 from core.api_keys import GRANTABLE, read_duration
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    JsonOption,
     Yes,
     agreed,
     show,
@@ -57,7 +57,7 @@ def create(
     tell(f"The key {made['id']} of {name} is shown only now. It opens: {', '.join(scope)}.")
 
 
-def listing(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def listing(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """List all keys, the revoked too; never their secrets."""
     rows = client_of(config).get("/api/keys")
     columns = {
@@ -74,11 +74,11 @@ def listing(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> 
         "rotated": "rotated (UTC)",
         "revoked": "revoked (UTC)",
     }
-    if not json:
+    if not as_data:
         for row in rows:
             row["opens"] = " ".join(row["scopes"])
             row["uses"] = " ".join(row["models"]) if row["models"] else "all"
-    show(rows, json, columns, "No keys yet. Make one with: loraloop keys create NAME --scope infer")
+    show(rows, as_data, columns, "No keys yet. Make one with: loraloop keys create NAME --scope infer")
 
 
 def revoke(identity: KeyId, yes: Yes = False, dry_run: DryRun = False, config: ConfigOption = DEFAULT_CONFIG) -> None:

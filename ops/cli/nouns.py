@@ -1,5 +1,7 @@
 """Groups of commands: a noun and its verbs. It also owns what the older names of commands became."""
 
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -9,6 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from ops.cli.control_choice import with_control
+from ops.cli.exit_codes import BROKEN_PIPE
+from ops.cli.output_format import with_output
 from ops.cli.terminal import tell
 
 HELP = ("-h", "--help")
@@ -46,8 +50,13 @@ class Noun:
         made = type("Group", (NounGroup,), {"default_verb": self.default})
         app = typer.Typer(cls=made, help=self.help, no_args_is_help=self.default is None)
         for verb, function in self.verbs.items():
-            app.command(name=verb)(with_control(function))
+            add(app, verb, function)
         return app
+
+
+def add(app: typer.Typer, word: str, function: Callable[..., None], panel: str | None = None) -> None:
+    """Add a command to an app, with the options that many commands have."""
+    app.command(word, rich_help_panel=panel)(with_output(with_control(function)))
 
 
 class NounGroup(TyperGroup):
@@ -79,6 +88,20 @@ class Root(TyperGroup):
         if words != args and not ctx.resilient_parsing:
             tell(f"An older name: this is now loraloop {' '.join(words[:2])}")
         return super().parse_args(ctx, words)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. It ends without a word if the reader of its output has ended, as `head` does."""
+        try:
+            ended = super().invoke(ctx)
+            sys.stdout.flush()
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # words of Pydantic
+            raise
+        except BrokenPipeError:
+            # What is left in the buffer is lost; without this Python would try to write it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(BROKEN_PIPE) from None
+        return ended
 
 
 def new_words(words: Sequence[str]) -> list[str]:

@@ -10,7 +10,8 @@ import typer
 from core.errors import NotFound
 from core.settings import ModelSettings
 from ops.cli.control_choice import local
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, settings_from, show, tell
+from ops.cli.output_format import AsData, print_data
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, settings_from, show, tell
 
 
 @local
@@ -23,7 +24,7 @@ def plan(
     approval: Annotated[float, typer.Option(min=0, max=1, help="Share of thumbs that are up, 0 to 1.")] = 0.7,
     gain: Annotated[float, typer.Option(min=0, max=1, help="Gain to find, 0 to 1: 0.05 is 5 points.")] = 0.05,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """Say how many days of traffic each step to a promotion needs, and which settings need fewer."""
     # The formulas need SciPy, which other commands start without.
@@ -35,8 +36,8 @@ def plan(
         asdict(step) | {"ends": step.ends, "days": _finite(step.days), "count": _finite(step.count)}
         for step in found.steps
     ]
-    if json:
-        print_json({"audience": asdict(audience), "steps": rows, "advice": found.advice})
+    if as_data:
+        print_data({"audience": asdict(audience), "steps": rows, "advice": found.advice})
         return
     shown = [
         {

@@ -9,17 +9,16 @@ import typer
 
 from ops.cli.changes import Comment, said
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    JsonOption,
     Until,
     Yes,
     agreed,
     cell,
     out,
-    print_json,
     show,
     tell,
 )
@@ -30,7 +29,7 @@ Identity = Annotated[str, typer.Argument(metavar="ID", help="The quarantine's id
 def listed(
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only this model.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """List quarantines, newest first: whose data it is, how many votes, and what became of them."""
     rows = client_of(config).get("/api/quarantine", model=model)
@@ -45,19 +44,19 @@ def listed(
         "state": "state",
         "actor": "by",
     }
-    show(rows, json, columns, "Nothing is in quarantine.")
+    show(rows, as_data, columns, "Nothing is in quarantine.")
 
 
 def votes(
     identity: Identity,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of votes.")] = 100,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """Show the votes of one quarantine, those of the busiest voters first."""
     found = client_of(config).get(f"/api/quarantine/{identity}", limit=limit)
-    if json:
-        print_json(found)
+    if as_data:
+        print_data(found)
         return
     heading = f"{found['id']}: {found['state']}, on {found['model']}: {cell(found['whose'])}"
     out.print(heading, style="bold", markup=False)

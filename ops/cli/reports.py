@@ -10,15 +10,14 @@ import typer
 
 from core.records import Verdict
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    JsonOption,
     Since,
     Until,
     cell,
     out,
-    print_json,
     show,
 )
 from ops.verdict_words import VERDICT_WORDS
@@ -49,10 +48,10 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Ma
 Head = Annotated[str | None, typer.Option("--head", help="A head that was sent out once, as in a notification.")]
 
 
-def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def models(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """Show what serves now: champion, canary, holdback, feedback since the last run."""
     rows = client_of(config).get("/api/models")
-    if not json:
+    if not as_data:
         for row in rows:
             held = row["holdback"]
             row["holdback"] = f"v{held['version']} {held['share']:.0%} until {cell(held['until'])}" if held else None
@@ -70,13 +69,13 @@ def models(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
         "awaiting": "waits for approval",
         "frozen": "frozen by",
     }
-    show(rows, json, columns, "No models.")
+    show(rows, as_data, columns, "No models.")
 
 
 def versions(
     model: Annotated[str, typer.Argument(help="The model.")],
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """List a model's versions: adapters and retrievals; version 0 is the bare base model."""
     rows = client_of(config).get(f"/api/models/{model}/versions")
@@ -91,19 +90,19 @@ def versions(
         "revoked": "votes revoked since",
         "in_quarantine": "in quarantine",
     }
-    show(rows, json, columns, "No versions.")
+    show(rows, as_data, columns, "No versions.")
 
 
 def one_version(
     model: Annotated[str, typer.Argument(help="The model.")],
     version: Annotated[int, typer.Argument(min=0, help="The version.")],
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """Show one version, with the votes that it learnt from and that were taken back since."""
     found = client_of(config).get(f"/api/models/{model}/versions/{version}")
-    if json:
-        print_json(found)
+    if as_data:
+        print_data(found)
         return
     out.print(f"{found['model']}@{found['version']}, {found['kind']}", style="bold", markup=False)
     facts = {"made (UTC)": "time", "run": "run_id", "snapshot": "snapshot", "name": "engine_name"}
@@ -125,11 +124,11 @@ def feedback(
         bool, typer.Option("--waiting", help="What waits: feedback for its answer, and DELETEs for their feedback.")
     ] = False,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """Count feedback by model and type; a model of – has not (yet) met its interaction."""
     if waiting:
-        _show_waiting(client_of(config).get("/api/feedback/waiting"), json)
+        _show_waiting(client_of(config).get("/api/feedback/waiting"), as_data)
         return
     rows = client_of(config).get("/api/feedback", model=model, key=key, by_key=by_key, by_user=by_user)
     columns = {"model": "model", "type": "type", "n": "count", "revoked": "revoked", "newest": "newest (UTC)"}
@@ -137,12 +136,12 @@ def feedback(
         columns = {"key": "key", "user": "user"} | columns
     elif by_key:
         columns = {"key": "key", "users": "users"} | columns
-    show(rows, json, columns, "No feedback yet. Apps send it to POST /v1/feedback.")
+    show(rows, as_data, columns, "No feedback yet. Apps send it to POST /v1/feedback.")
 
 
-def _show_waiting(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(found)
+def _show_waiting(found: dict[str, Any], as_data: bool) -> None:
+    if as_data:
+        print_data(found)
         return
     columns = {"key": "key", "type": "type", "n": "count", "oldest": "oldest (UTC)", "newest": "newest (UTC)"}
     show(found["feedback"], False, columns, "No feedback waits for its answer.")
@@ -151,7 +150,7 @@ def _show_waiting(found: dict[str, Any], as_json: bool) -> None:
 
 
 def runs(
-    model: ModelArgument = None, limit: Limit = 20, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
+    model: ModelArgument = None, limit: Limit = 20, config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False
 ) -> None:
     """List runs with their progress."""
     rows = client_of(config).get("/api/runs", model=model, limit=limit)
@@ -166,7 +165,7 @@ def runs(
         "trigger": "trigger",
         "reason": "reason",
     }
-    show(rows, json, columns, "No runs yet. One starts automatically when there is enough new feedback.")
+    show(rows, as_data, columns, "No runs yet. One starts automatically when there is enough new feedback.")
 
 
 def promotions(
@@ -176,7 +175,7 @@ def promotions(
     until: Until = None,
     limit: Limit = 20,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """List decisions, newest first; `promotions show ID` tells everything about one."""
     rows = client_of(config).get("/api/promotions", model=model, verdict=verdict, since=since, until=until, limit=limit)
@@ -198,18 +197,18 @@ def promotions(
         "kpi": "primary KPI",
         "reason": "reason",
     }
-    show(rows, json, columns, "No decisions yet. The first run writes one.")
+    show(rows, as_data, columns, "No decisions yet. The first run writes one.")
 
 
 def promotion(
     identity: Annotated[str, typer.Argument(metavar="ID", help="A decision's id or number.")],
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """Show one decision: verdict, reason, every check, the four arms, what it was made of."""
     found = client_of(config).get(f"/api/promotions/{identity}")
-    if json:
-        print_json(found)
+    if as_data:
+        print_data(found)
         return
     _headline(found)
     _checks(found["evidence"].get("gate", ()))
@@ -225,11 +224,11 @@ def promotion(
                 out.print(f"  {key}: {text}", markup=False)
 
 
-def verify(head: Head = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def verify(head: Head = None, config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """Prove that no row of the ledger was changed, removed or cut off, and that what serves follows from it."""
     report = client_of(config).get("/api/ledger", head=head)
-    if json:
-        print_json(report)
+    if as_data:
+        print_data(report)
     else:
         state = "whole" if report["ok"] else "BROKEN"
         out.print(f"{state}: {report['reason']}  Head: {report['head']}", markup=False)

@@ -8,15 +8,14 @@ import typer
 from core.errors import LoraLoopError
 from ops.cli.changes import Comment, said
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    JsonOption,
     Yes,
     agreed,
     out,
-    print_json,
     tell,
 )
 from ops.cli.terminal import show as show_rows
@@ -34,11 +33,11 @@ COLUMNS = {
 LOG_COLUMNS = {"id": "deletion", "started": "time (UTC)", "state": "state", "actor": "by", "said": "deleted"}
 
 
-def show(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def show(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """Show what there is of each kind of data, and what would be deleted now."""
     found = client_of(config).get("/api/retention")
-    if json:
-        print_json(found)
+    if as_data:
+        print_data(found)
         return
     _print(found)
 
@@ -48,15 +47,15 @@ def run(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """Delete now what is older than the settings of `retention`. It waits for a run that is working."""
     client = client_of(config)
     found = client.get("/api/retention")
-    if dry_run and json:
-        print_json(found)
+    if dry_run and as_data:
+        print_data(found)
         return
-    if not json:
+    if not as_data:
         _print(found)
     if not agreed("This cannot be undone. The store's file is rewritten.", yes, dry_run):
         return
@@ -64,8 +63,8 @@ def run(
     while done["state"] in ("queued", "deleting", "rewriting"):
         time.sleep(LOOK_SECONDS)
         done = client.get(f"/api/retention/runs/{done['id']}")
-    if json:
-        print_json(done)
+    if as_data:
+        print_data(done)
     else:
         out.print(f"{done['id']} is {done['state']}: {_deleted(done)}", markup=False)
     if done["state"] != "done":
@@ -75,12 +74,12 @@ def run(
 def log(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Maximum number of rows.")] = 50,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """List deletions, newest first."""
     found = client_of(config).get("/api/retention/runs", limit=limit)
-    rows = found if json else [row | {"said": _deleted(row)} for row in found]
-    show_rows(rows, json, LOG_COLUMNS, "Nothing was deleted yet.")
+    rows = found if as_data else [row | {"said": _deleted(row)} for row in found]
+    show_rows(rows, as_data, LOG_COLUMNS, "Nothing was deleted yet.")
 
 
 def _print(found: dict[str, Any]) -> None:

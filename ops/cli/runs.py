@@ -6,15 +6,14 @@ import typer
 
 from ops.cli.changes import Comment, said
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    JsonOption,
     Yes,
     agreed,
     out,
-    print_json,
     tell,
 )
 from retrain.progress import duration, share_words
@@ -23,11 +22,11 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id. S
 ROWS = ("id", "model", "state", "trigger", "actor", "comment", "started", "finished", "candidate", "reason")
 
 
-def show(run: RunArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def show(run: RunArgument, config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """Show one run: its state, its progress, the estimate, and who paused or cancelled it."""
     found = client_of(config).get(f"/api/runs/{run}")
-    if json:
-        print_json(found)
+    if as_data:
+        print_data(found)
         return
     for name in ROWS:
         if found[name] not in (None, ""):
@@ -81,31 +80,31 @@ def cancel(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """End a run that is queued, paused or in progress. The champion stays, and the ledger says who ended the run."""
     if agreed(f"Run {run} ends without a candidate.", yes, dry_run):
-        _act(run, "cancel", comment, config, json)
+        _act(run, "cancel", comment, config, as_data)
 
 
 def pause(
-    run: RunArgument, comment: Comment = "", config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
+    run: RunArgument, comment: Comment = "", config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False
 ) -> None:
     """Pause a run. A training ends after the step in progress, with a checkpoint. No other run of the model starts."""
-    _act(run, "pause", comment, config, json)
+    _act(run, "pause", comment, config, as_data)
 
 
 def resume(
-    run: RunArgument, comment: Comment = "", config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
+    run: RunArgument, comment: Comment = "", config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False
 ) -> None:
     """Continue a paused run at its last checkpoint. It makes the same adapter as without the pause."""
-    _act(run, "resume", comment, config, json)
+    _act(run, "resume", comment, config, as_data)
 
 
-def _act(run: str, verb: str, comment: str, config: ConfigOption, json: bool) -> None:
+def _act(run: str, verb: str, comment: str, config: ConfigOption, as_data: bool) -> None:
     found = client_of(config).post(f"/api/runs/{run}/{verb}", said(comment))
-    if json:
-        print_json(found)
+    if as_data:
+        print_data(found)
         return
     asked = found["detail"].get("interruption")
     if asked:

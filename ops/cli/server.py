@@ -7,7 +7,8 @@ import typer
 
 from ops.cli import exit_codes
 from ops.cli.control_choice import local
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, err, out, print_json, settings_from, show, tell
+from ops.cli.output_format import AsData, print_data
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, err, out, settings_from, show, tell
 
 Detach = Annotated[
     bool,
@@ -56,7 +57,7 @@ def down(timeout: Timeout = 90, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @local
-def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def status(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """Show each process of this machine: since when it runs, and whether it is ready or why not.
 
     Exit code 0: everything is ready. 5: nothing runs. 7: something is not ready.
@@ -64,8 +65,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
     from ops.local import server_status
 
     found = server_status.examine(settings_from(config))
-    if json:
-        print_json(asdict(found))
+    if as_data:
+        print_data(asdict(found))
     else:
         out.print(SENTENCES[found.state], style="bold", markup=False)
         if found.pid:

@@ -1,6 +1,5 @@
 """The command that shows the logs of this machine's processes."""
 
-import json as jsonlib
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -10,6 +9,7 @@ from core.api_keys import DURATION, read_duration
 from core.clock import utc_now
 from core.errors import InputError, NotReady
 from ops.cli.control_choice import local
+from ops.cli.output_format import AsData, print_row
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, settings_from
 from ops.local import log_reader
 from ops.local.log_reader import PROCESSES, Line, LogReader
@@ -22,7 +22,6 @@ Lines = Annotated[
 SinceOption = Annotated[
     str | None, typer.Option("--since", help="From then on: 10m, 2h, 1d ago, or a day or time (UTC): 2026-03-01T12:00.")
 ]
-JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 USUAL_LINES = 50
 
 
@@ -32,10 +31,13 @@ def logs(
     follow: Follow = False,
     lines: Lines = None,
     since: SinceOption = None,
-    json: JsonLines = False,
+    as_data: AsData = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Show the logs of this machine's processes, ordered by time. Rotated files count as well."""
+    """Show the logs of this machine's processes, ordered by time. Rotated files count as well.
+
+    -o json prints one object per line, -o yaml one item of a list per line of the log.
+    """
     folder = settings_from(config).data / "logs"
     if not folder.is_dir():
         raise NotReady(f"There are no logs in {folder}.", hint="LoraLoop has not run here. Start it: loraloop up")
@@ -44,10 +46,10 @@ def logs(
     count = USUAL_LINES if lines is None and begin is None else lines
     several = process is None
     for line in log_reader.read_last(readers, count, begin):
-        _print(line, several, json)
+        _print(line, several, as_data)
     if follow:
         for line in log_reader.follow(readers):
-            _print(line, several, json)
+            _print(line, several, as_data)
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -61,9 +63,9 @@ def moment(text: str, now: datetime) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _print(line: Line, several: bool, as_json: bool) -> None:
-    if as_json:
+def _print(line: Line, several: bool, as_data: bool) -> None:
+    if as_data:
         at = None if line.time == log_reader.NEVER else line.time.isoformat()
-        print(jsonlib.dumps({"time": at, "process": line.process, "text": line.text}), flush=True)
+        print_row({"time": at, "process": line.process, "text": line.text})
     else:
         print(f"{line.process:7} | {line.text}" if several else line.text, flush=True)

@@ -8,15 +8,14 @@ import typer
 
 from core.errors import LoraLoopError
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    JsonOption,
     Yes,
     agreed,
     bytes_bar,
     out,
-    print_json,
     show,
     tell,
 )
@@ -39,7 +38,7 @@ HtmlOption = Annotated[Path | None, typer.Option("--html", metavar="PATH", help=
 
 
 def show_report(
-    identity: Identity, html: HtmlOption = None, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
+    identity: Identity, html: HtmlOption = None, config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False
 ) -> None:
     """Show what a snapshot has: rows and users, same texts, label noise, and what was left out."""
     report = client_of(config).get(f"/api/snapshots/{identity}")
@@ -50,8 +49,8 @@ def show_report(
             raise LoraLoopError(f"{html} cannot be written: {error.strerror}.", hint="Choose another place.") from error
         tell(f"Wrote {html}.")
         return
-    if json:
-        print_json(report)
+    if as_data:
+        print_data(report)
         return
     out.print(f"{report['hash']} of {report['model']}, {report['run_id']}", style="bold", markup=False)
     for section in sections(report):

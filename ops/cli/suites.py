@@ -13,13 +13,12 @@ from core.errors import LoraLoopError, NotFound
 from core.settings import DEFAULT_GUARDRAILS, ModelSettings
 from ops.cli.changes import Comment, ModelArgument, said
 from ops.cli.control_choice import client_of, local
+from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    JsonOption,
     cell,
     err,
-    print_json,
     settings_from,
     show,
     tell,
@@ -37,7 +36,7 @@ ARMS = ("base", "champion", "candidate")
 def suites(
     model: Annotated[str | None, typer.Argument(help="Also this model's own suites, with its margins.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """List suites: what each measures, its size, source and licence, and the difference that it can resolve."""
     from eval.kpis.intervals import USUAL_DISCORDANCE
@@ -66,8 +65,8 @@ def suites(
         "licence": "licence",
         "about": "what it is about",
     }
-    show(rows, json, columns, "No suites.")
-    if not json:
+    show(rows, as_data, columns, "No suites.")
+    if not as_data:
         tell(
             f"resolves: the difference that its units show with 80 % power where versions differ on "
             f"{USUAL_DISCORDANCE:.0%} of them."
@@ -101,7 +100,7 @@ def evaluate(
     suite: Annotated[list[str] | None, typer.Option("--suite", "-s", help="Only this one; may be repeated.")] = None,
     comment: Comment = "",
     config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    as_data: AsData = False,
 ) -> None:
     """Run suites on a version, base and champion. It changes nothing and uses no holdout."""
     client = client_of(config)
@@ -110,8 +109,8 @@ def evaluate(
     if run["state"] != "measured":
         raise LoraLoopError(str(run["reason"]), hint=f"See: loraloop runs {model}")
     found = run["detail"]["suites"]
-    if json:
-        print_json({"model": model, "version": asked["version"], "run_id": run["id"], "suites": found})
+    if as_data:
+        print_data({"model": model, "version": asked["version"], "run_id": run["id"], "suites": found})
         return
     columns = {
         "suite": "suite",

@@ -1,6 +1,5 @@
-"""Output of the commands: tables and JSON on stdout, everything else on stderr; progress bars and questions."""
+"""Output of the commands: data on stdout, everything else on stderr; progress bars and questions."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,13 +25,22 @@ from rich.text import Text
 
 from core.errors import NoTerminal
 from core.settings import Settings, load
+from ops.cli.output_format import print_data
+
+
+class DataConsole(Console):
+    """The console of stdout, whose reader may end first."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave the end of the command to the command line, which has an exit code for it."""
+        raise BrokenPipeError
+
 
 # A pipe has no width of its own, and a table cut to 80 columns would hide numbers.
-out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 180)
+out = DataConsole(soft_wrap=True, width=None if sys.stdout.isatty() else 180)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.", envvar="LORALOOP_CONFIG")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Since = Annotated[str | None, typer.Option("--since", help="From this day or time on (UTC): 2026-03-01.")]
 Until = Annotated[str | None, typer.Option("--until", help="Before this day or time (UTC).")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -109,10 +117,10 @@ def agreed(what: str, yes: bool, dry_run: bool) -> bool:
     return typer.confirm("Go on?", err=True)
 
 
-def show(rows: Any, as_json: bool, columns: dict[str, str], empty: str) -> None:
-    """Rows as JSON or as a table of the named columns (field: heading)."""
-    if as_json:
-        print_json(rows)
+def show(rows: Any, as_data: bool, columns: dict[str, str], empty: str) -> None:
+    """Rows as data or as a table of the named columns (field: heading)."""
+    if as_data:
+        print_data(rows)
         return
     if not rows:
         tell(empty)
@@ -123,11 +131,6 @@ def show(rows: Any, as_json: bool, columns: dict[str, str], empty: str) -> None:
     for row in rows:
         table.add_row(*(cell(row.get(name)) for name in columns))
     out.print(table, markup=False)
-
-
-def print_json(value: Any) -> None:
-    """JSON on stdout."""
-    print(json.dumps(value, indent=1, default=str))
 
 
 def cell(value: Any) -> str:

@@ -20,7 +20,8 @@ from rich.text import Text
 
 from core.errors import NoTerminal
 from ops.cli.control_choice import local
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, cell, err, out, print_json, settings_from
+from ops.cli.output_format import AsData, print_data
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, cell, err, out, settings_from
 
 # How soon a key or a resized window is noticed.
 TICK_SECONDS = 0.25
@@ -34,7 +35,7 @@ def top(
     interval: Interval = 2.0,
     once: Once = False,
     gateway: Gateways = [],  # noqa: B006  Typer copies it
-    json: JsonOption = False,
+    as_data: AsData = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Watch engines, traffic split, latency, feedback, runs and canaries live; q or Ctrl-C ends it."""
@@ -42,9 +43,9 @@ def top(
 
     watcher = Poller(settings_from(config), [url.rstrip("/") for url in gateway])
     try:
-        if once or json:
+        if once or as_data:
             seen = summarize(watcher.look(), None)
-            print_json(seen) if json else out.print(draw(seen))
+            print_data(seen) if as_data else out.print(draw(seen))
             if seen["down"]:
                 for sentence in seen["down"]:
                     err.print(f"error: {sentence}", style="red", markup=False)

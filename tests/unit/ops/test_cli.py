@@ -213,6 +213,7 @@ CHANGES = {
 def test_every_command_that_reads_can_print_json(words: tuple[str, ...]):
     options = {option for parameter in ALL[words].params for option in parameter.opts}
     assert "--json" in options or " ".join(words) in CHANGES
+    assert ("--json" in options) == ("-o" in options)
 
 
 @pytest.mark.parametrize(
