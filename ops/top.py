@@ -6,14 +6,12 @@ does not answer is said to be down, and the others are shown anyway.
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-
-from core.settings import Settings
 
 TIMEOUT_SECONDS = 3.0
 RUNS = 6
@@ -95,13 +93,20 @@ class Sample:
 
 
 class Poller:
-    """Asks control and gateways, again and again, over kept connections."""
+    """Asks control and gateways, again and again, over kept connections.
 
-    def __init__(self, settings: Settings, gateways: list[str], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._control = settings.control_url
-        self._gateways = gateways or [f"http://{settings.gateway.listen}"]
-        self._http = httpx.Client(headers=settings.bearer, timeout=TIMEOUT_SECONDS, trust_env=False)
-        self._clock = clock
+    `key_hint` says what to do if the key is refused. `is_local`: they are on this machine, and no proxy is between.
+    """
+
+    def __init__(
+        self, control: str, gateways: list[str], *, key: str = "", key_hint: str = "", is_local: bool = True
+    ) -> None:
+        self._control = control.rstrip("/")
+        self._gateways = gateways
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(headers=headers, timeout=TIMEOUT_SECONDS, trust_env=not is_local)
+        self._key_hint = key_hint or "Do: export LORALOOP_KEY=llk_…"
+        self._start_hint = "; start it with: loraloop up" if is_local else ""
 
     def look(self) -> Sample:
         """One look."""
@@ -113,7 +118,7 @@ class Poller:
             runs = self._json(f"{self._control}/api/runs?limit={RUNS}", control, down)
             engines = (self._json(f"{self._control}/ready", control, down) or {}).get("engines")
         texts = [self._text(f"{url}/metrics", f"gateway at {url}", down) for url in self._gateways]
-        return Sample(self._clock(), models, runs or [], engines or [], count(filter(None, texts)), down)
+        return Sample(time.monotonic(), models, runs or [], engines or [], count(filter(None, texts)), down)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -135,10 +140,10 @@ class Poller:
         try:
             response = self._http.get(url)
         except httpx.HTTPError:
-            down.append(f"{what} does not answer; start it with: loraloop up")
+            down.append(f"{what} does not answer{self._start_hint}")
             return None
         if response.status_code in (401, 403):
-            down.append(f"{what} needs a key with ops:read: export LORALOOP_KEY=llk_…")
+            down.append(f"{what} needs a key with ops:read. {self._key_hint}")
         elif response.status_code != 200 and response.status_code not in also:
             down.append(f"{what} answers {response.status_code}")
         else:

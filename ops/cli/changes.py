@@ -13,7 +13,7 @@ from core.errors import LoraLoopError
 from loraloop.calls import Server
 from ops.apps.changed_settings import Changes
 from ops.cli import run_progress
-from ops.cli.control_choice import client_of, local
+from ops.cli.control_choice import Gateways, chosen, client_of
 from ops.cli.exit_codes import NOT_PROMOTED
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
@@ -22,7 +22,6 @@ from ops.cli.terminal import (
     DryRun,
     Yes,
     agreed,
-    settings_from,
     tell,
 )
 from ops.client import ControlClient
@@ -47,6 +46,8 @@ def retrain(
     client = client_of(config)
     identity = client.post(f"/api/models/{model}/retrain", said(comment))["run_id"]
     if not wait:
+        if as_data:
+            print_data(client.get(f"/api/runs/{identity}"))
         tell(f"{identity} of {model} is queued. Follow it with: loraloop runs show {identity}")
         return
     run = run_progress.follow(client, identity)
@@ -151,23 +152,29 @@ def reject(
         tell("Rejected; the champion stays.")
 
 
-@local
-def reload(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
-    """Have control and gateway read the configuration again, and say what took effect and what needs a restart."""
-    settings, rows, failed = settings_from(config), [], False
-    places: dict[Server, str] = {"control": settings.control_url, "gateway": f"http://{settings.gateway.listen}"}
-    for process, url in places.items():
+def reload(
+    gateway: Gateways = [],  # noqa: B006  Typer copies it
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
+) -> None:
+    """Have control and gateways read their configuration again, and say what took effect and what needs a restart."""
+    choice, rows, failed = chosen(config), [], False
+    gateways = choice.gateways(gateway)
+    processes: list[Server] = ["control", *["gateway"] * len(gateways)]
+    for process, url in zip(processes, [choice.url, *gateways], strict=True):
         try:
-            with closing(ControlClient(settings, server=process, url=url)) as client:
-                rows.append(client.post("/api/reload", {}))
+            with closing(choice.client(process, url)) as client:
+                rows.append({"url": url} | client.post("/api/reload", {}))
         except LoraLoopError as error:
             failed = True
-            rows.append({"process": process, "applied": [], "restart": [], "error": str(error)})
+            rows.append({"url": url, "process": process, "applied": [], "restart": [], "error": str(error)})
     if as_data:
         print_data(rows)
     else:
         for row in rows:
-            tell(f"{row['process']}: {row.get('error') or Changes(**row)}")
+            where = row["process"] if len(rows) <= 2 else f"{row['process']} at {row['url']}"
+            changes = Changes(row["process"], row["applied"], row["restart"])
+            tell(f"{where}: {row.get('error') or changes}")
     if failed:
         raise typer.Exit(1)
 

@@ -41,7 +41,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "loraloop feedback --by-user",
     ),
     "runs list": ("loraloop runs reviews --limit 5",),
-    "top": ("loraloop top", "loraloop top --json"),
+    "top": ("loraloop top", "loraloop top --context prod --once"),
     "runs start": ("loraloop runs start reviews", "loraloop runs start reviews --wait --exit-code"),
     "versions evaluate": (
         "loraloop versions evaluate reviews --version 3",
@@ -86,7 +86,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "loraloop snapshots export 3fa1c0d2 train.jsonl --format openai",
         "loraloop snapshots export run-1a2b3c pairs.jsonl --format preferences",
     ),
-    "reload": ("loraloop reload",),
+    "reload": ("loraloop reload", "loraloop reload --context prod --gateway https://llm.example.com"),
     "audit list": (
         "loraloop audit --act keys --since 2026-03-01",
         "loraloop audit --actor ada --outcome refused --json",

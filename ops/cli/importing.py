@@ -21,7 +21,7 @@ from feedback.formats.metrics import Metrics
 from feedback.formats.registry import Format, guess, parts_of
 from feedback.formats.source import LeftOut, Part, Target
 from ops import data_files
-from ops.cli.control_choice import client_beside
+from ops.cli.control_choice import client_of
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
@@ -107,7 +107,7 @@ def bring_in(
         raise InputError(f"{path} has no row to import: {_why_none(found)}", hint="Nothing was sent.")
     if not agreed(_summary(path, found, model), yes, dry_run):
         return
-    done = _send(path, parts, target, client_beside(settings), found.rows)
+    done = _send(path, parts, target, client_of(config), found.rows)
     if as_data:
         print_data(done)
     _report(done)

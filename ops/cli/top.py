@@ -19,18 +19,16 @@ from rich.table import Table
 from rich.text import Text
 
 from core.errors import NoTerminal
-from ops.cli.control_choice import local
+from ops.cli.control_choice import Gateways, chosen
 from ops.cli.output_format import AsData, print_data
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, cell, err, out, settings_from
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, cell, err, out
 
 # How soon a key or a resized window is noticed.
 TICK_SECONDS = 0.25
 Interval = Annotated[float, typer.Option("--interval", "-i", min=0.2, max=3600, help="Seconds between looks.")]
 Once = Annotated[bool, typer.Option("--once", help="Print one picture and end; its numbers are of all time.")]
-Gateways = Annotated[list[str], typer.Option("--gateway", help="A gateway's URL; again for more. Default: ours.")]
 
 
-@local
 def top(
     interval: Interval = 2.0,
     once: Once = False,
@@ -41,7 +39,9 @@ def top(
     """Watch engines, traffic split, latency, feedback, runs and canaries live; q or Ctrl-C ends it."""
     from ops.top import Poller, summarize
 
-    watcher = Poller(settings_from(config), [url.rstrip("/") for url in gateway])
+    control = chosen(config)
+    gateways, is_local = control.gateways(gateway), control.settings is not None
+    watcher = Poller(control.url, gateways, key=control.key, key_hint=control.key_hint, is_local=is_local)
     try:
         if once or as_data:
             seen = summarize(watcher.look(), None)

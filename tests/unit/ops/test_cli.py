@@ -305,6 +305,16 @@ def test_a_script_learns_how_a_run_ended(
     assert done.exit_code == code and json.loads(done.stdout)["id"] == "run-2"
 
 
+def test_a_script_learns_the_id_of_a_run_that_it_does_not_follow(tmp_path: Path):
+    api = FastAPI()
+    api.get("/api/runs/run-2")(lambda: {"id": "run-2", "state": "queued"})
+    api.post("/api/models/reviews/retrain")(lambda: {"run_id": "run-2"})
+    with running(api) as url:
+        (tmp_path / "loraloop.yaml").write_text(STARTER.replace("127.0.0.1:8081", url.removeprefix("http://")))
+        done = loraloop("runs", "start", "reviews", "--json", cwd=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout) == {"id": "run-2", "state": "queued"}
+
+
 def test_a_bar_has_rate_and_time_left_and_restarts_with_each_phase(monkeypatch: pytest.MonkeyPatch):
     shown = io.StringIO()
     monkeypatch.setattr(terminal, "err", Console(file=shown, force_terminal=True, width=120))

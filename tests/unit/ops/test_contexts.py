@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI, Header, HTTPException
+from fastapi import FastAPI, Header, HTTPException, Response
 
 from core.errors import SettingsError
 from ops import contexts
@@ -23,6 +23,7 @@ class Remote:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.monkeypatch, self.status, self.keys = folder, monkeypatch, 200, list[str]()
+        self.reloads: list[str] = []
         self.app, self.url = FastAPI(), ""
         self.app.get("/api/models")(self.models)
         self.file = folder / "config" / "loraloop" / "contexts.yaml"
@@ -34,6 +35,10 @@ class Remote:
         if self.status != 200:
             raise HTTPException(self.status)
         return []
+
+    def reload(self, authorization: str = Header("")) -> dict[str, object]:
+        self.reloads.append(authorization.removeprefix("Bearer "))
+        return {"process": "control" if len(self.reloads) in (1, 4) else "gateway", "applied": [], "restart": []}
 
     def run(self, *words: str, stdin: str = "") -> Ended:
         done = loraloop(*words, cwd=self.folder, stdin=stdin)
@@ -164,6 +169,33 @@ def test_a_file_that_cannot_be_read_shows_no_key(tmp_path: Path, text: str) -> N
     with pytest.raises(SettingsError) as refused:
         contexts.read(file)
     assert "secret" not in str(refused.value) and refused.value.__cause__ is None
+
+
+def test_top_and_reload_speak_to_the_control_of_a_context_with_its_key(remote: Remote) -> None:
+    remote.app.get("/api/runs")(remote.models)
+    remote.app.get("/ready")(lambda: {"engines": []})
+    remote.app.get("/metrics")(lambda: Response('loraloop_feedback_total{type="thumbs"} 5\n'))
+    remote.app.post("/api/reload")(remote.reload)
+    log_in(remote, "--context", "prod")
+    shown = remote.run("top", "--json", "--context", "prod")
+    assert shown.returncode == 0 and json.loads(shown.stdout)["feedback"] == {}
+    assert "No gateway is named: --gateway URL" in shown.stderr
+    shown = remote.run("top", "--json", "--gateway", remote.url)
+    assert json.loads(shown.stdout)["feedback"]["thumbs"]["count"] == 5
+    assert len(remote.keys) > 4 and set(remote.keys) == {KEY}
+    done = remote.run("reload", "--gateway", f"{remote.url}/", "--gateway", remote.url)
+    assert done.returncode == 0 and "control at " in done.stderr and f"gateway at {remote.url}: " in done.stderr
+    assert [row["process"] for row in json.loads(remote.run("reload", "--json").stdout)] == ["control"]
+    assert remote.reloads == [KEY] * 4
+
+
+def test_top_names_the_login_of_a_key_that_control_refuses(remote: Remote) -> None:
+    log_in(remote, "--context", "prod")
+    remote.status = 401
+    shown = remote.run("top", "--once")
+    assert shown.returncode == 1 and "Do: loraloop login --context prod" in shown.stderr
+    away = remote.run("top", "--once", "--url", "http://127.0.0.1:9")
+    assert "control at http://127.0.0.1:9 does not answer" in away.stderr and "loraloop up" not in away.stderr
 
 
 def test_a_key_comes_from_stdin(remote: Remote) -> None:
