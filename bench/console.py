@@ -229,6 +229,7 @@ def pages(size: Size) -> Iterator[str]:
     """Every page, with filters, far down the lists, and the twins of some."""
     middle = f"dec-{size.decisions // 2:06d}"
     yield from (
+        "/overview",
         "/promotions",
         "/promotions?verdict=kept&model=notes",
         f"/promotions?before={size.decisions // 2}",
@@ -237,6 +238,7 @@ def pages(size: Size) -> Iterator[str]:
         f"/promotions/{middle}.json",
         "/models/reviews",
         "/models/movies.json",
+        "/overview.json",
         "/feedback",
         "/feedback?model=reviews&kind=label",
         "/feedback?words=number+777",

@@ -44,7 +44,7 @@ from serve.gateway.shipping import Shipper
 
 MODEL = "reviews"
 START = datetime(2026, 1, 1, tzinfo=UTC)
-PAGES = ("/feedback", "/promotions", "/runs", "/quarantine", "/models/reviews", "/system")
+PAGES = ("/feedback", "/overview", "/promotions", "/runs", "/quarantine", "/models/reviews", "/system")
 PAUSE_S = 0.5
 KEY = "bench"
 # A spool that control refuses would never be empty.

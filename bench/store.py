@@ -83,6 +83,7 @@ INSERT INTO traffic_daily SELECT model, version, arm, CAST(time AS DATE), count(
     sum(prompt_tokens + completion_tokens) FROM interactions GROUP BY ALL
 """
 PAGES = (
+    "/overview",
     "/promotions",
     f"/models/{MODEL}",
     "/feedback",

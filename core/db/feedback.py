@@ -258,6 +258,11 @@ def by_day(db: Database, *, model: str, since: datetime) -> list[Row]:
     return db.rows("feedback.by_day", model=model, since=since)
 
 
+def recent_thumbs(db: Database, *, since: datetime) -> list[Row]:
+    """Thumbs up and all thumbs per model. The cost grows with the feedback since then."""
+    return db.rows("feedback.recent_thumbs", since=since)
+
+
 def page(
     db: Database,
     *,

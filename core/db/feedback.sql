@@ -151,6 +151,12 @@ SELECT day, type, sum(n)::BIGINT AS n, sum(revoked)::BIGINT AS revoked FROM (
     SELECT day, type, n, revoked FROM deleted_feedback_daily WHERE model = $model AND day >= CAST($since::TIMESTAMP AS DATE)
 ) GROUP BY ALL ORDER BY ALL
 
+-- name: recent_thumbs
+-- Thumbs up and all thumbs per model since a moment, without those that were taken back. Thumbs in quarantine count. DuckDB
+-- skips older blocks of the table by this parameter.
+SELECT model, count(*) FILTER (WHERE value::VARCHAR = 'true') AS up, count(*) AS thumbs FROM feedback
+WHERE time >= $since AND type = 'thumbs' AND revoked_at IS NULL AND model IS NOT NULL GROUP BY model
+
 -- name: page
 -- Feedback older than ($before, $before_id), newest first. A filter of NULL filters nothing. $words in any case are in a
 -- text of the feedback. An id of an interaction has no space.

@@ -153,6 +153,11 @@ def newest_time(db: Database) -> datetime | None:
     return db.one("interactions.newest_time")["time"]
 
 
+def recent_traffic(db: Database, *, since: datetime) -> list[Row]:
+    """Requests, errors and the 95th percentile of latency per model. The cost grows with the requests since then."""
+    return db.rows("interactions.recent_traffic", since=since)
+
+
 def traffic_by_day(db: Database, *, model: str, since: date) -> list[Row]:
     """Requests, errors and tokens of a model per day and version."""
     return db.rows("interactions.traffic_by_day", model=model, since=since)

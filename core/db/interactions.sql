@@ -63,6 +63,13 @@ SELECT id, endpoint, request FROM interactions WHERE id IN ($ids)
 -- Number of a model's answered requests since a moment.
 SELECT count(*) AS n FROM interactions WHERE model = $model AND time >= $since AND status = 200
 
+-- name: recent_traffic
+-- Requests, errors of the server, and the 95th percentile of latency in milliseconds per model since a moment. DuckDB skips
+-- older blocks of the table by this parameter.
+SELECT model, count(*) AS requests, count(*) FILTER (WHERE status >= 500) AS errors,
+    quantile_cont(latency_ms, 0.95) FILTER (WHERE status < 500) AS p95_ms
+FROM interactions WHERE time >= $since GROUP BY model
+
 -- name: newest_time
 -- Time of the newest interaction.
 SELECT max(time) AS time FROM interactions

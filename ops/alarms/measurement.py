@@ -13,13 +13,12 @@ from functools import partial
 from typing import Any
 
 from core.db import alarms as alarms_table
-from core.db import decisions, spools
+from core.db import spools
 from core.db.store import Row
-from core.records import Verdict
 from ops.audit import views as audit_views
+from ops.canary_progress import forecast_days, limit_hours
 from ops.control import Control
 from ops.notify.notifier import Delivery
-from rollout.live_plan import load_plan
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +130,7 @@ class Measurement:
         # Fewer than before: data of a user was erased, and no request came.
         self._requests[run] = requests, self._control.clock() if requests > known else since
         if run not in self._forecasts:
-            self._forecasts[run] = self._forecast(run)
+            self._forecasts[run] = forecast_days(self._control.store, run)
         return {
             "model": row["model"],
             "version": row["candidate"],
@@ -139,7 +138,7 @@ class Measurement:
             "waits": row["state"] == "awaiting_approval" or row["paused"] is not None,
             "requests": requests,
             "idle_since": self._requests[run][1],
-            "max_hours": self._max_hours(row),
+            "max_hours": limit_hours(self._control, row),
             "forecast_days": self._forecasts[run],
         }
 
@@ -147,16 +146,3 @@ class Measurement:
         """After a restart: the oldest analysis with as many requests as the newest. Later ones are of the champion."""
         store, run, started = self._control.store, row["run_id"], row["started"]
         return alarms_table.idle_since(store, run_id=run, started=started, requests=requests) or started
-
-    def _max_hours(self, row: Row) -> float | None:
-        """The limit that ends a canary: the one that it began with. None without one in the settings, which ends it."""
-        model = self._control.settings.models.get(row["model"])
-        canary = model.promotion.canary if model else None
-        return load_plan(row["plan"], canary, row["share"], row["score_sd"]).settings.max_hours if canary else None
-
-    def _forecast(self, run: str) -> float | None:
-        """The days that a canary was expected to last when it began, None if no end was expected."""
-        for row in decisions.of_run(self._control.store, run_id=run):
-            if row["verdict"] == Verdict.CANARY_STARTED:
-                return json.loads(row["body"])["live"].get("forecast", {}).get("days")
-        return None

@@ -30,6 +30,7 @@ from ops.console import (
     run_actions,
 )
 from ops.console.auth import Visitors
+from ops.console.badges import Badges
 from ops.console.person_sessions import PersonSessions
 from ops.console.rendering import Pages
 from ops.console.sessions import Sessions
@@ -53,7 +54,7 @@ def add_routes(
     Without `erasures` it has no pages to erase users.
     """
     sessions = Sessions(hours=control.settings.control.session_hours, clock=control.clock)
-    rendered = Pages()
+    rendered = Pages(Badges(control, watch).count)
     visitors = Visitors(
         store=control.store,
         access=access,

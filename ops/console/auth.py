@@ -37,7 +37,7 @@ LONGEST_NAME = 64
 class Visitor:
     """Who asks: the id of a key or a person, their name, how the ledger calls them, and what they may do.
 
-    `token` is what their forms must carry.
+    `token` is what their forms must carry. `models` are those that they may see, None for all.
     """
 
     key_id: str
@@ -46,6 +46,7 @@ class Visitor:
     may_act: bool
     token: str
     session: Session | PersonSession | None
+    models: tuple[str, ...] | None = None
 
 
 def is_secure(request: Request) -> bool:
@@ -133,12 +134,12 @@ class Visitors:
         return check
 
     def _visitor(self, passed: AuthorizedRequest, session: Session | PersonSession | None) -> Visitor:
-        may_act = passed.opens(Scope.OPS_WRITE)
+        may_act, models = passed.opens(Scope.OPS_WRITE), passed.models
         if isinstance(session, PersonSession):
             person = session.person
-            return Visitor(person.id, person.name, person.actor, may_act, session.token, session)
+            return Visitor(person.id, person.name, person.actor, may_act, session.token, session, models)
         name, actor = self.keyring.name_of(passed.key_id), self.keyring.actor_of(passed.key_id)
-        return Visitor(passed.key_id, name, actor, may_act, self.sessions.token(session), session)
+        return Visitor(passed.key_id, name, actor, may_act, self.sessions.token(session), session, models)
 
     def refuse(self, request: Request, error: LoraLoopError) -> Response:
         """An error as a page; without a key, the page to log in, which leads back to the page requested."""
@@ -147,7 +148,7 @@ class Visitors:
         if isinstance(error, KeyRefused):
             asked = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
             return self.login(asked if request.method == "GET" else "/", status=error.status)
-        answer = self.pages.render("error.html", error.status, error=error, visitor=known(request))
+        answer = self.pages.render("error.html", error.status, error=error, visitor=known(request), badges={})
         if error.retry_after_s is not None:
             answer.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
         return answer

@@ -37,11 +37,7 @@ def queue(control: Control, model: str, skip: int, part: Part = "doubt", other: 
     """The next answer of a part but `skip`, or of the other part but `other` if none is left, and how many wait."""
     settings = views.settings_of(control, model)
     labels = settings.labels
-    among = {"model": model, "since": control.clock() - timedelta(days=DAYS), "window": WINDOW}
-    waiting = feedback.answers_in_doubt(control.store, **among, limit=MOST_SKIPPED)
-    if len(waiting) < MOST_SKIPPED:  # what nobody has voted on comes after what somebody has
-        known = [label.strip().lower() for label in labels]
-        waiting += interactions.unsure_answers(control.store, **among, labels=known, limit=MOST_SKIPPED - len(waiting))
+    waiting = in_doubt(control, model)
     drawn = _drawn(control, model, labels) if settings.task == "classify" else []
     parts: dict[Part, list[views.View]] = {"doubt": waiting, "random": drawn}
     if skip >= len(parts[part]) and other < len(parts[OTHER[part]]):
@@ -63,6 +59,16 @@ def queue(control: Control, model: str, skip: int, part: Part = "doubt", other: 
         "doubt": next_up,
         "about": about,
     }
+
+
+def in_doubt(control: Control, model: str) -> list[views.View]:
+    """The answers in doubt, MOST_SKIPPED at most. What nobody has voted on comes after what somebody has."""
+    among = {"model": model, "since": control.clock() - timedelta(days=DAYS), "window": WINDOW}
+    found = feedback.answers_in_doubt(control.store, **among, limit=MOST_SKIPPED)
+    if len(found) < MOST_SKIPPED:
+        known = [label.strip().lower() for label in views.settings_of(control, model).labels]
+        found += interactions.unsure_answers(control.store, **among, labels=known, limit=MOST_SKIPPED - len(found))
+    return found
 
 
 def _drawn(control: Control, model: str, labels: list[str]) -> list[views.View]:

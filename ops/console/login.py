@@ -14,7 +14,7 @@ from ops.console.auth import COOKIE, SECURE_COOKIE, FormFields, Visitors, cookie
 from ops.console.person_sessions import PersonSession
 from ops.console.sessions import Session
 
-FRONT = "/promotions"
+FRONT = "/overview"
 LONGEST_PATH = 2048
 
 

@@ -39,7 +39,7 @@ def model(control: Control, name: str) -> View:
         "serving": views.decision(store, now["decision"]) if now["decision"] else None,
         "lineage": _lineage(store, name, now["champion"]),
         "taken_back": versions.taken_back(store, model=name, version=now["champion"]).get(now["champion"]),
-        "judged": judged(store, name),
+        "judged": judged(store, name, MOST_VERSIONS),
         "routes": routes.newest(store, model=name, limit=MOST_ROUTES),
         "traffic": interactions.traffic_by_day(store, model=name, since=since.date()),
         "feedback": feedback.by_day(store, model=name, since=since),
@@ -47,10 +47,10 @@ def model(control: Control, name: str) -> View:
     }
 
 
-def judged(store: Store, name: str) -> list[View]:
+def judged(store: Store, name: str, limit: int) -> list[View]:
     """The newest judged candidates, oldest first: primary KPI of champion and candidate, and rows learned from."""
     found = []
-    for row in decisions.measured(store, model=name, limit=MOST_VERSIONS):
+    for row in decisions.measured(store, model=name, limit=limit):
         body = json.loads(row.body)
         primary = views.primary(body["evidence"])
         if primary:

@@ -12,13 +12,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, no_act, note
-from core.db import quarantines as quarantines_table
 from core.errors import InputError
 from ops import views
-from ops.alarms.watch import AlarmWatch, urgent
+from ops.alarms.watch import AlarmWatch
 from ops.console import feedback_data, labelling, page_data
+from ops.console import overview as overview_data
 from ops.console.auth import known
-from ops.console.needs import needs
+from ops.console.login import FRONT
 from ops.console.rendering import Pages
 from ops.control import Control
 from ops.notify.notifier import Delivery
@@ -62,19 +62,24 @@ def create_router(
     @router.get("/", include_in_schema=False)
     @no_act("It leads to another page.")
     def front() -> RedirectResponse:
-        return RedirectResponse("/promotions")
+        return RedirectResponse(FRONT)
 
     def system() -> View:
         return page_data.system(control, watch, deliveries())
 
-    _add_decisions(add, control, watch)
-    for subject in (_add_models, _add_feedback, _add_quarantines, _add_runs):
+    def overview(request: Request, model: Text = None) -> View:
+        names = [model] if model else visible_models(control, request)
+        allowed = names if model else request.state.admission.models
+        return overview_data.overview(control, watch, names, allowed) | {"chosen": model or None}
+
+    add(FRONT, "overview.html", overview, NO_TEXTS)
+    for subject in (_add_decisions, _add_models, _add_feedback, _add_quarantines, _add_runs):
         subject(add, control)
     add("/system", "system.html", system, NO_TEXTS)
     return router
 
 
-def _add_decisions(add: AddPage, control: Control, watch: AlarmWatch) -> None:
+def _add_decisions(add: AddPage, control: Control) -> None:
     store = control.store
 
     def promotions(
@@ -87,11 +92,8 @@ def _add_decisions(add: AddPage, control: Control, watch: AlarmWatch) -> None:
     ) -> View:
         wanted = views.Filter(model or None, verdict or None, moment("since", since), moment("until", until), before)
         found = views.decisions(store, wanted, A_PAGE + 1)
-        models = [views.model(control, name) for name in visible_models(control, request)]
-        alarms = urgent(watch.alarms(request.state.admission.models))
         return {
-            "models": models,
-            "needs": [asdict(need) for need in needs(alarms, models, quarantines_table.undecided(store))],
+            "models": visible_models(control, request),
             "decisions": found[:A_PAGE],
             "ledger": control.ledger.report(),
             "chosen": asdict(wanted),

@@ -3,6 +3,7 @@
 It owns how things look; what is shown is made by views.
 """
 
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -18,9 +19,12 @@ from ops.console.svg.live import confidence_sequence
 from ops.console.svg.primitives import arm_words, kpi_words
 from ops.console.svg.search import parallel_trials, share_curve
 from ops.console.svg.slices import has_fallen, slice_margin, slice_plot
+from ops.console.svg.sparkline import sparkline
 from ops.verdict_words import VERDICT_WORDS
 from retrain.progress import share_words
 
+# The badge of each page that has one, by its path, for a visitor who may see some models, or all where None is given.
+Count = Callable[[Collection[str] | None], Mapping[str, Any]]
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -49,6 +53,7 @@ def environment(*packages: str) -> Environment:
         signed=_signed,
         thousands=_thousands,
         lasting=_lasting,
+        span=_span,
         level=_level,
         ago=_ago,
         kpi_words=kpi_words,
@@ -76,6 +81,7 @@ def environment(*packages: str) -> Environment:
         has_fallen=has_fallen,
         slice_margin=slice_margin,
         slice_plot=slice_plot,
+        sparkline=sparkline,
         asset_url=asset_url,
         stylesheet=stylesheet,
     )
@@ -83,13 +89,20 @@ def environment(*packages: str) -> Environment:
 
 
 class Pages:
-    """Renders templates to whole answers."""
+    """Renders templates to whole answers. `badges` counts what waits for a visitor who may see some models."""
 
-    def __init__(self) -> None:
+    def __init__(self, badges: Count = lambda _: {}) -> None:
         self._templates = environment()
+        self._badges = badges
 
     def render(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """A template as an answer with every header that a page needs."""
+        """A template as an answer with every header that a page needs.
+
+        Badges read the store. A page that is made in the event loop gives its own `badges`, or none.
+        """
+        visitor = values.get("visitor")
+        if "badges" not in values:
+            values["badges"] = self._badges(visitor.models) if visitor else {}
         return HTMLResponse(self._templates.get_template(name).render(**values), status, headers=HEADERS)
 
 
@@ -116,6 +129,12 @@ def _lasting(seconds: float | None) -> str:
     if not hours:
         return f"{minutes} min"
     return f"{hours} h {minutes % 60} min" if not days else f"{days} d {hours % 24} h"
+
+
+def _span(seconds: float) -> str:
+    """The length of a window in its largest unit: "10 min", "1 h", "7 d"."""
+    units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    return next(f"{seconds / size:g} {unit}" for size, unit in units if seconds >= size)
 
 
 def _number(value: float | None, digits: int = 3) -> str:

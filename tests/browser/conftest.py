@@ -113,7 +113,7 @@ class Visit:
         self.page.goto("/login")
         self.page.get_by_label("Ops key").fill(key or self.loop.keys["ops"])
         self.page.keyboard.press("Enter")
-        self.page.wait_for_url("**/promotions")
+        self.page.wait_for_url("**/overview")
         return self.page
 
     def picture(self, name: str, *, whole: bool = False) -> None:

@@ -56,7 +56,7 @@ def test_a_person_logs_in_at_another_site_and_lands_on_the_requested_page(page: 
     page.wait_for_url(f"{console}/runs")
     assert page.get_by_text("ada@example.com").is_visible()
     assert page.evaluate("document.cookie") == ""
-    assert page.goto("/promotions").status == 200
+    assert page.goto("/overview").status == 200
 
     page.get_by_role("button", name="Log out").click()
     assert page.get_by_role("heading", name="Logged out").is_visible()

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.browser
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 PAGES = (
     "/login",
+    "/overview",
     "/promotions",
     "{decision}",
     "/models/notes",
@@ -55,20 +56,20 @@ def faults(page: Any) -> list[tuple[str, str]]:
 
 def test_log_in_needs_a_key_and_refuses_a_wrong_one_with_a_sentence(visit: Visit) -> None:
     page = visit.page
-    assert page.goto("/promotions").status == 401
+    assert page.goto("/overview").status == 401
     visit.picture("login")
     page.get_by_label("Ops key").fill("llk_nobody_nothing")
     page.get_by_role("button", name="Log in").click()
     assert "wrong or no longer valid" in page.get_by_role("alert").inner_text()
     page.get_by_label("Ops key").fill(visit.loop.keys["ops"])
     page.keyboard.press("Enter")
-    page.wait_for_url("**/promotions")
+    page.wait_for_url("**/overview")
     assert page.evaluate("document.cookie") == ""
 
 
 def test_a_decision_can_be_read_before_it_is_approved(visit: Visit) -> None:
     page = visit.log_in()
-    page.get_by_role("link", name="notes v0 → v1").first.click()
+    page.get_by_role("link", name="approval waits", exact=True).click()
     text = page.inner_text("main")
     for words in (
         "Waits for approval",
@@ -84,7 +85,7 @@ def test_a_decision_can_be_read_before_it_is_approved(visit: Visit) -> None:
 
 def test_feedback_is_filtered_and_searched(visit: Visit) -> None:
     page = visit.log_in()
-    page.get_by_role("link", name="Feedback", exact=True).click()
+    page.locator('nav a[href="/feedback"]').click()
     page.get_by_label("Kind").select_option("label")
     page.get_by_role("button", name="Search").click()
     page.wait_for_url("**kind=label**", wait_until="load")
@@ -146,7 +147,7 @@ def test_an_answer_in_words_is_corrected_by_keyboard_alone(visit: Visit) -> None
 
 def test_an_approval_is_read_confirmed_and_lands_in_the_ledger(visit: Visit) -> None:
     page = visit.log_in()
-    page.get_by_role("link", name="notes v0 → v1").first.click()
+    page.get_by_role("link", name="approval waits", exact=True).click()
     page.get_by_role("link", name="Approve v1").click()
     assert re.search(r"champion\s+v0\s+v1", page.inner_text("table"))
     visit.picture("approve")
@@ -164,13 +165,23 @@ FACTS = {"serves": "v1", "since": "UTC", "why": "read", "data": "snapshot", "rep
 
 def test_six_facts_are_at_most_two_clicks_from_the_front_page(visit: Visit) -> None:
     page = visit.log_in()
-    page.get_by_role("heading", name="notes").get_by_role("link").click()  # one click
+    page.get_by_role("rowheader").get_by_role("link", name="notes", exact=True).click()  # one click
     for fact, words in FACTS.items():
         said = page.inner_text(f"#{fact}")
         assert said.strip() and (words in said or fact == "why"), (fact, said)
     visit.picture("model", whole=True)
     page.get_by_role("link", name="The whole decision").click()  # two
     assert "What the candidate was made of" in page.inner_text("main")
+
+
+def test_the_overview_of_three_models_fits_one_screen(chromium: Any, loop: LiveStack) -> None:
+    visit = Visit(chromium, loop, viewport={"width": 1280, "height": 800})
+    page = visit.log_in()
+    assert page.get_by_role("rowheader").count() == 3
+    height = page.evaluate("document.documentElement.scrollHeight")
+    wide = page.evaluate("(table => table.scrollWidth <= table.clientWidth)(document.querySelector('.scroll'))")
+    visit.context.close()
+    assert height <= 800 and wide, (height, wide)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -181,8 +192,8 @@ def test_axe_finds_nothing_serious_on_any_page(chromium: Any, loop: LiveStack, s
     for path in every_page(page):
         page.goto(path)
         found += [(path, *fault) for fault in faults(page)]
-    page.goto("/promotions")
-    visit.picture(f"promotions-{scheme}")
+    page.goto("/overview")
+    visit.picture(f"overview-{scheme}")
     visit.context.close()
     assert not found, found
 
@@ -201,6 +212,7 @@ def test_on_a_phone_no_page_scrolls_sideways(chromium: Any, loop: LiveStack) -> 
 def test_a_roll_back_works_without_a_script_and_by_keyboard(chromium: Any, loop: LiveStack) -> None:
     visit = Visit(chromium, loop, java_script_enabled=False)
     page = visit.log_in()
+    page.goto("/models/notes")
     page.get_by_role("link", name="Roll back to v0").first.focus()
     page.keyboard.press("Enter")
     page.get_by_label("Comment").fill("a drill")
@@ -223,7 +235,7 @@ def test_a_roll_back_works_without_a_script_and_by_keyboard(chromium: Any, loop:
 
 def test_votes_are_counted_held_reviewed_and_released(visit: Visit) -> None:
     page = visit.log_in()
-    page.get_by_role("link", name="Quarantine", exact=True).click()
+    page.locator('nav a[href="/quarantine"]').click()
     page.get_by_label("Model", exact=True).select_option("notes")
     page.get_by_label("From (UTC)").fill("2020-01-01")
     page.get_by_role("button", name="Count them").click()
@@ -253,10 +265,11 @@ def test_a_freeze_is_two_clicks_away_said_on_the_front_page_and_ended_there(visi
     page.get_by_role("button", name="Freeze the model").click()
     page.wait_for_url("**/models/notes")
     assert "no changes before the launch" in page.inner_text("#automatic") and not faults(page)
-    page.goto("/promotions")
+    page.goto("/overview")
     assert "notes is frozen" in page.inner_text("main")
+    page.get_by_role("listitem").filter(has_text="notes is frozen").get_by_role("link").click()
     page.get_by_role("link", name="End the freeze").click()
     page.get_by_role("button", name="End the freeze").click()
     page.wait_for_url("**/models/notes")
-    page.goto("/promotions")
+    page.goto("/overview")
     assert "is frozen" not in page.inner_text("main")

@@ -59,6 +59,7 @@ GATEWAY = {
     ("GET", "/metrics"): {Scope.OPS_READ, Scope.INTERNAL},
 }
 READ = (
+    "/overview",
     "/promotions",
     "/promotions/{identity}",
     "/models/{model}",

@@ -19,7 +19,7 @@ from ops.apps import control
 from rollout.change_writer import DecisionContext
 from serve.engines.fake import FakeEngines
 
-SECRET_PAGES = ("/promotions", "/models/reviews", "/feedback", "/feedback/queue", "/runs", "/system")
+SECRET_PAGES = ("/overview", "/promotions", "/models/reviews", "/feedback", "/feedback/queue", "/runs", "/system")
 EVIL = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
 
 

@@ -126,7 +126,7 @@ class OidcConsole(KeyedConsole):
         self.plain = settings_of(issuer, data)
         super().__init__(data, build(self.plain))
 
-    def start(self, onward: str = "/promotions") -> str:
+    def start(self, onward: str = "/overview") -> str:
         """Begins a log-in: the URL at the provider."""
         answer = self.browser.get("/login/oidc", params={"onward": onward})
         assert answer.status_code == 303, answer.text
@@ -138,7 +138,7 @@ class OidcConsole(KeyedConsole):
         assert back.startswith(f"{PUBLIC}/login/oidc/callback?")
         return back.removeprefix(PUBLIC)
 
-    def sign_in(self, onward: str = "/promotions") -> httpx.Response:
+    def sign_in(self, onward: str = "/overview") -> httpx.Response:
         """A whole log-in; the answer to its last step."""
         return self.browser.get(self.at_provider(self.start(onward)))
 

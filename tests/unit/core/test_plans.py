@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +56,34 @@ def _scanned(node: dict[str, Any]) -> int:
 )
 def test_rows_are_found_by_their_ids_without_a_scan(filled: Store, statement: str) -> None:
     assert 0 < scanned(filled, statement) < ROWS / 10
+
+
+BLOCKS = 4
+BLOCK = 122_880  # the rows of one of DuckDB's blocks, each with its minimum and maximum
+OLD = """SELECT {columns}, TIMESTAMP '2026-01-01' + to_seconds(n) AS time FROM range($rows) numbers(n)"""
+ANSWER = (
+    "'n' || n AS id, 'm' AS model, 1 AS version, 'champion' AS arm, 0.0 AS share, 'chat' AS endpoint, 200 AS status"
+)
+COLUMNS = {
+    "interactions": f"{ANSWER}, 1.0 AS latency_ms, FALSE AS streamed",
+    "feedback": "'n' || n AS id, 'thumbs' AS type, 'true' AS value, '{}' AS metadata, 'm' AS model",
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "statement"),
+    [("interactions", "interactions.recent_traffic"), ("feedback", "feedback.recent_thumbs")],
+)
+def test_a_window_of_time_reads_its_own_blocks_only(tmp_path: Path, table: str, statement: str) -> None:
+    store = Store(tmp_path / "a.duckdb")
+    rows = BLOCKS * BLOCK
+    store._connection.execute(f"INSERT INTO {table} BY NAME {OLD.format(columns=COLUMNS[table])}", {"rows": rows})
+    store._connection.execute("CHECKPOINT")
+    since = datetime(2026, 1, 1) + timedelta(seconds=rows - 100)
+    sql = f"EXPLAIN (ANALYZE, FORMAT JSON) {module._statements()[statement]}"
+    (_, plan) = store._connection.execute(sql, {"since": since}).fetchall()[0]
+    assert 0 < _scanned(json.loads(plan)) <= 2 * BLOCK
+    store.close()
 
 
 def test_a_condition_that_no_index_has_is_a_scan(filled: Store) -> None:

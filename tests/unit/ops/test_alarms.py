@@ -256,13 +256,13 @@ def test_pages_and_routes_show_alarms_and_a_key_of_a_model_sees_its_own(console:
     html = pages(console, "reader", "/system")
     assert "The last 2 runs of reviews failed" in html and "Runbook: Failed runs." in html
     assert "No engine has been checked yet." in html and "not sent yet" in html
-    assert "The last 2 runs of reviews failed" in pages(console, "reader", "/promotions")
+    assert "The last 2 runs of reviews failed" in pages(console, "reader", "/overview")
     ring = console.control.keyring
     limited = ring.make(NewKey("limited", (Scope.OPS_READ,), models=("reviews",)), "test").key
     own = ask(console, "/api/alarms?model=reviews", limited)
     assert [one["name"] for one in own.json()] == ["runs_failed"]
     assert ask(console, "/api/alarms", limited).status_code == 403
-    texts = [need["text"] for need in ask(console, "/promotions.json?model=reviews", limited).json()["needs"]]
+    texts = [need["text"] for need in ask(console, "/overview.json?model=reviews", limited).json()["needs"]]
     assert texts == ["The last 2 runs of reviews failed, the newest is r1."]
     everything = ask(console, "/api/alarms", console.made["reader"].key).json()
     assert [one["severity"] for one in everything] == ["critical", "critical", "warning"]

@@ -115,7 +115,16 @@ def test_pages_for_a_key_limited_to_a_model_name_no_other_model(tmp_path: Path) 
     control = Control(tmp_path, ("reviews", "tweets"))
     control.control.promotion.sync_models(["reviews", "tweets"])
     key = control.control.keyring.make(NewKey("limited", GRANTABLE, models=("reviews",)), "test").key
-    for path in ("/promotions", "/promotions.json", "/feedback", "/quarantine", "/runs", "/feedback/queue"):
+    for path in (
+        "/overview",
+        "/overview.json",
+        "/promotions",
+        "/promotions.json",
+        "/feedback",
+        "/quarantine",
+        "/runs",
+        "/feedback/queue",
+    ):
         answer = control.ask(("GET", f"{path}?model=reviews"), key)
         assert answer.status_code == 200, (path, answer.text)
         assert "reviews" in answer.text and "tweets" not in answer.text, path

@@ -34,8 +34,12 @@ def test_a_canary_is_paused_resumed_and_widened_in_the_console(console: KeyedCon
     assert "Pause the canary v2 of reviews?" in asked and "Keep the data" not in asked
     assert console.form("/models/reviews/canary/pause", comment="an outage").status_code == 303
     assert last(console.control.store)["verdict"] == "canary_paused"
-    page = console.browser.get("/promotions").text
-    assert "paused" in page and "It serves nobody until it is resumed or stopped." in page
+    page = console.browser.get("/overview").text
+    assert (
+        "paused" in page
+        and 'href="/models/reviews/canary/resume"' in page
+        and "It serves nobody until it is resumed or stopped." in page
+    )
     assert console.browser.get("/models/reviews/canary/share").status_code == 409
     assert "v2, 10% of users" in console.browser.get("/models/reviews/canary/resume").text
     assert console.form("/models/reviews/canary/resume").status_code == 303
@@ -71,13 +75,13 @@ def test_a_share_that_cannot_be_is_refused_with_the_field(console: KeyedConsole,
     assert console.control.promotion.route("reviews").share == 0.1
 
 
-def test_a_freeze_is_on_every_page_of_the_model_with_who_and_why(console: KeyedConsole) -> None:
+def test_a_freeze_is_on_the_page_of_the_model_with_who_and_why_and_on_the_overview(console: KeyedConsole) -> None:
     console.log_in("actor")
     assert "Freeze reviews?" in console.browser.get("/models/reviews/freeze").text
     assert console.form("/models/reviews/freeze", comment="no changes <before> the launch").status_code == 303
-    for page in ("/promotions", "/models/reviews"):
-        text = console.browser.get(page).text
-        assert "no changes &lt;before&gt; the launch" in text and 'href="/models/reviews/unfreeze"' in text
+    text = console.browser.get("/models/reviews").text
+    assert "no changes &lt;before&gt; the launch" in text and 'href="/models/reviews/unfreeze"' in text
+    assert "reviews is frozen." in console.browser.get("/overview").text
     assert console.browser.get("/models/reviews/freeze").status_code == 409
     assert "End the freeze of reviews?" in console.browser.get("/models/reviews/unfreeze").text
     assert console.form("/models/reviews/unfreeze").status_code == 303

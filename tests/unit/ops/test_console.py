@@ -30,7 +30,7 @@ def test_no_page_needs_anything_from_elsewhere(console: Console) -> None:
 def test_before_the_first_decision_the_page_says_what_will_appear(console: Console) -> None:
     html = console.page("/promotions")
     assert "No decision yet" in html and "loraloop runs start reviews" in html
-    assert "no earlier champion to go back to" in html
+    assert "no earlier champion to go back to" in console.page("/models/reviews")
 
 
 def test_the_front_page_shows_the_gain_with_its_bounds_and_the_gates_passed(console: Console) -> None:
@@ -60,7 +60,7 @@ def test_a_filter_for_no_model_is_escaped(console: Console) -> None:
     assert EVIL not in console.page(f"/promotions?model={EVIL}")
 
 
-def test_the_canary_shows_on_its_models_strip(console: Console) -> None:
+def test_the_canary_shows_on_the_overview_and_the_way_back_on_the_page_of_its_model(console: Console) -> None:
     routes.add(
         console.store,
         model="reviews",
@@ -74,9 +74,9 @@ def test_the_canary_shows_on_its_models_strip(console: Console) -> None:
         decision_id=None,
         holdback=0.0,
     )
-    html = console.page("/promotions")
+    html = console.page("/overview")
     assert "<strong>v8</strong>" in html and "10% of users" in html
-    assert "loraloop models rollback reviews --to 6" in html and "puts v6 back" in html
+    assert "loraloop models rollback reviews --to 6" in console.page("/models/reviews")
 
 
 def test_text_from_outside_is_escaped(console: Console) -> None:
@@ -106,8 +106,7 @@ def test_a_whole_and_a_broken_ledger_differ_on_the_page(console: Console) -> Non
     assert "The ledger is whole" in console.page("/promotions")
     console.store._connection.execute("UPDATE decisions SET reason = 'It was otherwise.'")
     console.control.ledger.walk()
-    html = console.page("/promotions")
-    assert "The ledger is broken" in html and 'role="alert"' in html
+    assert "The ledger is broken" in console.page("/promotions")
 
 
 def test_rows_of_the_same_run_link_to_each_other(console: Console) -> None:

@@ -51,14 +51,14 @@ def test_the_front_page_names_what_waits_with_a_link():
         "INSERT INTO quarantines (id, model, version, decision_id, time, state) "
         "VALUES ('q1', 'reviews', 7, 'dec-1', now(), 'held')"
     )
-    html = console.page("/promotions")
+    html = console.page("/overview")
     assert "What needs you" in html and 'role="alert"' in html
     assert "reviews: 1 quarantine waits for review." in html and 'href="/quarantine?model=reviews"' in html
     assert "No engine has been checked yet." in html and 'href="/system"' in html
-    found = console.client.get("/promotions.json").json()["needs"]
+    found = console.client.get("/overview.json").json()["needs"]
     assert found[0]["urgent"] and found[-1]["link"] == "Review"
 
 
 def test_the_refresh_of_the_front_page_keeps_the_chosen_model():
-    assert 'hx-get="/promotions?model=reviews"' in Console().page("/promotions?model=reviews")
-    assert EVIL not in Console().page(f"/promotions?model={EVIL}")
+    assert 'hx-get="/overview?model=reviews"' in Console().page("/overview?model=reviews")
+    assert EVIL not in Console().client.get(f"/overview?model={EVIL}").text

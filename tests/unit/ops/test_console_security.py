@@ -16,7 +16,7 @@ from tests.support.console_security import EVIL, SECRET_PAGES, KeyedConsole
 def test_a_reader_sees_no_button_and_may_not_act(console: KeyedConsole) -> None:
     console.promote(1)
     console.log_in("reader")
-    assert "/rollback?" not in console.browser.get("/promotions").text
+    assert "/rollback?" not in console.browser.get("/models/reviews").text
     assert console.browser.get("/models/reviews/rollback").status_code == 403
     assert console.browser.post("/models/reviews/rollback", data={"champion": 1, "to": 0}).status_code == 403
     assert console.control.promotion.route("reviews").champion == 1

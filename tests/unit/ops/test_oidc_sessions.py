@@ -65,10 +65,19 @@ def test_a_person_who_may_see_one_model_starts_at_it_and_sees_no_other(
     oidc: OidcConsole, provider: FakeProvider
 ) -> None:
     provider.person["groups"] = ["shop", "eyes"]
-    assert oidc.sign_in().headers["location"] == "/promotions?model=tweets"
-    own = oidc.browser.get("/promotions?model=tweets")
+    assert oidc.sign_in().headers["location"] == "/overview?model=tweets"
+    own = oidc.browser.get("/overview?model=tweets")
     assert own.status_code == 200 and "reviews" not in own.text
-    for path in ("/promotions", "/promotions?model=reviews", "/models/reviews", "/system", "/audit", "/erasures"):
+    for path in (
+        "/overview",
+        "/overview?model=reviews",
+        "/promotions",
+        "/promotions?model=reviews",
+        "/models/reviews",
+        "/system",
+        "/audit",
+        "/erasures",
+    ):
         assert oidc.browser.get(path).status_code == 403, path
     assert "Your groups do not open the model" in oidc.browser.get("/models/reviews").text
 

@@ -28,7 +28,7 @@ def test_two_clicks_stop_a_canary(console: KeyedConsole) -> None:
     start_canary(console.control, console.control.store)
     console.log_in("actor")
     link = 'href="/models/reviews/canary/stop"'
-    pages = ["/promotions", "/models/reviews", f"/promotions/{decisions.chain(console.control.store)[-1]['id']}"]
+    pages = ["/overview", "/models/reviews", f"/promotions/{decisions.chain(console.control.store)[-1]['id']}"]
     assert all(link in console.browser.get(page).text for page in pages)
     page = console.browser.get("/models/reviews/canary/stop").text
     assert "Stop the canary v2 of reviews?" in page and "What started the canary" in page
