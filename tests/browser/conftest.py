@@ -17,7 +17,6 @@ from tools.live_stack import LiveStack, texts
 from tools.tiny_model import CUES, LABELS
 
 WAVE = 400
-IMAGES = Path(__file__).parents[2] / "docs" / "img"
 FLAGS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -115,10 +114,6 @@ class Visit:
         self.page.keyboard.press("Enter")
         self.page.wait_for_url("**/overview")
         return self.page
-
-    def picture(self, name: str, *, whole: bool = False) -> None:
-        """Keeps what is seen, or the whole page, for the docs."""
-        self.page.screenshot(path=str(IMAGES / f"console-{name}.png"), full_page=whole)
 
 
 @pytest.fixture

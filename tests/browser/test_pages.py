@@ -1,4 +1,4 @@
-"""The console in Chromium; the tests run in this order and take the screenshots of the documentation."""
+"""The console in Chromium before a running loop; the tests run in this order."""
 
 import re
 from pathlib import Path
@@ -57,7 +57,6 @@ def faults(page: Any) -> list[tuple[str, str]]:
 def test_log_in_needs_a_key_and_refuses_a_wrong_one_with_a_sentence(visit: Visit) -> None:
     page = visit.page
     assert page.goto("/overview").status == 401
-    visit.picture("login")
     page.get_by_label("Ops key").fill("llk_nobody_nothing")
     page.get_by_role("button", name="Log in").click()
     assert "wrong or no longer valid" in page.get_by_role("alert").inner_text()
@@ -80,7 +79,6 @@ def test_a_decision_can_be_read_before_it_is_approved(visit: Visit) -> None:
         "What the candidate was made of",
     ):
         assert words in text, words
-    visit.picture("decision")
 
 
 def test_feedback_is_filtered_and_searched(visit: Visit) -> None:
@@ -114,7 +112,6 @@ def test_doubtful_answers_are_labelled_by_keyboard_alone(visit: Visit) -> None:
         return int(found.inner_text().split()[0]) if found.count() else 0
 
     loop.wait(lambda: waiting() == 2, "two answers in doubt")
-    visit.picture("queue")
     page.keyboard.press("s")
     page.get_by_text("This one was drawn at random").wait_for()
     page.keyboard.press("3")
@@ -150,7 +147,6 @@ def test_an_approval_is_read_confirmed_and_lands_in_the_ledger(visit: Visit) -> 
     page.get_by_role("link", name="approval waits", exact=True).click()
     page.get_by_role("link", name="Approve v1").click()
     assert re.search(r"champion\s+v0\s+v1", page.inner_text("table"))
-    visit.picture("approve")
     page.get_by_label("Comment").fill("read by a person")
     page.get_by_role("button", name="Approve v1").click()
     page.wait_for_url("**/models/notes")
@@ -169,19 +165,8 @@ def test_six_facts_are_at_most_two_clicks_from_the_front_page(visit: Visit) -> N
     for fact, words in FACTS.items():
         said = page.inner_text(f"#{fact}")
         assert said.strip() and (words in said or fact == "why"), (fact, said)
-    visit.picture("model", whole=True)
     page.get_by_role("link", name="The whole decision").click()  # two
     assert "What the candidate was made of" in page.inner_text("main")
-
-
-def test_the_overview_of_three_models_fits_one_screen(chromium: Any, loop: LiveStack) -> None:
-    visit = Visit(chromium, loop, viewport={"width": 1280, "height": 800})
-    page = visit.log_in()
-    assert page.get_by_role("rowheader").count() == 3
-    height = page.evaluate("document.documentElement.scrollHeight")
-    wide = page.evaluate("(table => table.scrollWidth <= table.clientWidth)(document.querySelector('.scroll'))")
-    visit.context.close()
-    assert height <= 800 and wide, (height, wide)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -192,8 +177,6 @@ def test_axe_finds_nothing_serious_on_any_page(chromium: Any, loop: LiveStack, s
     for path in every_page(page):
         page.goto(path)
         found += [(path, *fault) for fault in faults(page)]
-    page.goto("/overview")
-    visit.picture(f"overview-{scheme}")
     visit.context.close()
     assert not found, found
 
@@ -204,8 +187,6 @@ def test_on_a_phone_no_page_scrolls_sideways(chromium: Any, loop: LiveStack) -> 
     for path in every_page(page):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
-    page.goto("/models/notes")
-    visit.picture("phone")
     visit.context.close()
 
 
@@ -217,7 +198,6 @@ def test_a_roll_back_works_without_a_script_and_by_keyboard(chromium: Any, loop:
     page.keyboard.press("Enter")
     page.get_by_label("Comment").fill("a drill")
     page.keyboard.press("Tab")
-    visit.picture("rollback")
     page.keyboard.press("Enter")
     page.wait_for_url("**/models/notes")
     assert loop.model("notes")["champion"] == 0
@@ -245,7 +225,6 @@ def test_votes_are_counted_held_reviewed_and_released(visit: Visit) -> None:
     page.wait_for_url("**/quarantine/quar*")
     assert "waits for review" in page.inner_text("main") and page.locator("tbody tr").count() > 0
     assert faults(page) == []
-    visit.picture("quarantine")
     page.get_by_role("link", name="Release", exact=True).click()
     assert faults(page) == []
     page.get_by_label("Comment").fill("the votes are real")

@@ -96,7 +96,7 @@ def test_a_canary_shows_its_share_its_requests_the_time_left_and_stop(console: C
     start_canary(console, {"forecast": {"days": 0.5}})
     console.look(1, look_body(200, 0.05, 0.04))
     text = row(console)
-    assert "v1 , 10% of users 300 requests; about 6 h 0 min left Stop" in text
+    assert "v1 , 10% of users Stop 6 h 0 min left, 300 requests" in text
     html = console.page("/overview")
     assert '<progress max="43200.0" value="21600.0"' in html and 'href="/models/reviews/canary/stop"' in html
 

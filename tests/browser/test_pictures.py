@@ -1,0 +1,73 @@
+"""Screenshots of every page of the console for the documentation, of made-up data that is the same in every run."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from serve.engines.fake import running
+from tests.browser.conftest import PHONE
+from tests.support.pictured_console import IMAGES, PicturedConsole, page_routes, picture_of
+
+pytestmark = pytest.mark.browser
+
+SCREEN = {"width": 1280, "height": 800}
+# Few colours make a small file, and the console has few.
+COLOURS = 48
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PicturedConsole]:
+    """The console with its made-up history, on a port."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
+        made = PicturedConsole(tmp_path_factory.mktemp("pictures"))
+        # Without its lifespan nothing runs in the background, so that no picture depends on time.
+        with running(made.app, lifespan="off") as made.url:
+            yield made
+        made.store.close()
+
+
+def logged_in(chromium: Any, console: PicturedConsole, **how: Any) -> Any:
+    """A page whose visitor is logged in."""
+    page = chromium.new_context(base_url=console.url, **({"viewport": SCREEN} | how)).new_page()
+    page.goto("/login")
+    page.get_by_label("Ops key").fill(console.made["ada"].key)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/overview")
+    return page
+
+
+def keep(page: Any, name: str) -> None:
+    """Keeps what is seen for the documentation."""
+    seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    seen.quantize(COLOURS, dither=Image.Dither.NONE).save(IMAGES / f"console-{name}.png", optimize=True)
+
+
+def test_every_page_has_its_picture(chromium: Any, console: PicturedConsole) -> None:
+    page, addresses = logged_in(chromium, console), console.addresses()
+    for path in page_routes(console.app):
+        assert page.goto(addresses[path]).status == 200, path
+        keep(page, picture_of(path))
+    page.context.close()
+
+
+def test_four_models_with_alarms_and_a_canary_fit_one_screen(chromium: Any, console: PicturedConsole) -> None:
+    page = logged_in(chromium, console)
+    assert page.get_by_role("rowheader").count() == 4 and page.get_by_role("link", name="Stop").count() == 1
+    height = page.evaluate("document.documentElement.scrollHeight")
+    assert height <= SCREEN["height"], height
+    assert page.evaluate("(table => table.scrollWidth <= table.clientWidth)(document.querySelector('.scroll'))")
+    page.context.close()
+
+
+def test_the_overview_in_the_dark_and_a_model_on_a_phone(chromium: Any, console: PicturedConsole) -> None:
+    page = logged_in(chromium, console, color_scheme="dark")
+    keep(page, "overview-dark")
+    page.context.close()
+    page = logged_in(chromium, console, viewport=PHONE, has_touch=True, is_mobile=True)
+    page.goto("/models/reviews")
+    keep(page, "phone")
+    page.context.close()
