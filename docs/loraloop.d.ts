@@ -714,6 +714,8 @@ export namespace control {
     "POST /api/feedback/import": { answer: Record<string, number> };
     /** Feedback without its interaction, by key and type, and requests to take back feedback that is not there. */
     "GET /api/feedback/waiting": { answer: Record<string, unknown> };
+    /** What rows are read by: the labels of each model, and the meanings of metrics by their names. */
+    "GET /api/import": { answer: Record<string, unknown> };
     /** Take interactions and feedback in: a list of records as gateways write them. Names those that it refuses. */
     "POST /api/import": { answer: Record<string, unknown> };
     /** All keys, without their secrets. */

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -103,21 +103,20 @@ def require_ending(path: Path, endings: tuple[str, ...] = ENDINGS) -> None:
         raise InputError(f"{path}: its ending names no format.", hint=f"Call it {' or '.join(endings)}.")
 
 
-def write(path: Path, batches: Iterable[list[bytes]], columns: dict[str, str], *, as_parquet: bool) -> int:
+def write(file: IO[bytes], batches: Iterable[list[bytes]], columns: dict[str, str], *, as_parquet: bool) -> int:
     """Writes lines of JSON and returns how many; `columns` names Parquet's columns with their types."""
-    return _write_parquet(path, batches, columns) if as_parquet else _write_lines(path, batches)
+    return _write_parquet(file, batches, columns) if as_parquet else _write_lines(file, batches)
 
 
-def _write_lines(path: Path, batches: Iterable[list[bytes]]) -> int:
+def _write_lines(file: IO[bytes], batches: Iterable[list[bytes]]) -> int:
     count = 0
-    with path.open("wb") as file:
-        for batch in batches:
-            file.writelines(line + b"\n" for line in batch)
-            count += len(batch)
+    for batch in batches:
+        file.writelines(line + b"\n" for line in batch)
+        count += len(batch)
     return count
 
 
-def _write_parquet(path: Path, batches: Iterable[list[bytes]], columns: dict[str, str]) -> int:
+def _write_parquet(file: IO[bytes], batches: Iterable[list[bytes]], columns: dict[str, str]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -130,7 +129,7 @@ def _write_parquet(path: Path, batches: Iterable[list[bytes]], columns: dict[str
     }
     schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
     count = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(file, schema) as writer:
         for batch in batches:
             rows = [{name: _cell(name, value, columns) for name, value in orjson.loads(line).items()} for line in batch]
             writer.write_table(pa.Table.from_pylist(rows, schema))

@@ -4,7 +4,7 @@ It owns how rows are written; which rows is the query's business, what a row of 
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from core.acts import Act, act
+from core.acts import Act, act, no_act
 from core.clock import Clock
 from core.db import exports
 from core.db.store import Store
@@ -21,6 +21,7 @@ from core.errors import InputError, NotFound
 from core.http import read_body, read_json
 from core.record_codec import decode_all
 from core.records import Interaction
+from core.settings import Settings
 from feedback import importer
 from feedback.schema import MAX_BATCH
 from ops.data_files import NESTED, Kind
@@ -68,10 +69,20 @@ def create_export_router(store: Store) -> APIRouter:
 
 
 def create_import_router(
-    store: Store, clock: Clock, models: Callable[[], Collection[str]], limit: int = MAX_BODY
+    store: Store, clock: Clock, settings: Callable[[], Settings], limit: int = MAX_BODY
 ) -> APIRouter:
-    """The routes that take feedback in, and interactions with their feedback. `models` are those of the settings."""
+    """The routes that take feedback in, and interactions with their feedback."""
     router = APIRouter(prefix="/api")
+
+    @router.get("/import")
+    @no_act("It shows settings, no data.")
+    def known() -> dict[str, Any]:
+        """What rows are read by: the labels of each model, and the meanings of metrics by their names."""
+        found = settings()
+        return {
+            "models": {name: model.labels for name, model in found.models.items()},
+            "metrics": found.gateway.metrics,
+        }
 
     @router.post("/import")
     @act(Act.DATA_IMPORT)
@@ -82,7 +93,7 @@ def create_import_router(
             records = decode_all(content)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"The body is no list of records: {error}.") from error
-        unknown = {each.model for each in records if isinstance(each, Interaction)} - set(models())
+        unknown = {each.model for each in records if isinstance(each, Interaction)} - set(settings().models)
         if unknown:
             raise NotFound("model", min(unknown), where="in the settings")
         return asdict(await asyncio.to_thread(importer.take, store, records))

@@ -298,7 +298,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     app.include_router(data.create_export_router(control.store), dependencies=wants(Scope.ADMIN))
     app.include_router(snapshots.create_report_router(control.store), dependencies=wants(Scope.OPS_READ))
     app.include_router(snapshots.create_rows_router(control.store), dependencies=wants(Scope.ADMIN))
-    taking = data.create_import_router(control.store, control.clock, lambda: control.settings.models)
+    taking = data.create_import_router(control.store, control.clock, lambda: control.settings)
     app.include_router(taking, dependencies=wants(Scope.OPS_WRITE))
     app.include_router(adapters.create_router(control), dependencies=wants(Scope.OPS_WRITE))
     app.include_router(

@@ -62,6 +62,15 @@ def prove(
         raise InputError(f"{path} cannot be read as a backup: {error}.", hint="Is the file whole?") from error
 
 
+def prove_stream(stream: IO[bytes], name: str) -> Manifest:
+    """Reads a backup and checks it like `prove`. Raises InputError that calls it `name`."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as archive:
+            return _prove(archive, Path(name), lambda _: None, _nothing)
+    except (tarfile.TarError, EOFError) as error:
+        raise InputError(f"{name} cannot be read as a backup: {error}.", hint="Is it whole?") from error
+
+
 def _prove(archive: tarfile.TarFile, path: Path, target_of: Callable[[str], Path | None], advance: Advance) -> Manifest:
     first = archive.next()
     if first is None or first.name != MANIFEST or not first.isreg() or first.size > MANIFEST_BYTES:

@@ -5,14 +5,16 @@ It owns files on the person's side; control alone reads and writes its store.
 
 import getpass
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import IO, TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from core.clock import utc_now
 from core.errors import InputError, LoraLoopError
+from ops.cli import streams
 from ops.cli.control_choice import client_of, local
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
@@ -27,18 +29,30 @@ from ops.cli.terminal import (
 )
 from ops.client import ControlClient
 
+if TYPE_CHECKING:
+    from ops.backup.archive import Manifest
+
 BROKEN = ".broken-ledger"
+COPYING = "Control copies the store; this takes a while when it is large."
+CHUNK = 1024 * 1024
+NewBackup = Annotated[Path, typer.Argument(metavar="PATH", help="The backup, one tar file, or - for stdout.")]
 BackupFile = Annotated[Path, typer.Argument(metavar="PATH", help="The backup, one tar file.")]
 
 
-def backup(path: BackupFile, yes: Yes = False, as_data: AsData = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def backup(path: NewBackup, yes: Yes = False, as_data: AsData = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Save store, adapters, snapshots, spools and settings in one file while all runs, and prove it by reading it.
 
-    If the ledger is broken, the backup is kept as PATH.broken-ledger and the exit code is 1.
+    If the ledger is broken, the backup is kept as PATH.broken-ledger and the exit code is 1. On stdout, the backup is
+    proved on its way, and every exit code but 0 says not to keep it.
     """
     from ops.backup.restore import prove
 
-    if path.exists() and not agreed(f"{path} exists and is replaced.", yes, False):
+    if streams.is_stream(path):
+        if as_data:
+            raise typer.BadParameter("stdout has the backup already.", param_hint="--output")
+        _to_stdout(client_of(config))
+        return
+    if not streams.may_write(path, yes):
         return
     part = path.with_name(path.name + ".part")
     try:
@@ -58,14 +72,57 @@ def backup(path: BackupFile, yes: Yes = False, as_data: AsData = False, config: 
             f"The ledger is broken. {manifest.ledger_fault} The backup is kept as {kept}.",
             hint="Keep your last good backup, and see docs/runbook.md, Broken ledger.",
         )
+    _tell_saved(manifest, path.stat().st_size)
+
+
+def _tell_saved(manifest: "Manifest", size: int) -> None:
     tell(
-        f"Saved {len(manifest.files)} files, {path.stat().st_size / 1e6:.1f} MB, every SHA-256 proved. The ledger has "
+        f"Saved {len(manifest.files)} files, {size / 1e6:.1f} MB, every SHA-256 proved. The ledger has "
         f"{manifest.ledger_rows} rows, head {manifest.ledger_head}. It holds users' texts."
     )
 
 
+class Passed:
+    """Pieces of a download, which are written to a file as somebody reads them."""
+
+    def __init__(self, pieces: Iterator[bytes], file: IO[bytes], advance: Callable[[int], None]) -> None:
+        self._pieces, self._file, self._advance = pieces, file, advance
+        self._rest, self.size = b"", 0
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, fewer than `size` only at the end."""
+        while len(self._rest) < size and (piece := next(self._pieces, b"")):
+            self._file.write(piece)
+            self._advance(len(piece))
+            self._rest += piece
+            self.size += len(piece)
+        found, self._rest = self._rest[:size], self._rest[size:]
+        return found
+
+
+def _to_stdout(client: ControlClient) -> None:
+    from ops.backup.restore import prove_stream
+
+    tell(COPYING)
+    with (
+        client.download("POST", "/api/backup") as (size, pieces),
+        streams.written(Path("-")) as file,
+        bytes_bar("Saving", size) as advance,
+    ):
+        passed = Passed(pieces, file, advance)
+        manifest = prove_stream(cast("IO[bytes]", passed), "The backup")
+        while passed.read(CHUNK):  # what pads the end of a tar file
+            pass
+    if manifest.ledger_fault:
+        raise LoraLoopError(
+            f"The ledger is broken. {manifest.ledger_fault} The backup was written to stdout as it is.",
+            hint="Keep your last good backup, and see docs/runbook.md, Broken ledger.",
+        )
+    _tell_saved(manifest, passed.size)
+
+
 def _fetch(client: ControlClient, part: Path) -> None:
-    tell("Control copies the store; this takes a while when it is large.")
+    tell(COPYING)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with (
         os.fdopen(descriptor, "wb") as file,

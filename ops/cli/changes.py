@@ -159,9 +159,8 @@ def reload(
 ) -> None:
     """Have control and gateways read their configuration again, and say what took effect and what needs a restart."""
     choice, rows, failed = chosen(config), [], False
-    gateways = choice.gateways(gateway)
-    processes: list[Server] = ["control", *["gateway"] * len(gateways)]
-    for process, url in zip(processes, [choice.url, *gateways], strict=True):
+    for place, url in enumerate((choice.url, *choice.gateways(gateway))):
+        process: Server = "gateway" if place else "control"
         try:
             with closing(choice.client(process, url)) as client:
                 rows.append({"url": url} | client.post("/api/reload", {}))

@@ -84,7 +84,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "snapshots show": ("loraloop snapshots show run-1a2b3c", "loraloop snapshots show 3fa1c0d2 --html report.html"),
     "snapshots export": (
         "loraloop snapshots export 3fa1c0d2 train.jsonl --format openai",
-        "loraloop snapshots export run-1a2b3c pairs.jsonl --format preferences",
+        "loraloop snapshots export run-1a2b3c - --format preferences",
     ),
     "reload": ("loraloop reload", "loraloop reload --context prod --gateway https://llm.example.com"),
     "audit list": (
@@ -120,7 +120,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "notifications status": ("loraloop notifications status",),
     "notifications test": ("loraloop notifications test",),
-    "backup create": ("loraloop backup create /backups/monday.tar",),
+    "backup create": ("loraloop backup create /backups/monday.tar", "loraloop backup - | ssh nas 'cat > monday.tar'"),
     "backup restore": (
         "loraloop backup restore /backups/monday.tar --dry-run",
         "loraloop backup restore /backups/monday.tar --yes",
@@ -128,10 +128,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "data export": (
         "loraloop data export decisions ledger.jsonl",
         "loraloop data export feedback votes.parquet --key k1a2b3",
+        "loraloop data export feedback - | gzip > votes.jsonl.gz",
     ),
     "data import": (
         "loraloop data import examples.jsonl --model reviews --dry-run",
         "loraloop data import traces.json --model reviews --format langfuse --yes",
+        "loraloop data import - --model reviews --yes < examples.jsonl",
     ),
 }
 

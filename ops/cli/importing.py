@@ -16,11 +16,11 @@ from core.clock import utc_now
 from core.errors import InputError, NotFound
 from core.record_codec import encode
 from core.records import Feedback, Interaction, Revocation
-from core.settings import Settings
 from feedback.formats.metrics import Metrics
 from feedback.formats.registry import Format, guess, parts_of
 from feedback.formats.source import LeftOut, Part, Target
 from ops import data_files
+from ops.cli import streams
 from ops.cli.control_choice import client_of
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
@@ -30,7 +30,6 @@ from ops.cli.terminal import (
     Yes,
     agreed,
     count_bar,
-    settings_from,
     tell,
 )
 from ops.client import ControlClient
@@ -42,7 +41,9 @@ MOST_ERRORS = 20
 ROWS_BETWEEN_REPORTS = 500
 InFile = Annotated[
     Path,
-    typer.Argument(metavar="PATH", help="JSON lines, one JSON array, or Parquet: .jsonl, .ndjson, .json, .parquet."),
+    typer.Argument(
+        metavar="PATH", help="JSON lines, a JSON array, or Parquet: .jsonl, .ndjson, .json, .parquet. - is stdin."
+    ),
 ]
 IntoModel = Annotated[
     str | None, typer.Option("--model", "-m", help="The model that the rows are for. Not needed for LoraLoop's own.")
@@ -95,26 +96,28 @@ def bring_in(
     Reads fine-tuning files of OpenAI, preference sets of Hugging Face, and exports of Langfuse, TensorZero, Open WebUI
     and LoraLoop. A line with an error is named and left out. The others are imported, and the exit code is 1.
     """
-    data_files.require_ending(path, data_files.READABLE)
-    settings = settings_from(config)
-    chosen = format or _guessed(path)
-    target = _target(settings, model, chosen, user_field)
-    parts = parts_of(chosen)
-    found = _check(path, parts, target)
-    for sentence in found.errors[:MOST_ERRORS]:
-        tell(sentence)
-    if not found.records:
-        raise InputError(f"{path} has no row to import: {_why_none(found)}", hint="Nothing was sent.")
-    if not agreed(_summary(path, found, model), yes, dry_run):
-        return
-    done = _send(path, parts, target, client_of(config), found.rows)
+    if not streams.is_stream(path):
+        data_files.require_ending(path, data_files.READABLE)
+    client, name = client_of(config), streams.name_of(path, "stdin")
+    with streams.readable(path, yes, dry_run) as file:
+        chosen = format or _guessed(file)
+        target = _target(client, model, chosen, user_field)
+        parts = parts_of(chosen)
+        found = _check(file, parts, target)
+        for sentence in found.errors[:MOST_ERRORS]:
+            tell(sentence)
+        if not found.records:
+            raise InputError(f"{name} has no row to import: {_why_none(found)}", hint="Nothing was sent.")
+        if not agreed(_summary(name, found, model), yes, dry_run):
+            return
+        done = _send(file, parts, target, client, found.rows)
     if as_data:
         print_data(done)
     _report(done)
     refused = len(found.errors) + len(done["refused"])
     if refused:
         raise InputError(
-            f"{path}: {refused} of {found.rows} rows were left out, the first in "
+            f"{name}: {refused} of {found.rows} rows were left out, the first in "
             f"{(found.errors or done['refused'])[0]}",
             hint="Correct them and import the file again: what is known already is not added twice.",
         )
@@ -126,14 +129,16 @@ def _guessed(path: Path) -> Format:
     return found.format
 
 
-def _target(settings: Settings, model: str | None, chosen: Format, user_field: str | None) -> Target:
+def _target(client: ControlClient, model: str | None, chosen: Format, user_field: str | None) -> Target:
+    """What rows become, by the settings of control: the labels of its models, and the meanings of metrics."""
     if model is None and chosen is not Format.LORALOOP:
         raise InputError("--model: is needed, because the file does not name one of your models.", field="model")
-    if model is not None and model not in settings.models:
-        raise NotFound("model", model, where="in the settings", hint=f"Models: {', '.join(settings.models)}.")
-    labels = [label for each in settings.models.values() for label in each.labels]
-    own = tuple(settings.models[model].labels) if model else ()
-    metrics = Metrics.of(settings.gateway.metrics, own or labels)
+    known = client.get("/api/import")
+    models: dict[str, list[str]] = known["models"]
+    if model is not None and model not in models:
+        raise NotFound("model", model, where="in the settings", hint=f"Models: {', '.join(models)}.")
+    own = tuple(models[model]) if model else ()
+    metrics = Metrics.of(known["metrics"], own or [label for labels in models.values() for label in labels])
     return Target(model or "", own, metrics, utc_now(), user_field)
 
 
@@ -150,13 +155,13 @@ def _check(path: Path, parts: Parts, target: Target) -> Found:
             if found.rows % ROWS_BETWEEN_REPORTS == 0:
                 progress("Checking", found.rows, None)
     if not found.rows:
-        raise InputError(f"{path} holds no rows.")
+        raise InputError(f"{path.name} holds no rows.")
     return found
 
 
-def _summary(path: Path, found: Found, model: str | None) -> str:
+def _summary(name: str, found: Found, model: str | None) -> str:
     counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(found.records.items()))
-    lines = [f"{path}: {found.rows:,} rows{f' for {model}' if model else ''}: {counts}."]
+    lines = [f"{name}: {found.rows:,} rows{f' for {model}' if model else ''}: {counts}."]
     lines += [f"Left out: {count:,} × {reason}." for reason, count in sorted(found.left_out.items())]
     if found.errors:
         lines.append(f"Errors: {len(found.errors):,} rows, which are left out.")

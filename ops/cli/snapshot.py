@@ -1,19 +1,17 @@
 """Commands for snapshots: show the report of one, and write its rows to a file."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from core.errors import LoraLoopError
+from ops.cli import streams
 from ops.cli.control_choice import client_of
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     Yes,
-    agreed,
     bytes_bar,
     out,
     show,
@@ -24,7 +22,7 @@ from ops.snapshot_report import as_html, sections
 Identity = Annotated[
     str, typer.Argument(metavar="RUN_OR_HASH", help="A run's id, the beginning of a hash, or a model: its newest.")
 ]
-OutFile = Annotated[Path, typer.Argument(metavar="PATH", help="The file to write.")]
+OutFile = Annotated[Path, typer.Argument(metavar="PATH", help="The file to write, or - for stdout.")]
 FormatOption = Annotated[
     Literal["parquet", "openai", "pairs", "preferences"],
     typer.Option(
@@ -34,7 +32,9 @@ FormatOption = Annotated[
     ),
 ]
 BucketOption = Annotated[str, typer.Option("--bucket", help="Bucket of a fine-tuning file: train, dev, h1 to h4.")]
-HtmlOption = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Write the report to an HTML file.")]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", metavar="PATH", help="Write the report to an HTML file, - for stdout.")
+]
 
 
 def show_report(
@@ -43,11 +43,9 @@ def show_report(
     """Show what a snapshot has: rows and users, same texts, label noise, and what was left out."""
     report = client_of(config).get(f"/api/snapshots/{identity}")
     if html is not None:
-        try:
-            html.write_text(as_html(report), encoding="utf-8")
-        except OSError as error:
-            raise LoraLoopError(f"{html} cannot be written: {error.strerror}.", hint="Choose another place.") from error
-        tell(f"Wrote {html}.")
+        with streams.written(html, as_text=True) as file:
+            file.write(as_html(report).encode())
+        tell(f"Wrote {streams.name_of(html)}.")
         return
     if as_data:
         print_data(report)
@@ -68,22 +66,15 @@ def export(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Write a snapshot's rows or pairs to a file. It holds what users wrote."""
-    if path.exists() and not agreed(f"{path} exists and is replaced.", yes, False):
+    if not streams.may_write(path, yes):
         return
-    part = path.with_name(path.name + ".part")
-    client = client_of(config)
-    try:
-        with (
-            client.download("GET", f"/api/snapshots/{identity}/rows", format=format, bucket=bucket) as (size, pieces),
-            os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
-            bytes_bar("Exporting the snapshot", size) as advance,
-        ):
-            for piece in pieces:
-                file.write(piece)
-                advance(len(piece))
-        os.replace(part, path)
-    except OSError as error:
-        raise LoraLoopError(f"{path} cannot be written: {error.strerror}.", hint="Choose another place.") from error
-    finally:
-        part.unlink(missing_ok=True)
-    tell(f"Wrote the snapshot to {path}.")
+    rows = f"/api/snapshots/{identity}/rows"
+    with (
+        client_of(config).download("GET", rows, format=format, bucket=bucket) as (size, pieces),
+        streams.written(path, as_text=format in ("openai", "preferences")) as file,
+        bytes_bar("Exporting the snapshot", size) as advance,
+    ):
+        for piece in pieces:
+            file.write(piece)
+            advance(len(piece))
+    tell(f"Wrote the snapshot to {streams.name_of(path)}.")

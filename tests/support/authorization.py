@@ -128,6 +128,7 @@ CONTROL = PAGES | {
     ("GET", "/api/snapshots/{identity}"): {Scope.OPS_READ},
     ("GET", "/api/snapshots/{identity}/rows"): {Scope.ADMIN},
     ("POST", "/api/feedback/import"): {Scope.OPS_WRITE},
+    ("GET", "/api/import"): {Scope.OPS_WRITE},
     ("POST", "/api/import"): {Scope.OPS_WRITE},
     ("GET", "/v1/files"): {Scope.OPS_READ},
     ("POST", "/v1/files"): {Scope.OPS_WRITE},

@@ -1,6 +1,7 @@
 """Whether a line of the command line that somebody is shown would be understood, without doing what it says."""
 
 import shlex
+from itertools import takewhile
 from typing import Any
 
 import typer
@@ -8,10 +9,13 @@ from typer._click.exceptions import MissingParameter, NoArgsIsHelpError
 
 from ops.cli.app import app
 
+# What comes after one of these is for the shell.
+SHELL = ("|", "<", ">")
+
 
 def assert_understood(line: str, *, whole: bool = True) -> None:
     """Parses a line with all its options and arguments, which a line that is not whole may lack."""
-    program, *words = shlex.split(line, comments=True)
+    program, *words = takewhile(lambda word: word not in SHELL, shlex.split(line, comments=True))
     assert program == "loraloop", line
     command: Any = typer.main.get_command(app)
     context: Any = None

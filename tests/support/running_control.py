@@ -39,8 +39,8 @@ class RunningControl:
         self.app: FastAPI = create_app(settings=load(self.config), base=ModelFolder("base", folder))
         self.store: Store = self.app.state.control.store
 
-    def run(self, *words: str) -> Result:
-        return CliRunner().invoke(app, [*words, "--config", str(self.config)])
+    def run(self, *words: str, stdin: bytes = b"") -> Result:
+        return CliRunner().invoke(app, [*words, "--config", str(self.config)], input=stdin)
 
     def ids(self) -> list[str]:
         batches = exports.feedback(self.store, 100, model=None, key=None)
