@@ -207,9 +207,11 @@ def decision(store: Store, identity: str) -> View:
     )
 
 
-def runs(store: Store, model: str | None, limit: int) -> list[View]:
-    """The newest runs, each with its last progress."""
-    found = runs_table.newest(store, model=model, limit=limit)
+def runs(
+    store: Store, model: str | None, limit: int, before: datetime | None = None, before_id: str = ""
+) -> list[View]:
+    """The newest runs, each with its last progress. (`before`, `before_id`) is the run to go on from."""
+    found = runs_table.newest(store, model=model, limit=limit, before=before, before_id=before_id)
     last = {step.pop("run_id"): step for step in runs_table.progress(store, runs=[run["id"] for run in found])}
     return [run | {"progress": _with_text(last.get(run["id"]))} for run in found]
 

@@ -94,9 +94,11 @@ def find(db: Database, *, id: str) -> Row | None:
     return db.maybe("runs.find", id=id)
 
 
-def newest(db: Database, *, model: str | None, limit: int) -> list[Row]:
-    """The newest runs, of one model or of all."""
-    return db.rows("runs.newest", model=model, limit=limit)
+def newest(
+    db: Database, *, model: str | None, limit: int, before: datetime | None = None, before_id: str = ""
+) -> list[Row]:
+    """The newest runs, of one model or of all, that began before a moment, or then with a smaller id."""
+    return db.rows("runs.newest", model=model, limit=limit, before=before, before_id=before_id)
 
 
 def add_metric(db: Database, *, run_id: str, time: datetime, phase: str, done: int, total: int, metrics: str) -> None:

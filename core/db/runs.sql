@@ -55,9 +55,11 @@ ORDER BY finished DESC, id DESC LIMIT 1
 SELECT * FROM runs WHERE id = $id
 
 -- name: newest
--- The newest runs, of one model or of all.
+-- The newest runs before ($before, $before_id), of one model or of all.
 SELECT id, model, trigger, state, started, finished, snapshot, candidate, reason FROM runs
-WHERE $model IS NULL OR model = $model ORDER BY started DESC LIMIT $limit
+WHERE ($model IS NULL OR model = $model)
+    AND ($before IS NULL OR started < $before OR (started = $before AND id < $before_id))
+ORDER BY started DESC, id DESC LIMIT $limit
 
 -- name: add_metric
 -- Add the progress of a run's phase, with its metrics.

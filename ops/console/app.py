@@ -12,7 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from core.api_keys import Scope
-from core.errors import InputError, LoraLoopError
+from core.errors import InputError, LoraLoopError, NotFound
+from core.http import answer
 from ops.alarms.watch import AlarmWatch
 from ops.audit.middleware import require_recording
 from ops.console import (
@@ -29,7 +30,7 @@ from ops.console import (
     quarantine_actions,
     run_actions,
 )
-from ops.console.auth import Visitors
+from ops.console.auth import Visitors, wants_page
 from ops.console.badges import Badges
 from ops.console.person_sessions import PersonSessions
 from ops.console.rendering import Pages
@@ -78,9 +79,19 @@ def add_routes(
         include(part, acts)
     admin = [Depends(visitors.require(Scope.ADMIN)), recording]
     include(audit.create_router(control, rendered), admin)
+    app.add_exception_handler(404, partial(_unknown, visitors))
     if erasures is not None:
         part = erasing.create_router(erasures, rendered, actions.LONGEST_COMMENT)
         include(part, admin)
+
+
+async def _unknown(visitors: Visitors, request: Request, error: Exception) -> Response:
+    """A path that no route has: a page for a browser, which says so in what it accepts, and JSON for programs."""
+    path = request.url.path
+    fault = NotFound("page", path, hint="See the names of pages above, or the overview.")
+    if "text/html" not in request.headers.get("accept", "") or not wants_page(request):
+        return answer(404, f"{getattr(error, 'detail', 'Not Found')}.", code="http_error")
+    return visitors.fault(request, fault)
 
 
 def _include(router: APIRouter, kind: type[APIRoute], part: APIRouter, dependencies: list[Any]) -> None:

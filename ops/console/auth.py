@@ -31,6 +31,8 @@ SECURE_COOKIE = f"__Host-{COOKIE}"
 # A correction of 20,000 characters, each as long as an escape of UTF-8 gets.
 LONGEST_FORM = 192 * 1024
 LONGEST_NAME = 64
+# What the page of an error is headed with, by its status, where a page was to be shown.
+HEADINGS = {403: "No access", 404: "Not found", 409: "This cannot be done now"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +150,19 @@ class Visitors:
         if isinstance(error, KeyRefused):
             asked = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
             return self.login(asked if request.method == "GET" else "/", status=error.status)
-        answer = self.pages.render("error.html", error.status, error=error, visitor=known(request), badges={})
+        answer = self.fault(request, error)
         if error.retry_after_s is not None:
             answer.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
         return answer
+
+    def fault(self, request: Request, error: LoraLoopError) -> Response:
+        """The page of an error. Its heading says whether something was to be done or to be shown."""
+        heading = HEADINGS.get(error.status, "This cannot be shown")
+        if request.method != "GET":
+            heading = "This was not done"
+        return self.pages.render(
+            "error.html", error.status, error=error, heading=heading, visitor=known(request), badges={}
+        )
 
     def login(self, onward: str, *, status: int = 200, fault: str = "") -> Response:
         """The page to log in."""

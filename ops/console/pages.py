@@ -179,9 +179,12 @@ def _add_quarantines(add: AddPage, control: Control) -> None:
 def _add_runs(add: AddPage, control: Control) -> None:
     store = control.store
 
-    def runs(request: Request, model: Text = None) -> View:
+    def runs(request: Request, model: Text = None, before: Text = None, before_id: Text = None) -> View:
+        found = views.runs(store, model or None, A_PAGE + 1, moment("before", before), before_id or "")
+        last = found[A_PAGE - 1] if len(found) > A_PAGE else None
         return {
-            "runs": views.runs(store, model or None, A_PAGE),
+            "runs": found[:A_PAGE],
+            "next": {"before": last["started"], "before_id": last["id"]} if last else None,
             "chosen": model or None,
             "models": visible_models(control, request),
         }

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from ops.console.assets import asset_url, stylesheet
+from ops.console.svg.checks import check_name
 from ops.console.svg.evidence import confusion, drawn_kpis, durations, interval_bars, measured_kpis
 from ops.console.svg.gate import OUTCOMES, forest, gain_bar, gate_plot
 from ops.console.svg.history import kpi_over_versions, learning_curve, loss_curve, stacked_days
@@ -56,6 +57,8 @@ def environment(*packages: str) -> Environment:
         span=_span,
         level=_level,
         ago=_ago,
+        check_name=check_name,
+        points=_points,
         kpi_words=kpi_words,
         arm_words=arm_words,
     )
@@ -148,6 +151,11 @@ def _level(value: float | None) -> str:
 
 def _signed(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:+.{digits}f}"
+
+
+def _points(score: float | None) -> str:
+    """A difference of scores, from -2 to +2, as points of approval."""
+    return "–" if score is None else f"{50 * score:+.1f}"
 
 
 def _thousands(value: int | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from eval.ledger_evidence import check_fields
+from ops.console.svg.checks import check_name, check_numbers
 from ops.console.svg.primitives import (
     ACCENT,
     BAD,
@@ -95,7 +96,7 @@ def _check_row(check: Plain, y: float, reach: float) -> tuple[list[Markup], floa
     value, bound, threshold = _numbers(check)
     parts = [
         line(0, y, WIDTH, y, stroke=RULE, width=0.6),
-        text(0, y + 18, fit(check["name"], 34), bold=True),
+        text(0, y + 18, fit(check_name(check), 34), bold=True),
         text(WIDTH, y + 18, f"{mark} {word}", anchor="end", bold=True, fill=colour),
     ]
     if bound is None or threshold is None:
@@ -114,14 +115,11 @@ def _check_row(check: Plain, y: float, reach: float) -> tuple[list[Markup], floa
 
 
 def _check_numbers(check: Plain, y: float) -> list[Markup]:
-    value, bound, threshold = _numbers(check)
-    sign = _is_gain(check)
-    said = (
-        (0.0, "start", "" if value is None else f"measured {number(value, sign=sign)}"),
-        (WIDTH / 2, "middle", f"threshold {number(threshold, sign=sign)}"),
-        (WIDTH, "end", f"bound {number(bound, sign=sign)}"),
-    )
-    return [text(x, y, words, anchor=anchor, size=SMALL, fill=MUTED) for x, anchor, words in said]
+    places = ((0.0, "start"), (WIDTH / 2, "middle"), (WIDTH, "end"))
+    return [
+        text(x, y, words, anchor=anchor, size=SMALL, fill=MUTED)
+        for (x, anchor), words in zip(places, check_numbers(check), strict=True)
+    ]
 
 
 def forest(evidence: Plain) -> Markup:

@@ -63,7 +63,7 @@ def confidence_sequence(looks: Sequence[Plain]) -> Markup:
     beat = [y(body["line"]) for body in bodies]
     parts.append(path(zip([LEFT, *across, RIGHT], [beat[0], *beat, beat[-1]], strict=True), stroke=OPEN, dash="5 3"))
     named = beat[0] + 14 if beat[0] + 18 < BOTTOM else beat[0] - 6
-    parts.append(text(LEFT + 4, named, "line to beat", size=SMALL, fill=OPEN))
+    parts.append(text(LEFT + 4, named, "the bound must be above", size=SMALL, fill=OPEN))
     parts += _differences([(at, y(body["difference"])) for at, body in zip(across, bodies, strict=True)])
     parts.append(text(0, BOTTOM + 54, _last_look(looks[-1]), bold=True))
     parts.append(text(0, BOTTOM + 71, "solid: difference; shade: 95% for all looks together", size=SMALL, fill=MUTED))

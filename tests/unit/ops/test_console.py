@@ -1,10 +1,12 @@
 """Facts about the console's pages and the demo's page, on the real store, ledger and views."""
 
 import re
+from datetime import timedelta
+from html import unescape
 
 import pytest
 
-from core.db import routes
+from core.db import routes, runs
 from demo.html_report import render
 from tests.support.console import EVIL, LINEAGE, NOW, Console, full_evidence, look_body, report
 
@@ -123,7 +125,46 @@ def test_a_page_links_to_its_json_twin(console: Console) -> None:
 
 
 def test_an_unknown_decision_is_an_error_not_a_page(console: Console) -> None:
-    assert console.client.get("/promotions/nothing").status_code == 404
+    for path in ("/promotions/nothing", "/runs/nothing", "/models/nothing"):
+        answer = console.client.get(path)
+        assert answer.status_code == 404 and "<h1>Not found</h1>" in answer.text and "not done" not in answer.text, path
+    answer = console.client.get("/models/reviews/canary/stop")
+    assert answer.status_code == 409 and "<h1>This cannot be done now</h1>" in answer.text
+    answer = console.client.get("/promotions?since=yesterday")
+    assert answer.status_code == 422 and "<h1>This cannot be shown</h1>" in answer.text
+
+
+def test_an_unknown_path_is_a_page_for_a_browser_and_json_for_a_program(console: Console) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    shown = console.client.get("/nothing/here<b>", headers=browser)
+    assert shown.status_code == 404 and "<h1>Not found</h1>" in shown.text and "here<b>" not in shown.text
+    assert shown.headers["content-security-policy"]
+    assert console.client.get("/nothing", headers={"Accept": "*/*"}).json()["error"]["code"] == "http_error"
+    with_key = browser | {"Authorization": "Bearer k"}
+    assert console.client.get("/nothing.json", headers=browser).json()["error"]["message"] == "Not Found."
+    assert console.client.get("/nothing", headers=with_key).json()["error"]["message"] == "Not Found."
+
+
+def test_older_runs_follow_each_other_without_gap_or_overlap(console: Console) -> None:
+    for number in range(60):
+        moment = NOW - timedelta(minutes=number // 4)  # four begin in the same moment
+        runs.add(
+            console.store,
+            id=f"r{number:02}",
+            model="reviews",
+            trigger="t",
+            state="x",
+            started=moment,
+            feedback_until=NOW,
+        )
+    seen, path = list[str](), "/runs?model=reviews"
+    while path:
+        html = console.page(path)
+        seen += re.findall(r'href="/runs/(r\d+)"', html)
+        link = re.search(r'rel="next" href="([^"]+)"', html)
+        path = unescape(link[1]) if link else ""
+    assert sorted(seen) == [f"r{number:02}" for number in range(60)] and seen[:4] == ["r03", "r02", "r01", "r00"]
+    assert "Older runs" not in console.page("/runs?model=movies")
 
 
 def test_tables_say_what_their_headers_are_for_and_pages_can_be_skipped_into(console: Console) -> None:

@@ -184,7 +184,7 @@ def test_a_look_without_a_band_still_draws() -> None:
 def test_the_last_look_is_said_in_words() -> None:
     said = words(live.confidence_sequence([look(50, 0.1, 0.2), look(200, 0.08, 0.05, "pass")]))
     assert "+0.080 ± 0.050; promotes" in said
-    assert "line to beat" in said
+    assert "the bound must be above" in said
 
 
 def test_a_wide_early_band_does_not_flatten_the_later_looks() -> None:
@@ -206,7 +206,17 @@ def test_no_look_yet_says_so() -> None:
 
 def test_a_row_of_a_confusion_sums_to_a_hundred_percent() -> None:
     said = words(evidence.confusion([[30, 10], [0, 0]], ["yes", "no"], "Truth by answer"))
-    assert "75%" in said and "25%" in said and "–" in said
+    assert "75%" in said and "25%" in said and "0%" not in said
+    assert "truth no: yes 0, no 0" in said
+
+
+def test_a_confusion_of_fifteen_labels_draws_only_what_happened() -> None:
+    labels = [f"label {n}" for n in range(15)]
+    matrix = [
+        [20 if row == column else 1 if abs(row - column) == 1 else 0 for column in range(15)] for row in range(15)
+    ]
+    drawn = str(evidence.confusion(matrix, labels, "Truth by answer"))
+    assert drawn.count("<rect") == 15 + 28 and len(drawn) < 25_000
 
 
 def test_many_labels_keep_their_size_and_let_the_frame_scroll() -> None:
