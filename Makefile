@@ -6,6 +6,8 @@ PEERS := .venv-bench
 # Requests per operation of an OpenAPI document in test-clients.
 SCHEMA_CASES ?= 50
 STAMP := $(VENV)/.installed
+# Where nothing compiled is kept, each of the hundreds of processes that the tests start compiles its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # The variable turns off an advertisement for another tool.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 

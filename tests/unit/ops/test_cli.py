@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -317,12 +316,14 @@ def test_a_script_learns_the_id_of_a_run_that_it_does_not_follow(tmp_path: Path)
 
 def test_a_bar_has_rate_and_time_left_and_restarts_with_each_phase(monkeypatch: pytest.MonkeyPatch):
     shown = io.StringIO()
-    monkeypatch.setattr(terminal, "err", Console(file=shown, force_terminal=True, width=120))
+    now = 0.0
+    console = Console(file=shown, force_terminal=True, width=120, get_time=lambda: now)
+    monkeypatch.setattr(terminal, "err", console)
     with terminal.count_bar("queued", None) as tell_of:
         for phase, total in (("training", 10), ("evaluating", 4000)):
             for done in range(4):
                 tell_of(phase, done * total // 10, total)
-                time.sleep(0.15)
+                now += 0.15
     lines = [line for line in shown.getvalue().replace("\r", "\n").split("\n") if "evaluating" in line]
     assert "1200/4000" in lines[-1] and "/s" in lines[-1] and re.search(r"0:00:0[1-9]", lines[-1])
     # 400 in 0.15 s; a rate that went on from training's would be a tenth of it.

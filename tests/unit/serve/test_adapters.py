@@ -4,6 +4,7 @@ import json
 import math
 import struct
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,12 @@ def entry(start: int, end: int, *shape: int, dtype: str = "F32") -> dict[str, An
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
 
 
-TENSORS: dict[str, tuple[Tensors | bytes, str]] = {
+def many(count: int) -> bytes:
+    empty = json.dumps(entry(0, 0, 0))
+    return ("{" + ",".join(f'"{n}":{empty}' for n in range(count)) + "}").encode()
+
+
+TENSORS: dict[str, tuple[Tensors | bytes | Callable[[], bytes], str]] = {
     "A without B": ({A: torch.ones(4, 64)}, "None"),
     "B without A": ({B: torch.ones(64, 4)}, "None"),
     "all zeros": ({A: torch.ones(4, 64), B: torch.zeros(64, 4)}, "all zeros"),
@@ -106,8 +112,8 @@ TENSORS: dict[str, tuple[Tensors | bytes, str]] = {
         "is in it twice",
     ),
     "a nested header": (safetensors(b'{"a":' * 100_000), "nested too deeply"),
-    "a million entries": (safetensors({f"{n:06}": entry(0, 0, 0) for n in range(1_000_000)}), "has a header of"),
-    "many entries": (safetensors({f"{n}": entry(0, 0, 0) for n in range(10_000)}), "10000 tensors"),
+    "a million entries": (lambda: safetensors(many(1_000_000)), "has a header of"),
+    "many entries": (safetensors(many(10_000)), "10000 tensors"),
     "a header of 2^63 bytes": (b"\xff" * 7 + b"\x7f" + b"{}", "cut off"),
     "control characters": (safetensors({"\x1b[2J\n\u202e": entry(0, 8, 2), "a": entry(0, 8, 2)}, bytes(8)), "no saf"),
 }
@@ -116,7 +122,7 @@ TENSORS: dict[str, tuple[Tensors | bytes, str]] = {
 @pytest.mark.parametrize("case", TENSORS)
 def test_weights_that_cannot_be_served_are_refused(tmp_path: Path, tiny_base: Path, case: str):
     tensors, words = TENSORS[case]
-    assert words in refusal(written(tmp_path, tensors=tensors), tiny_base)
+    assert words in refusal(written(tmp_path, tensors=tensors() if callable(tensors) else tensors), tiny_base)
 
 
 def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path, tiny_base: Path):
