@@ -100,20 +100,24 @@ NEVER_REFUSED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a route declares: an act, one act per value of its path parameter `verb`, or why it has none."""
+    """What a route declares: an act, one act per value of its path parameter `verb`, or why it has none.
+
+    `texts` is whether it may show texts of users: prompts, answers, comments or parts of them.
+    """
 
     act: Act | None = None
     by_verb: Mapping[str, Act] = field(default_factory=dict)
     reason: str = ""
+    texts: bool = True
 
     def act_of(self, path_params: Mapping[str, Any]) -> Act | None:
         """The act of one request."""
         return self.by_verb.get(str(path_params.get("verb"))) if self.by_verb else self.act
 
 
-def act(act: Act) -> Callable[[Endpoint], Endpoint]:
+def act(act: Act, *, texts: bool = True) -> Callable[[Endpoint], Endpoint]:
     """Declare the act of a route. Goes under the decorator of the route."""
-    return _declaring(Declaration(act))
+    return _declaring(Declaration(act, texts=texts))
 
 
 def act_by_verb(acts: Mapping[str, Act]) -> Callable[[Endpoint], Endpoint]:
@@ -121,9 +125,19 @@ def act_by_verb(acts: Mapping[str, Act]) -> Callable[[Endpoint], Endpoint]:
     return _declaring(Declaration(by_verb=acts))
 
 
-def no_act(reason: str) -> Callable[[Endpoint], Endpoint]:
+def no_act(reason: str, *, texts: bool = True) -> Callable[[Endpoint], Endpoint]:
     """Declare that a route has no act, and why."""
-    return _declaring(Declaration(reason=reason))
+    return _declaring(Declaration(reason=reason, texts=texts))
+
+
+def only_numbers(endpoint: Endpoint) -> Endpoint:
+    """Declare that a route has no act, for it shows names and numbers, no texts of users."""
+    return no_act("It shows names and numbers, no texts.", texts=False)(endpoint)
+
+
+def may_quote(endpoint: Endpoint) -> Endpoint:
+    """Declare that a route has no act, although it shows reasons of quarantines."""
+    return no_act("A reason may quote a phrase that several users wrote; it shows no other texts.")(endpoint)
 
 
 def without_acts(router: APIRouter, reason: str) -> APIRouter:

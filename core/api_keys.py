@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -19,10 +20,15 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Scope(StrEnum):
-    """What a key may do. `admin` manages keys and implies every other scope but `internal`."""
+    """What a key may do. `admin` manages keys and implies every other scope but `internal`.
+
+    `ops:read` implies `ops:numbers`, which shows no texts of users, and that implies `metrics`.
+    """
 
     INFER = "infer"
     FEEDBACK = "feedback"
+    METRICS = "metrics"
+    OPS_NUMBERS = "ops:numbers"
     OPS_READ = "ops:read"
     OPS_WRITE = "ops:write"
     ADMIN = "admin"
@@ -31,6 +37,16 @@ class Scope(StrEnum):
 
 # Between gateways and control: a secret of the environment, never a key in the store.
 GRANTABLE = tuple(scope for scope in Scope if scope is not Scope.INTERNAL)
+IMPLIED = {
+    Scope.OPS_NUMBERS: frozenset((Scope.METRICS,)),
+    Scope.OPS_READ: frozenset((Scope.METRICS, Scope.OPS_NUMBERS)),
+    Scope.ADMIN: frozenset(GRANTABLE),
+}
+
+
+def any_opens(held: Iterable[Scope], scope: Scope) -> bool:
+    """Whether one of the scopes is this scope or implies it."""
+    return any(each is scope or scope in IMPLIED.get(each, ()) for each in held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +79,7 @@ class Grant:
 
     def opens(self, scope: Scope) -> bool:
         """Whether the key has the scope, or one that implies it."""
-        return scope in self.scopes or (Scope.ADMIN in self.scopes and scope is not Scope.INTERNAL)
+        return any_opens(self.scopes, scope)
 
 
 def new_id() -> str:
@@ -104,6 +120,7 @@ def static_grants(keys: KeySettings) -> tuple[Grant, ...]:
         ("environment-app", keys.app, (Scope.INFER, Scope.FEEDBACK)),
         ("environment-ops", keys.ops, (Scope.ADMIN,)),
         ("environment-internal", keys.internal, (Scope.INTERNAL,)),
+        ("environment-metrics", keys.metrics, (Scope.METRICS,)),
     )
     return tuple(
         # As its UTF-8 bytes look in a header.

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 from starlette.types import Scope as AsgiScope
 
+from core.acts import declared
 from core.api_keys import Scope
 from core.content_encodings import unpack
 from core.errors import BodyTooLarge, Forbidden, InputError, KeyRefused, LimitReached, LoraLoopError
@@ -159,8 +160,23 @@ class Authenticator(Protocol):
         ...
 
 
+# A scope, or what gives the scope that a route needs.
+Wanted = Scope | Callable[[Any], Scope]
+
+
+def reading_scope(route: Any) -> Scope:
+    """`ops:numbers` for a route which declares that it shows no texts of users, else `ops:read`."""
+    declaration = declared(route)
+    return Scope.OPS_READ if declaration is None or declaration.texts else Scope.OPS_NUMBERS
+
+
+def scope_of(wanted: Wanted, route: Any) -> Scope:
+    """The scope that a route needs."""
+    return wanted if isinstance(wanted, Scope) else wanted(route)
+
+
 def require_key(
-    authenticator: Authenticator, *scopes: Scope, read: Callable[[str | None], str | None] = lambda header: header
+    authenticator: Authenticator, *wanted: Wanted, read: Callable[[str | None], str | None] = lambda header: header
 ) -> Callable[[Request, Response], AsyncIterator[None]]:
     """Return a dependency that requires a key with one of the scopes, as `Authorization: Bearer KEY`.
 
@@ -169,6 +185,7 @@ def require_key(
 
     async def check(request: Request, response: Response) -> AsyncIterator[None]:
         with named_if_refused(request):
+            scopes = (scope_of(each, request.scope.get("route")) for each in wanted)
             passed = admit_any(authenticator, read(request.headers.get("authorization")), *scopes)
         request.state.key_id, request.state.admission = passed.key_id, passed
         response.headers.update(passed.headers)

@@ -619,7 +619,7 @@ export namespace control {
     actor?: string;
     comment?: string;
   };
-  type Scope = "infer" | "feedback" | "ops:read" | "ops:write" | "admin" | "internal";
+  type Scope = "infer" | "feedback" | "metrics" | "ops:numbers" | "ops:read" | "ops:write" | "admin" | "internal";
   type SetShare = {
     actor?: string;
     comment?: string;
@@ -839,7 +839,7 @@ export namespace control {
     "GET /health": { answer: Record<string, string> };
     /** Metrics for Prometheus. */
     "GET /metrics": { answer: unknown };
-    /** Whether engines are ready; with a key of `ops:read`, each engine and what it lacks. */
+    /** Whether engines are ready; with a key of `ops:numbers`, each engine and what it lacks. */
     "GET /ready": { answer: unknown };
     /** Uploaded files, newest first. */
     "GET /v1/files": { query: {

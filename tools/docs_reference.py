@@ -42,6 +42,7 @@ def configuration() -> str:
         "| `LORALOOP_WEBHOOK_SECRET` | secret that signs webhooks: `whsec_` with base64 of 24 to 64 bytes |",
         "| `LORALOOP_OIDC_CLIENT_SECRET` | secret of LoraLoop at the provider of `login.oidc`, for control |",
         "| `LORALOOP_INTERNAL_KEY` | the key between gateways and control; `loraloop up` makes one automatically |",
+        "| `LORALOOP_METRICS_KEY` | a key with the scope `metrics`, for Prometheus |",
     ]
     for title, section in _sections(Settings, ""):
         lines += ["", f"## {title or 'top level'}", "", (section.__doc__ or "").strip(), ""]

@@ -11,6 +11,7 @@ KEY_VARIABLES = {
     "app": "LORALOOP_APP_KEY",
     "ops": "LORALOOP_OPS_KEY",
     "internal": "LORALOOP_INTERNAL_KEY",
+    "metrics": "LORALOOP_METRICS_KEY",
     "own": "LORALOOP_KEY",
     "judge": "LORALOOP_JUDGE_KEY",
     "engine": "LORALOOP_ENGINE_KEY",

@@ -9,7 +9,7 @@ from core.settings.address import is_loopback
 from core.settings.section import Section
 
 # From the weakest to the strongest: reads, acts too, sees and does everything.
-Role = Literal["viewer", "operator", "admin"]
+Role = Literal["observer", "viewer", "operator", "admin"]
 MAIN_SCOPE = "openid"
 
 
@@ -45,8 +45,8 @@ class OidcSettings(Section):
     )
     roles: dict[str, Role] = Field(
         min_length=1,
-        description="Role by group. viewer: as `ops:read`; operator: as `ops:read` and `ops:write`; admin: as `admin`. "
-        "The strongest role counts. People without a group here may not log in.",
+        description="Role by group. observer: as `ops:numbers`; viewer: as `ops:read`; operator: as `ops:read` and "
+        "`ops:write`; admin: as `admin`. The strongest role counts. People without a group here may not log in.",
     )
     models: dict[str, list[str]] = Field(
         default={},

@@ -265,6 +265,7 @@ class KeySettings(Section):
     app: SecretStr | None = None
     ops: SecretStr | None = None
     internal: SecretStr | None = None
+    metrics: SecretStr | None = None
     own: SecretStr | None = None
     judge: SecretStr | None = None
     engine: SecretStr | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from core.acts import Act, act, no_act, note
+from core.acts import Act, act, note, only_numbers
 from core.clock import Clock
 from core.db.alarms import Silence
 from core.settings import AlarmName
@@ -28,7 +28,7 @@ def create_reading_router(watch: AlarmWatch) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.get("/alarms")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def alarms(model: str | None = None) -> list[dict[str, Any]]:
         """Alarms that are pending, open or about to end, critical ones first; with a model, those about it alone."""
         return watch.alarms(None if model is None else [model])

@@ -52,7 +52,7 @@ def create_reading_router(files: UploadedFiles) -> APIRouter:
     router = APIRouter(prefix="/v1/files")
 
     @router.get("")
-    @no_act("It shows no content.")
+    @no_act("It shows no content.", texts=False)
     def listed(
         model: OneModel = None,
         purpose: str | None = None,
@@ -67,7 +67,7 @@ def create_reading_router(files: UploadedFiles) -> APIRouter:
         return page_shape([file_shape(row) for row in rows], limit)
 
     @router.get("/{identity}")
-    @no_act("It shows no content.")
+    @no_act("It shows no content.", texts=False)
     def retrieve(identity: str) -> Shape:
         """One file, without its content."""
         return file_shape(files.find(identity))

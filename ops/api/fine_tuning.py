@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from core.acts import Act, act, no_act, note
+from core.acts import Act, act, note, only_numbers
 from core.api_key_store import ApiKeyStore
 from core.errors import Forbidden, InputError
 from core.http import JsonBody
@@ -31,26 +31,26 @@ def create_reading_router(control: Control, jobs: FineTuningJobs) -> APIRouter:
     router = APIRouter(prefix="/v1/fine_tuning/jobs")
 
     @router.get("")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def listed(request: Request, model: OneModel = None, after: After = None, limit: Limit = 20) -> Shape:
         """Fine-tuning jobs, newest first."""
         found = jobs.page(model=model, metadata=_metadata(request), after=after, limit=limit + 1)
         return page_shape([shown(control, job) for job in found], limit)
 
     @router.get("/{identity}")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def retrieve(identity: str) -> Shape:
         """One fine-tuning job."""
         return shown(control, jobs.find(identity))
 
     @router.get("/{identity}/events")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def events(identity: str, after: After = None, limit: Limit = 20) -> Shape:
         """What happened to a job, newest first."""
         return _paged(event_shapes(jobs.find(identity)), after, limit)
 
     @router.get("/{identity}/checkpoints")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def checkpoints(identity: str, after: After = None, limit: Limit = 10) -> Shape:
         """The checkpoint that a job keeps, which is its version."""
         return _paged(checkpoint_shapes(jobs.find(identity)), after, limit)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.acts import Act, act, no_act, note
+from core.acts import Act, act, note, only_numbers
 from core.api_key_store import ApiKeyStore
 from core.db import routes as routes_table
 from core.http import JsonBody
@@ -138,27 +138,27 @@ def _read_models(router: APIRouter, control: Control) -> None:
     store = control.store
 
     @router.get("/models")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def models() -> list[views.View]:
         """Every model with what serves it."""
         return views.models(control)
 
     @router.get("/models/{model}/versions")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def versions(model: str) -> list[views.View]:
         """A model's versions, each with the votes that it learnt from which are revoked or in quarantine now."""
         control.promotion.route(model)
         return version_page.versions(store, model)
 
     @router.get("/models/{model}/versions/{version}")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def version(model: str, version: int) -> views.View:
         """One version, with the first 1,000 of these votes, and the erasures of users that it learnt from."""
         control.promotion.route(model)
         return version_page.version(store, model, version)
 
     @router.get("/models/{model}/routes")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def routes(model: str) -> list[views.View]:
         """What served a model when, newest first."""
         control.promotion.route(model)
@@ -169,7 +169,7 @@ def _read_decisions(router: APIRouter, control: Control) -> None:
     store = control.store
 
     @router.get("/promotions")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def promotions(
         model: str | None = None,
         verdict: Verdict | None = None,
@@ -181,7 +181,7 @@ def _read_decisions(router: APIRouter, control: Control) -> None:
         return views.decisions(store, views.Filter(model, verdict, in_utc(since), in_utc(until)), limit)
 
     @router.get("/promotions/{identity}")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def promotion(identity: str) -> views.View:
         """One decision with all that the ledger holds of it."""
         return views.decision(store, identity)
@@ -191,7 +191,7 @@ def _read_feedback(router: APIRouter, control: Control) -> None:
     store = control.store
 
     @router.get("/feedback")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def feedback(
         model: str | None = None, key: str | None = None, by_key: bool = False, by_user: bool = False
     ) -> list[views.View]:
@@ -199,7 +199,7 @@ def _read_feedback(router: APIRouter, control: Control) -> None:
         return views.feedback(store, model, key, by_key=by_key, by_user=by_user)
 
     @router.get("/feedback/waiting")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def waiting() -> views.View:
         """Feedback without its interaction, by key and type, and requests to take back feedback that is not there."""
         return views.waiting_feedback(store)
@@ -207,7 +207,7 @@ def _read_feedback(router: APIRouter, control: Control) -> None:
 
 def _read_ledger(router: APIRouter, control: Control) -> None:
     @router.get("/ledger")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def ledger(head: str | None = None) -> views.View:
         """Whether the ledger is whole, and a head that was once sent out is in it."""
         return views.ledger(control.store, head)

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from core.acts import no_act
-from core.http import JsonBody
+from core.http import JsonBody, scope_of
 
 Schema = dict[str, Any]
 PREFIXES = ("/api/", "/v1/")
@@ -51,7 +51,7 @@ def create_router(app: FastAPI) -> APIRouter:
     router = APIRouter()
 
     @router.get("/openapi.json", include_in_schema=False)
-    @no_act("It describes the API.")
+    @no_act("It describes the API.", texts=False)
     def openapi() -> JSONResponse:
         """The OpenAPI document of control's routes for programs."""
         return JSONResponse(document(program_routes(app.routes)))
@@ -75,9 +75,9 @@ def scopes_of(route: APIRoute) -> tuple[str, ...]:
     """Return the scopes that open a route, each alone. An open route has none."""
     for dependency in route.dependant.dependencies:
         if dependency.call is not None and not isinstance(dependency.call, JsonBody):
-            scopes = inspect.getclosurevars(dependency.call).nonlocals.get("scopes")
-            if scopes:
-                return tuple(str(scope) for scope in scopes)
+            wanted = inspect.getclosurevars(dependency.call).nonlocals.get("wanted")
+            if wanted:
+                return tuple(str(scope_of(each, route)) for each in wanted)
     return ()
 
 

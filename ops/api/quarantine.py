@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
-from core.acts import Act, act, no_act, note
+from core.acts import Act, act, may_quote, note, only_numbers
 from core.db.quarantines import Predicate
 from ops import views
 from ops.actions import Actions
@@ -36,13 +36,13 @@ def create_reading_router(control: Control) -> APIRouter:
     actions = Actions(control)
 
     @router.get("")
-    @no_act("It shows names and numbers, no texts.")
+    @may_quote
     def quarantines(model: str | None = None) -> list[views.View]:
         """Quarantines with how many votes of how many users are in each."""
         return views.quarantines(control.store, model)
 
     @router.get("/preview")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def preview(
         model: OneModel = None,
         key: Name = None,

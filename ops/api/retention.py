@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 
-from core.acts import Act, act, no_act, note
+from core.acts import Act, act, note, only_numbers
 from ops.api.models import Limit, Said, signed_body
 from ops.retention import Retention
 
@@ -16,19 +16,19 @@ def create_reading_router(retention: Retention) -> APIRouter:
     router = APIRouter(prefix="/api/retention")
 
     @router.get("")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def show() -> dict[str, Any]:
         """What there is of each kind, and what would be deleted now."""
         return retention.show()
 
     @router.get("/runs")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def newest(limit: Limit = 100) -> list[dict[str, Any]]:
         """Deletions, newest first."""
         return retention.newest(limit)
 
     @router.get("/runs/{identity}")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def find(identity: str) -> dict[str, Any]:
         """One deletion with what it deleted."""
         return retention.find(identity)

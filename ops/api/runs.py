@@ -5,7 +5,7 @@ Handlers are thin: they parse, call a view or an action, and render.
 
 from fastapi import APIRouter
 
-from core.acts import Act, act, no_act
+from core.acts import Act, act, only_numbers
 from ops import views
 from ops.actions import Actions
 from ops.api.models import Limit, SaidBody
@@ -18,13 +18,13 @@ def create_reading_router(control: Control) -> APIRouter:
     store = control.store
 
     @router.get("")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def runs(model: str | None = None, limit: Limit = 50) -> list[views.View]:
         """Runs with their progress, newest first."""
         return views.runs(store, model, limit)
 
     @router.get("/{identity}")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def run(identity: str) -> views.View:
         """One run with every step, each trial of its search, and each KPI by arm."""
         return views.run(store, identity)

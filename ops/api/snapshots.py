@@ -9,7 +9,7 @@ import orjson
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from core.acts import Act, act, no_act
+from core.acts import Act, act, only_numbers
 from core.db import snapshots
 from core.db.store import Store
 from core.errors import NotFound
@@ -37,7 +37,7 @@ def create_report_router(store: Store) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.get("/snapshots/{identity}")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def show(identity: str) -> dict[str, Any]:
         """The report of a snapshot, by a run's id, the beginning of its hash, or a model: its newest."""
         found = _found(store, identity)

@@ -25,7 +25,7 @@ from core.clock import Clock, utc_now
 from core.cross_site import CrossSiteGuard, open_hosts
 from core.db import spools
 from core.db.store import Store
-from core.http import install_errors, is_let_in, require_key
+from core.http import Wanted, install_errors, is_let_in, reading_scope, require_key
 from core.model_folder import ModelFolder
 from core.settings import Settings
 from feedback import ingest
@@ -207,7 +207,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     _add_deletions(app, control, erasing, keeping, access)
     _add_fine_tuning(app, control, tuning, access)
     _add_signals(app, control, watch, access)
-    app.include_router(openapi.create_router(app), dependencies=[Depends(require_key(access, Scope.OPS_READ))])
+    app.include_router(openapi.create_router(app), dependencies=[Depends(require_key(access, reading_scope))])
     return app
 
 
@@ -233,7 +233,7 @@ async def _watched(control: Control) -> AsyncIterator[None]:
         await asyncio.to_thread(partial(control.audit.try_flush, all_of_them=True))
 
 
-def _checks(control: Control, access: KeyChecker, *scopes: Scope) -> list[Any]:
+def _checks(control: Control, access: KeyChecker, *scopes: Wanted) -> list[Any]:
     """What a request must pass, in this order: its key, the models of the key, and a log that can record its act."""
     checks = (require_key(access, *scopes), require_models(control.store), require_recording(control.audit))
     return [Depends(check) for check in checks]
@@ -241,13 +241,13 @@ def _checks(control: Control, access: KeyChecker, *scopes: Scope) -> list[Any]:
 
 def _add_alarms(app: FastAPI, control: Control, watch: AlarmWatch, access: KeyChecker) -> None:
     app.state.alarms = watch
-    reading, acting = (_checks(control, access, scope) for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
+    reading, acting = (_checks(control, access, scope) for scope in (reading_scope, Scope.OPS_WRITE))
     app.include_router(alarms.create_reading_router(watch), dependencies=reading)
     app.include_router(alarms.create_acting_router(watch, control.clock), dependencies=acting)
 
 
 def _add_deletions(app: FastAPI, control: Control, erasing: Erasures, keeping: Retention, access: KeyChecker) -> None:
-    admin, reading = (_checks(control, access, scope) for scope in (Scope.ADMIN, Scope.OPS_READ))
+    admin, reading = (_checks(control, access, scope) for scope in (Scope.ADMIN, reading_scope))
     app.include_router(erasures.create_router(erasing), dependencies=admin)
     app.include_router(retention.create_acting_router(keeping), dependencies=admin)
     app.include_router(retention.create_reading_router(keeping), dependencies=reading)
@@ -255,7 +255,7 @@ def _add_deletions(app: FastAPI, control: Control, erasing: Erasures, keeping: R
 
 def _add_fine_tuning(app: FastAPI, control: Control, tuning: FineTuningJobs, access: KeyChecker) -> None:
     """OpenAI's routes for files and fine-tuning jobs."""
-    scopes = (Scope.OPS_READ, Scope.OPS_WRITE, Scope.ADMIN)
+    scopes = (reading_scope, Scope.OPS_WRITE, Scope.ADMIN)
     reading, acting, admin = (_checks(control, access, scope) for scope in scopes)
     app.include_router(files.create_reading_router(tuning.files), dependencies=reading)
     app.include_router(files.create_content_router(tuning.files), dependencies=admin)
@@ -267,7 +267,7 @@ def _add_fine_tuning(app: FastAPI, control: Control, tuning: FineTuningJobs, acc
 def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyChecker, erasing: Erasures) -> None:
     """Every route with what opens it; what only gateways say comes first."""
 
-    def wants(scope: Scope) -> list[Any]:
+    def wants(scope: Wanted) -> list[Any]:
         return _checks(control, access, scope)
 
     internal = [Depends(require_key(access, Scope.INTERNAL))]
@@ -282,21 +282,21 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     ):
         app.include_router(without_acts(part, OF_GATEWAYS), dependencies=internal)
     app.include_router(audit.create_reading_router(control), dependencies=wants(Scope.ADMIN))
-    app.include_router(audit.create_chain_router(control), dependencies=wants(Scope.OPS_READ))
+    app.include_router(audit.create_chain_router(control), dependencies=wants(reading_scope))
     app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
-    app.include_router(models.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
+    app.include_router(models.create_reading_router(control), dependencies=wants(reading_scope))
     app.include_router(models.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(runs.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
+    app.include_router(runs.create_reading_router(control), dependencies=wants(reading_scope))
     app.include_router(runs.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(quarantine.create_reading_router(control), dependencies=wants(Scope.OPS_READ))
+    app.include_router(quarantine.create_reading_router(control), dependencies=wants(reading_scope))
     app.include_router(quarantine.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(notifications.create_reading_router(notifier), dependencies=wants(Scope.OPS_READ))
+    app.include_router(notifications.create_reading_router(notifier), dependencies=wants(reading_scope))
     app.include_router(notifications.create_acting_router(notifier), dependencies=wants(Scope.OPS_WRITE))
     backups = archive.Backups(store=control.store, settings=control.settings, clock=control.clock)
     app.include_router(archive.create_router(backups), dependencies=wants(Scope.ADMIN))
     app.include_router(dead_letters.create_router(control), dependencies=wants(Scope.ADMIN))
     app.include_router(data.create_export_router(control.store), dependencies=wants(Scope.ADMIN))
-    app.include_router(snapshots.create_report_router(control.store), dependencies=wants(Scope.OPS_READ))
+    app.include_router(snapshots.create_report_router(control.store), dependencies=wants(reading_scope))
     app.include_router(snapshots.create_rows_router(control.store), dependencies=wants(Scope.ADMIN))
     taking = data.create_import_router(control.store, control.clock, lambda: control.settings)
     app.include_router(taking, dependencies=wants(Scope.OPS_WRITE))
@@ -307,24 +307,24 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
 
 
 def _add_signals(app: FastAPI, control: Control, watch: AlarmWatch, access: KeyChecker) -> None:
-    readers = (Scope.OPS_READ, Scope.INTERNAL)
+    scrapers, readers = (Scope.METRICS, Scope.INTERNAL), (Scope.OPS_NUMBERS, Scope.INTERNAL)
 
     @app.get("/health")
-    @no_act("It shows the state of the process, no data.")
+    @no_act("It shows the state of the process, no data.", texts=False)
     async def health() -> dict[str, str]:
         """That the process answers."""
         return {"status": "ok"}
 
-    @app.get("/metrics", dependencies=_checks(control, access, *readers))
-    @no_act("It shows the state of the process, no data.")
+    @app.get("/metrics", dependencies=_checks(control, access, *scrapers))
+    @no_act("It shows the state of the process, no data.", texts=False)
     def metrics() -> Response:
         """Metrics for Prometheus."""
         return Response(control_metrics.scrape(control, watch), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/ready")
-    @no_act("It shows the state of the process, no data.")
+    @no_act("It shows the state of the process, no data.", texts=False)
     async def ready(request: Request) -> JSONResponse:
-        """Whether engines are ready; with a key of `ops:read`, each engine and what it lacks."""
+        """Whether engines are ready; with a key of `ops:numbers`, each engine and what it lacks."""
         states = control.engines.states
         good = bool(states) and all(state.ready for state in states)
         body: dict[str, Any] = {"ready": good}

@@ -13,7 +13,8 @@ from serve.gateway.authentication import KeyChecker
 from serve.gateway.capture import Recorder
 from serve.gateway.metrics import Metrics
 
-READERS = (Scope.OPS_READ, Scope.INTERNAL)
+SCRAPERS = (Scope.METRICS, Scope.INTERNAL)
+READERS = (Scope.OPS_NUMBERS, Scope.INTERNAL)
 
 
 class GatewaySignals:
@@ -78,6 +79,6 @@ def add_signals(app: FastAPI, worker: OnlyWorker, own: GatewaySignals, access: K
         more = await worker.state() if is_let_in(access, request, *READERS) else {}
         return JSONResponse({"ready": is_ready, **more}, 200 if is_ready else 503)
 
-    @app.get("/metrics", dependencies=[Depends(require_key(access, *READERS))])
+    @app.get("/metrics", dependencies=[Depends(require_key(access, *SCRAPERS))])
     async def scrape() -> Response:
         return Response(await worker.metrics(), media_type=CONTENT_TYPE_LATEST)

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 
 from core.api_keys import Scope
 from core.errors import InputError, LoraLoopError, NotFound
-from core.http import answer
+from core.http import answer, reading_scope
 from ops.alarms.watch import AlarmWatch
 from ops.audit.middleware import require_recording
 from ops.console import (
@@ -67,7 +67,7 @@ def add_routes(
     )
     include = partial(_include, app.router, _route_class(visitors))
     recording = Depends(require_recording(control.audit))
-    reads, acts = ([Depends(visitors.require(scope)), recording] for scope in (Scope.OPS_READ, Scope.OPS_WRITE))
+    reads, acts = ([Depends(visitors.require(scope)), recording] for scope in (reading_scope, Scope.OPS_WRITE))
     for part in (assets.create_router(), login.create_router(visitors), oidc_login.create_router(visitors)):
         include(part, [])
     for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, watch, deliveries)):

@@ -17,7 +17,7 @@ from core.api_key_store import ApiKeyStore
 from core.api_keys import Scope
 from core.db.store import Store
 from core.errors import Forbidden, InputError, KeyRefused, LoraLoopError
-from core.http import AuthorizedRequest, named_if_refused, read_body, refusal
+from core.http import AuthorizedRequest, Wanted, named_if_refused, read_body, refusal, scope_of
 from ops.console.person_sessions import PersonSession, PersonSessions
 from ops.console.rendering import Pages
 from ops.console.sessions import Session, Sessions
@@ -112,11 +112,12 @@ class Visitors:
         elif session is not None:
             self.sessions.end(session)
 
-    def require(self, scope: Scope) -> Callable[[Request, Response], AsyncIterator[None]]:
+    def require(self, wanted: Wanted) -> Callable[[Request, Response], AsyncIterator[None]]:
         """A dependency that requires a session or a key of this scope, and puts the visitor into `request.state`."""
 
         async def check(request: Request, response: Response) -> AsyncIterator[None]:
             shown = request.headers.get("authorization")
+            scope = scope_of(wanted, request.scope["route"])
             session = None if shown else await self.session_of(request)
             if isinstance(session, PersonSession):
                 request.state.actor = session.person.actor  # for the audit log, also if this is refused

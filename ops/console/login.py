@@ -37,7 +37,7 @@ def create_router(visitors: Visitors) -> APIRouter:
             visitors.sessions.may_try(address)
             key = fields.get("key", "").strip()
             with named_if_refused(request):
-                permit = visitors.access.admit(f"Bearer {key}", Scope.OPS_READ)
+                permit = visitors.access.admit(f"Bearer {key}", Scope.OPS_NUMBERS)
             permit.release()
             request.state.key_id = permit.key_id
         except KeyRefused as error:
@@ -71,7 +71,7 @@ def create_leaving_router(visitors: Visitors) -> APIRouter:
     router = APIRouter()
 
     @router.post("/logout", include_in_schema=False)
-    @act(Act.LOGOUT)
+    @act(Act.LOGOUT, texts=False)
     async def log_out(request: Request, _: FormFields) -> Response:
         session = await visitors.session_of(request)
         await visitors.end(session)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from core.acts import Act, act, no_act, note
+from core.acts import Act, act, may_quote, no_act, note, only_numbers
 from core.errors import InputError
 from ops import views
 from ops.alarms.watch import AlarmWatch
@@ -28,7 +28,6 @@ UNKEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 View = views.View
 Declare = Callable[[Any], Any]
 READS_TEXTS = act(Act.TEXTS_READ)
-NO_TEXTS = no_act("It shows names and numbers, no texts.")
 # Adds the page of a view at a path, drawn by a template, with what its routes declare.
 AddPage = Callable[[str, str, Callable[..., View], Declare], None]
 Text = Annotated[str | None, Query(max_length=200)]
@@ -60,7 +59,7 @@ def create_router(
             )
 
     @router.get("/", include_in_schema=False)
-    @no_act("It leads to another page.")
+    @no_act("It leads to another page.", texts=False)
     def front() -> RedirectResponse:
         return RedirectResponse(FRONT)
 
@@ -72,10 +71,10 @@ def create_router(
         allowed = names if model else request.state.admission.models
         return overview_data.overview(control, watch, names, allowed) | {"chosen": model or None}
 
-    add(FRONT, "overview.html", overview, NO_TEXTS)
+    add(FRONT, "overview.html", overview, only_numbers)
     for subject in (_add_decisions, _add_models, _add_feedback, _add_quarantines, _add_runs):
         subject(add, control)
-    add("/system", "system.html", system, NO_TEXTS)
+    add("/system", "system.html", system, only_numbers)
     return router
 
 
@@ -113,7 +112,7 @@ def _add_decisions(add: AddPage, control: Control) -> None:
             "regressions": page_data.regressions(store, found),
         }
 
-    add("/promotions", "promotions.html", promotions, NO_TEXTS)
+    add("/promotions", "promotions.html", promotions, only_numbers)
     add("/promotions/{identity}", "decision.html", decision, READS_TEXTS)
 
 
@@ -121,7 +120,7 @@ def _add_models(add: AddPage, control: Control) -> None:
     def model(model: str) -> View:
         return page_data.model(control, model)
 
-    add("/models/{model}", "model.html", model, NO_TEXTS)
+    add("/models/{model}", "model.html", model, only_numbers)
 
 
 def _add_feedback(add: AddPage, control: Control) -> None:
@@ -172,7 +171,7 @@ def _add_quarantines(add: AddPage, control: Control) -> None:
         note(request, model=found["quarantine"]["model"])
         return found
 
-    add("/quarantine", "quarantines.html", quarantines, NO_TEXTS)
+    add("/quarantine", "quarantines.html", quarantines, may_quote)
     add("/quarantine/{identity}", "quarantine.html", quarantine, READS_TEXTS)
 
 
@@ -192,8 +191,8 @@ def _add_runs(add: AddPage, control: Control) -> None:
     def run(identity: str) -> View:
         return page_data.run(control, identity)
 
-    add("/runs", "runs.html", runs, NO_TEXTS)
-    add("/runs/{identity}", "run.html", run, NO_TEXTS)
+    add("/runs", "runs.html", runs, only_numbers)
+    add("/runs/{identity}", "run.html", run, only_numbers)
 
 
 def visible_models(control: Control, request: Request) -> list[str]:

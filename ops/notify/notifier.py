@@ -14,7 +14,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from core.acts import Act, act, no_act
+from core.acts import Act, act, only_numbers
 from core.clock import Clock, new_id
 from core.db import notifications as notifications_table
 from core.db.store import Store
@@ -196,7 +196,7 @@ def create_reading_router(notifier: Notifier) -> APIRouter:
     router = APIRouter(prefix="/api")
 
     @router.get("/notifications")
-    @no_act("It shows names and numbers, no texts.")
+    @only_numbers
     def notifications() -> list[dict[str, Any]]:
         """List how far each target has received the ledger."""
         return [asdict(delivery) for delivery in notifier.deliveries()]

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from core.api_keys import Scope
+from core.api_keys import Scope, any_opens
 from core.errors import LoginRefused
 from core.settings import OidcSettings, Role
 
 ROLES: tuple[Role, ...] = get_args(Role)
 SCOPES: dict[Role, tuple[Scope, ...]] = {
+    "observer": (Scope.OPS_NUMBERS,),
     "viewer": (Scope.OPS_READ,),
     "operator": (Scope.OPS_READ, Scope.OPS_WRITE),
     "admin": (Scope.ADMIN,),
@@ -61,8 +62,7 @@ class Access:
 
     def opens(self, scope: Scope) -> bool:
         """Whether the role has a scope, or one that implies it."""
-        own = SCOPES[self.role] if self.role else ()
-        return scope in own or (Scope.ADMIN in own and scope is not Scope.INTERNAL)
+        return any_opens(SCOPES[self.role] if self.role else (), scope)
 
 
 def person_of(claims: Mapping[str, Any], issuer: str, groups_claim: str) -> Person:

@@ -25,6 +25,8 @@ from serve.routing import publisher
 from serve.routing.publisher import RoutePublisher
 
 INTERNAL_KEY = "internal-s3cret"
+NUMBERS = {Scope.OPS_NUMBERS, Scope.OPS_READ}
+METRICS = {Scope.METRICS, *NUMBERS, Scope.INTERNAL}
 GATEWAY = {
     ("POST", "/v1/chat/completions"): {Scope.INFER},
     ("POST", "/v1/completions"): {Scope.INFER},
@@ -56,18 +58,21 @@ GATEWAY = {
     ("POST", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_WRITE},
     ("DELETE", "/v1/chat/completions/{completion_id}"): {Scope.INFER, Scope.OPS_WRITE},
     ("POST", "/api/reload"): {Scope.OPS_WRITE},
-    ("GET", "/metrics"): {Scope.OPS_READ, Scope.INTERNAL},
+    ("GET", "/metrics"): METRICS,
 }
-READ = (
-    "/overview",
-    "/promotions",
+# Pages with prompts, answers, comments, or phrases that users wrote.
+TEXTS = (
     "/promotions/{identity}",
-    "/models/{model}",
     "/feedback",
     "/feedback/queue",
     "/feedback/{identity}",
     "/quarantine",
     "/quarantine/{identity}",
+)
+READ = (
+    "/overview",
+    "/promotions",
+    "/models/{model}",
     "/runs",
     "/runs/{identity}",
     "/system",
@@ -87,8 +92,9 @@ ACTIONS = (
 )
 ADMIN_PAGES = ("/erasures", "/erasures.json", "/erasures/{identity}", "/audit", "/audit.json")
 PAGES = (
-    {("GET", path): {Scope.OPS_READ} for path in ("/", *READ, *(f"{path}.json" for path in READ))}
-    | {("POST", "/logout"): {Scope.OPS_READ}, ("POST", "/feedback/queue"): {Scope.OPS_WRITE}}
+    {("GET", path): NUMBERS for path in ("/", *READ, *(f"{path}.json" for path in READ))}
+    | {("GET", path): {Scope.OPS_READ} for path in (*TEXTS, *(f"{path}.json" for path in TEXTS))}
+    | {("POST", "/logout"): NUMBERS, ("POST", "/feedback/queue"): {Scope.OPS_WRITE}}
     | {(method, path): {Scope.OPS_WRITE} for path in ACTIONS for method in ("GET", "POST")}
     | {("GET", path): {Scope.ADMIN} for path in ADMIN_PAGES}
     | {("POST", path): {Scope.ADMIN} for path in ("/erasures", "/erasures/preview")}
@@ -106,7 +112,7 @@ CONTROL = PAGES | {
     ("POST", "/internal/responses/items"): {Scope.INTERNAL},
     ("POST", "/internal/responses/messages"): {Scope.INTERNAL},
     ("POST", "/internal/responses/delete"): {Scope.INTERNAL},
-    ("GET", "/openapi.json"): {Scope.OPS_READ},
+    ("GET", "/openapi.json"): NUMBERS,
     ("GET", "/api/keys"): {Scope.ADMIN},
     ("POST", "/api/keys"): {Scope.ADMIN},
     ("POST", "/api/keys/{identity}/rotate"): {Scope.ADMIN},
@@ -120,53 +126,53 @@ CONTROL = PAGES | {
     ("GET", "/api/erasures/{identity}"): {Scope.ADMIN},
     ("POST", "/api/erasures"): {Scope.ADMIN},
     ("POST", "/api/erasures/preview"): {Scope.ADMIN},
-    ("GET", "/api/retention"): {Scope.OPS_READ},
-    ("GET", "/api/retention/runs"): {Scope.OPS_READ},
-    ("GET", "/api/retention/runs/{identity}"): {Scope.OPS_READ},
+    ("GET", "/api/retention"): NUMBERS,
+    ("GET", "/api/retention/runs"): NUMBERS,
+    ("GET", "/api/retention/runs/{identity}"): NUMBERS,
     ("POST", "/api/retention/runs"): {Scope.ADMIN},
     ("GET", "/api/export/{kind}"): {Scope.ADMIN},
-    ("GET", "/api/snapshots/{identity}"): {Scope.OPS_READ},
+    ("GET", "/api/snapshots/{identity}"): NUMBERS,
     ("GET", "/api/snapshots/{identity}/rows"): {Scope.ADMIN},
     ("POST", "/api/feedback/import"): {Scope.OPS_WRITE},
     ("GET", "/api/import"): {Scope.OPS_WRITE},
     ("POST", "/api/import"): {Scope.OPS_WRITE},
-    ("GET", "/v1/files"): {Scope.OPS_READ},
+    ("GET", "/v1/files"): NUMBERS,
     ("POST", "/v1/files"): {Scope.OPS_WRITE},
-    ("GET", "/v1/files/{identity}"): {Scope.OPS_READ},
+    ("GET", "/v1/files/{identity}"): NUMBERS,
     ("DELETE", "/v1/files/{identity}"): {Scope.OPS_WRITE},
     ("GET", "/v1/files/{identity}/content"): {Scope.ADMIN},
-    ("GET", "/v1/fine_tuning/jobs"): {Scope.OPS_READ},
+    ("GET", "/v1/fine_tuning/jobs"): NUMBERS,
     ("POST", "/v1/fine_tuning/jobs"): {Scope.OPS_WRITE},
-    ("GET", "/v1/fine_tuning/jobs/{identity}"): {Scope.OPS_READ},
-    ("GET", "/v1/fine_tuning/jobs/{identity}/events"): {Scope.OPS_READ},
-    ("GET", "/v1/fine_tuning/jobs/{identity}/checkpoints"): {Scope.OPS_READ},
+    ("GET", "/v1/fine_tuning/jobs/{identity}"): NUMBERS,
+    ("GET", "/v1/fine_tuning/jobs/{identity}/events"): NUMBERS,
+    ("GET", "/v1/fine_tuning/jobs/{identity}/checkpoints"): NUMBERS,
     ("POST", "/v1/fine_tuning/jobs/{identity}/cancel"): {Scope.OPS_WRITE},
     ("POST", "/v1/fine_tuning/jobs/{identity}/pause"): {Scope.OPS_WRITE},
     ("POST", "/v1/fine_tuning/jobs/{identity}/resume"): {Scope.OPS_WRITE},
-    ("GET", "/api/alarms"): {Scope.OPS_READ},
+    ("GET", "/api/alarms"): NUMBERS,
     ("POST", "/api/alarms/silence"): {Scope.OPS_WRITE},
-    ("GET", "/api/notifications"): {Scope.OPS_READ},
+    ("GET", "/api/notifications"): NUMBERS,
     ("POST", "/api/notifications/test"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/adapters"): {Scope.OPS_WRITE},
-    ("GET", "/api/models"): {Scope.OPS_READ},
-    ("GET", "/api/models/{model}/versions"): {Scope.OPS_READ},
-    ("GET", "/api/models/{model}/versions/{version}"): {Scope.OPS_READ},
-    ("GET", "/api/models/{model}/routes"): {Scope.OPS_READ},
-    ("GET", "/api/promotions"): {Scope.OPS_READ},
-    ("GET", "/api/promotions/{identity}"): {Scope.OPS_READ},
-    ("GET", "/api/runs"): {Scope.OPS_READ},
-    ("GET", "/api/runs/{identity}"): {Scope.OPS_READ},
-    ("GET", "/api/feedback"): {Scope.OPS_READ},
-    ("GET", "/api/feedback/waiting"): {Scope.OPS_READ},
+    ("GET", "/api/models"): NUMBERS,
+    ("GET", "/api/models/{model}/versions"): NUMBERS,
+    ("GET", "/api/models/{model}/versions/{version}"): NUMBERS,
+    ("GET", "/api/models/{model}/routes"): NUMBERS,
+    ("GET", "/api/promotions"): NUMBERS,
+    ("GET", "/api/promotions/{identity}"): NUMBERS,
+    ("GET", "/api/runs"): NUMBERS,
+    ("GET", "/api/runs/{identity}"): NUMBERS,
+    ("GET", "/api/feedback"): NUMBERS,
+    ("GET", "/api/feedback/waiting"): NUMBERS,
     ("GET", "/api/quarantine"): {Scope.OPS_READ},
-    ("GET", "/api/quarantine/preview"): {Scope.OPS_READ},
+    ("GET", "/api/quarantine/preview"): NUMBERS,
     ("GET", "/api/quarantine/{identity}"): {Scope.OPS_READ},
     ("POST", "/api/quarantine"): {Scope.OPS_WRITE},
     ("POST", "/api/quarantine/{identity}/release"): {Scope.OPS_WRITE},
     ("POST", "/api/quarantine/{identity}/reject"): {Scope.OPS_WRITE},
-    ("GET", "/api/ledger"): {Scope.OPS_READ},
+    ("GET", "/api/ledger"): NUMBERS,
     ("GET", "/api/audit"): {Scope.ADMIN},
-    ("GET", "/api/audit/chain"): {Scope.OPS_READ},
+    ("GET", "/api/audit/chain"): NUMBERS,
     ("POST", "/api/runs/{identity}/cancel"): {Scope.OPS_WRITE},
     ("POST", "/api/runs/{identity}/pause"): {Scope.OPS_WRITE},
     ("POST", "/api/runs/{identity}/resume"): {Scope.OPS_WRITE},
@@ -183,7 +189,7 @@ CONTROL = PAGES | {
     ("POST", "/api/promotions/{identity}/approve"): {Scope.OPS_WRITE},
     ("POST", "/api/promotions/{identity}/reject"): {Scope.OPS_WRITE},
     ("POST", "/api/reload"): {Scope.OPS_WRITE},
-    ("GET", "/metrics"): {Scope.OPS_READ, Scope.INTERNAL},
+    ("GET", "/metrics"): METRICS,
 }
 
 

@@ -228,6 +228,13 @@ env:
         name: {{ $root.Values.existingSecret }}
         key: {{ $key }}
   {{- end }}
+  # For Prometheus.
+  - name: LORALOOP_METRICS_KEY
+    valueFrom:
+      secretKeyRef:
+        name: {{ $root.Values.existingSecret }}
+        key: LORALOOP_METRICS_KEY
+        optional: true
   {{- if eq $component "control" }}
   # The URLs of notifications, the secrets of webhooks and of the log-in's provider, and the judge's key. Without them
   # control sends no notifications, and no secret to a provider or a judge.

@@ -107,7 +107,7 @@ def test_an_unknown_key_is_named_short(ring: Ring) -> None:
 
 @pytest.mark.parametrize("scopes", [(), (Scope.INTERNAL,), (Scope.INFER, Scope.INTERNAL)])
 def test_a_key_has_a_scope_and_never_the_inside_one(ring: Ring, scopes: tuple[Scope, ...]) -> None:
-    with pytest.raises(InputError, match="infer, feedback, ops:read, ops:write, admin"):
+    with pytest.raises(InputError, match="infer, feedback, metrics, ops:numbers, ops:read, ops:write, admin"):
         ring.keys.make(NewKey("x", scopes), "k0")
     assert ring.keys.all() == []
 

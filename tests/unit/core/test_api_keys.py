@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from core.api_keys import (
     GRANTABLE,
+    IMPLIED,
     Grant,
     Limits,
     Scope,
@@ -64,18 +65,31 @@ def test_admin_opens_everything_but_what_gateways_say_to_control() -> None:
     assert [scope for scope in Scope if not admin.opens(scope)] == [Scope.INTERNAL]
 
 
-@pytest.mark.parametrize("scope", [scope for scope in Scope if scope is not Scope.ADMIN])
+def test_who_may_read_texts_may_read_numbers_and_who_may_read_numbers_may_scrape() -> None:
+    opened = {scope: {each for each in Scope if Grant("a", "d", (scope,)).opens(each)} for scope in Scope}
+    assert opened[Scope.OPS_READ] == {Scope.OPS_READ, Scope.OPS_NUMBERS, Scope.METRICS}
+    assert opened[Scope.OPS_NUMBERS] == {Scope.OPS_NUMBERS, Scope.METRICS}
+
+
+@pytest.mark.parametrize("scope", [scope for scope in Scope if scope not in IMPLIED])
 def test_any_other_scope_opens_itself_alone(scope: Scope) -> None:
     assert [each for each in Scope if Grant("a", "d", (scope,)).opens(each)] == [scope]
 
 
 def test_the_environments_keys_open_what_they_always_did() -> None:
-    keys = KeySettings(app=SecretStr("a"), ops=SecretStr("o"), internal=SecretStr("i"), own=SecretStr("mine"))
+    keys = KeySettings(
+        app=SecretStr("a"),
+        ops=SecretStr("o"),
+        internal=SecretStr("i"),
+        metrics=SecretStr("m"),
+        own=SecretStr("mine"),
+    )
     opened = {grant.digest: {scope for scope in Scope if grant.opens(scope)} for grant in static_grants(keys)}
     assert opened == {
         digest_of("a"): {Scope.INFER, Scope.FEEDBACK},
         digest_of("o"): set(Scope) - {Scope.INTERNAL},
         digest_of("i"): {Scope.INTERNAL},
+        digest_of("m"): {Scope.METRICS},
     }
 
 

@@ -17,7 +17,7 @@ from core.api_key_store import NewKey
 from core.api_keys import GRANTABLE, Scope
 from core.clock import utc_now
 from core.db import runs
-from tests.support.authorization import CONTROL, GATEWAY, INTERNAL_KEY, Ask, Control, KeyedGateway, Keys
+from tests.support.authorization import CONTROL, GATEWAY, INTERNAL_KEY, NUMBERS, Ask, Control, KeyedGateway, Keys
 
 # The log-in has its own tests: test_console_login.py and test_oidc_login.py.
 OPEN = {
@@ -169,10 +169,10 @@ def test_what_is_open_says_yes_or_no_and_tells_more_to_readers(control: Control,
     keys = Keys.make(keyed.ring)
     keyed.settle()
     for ask, mine, more in ((control.ask, control.keys, {"engines"}), (keyed.ask, keys, {"unshipped_bytes"})):
-        for key in (None, *mine.dead.values(), mine.by_scope[Scope.INFER], mine.by_scope[Scope.OPS_WRITE]):
+        for key in (None, *mine.dead.values(), mine.by_scope[Scope.INFER], mine.by_scope[Scope.METRICS]):
             assert ask(("GET", "/health"), key).json() == {"status": "ok"}
             assert list(ask(("GET", "/ready"), key).json()) == ["ready"]
-        for scope in (Scope.OPS_READ, Scope.ADMIN, Scope.INTERNAL):
+        for scope in (*NUMBERS, Scope.ADMIN, Scope.INTERNAL):
             assert more <= set(ask(("GET", "/ready"), mine.by_scope[scope]).json())
 
 

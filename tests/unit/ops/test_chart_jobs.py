@@ -210,7 +210,7 @@ def test_the_consoles_ingress_leads_to_control() -> None:
 def test_prometheus_may_show_a_key_of_less_power() -> None:
     [monitor] = of_kind(objects(EVERYTHING), "ServiceMonitor")
     [endpoint] = monitor["spec"]["endpoints"]
-    assert endpoint["authorization"]["credentials"] == {"name": "loraloop-keys", "key": "LORALOOP_INTERNAL_KEY"}
+    assert endpoint["authorization"]["credentials"] == {"name": "loraloop-keys", "key": "LORALOOP_METRICS_KEY"}
     less = EVERYTHING | {"serviceMonitor": {"enabled": True, "key": {"existingSecret": "prometheus"}}}
     [monitor] = of_kind(objects(less), "ServiceMonitor")
     [endpoint] = monitor["spec"]["endpoints"]

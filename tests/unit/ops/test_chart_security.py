@@ -120,9 +120,9 @@ def test_the_chart_makes_no_secret_and_each_process_holds_only_its_keys() -> Non
         assert {each["name"] for each in sources if each} <= {"loraloop-keys"}
         held[component] = {each["key"] for each in sources if each}
     assert held == {
-        "gateway": {"LORALOOP_APP_KEY", "LORALOOP_INTERNAL_KEY"},
+        "gateway": {"LORALOOP_APP_KEY", "LORALOOP_INTERNAL_KEY", "LORALOOP_METRICS_KEY"},
         "control": {"LORALOOP_OPS_KEY", "LORALOOP_INTERNAL_KEY", "LORALOOP_NOTIFY_URLS", "LORALOOP_JUDGE_KEY"}
-        | {"LORALOOP_WEBHOOK_SECRET", "LORALOOP_OIDC_CLIENT_SECRET"},
+        | {"LORALOOP_WEBHOOK_SECRET", "LORALOOP_OIDC_CLIENT_SECRET", "LORALOOP_METRICS_KEY"},
         "engine": set(),
     }
 
