@@ -158,6 +158,38 @@ def recent_traffic(db: Database, *, since: datetime) -> list[Row]:
     return db.rows("interactions.recent_traffic", since=since)
 
 
+def page(
+    db: Database,
+    *,
+    since: datetime,
+    before: datetime,
+    before_id: str,
+    model: str | None,
+    version: int | None,
+    user: str | None,
+    key: str | None,
+    least_ms: float | None,
+    lowest: int,
+    highest: int,
+    limit: int,
+) -> list[Row]:
+    """Requests from `since` to (`before`, `before_id`), newest first. The cost grows with the requests of that time."""
+    return db.rows(
+        "interactions.page",
+        since=since,
+        before=before,
+        before_id=before_id,
+        model=model,
+        version=version,
+        user=user,
+        key=key,
+        least_ms=least_ms,
+        lowest=lowest,
+        highest=highest,
+        limit=limit,
+    )
+
+
 def traffic_by_day(db: Database, *, model: str, since: date) -> list[Row]:
     """Requests, errors and tokens of a model per day and version."""
     return db.rows("interactions.traffic_by_day", model=model, since=since)

@@ -70,6 +70,18 @@ SELECT model, count(*) AS requests, count(*) FILTER (WHERE status >= 500) AS err
     quantile_cont(latency_ms, 0.95) FILTER (WHERE status < 500) AS p95_ms
 FROM interactions WHERE time >= $since GROUP BY model
 
+-- name: page
+-- Requests between two moments and before ($before, $before_id), newest first, without their texts. A filter of NULL filters
+-- nothing. DuckDB skips blocks of other times.
+SELECT id, time, model, version, arm, user_id, key_id, endpoint, status, cause, finish_reason, latency_ms, ttft_ms,
+    prompt_tokens, completion_tokens, streamed
+FROM interactions
+WHERE time >= $since AND time <= $before AND (time < $before OR id < $before_id)
+    AND ($model IS NULL OR model = $model) AND ($version IS NULL OR version = $version)
+    AND ($user IS NULL OR user_id = $user) AND ($key IS NULL OR key_id = $key)
+    AND ($least_ms IS NULL OR latency_ms >= $least_ms) AND status BETWEEN $lowest AND $highest
+ORDER BY time DESC, id DESC LIMIT $limit
+
 -- name: newest_time
 -- Time of the newest interaction.
 SELECT max(time) AS time FROM interactions

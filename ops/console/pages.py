@@ -15,7 +15,7 @@ from core.acts import Act, act, may_quote, no_act, note, only_numbers
 from core.errors import InputError
 from ops import views
 from ops.alarms.watch import AlarmWatch
-from ops.console import feedback_data, labelling, page_data
+from ops.console import feedback_data, labelling, page_data, request_data
 from ops.console import overview as overview_data
 from ops.console.auth import known
 from ops.console.login import FRONT
@@ -28,6 +28,7 @@ UNKEPT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 View = views.View
 Declare = Callable[[Any], Any]
 READS_TEXTS = act(Act.TEXTS_READ)
+names_users = no_act("It shows names of users, no texts.")
 # Adds the page of a view at a path, drawn by a template, with what its routes declare.
 AddPage = Callable[[str, str, Callable[..., View], Declare], None]
 Text = Annotated[str | None, Query(max_length=200)]
@@ -72,7 +73,7 @@ def create_router(
         return overview_data.overview(control, watch, names, allowed) | {"chosen": model or None}
 
     add(FRONT, "overview.html", overview, only_numbers)
-    for subject in (_add_decisions, _add_models, _add_feedback, _add_quarantines, _add_runs):
+    for subject in (_add_decisions, _add_models, _add_feedback, _add_requests, _add_quarantines, _add_runs):
         subject(add, control)
     add("/system", "system.html", system, only_numbers)
     return router
@@ -156,6 +157,35 @@ def _add_feedback(add: AddPage, control: Control) -> None:
     add("/feedback/{identity}", "interaction.html", interaction, READS_TEXTS)
 
 
+def _add_requests(add: AddPage, control: Control) -> None:
+    def requests(
+        request: Request,
+        model: Text = None,
+        version: Text = None,
+        outcome: Text = None,
+        user: Text = None,
+        key: Text = None,
+        least_ms: Text = None,
+        before: Text = None,
+        before_id: Text = None,
+    ) -> View:
+        wanted = request_data.Wanted(
+            model or None,
+            figure("version", version, int),
+            one_of("outcome", outcome, request_data.OUTCOMES),
+            user or None,
+            key or None,
+            figure("least_ms", least_ms, float),
+            moment("before", before),
+            before_id or None,
+        )
+        found = request_data.page(control.store, wanted, A_PAGE, control.clock())
+        names = visible_models(control, request)
+        return found | {"chosen": asdict(wanted), "outcomes": request_data.OUTCOMES, "models": names}
+
+    add("/requests", "requests.html", requests, names_users)
+
+
 def _add_quarantines(add: AddPage, control: Control) -> None:
     store = control.store
 
@@ -212,3 +242,23 @@ def moment(name: str, text: str | None) -> datetime | None:
         raise InputError(
             f"{name}: {text[:40]!r} is no time.", hint="Write it as 2026-03-01 or 2026-03-01T03:00."
         ) from error
+
+
+def figure(name: str, text: str | None, kind: type[int] | type[float]) -> Any:
+    """A number of a filter, at least 0, None if the field is empty. Raises InputError."""
+    if not text:
+        return None
+    try:
+        found = kind(text)
+    except ValueError:
+        found = -1
+    if not 0 <= found < 2**31:
+        raise InputError(f"{name}: {text[:40]!r} is no number from 0.", hint="Leave it empty to show all.")
+    return found
+
+
+def one_of(name: str, text: str | None, known: tuple[str, ...]) -> Any:
+    """A choice of a filter, None if the field is empty. Raises InputError."""
+    if text and text not in known:
+        raise InputError(f"{name}: takes one of {', '.join(known)}.")
+    return text or None

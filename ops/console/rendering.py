@@ -58,6 +58,7 @@ def environment(*packages: str) -> Environment:
         level=_level,
         ago=_ago,
         check_name=check_name,
+        combined=_combined,
         points=_points,
         kpi_words=kpi_words,
         arm_words=arm_words,
@@ -156,6 +157,11 @@ def _signed(value: float | None, digits: int = 3) -> str:
 def _points(score: float | None) -> str:
     """A difference of scores, from -2 to +2, as points of approval."""
     return "–" if score is None else f"{50 * score:+.1f}"
+
+
+def _combined(kept: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a query with more of them."""
+    return {**kept, **more}
 
 
 def _thousands(value: int | None) -> str:

@@ -18,6 +18,7 @@ PAGES = (
     "/promotions",
     "{decision}",
     "/models/notes",
+    "/requests",
     "/feedback",
     "/feedback/queue?model=notes",
     "{interaction}",

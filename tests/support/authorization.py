@@ -60,9 +60,10 @@ GATEWAY = {
     ("POST", "/api/reload"): {Scope.OPS_WRITE},
     ("GET", "/metrics"): METRICS,
 }
-# Pages with prompts, answers, comments, or phrases that users wrote.
+# Pages with prompts, answers, comments, or phrases that users wrote, or with names of users.
 TEXTS = (
     "/promotions/{identity}",
+    "/requests",
     "/feedback",
     "/feedback/queue",
     "/feedback/{identity}",
