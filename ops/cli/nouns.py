@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from ops.cli.completion import with_completion
 from ops.cli.control_choice import with_control
 from ops.cli.exit_codes import BROKEN_PIPE
 from ops.cli.output_format import with_output
@@ -50,13 +51,14 @@ class Noun:
         made = type("Group", (NounGroup,), {"default_verb": self.default})
         app = typer.Typer(cls=made, help=self.help, no_args_is_help=self.default is None)
         for verb, function in self.verbs.items():
-            add(app, verb, function)
+            add(app, f"{self.name} {verb}", function)
         return app
 
 
-def add(app: typer.Typer, word: str, function: Callable[..., None], panel: str | None = None) -> None:
-    """Add a command to an app, with the options that many commands have."""
-    app.command(word, rich_help_panel=panel)(with_output(with_control(function)))
+def add(app: typer.Typer, words: str, function: Callable[..., None], panel: str | None = None) -> None:
+    """Add a command to an app under its last word, with the options that many commands have."""
+    command = with_completion(with_output(with_control(function)), words)
+    app.command(words.rpartition(" ")[2], rich_help_panel=panel)(command)
 
 
 class NounGroup(TyperGroup):
