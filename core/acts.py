@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import Request
+
+from core.route_list import RouteList
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 DECLARED = "declared_act"
@@ -140,10 +142,10 @@ def may_quote(endpoint: Endpoint) -> Endpoint:
     return no_act("A reason may quote a phrase that several users wrote; it shows no other texts.")(endpoint)
 
 
-def without_acts(router: APIRouter, reason: str) -> APIRouter:
+def without_acts(router: RouteList, reason: str) -> RouteList:
     """Declare that no route of a router has an act, and why."""
-    for route in router.routes:
-        setattr(route.endpoint, DECLARED, Declaration(reason=reason))  # type: ignore[attr-defined]
+    for endpoint in router.endpoints:
+        setattr(endpoint, DECLARED, Declaration(reason=reason))
     return router
 
 

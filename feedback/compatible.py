@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import uuid4
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.params import Depends
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -17,6 +17,7 @@ from core.clock import Clock
 from core.errors import LoraLoopError
 from core.http import parse_json_with_any_text, read_json, retry_headers
 from core.records import Feedback
+from core.route_list import RouteList
 from core.spool import SpoolWriter
 from feedback.formats import langfuse, open_webui, tensorzero
 from feedback.formats.metrics import Metrics
@@ -59,9 +60,9 @@ def create_router(
     metrics: Callable[[], Metrics],
     givers: Depends,
     basic_givers: Depends,
-) -> APIRouter:
+) -> RouteList:
     """The routes. `metrics` are those of the settings now. `basic_givers` also takes a key as HTTP Basic's password."""
-    router = APIRouter(route_class=ShapedRoute)
+    router = RouteList(route_class=ShapedRoute)
 
     async def give(request: Request, signal: dict[str, Any], *, is_stored: bool = True) -> str:
         """Keeps one feedback and returns its id in the app's words."""

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from core.clock import Clock, utc_now
@@ -32,6 +32,7 @@ from core.db.store import Store, Transaction
 from core.db.threads import BulkThreads
 from core.errors import RowKnown, RowRefused
 from core.record_codec import Record
+from core.route_list import RouteList
 from core.spool import Frame, read_frames
 from feedback.last_word import Said, Settled, settle
 from feedback.schema import kept_id, own_id
@@ -327,9 +328,9 @@ def _meant(row: RevocationRow, same_name: Sequence[str]) -> list[tuple[str, str]
     return [*named, *((kept_id(key, row.feedback_id), key) for key in keys)]
 
 
-def create_router(store: Store) -> APIRouter:
+def create_router(store: Store) -> RouteList:
     """Where gateways ship their segments to."""
-    router = APIRouter()
+    router = RouteList()
     places = asyncio.Semaphore(PIECES_AT_ONCE)
     threads = BulkThreads(store)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.params import Depends
 from fastapi.responses import JSONResponse
 
@@ -13,6 +13,7 @@ from core.errors import InputError
 from core.http import AuthorizedRequest, error_object, parse_json_with_any_text, read_json, refusal
 from core.record_codec import encode, encode_all
 from core.records import Feedback, Revocation
+from core.route_list import RouteList
 from core.spool import SpoolWriter
 from feedback.schema import StoredIdentifier, own_id, parse_each, parse_of_user
 
@@ -22,12 +23,12 @@ SOME_FAILED = 207
 
 def create_router(
     *, spool: SpoolWriter, clock: Clock, acknowledged: Callable[[Feedback], None], givers: Depends, revokers: Depends
-) -> APIRouter:
+) -> RouteList:
     """`POST /v1/feedback`, `DELETE /v1/feedback/{id}` and `DELETE /v1/feedback`, answered once the disk has them.
 
     A key takes back what it gave itself; one of `ops:write` anything, by the id that the store has.
     """
-    router = APIRouter()
+    router = RouteList()
 
     @router.post("/v1/feedback", status_code=202, dependencies=[givers])
     async def give(request: Request) -> Response:

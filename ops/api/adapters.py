@@ -7,12 +7,13 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from core.acts import Act, act
 from core.errors import InputError
+from core.route_list import RouteList
 from ops.api.models import Said, signed
 from ops.control import Control
 from retrain.adapter_import import Imported, Importer
@@ -22,9 +23,9 @@ BODY = "application/octet-stream"
 RECEIVE_SECONDS = 1800
 
 
-def create_router(control: Control) -> APIRouter:
+def create_router(control: Control) -> RouteList:
     """POST /api/models/{model}/adapters, with the archive for its body."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
     importer = Importer(
         settings=control.settings,
         store=control.store,

@@ -3,12 +3,13 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 
 from core.acts import Act, act, note, only_numbers
 from core.clock import Clock
 from core.db.alarms import Silence
+from core.route_list import RouteList
 from core.settings import AlarmName
 from ops.alarms.alarm_log import LONGEST_SILENCE_HOURS
 from ops.alarms.watch import AlarmWatch
@@ -23,9 +24,9 @@ class SilenceAlarm(Said):
     hours: float = Field(ge=0, le=LONGEST_SILENCE_HOURS)
 
 
-def create_reading_router(watch: AlarmWatch) -> APIRouter:
+def create_reading_router(watch: AlarmWatch) -> RouteList:
     """The route that lists alarms."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.get("/alarms")
     @only_numbers
@@ -36,9 +37,9 @@ def create_reading_router(watch: AlarmWatch) -> APIRouter:
     return router
 
 
-def create_acting_router(watch: AlarmWatch, clock: Clock) -> APIRouter:
+def create_acting_router(watch: AlarmWatch, clock: Clock) -> RouteList:
     """The route that silences one."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.post("/alarms/silence")
     @act(Act.ALARMS_SILENCE)

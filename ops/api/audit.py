@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 
 from core.acts import Act, act, only_numbers
 from core.api_keys import Scope
 from core.db.audit_log import Filter
 from core.errors import Forbidden
+from core.route_list import RouteList
 from ops.api.models import Limit, Moment, in_utc
 from ops.audit import views
 from ops.control import Control
@@ -30,9 +31,9 @@ def filter_of(
     return views.wanted(act=act, actor=actor, model=model, outcome=outcome, since=since, until=until, before=before)
 
 
-def create_reading_router(control: Control) -> APIRouter:
+def create_reading_router(control: Control) -> RouteList:
     """The route of the rows."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.get("/audit")
     @act(Act.AUDIT_READ)
@@ -43,9 +44,9 @@ def create_reading_router(control: Control) -> APIRouter:
     return router
 
 
-def create_chain_router(control: Control) -> APIRouter:
+def create_chain_router(control: Control) -> RouteList:
     """The route that verifies the log."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.get("/audit/chain")
     @only_numbers

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 
 from core.acts import Act, act, no_act
@@ -21,6 +21,7 @@ from core.errors import InputError, NotFound
 from core.http import read_body, read_json
 from core.record_codec import decode_all
 from core.records import Interaction
+from core.route_list import RouteList
 from core.settings import Settings
 from feedback import importer
 from feedback.schema import MAX_BATCH
@@ -53,9 +54,9 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def create_export_router(store: Store) -> APIRouter:
+def create_export_router(store: Store) -> RouteList:
     """The route that gives data out."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.get("/export/{kind}")
     @act(Act.DATA_EXPORT)
@@ -70,9 +71,9 @@ def create_export_router(store: Store) -> APIRouter:
 
 def create_import_router(
     store: Store, clock: Clock, settings: Callable[[], Settings], limit: int = MAX_BODY
-) -> APIRouter:
+) -> RouteList:
     """The routes that take feedback in, and interactions with their feedback."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.get("/import")
     @no_act("It shows settings, no data.")

@@ -4,11 +4,11 @@ import logging
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from pydantic import Field
 
 from core.acts import Act, act
 from core.db import spools
+from core.route_list import RouteList
 from feedback import dead_letters
 from ops.api.models import Limit, Said, signed_body
 from ops.control import Control
@@ -25,9 +25,9 @@ class Letters(Said):
 LettersBody = Annotated[Letters, signed_body(Letters)]
 
 
-def create_router(control: Control) -> APIRouter:
+def create_router(control: Control) -> RouteList:
     """Routes under /api/dead-letters."""
-    router = APIRouter(prefix="/api/dead-letters")
+    router = RouteList(prefix="/api/dead-letters")
     store = control.store
 
     @router.get("")

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from pydantic import Field
 
 from core.acts import Act, act, no_act, note
+from core.route_list import RouteList
 from feedback.erasure import LONGEST_USER, Request
 from ops.api.models import Limit, Said, signed_body
 from ops.erasures import Erasures
@@ -27,9 +27,9 @@ class Whom(Said):
 WhomBody = Annotated[Whom, signed_body(Whom)]
 
 
-def create_router(erasures: Erasures) -> APIRouter:
+def create_router(erasures: Erasures) -> RouteList:
     """Routes under /api/erasures. The user is in the body, because addresses are logged by proxies."""
-    router = APIRouter(prefix="/api/erasures")
+    router = RouteList(prefix="/api/erasures")
 
     @router.get("")
     @no_act("It shows a hash of each user, no names.")

@@ -6,7 +6,7 @@ Handlers are thin: they parse, call the files, and render.
 import asyncio
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import FileResponse
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -16,6 +16,7 @@ from starlette.types import Message
 from core.acts import Act, act, no_act, note
 from core.api_key_store import ApiKeyStore
 from core.errors import BodyTooLarge, InputError
+from core.route_list import RouteList
 from ops.control import Control
 from ops.fine_tuning.files import UploadedFiles
 from ops.fine_tuning.shapes import Shape, file_shape, page_shape
@@ -47,9 +48,9 @@ OneModel = Annotated[
 ]
 
 
-def create_reading_router(files: UploadedFiles) -> APIRouter:
+def create_reading_router(files: UploadedFiles) -> RouteList:
     """Routes under /v1/files that show what there is, without content."""
-    router = APIRouter(prefix="/v1/files")
+    router = RouteList(prefix="/v1/files")
 
     @router.get("")
     @no_act("It shows no content.", texts=False)
@@ -75,9 +76,9 @@ def create_reading_router(files: UploadedFiles) -> APIRouter:
     return router
 
 
-def create_content_router(files: UploadedFiles) -> APIRouter:
+def create_content_router(files: UploadedFiles) -> RouteList:
     """The route that gives a file's content."""
-    router = APIRouter(prefix="/v1/files")
+    router = RouteList(prefix="/v1/files")
 
     @router.get("/{identity}/content", response_class=FileResponse)
     @act(Act.FILES_READ)
@@ -89,9 +90,9 @@ def create_content_router(files: UploadedFiles) -> APIRouter:
     return router
 
 
-def create_acting_router(control: Control, files: UploadedFiles) -> APIRouter:
+def create_acting_router(control: Control, files: UploadedFiles) -> RouteList:
     """Routes under /v1/files that keep a file or delete one."""
-    router = APIRouter(prefix="/v1/files")
+    router = RouteList(prefix="/v1/files")
     keyring: ApiKeyStore = control.keyring
 
     @router.post("", openapi_extra=MULTIPART)

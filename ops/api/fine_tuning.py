@@ -5,12 +5,13 @@ Handlers are thin: they parse, call the jobs, and render.
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 
 from core.acts import Act, act, note, only_numbers
 from core.api_key_store import ApiKeyStore
 from core.errors import Forbidden, InputError
 from core.http import JsonBody
+from core.route_list import RouteList
 from ops.actions import By
 from ops.control import Control
 from ops.fine_tuning.jobs import FineTuningJobs, Job
@@ -26,9 +27,9 @@ OneModel = Annotated[
 ]
 
 
-def create_reading_router(control: Control, jobs: FineTuningJobs) -> APIRouter:
+def create_reading_router(control: Control, jobs: FineTuningJobs) -> RouteList:
     """Routes under /v1/fine_tuning/jobs that change nothing."""
-    router = APIRouter(prefix="/v1/fine_tuning/jobs")
+    router = RouteList(prefix="/v1/fine_tuning/jobs")
 
     @router.get("")
     @only_numbers
@@ -58,9 +59,9 @@ def create_reading_router(control: Control, jobs: FineTuningJobs) -> APIRouter:
     return router
 
 
-def create_acting_router(control: Control, jobs: FineTuningJobs) -> APIRouter:
+def create_acting_router(control: Control, jobs: FineTuningJobs) -> RouteList:
     """Routes under /v1/fine_tuning/jobs that add, end, pause or continue one."""
-    router = APIRouter(prefix="/v1/fine_tuning/jobs")
+    router = RouteList(prefix="/v1/fine_tuning/jobs")
     keyring: ApiKeyStore = control.keyring
 
     @router.post("")

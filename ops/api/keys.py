@@ -6,7 +6,7 @@ Handlers are thin: they parse, call the keyring, and render. A key is in the ans
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,7 @@ from core.acts import Act, act, no_act, note
 from core.api_key_store import IssuedKey, NewKey
 from core.api_keys import Limits, Scope
 from core.http import JsonBody
+from core.route_list import RouteList
 from ops.control import Control
 from ops.views import View
 
@@ -42,9 +43,9 @@ class Rotate(BaseModel):
     grace_s: float = Field(0, ge=0, le=YEARS_10_S)
 
 
-def create_router(control: Control) -> APIRouter:
+def create_router(control: Control) -> RouteList:
     """The routes; each call reaches the gateways within their long poll."""
-    router = APIRouter(prefix="/api/keys")
+    router = RouteList(prefix="/api/keys")
     keyring = control.keyring
 
     @router.get("")

@@ -6,7 +6,7 @@ Handlers are thin: they parse, call a view or an action, and render.
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.acts import Act, act, note, only_numbers
@@ -14,6 +14,7 @@ from core.api_key_store import ApiKeyStore
 from core.db import routes as routes_table
 from core.http import JsonBody
 from core.records import Verdict
+from core.route_list import RouteList
 from ops import version_page, views
 from ops.actions import Actions, By
 from ops.control import Control
@@ -126,15 +127,15 @@ def in_utc(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
-def create_reading_router(control: Control) -> APIRouter:
+def create_reading_router(control: Control) -> RouteList:
     """Routes under /api that change nothing."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
     for add in (_read_models, _read_decisions, _read_feedback, _read_ledger):
         add(router, control)
     return router
 
 
-def _read_models(router: APIRouter, control: Control) -> None:
+def _read_models(router: RouteList, control: Control) -> None:
     store = control.store
 
     @router.get("/models")
@@ -165,7 +166,7 @@ def _read_models(router: APIRouter, control: Control) -> None:
         return routes_table.history(store, model=model)
 
 
-def _read_decisions(router: APIRouter, control: Control) -> None:
+def _read_decisions(router: RouteList, control: Control) -> None:
     store = control.store
 
     @router.get("/promotions")
@@ -187,7 +188,7 @@ def _read_decisions(router: APIRouter, control: Control) -> None:
         return views.decision(store, identity)
 
 
-def _read_feedback(router: APIRouter, control: Control) -> None:
+def _read_feedback(router: RouteList, control: Control) -> None:
     store = control.store
 
     @router.get("/feedback")
@@ -205,7 +206,7 @@ def _read_feedback(router: APIRouter, control: Control) -> None:
         return views.waiting_feedback(store)
 
 
-def _read_ledger(router: APIRouter, control: Control) -> None:
+def _read_ledger(router: RouteList, control: Control) -> None:
     @router.get("/ledger")
     @only_numbers
     def ledger(head: str | None = None) -> views.View:
@@ -213,9 +214,9 @@ def _read_ledger(router: APIRouter, control: Control) -> None:
         return views.ledger(control.store, head)
 
 
-def create_acting_router(control: Control) -> APIRouter:
+def create_acting_router(control: Control) -> RouteList:
     """Routes under /api that change what serves."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
     actions = Actions(control)
 
     @router.post("/models/{model}/retrain", status_code=202)
@@ -264,7 +265,7 @@ def create_acting_router(control: Control) -> APIRouter:
     return router
 
 
-def _add_canary_changes(router: APIRouter, actions: Actions) -> None:
+def _add_canary_changes(router: RouteList, actions: Actions) -> None:
     @router.post("/models/{model}/canary/stop")
     @act(Act.CANARY_STOP)
     def stop_canary(model: str, said: StopCanaryBody) -> dict[str, Any]:
@@ -290,7 +291,7 @@ def _add_canary_changes(router: APIRouter, actions: Actions) -> None:
         return actions.set_canary_share(model, said.version, said.share, said.by)
 
 
-def _add_freezes(router: APIRouter, actions: Actions) -> None:
+def _add_freezes(router: RouteList, actions: Actions) -> None:
     @router.post("/models/{model}/freeze")
     @act(Act.MODELS_FREEZE)
     def freeze(model: str, said: SaidBody) -> dict[str, Any]:

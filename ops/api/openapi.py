@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from core.acts import no_act
 from core.http import JsonBody, scope_of
+from core.route_list import RouteList
 
 Schema = dict[str, Any]
 PREFIXES = ("/api/", "/v1/")
@@ -46,9 +47,9 @@ ERROR = {
 }
 
 
-def create_router(app: FastAPI) -> APIRouter:
+def create_router(app: FastAPI) -> RouteList:
     """The route that gives the document of an app's other routes."""
-    router = APIRouter()
+    router = RouteList()
 
     @router.get("/openapi.json", include_in_schema=False)
     @no_act("It describes the API.", texts=False)

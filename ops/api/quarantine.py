@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import Field
 
 from core.acts import Act, act, may_quote, note, only_numbers
 from core.db.quarantines import Predicate
+from core.route_list import RouteList
 from ops import views
 from ops.actions import Actions
 from ops.api.models import Limit, Moment, Said, SaidBody, in_utc, signed_body
@@ -30,9 +31,9 @@ class Hold(Said):
 HoldBody = Annotated[Hold, signed_body(Hold)]
 
 
-def create_reading_router(control: Control) -> APIRouter:
+def create_reading_router(control: Control) -> RouteList:
     """Routes under /api/quarantine that change nothing."""
-    router = APIRouter(prefix="/api/quarantine")
+    router = RouteList(prefix="/api/quarantine")
     actions = Actions(control)
 
     @router.get("")
@@ -64,9 +65,9 @@ def create_reading_router(control: Control) -> APIRouter:
     return router
 
 
-def create_acting_router(control: Control) -> APIRouter:
+def create_acting_router(control: Control) -> RouteList:
     """Routes under /api/quarantine that change which votes are learnt from."""
-    router = APIRouter(prefix="/api/quarantine")
+    router = RouteList(prefix="/api/quarantine")
     actions = Actions(control)
 
     @router.post("", status_code=201)

@@ -2,18 +2,19 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from core.acts import Act, act, note, only_numbers
+from core.route_list import RouteList
 from ops.api.models import Limit, Said, signed_body
 from ops.retention import Retention
 
 SaidBody = Annotated[Said, signed_body(Said)]
 
 
-def create_reading_router(retention: Retention) -> APIRouter:
+def create_reading_router(retention: Retention) -> RouteList:
     """Routes under /api/retention that read."""
-    router = APIRouter(prefix="/api/retention")
+    router = RouteList(prefix="/api/retention")
 
     @router.get("")
     @only_numbers
@@ -36,9 +37,9 @@ def create_reading_router(retention: Retention) -> APIRouter:
     return router
 
 
-def create_acting_router(retention: Retention) -> APIRouter:
+def create_acting_router(retention: Retention) -> RouteList:
     """Routes under /api/retention that delete."""
-    router = APIRouter(prefix="/api/retention")
+    router = RouteList(prefix="/api/retention")
 
     @router.post("/runs", status_code=202)
     @act(Act.RETENTION_RUN)

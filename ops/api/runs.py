@@ -3,18 +3,17 @@
 Handlers are thin: they parse, call a view or an action, and render.
 """
 
-from fastapi import APIRouter
-
 from core.acts import Act, act, only_numbers
+from core.route_list import RouteList
 from ops import views
 from ops.actions import Actions
 from ops.api.models import Limit, SaidBody
 from ops.control import Control
 
 
-def create_reading_router(control: Control) -> APIRouter:
+def create_reading_router(control: Control) -> RouteList:
     """Routes under /api/runs that change nothing."""
-    router = APIRouter(prefix="/api/runs")
+    router = RouteList(prefix="/api/runs")
     store = control.store
 
     @router.get("")
@@ -32,9 +31,9 @@ def create_reading_router(control: Control) -> APIRouter:
     return router
 
 
-def create_acting_router(control: Control) -> APIRouter:
+def create_acting_router(control: Control) -> RouteList:
     """Routes under /api/runs that end, pause or continue one."""
-    router = APIRouter(prefix="/api/runs")
+    router = RouteList(prefix="/api/runs")
     actions = Actions(control)
 
     @router.post("/{identity}/cancel")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import orjson
-from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from core.acts import Act, act, only_numbers
@@ -14,6 +13,7 @@ from core.db import snapshots
 from core.db.store import Store
 from core.errors import NotFound
 from core.prompts import Chat, answer_as_openai, options_of
+from core.route_list import RouteList
 from feedback.pairs import Pair, pairs_of
 from feedback.snapshot import Row, read_rows
 from feedback.snapshot_files import PAIRS, ROWS, read_tables
@@ -32,9 +32,9 @@ class Format(StrEnum):
     PREFERENCES = "preferences"
 
 
-def create_report_router(store: Store) -> APIRouter:
+def create_report_router(store: Store) -> RouteList:
     """The route of a snapshot's report, which holds no text of a user."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.get("/snapshots/{identity}")
     @only_numbers
@@ -46,9 +46,9 @@ def create_report_router(store: Store) -> APIRouter:
     return router
 
 
-def create_rows_router(store: Store) -> APIRouter:
+def create_rows_router(store: Store) -> RouteList:
     """The route of a snapshot's rows, which hold what users wrote."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.get("/snapshots/{identity}/rows")
     @act(Act.DATA_EXPORT)

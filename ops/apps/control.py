@@ -207,7 +207,7 @@ def create_app(*, settings: Settings, base: ModelFolder, clock: Clock = utc_now,
     _add_deletions(app, control, erasing, keeping, access)
     _add_fine_tuning(app, control, tuning, access)
     _add_signals(app, control, watch, access)
-    app.include_router(openapi.create_router(app), dependencies=[Depends(require_key(access, reading_scope))])
+    openapi.create_router(app).add_to(app.router, [Depends(require_key(access, reading_scope))])
     return app
 
 
@@ -242,26 +242,26 @@ def _checks(control: Control, access: KeyChecker, *scopes: Wanted) -> list[Any]:
 def _add_alarms(app: FastAPI, control: Control, watch: AlarmWatch, access: KeyChecker) -> None:
     app.state.alarms = watch
     reading, acting = (_checks(control, access, scope) for scope in (reading_scope, Scope.OPS_WRITE))
-    app.include_router(alarms.create_reading_router(watch), dependencies=reading)
-    app.include_router(alarms.create_acting_router(watch, control.clock), dependencies=acting)
+    alarms.create_reading_router(watch).add_to(app.router, reading)
+    alarms.create_acting_router(watch, control.clock).add_to(app.router, acting)
 
 
 def _add_deletions(app: FastAPI, control: Control, erasing: Erasures, keeping: Retention, access: KeyChecker) -> None:
     admin, reading = (_checks(control, access, scope) for scope in (Scope.ADMIN, reading_scope))
-    app.include_router(erasures.create_router(erasing), dependencies=admin)
-    app.include_router(retention.create_acting_router(keeping), dependencies=admin)
-    app.include_router(retention.create_reading_router(keeping), dependencies=reading)
+    erasures.create_router(erasing).add_to(app.router, admin)
+    retention.create_acting_router(keeping).add_to(app.router, admin)
+    retention.create_reading_router(keeping).add_to(app.router, reading)
 
 
 def _add_fine_tuning(app: FastAPI, control: Control, tuning: FineTuningJobs, access: KeyChecker) -> None:
     """OpenAI's routes for files and fine-tuning jobs."""
     scopes = (reading_scope, Scope.OPS_WRITE, Scope.ADMIN)
     reading, acting, admin = (_checks(control, access, scope) for scope in scopes)
-    app.include_router(files.create_reading_router(tuning.files), dependencies=reading)
-    app.include_router(files.create_content_router(tuning.files), dependencies=admin)
-    app.include_router(files.create_acting_router(control, tuning.files), dependencies=acting)
-    app.include_router(fine_tuning.create_reading_router(control, tuning), dependencies=reading)
-    app.include_router(fine_tuning.create_acting_router(control, tuning), dependencies=acting)
+    files.create_reading_router(tuning.files).add_to(app.router, reading)
+    files.create_content_router(tuning.files).add_to(app.router, admin)
+    files.create_acting_router(control, tuning.files).add_to(app.router, acting)
+    fine_tuning.create_reading_router(control, tuning).add_to(app.router, reading)
+    fine_tuning.create_acting_router(control, tuning).add_to(app.router, acting)
 
 
 def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyChecker, erasing: Erasures) -> None:
@@ -280,30 +280,29 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
         store.create_router(completions),
         response_store.create_router(responses),
     ):
-        app.include_router(without_acts(part, OF_GATEWAYS), dependencies=internal)
-    app.include_router(audit.create_reading_router(control), dependencies=wants(Scope.ADMIN))
-    app.include_router(audit.create_chain_router(control), dependencies=wants(reading_scope))
-    app.include_router(keys.create_router(control), dependencies=wants(Scope.ADMIN))
-    app.include_router(models.create_reading_router(control), dependencies=wants(reading_scope))
-    app.include_router(models.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(runs.create_reading_router(control), dependencies=wants(reading_scope))
-    app.include_router(runs.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(quarantine.create_reading_router(control), dependencies=wants(reading_scope))
-    app.include_router(quarantine.create_acting_router(control), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(notifications.create_reading_router(notifier), dependencies=wants(reading_scope))
-    app.include_router(notifications.create_acting_router(notifier), dependencies=wants(Scope.OPS_WRITE))
+        without_acts(part, OF_GATEWAYS).add_to(app.router, internal)
+    audit.create_reading_router(control).add_to(app.router, wants(Scope.ADMIN))
+    audit.create_chain_router(control).add_to(app.router, wants(reading_scope))
+    keys.create_router(control).add_to(app.router, wants(Scope.ADMIN))
+    models.create_reading_router(control).add_to(app.router, wants(reading_scope))
+    models.create_acting_router(control).add_to(app.router, wants(Scope.OPS_WRITE))
+    runs.create_reading_router(control).add_to(app.router, wants(reading_scope))
+    runs.create_acting_router(control).add_to(app.router, wants(Scope.OPS_WRITE))
+    quarantine.create_reading_router(control).add_to(app.router, wants(reading_scope))
+    quarantine.create_acting_router(control).add_to(app.router, wants(Scope.OPS_WRITE))
+    notifications.create_reading_router(notifier).add_to(app.router, wants(reading_scope))
+    notifications.create_acting_router(notifier).add_to(app.router, wants(Scope.OPS_WRITE))
     backups = archive.Backups(store=control.store, settings=control.settings, clock=control.clock)
-    app.include_router(archive.create_router(backups), dependencies=wants(Scope.ADMIN))
-    app.include_router(dead_letters.create_router(control), dependencies=wants(Scope.ADMIN))
-    app.include_router(data.create_export_router(control.store), dependencies=wants(Scope.ADMIN))
-    app.include_router(snapshots.create_report_router(control.store), dependencies=wants(reading_scope))
-    app.include_router(snapshots.create_rows_router(control.store), dependencies=wants(Scope.ADMIN))
+    archive.create_router(backups).add_to(app.router, wants(Scope.ADMIN))
+    dead_letters.create_router(control).add_to(app.router, wants(Scope.ADMIN))
+    data.create_export_router(control.store).add_to(app.router, wants(Scope.ADMIN))
+    snapshots.create_report_router(control.store).add_to(app.router, wants(reading_scope))
+    snapshots.create_rows_router(control.store).add_to(app.router, wants(Scope.ADMIN))
     taking = data.create_import_router(control.store, control.clock, lambda: control.settings)
-    app.include_router(taking, dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(adapters.create_router(control), dependencies=wants(Scope.OPS_WRITE))
-    app.include_router(
-        reload.create_router(partial(asyncio.to_thread, app.state.reloader.reload)), dependencies=wants(Scope.OPS_WRITE)
-    )
+    taking.add_to(app.router, wants(Scope.OPS_WRITE))
+    adapters.create_router(control).add_to(app.router, wants(Scope.OPS_WRITE))
+    reloading = reload.create_router(partial(asyncio.to_thread, app.state.reloader.reload))
+    reloading.add_to(app.router, wants(Scope.OPS_WRITE))
 
 
 def _add_signals(app: FastAPI, control: Control, watch: AlarmWatch, access: KeyChecker) -> None:

@@ -273,11 +273,11 @@ def _add_routes(
         pass_through.create_router(*passing),
         not_served.create_router(),
     ):
-        app.include_router(router, dependencies=askers)
+        router.add_to(app.router, askers)
     kept, responses = StoredCompletions(**asking), StoredResponses(**asking, path="/internal/responses")
     readers, writers = (Depends(require_key(access, Scope.INFER, ops)) for ops in (Scope.OPS_READ, Scope.OPS_WRITE))
-    app.include_router(routes.create_router(kept, readers, writers))
-    app.include_router(response_routes.create_router(responses, readers, writers))
+    routes.create_router(kept, readers, writers).add_to(app.router)
+    response_routes.create_router(responses, readers, writers).add_to(app.router)
     return responses
 
 
@@ -303,9 +303,9 @@ def _add_feedback(
         "givers": Depends(require_key(access, Scope.FEEDBACK)),
     }
     revokers = Depends(require_key(access, Scope.FEEDBACK, Scope.OPS_WRITE))
-    app.include_router(feedback_routes.create_router(**common, revokers=revokers))
+    feedback_routes.create_router(**common, revokers=revokers).add_to(app.router)
     basic = Depends(require_key(access, Scope.FEEDBACK, read=bearer_of_basic))
-    app.include_router(compatible.create_router(**common, metrics=lambda: app.state.meanings, basic_givers=basic))
+    compatible.create_router(**common, metrics=lambda: app.state.meanings, basic_givers=basic).add_to(app.router)
 
 
 def _add_reload(
@@ -320,6 +320,4 @@ def _add_reload(
         logs.change(new.logs)
 
     app.state.reloader = Reloader(config, settings, GATEWAY, take, starting=True)
-    app.include_router(
-        reload.create_router(worker.reload), dependencies=[Depends(require_key(access, Scope.OPS_WRITE))]
-    )
+    reload.create_router(worker.reload).add_to(app.router, [Depends(require_key(access, Scope.OPS_WRITE))])

@@ -7,10 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
-
 from core.acts import Act, act
 from core.errors import LoraLoopError, NotReady, SettingsError
+from core.route_list import RouteList
 from core.settings import Settings, load
 from ops.apps.changed_settings import Changes, Part, merge
 
@@ -84,9 +83,9 @@ class Reloader:
             log.exception("the configuration was not reloaded")
 
 
-def create_router(take: Callable[[], Awaitable[Changes]]) -> APIRouter:
+def create_router(take: Callable[[], Awaitable[Changes]]) -> RouteList:
     """The route by which a process reads its configuration again."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.post("/reload")
     @act(Act.SETTINGS_RELOAD)

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from core import ledger_head
@@ -29,6 +28,7 @@ from core.db.decisions import LedgerHead
 from core.db.store import Store
 from core.errors import Conflict, LedgerHeadBroken, LoraLoopError, NotReady
 from core.ledger import verify_store
+from core.route_list import RouteList
 from core.settings import Settings
 from core.spool import SUFFIX
 
@@ -214,9 +214,9 @@ def _head(name: str, size: int) -> bytes:
     return head.tobuf(tarfile.GNU_FORMAT)
 
 
-def create_router(backups: Backups) -> APIRouter:
+def create_router(backups: Backups) -> RouteList:
     """The route that answers with a backup."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.post("/backup")
     @act(Act.BACKUP_MAKE)

@@ -6,11 +6,12 @@ It owns the questions; what is done is `ops/actions.py`'s. Everything works with
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, no_act, note
 from core.errors import AlreadyDone, InputError, NotReady, RunInProgress
+from core.route_list import RouteList
 from feedback import quarantine
 from feedback.indictment import Indictment
 from ops import views
@@ -58,9 +59,9 @@ def confirm(pages: Pages, question: Question, visitor: Visitor) -> Any:
     return pages.render("confirm.html", q=question, visitor=visitor, longest=LONGEST_COMMENT)
 
 
-def create_router(control: Control, pages: Pages) -> APIRouter:
+def create_router(control: Control, pages: Pages) -> RouteList:
     """A page with the question at each action's URL, and the action itself where the page's form goes to."""
-    router = APIRouter()
+    router = RouteList()
     actions = Actions(control)
 
     @router.get("/models/{model}/rollback", include_in_schema=False)
@@ -90,7 +91,7 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     return router
 
 
-def _add_approvals(router: APIRouter, control: Control, actions: Actions, pages: Pages) -> None:
+def _add_approvals(router: RouteList, control: Control, actions: Actions, pages: Pages) -> None:
     @router.get("/promotions/{identity}/approve", include_in_schema=False)
     @no_act("It asks a question and changes nothing.")
     def ask_approve(identity: str, visitor: ByVisitor) -> Any:

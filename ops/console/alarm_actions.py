@@ -3,12 +3,13 @@
 from datetime import timedelta
 from typing import Annotated, Any, get_args
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 
 from core.acts import Act, act, no_act, note
 from core.clock import Clock
 from core.db.alarms import Silence
 from core.errors import InputError, NotFound
+from core.route_list import RouteList
 from core.settings import AlarmName
 from ops.alarms.alarm_log import LONGEST_SILENCE_HOURS
 from ops.alarms.watch import AlarmWatch
@@ -21,9 +22,9 @@ USUAL_HOURS = 4.0
 Subject = Annotated[str | None, Query(max_length=300)]
 
 
-def create_router(watch: AlarmWatch, clock: Clock, pages: Pages) -> APIRouter:
+def create_router(watch: AlarmWatch, clock: Clock, pages: Pages) -> RouteList:
     """The page with the question, and the action itself where the page's form goes to."""
-    router = APIRouter()
+    router = RouteList()
 
     @router.get("/alarms/{name}/silence", include_in_schema=False)
     @no_act("It asks a question and changes nothing.")

@@ -7,13 +7,14 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from core.api_keys import Scope
 from core.errors import InputError, LoraLoopError, NotFound
 from core.http import answer, reading_scope
+from core.route_list import RouteList
 from ops.alarms.watch import AlarmWatch
 from ops.audit.middleware import require_recording
 from ops.console import (
@@ -65,7 +66,15 @@ def add_routes(
         keyring=control.keyring,
         pages=rendered,
     )
-    include = partial(_include, app.router, _route_class(visitors))
+    as_page: dict[str, Any] = {
+        "route_class_override": _route_class(visitors),
+        "include_in_schema": False,
+        "response_model": None,
+    }
+
+    def include(part: RouteList, dependencies: list[Any]) -> None:
+        part.add_to(app.router, dependencies, **as_page)
+
     recording = Depends(require_recording(control.audit))
     reads, acts = ([Depends(visitors.require(scope)), recording] for scope in (reading_scope, Scope.OPS_WRITE))
     for part in (assets.create_router(), login.create_router(visitors), oidc_login.create_router(visitors)):
@@ -92,20 +101,6 @@ async def _unknown(visitors: Visitors, request: Request, error: Exception) -> Re
     if "text/html" not in request.headers.get("accept", "") or not wants_page(request):
         return answer(404, f"{getattr(error, 'detail', 'Not Found')}.", code="http_error")
     return visitors.fault(request, fault)
-
-
-def _include(router: APIRouter, kind: type[APIRoute], part: APIRouter, dependencies: list[Any]) -> None:
-    for route in part.routes:
-        if isinstance(route, APIRoute):
-            router.add_api_route(
-                route.path,
-                route.endpoint,
-                methods=list(route.methods),
-                dependencies=dependencies,
-                include_in_schema=False,
-                response_model=None,
-                route_class_override=kind,
-            )
 
 
 def _route_class(visitors: Visitors) -> type[APIRoute]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from starlette.exceptions import HTTPException
 
 from core.acts import no_act
+from core.route_list import RouteList
 
 TYPES = {"console.css": "text/css", "console.js": "text/javascript", "htmx.min.js": "text/javascript"}
 HEADERS = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
@@ -46,9 +47,9 @@ def stylesheet() -> str:
     return assets()["console.css"].content.decode()
 
 
-def create_router() -> APIRouter:
+def create_router() -> RouteList:
     """The route of assets: open, for the login page needs them too."""
-    router = APIRouter()
+    router = RouteList()
     by_url = {asset.url: asset for asset in assets().values()}
 
     @router.get("/static/{digest}/{name}", include_in_schema=False)

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 
 from core.acts import Act, act
+from core.route_list import RouteList
 from ops.audit import views
 from ops.console.auth import known
 from ops.console.pages import A_PAGE, UNKEPT, Number, Text, View, moment, visible_models
@@ -12,9 +13,9 @@ from ops.console.rendering import Pages
 from ops.control import Control
 
 
-def create_router(control: Control, pages: Pages) -> APIRouter:
+def create_router(control: Control, pages: Pages) -> RouteList:
     """The page and its `.json` twin."""
-    router = APIRouter()
+    router = RouteList()
 
     def page_of(
         request: Request,

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from core.acts import Act, act, no_act, note
+from core.route_list import RouteList
 from feedback.erasure import Request as Wanted
 from ops.console.actions import Question, by_visitor, done
 from ops.console.auth import ByVisitor, FormFields, known
@@ -32,9 +33,9 @@ NAMED = {
 MOST = 100
 
 
-def create_router(erasures: Erasures, pages: Pages, longest: int) -> APIRouter:
+def create_router(erasures: Erasures, pages: Pages, longest: int) -> RouteList:
     """The list, one receipt, the question and the erasure. The user is never in an address, which proxies log."""
-    router = APIRouter()
+    router = RouteList()
 
     @router.get("/erasures.json", include_in_schema=False)
     @no_act("It shows a hash of each user, no names.")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, note
@@ -16,6 +16,7 @@ from core.answers import json_in
 from core.db import feedback, interactions
 from core.errors import InputError
 from core.names import REVIEWER
+from core.route_list import RouteList
 from feedback.ingest import add
 from feedback.label_origins import DRAWN
 from feedback.schema import CONSOLE, parse
@@ -83,9 +84,9 @@ def _drawn(control: Control, model: str, labels: list[str]) -> list[views.View]:
     )
 
 
-def create_router(control: Control) -> APIRouter:
+def create_router(control: Control) -> RouteList:
     """Where the queue's form goes to."""
-    router = APIRouter()
+    router = RouteList()
 
     @router.post("/feedback/queue", include_in_schema=False)
     @act(Act.LABELS_WRITE)

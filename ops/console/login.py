@@ -3,13 +3,14 @@
 It owns the two forms; sessions and cookies have their own modules.
 """
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, no_act
 from core.api_keys import Scope
 from core.errors import Forbidden, KeyRefused, LimitReached
 from core.http import named_if_refused
+from core.route_list import RouteList
 from ops.console.auth import COOKIE, SECURE_COOKIE, FormFields, Visitors, cookie_name, is_secure, read_own_form
 from ops.console.person_sessions import PersonSession
 from ops.console.sessions import Session
@@ -18,9 +19,9 @@ FRONT = "/overview"
 LONGEST_PATH = 2048
 
 
-def create_router(visitors: Visitors) -> APIRouter:
+def create_router(visitors: Visitors) -> RouteList:
     """The page to log in, which is open, and the form that it sends."""
-    router = APIRouter()
+    router = RouteList()
 
     @router.get("/login", include_in_schema=False)
     @no_act("It is the form to log in.")
@@ -66,9 +67,9 @@ def create_router(visitors: Visitors) -> APIRouter:
     return router
 
 
-def create_leaving_router(visitors: Visitors) -> APIRouter:
+def create_leaving_router(visitors: Visitors) -> RouteList:
     """The form to log out."""
-    router = APIRouter()
+    router = RouteList()
 
     @router.post("/logout", include_in_schema=False)
     @act(Act.LOGOUT, texts=False)

@@ -2,11 +2,10 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter
-
 from core.acts import Act, act, act_by_verb, no_act
 from core.errors import AlreadyDone, InputError, NotReady
 from core.records import Verdict
+from core.route_list import RouteList
 from feedback import quarantine
 from ops import views
 from ops.actions import Actions
@@ -21,9 +20,9 @@ COUNT = "Its count of users begins from zero, at half the level, and so does its
 FROZEN = "a freeze: no candidate gets users or becomes champion automatically"
 
 
-def create_router(control: Control, pages: Pages) -> APIRouter:
+def create_router(control: Control, pages: Pages) -> RouteList:
     """A page with the question at each action's URL, and the action itself where the page's form goes to."""
-    router = APIRouter()
+    router = RouteList()
     actions = Actions(control)
 
     @router.get("/models/{model}/canary/{verb}", include_in_schema=False)
@@ -49,7 +48,7 @@ def create_router(control: Control, pages: Pages) -> APIRouter:
     return router
 
 
-def _add_freezes(router: APIRouter, control: Control, actions: Actions, pages: Pages) -> None:
+def _add_freezes(router: RouteList, control: Control, actions: Actions, pages: Pages) -> None:
     @router.get("/models/{model}/freeze", include_in_schema=False)
     @no_act("It asks a question and changes nothing.")
     def ask_freeze(model: str, visitor: ByVisitor) -> Any:

@@ -6,11 +6,12 @@ It owns the routes and the short-lived cookie that ties a log-in to its browser;
 import asyncio
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, no_act
 from core.errors import LoginRefused, LoraLoopError, ProviderFailed
+from core.route_list import RouteList
 from ops.console.auth import COOKIE, SECURE_COOKIE, Visitors, is_secure
 from ops.console.login import FRONT, local
 from ops.oidc.pending import SECONDS
@@ -21,9 +22,9 @@ LOGIN_COOKIE = "loraloop_login"
 SECURE_LOGIN_COOKIE = f"__Host-{LOGIN_COOKIE}"
 
 
-def create_router(visitors: Visitors) -> APIRouter:
+def create_router(visitors: Visitors) -> RouteList:
     """The way to the provider and the way back. Both are open."""
-    router = APIRouter()
+    router = RouteList()
 
     @router.get(START_PATH, include_in_schema=False)
     @no_act("It sends the browser to the provider.")

@@ -8,11 +8,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, may_quote, no_act, note, only_numbers
 from core.errors import InputError
+from core.route_list import RouteList
 from ops import views
 from ops.alarms.watch import AlarmWatch
 from ops.console import feedback_data, labelling, page_data, request_data
@@ -38,9 +39,9 @@ Skipped = Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)]
 
 def create_router(
     control: Control, pages: Pages, watch: AlarmWatch, deliveries: Callable[[], list[Delivery]]
-) -> APIRouter:
+) -> RouteList:
     """Every page that changes nothing."""
-    router = APIRouter()
+    router = RouteList()
 
     def add(path: str, template: str, view: Callable[..., View], declare: Declare) -> None:
         """A page, and before it its twin, which the page's own pattern would take for a name."""

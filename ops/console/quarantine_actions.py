@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from core.acts import Act, act, act_by_verb, no_act, note
 from core.db.quarantines import Predicate
 from core.errors import AlreadyDone, NotReady
+from core.route_list import RouteList
 from feedback import quarantine
 from ops import views
 from ops.actions import Actions
@@ -21,9 +22,9 @@ Verb = Literal["release", "discard"]
 OUTCOMES: dict[Verb, quarantine.Outcome] = {"release": "released", "discard": "rejected"}
 
 
-def create_router(control: Control, pages: Pages) -> APIRouter:
+def create_router(control: Control, pages: Pages) -> RouteList:
     """A page with the question at each action's URL, and the action itself where the page's form goes to."""
-    router = APIRouter()
+    router = RouteList()
     actions = Actions(control)
 
     @router.get("/hold", include_in_schema=False)

@@ -2,10 +2,9 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter
-
 from core.acts import Act, act_by_verb, no_act
 from core.errors import NotReady
+from core.route_list import RouteList
 from ops import views
 from ops.actions import Actions
 from ops.console.actions import Question, by_visitor, confirm, done
@@ -23,9 +22,9 @@ NOTES: dict[Verb, str] = {
 AFTER: dict[Verb, str] = {"cancel": "cancelled", "pause": "paused", "resume": "queued"}
 
 
-def create_router(control: Control, pages: Pages) -> APIRouter:
+def create_router(control: Control, pages: Pages) -> RouteList:
     """A page with the question at each action's URL, and the action itself where the page's form goes to."""
-    router = APIRouter()
+    router = RouteList()
     actions = Actions(control)
 
     @router.get("/runs/{identity}/{verb}", include_in_schema=False)

@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter
-
 from core.acts import Act, act, only_numbers
 from core.clock import Clock, new_id
 from core.db import notifications as notifications_table
 from core.db.store import Store
 from core.records import Verdict
+from core.route_list import RouteList
 from ops.alarms.alarm_log import AlarmLog
 from ops.notify.feeds import AlarmFeed, Entry, Feed, LedgerFeed, head_of
 from ops.notify.message import Message
@@ -191,9 +190,9 @@ def _sent(target: Target, message: Message) -> bool:
         return False
 
 
-def create_reading_router(notifier: Notifier) -> APIRouter:
+def create_reading_router(notifier: Notifier) -> RouteList:
     """The route that returns the state of each target."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.get("/notifications")
     @only_numbers
@@ -204,9 +203,9 @@ def create_reading_router(notifier: Notifier) -> APIRouter:
     return router
 
 
-def create_acting_router(notifier: Notifier) -> APIRouter:
+def create_acting_router(notifier: Notifier) -> RouteList:
     """The route that sends a test."""
-    router = APIRouter(prefix="/api")
+    router = RouteList(prefix="/api")
 
     @router.post("/notifications/test")
     @act(Act.NOTIFICATIONS_TEST)

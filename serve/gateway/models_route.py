@@ -3,18 +3,19 @@
 from collections.abc import Collection
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from core.errors import NotFound
+from core.route_list import RouteList
 from serve.routing.subscriber import RouteSubscriber
 from serve.routing.table import ModelRoute
 
 Model = dict[str, Any]
 
 
-def create_router(tables: RouteSubscriber, others: Collection[str] = ()) -> APIRouter:
+def create_router(tables: RouteSubscriber, others: Collection[str] = ()) -> RouteList:
     """The reading routes under /v1 for apps. `others` are models for embeddings or ranks, which have no versions."""
-    router = APIRouter()
+    router = RouteList()
 
     def known() -> dict[str, Model]:
         own = {name: _entry(name, route) for name, route in tables.table.models.items()}

@@ -2,9 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-from fastapi import APIRouter
-
 from core.errors import InputError
+from core.route_list import RouteList
 
 GENERATES = "LoraLoop's engines serve one model that generates text"
 REASONS = {
@@ -22,9 +21,9 @@ class NotServed(InputError):
     status = 404
 
 
-def create_router() -> APIRouter:
+def create_router() -> RouteList:
     """The routes, which answer with their reason alone."""
-    router = APIRouter()
+    router = RouteList()
     for path, reason in REASONS.items():
         router.post(path, include_in_schema=False)(_refuse(reason))
     return router

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from starlette.types import Receive
 
 from core.clock import unguessable_id
 from core.errors import EngineError, InputError, NotFound, NotLoaded
 from core.http import read_json
+from core.route_list import RouteList
 from core.settings import PassThroughSettings
 from serve.engines.pool import EnginePool, WholeAnswer
 from serve.gateway.authentication import RequestPermit
@@ -126,9 +127,9 @@ class PassThrough:
         self._metrics.passed_seconds.labels(name).observe(seconds)
 
 
-def create_router(*passing: PassThrough) -> APIRouter:
+def create_router(*passing: PassThrough) -> RouteList:
     """The routes of all purposes, for keys that may ask a model."""
-    router = APIRouter()
+    router = RouteList()
     for each in passing:
         for path in each.purpose.paths:
             router.post(path, include_in_schema=False)(each.answer)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from core.errors import EngineError
 from core.http import read_json
+from core.route_list import RouteList
 from serve.engines.pool import EnginePool, WholeAnswer
 from serve.gateway.request import check_is_object, choose_version, dump_body
 from serve.gateway.request_fields import without_template
@@ -87,9 +88,9 @@ class Tokenizer:
         return await self._upstream.ask(engines, path, dump_body(body), {})
 
 
-def create_router(tokenizer: Tokenizer) -> APIRouter:
+def create_router(tokenizer: Tokenizer) -> RouteList:
     """The routes, for keys that may ask a model."""
-    router = APIRouter()
+    router = RouteList()
 
     @router.post("/tokenize")
     async def tokenize(request: Request) -> Response:

@@ -3,11 +3,12 @@
 from typing import Annotated, Literal
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.params import Depends as Dependency
 
 from core.api_keys import Scope
 from core.errors import InputError, NotFound
+from core.route_list import RouteList
 from serve.gateway.authentication import RequestPermit
 from serve.responses.items import Message
 from serve.stored_completions.routes import After, Limit, StoredCompletions
@@ -34,9 +35,9 @@ class NotInBackground(InputError):
     status = 400
 
 
-def create_router(stored: StoredResponses, reading: Dependency, changing: Dependency) -> APIRouter:
+def create_router(stored: StoredResponses, reading: Dependency, changing: Dependency) -> RouteList:
     """Return the routes under `/v1/responses`, with the access checks for reading and changing."""
-    router = APIRouter(prefix="/v1/responses")
+    router = RouteList(prefix="/v1/responses")
     read, write = Scope.OPS_READ, Scope.OPS_WRITE
 
     @router.get("/{response_id}", dependencies=[reading])

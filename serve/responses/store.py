@@ -6,9 +6,8 @@ Only gateways call it, and they say which key asks.
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
-
 from core.db.store import Row
+from core.route_list import RouteList
 from serve.responses.items import Message, to_messages
 from serve.stored_completions.store import One, Parts, StoredAnswers, body_of
 
@@ -56,9 +55,9 @@ def messages_until(request: dict[str, Any], response: dict[str, Any]) -> list[Me
     return [*asked, *to_messages(response["output"], "output")]
 
 
-def create_router(store: ResponseStore) -> APIRouter:
+def create_router(store: ResponseStore) -> RouteList:
     """What gateways ask; each body says on whose behalf."""
-    router = APIRouter(prefix="/internal/responses")
+    router = RouteList(prefix="/internal/responses")
 
     @router.post("/get")
     def get(asked: Annotated[One, body_of(One)]) -> Row:

@@ -7,11 +7,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 from pydantic import BaseModel
 
 from core.api_keys import Grant
 from core.http import JsonBody
+from core.route_list import RouteList
 from serve.routing.table import RoutingTable, etag_of
 
 log = logging.getLogger(__name__)
@@ -162,9 +163,9 @@ class RoutePublisher:
         self._table, self.etag, self.text = table, etag, text
 
 
-def create_router(board: RoutePublisher) -> APIRouter:
+def create_router(board: RoutePublisher) -> RouteList:
     """The long poll that gateways use."""
-    router = APIRouter()
+    router = RouteList()
 
     @router.post("/internal/routes")
     async def routes(poll: Annotated[GatewayPoll, Depends(JsonBody(GatewayPoll, MAX_POLL_BYTES))]) -> Response:

@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import aiohttp
-from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 from core.db import versions
 from core.db.store import Store
 from core.durable_file import replace_content
 from core.errors import IntegrityFailed, NotFound, Unreachable
+from core.route_list import RouteList
 from serve.retrieval.retriever import FILE, Retrieval, Retriever, sha256_of
 
 log = logging.getLogger(__name__)
@@ -138,9 +138,9 @@ def _read(name: str, content: bytes) -> Retriever:
         ) from error
 
 
-def create_router(store: Store) -> APIRouter:
+def create_router(store: Store) -> RouteList:
     """Control's side: the route by which gateways fetch one."""
-    router = APIRouter()
+    router = RouteList()
 
     @router.get(f"{PATH}/{{sha256}}")
     def lend(sha256: str) -> FileResponse:

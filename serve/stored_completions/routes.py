@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 import aiohttp
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.params import Depends as Dependency
 
 from core.api_keys import Scope
 from core.errors import ControlDown, InputError
 from core.http import read_json
+from core.route_list import RouteList
 from serve.gateway.authentication import RequestPermit
 from serve.stored_completions.metadata import checked_metadata
 
@@ -69,9 +70,9 @@ class StoredCompletions:
         return status, content
 
 
-def create_router(stored: StoredCompletions, reading: Dependency, changing: Dependency) -> APIRouter:
+def create_router(stored: StoredCompletions, reading: Dependency, changing: Dependency) -> RouteList:
     """Return the routes under `/v1/chat/completions`, with the access checks for reading and changing."""
-    router = APIRouter(prefix="/v1/chat/completions")
+    router = RouteList(prefix="/v1/chat/completions")
     read, write = Scope.OPS_READ, Scope.OPS_WRITE
 
     @router.get("", dependencies=[reading])

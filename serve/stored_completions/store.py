@@ -6,7 +6,7 @@ Only gateways call it, and they say which key asks.
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import BaseModel, Field
 
 from core.clock import Clock, utc_now
@@ -14,6 +14,7 @@ from core.db import interactions, stored_completions
 from core.db.store import Store
 from core.errors import NotFound
 from core.http import JsonBody
+from core.route_list import RouteList
 
 Row = dict[str, Any]
 Page = dict[str, Any]
@@ -207,9 +208,9 @@ def body_of(model: type[Asker]) -> Any:
     return Depends(JsonBody(model, LARGEST_QUESTION))
 
 
-def create_router(store: CompletionStore) -> APIRouter:
+def create_router(store: CompletionStore) -> RouteList:
     """What gateways ask; each body says on whose behalf."""
-    router = APIRouter(prefix="/internal/completions")
+    router = RouteList(prefix="/internal/completions")
 
     @router.post("/get")
     def get(asked: Annotated[One, body_of(One)]) -> Row:
