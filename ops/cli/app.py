@@ -63,7 +63,13 @@ NOUNS: Mapping[str, tuple[Noun, ...]] = {
         Noun(
             "server",
             "LoraLoop on this machine: start it, end it, see what runs.",
-            {"up": server.up, "down": server.down, "status": server.status, "logs": server_logs.logs},
+            {
+                "up": server.up,
+                "down": server.down,
+                "status": server.status,
+                "logs": server_logs.logs,
+                "install": server.install,
+            },
         ),
         Noun(
             "contexts",

@@ -11,6 +11,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "up": ("loraloop up --config loraloop.yaml", "loraloop up -d"),
     "server up": ("loraloop server up -d", "loraloop server up --config loraloop.yaml"),
     "server down": ("loraloop server down", "loraloop server down --timeout 10"),
+    "server install": (
+        "loraloop server install --user",
+        "loraloop server install --system --run-as loraloop --config /srv/loraloop/loraloop.yaml --dry-run",
+    ),
     "server logs": (
         "loraloop server logs -f",
         "loraloop server logs engine -n 200",

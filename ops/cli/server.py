@@ -8,15 +8,39 @@ import typer
 from ops.cli import exit_codes
 from ops.cli.control_choice import local
 from ops.cli.output_format import AsData, print_data
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, err, out, settings_from, show, tell
+from ops.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    DryRun,
+    Yes,
+    agreed,
+    err,
+    out,
+    settings_from,
+    show,
+    tell,
+)
 
 Detach = Annotated[
     bool,
     typer.Option("--detach", "-d", help="Return when everything is ready; the processes go on without a terminal."),
 ]
 Timeout = Annotated[
-    float,
-    typer.Option("--timeout", min=0, help="Seconds to wait for a graceful end. After that, processes are killed."),
+    float | None,
+    typer.Option(
+        "--timeout",
+        min=0,
+        help="Seconds to wait for a graceful end; then processes are killed. Default: gateway.drain_seconds + 60.",
+    ),
+]
+System = Annotated[
+    bool, typer.Option("--system/--user", help="A unit of the machine, which root installs, or of the present user.")
+]
+RunAs = Annotated[
+    str | None, typer.Option("--run-as", help="With --system: the user to run as. Default: the owner of the file.")
+]
+Variables = Annotated[
+    list[str], typer.Option("--env", "-e", metavar="NAME=VALUE", help="A variable of the unit; again for more.")
 ]
 SENTENCES = {
     "ready": "LoraLoop is ready.",
@@ -45,7 +69,7 @@ def up(detach: Detach = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @local
-def down(timeout: Timeout = 90, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def down(timeout: Timeout = None, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """End LoraLoop on this machine: what `loraloop up` started on the data folder, and no other process.
 
     Requests in progress are answered first. It is no error if nothing runs.
@@ -76,3 +100,38 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> No
             show(rows, False, COLUMNS, "")
     if found.state != "ready":
         raise typer.Exit(exit_codes.NOT_FOUND if found.state == "stopped" else exit_codes.NOT_READY)
+
+
+@local
+def install(
+    system: System = False,
+    run_as: RunAs = None,
+    env: Variables = [],  # noqa: B006  Typer copies it
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Write a systemd unit that runs LoraLoop from this configuration. --dry-run prints it on stdout instead.
+
+    It starts nothing, and says which command does. Install again after a change of gateway.drain_seconds.
+    """
+    from ops.local import systemd_unit
+    from ops.local.systemd_unit import Unit
+
+    if run_as and not system:
+        raise typer.BadParameter("a unit of a user runs as that user.", param_hint="--run-as")
+    settings, place = settings_from(config), config.resolve()
+    user = (run_as or systemd_unit.owner(place)) if system else None
+    unit = Unit(systemd_unit.command_of_this_process(), place, user, systemd_unit.read_variables(env))
+    path, text = systemd_unit.place(user), unit.text(settings)
+    if dry_run:
+        print(text, end="")
+        tell(f"This is {path}. Nothing was done (--dry-run).")
+        return
+    if path.exists() and path.read_text(encoding="utf-8") != text and not agreed(f"{path} is replaced.", yes, False):
+        return
+    systemd_unit.write(path, text)
+    systemctl = "sudo systemctl" if system else "systemctl --user"
+    tell(f"Wrote {path}. Next: {systemctl} daemon-reload && {systemctl} enable --now loraloop")
+    if not system:
+        tell("To let it run without a login: loginctl enable-linger")

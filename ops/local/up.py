@@ -26,6 +26,7 @@ from ops.local import orphan_processes, server_record
 from ops.local.log_rotation import rotate_full
 from ops.local.preparation import Tell, lock_data, prepare
 from ops.local.restart_delay import STEADY_SECONDS, restart_delay
+from ops.local.shutdown import gateway_seconds
 from serve.engines.process import STOP_SECONDS, EngineProcess, last_error, stop_group
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Stack:
             base = prepare(self.settings, self.tell)
             engine = None if self.settings.engine.urls else self._start_engine(base)
             self._add("control", self.settings.control.listen)
-            self._add("gateway", self.settings.gateway.listen, STOP_SECONDS + self.settings.gateway.drain_seconds)
+            self._add("gateway", self.settings.gateway.listen, gateway_seconds(self.settings))
             if engine:
                 self._awaited = "engine"
                 self.tell("Starting the engine (vLLM); this takes up to a minute or so")

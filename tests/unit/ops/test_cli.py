@@ -182,6 +182,7 @@ CHANGES = {
     "contexts delete",
     "server up",
     "server down",
+    "server install",
     "gateway",
     "control",
     "models promote",
@@ -239,6 +240,7 @@ def test_every_command_that_reads_can_print_json(words: tuple[str, ...]):
         "dead-letters replay",
         "dead-letters drop",
         "data erase",
+        "server install",
     ],
 )
 def test_what_changes_much_can_be_tried_and_said_yes_to(name: str):
