@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from core.durable_file import replace_content
 from ops.local.process_identity import born
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,8 @@ class Mark:
 def note(folder: Path, processes: Iterable[tuple[str, int]]) -> None:
     """Writes down who runs now. A disk that does not take it costs the note and nothing else."""
     marks = [asdict(Mark(name, pid, start)) for name, pid in processes if (start := born(pid, leader=True))]
-    part = folder / f"{NOTE}.part"
     try:
-        part.write_text(json.dumps(marks, indent=1), encoding="utf-8")
-        part.replace(folder / NOTE)
+        replace_content(folder / NOTE, json.dumps(marks, indent=1).encode())
     except OSError as error:
         log.error("who runs cannot be written down: %s", error)
 
