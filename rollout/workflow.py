@@ -170,7 +170,7 @@ class RolloutWorkflow:
         return self.models[model].promotion
 
     def _newest(self, model: str, verdict: Verdict) -> PastChange | None:
-        row = decisions.newest_verdict(self.store, model=model, verdict=verdict)
+        row = decisions.newest_change(self.store, model=model, verdict=verdict)
         return PastChange(row["time"], row["to_version"]) if row else None
 
     def _switch(self, model: str, candidate: int, champion: int, why: DecisionContext) -> None:

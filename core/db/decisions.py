@@ -1,6 +1,7 @@
 """The ledger: decisions in their order."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from core.db.store import Database, Row
@@ -113,6 +114,11 @@ def newest_verdict(db: Database, *, model: str, verdict: str) -> Row | None:
     return db.maybe("decisions.newest_verdict", model=model, verdict=verdict)
 
 
+def newest_change(db: Database, *, model: str, verdict: str) -> Row | None:
+    """Time and version of the newest decision of a model with this verdict."""
+    return db.maybe("decisions.newest_change", model=model, verdict=verdict)
+
+
 def has_reason(db: Database, *, model: str, verdict: str, reason: str) -> Row | None:
     """A decision of a model with this verdict and reason, if there is one."""
     return db.maybe("decisions.has_reason", model=model, verdict=verdict, reason=reason)
@@ -139,15 +145,31 @@ def page(
     limit: int,
 ) -> list[Row]:
     """One page of decisions, newest first, by model, verdict and time."""
-    return db.rows("decisions.page", before=before, model=model, verdict=verdict, since=since, until=until, limit=limit)
+    wanted = {"model": model, "verdict": verdict, "since": since, "until": until}
+    return _by_numbers(db, db.rows("decisions.page", before=before, limit=limit, **wanted))
 
 
 def measured(db: Database, *, model: str, limit: int) -> list[MeasuredDecision]:
-    """The newest decisions of a model that hold an evaluation, one per run."""
-    return [MeasuredDecision(**row) for row in db.rows("decisions.measured", model=model, limit=limit)]
+    """The decisions of the newest runs of a model that hold an evaluation, one per run, newest first.
+
+    A rollback after a holdback holds none. Its run has an older decision that does.
+    """
+    newest: dict[str, Row] = {}
+    for row in _by_numbers(db, db.rows("decisions.of_newest_runs", model=model, limit=limit)):
+        if row["run_id"] not in newest and json.loads(row["body"])["evidence"].get("primary") is not None:
+            newest[row["run_id"]] = row
+    names = [field.name for field in fields(MeasuredDecision)]
+    return [MeasuredDecision(**{name: row[name] for name in names}) for row in newest.values()]
 
 
 def with_lineage(db: Database, *, model: str, version: int) -> DecisionBody | None:
-    """The newest decision about a version that has its lineage."""
-    row = db.maybe("decisions.with_lineage", model=model, version=version)
-    return DecisionBody(**row) if row else None
+    """The newest decision about a version that has its lineage. Many decisions have only its number."""
+    rows = _by_numbers(db, db.rows("decisions.of_version", model=model, version=version))
+    found = (row for row in rows if json.loads(row["body"])["lineage"].get("snapshot") is not None)
+    return next((DecisionBody(row["id"], row["body"]) for row in found), None)
+
+
+def _by_numbers(db: Database, numbers: list[Row]) -> list[Row]:
+    """Decisions by their numbers, newest first. A query with bodies would read those of all decisions."""
+    found = db.rows_in("decisions.by_numbers", [row["seq"] for row in numbers])
+    return sorted(found, key=lambda row: -row["seq"])

@@ -39,6 +39,10 @@ FROM decisions WHERE run_id = $run_id ORDER BY seq
 SELECT time, from_version, to_version, body FROM decisions WHERE model = $model AND verdict = $verdict
 ORDER BY seq DESC LIMIT 1
 
+-- name: newest_change
+-- Time and version of the newest decision of a model with this verdict. Without its body, which is long.
+SELECT time, to_version FROM decisions WHERE model = $model AND verdict = $verdict ORDER BY seq DESC LIMIT 1
+
 -- name: has_reason
 -- A row for a decision of a model with this verdict and reason, if there is one.
 SELECT 1 FROM decisions WHERE model = $model AND verdict = $verdict AND reason = $reason LIMIT 1
@@ -53,30 +57,30 @@ QUALIFY row_number() OVER (PARTITION BY r.id ORDER BY d.seq DESC) = 1
 -- Number of decisions by model and verdict.
 SELECT model, verdict, count(*) AS n FROM decisions GROUP BY ALL
 
+-- name: by_numbers
+-- Decisions by their numbers.
+SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, hash FROM decisions
+WHERE seq IN ($ids)
+
 -- name: page
--- Decisions older than $before, newest first. A model, verdict or time of NULL filters nothing.
-SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, hash
-FROM decisions
+-- Numbers of decisions older than $before, newest first. A model, verdict or time of NULL filters nothing. With bodies, it
+-- would read those of all decisions.
+SELECT seq FROM decisions
 WHERE seq < $before AND ($model IS NULL OR model = $model) AND ($verdict IS NULL OR verdict = $verdict)
     AND ($since IS NULL OR time >= $since) AND ($until IS NULL OR time < $until)
 ORDER BY seq DESC LIMIT $limit
 
--- name: measured
--- The newest decisions of a model that have an evaluation, one per run. A rollback after a holdback has none.
--- A run has at most 5 of these verdicts, so that the query reads at most 5 bodies per row of its result.
-WITH newest AS (
-    SELECT seq, id, time, from_version, to_version, verdict, run_id, body FROM decisions
+-- name: of_newest_runs
+-- Numbers of the decisions that can have an evaluation, of the newest $limit runs of a model, newest first. With bodies, it
+-- would read those of all decisions.
+WITH judged AS (
+    SELECT seq, run_id FROM decisions
     WHERE model = $model AND run_id IS NOT NULL AND to_version IS NOT NULL
         AND verdict IN ('promoted', 'kept', 'inconclusive', 'rolled_back', 'awaiting_approval', 'rejected')
-    ORDER BY seq DESC LIMIT 5 * $limit
 )
-SELECT seq, id, time, from_version, to_version, verdict, body FROM newest
-WHERE json_extract_string(body, '$.evidence.primary') IS NOT NULL
-QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1
-ORDER BY seq DESC LIMIT $limit
+SELECT seq FROM judged
+WHERE run_id IN (SELECT run_id FROM judged GROUP BY run_id ORDER BY max(seq) DESC LIMIT $limit) ORDER BY seq DESC
 
--- name: with_lineage
--- The newest decision about a version that has its lineage. Many decisions have only its number.
-SELECT id, body FROM decisions
-WHERE model = $model AND to_version = $version AND json_extract_string(body, '$.lineage.snapshot') IS NOT NULL
-ORDER BY seq DESC LIMIT 1
+-- name: of_version
+-- Numbers of the decisions about a version.
+SELECT seq FROM decisions WHERE model = $model AND to_version = $version

@@ -129,7 +129,7 @@ class Transaction:
         finally:
             self._connection.unregister("given")
 
-    def rows_in(self, name: str, ids: Sequence[str], **parameters: Any) -> list[Row]:
+    def rows_in(self, name: str, ids: Sequence[str] | Sequence[int], **parameters: Any) -> list[Row]:
         """Return the rows of a named query whose condition is `IN ($ids)`, through the index of that column.
 
         DuckDB uses its index for a list of single parameters only, so the list is sent in parts.
@@ -217,7 +217,7 @@ class Store:
         """Return the row of a named query that always has one, such as a count."""
         return self.rows(name, **parameters)[0]
 
-    def rows_in(self, name: str, ids: Sequence[str], **parameters: Any) -> list[Row]:
+    def rows_in(self, name: str, ids: Sequence[str] | Sequence[int], **parameters: Any) -> list[Row]:
         """Return the rows of a named query whose condition is `IN ($ids)`, through the index of that column."""
         with self._cursor() as cursor:
             return Transaction(cursor).rows_in(name, ids, **parameters)
