@@ -57,7 +57,17 @@ class EngineSettings(Section):
     )
     max_num_seqs: int = Field(default=32, ge=1, description="Maximum number of requests in one batch.")
     kv_cache_gib: int = Field(default=2, ge=1, description="Memory for the KV cache on a CPU, in GiB.")
-    dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="Number format of the weights.")
+    dtype: Literal["bfloat16", "float16", "float32"] = Field(
+        default="bfloat16",
+        description="Number format of the weights. float16 is for GPUs without bfloat16; the trainer then computes in "
+        "float32.",
+    )
+    gpu_memory_utilization: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Share of the GPU's memory that the engine reserves. null: vLLM's own default. No effect on a CPU.",
+    )
     price_per_hour: FiniteFloat | None = Field(
         default=None, gt=0, description="Price of the machine per hour, in any currency. null: no costs are reported."
     )

@@ -36,6 +36,7 @@ MOST_UNSHIPPED = 64 * 1024 * 1024
 MOST_SKEW = 5.0
 NEEDED = ("torch", "transformers", "peft", "apprise")
 LOGS = "Run: tail -50 data/logs/control.log"
+GPU = Path("/dev/nvidia0")
 KEY_OR_LOGS = "Export LORALOOP_KEY, a key with ops:read; else see the logs in the data folder."
 
 
@@ -56,6 +57,8 @@ def _checks(settings: Settings, now: Callable[[], float]) -> Iterator[Finding]:
             yield _attempt(f"documents of {name}", partial(passages, folder), str(folder))
     yield _disk(settings)
     yield _memory()
+    if GPU.exists() and not settings.engine.urls:
+        yield _gpu_memory(settings)
     yield _files_clock(settings, now)
     for name, model in settings.models.items():
         yield _guardrails(name, model)
@@ -94,6 +97,14 @@ def _packages(settings: Settings) -> Finding:
     missing = [name for name in wanted if not importlib.util.find_spec(name)]
     fix = "Run: make install   (on a GPU: pip install .[gpu])"
     return Finding("packages", not missing, f"not installed: {', '.join(missing)}" if missing else "installed", fix)
+
+
+def _gpu_memory(settings: Settings) -> Finding:
+    """Whether the engine leaves memory of the GPU to the trainer, which computes there too."""
+    share = settings.engine.gpu_memory_utilization
+    found = f"the engine reserves {share:.0%}" if share else "the engine reserves vLLM's own share, most of it"
+    fix = "Set engine.gpu_memory_utilization, for example to 0.5, or hide the GPU from control: docs/how-to/gpu.md"
+    return Finding("GPU memory", True, found, fix, warns=share is None)
 
 
 def _base(settings: Settings) -> Finding:

