@@ -50,6 +50,7 @@ def environment(*packages: str) -> Environment:
     )
     found.filters.update(
         when=_when,
+        iso=_iso,
         number=_number,
         signed=_signed,
         thousands=_thousands,
@@ -116,6 +117,10 @@ def _when(value: datetime | str | None) -> str:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     return value.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _iso(value: datetime | str) -> str:
+    return value if isinstance(value, str) else value.isoformat()
 
 
 def _ago(value: datetime | None, now: datetime) -> str:

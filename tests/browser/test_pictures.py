@@ -32,7 +32,9 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PicturedConsol
 
 def logged_in(chromium: Any, console: PicturedConsole, **how: Any) -> Any:
     """A page whose visitor is logged in."""
-    page = chromium.new_context(base_url=console.url, **({"viewport": SCREEN} | how)).new_page()
+    how = {"viewport": SCREEN, "locale": "en-GB", "timezone_id": "Europe/Paris"} | how
+    page = chromium.new_context(base_url=console.url, **how).new_page()
+    page.clock.set_fixed_time(console.now)  # or else the ages in the pictures would grow
     page.goto("/login")
     page.get_by_label("Ops key").fill(console.made["ada"].key)
     page.keyboard.press("Enter")
@@ -70,4 +72,19 @@ def test_the_overview_in_the_dark_and_a_model_on_a_phone(chromium: Any, console:
     page = logged_in(chromium, console, viewport=PHONE, has_touch=True, is_mobile=True)
     page.goto("/models/reviews")
     keep(page, "phone")
+    page.context.close()
+
+
+def test_times_have_their_age_and_local_time_and_commands_a_button_to_copy(
+    chromium: Any, console: PicturedConsole
+) -> None:
+    page = logged_in(chromium, console, permissions=["clipboard-read", "clipboard-write"])
+    page.goto("/models/reviews")
+    assert "2026-02-25 03:00:00 UTC (4 days ago)" in page.inner_text("#since")
+    assert "25/02/2026, 04:00:00 in your time zone" in page.locator("#since time").get_attribute("title")
+    button = page.locator("#undo").get_by_role("button")
+    assert button.get_attribute("aria-label") == "Copy loraloop models rollback reviews --to 5"
+    button.click()
+    page.get_by_text("Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "loraloop models rollback reviews --to 5"
     page.context.close()

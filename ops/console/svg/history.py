@@ -12,11 +12,8 @@ from markupsafe import Markup
 
 from ops.console.svg.primitives import (
     ACCENT,
-    BAD,
-    GOOD,
-    INK,
     MUTED,
-    OPEN,
+    SERIES,
     SMALL,
     WIDTH,
     Scale,
@@ -40,7 +37,7 @@ Plain = Mapping[str, Any]
 
 LEFT, RIGHT, TOP, BOTTOM = 42.0, 328.0, 24.0, 208.0
 # Series of a stack, the largest first; what is more goes together as "others".
-SHADES = ((ACCENT, 0.9), (OPEN, 0.9), (GOOD, 0.85), (BAD, 0.85), (MUTED, 0.9), (INK, 0.85))
+SHADES = tuple((colour, 0.9) for colour in SERIES)
 MOST_POINTS = 400
 
 

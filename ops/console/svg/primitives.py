@@ -30,6 +30,15 @@ ACCENT = "var(--accent, #3f7fe0)"
 GOOD = "var(--good, #2f8f57)"
 BAD = "var(--bad, #d2574c)"
 OPEN = "var(--open, #a97a16)"
+# Colours of series, apart from those that say good, bad and open.
+SERIES = (
+    "var(--series-1, #3f7fe0)",
+    "var(--series-2, #c455a8)",
+    "var(--series-3, #1f969d)",
+    "var(--series-4, #8a72dd)",
+    "var(--series-5, #737d87)",
+    INK,
+)
 PAPER = "var(--card, #ffffff)"
 
 ARMS = {

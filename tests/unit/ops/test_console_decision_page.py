@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.db import runs
+from core.db import routes, runs
 from ops.verdict_words import VERDICT_WORDS
 from tests.support.console import ARMS, LINEAGE, NOW, SWITCHED, Console, full_evidence, look_body, measures
 
@@ -56,6 +56,29 @@ def test_the_decision_page_leads_with_the_verdict_and_the_reason(console: Consol
     html = console.page("/promotions/dec-1")
     assert html.index("Champion kept") < html.index("macro_f1 −0.012") < html.index("The gate")
     assert "v6 goes on serving" in html
+
+
+def test_a_decision_leads_with_its_effect_interval_and_users(console: Console) -> None:
+    console.add_decision("promoted", evidence=full_evidence(), live=look_body(200, 0.05, 0.04))
+    html = console.page("/promotions/dec-1")
+    banner = html[html.index('class="banner verdict good"') : html.index("</section>")]
+    for words in ("+0.080", "+0.031 to +0.120", "330", "of 121 users", "+2.5 points", "± 2.0", "300"):
+        assert f">{words}<" in banner, words
+    plain = console.page(f"/promotions/{console.add_decision('skipped')}")
+    assert 'class="banner verdict plain"' in plain and 'dl class="figures"' not in plain
+
+
+def test_a_running_canarys_curve_is_on_the_page_of_its_model_and_renewed(console: Console) -> None:
+    assert "so far" not in console.page("/models/reviews")
+    began = {"started": NOW, "feedback_until": NOW}
+    runs.add(console.store, id="run-1", model="reviews", trigger="t", state="canary", **began)
+    route = {"champion": 6, "canary": 7, "share": 0.1, "previous": 5, "salt": "s", "decision_id": None, "holdback": 0.0}
+    routes.add(console.store, model="reviews", rev=2, time=NOW, **route)
+    console.look(1, look_body(200, 0.05, 0.04))
+    html = console.page("/models/reviews")
+    assert "The canary v7 so far" in html and 'hx-select="#canary"' in html
+    page = console.page(f"/promotions/{console.add_decision('canary_started', run_id='run-1')}")
+    assert 'hx-select="#live"' in page
 
 
 def test_the_decision_page_gives_the_arms_their_latency_tokens_and_tfidf(console: Console) -> None:
