@@ -5,12 +5,11 @@ from typing import Annotated
 import typer
 
 from ops.cli.control_choice import client_of
+from ops.cli.moments import Since, Until
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    Since,
-    Until,
     out,
     show,
 )

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 import typer
 
+from core.api_keys import GRANTABLE
 from core.settings import load
 from ops import contexts as contexts_of_user
 from ops.cli.control_choice import NAMED, Named, choose, contexts_file
@@ -140,6 +141,12 @@ def open_keys(ctx: typer.Context) -> Iterable[Word]:
 
 
 @silent
+def scopes(_: typer.Context) -> Iterable[Word]:
+    """Scopes of keys."""
+    return [(scope, "") for scope in GRANTABLE]
+
+
+@silent
 def quarantines(ctx: typer.Context) -> Iterable[Word]:
     """Ids of quarantines."""
     rows = _get(ctx, "/api/quarantine", **_of_model(ctx))
@@ -177,6 +184,7 @@ WORDS: dict[str, Complete] = {
     "promotions identity": open_decisions,
     "promotions show identity": decisions,
     "key": keys,
+    "keys create scope": scopes,
     "keys identity": open_keys,
     "quarantine identity": quarantines,
     "dead-letters identity": dead_letters,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from core.api_keys import GRANTABLE, read_duration
+from core.settings import nearest
 from ops.cli.control_choice import client_of
 from ops.cli.output_format import AsData
 from ops.cli.terminal import (
@@ -23,7 +24,22 @@ from ops.cli.terminal import (
 SCOPES = ", ".join(GRANTABLE)
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as in llk_<id>_….")]
 Name = Annotated[str, typer.Argument(help="Whose key it is.")]
-Scopes = Annotated[list[str], typer.Option("--scope", help=f"What it opens; again for more. One of: {SCOPES}.")]
+
+
+def _known(scopes: list[str]) -> list[str]:
+    """The scopes as they are. Raises BadParameter with the nearest one."""
+    for scope in scopes:
+        if scope not in GRANTABLE:
+            near = nearest(scope, GRANTABLE)
+            hint = f"Did you mean {near}?" if near else f"Take one of {SCOPES}."
+            raise typer.BadParameter(f"{scope!r} is no scope. {hint}")
+    return scopes
+
+
+Scopes = Annotated[
+    list[str],
+    typer.Option("--scope", help=f"What it opens; again for more. One of: {SCOPES}.", callback=_known),
+]
 Models = Annotated[list[str], typer.Option("--model", help="A model it may use; again for more. Default: all.")]
 Expires = Annotated[str | None, typer.Option("--expires", help="90d, 12h, 30m, 45s. Default: never.")]
 Requests = Annotated[int | None, typer.Option("--requests-per-minute", min=1, help="At each gateway.")]

@@ -9,12 +9,12 @@ import typer
 
 from ops.cli.changes import Comment, said
 from ops.cli.control_choice import client_of
+from ops.cli.moments import From, Until
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
-    Until,
     Yes,
     agreed,
     cell,
@@ -79,7 +79,7 @@ def hold(
     ] = None,
     key: Annotated[str | None, typer.Option("--key", help="The id of the key that gave them.")] = None,
     user: Annotated[str | None, typer.Option("--user", help="The user who gave them.")] = None,
-    since: Annotated[str | None, typer.Option("--from", help="From this day or time on (UTC): 2026-03-01.")] = None,
+    since: From = None,
     until: Until = None,
     comment: Comment = "",
     yes: Yes = False,

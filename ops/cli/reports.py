@@ -10,12 +10,11 @@ import typer
 
 from core.records import Verdict
 from ops.cli.control_choice import client_of
+from ops.cli.moments import Since, Until
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
-    Since,
-    Until,
     cell,
     out,
     show,

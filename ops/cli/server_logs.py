@@ -1,14 +1,13 @@
 """The command that shows the logs of this machine's processes."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Literal
 
 import typer
 
-from core.api_keys import DURATION, read_duration
-from core.clock import utc_now
-from core.errors import InputError, NotReady
+from core.errors import NotReady
 from ops.cli.control_choice import local
+from ops.cli.moments import Since
 from ops.cli.output_format import AsData, print_row
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, settings_from
 from ops.local import log_reader
@@ -19,9 +18,6 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lin
 Lines = Annotated[
     int | None, typer.Option("--lines", "-n", min=0, help="Last lines of each log. Default: 50, with --since all.")
 ]
-SinceOption = Annotated[
-    str | None, typer.Option("--since", help="From then on: 10m, 2h, 1d ago, or a day or time (UTC): 2026-03-01T12:00.")
-]
 USUAL_LINES = 50
 
 
@@ -30,7 +26,7 @@ def logs(
     process: Process = None,
     follow: Follow = False,
     lines: Lines = None,
-    since: SinceOption = None,
+    since: Since = None,
     as_data: AsData = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
@@ -42,7 +38,7 @@ def logs(
     if not folder.is_dir():
         raise NotReady(f"There are no logs in {folder}.", hint="LoraLoop has not run here. Start it: loraloop up")
     readers = [LogReader(folder, name) for name in ([process] if process else PROCESSES)]
-    begin = moment(since, utc_now()) if since else None
+    begin = datetime.fromisoformat(since) if since else None
     count = USUAL_LINES if lines is None and begin is None else lines
     several = process is None
     for line in log_reader.read_last(readers, count, begin):
@@ -50,17 +46,6 @@ def logs(
     if follow:
         for line in log_reader.follow(readers):
             _print(line, several, as_data)
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """A time, or a duration before now; UTC where no zone is named. Raises InputError."""
-    if DURATION.fullmatch(text):
-        return now - read_duration(text)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"--since: {text!r} is no time.", hint="Write 10m, 2h, 1d or 2026-03-01T12:00.") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _print(line: Line, several: bool, as_data: bool) -> None:

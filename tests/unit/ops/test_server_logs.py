@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import typer
 
-from core.errors import InputError
-from ops.cli.server_logs import moment
+from ops.cli.moments import moment
 from ops.local.log_reader import LogReader, follow, read_last, time_of
 from ops.local.log_rotation import rotate_full
 from tests.support.command_line import loraloop
@@ -114,7 +114,7 @@ def test_since_is_a_duration_or_a_time(text: str, found: datetime) -> None:
 
 
 def test_since_that_is_neither_is_refused() -> None:
-    with pytest.raises(InputError, match="'yesterday' is no time"):
+    with pytest.raises(typer.BadParameter, match="'yesterday' is no time"):
         moment("yesterday", NOW)
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from core.settings import CanarySettings
-from rollout.forecast import Traffic, expected_length
+from rollout.forecast import Expected, Traffic, expected_length
+from rollout.workflow import forecast
 
 SETTINGS = CanarySettings(share=0.5, min_minutes=0)
 TRAFFIC = Traffic(users_per_day=1000, requests_per_user=1, rate_mean=1.0, rate_sd=0.0, score_sd=0.917)
@@ -51,3 +52,11 @@ def test_without_traffic_or_feedback_it_never_ends(traffic: Traffic):
 
 def test_more_hostile_users_than_the_margin_allows_never_end():
     assert expected_length(TRAFFIC, SETTINGS.model_copy(update={"hostile_share": 0.2})).days == math.inf
+
+
+def test_a_forecast_has_units_that_fit_and_no_names_of_the_code():
+    canary = CanarySettings(max_hours=0.1)
+    said = forecast(Expected(users=539, requests=6512, days=2.5, binds="the users' scores"), canary)
+    assert "6,512 requests from 539 users, 2.5 days, more than its limit of 0.1 h." in said and "scores" not in said
+    soon = forecast(Expected(users=20, requests=40, days=0.003, binds="the first look"), canary)
+    assert "from 20 users, 4 minutes. A clear gain" in soon and "0.0" not in soon
