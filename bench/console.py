@@ -247,6 +247,8 @@ def pages(size: Size) -> Iterator[str]:
         "/feedback?words=number+777",
         "/feedback/queue?model=reviews",
         "/quarantine",
+        "/usage",
+        "/keys",
         "/metrics",
         f"/feedback/chatcmpl-{size.answers // 2:012d}",
         "/runs",

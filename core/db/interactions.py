@@ -195,6 +195,16 @@ def traffic_by_day(db: Database, *, model: str, since: date) -> list[Row]:
     return db.rows("interactions.traffic_by_day", model=model, since=since)
 
 
+def usage_by_day(db: Database, *, since: date) -> list[Row]:
+    """Requests, errors and tokens of every model per day."""
+    return db.rows("interactions.usage_by_day", since=since)
+
+
+def usage_by_key(db: Database, *, since: datetime) -> list[Row]:
+    """Requests, errors and tokens per key since a moment. The cost grows with the requests since then."""
+    return db.rows("interactions.usage_by_key", since=since)
+
+
 def random_answers(
     db: Database, *, model: str, since: datetime, window: int, labels: Sequence[str], limit: int
 ) -> list[Row]:

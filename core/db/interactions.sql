@@ -108,6 +108,17 @@ SELECT t.id AS interaction_id, t.time AS newest, CASE WHEN t.strange OR t.cut TH
 WHERE (t.strange OR t.cut OR t.differs) AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.interaction_id = t.id)
 ORDER BY rank, t.time DESC, t.id LIMIT $limit
 
+-- name: usage_by_day
+-- Requests, errors and tokens of every model per day.
+SELECT day, model, sum(requests)::BIGINT AS requests, sum(errors)::BIGINT AS errors, sum(tokens)::BIGINT AS tokens
+FROM traffic_daily WHERE day >= $since GROUP BY ALL ORDER BY ALL
+
+-- name: usage_by_key
+-- Requests, errors and tokens per key since a moment, for the 1,000 keys with most requests. DuckDB skips older blocks.
+SELECT key_id AS "key", count(*) AS requests, count(*) FILTER (WHERE status >= 500) AS errors,
+    sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0))::BIGINT AS tokens
+FROM interactions WHERE time >= $since GROUP BY key_id ORDER BY requests DESC, "key" LIMIT 1000
+
 -- name: newest_days
 -- The first of a model's newest days in UTC that have at least $least requests together, none if there are fewer.
 SELECT max(day)::TIMESTAMP AS since FROM (

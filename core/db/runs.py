@@ -127,6 +127,11 @@ def step_seconds(db: Database, *, model: str) -> float | None:
     return row["seconds"] if row else None
 
 
+def trainings(db: Database, *, since: datetime) -> list[Row]:
+    """Number of trainings of each model since a moment, and their duration in seconds."""
+    return db.rows("runs.trainings", since=since)
+
+
 def newest_feedback_until(db: Database, *, model: str) -> datetime | None:
     """The latest arrival of feedback that a run of a model has used. None before its first run."""
     return db.one("runs.newest_feedback_until", model=model)["until"]

@@ -101,6 +101,13 @@ WITH trained AS (
 )
 SELECT model, arg_max(seconds, started) AS seconds FROM trained WHERE seconds IS NOT NULL GROUP BY model
 
+-- name: trainings
+-- Number of trainings of each model that made a step since a moment, and their duration in seconds.
+SELECT r.model, count(*) AS trainings, coalesce(sum(t.seconds), 0) AS seconds FROM (
+    SELECT run_id, max(CAST(json_extract_string(metrics, '$.seconds') AS DOUBLE)) AS seconds FROM run_metrics
+    WHERE phase = 'training' AND time >= $since GROUP BY run_id
+) t JOIN runs r ON r.id = t.run_id GROUP BY r.model
+
 -- name: newest_feedback_until
 -- The latest arrival of feedback that a run of a model has used. NULL before its first run.
 SELECT max(feedback_until) AS until FROM runs WHERE model = $model

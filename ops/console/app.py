@@ -30,6 +30,7 @@ from ops.console import (
     pages,
     quarantine_actions,
     run_actions,
+    usage,
 )
 from ops.console.auth import Visitors, wants_page
 from ops.console.badges import Badges
@@ -87,7 +88,9 @@ def add_routes(
     for part in (*acting, labelling.create_router(control), silencing):
         include(part, acts)
     admin = [Depends(visitors.require(Scope.ADMIN)), recording]
-    include(audit.create_router(control, rendered), admin)
+    include(usage.create_router(control, rendered), reads)
+    for part in (audit.create_router(control, rendered), usage.create_keys_router(control, rendered)):
+        include(part, admin)
     app.add_exception_handler(404, partial(_unknown, visitors))
     if erasures is not None:
         part = erasing.create_router(erasures, rendered, actions.LONGEST_COMMENT)

@@ -72,6 +72,7 @@ TEXTS = (
 )
 READ = (
     "/overview",
+    "/usage",
     "/promotions",
     "/models/{model}",
     "/runs",
@@ -91,7 +92,7 @@ ACTIONS = (
     "/runs/{identity}/{verb}",
     "/hold",
 )
-ADMIN_PAGES = ("/erasures", "/erasures.json", "/erasures/{identity}", "/audit", "/audit.json")
+ADMIN_PAGES = ("/erasures", "/erasures.json", "/erasures/{identity}", "/audit", "/audit.json", "/keys", "/keys.json")
 PAGES = (
     {("GET", path): NUMBERS for path in ("/", *READ, *(f"{path}.json" for path in READ))}
     | {("GET", path): {Scope.OPS_READ} for path in (*TEXTS, *(f"{path}.json" for path in TEXTS))}

@@ -48,7 +48,7 @@ INSERT INTO traffic_daily SELECT model, version, arm, CAST(time AS DATE), count(
 """
 STEPS = """
 INSERT INTO run_metrics SELECT 'run-replies', $now::TIMESTAMP - to_seconds(600 - n * 10), 'training', n, 60,
-    '{"loss": ' || round(0.4 + 1.6 / (1 + n / 6.0), 3) || '}' FROM range(1, 47) numbers(n)
+    '{"loss": ' || round(0.4 + 1.6 / (1 + n / 6.0), 3) || ', "seconds": ' || n * 10 || '}' FROM range(1, 47) numbers(n)
 """
 TEXTS = (
     "the parcel came two days late and the box was torn",
@@ -135,6 +135,8 @@ class PicturedConsole(KeyedConsole):
             "/runs/{identity}/{verb}": "/runs/run-replies/cancel",
             "/alarms/{name}/silence": "/alarms/gateway_missing/silence",
             "/audit": "/audit",
+            "/usage": "/usage",
+            "/keys": "/keys",
             "/erasures": "/erasures",
             "/erasures/{identity}": f"/erasures/{receipt}",
         }

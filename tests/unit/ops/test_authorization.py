@@ -125,6 +125,7 @@ def test_pages_for_a_key_limited_to_a_model_name_no_other_model(tmp_path: Path) 
         "/runs",
         "/feedback/queue",
         "/requests",
+        "/usage",
     ):
         answer = control.ask(("GET", f"{path}?model=reviews"), key)
         assert answer.status_code == 200, (path, answer.text)

@@ -1,0 +1,92 @@
+"""What models and keys use: the page of usage for all who may read, and the page of keys for keys of `admin`.
+
+It shows counts and names, never a secret or a text.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+
+from core.acts import no_act, only_numbers
+from core.db import interactions, runs
+from core.route_list import RouteList
+from ops.console.auth import known
+from ops.console.pages import UNKEPT, Text, View, visible_models
+from ops.console.rendering import Pages
+from ops.control import Control
+
+DAYS = 30
+KEY_HOURS = 24
+TRAINED = ("trainings", "seconds")
+NO_SECRETS = no_act("It shows no secrets.", texts=False)
+
+
+def create_router(control: Control, pages: Pages) -> RouteList:
+    """The page of usage and its `.json` twin."""
+
+    def usage(request: Request, model: Text = None) -> View:
+        return _of_models(control, [model] if model else visible_models(control, request)) | {"chosen": model or None}
+
+    return _router("/usage", "usage.html", usage, control, pages, only_numbers)
+
+
+def create_keys_router(control: Control, pages: Pages) -> RouteList:
+    """The page of keys and its `.json` twin, for keys of `admin`."""
+
+    def keys() -> View:
+        since = control.clock() - timedelta(hours=KEY_HOURS)
+        used = {row["key"]: row for row in interactions.usage_by_key(control.store, since=since)}
+        found = [row | {"used": used.pop(row["id"], None)} for row in control.keyring.all()]
+        return {"keys": found, "others": list(used.values()), "hours": KEY_HOURS}
+
+    return _router("/keys", "keys.html", keys, control, pages, NO_SECRETS)
+
+
+def _router(
+    path: str,
+    template: str,
+    view: Callable[..., View],
+    control: Control,
+    pages: Pages,
+    declare: Callable[[Any], Any],
+) -> RouteList:
+    router = RouteList()
+
+    @router.get(f"{path}.json", include_in_schema=False)
+    @declare
+    def twin(response: Response, found: Annotated[View, Depends(view)]) -> View:
+        response.headers.update(UNKEPT)
+        return found
+
+    @router.get(path, include_in_schema=False)
+    @declare
+    def page(request: Request, found: Annotated[View, Depends(view)]) -> Any:
+        query = f"?{request.url.query}" if request.url.query else ""
+        return pages.render(template, visitor=known(request), now=control.clock(), twin=f"{path}.json{query}", **found)
+
+    return router
+
+
+def _of_models(control: Control, names: list[str]) -> View:
+    """Requests, errors and tokens of each model, and what its trainings took.
+
+    It reads the table with a row per day, version and arm, and the steps of the trainings of these days.
+    """
+    since = (control.clock() - timedelta(days=DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
+    days = [row for row in interactions.usage_by_day(control.store, since=since.date()) if row["model"] in names]
+    trained = {row["model"]: row for row in runs.trainings(control.store, since=since)}
+    counts = {name: {"requests": 0, "errors": 0, "tokens": 0} for name in names}
+    for row in days:
+        for what in ("requests", "errors", "tokens"):
+            counts[row["model"]][what] += row[what]
+    return {
+        "models": [
+            {"model": name} | counts[name] | {what: trained.get(name, {}).get(what, 0) for what in TRAINED}
+            for name in names
+        ],
+        "tokens_by_day": days,
+        "days": DAYS,
+        "price": control.settings.engine.price_per_hour,
+    }
