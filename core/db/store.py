@@ -15,10 +15,10 @@ import duckdb
 import pyarrow as pa
 
 from core.db.file import FORMAT, MEMORY, REWRITTEN, connect
-from core.db.statements import migrations as _migrations
+from core.db.migration import delete_copies, migrate
 from core.db.statements import statements as _statements
 from core.durable_file import sync
-from core.errors import NotReady, RowKnown, RowRefused, StoreError, StoreNewer
+from core.errors import NotReady, RowKnown, RowRefused, StoreError
 
 # More ids in one IN list, and DuckDB would scan the table instead of using its index.
 IDS_AT_ONCE = 1000
@@ -181,7 +181,8 @@ class Store:
     # While `rewrite` waits for readers to end, writers wait for it.
     longest_wait_s = 30.0
 
-    def __init__(self, path: Path | str, *, fatal: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, path: Path | str, *, fatal: Callable[[], None] = lambda: None, copy_first: bool = True) -> None:
+        """Open the file and migrate it, an old one after a copy with `copy_first`. Raises StoreError or NotReady."""
         if path != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -198,7 +199,7 @@ class Store:
         self._open = 0
         self._idle = threading.Condition()
         try:
-            self._migrate()
+            migrate(self, copy_first=copy_first)
         except BaseException:
             self._connection.close()
             raise
@@ -276,7 +277,7 @@ class Store:
                 cursor.execute("DETACH copied")
 
     def rewrite(self) -> None:
-        """Replace the file by a copy, so that it has no byte of a value that was deleted.
+        """Replace the file by a copy, so that it has no byte of a value that was deleted. Older copies are deleted.
 
         DuckDB keeps deleted values in free blocks, also after a checkpoint. Writers wait during the copy, and readers
         only while the files are exchanged. It needs free space of the file's size. The file is whole after a crash.
@@ -296,6 +297,7 @@ class Store:
                 self._connection.close()
                 os.replace(copy, self.path)
                 sync(self.path.parent)
+                delete_copies(self.path)
                 self._connection = connect(str(self.path))
 
     def close(self) -> None:
@@ -317,26 +319,6 @@ class Store:
             with self._idle:
                 self._open -= 1
                 self._idle.notify_all()
-
-    def _migrate(self) -> None:
-        with self.transaction() as transaction:
-            connection = transaction._connection
-            connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
-            applied = {version for (version,) in connection.execute("SELECT version FROM schema_version").fetchall()}
-            current = max(applied, default=0)
-            known = _migrations()
-            newest = known[-1][0]
-            if current > newest:
-                raise StoreNewer(
-                    f"The store has schema {current}, but this LoraLoop supports schemas up to {newest}.",
-                    hint="Upgrade LoraLoop, or restore the backup made before the upgrade.",
-                )
-        # One transaction per migration: DuckDB cannot alter a table that the same transaction has written to.
-        for number, sql in known:
-            if number not in applied:
-                with self.transaction() as transaction:
-                    transaction._connection.execute(sql)
-                    transaction._connection.execute("INSERT INTO schema_version VALUES ($n)", {"n": number})
 
 
 Database = Store | Transaction

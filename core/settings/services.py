@@ -189,6 +189,10 @@ class ControlSettings(Section):
     check_seconds: float = Field(
         default=15, gt=0, description="Time between two checks of triggers, canaries and holdbacks, in seconds."
     )
+    copy_before_migration: bool = Field(
+        default=True,
+        description="Copy the store into the folder `before-migration` before a new release changes its schema.",
+    )
     session_hours: float = Field(default=12, gt=0, le=720, description="Duration of a console login, in hours.")
     max_import_bytes: int = Field(
         default=1024**3,

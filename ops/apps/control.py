@@ -93,7 +93,7 @@ def end_process() -> None:
 
 def assemble(settings: Settings, base: ModelFolder, clock: Clock) -> Control:
     """Control's collaborators, wired and not yet started."""
-    store = Store(settings.store_path, fatal=end_process)
+    store = Store(settings.store_path, fatal=end_process, copy_first=settings.control.copy_before_migration)
     board = RoutePublisher()
     # Before the first routes go out, so that no gateway is given a table without keys.
     keyring = ApiKeyStore(store=store, clock=clock, changed=board.publish_keys)

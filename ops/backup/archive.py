@@ -172,7 +172,7 @@ class Backups:
             )
 
     def _manifest(self, copy: Path, parts: dict[str, Part], recorded: LedgerHead | str | None) -> Manifest:
-        store = Store(copy)
+        store = Store(copy, copy_first=False)
         try:
             ledger = verify_store(store)
             fault = recorded if isinstance(recorded, str) else ledger_head.fault_of(recorded, store)

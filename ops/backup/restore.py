@@ -136,7 +136,7 @@ def prove_with_ledger(path: Path, *, advance: Advance = _nothing) -> tuple[Manif
     """
     with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
         manifest = prove(path, into=Path(folder), only=frozenset({STORE}), advance=advance)
-        store = Store(Path(folder) / STORE)
+        store = Store(Path(folder) / STORE, copy_first=False)
         try:
             return manifest, ledger_fault(store, manifest)
         finally:
@@ -195,7 +195,7 @@ def restore(path: Path, settings: Settings, by: Restored, advance: Advance = _no
 
 def _settle(file: Path, settings: Settings, manifest: Manifest, path: Path, by: Restored) -> None:
     """Proves the ledger, says in it that it was restored, and lets the store know where its folders are from now on."""
-    store = Store(file)
+    store = Store(file, copy_first=False)  # the backup is the copy
     try:
         fault = ledger_fault(store, manifest)
         if fault and not by.accept_broken_ledger:
@@ -257,7 +257,7 @@ def _decision(
 
 def _require_unused(file: Path) -> None:
     if file.exists():
-        Store(file).close()  # refused while control has it
+        Store(file, copy_first=False).close()  # refused while control has it
 
 
 def _put_aside(data: Path, now: datetime) -> Path | None:

@@ -55,7 +55,7 @@ def tell_first_key(settings: Settings, tell: Tell) -> None:
     """Makes the first admin key, where nobody could have one, and says it this once: only its hash is kept."""
     if settings.access == "open" or settings.keys.ops:
         return
-    store = Store(settings.store_path)
+    store = Store(settings.store_path, copy_first=settings.control.copy_before_migration)
     try:
         first = ApiKeyStore(store=store, clock=utc_now).make_first()
     finally:
