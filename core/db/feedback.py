@@ -284,6 +284,11 @@ def on_interaction(db: Database, *, id: str) -> list[Row]:
     return db.rows("feedback.on_interaction", id=id)
 
 
+def find(db: Database, *, id: str) -> Row | None:
+    """One piece of feedback by its id."""
+    return db.maybe("feedback.find", id=id)
+
+
 def total(db: Database) -> int:
     """Number of feedback rows."""
     return db.one("feedback.total")["n"]

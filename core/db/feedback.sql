@@ -175,6 +175,10 @@ ORDER BY time DESC, id DESC LIMIT $limit
 SELECT id, time, type, value, comment, user_id, metadata, revoked_at, choice FROM feedback
 WHERE interaction_id = $id ORDER BY time, id
 
+-- name: find
+-- One piece of feedback by its id.
+SELECT id, interaction_id, type, value, user_id, model, revoked_at FROM feedback WHERE id = $id
+
 -- name: total
 -- Number of feedback rows.
 SELECT count(*) AS n FROM feedback

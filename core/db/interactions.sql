@@ -92,8 +92,8 @@ SELECT day, version, sum(requests)::BIGINT AS requests, sum(errors)::BIGINT AS e
 FROM traffic_daily WHERE model = $model AND day >= $since GROUP BY ALL ORDER BY ALL
 
 -- name: unsure_answers
--- Answers without votes that look wrong, newest first, among the newest answers. `rank` 3: the answer is not one of the
--- model's labels, or was cut off. `rank` 4: the same question received different answers.
+-- Answers without votes, or whose votes were taken back, that look wrong, newest first, among the newest answers. `rank` 3:
+-- the answer is not one of the model's labels, or was cut off. `rank` 4: the same question received different answers.
 WITH newest AS (
     SELECT id, time, request::VARCHAR AS request, answer, finish_reason FROM interactions
     WHERE model = $model AND time >= $since AND status < 400 AND request IS NOT NULL AND answer IS NOT NULL
@@ -105,8 +105,9 @@ WITH newest AS (
     FROM newest WINDOW same AS (PARTITION BY request)
 )
 SELECT t.id AS interaction_id, t.time AS newest, CASE WHEN t.strange OR t.cut THEN 3 ELSE 4 END AS rank FROM told t
-WHERE (t.strange OR t.cut OR t.differs) AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.interaction_id = t.id)
-ORDER BY rank, t.time DESC, t.id LIMIT $limit
+WHERE (t.strange OR t.cut OR t.differs) AND NOT EXISTS (
+    SELECT 1 FROM feedback f WHERE f.interaction_id = t.id AND f.revoked_at IS NULL
+) ORDER BY rank, t.time DESC, t.id LIMIT $limit
 
 -- name: usage_by_day
 -- Requests, errors and tokens of every model per day.

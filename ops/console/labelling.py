@@ -4,25 +4,27 @@ It owns which answer comes next; what is given goes in as any feedback does, che
 offers for a model with labels is drawn at random, so that the labels say how often answers are right.
 """
 
+import json
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, note
 from core.answers import json_in
 from core.db import feedback, interactions
-from core.errors import InputError
+from core.errors import InputError, NotFound
 from core.names import REVIEWER
+from core.records import Revocation
 from core.route_list import RouteList
 from feedback.ingest import add
 from feedback.label_origins import DRAWN
 from feedback.schema import CONSOLE, parse
 from ops import views
 from ops.console import feedback_data
-from ops.console.auth import ByVisitor, FormFields
+from ops.console.auth import ByVisitor, FormFields, Visitor
 from ops.control import Control
 
 # How many of a model's newest votes and answers are searched for doubtful ones.
@@ -31,6 +33,7 @@ DAYS = 14
 MOST_SKIPPED = 200
 # Answers in doubt, and answers drawn at random.
 Part = Literal["doubt", "random"]
+Skipped = Annotated[int, Query(ge=0, le=MOST_SKIPPED)]
 OTHER: dict[Part, Part] = {"doubt": "random", "random": "doubt"}
 
 
@@ -113,10 +116,39 @@ def create_router(control: Control) -> RouteList:
             "user": f"{REVIEWER}{visitor.key_id}",
             "metadata": {"source": CONSOLE, "actor": visitor.actor} | (DRAWN if part == "random" else {}),
         }
-        add(control.store, parse(signal, control.clock, visitor.key_id, reviewer=True))
+        records = parse(signal, control.clock, visitor.key_id, reviewer=True)
+        add(control.store, records)
         note(request, model=model, thing=identity)
         # The parts take turns, each with its own number of skipped answers.
-        following = {"model": model, "skip": other, "part": OTHER[part], "other": skip}
+        following = {"model": model, "skip": other, "part": OTHER[part], "other": skip, "last": records[0].id}
         return RedirectResponse(f"/feedback/queue?{urlencode(following)}", 303)
 
+    @router.post("/feedback/queue/undo", include_in_schema=False)
+    @act(Act.LABELS_WRITE)
+    def undo(
+        request: Request,
+        model: str,
+        fields: FormFields,
+        visitor: ByVisitor,
+        skip: Skipped = 0,
+        part: Part = "doubt",
+        other: Skipped = 0,
+    ) -> Any:
+        row = last_label(control, model, fields.get("last", ""), visitor)
+        if row is None:
+            raise NotFound("label of yours that can be undone", fields.get("last", "")[:100])
+        add(control.store, [Revocation(row["id"], control.clock())])
+        note(request, model=model, thing=row["interaction_id"])
+        # The answer is where it was before: the parts have taken a turn since.
+        again = {"model": model, "skip": other, "part": OTHER[part], "other": skip}
+        return RedirectResponse(f"/feedback/queue?{urlencode(again)}", 303)
+
     return router
+
+
+def last_label(control: Control, model: str, identity: str, visitor: Visitor) -> views.View | None:
+    """A label or correction that this visitor gave in the queue and did not take back, None if there is none."""
+    row = feedback.find(control.store, id=identity) if identity else None
+    if row is None or row["user_id"] != f"{REVIEWER}{visitor.key_id}" or row["model"] != model or row["revoked_at"]:
+        return None
+    return row | {"value": json.loads(row["value"])}

@@ -34,7 +34,6 @@ names_users = no_act("It shows names of users, no texts.")
 AddPage = Callable[[str, str, Callable[..., View], Declare], None]
 Text = Annotated[str | None, Query(max_length=200)]
 Number = Annotated[int | None, Query(ge=0, lt=2**62)]
-Skipped = Annotated[int, Query(ge=0, le=labelling.MOST_SKIPPED)]
 
 
 def create_router(
@@ -142,11 +141,19 @@ def _add_feedback(add: AddPage, control: Control) -> None:
         return found | {"chosen": asdict(wanted), "types": feedback_data.TYPES, "models": models}
 
     def queue(
-        request: Request, model: Text = None, skip: Skipped = 0, part: labelling.Part = "doubt", other: Skipped = 0
+        request: Request,
+        model: Text = None,
+        skip: labelling.Skipped = 0,
+        part: labelling.Part = "doubt",
+        other: labelling.Skipped = 0,
+        last: Text = None,
     ) -> View:
         models = visible_models(control, request)
         note(request, model=model or models[0])
-        return labelling.queue(control, model or models[0], skip, part, other) | {"models": models}
+        found = labelling.queue(control, model or models[0], skip, part, other)
+        visitor = known(request)
+        given = labelling.last_label(control, found["model"], last or "", visitor) if visitor else None
+        return found | {"models": models, "last": given}
 
     def interaction(request: Request, identity: str) -> View:
         found = feedback_data.interaction(store, identity)

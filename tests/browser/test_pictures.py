@@ -1,6 +1,7 @@
 """Screenshots of every page of the console for the documentation, of made-up data that is the same in every run."""
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,4 +88,18 @@ def test_times_have_their_age_and_local_time_and_commands_a_button_to_copy(
     button.click()
     page.get_by_text("Copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == "loraloop models rollback reviews --to 5"
+    page.context.close()
+
+
+def test_a_label_is_undone_by_a_key(chromium: Any, console: PicturedConsole) -> None:
+    page = logged_in(chromium, console)
+    page.goto("/feedback/queue?model=reviews")
+    shown = page.locator('input[name="interaction_id"]')
+    first = shown.get_attribute("value")
+    page.keyboard.press("2")
+    page.get_by_text("You gave neutral for the answer before.").wait_for()
+    assert shown.get_attribute("value") != first
+    page.keyboard.press("u")
+    page.wait_for_url(re.compile(r"queue\?((?!last=).)*$"), wait_until="load")
+    assert shown.get_attribute("value") == first and page.get_by_text("You gave").count() == 0
     page.context.close()

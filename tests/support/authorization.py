@@ -96,7 +96,11 @@ ADMIN_PAGES = ("/erasures", "/erasures.json", "/erasures/{identity}", "/audit", 
 PAGES = (
     {("GET", path): NUMBERS for path in ("/", *READ, *(f"{path}.json" for path in READ))}
     | {("GET", path): {Scope.OPS_READ} for path in (*TEXTS, *(f"{path}.json" for path in TEXTS))}
-    | {("POST", "/logout"): NUMBERS, ("POST", "/feedback/queue"): {Scope.OPS_WRITE}}
+    | {
+        ("POST", "/logout"): NUMBERS,
+        ("POST", "/feedback/queue"): {Scope.OPS_WRITE},
+        ("POST", "/feedback/queue/undo"): {Scope.OPS_WRITE},
+    }
     | {(method, path): {Scope.OPS_WRITE} for path in ACTIONS for method in ("GET", "POST")}
     | {("GET", path): {Scope.ADMIN} for path in ADMIN_PAGES}
     | {("POST", path): {Scope.ADMIN} for path in ("/erasures", "/erasures/preview")}

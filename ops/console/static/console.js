@@ -1,4 +1,4 @@
-// Keys of the labelling queue: a digit presses the label's button, c goes to the correction, s skips, and Ctrl+Enter sends
+// Keys of the labelling queue: a digit presses the label's button, c goes to the correction, s skips, u takes the last label back, and Ctrl+Enter sends
 // what was written. Everything works without this too.
 document.addEventListener("keydown", (event) => {
   const form = document.querySelector("form[data-keys]");
@@ -9,7 +9,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.ctrlKey || event.metaKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
-  const wanted = [...form.querySelectorAll("[data-key]")].find((each) => each.dataset.key === event.key);
+  const wanted = [...document.querySelectorAll("main [data-key]")].find((each) => each.dataset.key === event.key);
   if (wanted) {
     event.preventDefault();
     wanted.focus();

@@ -1,10 +1,13 @@
 """Facts about the random part of the labelling queue: what it draws, and how labels and pages show it."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from core.api_key_store import NewKey
+from core.api_keys import Scope
 from core.records import Feedback, Interaction
 from feedback.ingest import add
 from ops.console import labelling
@@ -83,11 +86,11 @@ def test_the_parts_of_the_queue_take_turns_and_drawn_labels_say_so(console: Keye
     console.log_in("actor")
     (first, *_), doubtful = drawn(console), in_doubt(console)
     answer = console.form("/feedback/queue?model=reviews&skip=0", label="bad")
-    assert answer.headers["location"] == "/feedback/queue?model=reviews&skip=0&part=random&other=0"
+    assert answer.headers["location"].startswith("/feedback/queue?model=reviews&skip=0&part=random&other=0&last=fb-")
     page = console.browser.get(answer.headers["location"]).text
     assert "drawn at random" in page and f'value="{first}"' in page
     answer = console.form(answer.headers["location"], label="good")
-    assert answer.headers["location"] == "/feedback/queue?model=reviews&skip=0&part=doubt&other=0"
+    assert answer.headers["location"].startswith("/feedback/queue?model=reviews&skip=0&part=doubt&other=0&last=fb-")
     given = console.browser.get(f"/feedback/{first}.json").json()["votes"][-1]
     assert given["metadata"]["drawn"] == "random" and given["origin"] == "drawn"
     assert first not in drawn(console) and len(drawn(console)) == 4
@@ -117,3 +120,45 @@ def test_an_answer_that_was_drawn_says_so_on_its_page(console: KeyedConsole) -> 
     page = console.browser.get("/feedback/i1").text
     assert "the app asks its user" in page and "asked at random" in page
     assert "the app asks its user" not in console.browser.get("/feedback/i2").text
+
+
+def test_a_label_can_be_undone_by_its_reviewer_once_and_the_answer_comes_back(console: KeyedConsole) -> None:
+    records = [asked(console, f"i{n}", f"text {n}", "dunno") for n in range(3)]
+    add(console.control.store, records)
+    console.log_in("actor")
+    first = in_doubt(console)
+    given = console.form("/feedback/queue?model=reviews", label="bad")
+    page = console.browser.get(given.headers["location"])
+    assert "You gave <strong>bad</strong>" in page.text and in_doubt(console) != first
+    query = page.url.query.decode()
+    last = re.search(r'name="last" value="([^"]+)"', page.text)
+    assert last
+    undo = f"/feedback/queue/undo?{query.partition('&last=')[0]}"
+    token = re.search(r'name="token" value="(\w+)"', page.text)
+    fields = {"token": token and token[1], "last": last[1]}
+    other = console.browser.post(undo, data=fields | {"last": "fb-of-somebody-else"})
+    assert other.status_code == 404
+    done = console.browser.post(undo, data=fields)
+    assert done.status_code == 303
+    again = console.browser.get(done.headers["location"]).text
+    assert in_doubt(console) == first and f'name="interaction_id" value="{first}"' in again
+    votes = console.browser.get(f"/feedback/{first}.json").json()["votes"]
+    assert [vote["revoked_at"] is not None for vote in votes] == [True]
+    assert console.browser.post(undo, data=fields).status_code == 404  # there is nothing left to undo
+    assert "You gave" not in console.browser.get(page.url.path + "?" + query).text
+
+
+def test_nobody_undoes_the_label_of_another_reviewer_or_the_vote_of_a_user(console: KeyedConsole) -> None:
+    add(console.control.store, [asked(console, "i1"), vote(console, 1, "i1", "thumbs", False)])
+    console.log_in("actor")
+    given = console.form("/feedback/queue?model=reviews", label="bad").headers["location"]
+    last = given.partition("last=")[2]
+    console.made["second"] = console.control.keyring.make(NewKey("second", (Scope.OPS_READ, Scope.OPS_WRITE)), "test")
+    console.log_in("second")
+    assert "You gave" not in console.browser.get(given).text
+    for identity in (last, "f1"):
+        page = console.browser.get("/feedback/queue?model=reviews").text
+        token = re.search(r'name="token" value="(\w+)"', page)
+        fields = {"token": token and token[1], "last": identity}
+        assert console.browser.post("/feedback/queue/undo?model=reviews", data=fields).status_code == 404
+    assert all(row["revoked_at"] is None for row in console.browser.get("/feedback/i1.json").json()["votes"])
