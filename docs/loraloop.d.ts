@@ -730,8 +730,10 @@ export namespace control {
     "GET /api/ledger": { query: {
       head?: string | null;
     }; answer: Record<string, unknown> };
-    /** Every model with what serves it. */
-    "GET /api/models": { answer: Array<Record<string, unknown>> };
+    /** Every model, or one, with what serves it. */
+    "GET /api/models": { query: {
+      model?: string | null;
+    }; answer: Array<Record<string, unknown>> };
     /** Take an adapter in, from an archive as `application/octet-stream`. */
     "POST /api/models/{model}/adapters": { query: {
       actor?: string;
@@ -763,6 +765,8 @@ export namespace control {
     "GET /api/models/{model}/versions": { answer: Array<Record<string, unknown>> };
     /** One version, with the first 1,000 of these votes, and the erasures of users that it learnt from. */
     "GET /api/models/{model}/versions/{version}": { answer: Record<string, unknown> };
+    /** Whose votes a rollback or rejection of a version would hold, and why. `held`: how many voters and keys. */
+    "GET /api/models/{model}/versions/{version}/suspects": { answer: Record<string, unknown> };
     /** List how far each target has received the ledger. */
     "GET /api/notifications": { answer: Array<Record<string, unknown>> };
     /** Send every target a test. */

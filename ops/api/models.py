@@ -15,6 +15,7 @@ from core.db import routes as routes_table
 from core.http import JsonBody
 from core.records import Verdict
 from core.route_list import RouteList
+from feedback import quarantine
 from ops import version_page, views
 from ops.actions import Actions, By
 from ops.control import Control
@@ -140,9 +141,11 @@ def _read_models(router: RouteList, control: Control) -> None:
 
     @router.get("/models")
     @only_numbers
-    def models() -> list[views.View]:
-        """Every model with what serves it."""
-        return views.models(control)
+    def models(model: str | None = None) -> list[views.View]:
+        """Every model, or one, with what serves it."""
+        if model is None:
+            return views.models(control)
+        return [views.model(control, model)] if model in control.settings.models else []
 
     @router.get("/models/{model}/versions")
     @only_numbers
@@ -157,6 +160,14 @@ def _read_models(router: RouteList, control: Control) -> None:
         """One version, with the first 1,000 of these votes, and the erasures of users that it learnt from."""
         control.promotion.route(model)
         return version_page.version(store, model, version)
+
+    @router.get("/models/{model}/versions/{version}/suspects")
+    @only_numbers
+    def suspects(model: str, version: int) -> views.View:
+        """Whose votes a rollback or rejection of a version would hold, and why. `held`: how many voters and keys."""
+        control.promotion.version(model, version)
+        found = quarantine.suspects(store, model, version)
+        return {"held": len(found.predicates), "reason": found.reason}
 
     @router.get("/models/{model}/routes")
     @only_numbers

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from core.errors import LoraLoopError
+from core.errors import AlreadyDone, LoraLoopError, NotFound, NotReady
 from loraloop.calls import Server
 from ops.apps.changed_settings import Changes
 from ops.cli import run_progress
@@ -89,20 +89,38 @@ def rollback(
     that leaves go to quarantine if they were a burst or contradict others, unless --keep-data.
     """
     client = client_of(config)
-    now = find_model(client, model) or {}
-    if to is None and now.get("canary") is not None:
+    now = find_model(client, model)
+    if now is None:
+        raise NotFound("model", model, hint="See: loraloop models")
+    champion, canary = now["champion"], now["canary"]
+    if to is None and canary is not None:
         stop_canary(client, now, comment, keep_data=keep_data, yes=yes, dry_run=dry_run)
         return
-    to = now.get("rollback_to") if to is None else to
-    target = "the version before" if to is None else f"{model}@{to}"
-    if agreed(f"{model} goes back to {target}.", yes, dry_run):
+    to = now["rollback_to"] if to is None else to
+    if to is None:
+        raise NotReady(f"{model} has had no other champion.", hint=f"See: loraloop versions {model}")
+    if to == champion:
+        raise AlreadyDone(f"{model}@{to} is already the champion.")
+    client.get(f"/api/models/{model}/versions/{to}")  # refused before a question, if there is none
+    ends = "" if canary is None else f" The canary {model}@{canary} ends."
+    asked = f"{model} goes back from {model}@{champion} to {model}@{to}.{ends} "
+    if agreed(asked + votes_against(client, model, champion, keep_data), yes, dry_run):
         done = client.post(f"/api/models/{model}/rollback", {"to": to, "keep_data": keep_data, **said(comment)})
         tell_switch(done)
 
 
 def find_model(client: ControlClient, model: str) -> dict[str, Any] | None:
     """Return the row of a model in `loraloop models`, None if control does not serve it."""
-    return next((row for row in client.get("/api/models") if row["model"] == model), None)
+    return next(iter(client.get("/api/models", model=model)), None)
+
+
+def votes_against(client: ControlClient, model: str, version: int, keep_data: bool) -> str:
+    """What happens to votes against a version that leaves, in a sentence or two."""
+    if keep_data:
+        return "Nothing goes to quarantine (--keep-data)."
+    found = client.get(f"/api/models/{model}/versions/{version}/suspects")
+    review = " They are in quarantine until somebody reviews them. --keep-data prevents that." if found["held"] else ""
+    return f"{found['reason']}{review}"
 
 
 def stop_canary(
@@ -110,8 +128,8 @@ def stop_canary(
 ) -> None:
     """Stop the canary of a model, whose row in `loraloop models` is `now`."""
     model, canary = now["model"], now["canary"]
-    asked = f"The canary {model}@{canary} stops. {model}@{now['champion']} serves everyone."
-    if agreed(asked, yes, dry_run):
+    asked = f"The canary {model}@{canary} stops. {model}@{now['champion']} serves everyone. "
+    if agreed(asked + votes_against(client, model, canary, keep_data), yes, dry_run):
         body = {"version": canary, "keep_data": keep_data, **said(comment)}
         tell_switch(client.post(f"/api/models/{model}/canary/stop", body))
 
@@ -147,8 +165,11 @@ def reject(
 
     Votes against it go to quarantine if they were a burst or contradict others, unless --keep-data is given.
     """
-    if agreed(f"The candidate of decision {identity} is rejected.", yes, dry_run):
-        client_of(config).post(f"/api/promotions/{identity}/reject", {"keep_data": keep_data, **said(comment)})
+    client = client_of(config)
+    found = client.get(f"/api/promotions/{identity}")
+    asked = f"The candidate {found['model']}@{found['to_version']} of decision {identity} is rejected. "
+    if agreed(asked + votes_against(client, found["model"], found["to_version"], keep_data), yes, dry_run):
+        client.post(f"/api/promotions/{identity}/reject", {"keep_data": keep_data, **said(comment)})
         tell("Rejected; the champion stays.")
 
 

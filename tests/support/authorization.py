@@ -163,6 +163,7 @@ CONTROL = PAGES | {
     ("GET", "/api/models"): NUMBERS,
     ("GET", "/api/models/{model}/versions"): NUMBERS,
     ("GET", "/api/models/{model}/versions/{version}"): NUMBERS,
+    ("GET", "/api/models/{model}/versions/{version}/suspects"): NUMBERS,
     ("GET", "/api/models/{model}/routes"): NUMBERS,
     ("GET", "/api/promotions"): NUMBERS,
     ("GET", "/api/promotions/{identity}"): NUMBERS,
