@@ -94,7 +94,7 @@ bench-store: $(STAMP) ## Snapshots, and the console's pages, over 10 million int
 bench-faults: $(STAMP) ## 200 kills under load: what is lost or stored twice, and how soon each process is back
 	$(BIN)/python -m bench.faults $(FAULTS)
 
-bench-switch: $(STAMP) ## Promotions and rollbacks under load
+bench-switch: $(STAMP) ## Promotions and rollbacks under load, and 500 acts of two people at once
 	$(BIN)/python -m bench.switch $(SWITCH)
 
 bench-eval: $(STAMP) ## What an evaluation adds to the engine's own time, and the seconds per suite
