@@ -238,6 +238,7 @@ def pages(size: Size) -> Iterator[str]:
         f"/promotions/{middle}.json",
         "/models/reviews",
         "/models/movies.json",
+        "/models/reviews/compare?first=1&second=2",
         "/overview.json",
         "/requests",
         "/requests?model=notes&outcome=failed",

@@ -263,6 +263,11 @@ def recent_thumbs(db: Database, *, since: datetime) -> list[Row]:
     return db.rows("feedback.recent_thumbs", since=since)
 
 
+def thumbs_by_version(db: Database, *, model: str, since: datetime) -> list[Row]:
+    """Thumbs up and all thumbs per version of a model. The cost grows with the feedback since then."""
+    return db.rows("feedback.thumbs_by_version", model=model, since=since)
+
+
 def page(
     db: Database,
     *,

@@ -157,6 +157,11 @@ SELECT day, type, sum(n)::BIGINT AS n, sum(revoked)::BIGINT AS revoked FROM (
 SELECT model, count(*) FILTER (WHERE value::VARCHAR = 'true') AS up, count(*) AS thumbs FROM feedback
 WHERE time >= $since AND type = 'thumbs' AND revoked_at IS NULL AND model IS NOT NULL GROUP BY model
 
+-- name: thumbs_by_version
+-- Thumbs up and all thumbs per version of a model since a moment, without those that were taken back.
+SELECT version, count(*) FILTER (WHERE value::VARCHAR = 'true') AS up, count(*) AS thumbs FROM feedback
+WHERE time >= $since AND model = $model AND type = 'thumbs' AND revoked_at IS NULL GROUP BY version
+
 -- name: page
 -- Feedback older than ($before, $before_id), newest first. A filter of NULL filters nothing. $words in any case are in a
 -- text of the feedback. An id of an interaction has no space.

@@ -16,7 +16,7 @@ from core.errors import InputError
 from core.route_list import RouteList
 from ops import views
 from ops.alarms.watch import AlarmWatch
-from ops.console import feedback_data, labelling, page_data, request_data
+from ops.console import comparing, feedback_data, labelling, page_data, request_data
 from ops.console import overview as overview_data
 from ops.console.auth import known
 from ops.console.login import FRONT
@@ -121,6 +121,10 @@ def _add_models(add: AddPage, control: Control) -> None:
     def model(model: str) -> View:
         return page_data.model(control, model)
 
+    def versions(model: str, first: Number = None, second: Number = None) -> View:
+        return comparing.compare(control, model, first, second)
+
+    add("/models/{model}/compare", "compare.html", versions, only_numbers)
     add("/models/{model}", "model.html", model, only_numbers)
 
 

@@ -75,6 +75,7 @@ READ = (
     "/usage",
     "/promotions",
     "/models/{model}",
+    "/models/{model}/compare",
     "/runs",
     "/runs/{identity}",
     "/system",

@@ -114,6 +114,7 @@ class PicturedConsole(KeyedConsole):
             "/promotions": "/promotions",
             "/promotions/{identity}": f"/promotions/{began}",
             "/models/{model}": "/models/reviews",
+            "/models/{model}/compare": "/models/reviews/compare",
             "/requests": "/requests",
             "/feedback": "/feedback",
             "/feedback/queue": "/feedback/queue?model=reviews",
