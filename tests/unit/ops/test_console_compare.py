@@ -24,6 +24,7 @@ def test_without_a_choice_the_champion_and_its_canary_are_compared_on_the_same_i
     assert "<h1>reviews: v7 and v8</h1>" in html and "Both were judged on the same holdout" in html
     found = rows(console)
     assert found["macro_f1"] == (0.61, 0.71) and found["learning rate"] == (0.0005, 0.0005)
+    assert "<td>0.0005</td>" in html
     assert found["thumbs"][0] and found["thumbs"][1] is None and 0 < float(str(found["share of thumbs up"][0])) < 1
 
 
