@@ -30,12 +30,8 @@ Command = Callable[..., None]
 NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+")
 
 
-class BlockDumper(yaml.SafeDumper):
+class BlockDumper(yaml.CSafeDumper):
     """YAML that parsers of version 1.1 and of version 1.2 read as the same object."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        """Indent lists in mappings, as people write them."""
-        super().increase_indent(flow, False)
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write a value that occurs twice twice."""

@@ -47,8 +47,8 @@ def test_yaml_is_in_block_style() -> None:
         == [
             "- model: reviews",
             "  labels:",
-            "    - a",
-            "    - b",
+            "  - a",
+            "  - b",
         ]
     )
 
