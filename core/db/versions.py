@@ -39,6 +39,11 @@ def find(db: Database, *, model: str, version: int) -> Row | None:
     return db.maybe("versions.find", model=model, version=version)
 
 
+def made(db: Database, *, model: str, version: int) -> Row | None:
+    """When one version was made, and what it is."""
+    return db.maybe("versions.made", model=model, version=version)
+
+
 def next_number(db: Database, *, model: str) -> Row:
     """The next free version number of a model."""
     return db.one("versions.next_number", model=model)

@@ -7,6 +7,10 @@ INSERT INTO versions VALUES ($model, $version, $engine_name, $path, $sha256, $ra
 SELECT model, version, engine_name, path, sha256, rank, run_id, if(path IS NULL, 'base', kind) AS kind
 FROM versions WHERE model = $model AND version = $version
 
+-- name: made
+-- When one version was made, and what it is.
+SELECT time, rank, if(path IS NULL, 'base', kind) AS kind FROM versions WHERE model = $model AND version = $version
+
 -- name: next_number
 -- The next free version number of a model.
 SELECT max(version) + 1 AS version FROM versions WHERE model = $model

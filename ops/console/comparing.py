@@ -20,20 +20,17 @@ def compare(control: Control, model: str, first: int | None, second: int | None)
     """
     views.settings_of(control, model)
     route = control.promotion.route(model)
-    known = {row["version"]: row for row in versions.of_model(control.store, model=model)}
     first = route.champion if first is None else first
     if second is None:
         second = next((one for one in (route.canary, route.previous) if one is not None), first)
-    for number in (first, second):
-        if number not in known:
-            raise NotFound("version", f"{model}@{number}", hint=f"See: loraloop versions {model}")
+    found = [_version(control, model, number) for number in (first, second)]
     bodies = [_body(control, model, number) for number in (first, second)]
     together = bodies[1].get("from_version") == first and bool(bodies[1].get("evidence", {}).get("arms"))
     measured = [_measured(bodies[1], "champion") if together else _measured(bodies[0], "candidate")]
     measured.append(_measured(bodies[1], "candidate"))
     live = _live(control, model)
     groups = {
-        "How it was made": [_made(known[number], body) for number, body in zip((first, second), bodies, strict=True)],
+        "How it was made": [_made(version, body) for version, body in zip(found, bodies, strict=True)],
         "How it was judged": measured,
         f"Live, the last {DAYS} days": [live.get(number, {}) for number in (first, second)],
     }
@@ -41,10 +38,16 @@ def compare(control: Control, model: str, first: int | None, second: int | None)
         "model": model,
         "first": first,
         "second": second,
-        "versions": sorted(known),
         "together": together,
         "groups": [{"name": name, "rows": _rows(*pair)} for name, pair in groups.items()],
     }
+
+
+def _version(control: Control, model: str, number: int) -> View:
+    found = versions.made(control.store, model=model, version=number)
+    if found is None:
+        raise NotFound("version", f"{model}@{number}", hint=f"See: loraloop versions {model}")
+    return found
 
 
 def _body(control: Control, model: str, number: int) -> View:

@@ -40,4 +40,5 @@ def test_the_base_model_can_be_compared_and_a_version_that_is_not_there_is_named
     answer = console.browser.get("/models/reviews/compare?second=99")
     assert answer.status_code == 404 and "reviews@99" in answer.text
     assert console.browser.get("/models/nothing/compare").status_code == 404
+    assert console.browser.get("/models/films/compare?first=1").status_code == 404
     assert 'href="/models/reviews/compare"' in console.browser.get("/models/reviews").text
