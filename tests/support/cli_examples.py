@@ -17,6 +17,7 @@ def assert_understood(line: str, *, whole: bool = True) -> None:
     """Parses a line with all its options and arguments, which a line that is not whole may lack."""
     program, *words = takewhile(lambda word: word not in SHELL, shlex.split(line, comments=True))
     assert program == "loraloop", line
+    assert "--install-completion" not in words, "to parse it is to change this machine's shell"
     command: Any = typer.main.get_command(app)
     context: Any = None
     while True:
