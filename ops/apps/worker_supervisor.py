@@ -28,14 +28,13 @@ from ops.apps.http_server import open_sockets
 from ops.apps.reload import read_again
 from ops.apps.worker_heartbeats import LOOK_SECONDS, Heartbeats
 from ops.local.restart_delay import STEADY_SECONDS, restart_delay
+from ops.local.shutdown import WORKER_SECONDS
 from serve.workers.memory import SharedMemory
 
 log = logging.getLogger(__name__)
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 WAITED = (*ENDING, signal.SIGHUP, signal.SIGCHLD, RELOADED)
-# How long workers may take to end after `gateway.drain_seconds`: they ship their spools, which takes some seconds.
-END_SECONDS = 30.0
 
 Serve = Callable[[Settings, SharingWorker, list[socket.socket]], None]
 
@@ -63,7 +62,7 @@ class WorkerSupervisor:
         self._config = config
         self._serve = serve
         self._gateway = settings.gateway.name
-        self._end_seconds = settings.gateway.drain_seconds + END_SECONDS
+        self._end_seconds = settings.gateway.drain_seconds + WORKER_SECONDS
         self._slots = [Slot(number) for number in range(settings.gateway.workers)]
         self._memory = SharedMemory(len(self._slots))
         self._reloads = 0

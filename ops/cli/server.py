@@ -30,7 +30,7 @@ Timeout = Annotated[
     typer.Option(
         "--timeout",
         min=0,
-        help="Seconds to wait for a graceful end; then processes are killed. Default: gateway.drain_seconds + 60.",
+        help="Seconds to wait for a graceful end; then processes are killed. Default: gateway.drain_seconds + 80.",
     ),
 ]
 System = Annotated[

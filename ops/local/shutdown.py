@@ -11,11 +11,14 @@ from serve.engines.process import STOP_SECONDS
 
 # More than the longest regular end, before what is left is killed, in seconds.
 MARGIN_SECONDS = 15.0
+# How long the workers of a gateway may take to end after `gateway.drain_seconds`: they ship their spools. Then their
+# supervisor kills them, which takes a moment.
+WORKER_SECONDS, KILL_SECONDS = 30.0, 5.0
 
 
 def gateway_seconds(settings: Settings) -> float:
     """How long `up` lets the gateway end: requests end first, then the spool goes to control."""
-    return settings.gateway.drain_seconds + STOP_SECONDS
+    return settings.gateway.drain_seconds + WORKER_SECONDS + KILL_SECONDS
 
 
 def stop_seconds(settings: Settings) -> float:

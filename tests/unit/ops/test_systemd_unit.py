@@ -50,9 +50,9 @@ def test_the_page_shows_what_the_command_prints(home: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "seconds"),
     [
-        ({}, 30 + 60),
-        ({"gateway": {"drain_seconds": 200}}, 200 + 60),
-        ({"engine": {"urls": ["http://e"]}}, 30 + 45),
+        ({}, 30 + 80),
+        ({"gateway": {"drain_seconds": 200}}, 200 + 80),
+        ({"engine": {"urls": ["http://e"]}}, 30 + 65),
     ],
 )
 def test_systemd_waits_longer_than_up_may_need(tmp_path: Path, content: dict[str, object], seconds: int) -> None:

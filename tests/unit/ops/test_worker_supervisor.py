@@ -117,7 +117,7 @@ def test_a_worker_that_hangs_is_killed_and_replaced_and_one_that_does_not_end_is
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_supervisor, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(worker_supervisor, "END_SECONDS", 0.2)
+    monkeypatch.setattr(worker_supervisor, "WORKER_SECONDS", 0.2)
     gateway = {"workers": 2, "listen": "127.0.0.1:0", "drain_seconds": 0}
     file = written(tmp_path / "f.yaml", gateway=gateway)
 
