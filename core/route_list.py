@@ -12,7 +12,8 @@ class RouteList(APIRouter):
     """A router whose routes are built once, by the router that they are added to.
 
     FastAPI builds each route of an `APIRouter` when it is declared and again when an app includes it. Control has 150
-    routes, and half of its start was the first of these two. An app that includes this list gets routes as usual.
+    routes, and the first of these two was a third of the time that its app took to make. An app that includes this list
+    gets routes as usual.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -1,14 +1,11 @@
 """The page of the audit log, with filters and older rows. It needs a key of `admin`."""
 
-from typing import Annotated, Any
-
-from fastapi import Depends, Request, Response
+from fastapi import Request
 
 from core.acts import Act, act
 from core.route_list import RouteList
 from ops.audit import views
-from ops.console.auth import known
-from ops.console.pages import A_PAGE, UNKEPT, Number, Text, View, moment, visible_models
+from ops.console.pages import A_PAGE, Number, Text, View, moment, page_adder, visible_models
 from ops.console.rendering import Pages
 from ops.control import Control
 
@@ -48,16 +45,5 @@ def create_router(control: Control, pages: Pages) -> RouteList:
             "days": control.settings.retention.audit_log,
         }
 
-    @router.get("/audit.json", include_in_schema=False)
-    @act(Act.AUDIT_READ)
-    def twin(response: Response, found: Annotated[View, Depends(page_of)]) -> View:
-        response.headers.update(UNKEPT)
-        return found
-
-    @router.get("/audit", include_in_schema=False)
-    @act(Act.AUDIT_READ)
-    def page(request: Request, found: Annotated[View, Depends(page_of)]) -> Any:
-        query = f"?{request.url.query}" if request.url.query else ""
-        return pages.render("audit.html", visitor=known(request), twin=f"/audit.json{query}", **found)
-
+    page_adder(router, control, pages)("/audit", "audit.html", page_of, act(Act.AUDIT_READ))
     return router

@@ -36,15 +36,13 @@ Text = Annotated[str | None, Query(max_length=200)]
 Number = Annotated[int | None, Query(ge=0, lt=2**62)]
 
 
-def create_router(
-    control: Control, pages: Pages, watch: AlarmWatch, deliveries: Callable[[], list[Delivery]]
-) -> RouteList:
-    """Every page that changes nothing."""
-    router = RouteList()
+def page_adder(router: RouteList, control: Control, pages: Pages) -> AddPage:
+    """Return what adds a page of a view to a router, and before it its twin in JSON.
+
+    The page's own pattern would take the twin's last part for a name.
+    """
 
     def add(path: str, template: str, view: Callable[..., View], declare: Declare) -> None:
-        """A page, and before it its twin, which the page's own pattern would take for a name."""
-
         @router.get(f"{path}.json", include_in_schema=False)
         @declare
         def twin(response: Response, found: Annotated[View, Depends(view)]) -> View:
@@ -58,6 +56,17 @@ def create_router(
             return pages.render(
                 template, visitor=known(request), now=control.clock(), twin=f"{request.url.path}.json{query}", **found
             )
+
+    return add
+
+
+def create_router(
+    control: Control, pages: Pages, watch: AlarmWatch, deliveries: Callable[[], list[Delivery]]
+) -> RouteList:
+    """Every page that changes nothing."""
+    router = RouteList()
+
+    add = page_adder(router, control, pages)
 
     @router.get("/", include_in_schema=False)
     @no_act("It leads to another page.", texts=False)

@@ -3,17 +3,14 @@
 It shows counts and names, never a secret or a text.
 """
 
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Request
 
 from core.acts import no_act, only_numbers
 from core.db import interactions, runs
 from core.route_list import RouteList
-from ops.console.auth import known
-from ops.console.pages import UNKEPT, Text, View, visible_models
+from ops.console.pages import Text, View, page_adder, visible_models
 from ops.console.rendering import Pages
 from ops.control import Control
 
@@ -29,7 +26,9 @@ def create_router(control: Control, pages: Pages) -> RouteList:
     def usage(request: Request, model: Text = None) -> View:
         return _of_models(control, [model] if model else visible_models(control, request)) | {"chosen": model or None}
 
-    return _router("/usage", "usage.html", usage, control, pages, only_numbers)
+    router = RouteList()
+    page_adder(router, control, pages)("/usage", "usage.html", usage, only_numbers)
+    return router
 
 
 def create_keys_router(control: Control, pages: Pages) -> RouteList:
@@ -41,31 +40,8 @@ def create_keys_router(control: Control, pages: Pages) -> RouteList:
         found = [row | {"used": used.pop(row["id"], None)} for row in control.keyring.all()]
         return {"keys": found, "others": list(used.values()), "hours": KEY_HOURS}
 
-    return _router("/keys", "keys.html", keys, control, pages, NO_SECRETS)
-
-
-def _router(
-    path: str,
-    template: str,
-    view: Callable[..., View],
-    control: Control,
-    pages: Pages,
-    declare: Callable[[Any], Any],
-) -> RouteList:
     router = RouteList()
-
-    @router.get(f"{path}.json", include_in_schema=False)
-    @declare
-    def twin(response: Response, found: Annotated[View, Depends(view)]) -> View:
-        response.headers.update(UNKEPT)
-        return found
-
-    @router.get(path, include_in_schema=False)
-    @declare
-    def page(request: Request, found: Annotated[View, Depends(view)]) -> Any:
-        query = f"?{request.url.query}" if request.url.query else ""
-        return pages.render(template, visitor=known(request), now=control.clock(), twin=f"{path}.json{query}", **found)
-
+    page_adder(router, control, pages)("/keys", "keys.html", keys, NO_SECRETS)
     return router
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from serve.engines.fake import running
 from tests.browser.conftest import PHONE
-from tests.support.pictured_console import IMAGES, PicturedConsole, page_routes, picture_of
+from tests.support.pictured_console import IMAGES, PicturedConsole, page_routes, picture_of, pictured_console
 
 pytestmark = pytest.mark.browser
 
@@ -22,13 +22,12 @@ COLOURS = 48
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PicturedConsole]:
     """The console with its made-up history, on a port."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
-        made = PicturedConsole(tmp_path_factory.mktemp("pictures"))
-        # Without its lifespan nothing runs in the background, so that no picture depends on time.
-        with running(made.app, lifespan="off") as made.url:
-            yield made
-        made.store.close()
+    # Without its lifespan nothing runs in the background, so that no picture depends on time.
+    with (
+        pictured_console(tmp_path_factory.mktemp("pictures")) as made,
+        running(made.app, lifespan="off") as made.url,
+    ):
+        yield made
 
 
 def logged_in(chromium: Any, console: PicturedConsole, **how: Any) -> Any:

@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
@@ -252,3 +255,13 @@ class PicturedConsole(KeyedConsole):
         comment = "one person with one opinion"
         assert self.form("/hold?model=reviews&user=user-3", comment=comment).status_code == 303
         assert self.form("/erasures", user="user-8", comment="asked by letter").status_code == 303
+
+
+@contextmanager
+def pictured_console(folder: Path) -> Iterator[PicturedConsole]:
+    """The console with its made-up history in a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
+        made = PicturedConsole(folder)
+        yield made
+        made.store.close()

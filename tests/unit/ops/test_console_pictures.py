@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.pictured_console import IMAGES, PicturedConsole, page_routes, picture_of
+from tests.support.pictured_console import IMAGES, PicturedConsole, page_routes, picture_of, pictured_console
 
 GALLERY = IMAGES.parent / "console-pages.md"
 # Bytes of one picture. With 48 colours a full screen has about 40 KB.
@@ -14,11 +14,8 @@ LARGEST = 60_000
 
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PicturedConsole]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rollout.promotion.SETTLE_SECONDS", 0.0)
-        made = PicturedConsole(tmp_path_factory.mktemp("pictures"))
+    with pictured_console(tmp_path_factory.mktemp("pictures")) as made:
         yield made
-        made.store.close()
 
 
 def test_every_page_has_a_picture_in_the_documentation(console: PicturedConsole) -> None:
