@@ -28,6 +28,21 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
+
+def _own_cores() -> set[int]:
+    """This process's share of the cores, for itself and all that it starts; all if there are fewer than processes.
+
+    An engine has a thread per core that spins while it waits: two engines on the same cores slow each other down.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > len(cores):
+        return set(cores)
+    return set(cores[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) :: workers])
+
+
+os.sched_setaffinity(0, _own_cores())
+
 # A background job of a shell may ignore Ctrl-C, and so would every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
