@@ -5,6 +5,7 @@ It owns the layout of one drawing; shapes and words are the console's.
 
 from typing import Any
 
+from ops.console.assets import stylesheet
 from ops.console.svg import primitives
 
 ROW, TOP, LEFT, WIDTH = 22.0, 46.0, 330.0, 720.0
@@ -32,7 +33,8 @@ def draw(rows: list[dict[str, Any]], ours: str) -> str:
             fill = colour if row["gate"] == ours else "none"
             parts.append(primitives.dot(scale(row["promote"]), y, fill=fill, stroke=colour))
     described = "; ".join(f"{row['name']}: {row['promote']}" for row in rows if row["gate"] == ours)
-    return str(primitives.svg("What the gates promote", described, bottom + 44, parts, WIDTH))
+    drawn = primitives.svg("What the gates promote", described, bottom + 44, parts, WIDTH)
+    return str(primitives.with_style(drawn, stylesheet()))
 
 
 def _of(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from core.errors import InputError
 from core.route_list import RouteList
 from ops import views
 from ops.alarms.watch import AlarmWatch
-from ops.console import comparing, feedback_data, labelling, page_data, request_data
+from ops.console import comparing, decision_page, feedback_data, labelling, page_data, request_data
 from ops.console import overview as overview_data
 from ops.console.auth import known
 from ops.console.login import FRONT
@@ -109,17 +109,21 @@ def _add_decisions(add: AddPage, control: Control) -> None:
             "next_before": found[A_PAGE - 1]["seq"] if len(found) > A_PAGE else None,
         }
 
-    def decision(request: Request, identity: str) -> View:
+    def decision(request: Request, identity: str, tab: Text = None) -> View:
         found = views.decision(store, identity)
         note(request, model=found["model"])
         waits = views.awaited(store, found["id"]) is not None
         route = control.promotion.route(found["model"])
+        regressions = page_data.regressions(store, found)
+        tabs = decision_page.tabs(found, regressions)
         return {
+            "tabs": tabs,
+            "tab": decision_page.chosen_tab(tab, tabs),
             "decision": found,
             "waits": waits,
             "champion": route.champion,
             "canary": route.canary,
-            "regressions": page_data.regressions(store, found),
+            "regressions": regressions,
         }
 
     add("/promotions", "promotions.html", promotions, only_numbers)

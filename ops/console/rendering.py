@@ -13,7 +13,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from ops.console.assets import asset_url, stylesheet
 from ops.console.svg.checks import check_name
-from ops.console.svg.evidence import confusion, drawn_kpis, durations, interval_bars, measured_kpis
+from ops.console.svg.evidence import confusion_rows, drawn_kpis, durations, interval_bars, measured_kpis
 from ops.console.svg.gate import OUTCOMES, forest, gain_bar, gate_plot
 from ops.console.svg.history import kpi_over_versions, learning_curve, loss_curve, stacked_days
 from ops.console.svg.live import confidence_sequence
@@ -70,7 +70,7 @@ def environment(*packages: str) -> Environment:
         interval_bars=interval_bars,
         confidence_sequence=confidence_sequence,
         gate_plot=gate_plot,
-        confusion=confusion,
+        confusion_rows=confusion_rows,
         drawn_kpis=drawn_kpis,
         gain_bar=gain_bar,
         forest=forest,

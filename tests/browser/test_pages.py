@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ops.console.decision_page import TABS
 from tests.browser.conftest import PHONE, Visit
 from tools.live_stack import LiveStack
 
@@ -17,6 +18,7 @@ PAGES = (
     "/overview",
     "/promotions",
     "{decision}",
+    *(f"{{decision}}?tab={tab}" for tab in TABS if tab != "summary"),
     "/models/notes",
     "/models/notes/compare",
     "/requests",
@@ -74,15 +76,19 @@ def test_a_decision_can_be_read_before_it_is_approved(visit: Visit) -> None:
     page = visit.log_in()
     page.get_by_role("link", name="approval waits", exact=True).click()
     text = page.inner_text("main")
-    for words in (
-        "Waits for approval",
-        "The gate",
-        "Four arms",
-        "Candidate against champion",
-        "Worst regressions",
-        "What the candidate was made of",
-    ):
+    for words in ("Waits for approval", "The gate", "Four arms"):
         assert words in text, words
+    tabs = page.get_by_role("navigation", name="Evidence")
+    for tab, words in (
+        ("KPIs", "Candidate against champion"),
+        ("Texts that got worse", "Worst regressions"),
+        ("Lineage", "What the candidate was made of"),
+    ):
+        tabs.get_by_role("link", name=tab).focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name=words).wait_for()
+        assert tabs.locator('[aria-current="page"]').inner_text().startswith(tab)
+    assert "Four arms" in page.inner_text("main")
 
 
 def test_feedback_is_filtered_and_searched(visit: Visit) -> None:
@@ -170,7 +176,7 @@ def test_six_facts_are_at_most_two_clicks_from_the_front_page(visit: Visit) -> N
         said = page.inner_text(f"#{fact}")
         assert said.strip() and (words in said or fact == "why"), (fact, said)
     page.get_by_role("link", name="The whole decision").click()  # two
-    assert "What the candidate was made of" in page.inner_text("main")
+    assert "Four arms" in page.inner_text("main")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from tempfile import gettempdir
 from typing import Any, cast
@@ -230,6 +231,17 @@ class Console:
             reason=reason,
             body=json.dumps(body),
         )
+
+    def tabs(self, path: str) -> dict[str, str]:
+        """What each tab of a decision's page has, by its name."""
+        names = re.findall(r'href="\?tab=(\w+)#evidence"[^>]*>[A-Z]', self.page(path))
+        pages = {name: self.page(f"{path}?tab={name}") for name in names}
+        return {name: html[html.index('id="tab"') : html.index("</main>")] for name, html in pages.items()}
+
+    def whole(self, path: str) -> str:
+        """The page of a decision with what all its tabs have."""
+        html = self.page(path)
+        return html[: html.index('<div class="tab" id="tab"')] + "".join(self.tabs(path).values())
 
     def page(self, path: str) -> str:
         answer = self.client.get(path)

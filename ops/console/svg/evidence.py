@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from ops.console.svg.primitives import (
     ACCENT,
-    BAD,
     INK,
     MUTED,
     PAPER,
@@ -59,6 +58,8 @@ COLUMNS = (
     "prompt_tokens",
     "answer_tokens",
 )
+# The number of shades of a confusion, beyond the lightest.
+SHADES = 6
 FOUR = ("base", "rag", "champion", "candidate")
 
 
@@ -143,40 +144,28 @@ def _dot_row(mark: _Mark, scale: Scale, y: float) -> list[Markup]:
     return [*parts, text(WIDTH, y - raised, number(mark.value), anchor="end", bold=strong)]
 
 
-def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str) -> Markup:
-    """Truth (rows) by answer (columns): counts, and each row's percentages as shade and text. A cell of 0 is empty."""
-    left, cell = 82.0, max((WIDTH - 82.0) / max(len(labels), 1), 58.0)
-    width, top = left + cell * len(labels), 40.0
-    parts = [
-        text((left + width) / 2, 12, "answer (count, % of the row)", anchor="middle", size=SMALL, fill=MUTED),
-        text(0, 30, "truth", size=SMALL, fill=MUTED),
-    ]
-    for column, label in enumerate(labels):
-        short = fit(label, int(cell / 6.6))
-        parts.append(text(left + cell * (column + 0.5), 30, short, anchor="middle", size=SMALL))
-    for row, (counts, label) in enumerate(zip(matrix, labels, strict=True)):
-        y, total = top + 44 * row, sum(counts)
-        parts.append(text(0, y + 26, fit(label, 11)))
-        for column, count in enumerate(counts):
-            parts += _cell(left + cell * column, y, cell, count, total, hit=row == column)
-    said = "; ".join(
-        f"truth {label}: " + ", ".join(f"{answer} {count}" for answer, count in zip(labels, counts, strict=True))
-        for label, counts in zip(labels, matrix, strict=True)
-    )
-    return svg(title, f"{said}.", top + 44 * len(labels) + 4, parts, width)
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a confusion: a count, its share of the row, and the class of its shade. Empty for a count of 0."""
+
+    count: str = ""
+    share: str = ""
+    shade: str = ""
 
 
-def _cell(x: float, y: float, cell: float, count: int, total: int, *, hit: bool) -> list[Markup]:
-    if not count:
-        return []  # most cells of many labels, and each would cost the page 300 bytes
-    part = count / total
-    middle = x + cell / 2
+def confusion_rows(matrix: Sequence[Sequence[int]]) -> list[list[Cell]]:
+    """Truth (rows) by answer (columns), each cell with its share of the row."""
     return [
-        # A shade of at most 0.38 keeps the text on it above a contrast of 4.5 in both modes.
-        box(x + 1, y + 1, cell - 2, 42, fill=ACCENT if hit else BAD, opacity=0.04 + 0.34 * part, round_by=3),
-        text(middle, y + 19, count, anchor="middle", bold=hit),
-        text(middle, y + 34, f"{part:.0%}", anchor="middle", size=SMALL),
+        [_cell(count, sum(counts), hit=row == column) for column, count in enumerate(counts)]
+        for row, counts in enumerate(matrix)
     ]
+
+
+def _cell(count: int, total: int, *, hit: bool) -> Cell:
+    if not count:
+        return Cell()  # most cells of many labels
+    part = count / total
+    return Cell(str(count), f"{part:.0%}", f"{'hit' if hit else 'miss'}-{round(SHADES * part)}")
 
 
 def durations(seconds: Mapping[str, float]) -> Markup:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from ops.console.svg.primitives import (
     ACCENT,
     MUTED,
+    PAPER,
     SERIES,
     SMALL,
     WIDTH,
@@ -67,7 +68,7 @@ def _judged(at: float, entry: Plain, y: Scale) -> list[Markup]:
     whisker = [] if low is None or high is None else [line(at, y(low), at, y(high), stroke=colour, width=2)]
     return [
         *whisker,
-        dot(at, y(value or 0.0), fill=colour if took_over else "var(--card, #ffffff)", stroke=colour, radius=3.5),
+        dot(at, y(value or 0.0), fill=colour if took_over else PAPER, stroke=colour, radius=3.5),
     ]
 
 

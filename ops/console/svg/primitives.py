@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from eval.kpis.direction import HIGHER_IS_BETTER
 
@@ -22,24 +22,20 @@ NORMAL = 13.0
 ROW = 40.0
 PLOT = (112.0, 256.0)
 
-# The fallbacks are middle tones, so that a picture saved without its page reads on white and on black.
-INK = "currentColor"
-MUTED = "var(--muted, #737d87)"
-RULE = "var(--rule, #9aa3ab)"
-ACCENT = "var(--accent, #3f7fe0)"
-GOOD = "var(--good, #2f8f57)"
-BAD = "var(--bad, #d2574c)"
-OPEN = "var(--open, #a97a16)"
+# Colours by name. The console's stylesheet has a class for each as a fill (`f-`) and as a stroke (`s-`): a page has
+# hundreds of shapes, and attributes were most of its size.
+INK = "ink"
+MUTED = "muted"
+RULE = "rule"
+ACCENT = "accent"
+GOOD = "good"
+BAD = "bad"
+OPEN = "open"
+PAPER = "card"
 # Colours of series, apart from those that say good, bad and open.
-SERIES = (
-    "var(--series-1, #3f7fe0)",
-    "var(--series-2, #c455a8)",
-    "var(--series-3, #1f969d)",
-    "var(--series-4, #8a72dd)",
-    "var(--series-5, #737d87)",
-    INK,
-)
-PAPER = "var(--card, #ffffff)"
+SERIES = ("series-1", "series-2", "series-3", "series-4", "series-5", INK)
+# Classes of text: small, bold, and where its place is. The stylesheet has the sizes SMALL and NORMAL.
+ANCHORS = {"start": "", "middle": "tm", "end": "te"}
 
 ARMS = {
     "base": "base model",
@@ -180,52 +176,74 @@ def text(
     fill: str = INK,
     bold: bool = False,
 ) -> Markup:
-    """A line of text at its baseline."""
-    return Markup(
-        '<text x="{:.1f}" y="{:.1f}" text-anchor="{}" font-size="{:g}" font-weight="{}" fill="{}">{}</text>'
-    ).format(x, y, anchor, size, 600 if bold else 400, fill, clean(content))
+    """A line of text at its baseline, of the size SMALL or NORMAL."""
+    classes = ("ts" if size == SMALL else "", "tb" if bold else "", ANCHORS[anchor], _fill(fill))
+    return Markup(f'<text x="{_place(x)}" y="{_place(y)}"{_classes(*classes)}>{escape(clean(content))}</text>')
 
 
 def line(
     x1: float, y1: float, x2: float, y2: float, *, stroke: str = INK, width: float = 1.0, dash: str = "none"
 ) -> Markup:
     """A straight line."""
-    return Markup(
-        '<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}" stroke-width="{:g}" stroke-dasharray="{}"/>'
-    ).format(x1, y1, x2, y2, stroke, width, dash)
+    ends = f'x1="{_place(x1)}" y1="{_place(y1)}" x2="{_place(x2)}" y2="{_place(y2)}"'
+    return Markup(f"<line {ends}{_classes(_stroke(stroke))}{_drawn(width, 1.0, dash)}/>")
 
 
 def dot(x: float, y: float, *, fill: str = INK, stroke: str = INK, radius: float = 4.5) -> Markup:
     """A round mark."""
-    return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{:g}" fill="{}" stroke="{}" stroke-width="1.5"/>').format(
-        x, y, radius, fill, stroke
-    )
+    classes = _classes(_fill(fill), _stroke(stroke))
+    return Markup(f'<circle cx="{_place(x)}" cy="{_place(y)}" r="{radius:g}"{classes}/>')
 
 
 def box(
     x: float, y: float, width: float, height: float, *, fill: str, opacity: float = 1.0, round_by: float = 0.0
 ) -> Markup:
     """A rectangle."""
-    return Markup(
-        '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="{:g}" fill="{}" fill-opacity="{:.3f}"/>'
-    ).format(x, y, width, height, round_by, fill, opacity)
+    size = f'x="{_place(x)}" y="{_place(y)}" width="{_place(width)}" height="{_place(height)}"'
+    corner = f' rx="{round_by:g}"' if round_by else ""
+    return Markup(f"<rect {size}{corner}{_classes(_fill(fill))}{_opacity(opacity)}/>")
 
 
 def path(points: Iterable[tuple[float, float]], *, stroke: str, width: float = 2.0, dash: str = "none") -> Markup:
     """A line through points."""
-    return Markup(
-        '<polyline points="{}" fill="none" stroke="{}" stroke-width="{:g}" stroke-dasharray="{}" '
-        'stroke-linejoin="round"/>'
-    ).format(_points(points), stroke, width, dash)
+    return Markup(f'<polyline points="{_points(points)}"{_classes(_stroke(stroke))}{_drawn(width, 2.0, dash)}/>')
 
 
 def area(points: Iterable[tuple[float, float]], *, fill: str, opacity: float = 0.18) -> Markup:
     """A filled shape through points."""
-    return Markup('<polygon points="{}" fill="{}" fill-opacity="{:g}"/>').format(_points(points), fill, opacity)
+    return Markup(f'<polygon points="{_points(points)}"{_classes(_fill(fill))}{_opacity(opacity)}/>')
 
 
 def _points(points: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return " ".join(f"{_place(x)},{_place(y)}" for x, y in points)
+
+
+def _place(value: float) -> str:
+    """A place in tenths of a unit, which is finer than a pixel."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _fill(colour: str) -> str:
+    return "" if colour == INK else f"f-{colour}"
+
+
+def _stroke(colour: str) -> str:
+    return "" if colour == INK else f"s-{colour}"
+
+
+def _classes(*names: str) -> str:
+    found = " ".join(name for name in names if name)
+    return f' class="{found}"' if found else ""
+
+
+def _drawn(width: float, usual: float, dash: str) -> str:
+    """Attributes of a line that is not as the stylesheet draws it."""
+    wide = "" if width == usual else f' stroke-width="{width:g}"'
+    return wide if dash == "none" else f'{wide} stroke-dasharray="{dash}"'
+
+
+def _opacity(opacity: float) -> str:
+    return "" if opacity == 1 else f' fill-opacity="{opacity:.3g}"'
 
 
 def bottom_axis(scale: Scale, top: float, y: float, title: str, *, most: int = 5) -> list[Markup]:
@@ -254,7 +272,7 @@ def svg(title: str, description: str, height: float, parts: Iterable[Markup], wi
     wide = width > WIDTH
     return Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" class="picture{}" role="img" viewBox="0 0 {:.0f} {:.0f}" '
-        'width="{:.0f}" fill="currentColor"><title>{}</title><desc>{}</desc>{}</svg>'
+        'width="{:.0f}"><title>{}</title><desc>{}</desc>{}</svg>'
     ).format(
         " wide" if wide else "",
         width,
@@ -264,6 +282,11 @@ def svg(title: str, description: str, height: float, parts: Iterable[Markup], wi
         clean(description),
         Markup("").join(parts),
     )
+
+
+def with_style(picture: Markup, stylesheet: str) -> Markup:
+    """The picture with the console's stylesheet in it, as a file of its own needs it."""
+    return picture.replace("<title>", Markup("<style>{}</style><title>").format(Markup(stylesheet)), 1)
 
 
 def nothing(title: str, sentence: str) -> Markup:

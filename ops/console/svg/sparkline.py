@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ops.console.svg.primitives import ACCENT, MUTED, Scale, dot, finite, kpi_words, number, path, svg, widened
+from ops.console.svg.primitives import ACCENT, MUTED, PAPER, Scale, dot, finite, kpi_words, number, path, svg, widened
 
 WIDTH, HEIGHT, EDGE = 100.0, 28.0, 5.0
 
@@ -20,7 +20,7 @@ def sparkline(judged: Sequence[Mapping[str, Any]]) -> Markup:
     places = [(x(place), y(value)) for place, (_, value) in enumerate(shown)]
     parts = [path(places, stroke=MUTED, width=1.2)]
     for (entry, _), at in zip(shown, places, strict=True):
-        fill = ACCENT if entry["verdict"] == "promoted" else "var(--card, #ffffff)"
+        fill = ACCENT if entry["verdict"] == "promoted" else PAPER
         parts.append(dot(*at, fill=fill, stroke=ACCENT if entry["verdict"] == "promoted" else MUTED, radius=2.6))
     kpi = kpi_words(shown[-1][0]["kpi"])
     said = "; ".join(f"v{entry['version']} {number(value)}" for entry, value in shown)

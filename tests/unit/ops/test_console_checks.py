@@ -48,7 +48,7 @@ def test_the_live_part_of_a_decision_has_no_internal_words_and_says_points() -> 
     names = {"ln_strays": 0.0, "holdback_plan": None, "holdback": None, "gate": [harm | {"kind": "harm"}]}
     live = look_body(200, 0.05, 0.04) | names
     console.add_decision("promoted", evidence=full_evidence(), live=live)
-    html = console.page("/promotions/dec-1")
+    html = console.whole("/promotions/dec-1")
     assert "Approval differs by +2.5 points ± 2.0." in html and "must be above -2." in html
     assert "Ln strays" not in html and "Holdback" not in html and "line to beat" not in html
     assert sentence in html.partition("The live gate")[2] and "users harmed" in html and "2.996" not in html

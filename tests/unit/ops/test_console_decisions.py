@@ -112,7 +112,7 @@ def test_suites_stand_in_the_forest_by_their_own_direction_and_those_of_another_
 
 def test_the_arms_have_the_columns_that_were_measured(console: Console) -> None:
     console.add_decision("promoted", evidence=generate_evidence(), run_id="run-1")
-    html = console.page("/promotions/dec-1")
+    html = console.whole("/promotions/dec-1")
     header = html[html.index("KPIs by arm, with") :]
     assert header.index("token F1") < header.index("exact match") < header.index("answer tokens")
     assert "macro F1" not in html and "calibration error" not in html
@@ -140,7 +140,7 @@ def test_what_a_decision_recorded_is_shown_and_nothing_as_code(console: Console)
     console.add_decision(
         "promoted", evidence=generate_evidence(), lineage=lineage, live=live, gate_code="1.0 abcdef012345"
     )
-    html = console.page("/promotions/dec-1")
+    html = console.whole("/promotions/dec-1")
     for words in (
         "1.0 abcdef012345",
         "spent 0.0076 of the error",
@@ -169,8 +169,8 @@ def test_what_a_decision_recorded_is_shown_and_nothing_as_code(console: Console)
 def test_a_rollback_that_quarantined_says_so_without_live_numbers_too(console: Console) -> None:
     console.add_decision("rolled_back", trigger="person", live={"quarantine": {"id": "quar-1", "votes": 3}})
     console.add_decision("released", trigger="review", live={"quarantine": "quar-1"})
-    assert "3 votes wait for review" in console.page("/promotions/dec-1")
-    assert 'href="/quarantine/quar-1"' in console.page("/promotions/dec-2")
+    assert "3 votes wait for review" in console.whole("/promotions/dec-1")
+    assert 'href="/quarantine/quar-1"' in console.whole("/promotions/dec-2")
 
 
 @pytest.mark.parametrize("verdict", ["confirmed", "discarded", "released", "switched", "skipped"])
@@ -255,7 +255,7 @@ def test_the_anchor_is_on_the_models_page_with_the_users_that_a_canary_gives_it(
 @pytest.mark.parametrize("verdict", ["confirmed", "discarded", "released"])
 def test_a_row_that_changed_nobody_advises_no_promotion(console: Console, verdict: str) -> None:
     console.add_decision(verdict, from_version=7, to_version=7)
-    assert "loraloop models promote" not in console.page("/promotions/dec-1")
+    assert "loraloop models promote" not in console.whole("/promotions/dec-1")
 
 
 def regressed(console: Console, place: int, interaction: str, **changes: Any) -> None:
@@ -303,13 +303,13 @@ def test_the_worst_regressions_are_read_with_their_questions_and_go_with_their_i
     add(console.store, [Feedback("f1", NOW, "i2", None, "correction", "as it should be")])
     console.add_decision("kept", run_id="run-1", evidence=full_evidence(), from_version=6)
     console.add_decision("failed", run_id="run-1")
-    html = console.page("/promotions/dec-1")
+    html = console.whole("/promotions/dec-1")
     part = html[html.index("Worst regressions") : html.index("Hashes")]
     assert "first question" in part and "0.800" in part and "as it should be" in part
     assert EVIL not in html and part.count("<details") == 2 and "gone" not in part.replace("goes", "")
     found = console.client.get("/promotions/dec-1.json").json()["regressions"]
     assert [row["interaction_id"] for row in found] == ["i1", "i2"]
-    assert "Worst regressions" not in console.page("/promotions/dec-2")
+    assert "Worst regressions" not in console.whole("/promotions/dec-2")
 
 
 def test_only_the_last_step_of_each_run_is_queried(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,5 +343,5 @@ def test_only_the_last_step_of_each_run_is_queried(console: Console, monkeypatch
 
 def test_a_switch_shows_its_own_facts_once(console: Console) -> None:
     console.add_decision("switched", live=SWITCHED)
-    html = console.page("/promotions/dec-1")
+    html = console.whole("/promotions/dec-1")
     assert html.count("41.5 ms") == 1 and "Switch ms" not in html

@@ -125,7 +125,7 @@ def test_the_small_picture_has_one_dot_per_version_and_fills_those_that_took_ove
         for version, value, verdict in ((1, 0.6, "promoted"), (2, float("nan"), "kept"), (3, 0.7, "kept"))
     ]
     drawn = str(sparkline(judged))
-    assert drawn.count("<circle") == 2 and drawn.count('fill="var(--card, #ffffff)"') == 1
+    assert drawn.count("<circle") == 2 and drawn.count('class="f-card ') == 1
     assert "v1 0.600; v3 0.700" in drawn and sparkline([]) == sparkline(judged[1:2]) == ""
     assert sparkline(judged[:1]).count("<circle") == 1
 

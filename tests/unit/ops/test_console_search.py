@@ -44,8 +44,8 @@ def lines_of(picture: str) -> list[ElementTree.Element]:
 def test_each_trial_is_a_line_and_the_best_has_the_colour() -> None:
     drawn = lines_of(str(parallel_trials(TRIALS)))
     assert len(drawn) == 5
-    strokes = [one.get("stroke") for one in drawn]
-    assert strokes.count(ACCENT) == 1 and strokes.index(ACCENT) == 4 and strokes.count(BAD) == 1
+    strokes = [one.get("class") for one in drawn]
+    assert strokes.count(f"s-{ACCENT}") == 1 and strokes.index(f"s-{ACCENT}") == 4 and strokes.count(f"s-{BAD}") == 1
     assert [one.get("stroke-dasharray") for one in drawn].count("4 3") == 2
     # A trial without a score ends before the axis of scores.
     assert sorted(len(one.get("points", "").split()) for one in drawn) == [3, 3, 4, 4, 4]
@@ -53,9 +53,9 @@ def test_each_trial_is_a_line_and_the_best_has_the_colour() -> None:
 
 
 def test_the_best_trial_is_at_the_top_of_the_axis_of_scores() -> None:
-    drawn = {one.get("stroke"): one.get("points", "").split()[-1] for one in lines_of(str(parallel_trials(TRIALS[:2])))}
+    drawn = {one.get("class"): one.get("points", "").split()[-1] for one in lines_of(str(parallel_trials(TRIALS[:2])))}
     heights = {stroke: float(point.split(",")[1]) for stroke, point in drawn.items()}
-    assert heights.pop(ACCENT) < next(iter(heights.values()))
+    assert heights.pop(f"s-{ACCENT}") < next(iter(heights.values()))
 
 
 def test_trials_without_a_score_say_so() -> None:

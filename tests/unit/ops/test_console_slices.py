@@ -50,7 +50,7 @@ def test_the_decision_page_shows_each_slice_with_its_bounds_and_words() -> None:
         one(-0.3, words=WORDS), one(0.02, name="web"), one(0.1, 0.05, "good", dimension="label", kpi="label_f1")
     )
     console.add_decision("kept", evidence=shown)
-    html = console.page("/promotions/dec-1")
+    html = console.whole("/promotions/dec-1")
     text = " ".join(re.sub(r"<[^>]+>", " ", html[html.index("<h2>Slices</h2>") :]).split())
     assert "3 slices are judged, 3 are too small. Each bound has the level 0.0021" in text
     assert "app shop ✗ fell accuracy 1,200, 80 -0.300 -0.400 to -0.200" in text
@@ -62,7 +62,7 @@ def test_the_decision_page_shows_each_slice_with_its_bounds_and_words() -> None:
 def test_a_slice_that_is_not_a_number_and_names_that_are_code_are_shown_as_text() -> None:
     console = Console()
     console.add_decision("kept", evidence=evidence(one(None, name=EVIL), one(-0.1)))
-    html = console.page("/promotions/dec-1")
+    html = console.whole("/promotions/dec-1")
     assert EVIL not in html and "&lt;script&gt;" in html
 
 
@@ -70,7 +70,7 @@ def test_a_slice_that_is_not_a_number_and_names_that_are_code_are_shown_as_text(
 def test_decisions_without_slices_have_no_picture_of_them(found: Any) -> None:
     console = Console()
     console.add_decision("kept", evidence=full_evidence() | ({"slices": found} if found else {}))
-    html = console.page("/promotions/dec-1")
+    html = console.whole("/promotions/dec-1")
     assert "Slices of the held-out items" not in html
     assert ("0 slices are judged" in html) == bool(found)
 
@@ -80,9 +80,9 @@ def test_the_picture_has_the_lowest_slices_and_the_accepted_loss() -> None:
     drawn = str(slice_plot(many, 0.1))
     assert f"app s{MOST_DRAWN - 1} " in drawn and f"app s{MOST_DRAWN} " not in drawn
     assert "app s0 -0.300 (-0.400 to -0.200), 1200 items" in drawn
-    assert drawn.count("--accent") == 1 and str(slice_plot(many, None)).count("--accent") == 0
+    assert drawn.count("s-accent") == 1 and str(slice_plot(many, None)).count("s-accent") == 0
     # Red are the slices whose whole interval is below the accepted loss: upper bounds from -0.20 to -0.11.
-    assert drawn.count("<circle") == MOST_DRAWN and len(re.findall(r"<circle[^>]*fill=\"var\(--bad", drawn)) == 10
+    assert drawn.count("<circle") == MOST_DRAWN and len(re.findall(r"<circle[^>]*f-bad", drawn)) == 10
     assert "No slice was measured." in str(slice_plot([], 0.1))
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from eval.kpis.intervals import wilson
-from ops.console.svg import evidence, gate, live
+from ops.console.assets import stylesheet
+from ops.console.svg import evidence, gate, live, primitives
 from ops.console.svg.primitives import Scale, tick_words, ticks
 
 EVIL = '<script>alert("x")</script>&\x00'
@@ -73,7 +74,6 @@ ALL = {
     "arm_bars": lambda s: evidence.arm_bars({"base": {s: 0.5}}, s, {s: {s: 0.4}}),
     "gate_plot": lambda s: gate.gate_plot([check(s) | {"reason": s}]),
     "confidence_sequence": lambda s: live.confidence_sequence([look(10, 0.1, 0.2, s)]),
-    "confusion": lambda s: evidence.confusion([[1, 2], [3, 4]], [s, "other"], s),
     "durations": lambda s: evidence.durations({s: 2.0}),
     "gain_bar": lambda s: gate.gain_bar({"value": 0.1, "lower": 0.0, "upper": 0.2}),
     "approval": lambda s: live.approval([point(1, 0, 10, 5)], 3.0),
@@ -95,16 +95,31 @@ def test_no_string_becomes_markup(name: str) -> None:
     assert "<script" not in picture
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_every_text_is_legible_on_a_phone(name: str) -> None:
-    sizes = places(ALL[name]("macro_f1"), "text", "font-size")
-    assert all(size >= 11 for size in sizes)
+def test_the_stylesheet_has_every_class_of_a_picture_and_its_text_is_legible_on_a_phone() -> None:
+    known = set(re.findall(r"\.picture \.([\w-]+) ", stylesheet())) | {"picture"}
+    used = {name for draw in ALL.values() for found in parsed(draw("macro_f1")).iter() for name in _classes(found)}
+    assert used > {"picture", "ts", "f-muted"} and used <= known
+    colours = (primitives.MUTED, primitives.RULE, primitives.PAPER, "none", *primitives.SERIES[:-1])
+    assert {f"f-{colour}" for colour in colours} <= known
+    sizes = dict(re.findall(r"\.picture (text|\.ts) { font-size: ([\d.]+)px; }", stylesheet()))
+    assert {name: float(size) for name, size in sizes.items()} == {"text": primitives.NORMAL, ".ts": primitives.SMALL}
+    assert primitives.SMALL >= 11
+
+
+def _classes(found: ElementTree.Element) -> list[str]:
+    return found.attrib.get("class", "").split()
+
+
+def test_a_picture_of_its_own_has_its_colours_with_it() -> None:
+    drawn = primitives.with_style(ALL["gain_bar"]("x"), stylesheet())
+    style = next(parsed(drawn).iter(f"{SVG}style")).text
+    assert style is not None and ".picture .f-muted" in style and "--muted: #" in style
 
 
 @settings(max_examples=50)
 @given(st.text(max_size=60))
 def test_any_label_makes_whole_xml(label: str) -> None:
-    parsed(evidence.confusion([[0, 1], [0, 0]], [label, "b"], label))
+    parsed(evidence.durations({label: 1.0}))
     parsed(gate.gate_plot([check(label) | {"reason": label}]))
 
 
@@ -205,25 +220,15 @@ def test_no_look_yet_says_so() -> None:
 
 
 def test_a_row_of_a_confusion_sums_to_a_hundred_percent() -> None:
-    said = words(evidence.confusion([[30, 10], [0, 0]], ["yes", "no"], "Truth by answer"))
-    assert "75%" in said and "25%" in said and "0%" not in said
-    assert "truth no: yes 0, no 0" in said
+    found = evidence.confusion_rows([[30, 10], [0, 0]])
+    assert [(cell.count, cell.share) for cell in found[0]] == [("30", "75%"), ("10", "25%")]
+    assert found[1] == [evidence.Cell(), evidence.Cell()]
 
 
-def test_a_confusion_of_fifteen_labels_draws_only_what_happened() -> None:
-    labels = [f"label {n}" for n in range(15)]
-    matrix = [
-        [20 if row == column else 1 if abs(row - column) == 1 else 0 for column in range(15)] for row in range(15)
-    ]
-    drawn = str(evidence.confusion(matrix, labels, "Truth by answer"))
-    assert drawn.count("<rect") == 15 + 28 and len(drawn) < 25_000
-
-
-def test_many_labels_keep_their_size_and_let_the_frame_scroll() -> None:
-    labels = [f"label {n}" for n in range(20)]
-    picture = evidence.confusion([[1] * 20] * 20, labels, "t")
-    assert float(parsed(picture).attrib["viewBox"].split()[2]) > 1000
-    assert parsed(picture).attrib["class"] == "picture wide" and float(parsed(picture).attrib["width"]) > 1000
+def test_the_shades_of_a_confusion_tell_right_from_wrong_and_are_in_the_stylesheet() -> None:
+    shades = {cell.shade for n in range(101) for row in evidence.confusion_rows([[n, 100 - n], [0, 0]]) for cell in row}
+    assert shades - {""} == {f"{kind}-{n}" for kind in ("hit", "miss") for n in range(evidence.SHADES + 1)}
+    assert shades - {""} <= set(re.findall(r"^\.((?:hit|miss)-\d) ", stylesheet(), re.MULTILINE))
 
 
 def test_approval_draws_a_series_for_each_version_and_marks_the_switch() -> None:

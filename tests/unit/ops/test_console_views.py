@@ -249,7 +249,7 @@ def test_a_forest_turns_every_kpi_so_that_right_is_better_and_draws_the_gates_re
     found = {"macro_f1": difference(0.05), "brier": difference(-0.03)}
     plot = str(forest({"differences": found, "gate": gate}))
     assert "macro F1 +0.050 (+0.030 to +0.070); Brier score +0.030 (+0.010 to +0.050)" in plot
-    assert plot.count(f'stroke="{history.ACCENT}"') == 2
+    assert plot.count(f'class="s-{history.ACCENT}"') == 2
     assert "No difference was measured" in forest({})
 
 
