@@ -1,6 +1,7 @@
 """The ledger: decisions in their order."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
@@ -26,6 +27,20 @@ class MeasuredDecision:
     to_version: int
     verdict: str
     body: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunDecision:
+    """A decision of a run without its body."""
+
+    seq: int
+    id: str
+    time: datetime
+    model: str
+    from_version: int | None
+    to_version: int | None
+    verdict: str
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +122,17 @@ def find(db: Database, *, id: str) -> Row | None:
 def of_run(db: Database, *, run_id: str) -> list[Row]:
     """Every decision of a run, oldest first."""
     return db.rows("decisions.of_run", run_id=run_id)
+
+
+def of_runs(db: Database, *, runs: Sequence[str]) -> list[RunDecision]:
+    """The decisions of these runs without their bodies, oldest first."""
+    rows = [RunDecision(**row) for row in db.rows_in("decisions.of_runs", runs)]
+    return sorted(rows, key=lambda row: row.seq)
+
+
+def by_numbers(db: Database, *, numbers: Sequence[int]) -> list[Row]:
+    """Decisions with their bodies by their numbers, newest first."""
+    return _by_numbers(db, [{"seq": seq} for seq in numbers])
 
 
 def newest_verdict(db: Database, *, model: str, verdict: str) -> Row | None:

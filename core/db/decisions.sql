@@ -34,6 +34,10 @@ FROM decisions WHERE id = $id OR seq = TRY_CAST($id AS BIGINT)
 SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, hash
 FROM decisions WHERE run_id = $run_id ORDER BY seq
 
+-- name: of_runs
+-- The decisions of these runs, oldest first. Without bodies, which are long.
+SELECT seq, id, time, model, from_version, to_version, verdict, run_id FROM decisions WHERE run_id IN ($ids) ORDER BY seq
+
 -- name: newest_verdict
 -- The newest decision of a model with this verdict.
 SELECT time, from_version, to_version, body FROM decisions WHERE model = $model AND verdict = $verdict

@@ -1,9 +1,19 @@
 """Canaries and holdbacks: their plans, interim analyses and the counts of users per arm."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from core.db.store import Database, Row
+
+
+@dataclass(frozen=True, slots=True)
+class LookCount:
+    """Number of interim analyses of a run's canary, and when the last one was."""
+
+    run_id: str
+    looks: int
+    last: datetime
 
 
 def add_canary(
@@ -72,6 +82,11 @@ def add_look(db: Database, *, run_id: str, look: int, time: datetime, verdict: s
 def looks(db: Database, *, run_id: str) -> list[Row]:
     """Every interim analysis of a run's canary, oldest first."""
     return db.rows("live_tests.looks", run_id=run_id)
+
+
+def count_looks(db: Database, *, runs: Sequence[str], since: datetime, until: datetime) -> list[LookCount]:
+    """How many interim analyses each of these runs' canaries has had between two moments, and when the last one was."""
+    return [LookCount(**row) for row in db.rows_in("live_tests.count_looks", runs, since=since, until=until)]
 
 
 def count_arms(

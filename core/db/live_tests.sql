@@ -37,6 +37,12 @@ INSERT INTO canary_looks VALUES ($run_id, $look, $time, $verdict, $reason, $body
 -- Every interim analysis of a run's canary, oldest first.
 SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_id ORDER BY look
 
+-- name: count_looks
+-- How many interim analyses each of these runs' canaries has had, and when the last one was. The times let DuckDB pass over
+-- the looks of all other years: they were added in the order of time.
+SELECT run_id, count(*) AS looks, max(time) AS last FROM canary_looks
+WHERE time >= $since AND time <= $until AND run_id IN ($ids) GROUP BY run_id
+
 -- name: count_arms
 -- Count per version: users, their mean score with its standard deviation, the share of rated requests, harmed users,
 -- and users with a stray answer, that is, an answer that is not one of `labels`. An answer that `max_tokens` cut off is

@@ -26,6 +26,18 @@ class FinishedRun:
     settings: dict[str, Any] | None
 
 
+@dataclass(frozen=True, slots=True)
+class BegunRun:
+    """When a run began and ended; `made` is when its candidate was trained, None if this run made none."""
+
+    id: str
+    started: datetime
+    finished: datetime | None
+    state: str
+    candidate: int | None
+    made: datetime | None
+
+
 def add(
     db: Database, *, id: str, model: str, trigger: str, state: str, started: datetime, feedback_until: datetime
 ) -> None:
@@ -92,6 +104,11 @@ def waiting_to_switch(db: Database, *, model: str) -> list[Row]:
 def find(db: Database, *, id: str) -> Row | None:
     """One run by its id."""
     return db.maybe("runs.find", id=id)
+
+
+def begun(db: Database, *, runs: Sequence[str]) -> list[BegunRun]:
+    """When these runs began and ended, and when their candidate was made."""
+    return [BegunRun(**row) for row in db.rows_in("runs.begun", runs)]
 
 
 def newest(

@@ -54,6 +54,11 @@ ORDER BY finished DESC, id DESC LIMIT 1
 -- One run by its id.
 SELECT * FROM runs WHERE id = $id
 
+-- name: begun
+-- When these runs began and ended, and when their candidate was made.
+SELECT r.id, r.started, r.finished, r.state, r.candidate, v.time AS made FROM runs r
+LEFT JOIN versions v ON v.model = r.model AND v.version = r.candidate AND v.run_id = r.id WHERE r.id IN ($ids)
+
 -- name: newest
 -- The newest runs before ($before, $before_id), of one model or of all.
 SELECT id, model, trigger, state, started, finished, snapshot, candidate, reason FROM runs

@@ -16,7 +16,7 @@ from core.errors import InputError
 from core.route_list import RouteList
 from ops import views
 from ops.alarms.watch import AlarmWatch
-from ops.console import comparing, decision_page, feedback_data, labelling, page_data, request_data
+from ops.console import comparing, decision_groups, decision_page, feedback_data, labelling, page_data, request_data
 from ops.console import overview as overview_data
 from ops.console.auth import known
 from ops.console.login import FRONT
@@ -104,6 +104,7 @@ def _add_decisions(add: AddPage, control: Control) -> None:
         return {
             "models": visible_models(control, request),
             "decisions": found[:A_PAGE],
+            "groups": decision_groups.groups(store, wanted, found[:A_PAGE]),
             "ledger": control.ledger.report(),
             "chosen": asdict(wanted),
             "next_before": found[A_PAGE - 1]["seq"] if len(found) > A_PAGE else None,
@@ -116,7 +117,10 @@ def _add_decisions(add: AddPage, control: Control) -> None:
         route = control.promotion.route(found["model"])
         regressions = page_data.regressions(store, found)
         tabs = decision_page.tabs(found, regressions)
+        steps, left_out = decision_groups.of_run(store, found)
         return {
+            "steps": steps,
+            "steps_left_out": left_out,
             "tabs": tabs,
             "tab": decision_page.chosen_tab(tab, tabs),
             "decision": found,
