@@ -116,6 +116,13 @@ class ApiKeyStore:
         """Every key that ever was, newest first, without anything of its secret."""
         return api_keys.all_keys(self._store)
 
+    def one(self, identity: str) -> dict[str, Any]:
+        """One key as `all` has it. Raises NotFound."""
+        for row in self.all():
+            if row["id"] == identity:
+                return row
+        raise _unknown(identity)
+
     def name_of(self, identity: str) -> str:
         """The name that a live key was made under; any other is its own."""
         return self._names.get(identity, identity)
@@ -128,7 +135,7 @@ class ApiKeyStore:
     def _require(self, identity: str) -> None:
         row = api_keys.find(self._store, id=identity)
         if row is None:
-            raise NotFound("key", identity, hint="See: loraloop keys list")
+            raise _unknown(identity)
         if row.revoked:
             raise AlreadyDone(f"The key {identity} is revoked already.", hint="See: loraloop keys list")
 
@@ -138,6 +145,10 @@ class ApiKeyStore:
             self._names = {row.id: row.name for row in live}
             self.grants = tuple(_grant(row) for row in live)
             self._changed(self.grants)
+
+
+def _unknown(identity: str) -> NotFound:
+    return NotFound("key", identity, hint="See: loraloop keys list")
 
 
 def _grant(row: api_keys.LiveKey) -> Grant:

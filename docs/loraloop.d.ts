@@ -596,6 +596,24 @@ export namespace control {
     version?: number | null;
     suites?: Array<string>;
   };
+  type ModelChange = {
+    dry_run?: boolean;
+    model: string;
+    verdict: string;
+    from_version: number | null;
+    to_version: number | null;
+    reason: string;
+    decision_id?: string | null;
+    seq?: number | null;
+    actor?: string | null;
+    comment?: string;
+    serves: Serving;
+    quarantine?: Record<string, unknown> | null;
+    gateways?: number | null;
+    in_flight?: number | null;
+    ms?: number | null;
+    complete?: boolean | null;
+  };
   type Promote = {
     actor?: string;
     comment?: string;
@@ -620,6 +638,14 @@ export namespace control {
     comment?: string;
   };
   type Scope = "infer" | "feedback" | "metrics" | "ops:numbers" | "ops:read" | "ops:write" | "admin" | "internal";
+  type Serving = {
+    champion: number;
+    canary: number | null;
+    share: number | null;
+    paused: boolean;
+    holdback: number | null;
+    frozen: boolean;
+  };
   type SetShare = {
     actor?: string;
     comment?: string;
@@ -740,27 +766,27 @@ export namespace control {
       comment?: string;
     }; answer: unknown };
     /** Have the champion serve everyone until the canary is resumed. */
-    "POST /api/models/{model}/canary/pause": { body: ChangeCanary; answer: Record<string, unknown> };
+    "POST /api/models/{model}/canary/pause": { body: ChangeCanary; answer: ModelChange };
     /** Serve a paused canary again. Its count of users begins from zero. */
-    "POST /api/models/{model}/canary/resume": { body: ChangeCanary; answer: Record<string, unknown> };
+    "POST /api/models/{model}/canary/resume": { body: ChangeCanary; answer: ModelChange };
     /** Serve a canary to another share of users. Its count of users begins from zero. */
-    "POST /api/models/{model}/canary/share": { body: SetShare; answer: Record<string, unknown> };
+    "POST /api/models/{model}/canary/share": { body: SetShare; answer: ModelChange };
     /** Stop the canary of a model. The champion serves everyone again. */
-    "POST /api/models/{model}/canary/stop": { body: StopCanary; answer: Record<string, unknown> };
+    "POST /api/models/{model}/canary/stop": { body: StopCanary; answer: ModelChange };
     /** Run suites on a version, base and champion, as a run. It decides nothing. */
     "POST /api/models/{model}/evaluate": { body: Measure; answer: Record<string, unknown> };
     /** Let no candidate of a model get users or become champion automatically. */
-    "POST /api/models/{model}/freeze": { body: Said; answer: Record<string, unknown> };
+    "POST /api/models/{model}/freeze": { body: Said; answer: ModelChange };
     /** Put a version in service past the gate. */
-    "POST /api/models/{model}/promote": { body: Promote; answer: Record<string, unknown> };
+    "POST /api/models/{model}/promote": { body: Promote; answer: ModelChange };
     /** Queue a run. */
     "POST /api/models/{model}/retrain": { body: Said; answer: Record<string, unknown> };
     /** Put an earlier version back, by default the one before; votes against the other may be quarantined. */
-    "POST /api/models/{model}/rollback": { body: RollBack; answer: Record<string, unknown> };
+    "POST /api/models/{model}/rollback": { body: RollBack; answer: ModelChange };
     /** What served a model when, newest first. */
     "GET /api/models/{model}/routes": { answer: Array<Record<string, unknown>> };
     /** End the freeze of a model. */
-    "POST /api/models/{model}/unfreeze": { body: Said; answer: Record<string, unknown> };
+    "POST /api/models/{model}/unfreeze": { body: Said; answer: ModelChange };
     /** A model's versions, each with the votes that it learnt from which are revoked or in quarantine now. */
     "GET /api/models/{model}/versions": { answer: Array<Record<string, unknown>> };
     /** One version, with the first 1,000 of these votes, and the erasures of users that it learnt from. */
@@ -782,9 +808,9 @@ export namespace control {
     /** One decision with all that the ledger holds of it. */
     "GET /api/promotions/{identity}": { answer: Record<string, unknown> };
     /** Let the candidate that waits go on. */
-    "POST /api/promotions/{identity}/approve": { body: Said; answer: Record<string, unknown> };
+    "POST /api/promotions/{identity}/approve": { body: Said; answer: ModelChange };
     /** Reject the candidate that waits for approval. */
-    "POST /api/promotions/{identity}/reject": { body: Reject; answer: Record<string, unknown> };
+    "POST /api/promotions/{identity}/reject": { body: Reject; answer: ModelChange };
     /** Quarantines with how many votes of how many users are in each. */
     "GET /api/quarantine": { query: {
       model?: string | null;

@@ -3,20 +3,21 @@
 It owns what the ledger learns of who did it; what follows is the steps' and promotion's. It must not know HTTP.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from core.db.quarantines import Predicate
 from core.errors import AlreadyDone, InputError
-from core.records import Verdict
 from feedback.quarantine import Outcome
 from ops import views
 from ops.control import Control
+from ops.model_changes import ModelChange
 from retrain.interruptions import Interruption, Kind
 from retrain.suite_run import SuiteRequest
 from rollout import canary_changes, frozen_models, quarantine_review
 from rollout.change_writer import DecisionContext
+from serve.routing.publisher import SwitchResult
 
 # Longest wait until a run has ended or paused, in seconds. A training step is mostly shorter.
 WAIT_SECONDS = 20.0
@@ -65,7 +66,7 @@ class Actions:
             queue(partial(suites_of.measure, wanted))
         return wanted
 
-    def roll_back(self, model: str, to: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:
+    def roll_back(self, model: str, to: int | None, by: By, *, keep_data: bool = False) -> ModelChange:
         """Puts an earlier version back; none means the one that served before.
 
         While a canary runs and no version is named, the canary ends and the champion stays: what is new is the likely
@@ -75,54 +76,59 @@ class Actions:
         if to is None and self._control.promotion.route(model).canary is not None:
             return self.stop_canary(model, None, by, keep_data=keep_data)
         why = DecisionContext(f"Rolled back by {by.actor}.", "person", by.actor, by.comment)
-        done = self._control.promotion.roll_back(model, to, why, keep_data=keep_data)
-        return asdict(done) | {"quarantine": views.quarantined_by_last(self._control.store, model, Verdict.ROLLED_BACK)}
+        return self._switched(self._control.promotion.roll_back(model, to, why, keep_data=keep_data))
 
-    def stop_canary(self, model: str, version: int | None, by: By, *, keep_data: bool = False) -> dict[str, Any]:
+    def stop_canary(self, model: str, version: int | None, by: By, *, keep_data: bool = False) -> ModelChange:
         """Ends the canary of a model; the champion serves everyone again. Raises NotReady if there is none."""
         done = canary_changes.stop(
             self._control.promotion, model, by.actor, by.comment, version=version, keep_data=keep_data
         )
-        return asdict(done) | {"quarantine": views.quarantined_by_last(self._control.store, model, Verdict.REJECTED)}
+        return self._switched(done)
 
-    def pause_canary(self, model: str, version: int | None, by: By) -> dict[str, Any]:
+    def pause_canary(self, model: str, version: int | None, by: By) -> ModelChange:
         """Has the champion serve everyone until the canary is resumed. Raises NotReady if there is none."""
-        return asdict(canary_changes.pause(self._control.promotion, model, by.actor, by.comment, version=version))
+        done = canary_changes.pause(self._control.promotion, model, by.actor, by.comment, version=version)
+        return self._switched(done)
 
-    def resume_canary(self, model: str, version: int | None, by: By) -> dict[str, Any]:
+    def resume_canary(self, model: str, version: int | None, by: By) -> ModelChange:
         """Serves a paused canary again; its count begins from zero. Raises NotReady if it is not paused."""
         routes, settings = self._control.promotion, views.settings_of(self._control, model)
-        return asdict(canary_changes.resume(routes, model, settings, by.actor, by.comment, version=version))
+        done = canary_changes.resume(routes, model, settings, by.actor, by.comment, version=version)
+        return self._switched(done)
 
-    def set_canary_share(self, model: str, version: int | None, share: float, by: By) -> dict[str, Any]:
+    def set_canary_share(self, model: str, version: int | None, share: float, by: By) -> ModelChange:
         """Serves a canary to another share of users; its count begins from zero. Raises NotReady if it is paused."""
         routes, settings = self._control.promotion, views.settings_of(self._control, model)
-        return asdict(canary_changes.set_share(routes, model, settings, share, by.actor, by.comment, version=version))
+        done = canary_changes.set_share(routes, model, settings, share, by.actor, by.comment, version=version)
+        return self._switched(done)
 
-    def freeze(self, model: str, by: By) -> None:
+    def freeze(self, model: str, by: By) -> ModelChange:
         """Lets no candidate of a model get users automatically. Raises AlreadyDone if it is frozen."""
-        frozen_models.freeze(self._control.promotion, model, by.actor, by.comment)
+        made = frozen_models.freeze(self._control.promotion, model, by.actor, by.comment)
+        return views.model_change(self._control, made)
 
-    def unfreeze(self, model: str, by: By) -> None:
+    def unfreeze(self, model: str, by: By) -> ModelChange:
         """Ends the freeze of a model. Raises NotReady if it is not frozen."""
-        frozen_models.unfreeze(self._control.promotion, model, by.actor, by.comment)
+        made = frozen_models.unfreeze(self._control.promotion, model, by.actor, by.comment)
+        return views.model_change(self._control, made)
 
-    def promote(self, model: str, version: int, by: By) -> dict[str, Any]:
+    def promote(self, model: str, version: int, by: By) -> ModelChange:
         """Puts a version in service past the gate."""
-        return asdict(self._control.steps.promote_by_hand(model, version, by.actor, by.comment))
+        return self._switched(self._control.steps.promote_by_hand(model, version, by.actor, by.comment))
 
-    def approve(self, identity: str, by: By) -> dict[str, Any]:
+    def approve(self, identity: str, by: By) -> ModelChange:
         """Lets what a decision asks for happen. Raises AlreadyDone for a decision that asks for nothing."""
-        return self._control.steps.approve(identity, by.actor, by.comment)
+        return self._switched(self._control.steps.approve(identity, by.actor, by.comment))
 
-    def reject(self, identity: str, by: By, *, keep_data: bool = False) -> dict[str, Any]:
+    def reject(self, identity: str, by: By, *, keep_data: bool = False) -> ModelChange:
         """Rejects what a decision asks for. A comment is required.
 
         Votes against the candidate go to quarantine if they were a burst or contradict others, unless `keep_data`.
         """
         if not by.comment:
             raise InputError("comment: say why it is rejected.")
-        return self._control.steps.reject(identity, by.actor, by.comment, keep_data=keep_data)
+        made, switch = self._control.steps.reject(identity, by.actor, by.comment, keep_data=keep_data)
+        return views.model_change(self._control, made, switch)
 
     def review(self, identity: str, outcome: Outcome, by: By) -> dict[str, Any]:
         """Lets the votes of a quarantine be learnt from, or leaves them out. Raises AlreadyDone if that was done."""
@@ -148,6 +154,9 @@ class Actions:
         return quarantine_review.hold(
             self._control.promotion, self._models(model), predicate, actor=by.actor, comment=by.comment
         )
+
+    def _switched(self, switch: SwitchResult) -> ModelChange:
+        return views.model_change(self._control, switch.decision_id, switch)
 
     def _models(self, model: str | None) -> list[str]:
         if model is None:

@@ -4,7 +4,7 @@ It owns names and shapes of shown data; it must not change anything.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,10 @@ from core.db.store import Store
 from core.errors import NotFound
 from core.hash_chain import read_head
 from core.ledger import verify_store
-from core.records import Verdict
 from core.settings import ModelSettings
 from eval.ledger_evidence import check_fields
 from feedback.quarantine import find, with_predicates
+from ops.model_changes import ModelChange, Serving
 from retrain.progress import describe
 from retrain.run_states import allowed_actions, is_working
 from retrain.trainer.job import Step
@@ -29,6 +29,7 @@ from retrain.triggers import count_new, counted_method
 
 if TYPE_CHECKING:  # the command line shows views too, and must not load all of control for it
     from ops.control import Control
+    from serve.routing.publisher import SwitchResult
 
 View = dict[str, Any]
 
@@ -282,10 +283,24 @@ def quarantine(store: Store, identity: str, limit: int) -> View:
     return found | {"votes": [vote | {"value": json.loads(vote["value"])} for vote in votes]}
 
 
-def quarantined_by_last(store: Store, model: str, verdict: Verdict) -> View | None:
-    """Whose votes the newest such decision on a model sent to quarantine, or why nobody's. None if it kept the data."""
-    row = decisions_table.newest_verdict(store, model=model, verdict=verdict)
-    return json.loads(row["body"])["live"].get("quarantine") if row else None
+def model_change(control: "Control", decision_id: str, switch: "SwitchResult | None" = None) -> ModelChange:
+    """What a decision changed on its model, and what serves now. `switch` is how the routes reached the gateways."""
+    made = decision(control.store, decision_id)
+    route = control.promotion.route(made["model"])
+    paused = route.canary is not None and _paused(control.store, route.model) is not None
+    frozen = frozen_models.find(control.store, model=route.model) is not None
+    changed = ModelChange(
+        **{name: made[name] for name in ("model", "verdict", "from_version", "to_version", "reason", "seq", "actor")},
+        decision_id=decision_id,
+        comment=made["comment"],
+        serves=Serving(route.champion, route.canary, route.share, paused, route.holdback, frozen),
+        quarantine=made["live"].get("quarantine"),
+    )
+    if switch is None:
+        return changed
+    return replace(
+        changed, gateways=switch.gateways, in_flight=switch.in_flight, ms=switch.ms, complete=switch.complete
+    )
 
 
 def ledger(store: Store, head: str | None = None) -> View:

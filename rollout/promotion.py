@@ -143,7 +143,7 @@ class RouteManager:
         over: int,
         canary: NewCanary | None = None,
         run: RunState | None = None,
-    ) -> None:
+    ) -> SwitchResult:
         """Send a fixed share of users to a candidate. A new salt assigns users to the arms again.
 
         Raises Conflict if the champion is not `over`, which the gates compared.
@@ -157,7 +157,7 @@ class RouteManager:
         after = replace(route, canary=candidate, share=share, salt=secrets.token_hex(8), anchor=route.compared_with)
         after = replace(after, holdback=canary.anchor_share if canary else 0.0)
         decision = self._decision(route, candidate, Verdict.CANARY_STARTED, context)
-        self._switch(Change(decision, route, after, run=run, canary=canary))
+        return self._switch(Change(decision, route, after, run=run, canary=canary))
 
     def change_canary(
         self, route: Route, verdict: Verdict, context: DecisionContext, change: PausedCanary | RestartedCanary

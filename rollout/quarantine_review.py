@@ -105,5 +105,5 @@ def decide(
         live={"quarantine": identity},
     )
     end = EndQuarantine(identity, outcome)
-    routes.record_decision(model, version, VERDICTS[outcome], context, quarantine=end)
-    return quarantine.find(routes.store, identity)
+    made = routes.record_decision(model, version, VERDICTS[outcome], context, quarantine=end)
+    return quarantine.find(routes.store, identity) | {"decision_id": made.id, "reason": made.reason}

@@ -1,6 +1,7 @@
 """Report what a switch of the champion cost: its duration, requests in flight, and requests that failed."""
 
 import time
+from dataclasses import replace
 from datetime import datetime
 
 from core.clock import Clock
@@ -20,7 +21,7 @@ def report_switch(
     Requests that fail within `settle_s` seconds count as failures of the switch. No event is written if the champion
     is the same as before.
     """
-    switch = board.await_switch()
+    switch = replace(board.await_switch(), decision_id=decision.id)
     if decision.from_version == champion:
         return switch
     time.sleep(settle_s)

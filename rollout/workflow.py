@@ -126,7 +126,7 @@ class RolloutWorkflow:
         """What follows when the canary gate lets a candidate past the champion."""
         self._switch(model, candidate, champion, why)
 
-    def approve(self, identity: str, actor: str, comment: str) -> dict[str, Any]:
+    def approve(self, identity: str, actor: str, comment: str) -> SwitchResult:
         """Lets what a decision asks for happen. Raises NotReady or Conflict with the reason when it no longer can."""
         wanted, why = self._awaited(identity, actor, comment)
         model, candidate, champion = wanted["model"], wanted["to_version"], wanted["from_version"]
@@ -136,17 +136,19 @@ class RolloutWorkflow:
                 raise NotReady(
                     f"Canaries of {model} were switched off in the settings.", hint="Reject it, and retrain."
                 )
-            self._begin_canary(model, candidate, champion, settings.canary, why)
-            return {"model": model, "version": candidate, "verdict": str(Verdict.CANARY_STARTED)}
-        return asdict(self._promote(model, candidate, champion, why))
+            return self._begin_canary(model, candidate, champion, settings.canary, why)
+        return self._promote(model, candidate, champion, why)
 
-    def reject(self, identity: str, actor: str, comment: str, *, keep_data: bool = False) -> dict[str, Any]:
-        """Reject a candidate that awaits approval. Its newest votes go to quarantine, unless `keep_data`."""
+    def reject(
+        self, identity: str, actor: str, comment: str, *, keep_data: bool = False
+    ) -> tuple[str, SwitchResult | None]:
+        """Reject a candidate that awaits approval. Its newest votes go to quarantine, unless `keep_data`.
+
+        Returns the id of the decision, and how the routes changed if the candidate was a canary.
+        """
         wanted, why = self._awaited(identity, actor, comment)
-        model, candidate = wanted["model"], wanted["to_version"]
         why = replace(why, reason=f"Rejected by {actor}: {comment}")
-        self._turn_away(model, candidate, Verdict.REJECTED, why, keep_data=keep_data)
-        return {"model": model, "version": candidate, "verdict": str(Verdict.REJECTED)}
+        return self._turn_away(wanted["model"], wanted["to_version"], Verdict.REJECTED, why, keep_data=keep_data)
 
     def promote_by_hand(self, model: str, version: int, actor: str, comment: str) -> SwitchResult:
         """Puts a version in service because a person says so; the ledger lists what was waived for it."""
@@ -187,7 +189,7 @@ class RolloutWorkflow:
 
     def _begin_canary(
         self, model: str, candidate: int, champion: int, settings: CanarySettings, why: DecisionContext
-    ) -> None:
+    ) -> SwitchResult:
         why = self._foreseen(model, settings, why)
         past, route = history(self.store, model, self.clock()), self.promotion.route(model)
         anchor = anchor_to_serve(self.store, route, settings)
@@ -205,7 +207,9 @@ class RolloutWorkflow:
             why = replace(why, reason=f"{why.reason} {said['sentence']}", live=why.live | {"anchor": said})
         why = replace(why, live=why.live | {"plan": plan.plain()})
         running = RunState(why.run_id, "canary")
-        self.promotion.start_canary(model, candidate, settings.share, why, over=champion, canary=canary, run=running)
+        return self.promotion.start_canary(
+            model, candidate, settings.share, why, over=champion, canary=canary, run=running
+        )
 
     def _foreseen(self, model: str, canary: CanarySettings, why: DecisionContext) -> DecisionContext:
         """Add the forecast to the context, unless the request for approval had it already."""
@@ -252,12 +256,13 @@ class RolloutWorkflow:
 
     def _turn_away(
         self, model: str, candidate: int, verdict: Verdict, why: DecisionContext, *, keep_data: bool = False
-    ) -> None:
+    ) -> tuple[str, SwitchResult | None]:
         finished = RunState(why.run_id, "finished", why.reason)
         if self.promotion.route(model).canary == candidate:
-            self.promotion.end_canary(model, candidate, verdict, why, run=finished, keep_data=keep_data)
-        else:
-            self.promotion.record_decision(model, candidate, verdict, why, run=finished, keep_data=keep_data)
+            switch = self.promotion.end_canary(model, candidate, verdict, why, run=finished, keep_data=keep_data)
+            return switch.decision_id, switch
+        made = self.promotion.record_decision(model, candidate, verdict, why, run=finished, keep_data=keep_data)
+        return made.id, None
 
     def _awaited(self, identity: str, actor: str, comment: str) -> tuple[dict[str, Any], DecisionContext]:
         """The decision that awaits approval, and the context of the person who decides. Raises AlreadyDone."""

@@ -135,11 +135,6 @@ def by_numbers(db: Database, *, numbers: Sequence[int]) -> list[Row]:
     return _by_numbers(db, [{"seq": seq} for seq in numbers])
 
 
-def newest_verdict(db: Database, *, model: str, verdict: str) -> Row | None:
-    """The newest decision of a model with this verdict."""
-    return db.maybe("decisions.newest_verdict", model=model, verdict=verdict)
-
-
 def newest_change(db: Database, *, model: str, verdict: str) -> Row | None:
     """Time and version of the newest decision of a model with this verdict."""
     return db.maybe("decisions.newest_change", model=model, verdict=verdict)

@@ -38,11 +38,6 @@ FROM decisions WHERE run_id = $run_id ORDER BY seq
 -- The decisions of these runs, oldest first. Without bodies, which are long.
 SELECT seq, id, time, model, from_version, to_version, verdict, run_id FROM decisions WHERE run_id IN ($ids) ORDER BY seq
 
--- name: newest_verdict
--- The newest decision of a model with this verdict.
-SELECT time, from_version, to_version, body FROM decisions WHERE model = $model AND verdict = $verdict
-ORDER BY seq DESC LIMIT 1
-
 -- name: newest_change
 -- Time and version of the newest decision of a model with this verdict. Without its body, which is long.
 SELECT time, to_version FROM decisions WHERE model = $model AND verdict = $verdict ORDER BY seq DESC LIMIT 1

@@ -4,9 +4,10 @@ Handlers are thin: they parse, call the keyring, and render. A key is in the ans
 """
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,6 +49,10 @@ def create_router(control: Control) -> RouteList:
     router = RouteList(prefix="/api/keys")
     keyring = control.keyring
 
+    def shown_once(made: IssuedKey, status: int) -> JSONResponse:
+        row = keyring.one(made.id)
+        return JSONResponse(jsonable_encoder({"id": made.id, "key": made.key} | row), status, NO_STORE)
+
     @router.get("")
     @no_act("It shows no secrets.")
     def keys() -> list[View]:
@@ -71,23 +76,19 @@ def create_router(control: Control) -> RouteList:
         )
         made = keyring.make(wanted, request.state.key_id)
         note(request, thing=made.id)
-        return _once(made, 201)
+        return shown_once(made, 201)
 
     @router.post("/{identity}/rotate")
     @act(Act.KEYS_ROTATE)
     def rotate(identity: str, asked: Annotated[Rotate, Depends(JsonBody(Rotate))]) -> JSONResponse:
         """Give a key a new secret; the answer holds it, this once."""
-        return _once(keyring.rotate(identity, timedelta(seconds=asked.grace_s)), 200)
+        return shown_once(keyring.rotate(identity, timedelta(seconds=asked.grace_s)), 200)
 
     @router.post("/{identity}/revoke")
     @act(Act.KEYS_REVOKE)
-    def revoke(identity: str) -> dict[str, Any]:
+    def revoke(identity: str) -> View:
         """End a key permanently."""
         keyring.revoke(identity)
-        return {"id": identity, "revoked": True}
+        return keyring.one(identity)
 
     return router
-
-
-def _once(made: IssuedKey, status: int) -> JSONResponse:
-    return JSONResponse({"id": made.id, "key": made.key}, status, NO_STORE)

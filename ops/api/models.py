@@ -19,6 +19,7 @@ from feedback import quarantine
 from ops import version_page, views
 from ops.actions import Actions, By
 from ops.control import Control
+from ops.model_changes import ModelChange
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 Moment = Annotated[datetime | None, Query()]
@@ -248,7 +249,7 @@ def create_acting_router(control: Control) -> RouteList:
 
     @router.post("/models/{model}/rollback")
     @act(Act.MODELS_ROLLBACK)
-    def roll_back(model: str, said: RollBackBody) -> dict[str, Any]:
+    def roll_back(model: str, said: RollBackBody) -> ModelChange:
         """Put an earlier version back, by default the one before; votes against the other may be quarantined."""
         return actions.roll_back(model, said.to, said.by, keep_data=said.keep_data)
 
@@ -257,19 +258,19 @@ def create_acting_router(control: Control) -> RouteList:
 
     @router.post("/models/{model}/promote")
     @act(Act.MODELS_PROMOTE)
-    def promote(model: str, said: PromoteBody) -> dict[str, Any]:
+    def promote(model: str, said: PromoteBody) -> ModelChange:
         """Put a version in service past the gate."""
         return actions.promote(model, said.version, said.by)
 
     @router.post("/promotions/{identity}/approve")
     @act(Act.PROMOTIONS_APPROVE)
-    def approve(identity: str, said: SaidBody) -> dict[str, Any]:
+    def approve(identity: str, said: SaidBody) -> ModelChange:
         """Let the candidate that waits go on."""
         return actions.approve(identity, said.by)
 
     @router.post("/promotions/{identity}/reject")
     @act(Act.PROMOTIONS_REJECT)
-    def reject(identity: str, said: RejectBody) -> dict[str, Any]:
+    def reject(identity: str, said: RejectBody) -> ModelChange:
         """Reject the candidate that waits for approval."""
         return actions.reject(identity, said.by, keep_data=said.keep_data)
 
@@ -279,25 +280,25 @@ def create_acting_router(control: Control) -> RouteList:
 def _add_canary_changes(router: RouteList, actions: Actions) -> None:
     @router.post("/models/{model}/canary/stop")
     @act(Act.CANARY_STOP)
-    def stop_canary(model: str, said: StopCanaryBody) -> dict[str, Any]:
+    def stop_canary(model: str, said: StopCanaryBody) -> ModelChange:
         """Stop the canary of a model. The champion serves everyone again."""
         return actions.stop_canary(model, said.version, said.by, keep_data=said.keep_data)
 
     @router.post("/models/{model}/canary/pause")
     @act(Act.CANARY_PAUSE)
-    def pause_canary(model: str, said: ChangeCanaryBody) -> dict[str, Any]:
+    def pause_canary(model: str, said: ChangeCanaryBody) -> ModelChange:
         """Have the champion serve everyone until the canary is resumed."""
         return actions.pause_canary(model, said.version, said.by)
 
     @router.post("/models/{model}/canary/resume")
     @act(Act.CANARY_RESUME)
-    def resume_canary(model: str, said: ChangeCanaryBody) -> dict[str, Any]:
+    def resume_canary(model: str, said: ChangeCanaryBody) -> ModelChange:
         """Serve a paused canary again. Its count of users begins from zero."""
         return actions.resume_canary(model, said.version, said.by)
 
     @router.post("/models/{model}/canary/share")
     @act(Act.CANARY_SHARE)
-    def set_canary_share(model: str, said: SetShareBody) -> dict[str, Any]:
+    def set_canary_share(model: str, said: SetShareBody) -> ModelChange:
         """Serve a canary to another share of users. Its count of users begins from zero."""
         return actions.set_canary_share(model, said.version, said.share, said.by)
 
@@ -305,14 +306,12 @@ def _add_canary_changes(router: RouteList, actions: Actions) -> None:
 def _add_freezes(router: RouteList, actions: Actions) -> None:
     @router.post("/models/{model}/freeze")
     @act(Act.MODELS_FREEZE)
-    def freeze(model: str, said: SaidBody) -> dict[str, Any]:
+    def freeze(model: str, said: SaidBody) -> ModelChange:
         """Let no candidate of a model get users or become champion automatically."""
-        actions.freeze(model, said.by)
-        return {"model": model, "frozen": True}
+        return actions.freeze(model, said.by)
 
     @router.post("/models/{model}/unfreeze")
     @act(Act.MODELS_UNFREEZE)
-    def unfreeze(model: str, said: SaidBody) -> dict[str, Any]:
+    def unfreeze(model: str, said: SaidBody) -> ModelChange:
         """End the freeze of a model."""
-        actions.unfreeze(model, said.by)
-        return {"model": model, "frozen": False}
+        return actions.unfreeze(model, said.by)

@@ -11,20 +11,22 @@ from typing import Annotated
 import typer
 
 from core.errors import InputError
-from ops.cli.changes import Comment, ModelArgument, said
+from ops.cli.change_report import Mode, carry_out
+from ops.cli.changes import Comment, ModelArgument, require_model, said
 from ops.cli.control_choice import client_of
-from ops.cli.output_format import AsData, print_data
+from ops.cli.output_format import AsData
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     DryRun,
     Yes,
-    agreed,
     tell,
 )
 
 CHUNK = 1024 * 1024
 FILES = ("adapter_config.json", "adapter_model.safetensors")
+# What control returns of an adapter that was brought in.
+FIELDS = ("model", "version", "engine_name", "sha256", "rank", "modules", "new", "warnings")
 PathArgument = Annotated[Path, typer.Argument(help="A PEFT folder, or a .zip, .tar, .tar.gz or .tgz of one.")]
 
 
@@ -39,17 +41,20 @@ def import_adapter(
 ) -> None:
     """Bring in an adapter that was trained elsewhere, as a new version that serves nobody yet."""
     content, size = _packed(path) if path.is_dir() else _archive(path)
-    if not agreed(f"{path} becomes a new version of {model}, not in service ({size} bytes are sent).", yes, dry_run):
-        return
     client = client_of(config)
-    done = client.upload(f"/api/models/{model}/adapters", content, size, **said(comment))
+    done = carry_out(
+        f"{path} becomes a new version of {model}, not in service ({size} bytes are sent).",
+        lambda: client.upload(f"/api/models/{model}/adapters", content, size, **said(comment)),
+        dict.fromkeys(FIELDS) | {"model": require_model(client, model)["model"], "warnings": []} if dry_run else {},
+        Mode(yes, dry_run, as_data),
+    )
+    if done is None:
+        return
     for warning in done["warnings"]:
         tell(f"warning: {warning}")
     name = f"{model}@{done['version']}"
     state = "is new" if done["new"] else "has these very bytes already; nothing was added"
     tell(f"{name} {state}: rank {done['rank']} on {done['modules']} modules.")
-    if as_data:
-        print_data(done)
     tell(f"Put it in service with: loraloop models promote {model} {done['version']}")
 
 

@@ -6,6 +6,7 @@ import typer
 
 from core.errors import InputError
 from core.settings import AlarmName, nearest
+from ops.cli.change_report import print_changed
 from ops.cli.changes import said
 from ops.cli.control_choice import client_of
 from ops.cli.output_format import AsData
@@ -43,6 +44,7 @@ def silence(
     ] = None,
     comment: Annotated[str, typer.Option("--comment", "-m", help="Why.")] = "",
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Send no message about an alarm for some hours. It stays in lists and metrics."""
     known = get_args(AlarmName)
@@ -52,6 +54,8 @@ def silence(
         raise InputError(f"{name!r} is no alarm.", hint=hint)
     body = {"name": name, "subject": subject, "hours": hours, **said(comment)}
     done = client_of(config).post("/api/alarms/silence", body)
+    if as_data:
+        print_changed(done)
     about = f"{name} of {subject}" if subject else name
     tell(f"{about} is silenced until {done['until']}." if done["until"] else f"{about} is not silenced any more.")
 

@@ -14,6 +14,7 @@ from core.errors import LoraLoopError
 from ops.cli import (
     adapters,
     alarms,
+    approvals,
     audit,
     backup,
     canary,
@@ -131,8 +132,8 @@ NOUNS: Mapping[str, tuple[Noun, ...]] = {
             {
                 "list": reports.promotions,
                 "show": reports.promotion,
-                "approve": changes.approve,
-                "reject": changes.reject,
+                "approve": approvals.approve,
+                "reject": approvals.reject,
                 "verify": reports.verify,
             },
             default="list",

@@ -15,8 +15,9 @@ import typer
 from core.clock import utc_now
 from core.errors import InputError, LoraLoopError
 from ops.cli import streams
+from ops.cli.change_report import print_changed
 from ops.cli.control_choice import client_of, local
-from ops.cli.output_format import AsData, print_data
+from ops.cli.output_format import AsData
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -48,8 +49,7 @@ def backup(path: NewBackup, yes: Yes = False, as_data: AsData = False, config: C
     from ops.backup.restore import prove
 
     if streams.is_stream(path):
-        if as_data:
-            raise typer.BadParameter("stdout has the backup already.", param_hint="--output")
+        streams.require_free_stdout(path, as_data)
         _to_stdout(client_of(config))
         return
     if not streams.may_write(path, yes):
@@ -66,7 +66,7 @@ def backup(path: NewBackup, yes: Yes = False, as_data: AsData = False, config: C
     finally:
         part.unlink(missing_ok=True)
     if as_data:
-        print_data(asdict(manifest) | {"path": str(kept), "bytes": kept.stat().st_size})
+        print_changed(asdict(manifest) | {"path": str(kept), "bytes": kept.stat().st_size})
     if manifest.ledger_fault:
         raise LoraLoopError(
             f"The ledger is broken. {manifest.ledger_fault} The backup is kept as {kept}.",
@@ -170,6 +170,8 @@ def restore(
     else:
         question = f"The backup goes into {settings.data}."
     if not agreed(question, yes or not held, dry_run):
+        if dry_run and as_data:
+            print_changed(asdict(found) | {"aside": None, "replaces": held}, dry_run=True)
         return
     lock = lock_data(settings.data)
     try:
@@ -179,5 +181,5 @@ def restore(
     finally:
         lock.release()
     if as_data:
-        print_data(asdict(manifest) | {"aside": aside and str(aside)})
+        print_changed(asdict(manifest) | {"aside": aside and str(aside), "replaces": held})
     tell("Restored." + (f" What was there is in {aside}." if aside else "") + " Next: loraloop up")

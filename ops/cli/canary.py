@@ -1,14 +1,18 @@
 """Commands for canaries: stop, pause or resume the one of a model, or change its share of users."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from core.errors import NotFound, NotReady
-from ops.cli.changes import Comment, KeepData, ModelArgument, find_model, said, stop_canary, tell_switch
+from core.errors import AlreadyDone, NotReady
+from ops.cli.change_report import Mode, carry_out
+from ops.cli.changes import Comment, KeepData, ModelArgument, require_model, said, stop_canary, tell_switch
 from ops.cli.control_choice import client_of
-from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, DryRun, Yes, agreed
+from ops.cli.output_format import AsData
+from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, DryRun, Yes
 from ops.client import ControlClient
+from ops.model_changes import ModelChange, planned
 
 COUNT = "Its count of users begins from zero, at half the level."
 
@@ -20,6 +24,7 @@ def stop(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Stop the canary of a model. The champion serves everyone again, and no request is lost.
 
@@ -27,7 +32,7 @@ def stop(
     """
     client = client_of(config)
     now = _with_canary(client, model)
-    stop_canary(client, now, comment, keep_data=keep_data, yes=yes, dry_run=dry_run)
+    stop_canary(client, now, comment, Mode(yes, dry_run, as_data), keep_data=keep_data)
 
 
 def pause(
@@ -36,6 +41,7 @@ def pause(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Pause the canary of a model. The champion serves everyone until it is resumed, and nothing is decided.
 
@@ -43,9 +49,12 @@ def pause(
     """
     client = client_of(config)
     now = _with_canary(client, model)
+    if now["paused"]:
+        raise AlreadyDone(f"The canary of {model} is already paused.", hint=f"Resume: loraloop canary resume {model}")
     asked = f"The canary {model}@{now['canary']} pauses. {model}@{now['champion']} serves everyone."
-    if agreed(asked, yes, dry_run):
-        _change(client, now, "pause", said(comment))
+    paused = {"share": 0.0, "paused": True, "holdback": 0.0}
+    plan = planned(now, "canary_paused", now["canary"], asked, comment=comment, **paused)
+    _change(client, asked, plan, "pause", said(comment), Mode(yes, dry_run, as_data))
 
 
 def resume(
@@ -54,6 +63,7 @@ def resume(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Resume the paused canary of a model, with the share of users that it had.
 
@@ -63,9 +73,11 @@ def resume(
     now = _with_canary(client, model)
     if not now["paused"]:
         raise NotReady(f"The canary of {model} is not paused.", hint="What serves now: loraloop models")
-    share = f"{100 * now['paused']['share']:g}% of users"
-    if agreed(f"The canary {model}@{now['canary']} serves {share} again. {COUNT}", yes, dry_run):
-        _change(client, now, "resume", said(comment))
+    share = now["paused"]["share"]
+    asked = f"The canary {model}@{now['canary']} serves {100 * share:g}% of users again. {COUNT}"
+    again = {"share": share, "paused": False, "holdback": None}
+    plan = planned(now, "canary_resumed", now["canary"], asked, comment=comment, **again)
+    _change(client, asked, plan, "resume", said(comment), Mode(yes, dry_run, as_data))
 
 
 def set_share(
@@ -75,6 +87,7 @@ def set_share(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Serve the canary of a model to another share of users.
 
@@ -86,19 +99,23 @@ def set_share(
     now = _with_canary(client, model)
     if now["paused"]:
         raise NotReady(f"The canary of {model} is paused.", hint=f"Resume it first: loraloop canary resume {model}")
-    if agreed(f"The canary {model}@{now['canary']} serves {100 * share:g}% of users. {COUNT}", yes, dry_run):
-        _change(client, now, "share", {"share": share, **said(comment)})
+    if now["share"] == share:
+        raise AlreadyDone(f"The canary of {model} already serves {100 * share:g}% of users.")
+    asked = f"The canary {model}@{now['canary']} serves {100 * share:g}% of users. {COUNT}"
+    plan = planned(now, "share_changed", now["canary"], asked, comment=comment, share=share, holdback=None)
+    _change(client, asked, plan, "share", {"share": share, **said(comment)}, Mode(yes, dry_run, as_data))
 
 
 def _with_canary(client: ControlClient, model: str) -> dict[str, Any]:
     """Return the row of a model in `loraloop models`. Raises NotReady if it has no canary."""
-    now = find_model(client, model)
-    if now is None:
-        raise NotFound("model", model, hint="See: loraloop models")
+    now = require_model(client, model)
     if now["canary"] is None:
         raise NotReady(f"{model} has no canary.", hint=f"To replace the champion: loraloop models rollback {model}")
     return now
 
 
-def _change(client: ControlClient, now: dict[str, Any], verb: str, body: dict[str, Any]) -> None:
-    tell_switch(client.post(f"/api/models/{now['model']}/canary/{verb}", {"version": now["canary"], **body}))
+def _change(client: ControlClient, asked: str, plan: ModelChange, verb: str, body: dict[str, Any], mode: Mode) -> None:
+    path = f"/api/models/{plan.model}/canary/{verb}"
+    act = partial(client.post, path, {"version": plan.serves.canary, **body})
+    if done := carry_out(asked, act, plan, mode):
+        tell_switch(done)

@@ -1,10 +1,11 @@
-"""Commands that change what serves: start a run, promote, roll back, approve, reject, reload.
+"""Commands that change what serves: start a run, promote, roll back, reload.
 
 With --dry-run each only says what it would do; otherwise it asks first, and without a terminal it needs --yes.
 """
 
 import getpass
 from contextlib import closing
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from core.errors import AlreadyDone, LoraLoopError, NotFound, NotReady
 from loraloop.calls import Server
 from ops.apps.changed_settings import Changes
 from ops.cli import run_progress
+from ops.cli.change_report import Mode, carry_out
 from ops.cli.control_choice import Gateways, chosen, client_of
 from ops.cli.exit_codes import NOT_PROMOTED
 from ops.cli.output_format import AsData, print_data
@@ -21,13 +23,12 @@ from ops.cli.terminal import (
     ConfigOption,
     DryRun,
     Yes,
-    agreed,
     tell,
 )
 from ops.client import ControlClient
+from ops.model_changes import planned
 
 ModelArgument = Annotated[str, typer.Argument(help="The model.")]
-DecisionArgument = Annotated[str, typer.Argument(metavar="ID", help="The decision's id or number.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Kept in the ledger.")]
 KeepData = Annotated[bool, typer.Option("--keep-data", help="Quarantine nothing.")]
 
@@ -67,10 +68,19 @@ def promote(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Put a version in service past the gate. The ledger says that a person did."""
-    if agreed(f"{model}@{version} takes over, without a gate.", yes, dry_run):
-        done = client_of(config).post(f"/api/models/{model}/promote", {"version": version, **said(comment)})
+    client = client_of(config)
+    now = require_model(client, model)
+    if version == now["champion"]:
+        raise AlreadyDone(f"{model}@{version} is already the champion.")
+    client.get(f"/api/models/{model}/versions/{version}")  # refused before a question, if there is none
+    ends = "" if now["canary"] is None else f" The canary {model}@{now['canary']} ends."
+    asked = f"{model}@{version} takes over from {model}@{now['champion']}, without a gate.{ends}"
+    plan = planned(now, "promoted", version, asked, comment=comment, **served_alone(version))
+    act = partial(client.post, f"/api/models/{model}/promote", {"version": version, **said(comment)})
+    if done := carry_out(asked, act, plan, Mode(yes, dry_run, as_data)):
         tell_switch(done)
 
 
@@ -82,6 +92,7 @@ def rollback(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Put an earlier version back. No request is lost. To go forward again: --to VERSION.
 
@@ -89,12 +100,10 @@ def rollback(
     that leaves go to quarantine if they were a burst or contradict others, unless --keep-data.
     """
     client = client_of(config)
-    now = find_model(client, model)
-    if now is None:
-        raise NotFound("model", model, hint="See: loraloop models")
+    now = require_model(client, model)
     champion, canary = now["champion"], now["canary"]
     if to is None and canary is not None:
-        stop_canary(client, now, comment, keep_data=keep_data, yes=yes, dry_run=dry_run)
+        stop_canary(client, now, comment, Mode(yes, dry_run, as_data), keep_data=keep_data)
         return
     to = now["rollback_to"] if to is None else to
     if to is None:
@@ -103,74 +112,49 @@ def rollback(
         raise AlreadyDone(f"{model}@{to} is already the champion.")
     client.get(f"/api/models/{model}/versions/{to}")  # refused before a question, if there is none
     ends = "" if canary is None else f" The canary {model}@{canary} ends."
-    asked = f"{model} goes back from {model}@{champion} to {model}@{to}.{ends} "
-    if agreed(asked + votes_against(client, model, champion, keep_data), yes, dry_run):
-        done = client.post(f"/api/models/{model}/rollback", {"to": to, "keep_data": keep_data, **said(comment)})
+    does = f"{model} goes back from {model}@{champion} to {model}@{to}.{ends}"
+    votes, quarantine = votes_against(client, model, champion, keep_data)
+    plan = planned(now, "rolled_back", to, does, comment=comment, quarantine=quarantine, **served_alone(to))
+    body = {"to": to, "keep_data": keep_data, **said(comment)}
+    act = partial(client.post, f"/api/models/{model}/rollback", body)
+    if done := carry_out(f"{does} {votes}", act, plan, Mode(yes, dry_run, as_data)):
         tell_switch(done)
 
 
-def find_model(client: ControlClient, model: str) -> dict[str, Any] | None:
-    """Return the row of a model in `loraloop models`, None if control does not serve it."""
-    return next(iter(client.get("/api/models", model=model)), None)
+def served_alone(champion: int) -> dict[str, Any]:
+    """What serves a model whose new champion has neither canary nor holdback."""
+    return {"champion": champion, "canary": None, "share": 0.0, "paused": False, "holdback": 0.0}
 
 
-def votes_against(client: ControlClient, model: str, version: int, keep_data: bool) -> str:
-    """What happens to votes against a version that leaves, in a sentence or two."""
+def require_model(client: ControlClient, model: str) -> dict[str, Any]:
+    """Return the row of a model in `loraloop models`. Raises NotFound if control does not serve it."""
+    for row in client.get("/api/models", model=model):
+        return row
+    raise NotFound("model", model, hint="See: loraloop models")
+
+
+def votes_against(
+    client: ControlClient, model: str, version: int, keep_data: bool
+) -> tuple[str, dict[str, Any] | None]:
+    """What happens to votes against a version that leaves: in a sentence or two, and as data."""
     if keep_data:
-        return "Nothing goes to quarantine (--keep-data)."
+        return "Nothing goes to quarantine (--keep-data).", None
     found = client.get(f"/api/models/{model}/versions/{version}/suspects")
     review = " They are in quarantine until somebody reviews them. --keep-data prevents that." if found["held"] else ""
-    return f"{found['reason']}{review}"
+    return f"{found['reason']}{review}", {"id": None, **found}
 
 
-def stop_canary(
-    client: ControlClient, now: dict[str, Any], comment: str, *, keep_data: bool, yes: bool, dry_run: bool
-) -> None:
+def stop_canary(client: ControlClient, now: dict[str, Any], comment: str, mode: Mode, *, keep_data: bool) -> None:
     """Stop the canary of a model, whose row in `loraloop models` is `now`."""
     model, canary = now["model"], now["canary"]
-    asked = f"The canary {model}@{canary} stops. {model}@{now['champion']} serves everyone. "
-    if agreed(asked + votes_against(client, model, canary, keep_data), yes, dry_run):
-        body = {"version": canary, "keep_data": keep_data, **said(comment)}
-        tell_switch(client.post(f"/api/models/{model}/canary/stop", body))
-
-
-def approve(
-    identity: DecisionArgument,
-    comment: Comment = "",
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    config: ConfigOption = DEFAULT_CONFIG,
-) -> None:
-    """Approve the step that a candidate waits for: the start of its canary, or its promotion."""
-    client = client_of(config)
-    step = client.get(f"/api/promotions/{identity}")["live"].get("step")
-    what = "starts its canary" if step == "canary" else "takes over"
-    if agreed(f"The candidate of decision {identity} {what}.", yes, dry_run):
-        done = client.post(f"/api/promotions/{identity}/approve", said(comment))
-        if step == "canary":
-            tell(f"The canary of {done['model']}@{done['version']} has started.")
-        else:
-            tell_switch(done)
-
-
-def reject(
-    identity: DecisionArgument,
-    comment: Annotated[str, typer.Option("--comment", "-m", help="Why. Required.")],
-    keep_data: KeepData = False,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    config: ConfigOption = DEFAULT_CONFIG,
-) -> None:
-    """Reject a candidate that waits for approval.
-
-    Votes against it go to quarantine if they were a burst or contradict others, unless --keep-data is given.
-    """
-    client = client_of(config)
-    found = client.get(f"/api/promotions/{identity}")
-    asked = f"The candidate {found['model']}@{found['to_version']} of decision {identity} is rejected. "
-    if agreed(asked + votes_against(client, found["model"], found["to_version"], keep_data), yes, dry_run):
-        client.post(f"/api/promotions/{identity}/reject", {"keep_data": keep_data, **said(comment)})
-        tell("Rejected; the champion stays.")
+    does = f"The canary {model}@{canary} stops. {model}@{now['champion']} serves everyone."
+    votes, quarantine = votes_against(client, model, canary, keep_data)
+    left = served_alone(now["champion"])
+    plan = planned(now, "rejected", canary, does, comment=comment, quarantine=quarantine, **left)
+    body = {"version": canary, "keep_data": keep_data, **said(comment)}
+    act = partial(client.post, f"/api/models/{model}/canary/stop", body)
+    if done := carry_out(f"{does} {votes}", act, plan, mode):
+        tell_switch(done)
 
 
 def reload(

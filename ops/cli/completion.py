@@ -5,8 +5,6 @@ person is in the middle of a line.
 """
 
 import copy
-import functools
-import inspect
 import threading
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, get_args
@@ -19,6 +17,7 @@ from core.api_keys import GRANTABLE
 from core.settings import load
 from ops import contexts as contexts_of_user
 from ops.cli.control_choice import NAMED, Named, choose, contexts_file
+from ops.cli.signatures import Command, parameters_of, with_parameters
 from ops.cli.terminal import DEFAULT_CONFIG
 
 # From the key press to the words, without the start of Python.
@@ -194,24 +193,21 @@ WORDS: dict[str, Complete] = {
 }
 
 
-def with_completion(command: Callable[..., None], words: str) -> Callable[..., None]:
+def with_completion(command: Command, words: str) -> Command:
     """A command whose parameters offer words to the shell. `words` are those of the command, such as `runs show`."""
-    signature = inspect.signature(command, eval_str=True)
-    offered = {name: found for name in signature.parameters if (found := _words(words, name))}
+    parameters = parameters_of(command)
+    offered = {name: found for name in parameters if (found := _words(words, name))}
     if not offered:
         return command
 
-    @functools.wraps(command)
     def same(*args: Any, **kwargs: Any) -> None:
         command(*args, **kwargs)
 
-    parameters = [
-        one.replace(annotation=_offering(one.annotation, offered[one.name])) if one.name in offered else one
-        for one in signature.parameters.values()
-    ]
-    setattr(same, "__signature__", signature.replace(parameters=parameters))  # noqa: B010
-    same.__annotations__ = {one.name: one.annotation for one in parameters}
-    return same
+    offering = (
+        one.replace(annotation=_offering(one.annotation, offered[name])) if name in offered else one
+        for name, one in parameters.items()
+    )
+    return with_parameters(command, same, offering)
 
 
 def _words(words: str, name: str) -> Complete | None:

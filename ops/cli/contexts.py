@@ -4,7 +4,7 @@ A key is never printed.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -14,11 +14,12 @@ from core.errors import InputError, NoTerminal
 from core.settings import read_keys
 from loraloop.errors import Refused
 from ops import contexts
+from ops.cli.change_report import print_changed
 from ops.cli.control_choice import ContextOption, contexts_file
 from ops.cli.output_format import AsData
 from ops.cli.terminal import show, tell
 from ops.client import ControlClient
-from ops.contexts import Context
+from ops.contexts import Context, Contexts
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The context.")]
@@ -26,7 +27,9 @@ UrlOption = Annotated[str | None, typer.Option("--url", help="The URL of control
 KeyFromStdin = Annotated[bool, typer.Option("--key-stdin", help="Read the key from stdin.")]
 
 
-def login(url: UrlOption = None, context: ContextOption = None, key_stdin: KeyFromStdin = False) -> None:
+def login(
+    url: UrlOption = None, context: ContextOption = None, key_stdin: KeyFromStdin = False, as_data: AsData = False
+) -> None:
     """Store the URL and the key of a control as a context, once control has accepted the key.
 
     The key comes from stdin with --key-stdin, else from LORALOOP_KEY, else from a prompt that does not show it.
@@ -49,10 +52,11 @@ def login(url: UrlOption = None, context: ContextOption = None, key_stdin: KeyFr
     _check(where, key)
     known.put(name, Context(where, key))
     contexts.write(contexts_file(), known)
+    _print_context(known, name, as_data)
     tell(f"Logged in to {where}. Commands use the context {name} where no loraloop.yaml is.")
 
 
-def logout(context: ContextOption = None) -> None:
+def logout(context: ContextOption = None, as_data: AsData = False) -> None:
     """Delete the key of a context, by default of the current one. Its URL stays. The key itself still works."""
     known = contexts.read(contexts_file())
     name = context or known.current
@@ -61,6 +65,7 @@ def logout(context: ContextOption = None) -> None:
     found = known.get(name)
     known.by_name[name] = Context(found.url)
     contexts.write(contexts_file(), known)
+    _print_context(known, name, as_data)
     identity = read_key(found.key)
     end = f" To end the key: loraloop keys revoke {identity[0]}" if identity else ""
     tell(f"The key of the context {name} is deleted here.{end}")
@@ -69,33 +74,44 @@ def logout(context: ContextOption = None) -> None:
 def listed(as_data: AsData = False) -> None:
     """List contexts: URL, id of the key, and which one is the current one."""
     known = contexts.read(contexts_file())
-    rows = [
-        {"name": name, "url": one.url, "key": _key_name(one.key), "current": name == known.current}
-        for name, one in known.by_name.items()
-    ]
+    rows = [_row(known, name) for name in known.by_name]
     if not as_data:
         rows = [row | {"current": "*" if row["current"] else ""} for row in rows]
     columns = {"current": "", "name": "context", "url": "URL", "key": "key"}
     show(rows, as_data, columns, "No contexts. Make one with: loraloop login --url URL")
 
 
-def use(name: NameArgument) -> None:
+def use(name: NameArgument, as_data: AsData = False) -> None:
     """Make a context the current one."""
     known = contexts.read(contexts_file())
     known.get(name)
     known.current = name
     contexts.write(contexts_file(), known)
+    _print_context(known, name, as_data)
     tell(f"The current context is {name}.")
 
 
-def delete(name: NameArgument) -> None:
+def delete(name: NameArgument, as_data: AsData = False) -> None:
     """Delete a context with its key."""
     known = contexts.read(contexts_file())
     known.get(name)
+    gone = _row(known, name)
     del known.by_name[name]
     known.current = None if known.current == name else known.current
     contexts.write(contexts_file(), known)
+    if as_data:
+        print_changed(gone | {"key": None, "current": False, "deleted": True})
     tell(f"The context {name} is deleted.")
+
+
+def _row(known: Contexts, name: str) -> dict[str, Any]:
+    one = known.by_name[name]
+    return {"name": name, "url": one.url, "key": _key_name(one.key), "current": name == known.current}
+
+
+def _print_context(known: Contexts, name: str, as_data: bool) -> None:
+    if as_data:
+        print_changed(_row(known, name) | {"deleted": False})
 
 
 def _key(from_stdin: bool, url: str) -> str:

@@ -4,10 +4,7 @@ The first of these that is there: `--url`, `--context`, LORALOOP_URL, LORALOOP_C
 current context. A key belongs to its URL: a context uses its own key, everything else uses LORALOOP_KEY.
 """
 
-import functools
-import inspect
 import os
-from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +16,7 @@ from core.errors import InputError, SettingsError
 from core.settings import Settings, config_folder, load, read_keys
 from loraloop.calls import Server
 from ops import contexts
+from ops.cli.signatures import Command, option, parameters_of, with_parameters
 from ops.cli.terminal import DEFAULT_CONFIG, tell
 from ops.client import ControlClient, own_url
 
@@ -37,7 +35,6 @@ UrlOption = Annotated[
 ContextOption = Annotated[
     str | None, typer.Option("--context", help="A context of loraloop login: its URL and key.", rich_help_panel=PANEL)
 ]
-Command = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +61,10 @@ def local(command: Command) -> Command:
 
 def with_control(command: Command) -> Command:
     """A command with `--url` and `--context`, if it speaks to control: if it has `--config` and is not local."""
-    signature = inspect.signature(command, eval_str=True)
-    if "config" not in signature.parameters or getattr(command, "is_local", False):
+    parameters = parameters_of(command)
+    if "config" not in parameters or getattr(command, "is_local", False):
         return command
 
-    @functools.wraps(command)
     def chosen(*args: Any, url: str | None = None, context: str | None = None, **kwargs: Any) -> None:
         if url and context:
             raise InputError("--url and --context both name a control.", hint="Leave one of them out.")
@@ -78,14 +74,8 @@ def with_control(command: Command) -> Command:
         finally:
             NAMED.reset(token)
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    more = [
-        inspect.Parameter("url", keyword, default=None, annotation=UrlOption),
-        inspect.Parameter("context", keyword, default=None, annotation=ContextOption),
-    ]
-    setattr(chosen, "__signature__", signature.replace(parameters=[*signature.parameters.values(), *more]))  # noqa: B010
-    chosen.__annotations__ = {**command.__annotations__, "url": UrlOption, "context": ContextOption}
-    return chosen
+    more = (option("url", UrlOption), option("context", ContextOption))
+    return with_parameters(command, chosen, [*parameters.values(), *more])
 
 
 @dataclass(frozen=True, slots=True)

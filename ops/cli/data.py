@@ -8,7 +8,9 @@ import typer
 
 from ops import data_files
 from ops.cli import streams
+from ops.cli.change_report import print_changed
 from ops.cli.control_choice import client_of
+from ops.cli.output_format import AsData
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, Yes, bytes_bar, tell
 from ops.data_files import COLUMNS, Kind
 
@@ -27,8 +29,10 @@ def take_out(
     key: KeyOption = None,
     yes: Yes = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Write feedback, interactions or decisions to a JSONL or Parquet file. It holds what users wrote, unscrubbed."""
+    streams.require_free_stdout(path, as_data)
     if not streams.is_stream(path):
         data_files.require_ending(path)
     if not streams.may_write(path, yes):
@@ -40,6 +44,8 @@ def take_out(
         bytes_bar(f"Exporting {kind}", None) as advance,
     ):
         count = data_files.write(file, _batches(pieces, advance), COLUMNS[kind], as_parquet=as_parquet)
+    if as_data:
+        print_changed({"path": str(path), "kind": str(kind), "rows": count, "bytes": path.stat().st_size})
     tell(f"Wrote {count} {kind} to {streams.name_of(path)}.")
 
 

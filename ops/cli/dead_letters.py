@@ -1,10 +1,11 @@
 """Commands for dead letters: list, show, replay, drop."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from core.errors import InputError
+from ops.cli.change_report import Mode, carry_out
 from ops.cli.control_choice import client_of
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
@@ -12,16 +13,18 @@ from ops.cli.terminal import (
     ConfigOption,
     DryRun,
     Yes,
-    agreed,
     cell,
     out,
     show,
     tell,
 )
+from ops.client import ControlClient
 
 Identity = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's id.")]
 OneOrAll = Annotated[str | None, typer.Argument(metavar="ID", help="The dead letter's id.")]
 All = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
+# The most that one answer of control lists.
+MOST = 10_000
 COLUMNS = {"id": "dead letter", "time": "time (UTC)", "bytes": "bytes", "reason": "reason"}
 
 
@@ -57,11 +60,21 @@ def replay(
 ) -> None:
     """Ingest one dead letter again, or all of them. Records that are stored already add nothing."""
     asked = _asked(identity, every)
-    if not agreed(f"Control ingests {identity or 'every dead letter'} again.", yes, dry_run):
-        return
-    done = client_of(config).post("/api/dead-letters/replay", asked)
-    show(done, as_data, {"id": "dead letter", "stored": "stored", "refused": "refused", "reason": "reason"}, "")
-    tell(f"{sum(one['stored'] for one in done)} records are stored, {sum(one['refused'] for one in done)} refused.")
+    client = client_of(config)
+    done = carry_out(
+        f"Control ingests {identity or 'every dead letter'} again.",
+        lambda: {"letters": client.post("/api/dead-letters/replay", asked)},
+        {"letters": _named(client, identity)} if dry_run else {},
+        Mode(yes, dry_run, as_data),
+    )
+    if done:
+        letters = done["letters"]
+        if not as_data:
+            show(
+                letters, False, {"id": "dead letter", "stored": "stored", "refused": "refused", "reason": "reason"}, ""
+            )
+        stored, refused = (sum(one[kind] for one in letters) for kind in ("stored", "refused"))
+        tell(f"{stored} records are stored, {refused} refused.")
 
 
 def drop(
@@ -70,12 +83,26 @@ def drop(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Delete one dead letter, or all of them. What they hold is lost."""
     asked = _asked(identity, every)
-    if agreed(f"The records of {identity or 'every dead letter'} are deleted.", yes, dry_run):
-        done = client_of(config).post("/api/dead-letters/drop", asked)
-        tell(f"{len(done)} dead letters are deleted.")
+    client = client_of(config)
+    done = carry_out(
+        f"The records of {identity or 'every dead letter'} are deleted.",
+        lambda: {"letters": client.post("/api/dead-letters/drop", asked)},
+        {"letters": _named(client, identity)} if dry_run else {},
+        Mode(yes, dry_run, as_data),
+    )
+    if done:
+        tell(f"{len(done['letters'])} dead letters are deleted.")
+
+
+def _named(client: ControlClient, identity: str | None) -> list[dict[str, Any]]:
+    """The ids of one dead letter, or of all. Raises NotFound."""
+    if identity is not None:
+        return [{"id": client.get(f"/api/dead-letters/{identity}")["id"]}]
+    return [{"id": one["id"]} for one in client.get("/api/dead-letters", limit=MOST)["letters"]]
 
 
 def _asked(identity: str | None, every: bool) -> dict[str, str]:

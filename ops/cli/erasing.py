@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ops.cli.change_report import print_changed
 from ops.cli.changes import Comment, said
 from ops.cli.control_choice import client_of
-from ops.cli.output_format import AsData, print_data
+from ops.cli.output_format import AsData
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -51,7 +52,7 @@ def erase(
     asked = {"user": user} | ({"key": key} if key else {})
     found = client.post("/api/erasures/preview", asked)
     if dry_run and as_data:
-        print_data(found)
+        print_changed(found, dry_run=True)
         return
     _describe(found)
     if not agreed("This cannot be undone. Folders before-restore-… are deleted too.", yes, dry_run):
@@ -61,7 +62,7 @@ def erase(
         time.sleep(LOOK_SECONDS)
         receipt = client.get(f"/api/erasures/{receipt['id']}")
     if as_data:
-        print_data(receipt)
+        print_changed(receipt)
     else:
         for old, new in receipt["snapshots"].items():
             out.print(f"Snapshot {old[:12]} is now {new[:12]}.", markup=False)

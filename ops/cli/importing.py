@@ -21,8 +21,9 @@ from feedback.formats.registry import Format, guess, parts_of
 from feedback.formats.source import LeftOut, Part, Target
 from ops import data_files
 from ops.cli import streams
+from ops.cli.change_report import print_changed
 from ops.cli.control_choice import client_of
-from ops.cli.output_format import AsData, print_data
+from ops.cli.output_format import AsData
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -109,10 +110,12 @@ def bring_in(
         if not found.records:
             raise InputError(f"{name} has no row to import: {_why_none(found)}", hint="Nothing was sent.")
         if not agreed(_summary(name, found, model), yes, dry_run):
+            if dry_run and as_data:
+                print_changed(_planned(found), dry_run=True)
             return
         done = _send(file, parts, target, client, found.rows)
     if as_data:
-        print_data(done)
+        print_changed(done | {"refused": found.errors + done["refused"], "left_out": dict(found.left_out)})
     _report(done)
     refused = len(found.errors) + len(done["refused"])
     if refused:
@@ -166,6 +169,19 @@ def _summary(name: str, found: Found, model: str | None) -> str:
     if found.errors:
         lines.append(f"Errors: {len(found.errors):,} rows, which are left out.")
     return "\n".join(lines)
+
+
+def _planned(found: Found) -> dict[str, Any]:
+    """What an import would add if nothing of it is known yet, with the fields of what it adds."""
+    interactions = found.records["interactions"]
+    return {
+        "interactions": interactions,
+        "feedback": found.records.total() - interactions,
+        "known": None,
+        "refused": found.errors,
+        "rows_per_s": None,
+        "left_out": dict(found.left_out),
+    }
 
 
 def _why_none(found: Found) -> str:

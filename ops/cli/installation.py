@@ -14,6 +14,7 @@ from core import logs
 from core.errors import AlreadyDone, SettingsError
 from core.model_folder import locate
 from core.settings import Settings
+from ops.cli.change_report import print_changed
 from ops.cli.control_choice import local
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, out, settings_from, tell
@@ -28,20 +29,26 @@ MARKS = {"ok": "[green]ok[/]      ", "warning": "[yellow]warning[/] ", "fix": "[
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_data: AsData = False,
 ) -> None:
     """Write a commented configuration to begin with."""
-    if path.exists() and not force:
+    replaced = path.exists()
+    if replaced and not force:
         raise AlreadyDone(f"{path} exists already.", hint="Use --force to replace it.")
     path.write_text(STARTER, encoding="utf-8")
+    if as_data:
+        print_changed({"path": str(path), "replaced": replaced})
     tell(f"Wrote {path}. Next: loraloop doctor, then loraloop up")
 
 
 @local
-def prepare(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def prepare(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """Fetch and unpack the base model, once."""
     from core.model_folder import prepare as prepare_base
 
     base = prepare_base(settings_from(config).base_model, tell)
+    if as_data:
+        print_changed({"name": base.name, "path": str(base.path)})
     tell(f"{base.name} is ready.")
 
 

@@ -3,12 +3,17 @@
 A key goes to stdout, once, and everything that is said of it to stderr.
 """
 
-from typing import Annotated
+from datetime import timedelta
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
 from core.api_keys import GRANTABLE, read_duration
+from core.clock import utc_now
+from core.errors import AlreadyDone, NotFound
 from core.settings import nearest
+from ops.cli.change_report import Mode, carry_out, print_changed
 from ops.cli.control_choice import client_of
 from ops.cli.output_format import AsData
 from ops.cli.terminal import (
@@ -20,6 +25,7 @@ from ops.cli.terminal import (
     show,
     tell,
 )
+from ops.client import ControlClient
 
 SCOPES = ", ".join(GRANTABLE)
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as in llk_<id>_….")]
@@ -57,6 +63,7 @@ def create(
     tokens_per_minute: Tokens = None,
     concurrent: Concurrent = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Make a key and print it, this once."""
     body = {
@@ -69,7 +76,7 @@ def create(
         "concurrent": concurrent,
     }
     made = client_of(config).post("/api/keys", body)
-    print(made["key"])
+    _print_key(made, as_data)
     tell(f"The key {made['id']} of {name} is shown only now. It opens: {', '.join(scope)}.")
 
 
@@ -97,10 +104,18 @@ def listing(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> N
     show(rows, as_data, columns, "No keys yet. Make one with: loraloop keys create NAME --scope infer")
 
 
-def revoke(identity: KeyId, yes: Yes = False, dry_run: DryRun = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def revoke(
+    identity: KeyId,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
+) -> None:
     """End a key permanently. Gateways refuse it within a second."""
-    if agreed(f"The key {identity} ends permanently.", yes, dry_run):
-        client_of(config).post(f"/api/keys/{identity}/revoke", {})
+    client = client_of(config)
+    plan = _open_key(client, identity) | {"revoked": utc_now()} if dry_run else {}
+    act = partial(client.post, f"/api/keys/{identity}/revoke", {})
+    if carry_out(f"The key {identity} ends permanently.", act, plan, Mode(yes, dry_run, as_data)):
         tell("Revoked.")
 
 
@@ -110,11 +125,36 @@ def rotate(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Give a key a new secret and print it, this once; scopes and limits stay."""
     seconds = read_duration(grace).total_seconds()
     old = f"opens for another {grace}" if seconds else "opens nothing any more"
-    if agreed(f"The key {identity} gets a new secret; the old one {old}.", yes, dry_run):
-        made = client_of(config).post(f"/api/keys/{identity}/rotate", {"grace_s": seconds})
-        print(made["key"])
+    client = client_of(config)
+    asked = f"The key {identity} gets a new secret; the old one {old}."
+    if dry_run:
+        now = utc_now()
+        plan = _open_key(client, identity)
+        plan |= {"key": None, "rotated": now, "previous_until": now + timedelta(seconds=seconds)}
+        carry_out(asked, dict, plan, Mode(yes, dry_run, as_data))
+    elif agreed(asked, yes, dry_run):
+        _print_key(client.post(f"/api/keys/{identity}/rotate", {"grace_s": seconds}), as_data)
         tell(f"The new secret of the key {identity} is shown only now.")
+
+
+def _print_key(made: dict[str, Any], as_data: bool) -> None:
+    """Print a new key alone, or as data with all that is known of it."""
+    if as_data:
+        print_changed(made)
+    else:
+        print(made["key"])
+
+
+def _open_key(client: ControlClient, identity: str) -> dict[str, Any]:
+    """The row of a key in `loraloop keys`. Raises NotFound, or AlreadyDone if it is revoked."""
+    row = next((row for row in client.get("/api/keys") if row["id"] == identity), None)
+    if row is None:
+        raise NotFound("key", identity, hint="See: loraloop keys list")
+    if row["revoked"]:
+        raise AlreadyDone(f"The key {identity} is revoked already.", hint="See: loraloop keys list")
+    return row

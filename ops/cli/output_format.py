@@ -1,16 +1,15 @@
 """How commands print data: a table for people, JSON or YAML for programs. It owns the options `-o` and `--json`."""
 
-import functools
-import inspect
 import json
 import re
-from collections.abc import Callable
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 import yaml
+
+from ops.cli.signatures import Command, option, parameters_of, with_parameters
 
 
 class Format(StrEnum):
@@ -25,7 +24,6 @@ class Format(StrEnum):
 AsData = Annotated[bool, typer.Option("--json", help="The same as -o json.")]
 OutputOption = Annotated[Format | None, typer.Option("--output", "-o", help="How to print data. Default: table.")]
 FORMAT: ContextVar[Format] = ContextVar("FORMAT", default=Format.JSON)
-Command = Callable[..., None]
 # Numbers of YAML 1.2 that are texts in YAML 1.1, such as the hash 12e4567.
 NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+")
 
@@ -44,11 +42,10 @@ BlockDumper.add_implicit_resolver("tag:yaml.org,2002:float", NUMBER, list("-+.01
 
 def with_output(command: Command) -> Command:
     """A command with `-o`, if it has a parameter `as_data`."""
-    signature = inspect.signature(command, eval_str=True)
-    if "as_data" not in signature.parameters:
+    parameters = parameters_of(command)
+    if "as_data" not in parameters:
         return command
 
-    @functools.wraps(command)
     def chosen(*args: Any, as_data: bool = False, output: Format | None = None, **kwargs: Any) -> None:
         if as_data and output not in (None, Format.JSON):
             raise typer.BadParameter(f"--json and -o {output} name two formats. Leave one of them out.")
@@ -59,10 +56,7 @@ def with_output(command: Command) -> Command:
         finally:
             FORMAT.reset(token)
 
-    added = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=OutputOption)
-    setattr(chosen, "__signature__", signature.replace(parameters=[*signature.parameters.values(), added]))  # noqa: B010
-    chosen.__annotations__ = {**command.__annotations__, "output": OutputOption}
-    return chosen
+    return with_parameters(command, chosen, [*parameters.values(), option("output", OutputOption)])
 
 
 def print_data(value: Any) -> None:

@@ -3,10 +3,13 @@
 It owns how they are shown; what stays out of training is control's to say.
 """
 
-from typing import Annotated, Any
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from ops.cli.change_report import Mode, carry_out
 from ops.cli.changes import Comment, said
 from ops.cli.control_choice import client_of
 from ops.cli.moments import From, Until
@@ -16,13 +19,23 @@ from ops.cli.terminal import (
     ConfigOption,
     DryRun,
     Yes,
-    agreed,
     cell,
     out,
     show,
     tell,
 )
 
+
+class Outcome(NamedTuple):
+    """What becomes of the votes of a quarantine."""
+
+    verb: str
+    state: str
+    sentence: str
+
+
+RELEASE = Outcome("release", "released", "may be used for training again")
+REJECT = Outcome("reject", "rejected", "are permanently left out of training")
 Identity = Annotated[str, typer.Argument(metavar="ID", help="The quarantine's id, or its # in the ledger.")]
 
 
@@ -85,6 +98,7 @@ def hold(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Hold every vote that fits all of key, user and time, later ones too. --dry-run counts them."""
     client = client_of(config)
@@ -97,10 +111,15 @@ def hold(
         )
     if not found:
         tell("There are no such votes.")
-    if agreed("Votes that fit are left out until they are released, also those that come later.", yes, dry_run):
-        asked = {name: value for name, value in wanted.items() if value is not None}
-        for done in client.post("/api/quarantine", asked | said(comment)):
-            tell(f"They are held. See them with: loraloop quarantine show {done['id']}")
+    asked = {name: value for name, value in wanted.items() if value is not None} | said(comment)
+    done = carry_out(
+        "Votes that fit are left out until they are released, also those that come later.",
+        lambda: {"quarantines": client.post("/api/quarantine", asked)},
+        {"quarantines": [{"id": None, "state": "held", "version": None, **row} for row in found]},
+        Mode(yes, dry_run, as_data),
+    )
+    for made in done["quarantines"] if done else ():
+        tell(f"They are held. See them with: loraloop quarantine show {made['id']}")
 
 
 def release(
@@ -109,9 +128,10 @@ def release(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Let the next snapshot learn from these votes again."""
-    _decide(config, identity, "release", "may be used for training again", comment, yes, dry_run)
+    _decide(config, identity, RELEASE, comment, Mode(yes, dry_run, as_data))
 
 
 def reject(
@@ -120,12 +140,18 @@ def reject(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Leave these votes out of every snapshot, permanently."""
-    _decide(config, identity, "reject", "are permanently left out of training", comment, yes, dry_run)
+    _decide(config, identity, REJECT, comment, Mode(yes, dry_run, as_data))
 
 
-def _decide(config: Any, identity: str, verb: str, what: str, comment: str, yes: bool, dry_run: bool) -> None:
-    if agreed(f"The votes of {identity} {what}.", yes, dry_run):
-        done = client_of(config).post(f"/api/quarantine/{identity}/{verb}", said(comment))
+def _decide(config: Path, identity: str, outcome: Outcome, comment: str, mode: Mode) -> None:
+    client, asked = client_of(config), f"The votes of {identity} {outcome.sentence}."
+    plan: dict[str, Any] = {}
+    if mode.dry_run:  # its votes have texts of users, which nobody needs to read to decide
+        plan = client.get(f"/api/quarantine/{identity}", limit=1) | {"state": outcome.state}
+        plan = {name: value for name, value in plan.items() if name != "votes"} | {"decision_id": None, "reason": asked}
+    act = partial(client.post, f"/api/quarantine/{identity}/{outcome.verb}", said(comment))
+    if done := carry_out(asked, act, plan, mode):
         tell(f"{done['id']} is {done['state']}.")

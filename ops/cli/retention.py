@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import LoraLoopError
+from ops.cli.change_report import print_changed
 from ops.cli.changes import Comment, said
 from ops.cli.control_choice import client_of
 from ops.cli.output_format import AsData, print_data
@@ -53,7 +54,7 @@ def run(
     client = client_of(config)
     found = client.get("/api/retention")
     if dry_run and as_data:
-        print_data(found)
+        print_changed(found, dry_run=True)
         return
     if not as_data:
         _print(found)
@@ -64,7 +65,7 @@ def run(
         time.sleep(LOOK_SECONDS)
         done = client.get(f"/api/retention/runs/{done['id']}")
     if as_data:
-        print_data(done)
+        print_changed(done)
     else:
         out.print(f"{done['id']} is {done['state']}: {_deleted(done)}", markup=False)
     if done["state"] != "done":

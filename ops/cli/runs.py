@@ -1,9 +1,12 @@
 """Commands for one run: show it, cancel, pause and resume it."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from core.errors import NotReady
+from ops.cli.change_report import Mode, carry_out, print_changed
 from ops.cli.changes import Comment, said
 from ops.cli.control_choice import client_of
 from ops.cli.output_format import AsData, print_data
@@ -12,7 +15,6 @@ from ops.cli.terminal import (
     ConfigOption,
     DryRun,
     Yes,
-    agreed,
     out,
     tell,
 )
@@ -83,8 +85,18 @@ def cancel(
     as_data: AsData = False,
 ) -> None:
     """End a run that is queued, paused or in progress. The champion stays, and the ledger says who ended the run."""
-    if agreed(f"Run {run} ends without a candidate.", yes, dry_run):
-        _act(run, "cancel", comment, config, as_data)
+    client, asked = client_of(config), f"Run {run} ends without a candidate."
+    plan: dict[str, Any] = {}
+    if dry_run:
+        plan = client.get(f"/api/runs/{run}")
+        if "cancel" not in plan["allowed"]:
+            raise NotReady(f"Run {run} is {plan['state']}.", hint=f"See: loraloop runs show {run}")
+        plan |= {"state": "cancelled", "allowed": []}
+    done = carry_out(
+        asked, partial(client.post, f"/api/runs/{run}/cancel", said(comment)), plan, Mode(yes, dry_run, as_data)
+    )
+    if done:
+        _tell_state(done)
 
 
 def pause(
@@ -104,10 +116,11 @@ def resume(
 def _act(run: str, verb: str, comment: str, config: ConfigOption, as_data: bool) -> None:
     found = client_of(config).post(f"/api/runs/{run}/{verb}", said(comment))
     if as_data:
-        print_data(found)
-        return
-    asked = found["detail"].get("interruption")
-    if asked:
-        tell(f"{run} is {found['state']}. It ends after its current step: loraloop runs show {run}")
-    else:
-        tell(f"{run} is {found['state']}.")
+        print_changed(found)
+    _tell_state(found)
+
+
+def _tell_state(found: dict[str, Any]) -> None:
+    run, asked = found["id"], found["detail"].get("interruption")
+    ends = f" It ends after its current step: loraloop runs show {run}" if asked else ""
+    tell(f"{run} is {found['state']}.{ends}")

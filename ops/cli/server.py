@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ops.cli import exit_codes
+from ops.cli.change_report import print_changed
 from ops.cli.control_choice import local
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
@@ -69,14 +70,18 @@ def up(detach: Detach = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @local
-def down(timeout: Timeout = None, config: ConfigOption = DEFAULT_CONFIG) -> None:
+def down(timeout: Timeout = None, config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
     """End LoraLoop on this machine: what `loraloop up` started on the data folder, and no other process.
 
     Requests in progress are answered first. It is no error if nothing runs.
     """
     from ops.local import shutdown
 
-    if not shutdown.stop(settings_from(config), tell, grace_s=timeout):
+    settings = settings_from(config)
+    stopped = shutdown.stop(settings, tell, grace_s=timeout)
+    if as_data:
+        print_changed({"stopped": stopped, "data": str(settings.data)})
+    if not stopped:
         tell("Nothing runs.")
 
 
@@ -110,6 +115,7 @@ def install(
     yes: Yes = False,
     dry_run: DryRun = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Write a systemd unit that runs LoraLoop from this configuration. --dry-run prints it on stdout instead.
 
@@ -124,13 +130,19 @@ def install(
     user = (run_as or systemd_unit.owner(place)) if system else None
     unit = Unit(systemd_unit.command_of_this_process(), place, user, systemd_unit.read_variables(env))
     path, text = systemd_unit.place(user), unit.text(settings)
+    unit_row = {"path": str(path), "unit": text, "replaced": path.exists()}
     if dry_run:
-        print(text, end="")
+        if as_data:
+            print_changed(unit_row, dry_run=True)
+        else:
+            print(text, end="")
         tell(f"This is {path}. Nothing was done (--dry-run).")
         return
     if path.exists() and path.read_text(encoding="utf-8") != text and not agreed(f"{path} is replaced.", yes, False):
         return
     systemd_unit.write(path, text)
+    if as_data:
+        print_changed(unit_row)
     systemctl = "sudo systemctl" if system else "systemctl --user"
     tell(f"Wrote {path}. Next: {systemctl} daemon-reload && {systemctl} enable --now loraloop")
     if not system:

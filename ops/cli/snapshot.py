@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ops.cli import streams
+from ops.cli.change_report import print_changed
 from ops.cli.control_choice import client_of
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
@@ -64,8 +65,10 @@ def export(
     bucket: BucketOption = "train",
     yes: Yes = False,
     config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
 ) -> None:
     """Write a snapshot's rows or pairs to a file. It holds what users wrote."""
+    streams.require_free_stdout(path, as_data)
     if not streams.may_write(path, yes):
         return
     rows = f"/api/snapshots/{identity}/rows"
@@ -77,4 +80,6 @@ def export(
         for piece in pieces:
             file.write(piece)
             advance(len(piece))
+    if as_data:
+        print_changed({"path": str(path), "format": format, "bytes": path.stat().st_size})
     tell(f"Wrote the snapshot to {streams.name_of(path)}.")

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import typer
+
 from core.errors import InputError, LoraLoopError, NoTerminal
 from ops.cli.terminal import agreed
 
@@ -26,6 +28,12 @@ def is_stream(path: Path) -> bool:
 def name_of(path: Path, stream: str = "stdout") -> str:
     """A path as messages name it."""
     return stream if is_stream(path) else str(path)
+
+
+def require_free_stdout(path: Path, as_data: bool) -> None:
+    """Raise BadParameter if a file goes to stdout, and the description of it too."""
+    if as_data and is_stream(path):
+        raise typer.BadParameter("stdout has the file already. Leave it out.", param_hint="--output")
 
 
 def may_write(path: Path, yes: bool) -> bool:

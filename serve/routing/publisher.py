@@ -55,12 +55,16 @@ class GatewayStatus:
 
 @dataclass(frozen=True, slots=True)
 class SwitchResult:
-    """How a new table arrived: milliseconds until the last gateway had it, and what was in flight then."""
+    """How a new table arrived: milliseconds until the last gateway had it, and what was in flight then.
+
+    `decision_id` is the decision that it follows from.
+    """
 
     ms: float
     in_flight: int
     gateways: int
     complete: bool
+    decision_id: str = ""
 
 
 class RoutePublisher:

@@ -126,7 +126,12 @@ def test_the_commands_list_show_replay_and_drop(tmp_path: Path) -> None:
         (letter,) = set_aside(control.store, NEWER)
         assert json.loads(control.run("dead-letters", "--json").stdout)[0]["id"] == letter
         assert NEWER.decode() in json.loads(control.run("dead-letters", "show", letter, "--json").stdout)["content"]
-        assert json.loads(control.run("dead-letters", "replay", "--all", "--yes", "--json").stdout)[0]["refused"] == 1
+        assert (
+            json.loads(control.run("dead-letters", "replay", "--all", "--yes", "--json").stdout)["letters"][0][
+                "refused"
+            ]
+            == 1
+        )
         assert control.run("dead-letters", "replay", "--yes").exit_code == 1  # neither an id nor --all
         assert control.run("dead-letters", "drop", letter, "--dry-run").exit_code == 0
         assert spools.count_dead_letters(control.store) == 1

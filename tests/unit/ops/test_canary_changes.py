@@ -130,8 +130,8 @@ def test_the_client_does_the_same(control: RunningControl) -> None:
         client.pause_canary("reviews", comment="an outage")
         client.resume_canary("reviews")
         client.set_canary_share("reviews", 0.3)
-        assert client.freeze("reviews", comment="a launch") == {"model": "reviews", "frozen": True}
-        assert client.unfreeze("reviews") == {"model": "reviews", "frozen": False}
+        assert client.freeze("reviews", comment="a launch")["serves"]["frozen"] is True
+        assert client.unfreeze("reviews")["serves"]["frozen"] is False
     verdicts = [row["verdict"] for row in decisions.chain(control.store)][-5:]
     assert verdicts == ["canary_paused", "canary_resumed", "share_changed", "frozen", "unfrozen"]
 

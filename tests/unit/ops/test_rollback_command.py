@@ -86,7 +86,9 @@ def test_one_model_is_listed_alone_and_an_unknown_one_is_none(control: RunningCo
 
 def test_a_rejection_says_whose_votes_it_holds(tmp_path: Path) -> None:
     api = FastAPI()
-    api.get("/api/promotions/12")(lambda: {"model": "reviews", "to_version": 3})
+    row = {"model": "reviews", "champion": 2, "canary": None, "share": None, "paused": None, "frozen": None}
+    api.get("/api/models")(lambda: [row | {"holdback": None, "awaiting": "dec-12"}])
+    api.get("/api/promotions/12")(lambda: {"id": "dec-12", "model": "reviews", "to_version": 3})
     api.get("/api/models/reviews/versions/3/suspects")(lambda: {"held": 1, "reason": "Held are the votes of eve."})
     with running(api) as url:
         config = f"models: {{reviews: {{labels: [a, b]}}}}\ncontrol: {{listen: '{url.removeprefix('http://')}'}}\n"
