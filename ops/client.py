@@ -67,11 +67,16 @@ class ControlClient(Client):
         """Send a POST request. Returns the JSON of the response."""
         return self.send(Call(self._server, "POST", path, body))
 
-    def upload(self, path: str, content: Iterable[bytes], size: int, **query: Any) -> Any:
-        """Send a POST request with a file of `size` bytes as its body, piece by piece. It is sent once."""
+    def upload(self, path: str, content: Iterable[bytes], size: int | None, **query: Any) -> Any:
+        """Send a POST request with a file of `size` bytes as its body, piece by piece. It is sent once.
+
+        A size of None is not known before the end.
+        """
         call = Call(self._server, "POST", path, query=query)
         request = self.connection.request(call)
-        request["headers"] |= {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        request["headers"] |= {"Content-Type": "application/octet-stream"}
+        if size is not None:
+            request["headers"] |= {"Content-Length": str(size)}
         with self._answered(call):
             response = self.http.request(**request | {"content": content, "timeout": UPLOAD_SECONDS})
         return checked(call, response)

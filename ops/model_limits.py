@@ -1,11 +1,11 @@
 """Hold a key that is limited to models to these models, on every route of control.
 
 A route names its model in its path, in a query parameter that it declares, or by the id of something that belongs to
-one model. Every other route is about all models, and refuses the key.
+one model. Every other route is about all models, and refuses the key, unless it shows only the key's own models.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
@@ -27,6 +27,16 @@ BY_ID: dict[str, Find] = {
 }
 
 
+SHOWS_OWN = "shows_own_models"
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def shows_own_models(endpoint: Endpoint) -> Endpoint:
+    """Declare that a route about all models shows a key only those that the key may use."""
+    setattr(endpoint, SHOWS_OWN, True)
+    return endpoint
+
+
 def require_models(store: Store) -> Callable[[Request], Awaitable[None]]:
     """Return a dependency for after the key's check: it refuses a key that may not use the request's model."""
 
@@ -42,6 +52,8 @@ def refuse_other_models(store: Store, request: Request) -> None:
     if permit.models is None:
         return
     model = model_of(store, request)
+    if model is None and getattr(request.scope["route"].endpoint, SHOWS_OWN, False):
+        return
     if model is None:
         names = ", ".join(permit.models)
         raise Forbidden(

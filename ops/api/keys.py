@@ -4,16 +4,17 @@ Handlers are thin: they parse, call the keyring, and render. A key is in the ans
 """
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from core.acts import Act, act, no_act, note
 from core.api_key_store import IssuedKey, NewKey
-from core.api_keys import Limits, Scope
+from core.api_keys import GRANTABLE, Limits, Scope
 from core.http import JsonBody
 from core.route_list import RouteList
 from ops.control import Control
@@ -24,12 +25,24 @@ Limit = Annotated[int | None, Field(ge=1, le=1_000_000_000)]
 NO_STORE = {"Cache-Control": "no-store"}
 
 
+def _granted(value: Any) -> Any:
+    """Raise an error with the scopes that a key can have: `internal` is not one of them."""
+    if value not in GRANTABLE:
+        raise PydanticCustomError("enum", "", {"expected": ", ".join(repr(str(scope)) for scope in GRANTABLE)})
+    return value
+
+
+Granted = Annotated[
+    Scope, BeforeValidator(_granted), WithJsonSchema({"type": "string", "enum": [str(scope) for scope in GRANTABLE]})
+]
+
+
 class Make(BaseModel):
     """A key to be made; models of null means all of them, expires_in_s of null never."""
 
     model_config = ConfigDict(extra="forbid")
     name: str = Field(min_length=1, max_length=128)
-    scopes: list[Scope] = Field(min_length=1, max_length=len(Scope))
+    scopes: list[Granted] = Field(min_length=1, max_length=len(Scope))
     models: list[str] | None = Field(None, min_length=1, max_length=1000)
     expires_in_s: float | None = Field(None, gt=0, le=YEARS_10_S)
     requests_per_minute: Limit = None

@@ -20,6 +20,7 @@ from ops import version_page, views
 from ops.actions import Actions, By
 from ops.control import Control
 from ops.model_changes import ModelChange
+from ops.model_limits import shows_own_models
 
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 Moment = Annotated[datetime | None, Query()]
@@ -142,11 +143,12 @@ def _read_models(router: RouteList, control: Control) -> None:
 
     @router.get("/models")
     @only_numbers
-    def models(model: str | None = None) -> list[views.View]:
-        """Every model, or one, with what serves it."""
-        if model is None:
-            return views.models(control)
-        return [views.model(control, model)] if model in control.settings.models else []
+    @shows_own_models
+    def models(request: Request, model: str | None = None) -> list[views.View]:
+        """Every model that the key may use, or one, with what serves it."""
+        names, own = control.settings.models, request.state.admission.models
+        wanted = names if model is None else [model]
+        return [views.model(control, name) for name in wanted if name in names and (own is None or name in own)]
 
     @router.get("/models/{model}/versions")
     @only_numbers

@@ -25,7 +25,7 @@ REFUSED = {
     "404": "There is no such thing.",
     "409": "Something else is in progress, or it is done already.",
     "413": "The body is too large.",
-    "422": "A field is missing or wrong; the message names it.",
+    "422": "A field is missing or wrong: `param` names it, and the message has the value and the fix.",
     "429": "The key has reached its limits.",
     "503": "It cannot be done at the moment.",
 }

@@ -46,20 +46,26 @@ def _nothing(_: int) -> None:
 
 
 def prove(
-    path: Path, *, into: Path | None = None, only: frozenset[str] | None = None, advance: Advance = _nothing
+    path: Path,
+    *,
+    into: Path | None = None,
+    only: frozenset[str] | None = None,
+    advance: Advance = _nothing,
+    name: str = "",
 ) -> Manifest:
     """Reads a backup whole, checks every file against the manifest, and writes them to `into` if that is given.
 
     With `only`, it writes no other files than these. `advance` is called with the bytes read since the last call.
-    Raises InputError that names what does not fit.
+    Raises InputError that names what does not fit, and calls the backup `name`, by default its path.
     """
+    called = Path(name or path)
     try:
         with tarfile.open(path, "r:") as archive:
             return _prove(
-                archive, path, lambda name: into / name if into and (not only or name in only) else None, advance
+                archive, called, lambda file: into / file if into and (not only or file in only) else None, advance
             )
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as a backup: {error}.", hint="Is the file whole?") from error
+        raise InputError(f"{called} cannot be read as a backup: {error}.", hint="Is the file whole?") from error
 
 
 def prove_stream(stream: IO[bytes], name: str) -> Manifest:
@@ -129,13 +135,13 @@ def _hash(content: IO[bytes], target: Path | None, advance: Advance) -> str:
     return digest.hexdigest()
 
 
-def prove_with_ledger(path: Path, *, advance: Advance = _nothing) -> tuple[Manifest, str]:
+def prove_with_ledger(path: Path, *, name: str = "", advance: Advance = _nothing) -> tuple[Manifest, str]:
     """Reads a backup whole like `prove`, and says what is wrong with its ledger; empty if nothing is.
 
     The store is written to a temporary folder for that. Raises InputError.
     """
     with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
-        manifest = prove(path, into=Path(folder), only=frozenset({STORE}), advance=advance)
+        manifest = prove(path, into=Path(folder), only=frozenset({STORE}), advance=advance, name=name)
         store = Store(Path(folder) / STORE, copy_first=False)
         try:
             return manifest, ledger_fault(store, manifest)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from core.errors import InputError
+from ops.cli import streams
 from ops.cli.change_report import Mode, carry_out
 from ops.cli.changes import Comment, ModelArgument, require_model, said
 from ops.cli.control_choice import client_of
@@ -27,7 +28,9 @@ CHUNK = 1024 * 1024
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 # What control returns of an adapter that was brought in.
 FIELDS = ("model", "version", "engine_name", "sha256", "rank", "modules", "new", "warnings")
-PathArgument = Annotated[Path, typer.Argument(help="A PEFT folder, or a .zip, .tar, .tar.gz or .tgz of one.")]
+PathArgument = Annotated[
+    Path, typer.Argument(help="A PEFT folder, or a .zip, .tar, .tar.gz or .tgz of one. - is stdin.")
+]
 
 
 def import_adapter(
@@ -40,10 +43,15 @@ def import_adapter(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Bring in an adapter that was trained elsewhere, as a new version that serves nobody yet."""
-    content, size = _packed(path) if path.is_dir() else _archive(path)
+    if streams.is_stream(path):
+        streams.require_answer(yes, dry_run)
+        content, size = streams.pieces_of_stdin(CHUNK), None
+    else:
+        content, size = _packed(path) if path.is_dir() else _archive(path)
     client = client_of(config)
+    sent = "" if size is None else f" ({size} bytes are sent)"
     done = carry_out(
-        f"{path} becomes a new version of {model}, not in service ({size} bytes are sent).",
+        f"{streams.name_of(path, 'stdin')} becomes a new version of {model}, not in service{sent}.",
         lambda: client.upload(f"/api/models/{model}/adapters", content, size, **said(comment)),
         dict.fromkeys(FIELDS) | {"model": require_model(client, model)["model"], "warnings": []} if dry_run else {},
         Mode(yes, dry_run, as_data),

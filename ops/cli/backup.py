@@ -37,7 +37,7 @@ BROKEN = ".broken-ledger"
 COPYING = "Control copies the store; this takes a while when it is large."
 CHUNK = 1024 * 1024
 NewBackup = Annotated[Path, typer.Argument(metavar="PATH", help="The backup, one tar file, or - for stdout.")]
-BackupFile = Annotated[Path, typer.Argument(metavar="PATH", help="The backup, one tar file.")]
+BackupFile = Annotated[Path, typer.Argument(metavar="PATH", help="The backup, one tar file, or - for stdin.")]
 
 
 def backup(path: NewBackup, yes: Yes = False, as_data: AsData = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -155,31 +155,40 @@ def restore(
     from ops.local.preparation import lock_data
 
     settings = settings_from(config)
-    if not path.is_file():
+    if not streams.is_stream(path) and not path.is_file():
         raise InputError(f"There is no file {path}.", hint="Name what loraloop backup create wrote.")
-    with bytes_bar("Proving", path.stat().st_size) as advance:
-        found, fault = restoring.prove_with_ledger(path, advance=advance)
-    if fault and not broken_ledger:
-        raise restoring.broken_ledger(path, fault)
-    tell(f"{path} is whole: {len(found.files)} files, made {found.made}, ledger of {found.ledger_rows} rows.")
-    if fault:
-        tell(f"Its ledger is broken. {fault}")
     held = restoring.occupied(settings.data)
-    if held:
-        question = f"{settings.data} holds {', '.join(held)}; that is put aside, but for gateways' spools."
-    else:
-        question = f"The backup goes into {settings.data}."
-    if not agreed(question, yes or not held, dry_run):
-        if dry_run and as_data:
-            print_changed(asdict(found) | {"aside": None, "replaces": held}, dry_run=True)
-        return
-    lock = lock_data(settings.data)
-    try:
-        with bytes_bar("Restoring", path.stat().st_size) as advance:
-            by = restoring.Restored(utc_now(), f"cli:{getpass.getuser()}", broken_ledger)
-            manifest, aside = restoring.restore(path, settings, by, advance)
-    finally:
-        lock.release()
+    with streams.readable(path, yes or not held, dry_run) as file:
+        found = _proved(file, streams.name_of(path, "stdin"), broken_ledger)
+        if held:
+            question = f"{settings.data} holds {', '.join(held)}; that is put aside, but for gateways' spools."
+        else:
+            question = f"The backup goes into {settings.data}."
+        if not agreed(question, yes or not held, dry_run):
+            if dry_run and as_data:
+                print_changed(asdict(found) | {"aside": None, "replaces": held}, dry_run=True)
+            return
+        lock = lock_data(settings.data)
+        try:
+            with bytes_bar("Restoring", file.stat().st_size) as advance:
+                by = restoring.Restored(utc_now(), f"cli:{getpass.getuser()}", broken_ledger)
+                manifest, aside = restoring.restore(file, settings, by, advance)
+        finally:
+            lock.release()
     if as_data:
         print_changed(asdict(manifest) | {"aside": aside and str(aside), "replaces": held})
     tell("Restored." + (f" What was there is in {aside}." if aside else "") + " Next: loraloop up")
+
+
+def _proved(file: Path, name: str, broken_ledger: bool) -> "Manifest":
+    """What a backup holds, once it is proved. Raises InputError, also for a broken ledger that was not allowed."""
+    from ops.backup import restore as restoring
+
+    with bytes_bar("Proving", file.stat().st_size) as advance:
+        found, fault = restoring.prove_with_ledger(file, name=name, advance=advance)
+    if fault and not broken_ledger:
+        raise restoring.broken_ledger(Path(name), fault)
+    tell(f"{name} is whole: {len(found.files)} files, made {found.made}, ledger of {found.ledger_rows} rows.")
+    if fault:
+        tell(f"Its ledger is broken. {fault}")
+    return found

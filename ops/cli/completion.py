@@ -86,8 +86,19 @@ def versions(ctx: typer.Context) -> Iterable[Word]:
     return [(str(row["version"]), row["kind"]) for row in sorted(rows, key=lambda row: -row["version"])[:MOST]]
 
 
+def _get_rows(ctx: typer.Context, path: str, **query: Any) -> list[dict[str, Any]]:
+    """Rows about all models. A key that is limited to models must name each: then those of its own models."""
+    try:
+        return _get(ctx, path, **query)
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != 403 or "model" in query:
+            raise
+        own = [row["model"] for row in _get(ctx, "/api/models")]
+        return [row for model in own for row in _get(ctx, path, model=model, **query)]
+
+
 def _runs(ctx: typer.Context) -> list[dict[str, Any]]:
-    return _get(ctx, "/api/runs", limit=MOST)
+    return _get_rows(ctx, "/api/runs", limit=MOST)
 
 
 def _run(row: dict[str, Any]) -> Word:
@@ -117,7 +128,7 @@ def snapshots(ctx: typer.Context) -> Iterable[Word]:
 @silent
 def decisions(ctx: typer.Context) -> Iterable[Word]:
     """Ids of decisions."""
-    rows = _get(ctx, "/api/promotions", limit=MOST)
+    rows = _get_rows(ctx, "/api/promotions", limit=MOST)
     return [(row["id"], f"{row['seq']}: {row['model']}, {row['verdict']}") for row in rows]
 
 
@@ -148,7 +159,7 @@ def scopes(_: typer.Context) -> Iterable[Word]:
 @silent
 def quarantines(ctx: typer.Context) -> Iterable[Word]:
     """Ids of quarantines."""
-    rows = _get(ctx, "/api/quarantine", **_of_model(ctx))
+    rows = _get_rows(ctx, "/api/quarantine", **_of_model(ctx))
     return [(row["id"], f"{row['model']}, {row['votes']} votes, {row['state']}") for row in rows]
 
 
@@ -161,7 +172,7 @@ def dead_letters(ctx: typer.Context) -> Iterable[Word]:
 @silent
 def alarms(ctx: typer.Context) -> Iterable[Word]:
     """Names of alarms, those that are on at the moment."""
-    return {row["name"]: row["sentence"] for row in _get(ctx, "/api/alarms")}.items()
+    return {row["name"]: row["sentence"] for row in _get_rows(ctx, "/api/alarms")}.items()
 
 
 @silent

@@ -6,7 +6,7 @@ It owns these lines and where they go; a test runs each through the parser, so t
 import typer
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
-    "init": ("loraloop init",),
+    "init": ("loraloop init", "loraloop init - > loraloop.yaml"),
     "prepare": ("loraloop prepare",),
     "up": ("loraloop up --config loraloop.yaml", "loraloop up -d"),
     "server up": ("loraloop server up -d", "loraloop server up --config loraloop.yaml"),
@@ -76,7 +76,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "canary stop": ("loraloop canary stop reviews --dry-run", "loraloop canary stop reviews --yes -m 'wrong language'"),
     "promotions approve": ("loraloop promotions approve 12 --yes -m 'read the worst ten'",),
     "promotions reject": ("loraloop promotions reject 12 --yes -m 'too terse'",),
-    "versions import": ("loraloop versions import reviews ./my-adapter --dry-run",),
+    "versions import": (
+        "loraloop versions import reviews ./my-adapter --dry-run",
+        "loraloop versions import reviews - --yes < my-adapter.tar",
+    ),
     "quarantine list": ("loraloop quarantine --model reviews",),
     "quarantine show": ("loraloop quarantine show 12 --limit 20",),
     "quarantine hold": (
@@ -128,6 +131,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "backup restore": (
         "loraloop backup restore /backups/monday.tar --dry-run",
         "loraloop backup restore /backups/monday.tar --yes",
+        "loraloop backup restore - --yes < monday.tar",
     ),
     "data export": (
         "loraloop data export decisions ledger.jsonl",

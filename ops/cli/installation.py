@@ -14,6 +14,7 @@ from core import logs
 from core.errors import AlreadyDone, SettingsError
 from core.model_folder import locate
 from core.settings import Settings
+from ops.cli import streams
 from ops.cli.change_report import print_changed
 from ops.cli.control_choice import local
 from ops.cli.output_format import AsData, print_data
@@ -27,11 +28,15 @@ MARKS = {"ok": "[green]ok[/]      ", "warning": "[yellow]warning[/] ", "fix": "[
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="Where to write it.")] = DEFAULT_CONFIG,
+    path: Annotated[Path, typer.Argument(help="Where to write it. - is stdout.")] = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_data: AsData = False,
 ) -> None:
     """Write a commented configuration to begin with."""
+    streams.require_free_stdout(path, as_data)
+    if streams.is_stream(path):
+        print(STARTER, end="")
+        return
     replaced = path.exists()
     if replaced and not force:
         raise AlreadyDone(f"{path} exists already.", hint="Use --force to replace it.")

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -91,19 +92,38 @@ class Root(TyperGroup):
             tell(f"An older name: this is now loraloop {' '.join(words[:2])}")
         return super().parse_args(ctx, words)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the words, which prints the help if the words ask for it."""
+        with ended_reader():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. It ends without a word if the reader of its output has ended, as `head` does."""
+        """Run a command."""
         try:
-            ended = super().invoke(ctx)
-            sys.stdout.flush()
+            with ended_reader():
+                return super().invoke(ctx)
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")  # words of Pydantic
             raise
-        except BrokenPipeError:
-            # What is left in the buffer is lost; without this Python would try to write it at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(BROKEN_PIPE) from None
-        return ended
+
+
+@contextmanager
+def ended_reader() -> Iterator[None]:
+    """End without a word, and with the code of a broken pipe, if the reader of stdout has ended, as `head` does."""
+    try:
+        yield
+        sys.stdout.flush()
+    except typer.Exit:
+        with ended_reader():
+            sys.stdout.flush()
+        raise
+    except (BrokenPipeError, SystemExit) as error:
+        # Rich, which prints the help, makes a SystemExit of it.
+        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # What is left in the buffer is lost; without this Python would try to write it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(BROKEN_PIPE) from None
 
 
 def new_words(words: Sequence[str]) -> list[str]:

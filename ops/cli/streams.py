@@ -71,17 +71,34 @@ def readable(path: Path, yes: bool, dry_run: bool) -> Iterator[Path]:
     """A file to read as often as needed: `path`, or a copy of stdin that is deleted afterwards.
 
     The copy ends in .parquet or .jsonl, by its first bytes. Raises NoTerminal before it reads, if a question that
-    follows could not be answered.
+    follows could not be answered, and LoraLoopError if there is no space for the copy.
     """
     if not is_stream(path):
         yield path
         return
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise NoTerminal("There is no terminal to ask on.", hint="Add --yes to do it, or --dry-run to see.")
+    require_answer(yes, dry_run)
     with tempfile.TemporaryDirectory(prefix="loraloop-") as folder:
         start = sys.stdin.buffer.read(len(PARQUET))
         copy = Path(folder) / ("stdin.parquet" if start == PARQUET else "stdin.jsonl")
-        with copy.open("wb") as file:
-            file.write(start)
-            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            with copy.open("wb") as file:
+                file.write(start)
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            where = f"The copy of stdin in {folder} cannot be written: {error.strerror}."
+            raise LoraLoopError(where, hint="Set TMPDIR to a folder with more space.") from error
         yield copy
+
+
+def require_answer(yes: bool, dry_run: bool) -> None:
+    """Raise NoTerminal if stdin is used up by a file, and a question needs an answer from it."""
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise NoTerminal("There is no terminal to ask on.", hint="Add --yes to do it, or --dry-run to see.")
+
+
+def pieces_of_stdin(size: int) -> Iterator[bytes]:
+    """Binary data of stdin, in pieces of at most `size` bytes. Raises InputError if a person would have to type it."""
+    if sys.stdin.isatty():
+        raise InputError("stdin is a terminal, and this needs a file.", hint="Redirect it: < FILE")
+    while piece := sys.stdin.buffer.read(size):
+        yield piece

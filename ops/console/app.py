@@ -12,8 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from core.api_keys import Scope
-from core.errors import InputError, LoraLoopError, NotFound
-from core.http import answer, reading_scope
+from core.errors import LoraLoopError, NotFound
+from core.http import answer, input_error, reading_scope
 from core.route_list import RouteList
 from ops.alarms.watch import AlarmWatch
 from ops.audit.middleware import require_recording
@@ -119,9 +119,7 @@ def _route_class(visitors: Visitors) -> type[APIRoute]:
                 except LoraLoopError as error:
                     return visitors.refuse(request, error)
                 except RequestValidationError as error:
-                    first = error.errors()[0]
-                    where = ".".join(str(part) for part in first["loc"][1:])
-                    return visitors.refuse(request, InputError(f"{where}: {first['msg']}."))
+                    return visitors.refuse(request, input_error(error))
 
             return handle
 

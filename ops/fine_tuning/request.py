@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.errors import InputError
+from core.field_errors import field_error
 from core.settings import ModelSettings, RetrainSettings
 from ops.fine_tuning.examples import Method
 
@@ -141,9 +142,8 @@ def settings_of_job(request: JobRequest, settings: ModelSettings) -> ModelSettin
     try:
         changed = RetrainSettings.model_validate(retrain.model_dump() | changes)
     except ValidationError as error:
-        first = error.errors()[0]
         field = f"method.{request.type}.hyperparameters"
-        raise InputError(f"{field}: gives retrain.{first['loc'][0]}, and that {first['msg']}.", field=field) from error
+        raise InputError(f"{field}: gives retrain.{field_error(error.errors())}", field=field) from error
     return settings.model_copy(update={"retrain": changed})
 
 

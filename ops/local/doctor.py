@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from core.errors import LoraLoopError
-from core.model_folder import PACKAGED, locate
+from core.model_folder import locate
 from core.settings import DEFAULT_GUARDRAILS, ModelSettings, Settings, load
 from ops.local.finding import Finding
 from ops.local.passed_engines import lacking
@@ -108,8 +108,7 @@ def _gpu_memory(settings: Settings) -> Finding:
 
 
 def _base(settings: Settings) -> Finding:
-    fix = "Run: loraloop prepare" if settings.base_model in PACKAGED else "Set base_model to a model folder."
-    return _attempt("base model", lambda: locate(settings.base_model), settings.base_model, fix)
+    return _attempt("base model", lambda: locate(settings.base_model), settings.base_model)
 
 
 def _guardrails(name: str, settings: ModelSettings) -> Finding:

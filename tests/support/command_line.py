@@ -20,12 +20,13 @@ class Ended:
     stderr: str
 
 
-def loraloop(*words: str, cwd: Path, stdin: str = "") -> Ended:
+def loraloop(*words: str, cwd: Path, stdin: str | bytes = "") -> Ended:
     """Run a command in a folder, off a terminal and with its real end: the exit code, and errors as one sentence."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, chdir(cwd), redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["loraloop", *words])
-        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        content = stdin.encode() if isinstance(stdin, str) else stdin
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
         with pytest.raises(SystemExit) as ended:
             main()
     code = ended.value.code

@@ -249,6 +249,11 @@ def test_a_base_model_that_is_not_there_is_named_with_the_fix(tmp_path: Path, mo
         model_folder.locate("smollm2-135m-instruct")
     with pytest.raises(SettingsError, match=r"no folder with a config\.json"):
         model_folder.locate(str(tmp_path))
+    with pytest.raises(SettingsError) as refused:
+        model_folder.locate("Qwen/Qwen2.5-0.5B-Instruct")
+    folder = "models/qwen2.5-0.5b-instruct"
+    command = f"hf download Qwen/Qwen2.5-0.5B-Instruct --local-dir {folder}   Then set base_model: {folder}"
+    assert refused.value.hint.endswith(command)
     (tmp_path / "config.json").write_text("{}")
     assert model_folder.locate(str(tmp_path)).name == tmp_path.name
 
@@ -289,7 +294,8 @@ def test_errors_are_one_sentence_and_show_nothing_inside(web: TestClient) -> Non
     bug = web.get("/bug")
     assert bug.status_code == 500 and "secret" not in bug.text and bug.headers["x-request-id"]
     assert web.get("/nowhere").json()["error"]["message"] == "Not Found."
-    assert "query.n" in web.get("/number?n=x").json()["error"]["message"]
+    error = web.get("/number?n=x").json()["error"]
+    assert error["message"] == "n: 'x' is not a whole number." and error["param"] == "n"
 
 
 def test_a_body_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,8 +97,8 @@ def test_every_route_of_control_is_in_the_list_and_opens_to_its_scope_alone(cont
     walk(control.ask, CONTROL, control.keys)
 
 
-# About no model's data.
-FOR_ANY_KEY = {("GET", "/openapi.json")}
+# About no model's data, or only about the models of the key.
+FOR_ANY_KEY = {("GET", "/openapi.json"), ("GET", "/api/models")}
 
 
 def test_a_key_limited_to_a_model_opens_no_route_about_another_or_about_all(control: Control) -> None:
@@ -109,6 +109,16 @@ def test_a_key_limited_to_a_model_opens_no_route_about_another_or_about_all(cont
             assert answer.status_code == 403, (route, answer.status_code, answer.text)
     for path in ("/api/keys", "/api/erasures", "/api/dead-letters", "/api/retention", "/system.json", "/"):
         assert control.ask(("GET", f"{path}?model=reviews"), key).status_code == 403, path  # no parameter of theirs
+
+
+def test_a_key_limited_to_a_model_lists_this_model_alone(tmp_path: Path) -> None:
+    control = Control(tmp_path, ("reviews", "tweets"))
+    control.control.promotion.sync_models(["reviews", "tweets"])
+    key = control.control.keyring.make(NewKey("limited", GRANTABLE, models=("reviews",)), "test").key
+    assert [row["model"] for row in control.ask(("GET", "/api/models"), key).json()] == ["reviews"]
+    assert control.ask(("GET", "/api/models?model=tweets"), key).status_code == 403
+    every = control.ask(("GET", "/api/models"), control.keys.by_scope[Scope.OPS_NUMBERS]).json()
+    assert [row["model"] for row in every] == ["reviews", "tweets"]
 
 
 def test_pages_for_a_key_limited_to_a_model_name_no_other_model(tmp_path: Path) -> None:

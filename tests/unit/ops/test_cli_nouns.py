@@ -78,10 +78,10 @@ def test_every_older_name_became_a_command_and_is_none_itself() -> None:
 
 def test_an_older_name_still_works_and_says_what_it_became(tmp_path: Path) -> None:
     (tmp_path / "loraloop.yaml").write_text(STARTER)
-    done = loraloop("promote", "reviews", "3", "--dry-run", cwd=tmp_path)
-    assert done.returncode == 0 and "Nothing was done" in done.stderr
-    assert "this is now loraloop models promote" in done.stderr
-    new = loraloop("models", "promote", "reviews", "3", "--dry-run", cwd=tmp_path)
+    done = loraloop("evaluate", "--help", cwd=tmp_path)
+    assert done.returncode == 0 and "Run suites on a version" in done.stdout
+    assert "this is now loraloop versions evaluate" in done.stderr
+    new = loraloop("versions", "evaluate", "--help", cwd=tmp_path)
     assert "older name" not in new.stderr
 
 

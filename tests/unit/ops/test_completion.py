@@ -46,16 +46,21 @@ class Shell:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.env = folder, {"XDG_CONFIG_HOME": str(folder / "config")}
         clear_settings(monkeypatch)
-        self.app, self.asked = FastAPI(), list[str]()
+        self.app, self.asked, self.limited = FastAPI(), list[str](), False
         for path, answer in ANSWERS.items():
             self.app.get(path)(self._route(path, answer))
 
     def _route(self, path: str, answer: Any) -> Any:
-        def route(authorization: str = Header("")) -> Any:
+        def route(authorization: str = Header(""), model: str | None = None) -> Any:
             self.asked.append(path)
             if authorization != f"Bearer {KEY}":
                 raise HTTPException(401)
-            return answer
+            if not self.limited:
+                return answer
+            # As control answers to a key for `reviews` alone.
+            if path != "/api/models" and model is None:
+                raise HTTPException(403)
+            return [row for row in answer if row.get("model", model) == "reviews"]
 
         return route
 
@@ -119,6 +124,23 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     ],
 )
 def test_the_shell_offers_what_control_has(shell: Shell, typed: str, offered: list[str]) -> None:
+    assert shell.completed(typed) == offered
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("loraloop models promote ", ["reviews"]),
+        ("loraloop runs show ", ["run-2"]),
+        ("loraloop promotions show ", ["dec-3"]),
+        ("loraloop quarantine release ", ["q-1"]),
+        ("loraloop alarms silence ", ["engine_down"]),
+    ],
+)
+def test_a_key_limited_to_a_model_is_offered_what_is_of_this_model(
+    shell: Shell, typed: str, offered: list[str]
+) -> None:
+    shell.limited = True
     assert shell.completed(typed) == offered
 
 

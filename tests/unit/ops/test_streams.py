@@ -101,6 +101,30 @@ def test_a_backup_on_stdout_is_the_backup_and_restores(control: RunningControl, 
     assert refused.exit_code == 2 and not refused.stdout_bytes
 
 
+def test_a_backup_is_restored_from_stdin_and_half_of_one_changes_nothing(
+    control: RunningControl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    control.run("data", "import", "-", "-m", "reviews", "--yes", stdin=LINES)
+    content = control.run("backup", "-").stdout_bytes
+    config, data = tmp_path / "elsewhere.yaml", tmp_path / "elsewhere"
+    config.write_text(control.config.read_text().replace(str(tmp_path / "data"), str(data)))
+    asked = ["backup", "restore", "-", "--config", str(config), "--json"]
+    broken = CliRunner().invoke(app, asked, input=content[: len(content) // 2])
+    assert isinstance(broken.exception, InputError) and str(broken.exception).startswith("stdin")
+    assert broken.stdout == "" and not data.exists()
+    plan = json.loads(CliRunner().invoke(app, [*asked, "--dry-run"], input=content).stdout)
+    assert not data.exists()
+    done = CliRunner().invoke(app, asked, input=content)
+    assert done.exit_code == 0 and "stdin is whole" in done.stderr and (data / "loraloop.duckdb").is_file()
+    restored = json.loads(done.stdout)
+    assert plan | {"dry_run": False} == restored and restored["replaces"] == []
+    again = CliRunner().invoke(app, asked, input=content)
+    assert isinstance(again.exception, NoTerminal)  # it would replace something, and stdin cannot answer
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 def test_a_backup_on_stdout_with_a_broken_ledger_fails(control: RunningControl) -> None:
     with control.store.transaction() as transaction:
         append(transaction, Decision("dec-1", NOW, "reviews", 0, 1, Verdict.PROMOTED, "It won.", "t", "a"))
@@ -120,6 +144,21 @@ def test_binary_data_does_not_go_to_a_terminal(control: RunningControl) -> None:
         os.read(ours, 1)
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["keys", "--help"], ["runs", "show", "-h"], ["--version"], ["keys"]])
+def test_help_whose_reader_has_ended_ends_without_a_word(tmp_path: Path, words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        command = [sys.executable, "-m", "ops.cli.app", *words]
+        done = subprocess.run(
+            command, stdout=gone, stderr=subprocess.PIPE, text=True, check=False, timeout=120, cwd=tmp_path
+        )
+    if words == ["keys"]:
+        assert done.returncode == 1 and "no configuration" in done.stderr  # another failure keeps its code
+    else:
+        assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("words", [["data", "export", "feedback", "-"], ["backup", "-"]])

@@ -1,7 +1,9 @@
 """Facts about imports, on the real control app, its store and the real command line."""
 
+import io
 import json
 import shutil
+import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,8 +57,8 @@ class Stack:
         self.http = stack.enter_context(httpx.Client(base_url=url, timeout=60, trust_env=False))
         (folder / "loraloop.yaml").write_text(yaml.safe_dump(content | {"gateway": {"control_url": url}}))
 
-    def loraloop(self, *words: str) -> Ended:
-        return loraloop("versions", "import", *words, cwd=self.folder)
+    def loraloop(self, *words: str, stdin: bytes = b"") -> Ended:
+        return loraloop("versions", "import", *words, cwd=self.folder, stdin=stdin)
 
     def versions(self) -> list[int]:
         return [row["version"] for row in self.http.get("/api/models/reviews/versions").json()]
@@ -114,6 +116,46 @@ def test_the_same_bytes_are_the_same_version_however_packed(stack: Stack, tmp_pa
     assert len(stack.http.get("/api/promotions").json()) == 1
     stack.loraloop("reviews", str(peft_folder(tmp_path / "next", 0.25)), "--yes")
     assert stack.versions() == [0, 1, 2]
+
+
+def test_an_archive_on_stdin_is_a_version_too(stack: Stack, tmp_path: Path):
+    archive = Path(shutil.make_archive(str(tmp_path / "a"), "gztar", tmp_path, peft_folder(tmp_path / "mine").name))
+    unasked = stack.loraloop("reviews", "-", stdin=archive.read_bytes())
+    assert unasked.returncode == 2 and "--yes" in unasked.stderr and stack.versions() == [0]
+    tried = stack.loraloop("reviews", "-", "--dry-run", "--json")
+    done = stack.loraloop("reviews", "-", "--yes", "--json", stdin=archive.read_bytes())
+    assert done.returncode == 0 and "stdin becomes a new version of reviews" in done.stderr
+    plan, found = json.loads(tried.stdout), json.loads(done.stdout)
+    assert plan.keys() == found.keys() and (plan["version"], found["version"]) == (None, 1)
+    assert stack.versions() == [0, 1]
+
+
+def packed_as(*names: str) -> bytes:
+    """A tar archive of small files with these names."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = 2
+            archive.addfile(info, io.BytesIO(b"{}"))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("archive", "words"),
+    [
+        (packed_as("../adapter_config.json", "adapter_model.safetensors"), "leads out of its folder"),
+        (packed_as("/etc/adapter_config.json"), "leads out of its folder"),
+        (packed_as("adapter_config.json", "adapter_model.bin"), "a pickle can run any code"),
+        (packed_as("adapter_config.json", "adapter_model.safetensors")[:1100], "cut off"),
+        (b"x" * 1_000_000, "larger than 200000 bytes"),
+        (b"", "cut off"),
+    ],
+)
+def test_a_hostile_or_broken_archive_on_stdin_leaves_nothing_behind(stack: Stack, archive: bytes, words: str):
+    done = stack.loraloop("reviews", "-", "--yes", stdin=archive)
+    assert done.returncode == 1 and words in done.stderr and done.stdout == ""
+    assert stack.versions() == [0] and stack.kept() <= {"adapters"}
 
 
 def refused(stack: Stack, archive: bytes, words: str, status: int = 422, **headers: str) -> None:
