@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from core.errors import InputError, NotFound, SettingsError
+from core.settings import config_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -46,6 +47,11 @@ class Contexts:
             raise InputError(f"{name!r} is no name of a context.", hint="Use at most 64 letters, digits, ., _ and -.")
         self.by_name[name] = context
         self.current = name
+
+
+def contexts_file() -> Path:
+    """The file of the user's contexts."""
+    return config_folder() / "contexts.yaml"
 
 
 def read(path: Path) -> Contexts:

@@ -13,12 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import InputError, SettingsError
-from core.settings import Settings, config_folder, load, read_keys
+from core.settings import Settings, load, read_keys
 from loraloop.calls import Server
 from ops import contexts
 from ops.cli.signatures import Command, option, parameters_of, with_parameters
 from ops.cli.terminal import DEFAULT_CONFIG, tell
 from ops.client import ControlClient, own_url
+from ops.contexts import contexts_file
 
 VARIABLE = "LORALOOP_CONTEXT"
 PANEL = "Control"
@@ -46,11 +47,6 @@ class Named:
 
 
 NAMED: ContextVar[Named] = ContextVar("NAMED", default=Named())  # noqa: B039  # it cannot be changed
-
-
-def contexts_file() -> Path:
-    """The file of the user's contexts."""
-    return config_folder() / "contexts.yaml"
 
 
 def local(command: Command) -> Command:

@@ -34,7 +34,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "contexts delete": ("loraloop contexts delete prod",),
     "gateway": ("loraloop gateway --config loraloop.yaml",),
     "control": ("loraloop control --config loraloop.yaml",),
-    "doctor": ("loraloop doctor", "loraloop doctor --json"),
+    "doctor": ("loraloop doctor", "loraloop doctor --fix", "loraloop doctor --json"),
     "models list": ("loraloop models", "loraloop models -o yaml", "loraloop models --context prod"),
     "versions list": ("loraloop versions list reviews",),
     "versions show": ("loraloop versions show reviews 3",),

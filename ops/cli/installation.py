@@ -6,7 +6,7 @@ It owns their options; the work is done elsewhere in `ops`.
 import gc
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from ops.cli.control_choice import local
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, out, settings_from, tell
 from ops.local.config_template import STARTER
+
+if TYPE_CHECKING:
+    from ops.local.finding import Finding
 
 # Objects made before the collector checks the youngest, and generations before it checks older ones.
 GC_THRESHOLDS = (20_000, 20, 20)
@@ -104,13 +107,21 @@ def control(watch: WatchOption = False, config: ConfigOption = DEFAULT_CONFIG) -
 
 
 @local
-def check(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> None:
+def check(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Fix what can lose nothing: a missing configuration, base model or file mode.")
+    ] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_data: AsData = False,
+) -> None:
     """Check the installation: one line per check, with the command that fixes it. A warning is no failure."""
     from ops.local import doctor
 
-    findings = doctor.examine(config)
+    findings, fixed = doctor.repair(config, tell) if fix else (doctor.examine(config), {})
+    for name, sentence in fixed.items():
+        tell(f"{name}: {sentence}")
     if as_data:
-        print_data([{"check": f.name, "ok": f.ok, "level": f.level, "found": f.found, "fix": f.fix} for f in findings])
+        print_data([_row(finding, fixed.get(finding.name)) for finding in findings])
     else:
         for finding in findings:
             out.print(MARKS[finding.level], end="")
@@ -119,6 +130,13 @@ def check(config: ConfigOption = DEFAULT_CONFIG, as_data: AsData = False) -> Non
                 out.print(f"        {finding.fix}", markup=False, highlight=False)
     if not all(f.ok for f in findings):
         raise typer.Exit(1)
+
+
+def _row(finding: "Finding", fixed: str | None) -> dict[str, Any]:
+    """A finding as data. `fixable` says that --fix can fix it, and `fixed` what it did."""
+    names = ("ok", "level", "found", "fix")
+    row = {"check": finding.name} | {name: getattr(finding, name) for name in names}
+    return row | {"fixable": finding.repair is not None and finding.level != "ok", "fixed": fixed}
 
 
 def _require_internal_key(settings: Settings) -> None:
