@@ -21,8 +21,8 @@ from typing import Any
 import httpx
 
 from bench.progress import say
-from core.db import routes, runs, versions
-from core.db.store import Store
+from core.db import quarantines, routes, runs, versions
+from core.db.store import Store, Transaction
 from core.ledger import append
 from core.model_folder import ModelFolder
 from core.records import Decision, Verdict
@@ -31,6 +31,9 @@ from ops.apps import control as control_app
 
 MODELS = ("reviews", "notes", "movies")
 LABELS = ("negative", "neutral", "positive")
+# Quarantines of so many users each; each second one is released, and one in three votes names no user.
+QUARANTINES = 20
+HELD_USERS = 5
 DAYS = 120
 ROUNDS = 20
 # Whole batches, so that DuckDB's index on ids grows within its memory.
@@ -49,13 +52,14 @@ FROM range($first, $last) numbers(n)
 """
 FILL_VOTES = """
 INSERT INTO feedback (id, time, interaction_id, conversation_id, type, value, comment, user_id, metadata, revoked_at,
-    model, version, key_id, arm, arrived)
+    model, version, key_id, arm, arrived, asker)
 SELECT printf('fb-%012d', n), $start + to_microseconds((n * 10 + 5) * $step),
     printf('chatcmpl-%012d', n * 10), NULL, CASE WHEN n % 4 = 0 THEN 'label' ELSE 'thumbs' END,
     CASE WHEN n % 4 = 0 THEN '"' || $labels[1 + n % 3] || '"' WHEN n % 5 = 0 THEN 'false' ELSE 'true' END,
-    CASE WHEN n % 11 = 0 THEN 'it should say number ' || n ELSE NULL END, 'user-' || (n % 100003), '{}', NULL,
+    CASE WHEN n % 11 = 0 THEN 'it should say number ' || n ELSE NULL END,
+    CASE WHEN n % 3 > 0 THEN 'user-' || (n * 10 % 100003) END, '{}', NULL,
     $models[1 + (n * 10) % 3], CAST((n * 10) // 200000 AS INTEGER), 'shop', 'champion',
-    $start + to_microseconds((n * 10 + 5) * $step)
+    $start + to_microseconds((n * 10 + 5) * $step), CASE WHEN n % 3 = 0 THEN 'user-' || (n * 10 % 100003) END
 FROM range($last) numbers(n)
 """
 FILL_STEPS = """
@@ -119,6 +123,8 @@ def fill(data: Path, size: Size) -> None:
     with store.transaction() as transaction:
         for number in range(size.decisions):
             decision(transaction, number, start.replace(tzinfo=UTC) + timedelta(days=DAYS) * (number / size.decisions))
+        for number in range(QUARANTINES):
+            quarantine(transaction, number, size.decisions * number // QUARANTINES, start.replace(tzinfo=UTC))
     connection.execute(FILL_STEPS)
     connection.execute(FILL_LOOKS, {"body": json.dumps(LOOK)})
     connection.execute("CHECKPOINT")
@@ -126,7 +132,7 @@ def fill(data: Path, size: Size) -> None:
     store.close()
 
 
-def decision(transaction: Any, number: int, moment: datetime) -> None:
+def decision(transaction: Transaction, number: int, moment: datetime) -> None:
     """One run with its version and decision, and a change of the route where it was promoted."""
     model, version = MODELS[number % 3], 1 + number // 3
     promoted = number % 2 == 0
@@ -185,6 +191,17 @@ def decision(transaction: Any, number: int, moment: datetime) -> None:
             decision_id=row.id,
             holdback=0.0,
         )
+
+
+def quarantine(transaction: Transaction, number: int, of_decision: int, moment: datetime) -> None:
+    """A quarantine of a few users after a decision."""
+    id, model = f"quar-{number}", MODELS[of_decision % 3]
+    predicates = [quarantines.Predicate(user=f"user-{100 * number + user}") for user in range(HELD_USERS)]
+    quarantines.add(transaction, id=id, model=model, version=None, decision_id=f"dec-{of_decision:06d}", time=moment)
+    quarantines.add_predicates(transaction, id=id, predicates=predicates)
+    if number % 2:
+        later = moment + timedelta(days=DAYS)
+        quarantines.set_outcome(transaction, id=id, state="released", time=later, actor="ann", comment="")
 
 
 def evidence(number: int) -> dict[str, Any]:
@@ -248,6 +265,7 @@ def pages(size: Size) -> Iterator[str]:
         "/feedback?words=number+777",
         "/feedback/queue?model=reviews",
         "/quarantine",
+        "/quarantine/quar-0",
         "/usage",
         "/keys",
         "/metrics",

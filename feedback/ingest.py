@@ -268,20 +268,21 @@ def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> list
     met = dict(asked)
     for row in sorted((row for row in asked.values() if row.conversation), key=lambda row: row.time):
         met[conversation_key(row.conversation or "")] = row
-    answers = {answer_key(id) for id in asked}
-    by_version: defaultdict[Served, list[str]] = defaultdict(list)
+    answers = {answer_key(id): row for id, row in asked.items()}
+    joined: dict[str, Served] = {}
     pairs: dict[str, None] = {}
+    choices: dict[str, str | None] = {}
     for waiting in feedback.waiting_for(transaction, [*met, *answers]):
         if waiting.interaction_id in answers:
             pairs[waiting.id] = None
+            answer = answers[waiting.interaction_id]
+            choices[answer.id] = answer.user
             continue
         row = met[waiting.interaction_id]
-        by_version[Served(row.model, row.version, row.arm)].append(waiting.id)
-    if pairs:
-        feedback.meet_answers(transaction, list(pairs), list(answers))
-    for served, ids in by_version.items():
-        feedback.set_interaction(transaction, ids, served)
-    return [id for ids in by_version.values() for id in ids]
+        joined[waiting.id] = Served(row.model, row.version, row.arm, row.user)
+    feedback.meet_answers(transaction, list(pairs), choices)
+    feedback.set_interactions(transaction, joined)
+    return list(joined)
 
 
 def _leave_out(transaction: Transaction, said: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ It owns names and shapes of shown data; it must not change anything.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -39,13 +40,18 @@ NEWEST = 2**62
 MOST_COUNTED = 10_000
 
 
-def models(control: "Control") -> list[View]:
-    """Every model with its champion, canary, feedback since the last run, next run, and newest decision."""
-    return [model(control, name) for name in control.settings.models]
+def models(control: "Control", names: Sequence[str] | None = None) -> list[View]:
+    """These models, or all, with champion, canary, feedback since the last run, next run, and newest decision."""
+    approvals = decisions_table.open_approvals(control.store)
+    return [_model(control, name, approvals) for name in (control.settings.models if names is None else names)]
 
 
 def model(control: "Control", name: str) -> View:
     """One model in its present state. Raises NotFound."""
+    return _model(control, name, decisions_table.open_approvals(control.store))
+
+
+def _model(control: "Control", name: str, approvals: Sequence[View]) -> View:
     route = control.promotion.route(name)
     settings = settings_of(control, name)
     since = routes.champion_since(control.store, model=name, champion=route.champion)
@@ -54,7 +60,7 @@ def model(control: "Control", name: str) -> View:
     least = settings.retrain.min_new_feedback
     new = count_new(control.store, name, settings, least=least, most=max(MOST_COUNTED, 10 * least))
     run, frozen = runs_table.unfinished_of(control.store, model=name), frozen_models.find(control.store, model=name)
-    approval = next((row for row in decisions_table.open_approvals(control.store) if row["model"] == name), None)
+    approval = next((row for row in approvals if row["model"] == name), None)
     return {
         "model": name,
         "champion": route.champion,

@@ -111,7 +111,6 @@ def _count(
         types=types,
         middle=middle,
         compares=method == "dpo",
-        least_voters=settings.retrain.min_new_voters,
     )
     return NewFeedback(found.answers, found.voters)
 

@@ -87,11 +87,10 @@ class RolloutWorkflow:
     def blocked_with(self, model: str, freeze: frozen_models.Freeze | None) -> str | None:
         """Like `blocked_by`, for a caller that has read the freeze of the model already."""
         held = live_tests.holdback_of(self.store, model=model)
+        changes = decisions.newest_changes(self.store, model=model, verdicts=(Verdict.PROMOTED, Verdict.ROLLED_BACK))
+        newest = {verdict: PastChange(row["time"], row["to_version"]) for verdict, row in changes.items()}
         history = History(
-            self._newest(model, Verdict.PROMOTED),
-            self._newest(model, Verdict.ROLLED_BACK),
-            held["until"] if held else None,
-            freeze,
+            newest.get(Verdict.PROMOTED), newest.get(Verdict.ROLLED_BACK), held["until"] if held else None, freeze
         )
         return blocking_reason(model, history, self._settings(model).limits, self.clock())
 
@@ -170,10 +169,6 @@ class RolloutWorkflow:
 
     def _settings(self, model: str) -> PromotionSettings:
         return self.models[model].promotion
-
-    def _newest(self, model: str, verdict: Verdict) -> PastChange | None:
-        row = decisions.newest_change(self.store, model=model, verdict=verdict)
-        return PastChange(row["time"], row["to_version"]) if row else None
 
     def _switch(self, model: str, candidate: int, champion: int, why: DecisionContext) -> None:
         if self._settings(model).mode == "approve":

@@ -116,7 +116,8 @@ def after(db: Database, *, seq: int, limit: int) -> list[Row]:
 
 def find(db: Database, *, id: str) -> Row | None:
     """One decision by its id or number."""
-    return db.maybe("decisions.find", id=id)
+    rows = _by_numbers(db, db.rows("decisions.find", id=id))
+    return rows[0] if rows else None
 
 
 def of_run(db: Database, *, run_id: str) -> list[Row]:
@@ -135,9 +136,10 @@ def by_numbers(db: Database, *, numbers: Sequence[int]) -> list[Row]:
     return _by_numbers(db, [{"seq": seq} for seq in numbers])
 
 
-def newest_change(db: Database, *, model: str, verdict: str) -> Row | None:
-    """Time and version of the newest decision of a model with this verdict."""
-    return db.maybe("decisions.newest_change", model=model, verdict=verdict)
+def newest_changes(db: Database, *, model: str, verdicts: Sequence[str]) -> dict[str, Row]:
+    """Time and version of the newest decision of a model with each of these verdicts, by verdict."""
+    found = db.rows("decisions.newest_changes", model=model, verdicts=list(verdicts))
+    return {row["verdict"]: row for row in found}
 
 
 def has_reason(db: Database, *, model: str, verdict: str, reason: str) -> Row | None:

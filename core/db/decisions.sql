@@ -25,9 +25,8 @@ SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, 
 FROM decisions WHERE seq > $seq ORDER BY seq LIMIT $limit
 
 -- name: find
--- One decision by its id or number.
-SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, previous_hash, hash
-FROM decisions WHERE id = $id OR seq = TRY_CAST($id AS BIGINT)
+-- The number of a decision by its id or number. With its body, it would read those of all decisions.
+SELECT seq FROM decisions WHERE id = $id OR seq = TRY_CAST($id AS BIGINT)
 
 -- name: of_run
 -- Every decision of a run, oldest first.
@@ -38,9 +37,10 @@ FROM decisions WHERE run_id = $run_id ORDER BY seq
 -- The decisions of these runs, oldest first. Without bodies, which are long.
 SELECT seq, id, time, model, from_version, to_version, verdict, run_id FROM decisions WHERE run_id IN ($ids) ORDER BY seq
 
--- name: newest_change
--- Time and version of the newest decision of a model with this verdict. Without its body, which is long.
-SELECT time, to_version FROM decisions WHERE model = $model AND verdict = $verdict ORDER BY seq DESC LIMIT 1
+-- name: newest_changes
+-- Time and version of the newest decision of a model with each of these verdicts. Without its body, which is long.
+SELECT verdict, arg_max(time, seq) AS time, arg_max(to_version, seq) AS to_version FROM decisions
+WHERE model = $model AND list_contains($verdicts, verdict) GROUP BY verdict
 
 -- name: has_reason
 -- A row for a decision of a model with this verdict and reason, if there is one.
@@ -58,7 +58,7 @@ SELECT model, verdict, count(*) AS n FROM decisions GROUP BY ALL
 
 -- name: by_numbers
 -- Decisions by their numbers.
-SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, hash FROM decisions
+SELECT seq, id, time, model, from_version, to_version, verdict, reason, run_id, body, previous_hash, hash FROM decisions
 WHERE seq IN ($ids)
 
 -- name: page

@@ -8,8 +8,8 @@ INSERT INTO erased_interactions
 SELECT $id, id FROM interactions WHERE user_id = $user AND ($key IS NULL OR key_id = $key)
 
 -- name: add_feedback
--- Record which feedback is a user's. Feedback without a user is by the user of its answer, or of its conversation if both
--- are of one app.
+-- Record which feedback is a user's. Feedback without a user is by the user of its answer, of the answer that it prefers,
+-- or of its conversation if both are of one app.
 INSERT INTO erased_feedback
 WITH apps AS (
     SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
@@ -18,6 +18,10 @@ SELECT $id, id FROM feedback WHERE user_id = $user AND ($key IS NULL OR key_id =
 UNION
 SELECT $id, f.id FROM feedback f JOIN erased_interactions e ON e.id = f.interaction_id AND e.erasure_id = $id
 WHERE f.user_id IS NULL
+UNION
+SELECT $id, f.id FROM feedback f
+JOIN erased_interactions e ON e.id = json_extract_string(f.value, '$.chosen') AND e.erasure_id = $id
+WHERE f.user_id IS NULL AND f.type = 'preference'
 UNION
 SELECT $id, f.id FROM feedback f JOIN interactions i ON i.conversation_id = f.conversation_id
 JOIN erased_interactions e ON e.id = i.id AND e.erasure_id = $id
@@ -159,6 +163,10 @@ DELETE FROM holdout_users WHERE "user" IN ($user, 'user:' || $user)
 -- name: erase_predicates
 -- Replace the user's name in quarantines by its hash.
 UPDATE quarantine_predicates SET user_id = 'erased:' || $user_hash WHERE user_id = $user
+
+-- name: erase_askers
+-- Delete the user's name from feedback that is of another app.
+UPDATE feedback SET asker = NULL WHERE asker = $user
 
 -- name: erase_feedback
 -- Delete the feedback.

@@ -1,8 +1,10 @@
 """Feedback, its revocations, and the queries that count and list it."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 import msgspec
 import pyarrow as pa
@@ -10,7 +12,7 @@ import pyarrow as pa
 from core.db.columns import table
 from core.db.interactions import Served
 from core.db.rows import FeedbackRow, utc
-from core.db.store import Database, Row, Transaction
+from core.db.store import IDS_AT_ONCE, Database, Row, Transaction
 from core.records import Arm
 
 COLUMNS = pa.schema(
@@ -29,6 +31,7 @@ COLUMNS = pa.schema(
         ("key_id", pa.string()),
         ("arm", pa.string()),
         ("choice", pa.int32()),
+        ("asker", pa.string()),
     ]
 )
 HISTORY = pa.schema(
@@ -80,10 +83,18 @@ def subject_of(row: FeedbackRow) -> str | None:
 
 def compared(row: FeedbackRow) -> list[str]:
     """The interactions that a preference compares, by their ids. Other feedback has none."""
-    if row.type != "preference":
-        return []
-    value = msgspec.json.decode(row.value)
-    return [id for id in value.values() if isinstance(id, str)] if isinstance(value, dict) else []
+    return [id for id in _pair(row).values() if isinstance(id, str)]
+
+
+def chosen(row: FeedbackRow) -> str | None:
+    """The interaction whose answer a preference chooses. Other feedback has none."""
+    id = _pair(row).get("chosen")
+    return id if isinstance(id, str) else None
+
+
+def _pair(row: FeedbackRow) -> Row:
+    value = msgspec.json.decode(row.value) if row.type == "preference" else None
+    return value if isinstance(value, dict) else {}
 
 
 def conversation_key(conversation: str) -> str:
@@ -118,12 +129,22 @@ def add(transaction: Transaction, rows: Sequence[FeedbackRow], about: Mapping[st
                     row.key_id,
                     served.arm if served else None,
                     row.choice,
+                    _asker(row, served, about),
                 )
                 for row in rows
                 for served in (about.get(subject_of(row) or ""),)
             ],
         ),
     )
+
+
+def _asker(row: FeedbackRow, served: Served | None, about: Mapping[str, Served]) -> str | None:
+    """The user of the answer, or of the answer that is preferred, where the feedback names no user."""
+    if row.user is not None:
+        return None
+    if row.type == "preference":
+        served = about.get(chosen(row) or "")
+    return served.user if served else None
 
 
 def current(transaction: Transaction, ids: Sequence[str]) -> dict[str, FeedbackRow]:
@@ -165,16 +186,33 @@ def waiting_for(transaction: Transaction, ids: Sequence[str]) -> list[WaitingFee
     return [WaitingFeedback(**row) for row in transaction.rows("feedback.waiting_for", ids=ids)]
 
 
-def set_interaction(transaction: Transaction, ids: Sequence[str], served: Served) -> None:
-    """Fill in model, version and arm of feedback whose interaction arrived."""
-    transaction.run_in("feedback.set_interaction", ids, model=served.model, version=served.version, arm=served.arm)
-    transaction.run_in("feedback.delete_waiting", ids)
+def set_interactions(transaction: Transaction, about: Mapping[str, Served]) -> None:
+    """Fill in the interaction that arrived, by the id of the feedback. DuckDB searches a list of users for each row."""
+    by_version: defaultdict[tuple[str, int, Arm], list[str]] = defaultdict(list)
+    for id, served in about.items():
+        by_version[served.model, served.version, served.arm].append(id)
+    for (model, version, arm), ids in by_version.items():
+        transaction.run_in("feedback.set_interaction", ids, model=model, version=version, arm=arm)
+    for part in _parts({id: served.user for id, served in about.items()}):
+        transaction.run_in("feedback.set_asker", list(part), feedback=list(part), users=list(part.values()))
+    transaction.run_in("feedback.delete_waiting", list(about))
 
 
-def meet_answers(transaction: Transaction, ids: Sequence[str], answers: Sequence[str]) -> None:
-    """Preferences for which some of these answers arrived wait for them no more, and count as new from now on."""
+def meet_answers(transaction: Transaction, ids: Sequence[str], answers: Mapping[str, str | None]) -> None:
+    """Preferences for which some of these answers arrived wait for them no more, and count as new from now on.
+
+    `answers` has the user of each answer by its id.
+    """
     transaction.run_in("feedback.set_arrived", ids)
-    transaction.run_in("feedback.delete_waiting_for", answers)
+    for part in _parts(answers):
+        transaction.run_in("feedback.set_chosen_asker", ids, answers=list(part), users=list(part.values()))
+    transaction.run_in("feedback.delete_waiting_for", [answer_key(id) for id in answers])
+
+
+def _parts(users: Mapping[str, str | None]) -> Iterator[dict[str, str | None]]:
+    rest = iter(users.items())
+    while part := dict(islice(rest, IDS_AT_ONCE)):
+        yield part
 
 
 def keys_of_one_name(transaction: Transaction, ids: Sequence[str]) -> dict[str, list[str]]:

@@ -3,7 +3,8 @@
 SELECT max(arrived) AS newest FROM feedback WHERE model = $model OR (model IS NULL AND type = 'preference')
 
 -- name: add
--- Add feedback. Model, version and arm are NULL if the interaction has not arrived. `arrived` is the store's own time.
+-- Add feedback. Model, version, arm and asker are NULL if the interaction has not arrived. `arrived` is the store's own
+-- time.
 INSERT INTO feedback BY NAME SELECT *, make_timestamp(epoch_us(now())) AS arrived FROM given
 
 -- name: current
@@ -41,6 +42,17 @@ WHERE interaction_id IN (SELECT unnest($ids::VARCHAR[]))
 -- Fill in model, version and arm of feedback whose interaction arrived. Only from now on can a run use it.
 UPDATE feedback SET model = $model, version = $version, arm = $arm, arrived = make_timestamp(epoch_us(now()))
 WHERE id IN ($ids)
+
+-- name: set_asker
+-- Fill in the user of the answer where feedback names none. $users is a list in the order of $feedback.
+UPDATE feedback SET asker = map_extract_value(MAP($feedback::VARCHAR[], $users::VARCHAR[]), id)
+WHERE id IN ($ids) AND user_id IS NULL
+
+-- name: set_chosen_asker
+-- Fill in the user of the chosen answer where a preference names none. $users is a list in the order of $answers.
+UPDATE feedback SET asker = coalesce(
+    asker, map_extract_value(MAP($answers::VARCHAR[], $users::VARCHAR[]), json_extract_string(value, '$.chosen')))
+WHERE id IN ($ids) AND user_id IS NULL
 
 -- name: set_arrived
 -- Let feedback arrive now: one of the answers that it compares is there. Only from now on can a run use it.
@@ -125,11 +137,10 @@ FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_
 -- name: counts_by_user
 -- Feedback counts by voter, model and type, for the 1,000 with most. A voter is an API key and a user. A vote without a
 -- user is by the user of its answer; the user is NULL if that is unknown too.
-SELECT f.key_id AS "key", coalesce(f.user_id, i.user_id) AS "user", f.model, f.type, count(*) AS n,
-    count(f.revoked_at) AS revoked, min(f.time) AS oldest, max(f.time) AS newest
-FROM feedback f LEFT JOIN interactions i ON i.id = f.interaction_id AND f.user_id IS NULL
-WHERE ($model IS NULL OR f.model = $model) AND ($key IS NULL OR f.key_id = $key)
-GROUP BY ALL ORDER BY n DESC, "key", "user", f.model, f.type LIMIT 1000
+SELECT key_id AS "key", coalesce(user_id, asker) AS "user", model, type, count(*) AS n, count(revoked_at) AS revoked,
+    min(time) AS oldest, max(time) AS newest
+FROM feedback WHERE ($model IS NULL OR model = $model) AND ($key IS NULL OR key_id = $key)
+GROUP BY ALL ORDER BY n DESC, "key", "user", model, type LIMIT 1000
 
 -- name: counts_by_version
 -- Feedback counts by version, arm and type, for the 5 newest versions of a model that have feedback: this limits the

@@ -45,11 +45,12 @@ CLOCKS_DIFFER = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Which version answered an interaction, and in which arm."""
+    """Which version answered an interaction, in which arm, and for which user if one is named."""
 
     model: str
     version: int
     arm: Arm
+    user: str | None = None
 
 
 def table_of(rows: Collection[InteractionRow]) -> pa.Table:
@@ -96,13 +97,13 @@ def add(transaction: Transaction, given: pa.Table) -> None:
 def served(transaction: Transaction, ids: Sequence[str]) -> dict[str, Served]:
     """Those of the interactions that are stored, by id."""
     found = transaction.rows_in("interactions.served", ids)
-    return {row["id"]: Served(row["model"], row["version"], row["arm"]) for row in found}
+    return {row["id"]: Served(row["model"], row["version"], row["arm"], row["user"]) for row in found}
 
 
 def served_last(transaction: Transaction, conversations: Sequence[str]) -> dict[str, Served]:
     """What served the last interaction of each conversation that is stored. Without an index, so it reads a column."""
     found = transaction.rows_in("interactions.served_last", conversations)
-    return {row["id"]: Served(row["model"], row["version"], row["arm"]) for row in found}
+    return {row["id"]: Served(row["model"], row["version"], row["arm"], row["user"]) for row in found}
 
 
 def delete_text(db: Database, *, id: str) -> None:

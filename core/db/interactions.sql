@@ -3,12 +3,13 @@
 INSERT INTO interactions BY NAME SELECT * FROM given
 
 -- name: served
--- Model, version and arm of interactions by their ids.
-SELECT id, model, version, arm FROM interactions WHERE id IN ($ids)
+-- Model, version, arm and user of interactions by their ids.
+SELECT id, model, version, arm, user_id AS "user" FROM interactions WHERE id IN ($ids)
 
 -- name: served_last
--- Model, version and arm of the last interaction of each of these conversations.
-SELECT conversation_id AS id, arg_max(model, time) AS model, arg_max(version, time) AS version, arg_max(arm, time) AS arm
+-- Model, version and arm of the last interaction of each of these conversations, and the last user who is named.
+SELECT conversation_id AS id, arg_max(model, time) AS model, arg_max(version, time) AS version, arg_max(arm, time) AS arm,
+    arg_max(user_id, time) AS "user"
 FROM interactions WHERE conversation_id IN ($ids) GROUP BY conversation_id
 
 -- name: add_traffic

@@ -7,17 +7,12 @@ from datetime import UTC, datetime
 from core.db import runs
 from core.db.store import Database
 
-# With as many voters who are named by their votes, the users of answers are not read.
-ENOUGH_VOTERS = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class NewVotes:
-    """Number of answers or pairs with a new vote, and of their voters.
-
-    The number of voters is a lower bound from 10,000 on, or from the number that `count` was given if that is larger.
-    """
+    """Number of answers or pairs with a new vote, and of their voters."""
 
     answers: int
     voters: int
@@ -42,13 +37,11 @@ def count(
     types: Sequence[str],
     middle: float | None = None,
     compares: bool = False,
-    least_voters: int = 0,
 ) -> NewVotes:
     """Count answers or pairs with a new vote of these types, and their voters.
 
     Votes that were revoked or are in quarantine do not count. A rating counts if it is not the `middle` of its scale;
-    None: no rating counts. With `compares`, a correction needs the answer that it corrects. Up to `least_voters` voters
-    are counted exactly.
+    None: no rating counts. With `compares`, a correction needs the answer that it corrects.
     """
     found = db.one(
         "new_votes.count",
@@ -57,7 +50,6 @@ def count(
         until=_until(db, model),
         middle=middle,
         compares=compares,
-        enough=max(ENOUGH_VOTERS, least_voters),
     )
     return NewVotes(**found)
 

@@ -6,24 +6,23 @@ WHERE arrived > $until AND list_contains($types, type) AND revoked_at IS NULL
     AND (model = $model OR (model IS NULL AND type = 'preference'))
 
 -- name: has_quarantine
--- Whether any vote is in quarantine.
-SELECT EXISTS (FROM quarantine_votes WHERE state <> 'released') AS has
+-- Whether a quarantine holds votes.
+SELECT EXISTS (FROM quarantines WHERE state <> 'released') AS has
 
 -- name: at_most
 -- As `arrived`, without votes in quarantine. The join makes it cost 12 times as much CPU time, on an empty table too.
 SELECT count(*) AS n FROM feedback
 WHERE arrived > $until AND list_contains($types, type) AND revoked_at IS NULL
     AND (model = $model OR (model IS NULL AND type = 'preference'))
-    AND id NOT IN (FROM quarantined_feedback)
+    AND id NOT IN (SELECT feedback_id FROM quarantine_votes_since($until) WHERE state <> 'released')
 
 -- name: count
 -- Number of answers, or of pairs of answers, with a new vote of $types that arrived later than $until, per key and user,
 -- and the number of voters. A vote without a user is by the user of the answer. A voter who says the same again adds
 -- nothing. A rating counts if it is not $middle. With $compares, a correction counts if it has an answer to compare with.
--- Answers are read for votes that need them: a join with all interactions takes a second. From $enough voters with a name
--- on, those without one do not count.
+-- Answers are read for votes that need them: a join with all interactions takes a second.
 WITH found AS (
-    SELECT id, type, value, interaction_id, key_id, user_id,
+    SELECT id, type, value, interaction_id, key_id, user_id, asker,
         CASE WHEN type = 'preference' THEN json_extract_string(value, '$.chosen') ELSE interaction_id END AS answer_id,
         CASE WHEN type = 'preference' THEN json_extract_string(value, '$.rejected') ELSE '' END AS other_id,
         type = 'preference' OR ($compares AND type = 'correction') AS needs_answer
@@ -31,7 +30,7 @@ WITH found AS (
     WHERE arrived > $until AND list_contains($types, type) AND revoked_at IS NULL
         AND (model = $model OR (model IS NULL AND type = 'preference'))
         AND (type <> 'rating' OR TRY_CAST(value::VARCHAR AS DOUBLE) <> $middle)
-        AND id NOT IN (FROM quarantined_feedback)
+        AND id NOT IN (SELECT feedback_id FROM quarantine_votes_since($until) WHERE state <> 'released')
 ), known AS (
     SELECT interaction_id, type, value, key_id, user_id FROM feedback
     WHERE arrived <= $until AND revoked_at IS NULL
@@ -42,7 +41,7 @@ WITH found AS (
         AND value IN (SELECT value FROM found WHERE type = 'preference')
 ), new AS (
     SELECT answer_id, least(answer_id, other_id) AS one, greatest(answer_id, other_id) AS two, type, needs_answer,
-        coalesce(key_id, '') AS "key", coalesce(user_id, '') AS "user"
+        coalesce(key_id, '') AS "key", coalesce(user_id, '') AS "user", coalesce(user_id, asker, '') AS voter
     FROM found n ANTI JOIN known k ON k.type = n.type AND k.value = n.value
         AND k.interaction_id IS NOT DISTINCT FROM n.interaction_id AND k.key_id IS NOT DISTINCT FROM n.key_id
         AND k.user_id IS NOT DISTINCT FROM n.user_id
@@ -52,13 +51,6 @@ WITH found AS (
     UNION ALL
     SELECT n.* FROM new n JOIN interactions i ON i.id = n.answer_id
     WHERE n.needs_answer AND i.model = $model AND (n.type = 'preference' OR i.answer IS NOT NULL)
-), named AS (
-    SELECT DISTINCT "key", "user" FROM counted WHERE "user" <> ''
-), unnamed AS (
-    SELECT DISTINCT "key", answer_id FROM counted WHERE "user" = '' AND (SELECT count(*) FROM named) < $enough
 )
-SELECT (SELECT count(*) FROM (SELECT DISTINCT one, two, "key", "user" FROM counted)) AS answers, (
-    SELECT count(*) FROM (
-        FROM named UNION SELECT n."key", coalesce(i.user_id, '') FROM unnamed n JOIN interactions i ON i.id = n.answer_id
-    )
-) AS voters
+SELECT (SELECT count(*) FROM (SELECT DISTINCT one, two, "key", "user" FROM counted)) AS answers,
+    (SELECT count(*) FROM (SELECT DISTINCT "key", voter FROM counted)) AS voters

@@ -6,7 +6,7 @@
 WITH apps AS (
     SELECT id, min(id) OVER (PARTITION BY name) AS app FROM api_keys
 ), named AS (
-    SELECT f.*, coalesce(a.app, f.key_id) AS app, f.type = 'preference' AS compares,
+    SELECT f.* EXCLUDE (asker), coalesce(a.app, f.key_id) AS app, f.type = 'preference' AS compares,
         CASE WHEN f.type = 'preference' THEN json_extract_string(f.value, '$.chosen') ELSE f.interaction_id END AS answer_id,
         CASE WHEN f.type = 'preference' THEN json_extract_string(f.value, '$.rejected') END AS other_id,
         CASE WHEN f.type = 'rating' THEN TRY_CAST(f.value::VARCHAR AS DOUBLE) END AS rated

@@ -16,11 +16,10 @@ SELECT ($quarantine_id::VARCHAR[])[1], * FROM (SELECT
 SELECT count(*) AS votes, count(*) FILTER (WHERE NOT elsewhere) AS added,
     count(DISTINCT (coalesce(key_id, ''), coalesce(who, ''))) AS voters
 FROM (
-    SELECT f.id, f.key_id, coalesce(f.user_id, i.user_id) AS who, f.id IN (
+    SELECT f.id, f.key_id, coalesce(f.user_id, f.asker) AS who, f.id IN (
         SELECT o.feedback_id FROM quarantine_votes o WHERE o.quarantine_id <> $id AND o.state <> 'released'
     ) AS elsewhere
     FROM quarantine_votes q JOIN feedback f ON f.id = q.feedback_id AND f.revoked_at IS NULL
-    LEFT JOIN interactions i ON i.id = coalesce(f.interaction_id, json_extract_string(f.value, '$.chosen'))
     WHERE q.quarantine_id = $id
 )
 
@@ -66,12 +65,12 @@ SELECT model, count(*) AS n FROM quarantines WHERE state = 'held' GROUP BY model
 WITH held AS MATERIALIZED (
     SELECT quarantine_id, feedback_id FROM quarantine_votes
 ), given AS MATERIALIZED (
-    SELECT id, user_id, interaction_id FROM feedback WHERE id IN (SELECT feedback_id FROM held)
+    SELECT id, coalesce(user_id, asker) AS voter, interaction_id FROM feedback
+    WHERE id IN (SELECT feedback_id FROM held)
 ), asked AS (
-    SELECT id, user_id, conversation_id FROM interactions
-    WHERE id IN (SELECT interaction_id FROM given WHERE user_id IS NULL)
+    SELECT id, conversation_id FROM interactions WHERE id IN (SELECT interaction_id FROM given WHERE voter IS NULL)
 ), sizes AS (
-    SELECT h.quarantine_id, count(*) AS votes, count(DISTINCT coalesce(f.user_id, i.user_id, i.conversation_id)) AS users
+    SELECT h.quarantine_id, count(*) AS votes, count(DISTINCT coalesce(f.voter, i.conversation_id)) AS users
     FROM held h JOIN given f ON f.id = h.feedback_id LEFT JOIN asked i ON i.id = f.interaction_id GROUP BY ALL
 )
 SELECT b.id, d.seq AS decision_seq, b.model, b.version, b.decision_id, b.time, b.state, b.decided, b.actor, b.comment,
@@ -81,7 +80,7 @@ WHERE $model IS NULL OR b.model = $model ORDER BY b.time DESC, b.id
 
 -- name: votes
 -- Votes in a quarantine. Users with most votes come first.
-SELECT f.id, f.time, coalesce(f.user_id, i.user_id, i.conversation_id) AS who, f.type, f.value, f.comment,
+SELECT f.id, f.time, coalesce(f.user_id, f.asker, i.conversation_id) AS who, f.type, f.value, f.comment,
     f.interaction_id, coalesce(i.answer, i.choices) AS answer, f.revoked_at, f.key_id AS "key"
 FROM quarantine_votes q JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id
 WHERE q.quarantine_id = $id ORDER BY count(*) OVER (PARTITION BY who) DESC, who, f.time, f.id LIMIT $limit
@@ -92,10 +91,10 @@ WHERE q.quarantine_id = $id ORDER BY count(*) OVER (PARTITION BY who) DESC, who,
 -- `contradicted`. `typical` is the median of votes against the version over its voters. A row without a user is a key:
 -- its votes are compared with those of other keys. A vote without a user is by the user of its answer.
 WITH votes AS (
-    SELECT f.interaction_id, f.time, f.key_id, coalesce(f.user_id, i.user_id) AS voter,
+    SELECT f.interaction_id, f.time, f.key_id, coalesce(f.user_id, f.asker) AS voter,
         CASE WHEN f.type = 'thumbs' AND f.value::VARCHAR = 'true' THEN 1 ELSE -1 END AS score
-    FROM feedback f JOIN interactions i ON i.id = f.interaction_id AND i.model = $model AND i.version = $version
-    WHERE f.model = $model AND f.version = $version AND f.revoked_at IS NULL
+    FROM feedback f
+    WHERE f.model = $model AND f.version = $version AND f.interaction_id IS NOT NULL AND f.revoked_at IS NULL
         AND (f.type = 'thumbs' OR (f.type = 'flag' AND f.value::VARCHAR IN ('"unsafe"', '"hallucination"')))
         AND f.id NOT IN (SELECT feedback_id FROM quarantined_feedback)
 ), answers AS (

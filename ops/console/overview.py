@@ -30,7 +30,7 @@ ENOUGH = 1000
 def overview(control: Control, watch: AlarmWatch, names: Sequence[str], allowed: Collection[str] | None) -> View:
     """What the page shows of these models. `allowed` are the models that the visitor may see, None for all."""
     store, now = control.store, control.clock()
-    models = [views.model(control, name) for name in names]
+    models = views.models(control, names)
     alarms = urgent(watch.alarms(allowed))
     traffic, traffic_seconds = _newest(
         lambda since: interactions.recent_traffic(store, since=since), "requests", TRAFFIC_WINDOWS, now

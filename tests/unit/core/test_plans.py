@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.db import new_votes, quarantines, runs
 from core.db import store as module
 from core.db.store import Store
 
@@ -83,6 +84,29 @@ def test_a_window_of_time_reads_its_own_blocks_only(tmp_path: Path, table: str, 
     sql = f"EXPLAIN (ANALYZE, FORMAT JSON) {module._statements()[statement]}"
     (_, plan) = store._connection.execute(sql, {"since": since}).fetchall()[0]
     assert 0 < _scanned(json.loads(plan)) <= 2 * BLOCK
+    store.close()
+
+
+def test_new_votes_outside_of_quarantines_are_counted_without_older_votes_and_interactions(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.duckdb")
+    rows = BLOCKS * BLOCK
+    for table, columns in COLUMNS.items():
+        store._connection.execute(f"INSERT INTO {table} BY NAME {OLD.format(columns=columns)}", {"rows": rows})
+    store._connection.execute("UPDATE feedback SET arrived = time, asker = 'u' || hash(id) % 1000")
+    with store.transaction() as transaction:
+        quarantines.add(transaction, id="q", model="m", version=None, decision_id="d", time=datetime.now(UTC))
+        quarantines.add_predicates(transaction, id="q", predicates=[quarantines.Predicate(user="u7")])
+    store._connection.execute("CHECKPOINT")
+    until = datetime(2026, 1, 1) + timedelta(seconds=rows - 1000)
+    sql = f"EXPLAIN (ANALYZE, FORMAT JSON) {module._statements()['new_votes.at_most']}"
+    asked = {"model": "m", "types": ["thumbs"], "until": until}
+    (_, plan) = store._connection.execute(sql, asked).fetchall()[0]
+    assert 0 < _scanned(json.loads(plan)) <= 5 * BLOCK
+    held = store._connection.execute("SELECT count(*) FROM feedback WHERE arrived > ? AND asker = 'u7'", [until])
+    (count,) = held.fetchone() or (0,)
+    moment = until.replace(tzinfo=UTC)
+    runs.add(store, id="r", model="m", trigger="t", state="finished", started=moment, feedback_until=moment)
+    assert new_votes.at_most(store, model="m", types=["thumbs"]) == 999 - count
     store.close()
 
 

@@ -161,12 +161,10 @@ def test_a_rating_counts_if_it_is_not_the_middle_of_the_scale(store: Store) -> N
     assert new_votes.count(store, model="m", types=rated, middle=None).answers == 1
 
 
-def test_with_enough_voters_who_are_named_answers_are_not_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vote_that_names_nobody_is_by_the_user_of_its_answer(store: Store) -> None:
     add(store, [said(f"l{n}", n, user=f"voter{n}") for n in range(3)] + [said(f"l{n}", n) for n in range(3, 6)])
     assert new(store) == (6, 6)
-    monkeypatch.setattr(new_votes, "ENOUGH_VOTERS", 4)
-    assert new(store) == (6, 6)
-    monkeypatch.setattr(new_votes, "ENOUGH_VOTERS", 3)
-    assert new(store) == (6, 3)
-    for least, voters in [(3, 3), (4, 6)]:
-        assert new_votes.count(store, model="m", types=["label"], least_voters=least).voters == voters
+    add(store, [said("named", 8, user="u7"), said("unnamed", 7), said("late", 41)])
+    assert new(store) == (8, 7)  # the vote of u7 and the vote on the answer to u7
+    add(store, [asked(41)])
+    assert new(store) == (9, 8)

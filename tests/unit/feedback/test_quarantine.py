@@ -114,6 +114,36 @@ def test_a_vote_whose_interaction_comes_later_is_held_from_then_on(store: Store)
     assert held(store) == {"early"}
 
 
+def test_votes_that_name_nobody_are_held_whether_they_or_their_answers_come_first(store: Store):
+    hold(store, Predicate(user="eve"))
+    pair = {"chosen": "i-eve", "rejected": "i-bob"}
+    early = [
+        said("early", "i-eve"),
+        said("named", "i-eve", "bob"),
+        said("early-pair", None, type="preference", value=pair),
+        said("other-pair", None, type="preference", value={"chosen": "i-bob", "rejected": "i-eve"}),
+        said("early-talk", None, conversation_id="later"),
+    ]
+    add(store, early)
+    assert held(store) == set()
+    add(store, [asked("i-eve", "eve", conversation="later")])
+    assert held(store) == {"early", "early-pair", "early-talk"}
+    add(store, [said("after", "i-eve"), said("after-pair", None, type="preference", value=pair)])
+    assert held(store) == {"early", "early-pair", "early-talk", "after", "after-pair"}
+    add(store, [said("after", "i-eve", value=True, time=NOW + timedelta(hours=1))])  # another word under the same id
+    assert "after" in held(store)
+    add(store, [said("early", "i-eve", "bob", time=NOW + timedelta(hours=1))])  # now it names a user
+    assert "early" not in held(store)
+
+
+def test_the_votes_of_thousands_of_answers_that_come_late_find_their_users(store: Store):
+    many = range(2500)  # more than one statement takes
+    add(store, [said(f"v{n}", f"late{n}") for n in many])
+    hold(store, Predicate(user="u7"), Predicate(user="u2499"))
+    add(store, [asked(f"late{n}", f"u{n}") for n in many])
+    assert held(store) == {"v7", "v2499"}
+
+
 def test_a_time_holds_everybodys_votes_from_its_start_until_its_end(store: Store):
     minutes = [said(f"m{n}", "i-ann", time=NOW + timedelta(minutes=n)) for n in range(5)]
     add(store, minutes)
@@ -164,10 +194,28 @@ def test_what_an_older_release_held_stays_held(tmp_path: Path):
                 "VALUES (?, 'm', ?, 'd', '2026-03-02', ?, ?, '2026-03-03')",
                 [identity, version, state, key],
             )
+        connection.execute(
+            "INSERT INTO interactions BY NAME SELECT 'ann' AS id, TIMESTAMP '2026-03-01' AS time, 'm' AS model, "
+            "1 AS version, 'champion' AS arm, 0.0 AS share, 'chat' AS endpoint, 200 AS status, 1.0 AS latency_ms, "
+            "FALSE AS streamed, 'ann' AS user_id, 'talk' AS conversation_id"
+        )
+        for identity, about, talk, kind, value in (
+            ("on-ann", "ann", None, "thumbs", "true"),
+            ("pair", None, None, "preference", '{"chosen": "ann", "rejected": "i"}'),
+            ("talk", None, "talk", "thumbs", "true"),
+        ):
+            connection.execute(
+                "INSERT INTO feedback (id, time, interaction_id, conversation_id, type, value, metadata) "
+                "VALUES (?, '2026-03-01', ?, ?, ?, ?, '{}')",
+                [identity, about, talk, kind, value],
+            )
         connection.execute("INSERT INTO quarantine_rows VALUES ('of-version', 'f2'), ('of-key', 'f1'), ('done', 'f3')")
     store = Store(path)
     add(store, [asked("i"), said("new", "i", time=datetime(2026, 4, 1, tzinfo=UTC))])
     assert held(store) == {"f1", "f2", "f3"}  # f3 came from the key before its quarantine
     assert quarantine.find(store, "of-key")["whose"] == "the key shop until 2026-03-02 00:00:00"
+    with store._cursor() as cursor:
+        found = cursor.execute("SELECT id, asker FROM feedback WHERE asker IS NOT NULL ORDER BY id").fetchall()
+    assert found == [("on-ann", "ann"), ("pair", "ann"), ("talk", "ann")]
     assert quarantine.find(store, "of-version")["whose"] == "what version 3 was the first to learn from"
     store.close()

@@ -20,6 +20,7 @@ from core.record_codec import encode
 from core.records import Feedback
 from core.spool import SpoolWriter, frame
 from feedback.erasure import Request
+from feedback.ingest import add
 from feedback.tombstones import hash_of
 from ops import erasures
 from ops.erasures import Erasures, older_segments
@@ -215,3 +216,21 @@ def test_the_examples_of_a_user_leave_uploaded_files(place: Place) -> None:
     file = files.keep(io.BytesIO(lines(rows)), name="t.jsonl", model=None, actor="me")
     erase(place)
     assert files.path(file["id"]).read_bytes() == lines(rows[:1])
+
+
+def test_preferences_that_name_nobody_go_with_the_user_whose_answer_they_choose(place: Place) -> None:
+    def prefer(identity: str, chosen: str, other: str, **more: str) -> Feedback:
+        return Feedback(identity, utc_now(), None, None, "preference", {"chosen": chosen, "rejected": other}, **more)
+
+    add(place.store, [chat("p1", ZOE, "hers", key_id="k1"), chat("p2", "u1", "another's", key_id="k1")])
+    pairs = [
+        prefer("hers", "p1", "p2", key_id="k1"),
+        prefer("not-hers", "p2", "p1", key_id="k1"),
+        prefer("named", "p1", "p2", user="u1", key_id="k1"),
+    ]
+    add(place.store, [*pairs, Feedback("other-app", utc_now(), None, "talk-of-two-apps", "thumbs", True, key_id="k2")])
+    with place.store.transaction() as transaction:
+        transaction._connection.execute("UPDATE feedback SET asker = ? WHERE id = 'other-app'", [ZOE])
+    erase(place)
+    left = query(place.store, "SELECT id, asker FROM feedback WHERE id IN ('hers', 'not-hers', 'named', 'other-app')")
+    assert sorted(left) == [("named", None), ("not-hers", "u1"), ("other-app", None)]

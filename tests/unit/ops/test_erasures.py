@@ -290,7 +290,6 @@ def test_a_ledger_row_that_names_the_user_is_named_because_it_cannot_change(plac
     assert place.erasures.preview(Request(ZOE))["ledger_rows"] == [row[0]]
 
 
-# Columns that hold a user's name or text, which an erasure clears, and columns that hold none.
 def test_every_column_that_names_a_user_is_one_that_an_erasure_clears(place: Place) -> None:
     named = query(
         place.store,
@@ -301,6 +300,7 @@ def test_every_column_that_names_a_user_is_one_that_an_erasure_clears(place: Pla
     assert {name for (name,) in named} == {
         "erasures.user_hash",
         "erasures.user_id",
+        "feedback.asker",
         "feedback.conversation_id",
         "feedback.user_id",
         "feedback_history.user_id",
