@@ -134,8 +134,8 @@ def progress(db: Database, *, runs: Sequence[str]) -> list[Row]:
 
 
 def training_seconds(db: Database) -> list[TrainingTime]:
-    """Duration of the newest training of each model, in seconds."""
-    return [TrainingTime(**row) for row in db.rows("runs.training_seconds")]
+    """Duration of the newest training of each model, in seconds, if one of its newest 20 runs trained."""
+    return [TrainingTime(**row) for row in db.rows("runs.training_seconds", runs=20)]
 
 
 def step_seconds(db: Database, *, model: str) -> float | None:

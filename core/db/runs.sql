@@ -99,10 +99,15 @@ WHERE model = $model AND json_extract_string(detail, '$.learning_curve.method') 
 ORDER BY started DESC, id DESC LIMIT 1
 
 -- name: training_seconds
--- Duration of the newest training of each model in seconds; of a running one, the seconds so far.
-WITH trained AS (
+-- Duration of the newest training of each model in seconds; of a running one, the seconds so far. A model whose newest $runs
+-- runs made no training has none. DuckDB skips the steps of older runs.
+WITH newest AS (
+    SELECT id, model, started FROM runs
+    QUALIFY row_number() OVER (PARTITION BY model ORDER BY started DESC, id DESC) <= $runs
+), trained AS (
     SELECT r.model, r.started, max(CAST(json_extract_string(m.metrics, '$.seconds') AS DOUBLE)) AS seconds
-    FROM run_metrics m JOIN runs r ON r.id = m.run_id WHERE m.phase = 'training' GROUP BY r.id, r.model, r.started
+    FROM run_metrics m JOIN newest r ON r.id = m.run_id
+    WHERE m.phase = 'training' AND m.time >= (SELECT min(started) FROM newest) GROUP BY r.id, r.model, r.started
 )
 SELECT model, arg_max(seconds, started) AS seconds FROM trained WHERE seconds IS NOT NULL GROUP BY model
 

@@ -70,4 +70,14 @@ def test_a_models_route_and_its_newest_training_are_in_the_metrics() -> None:
     assert (
         'loraloop_training_seconds{model="m"} 70.5' in control_metrics.scrape(control, NO_ALARMS).decode().splitlines()
     )
+    later = NOW + timedelta(days=10)
+
+    def skip(name: str) -> None:
+        runs.add(store, id=name, model="m", trigger="t", state="done", started=later, feedback_until=later)
+
+    for number in range(19):
+        skip(f"skipped-{number}")
+    assert b'loraloop_training_seconds{model="m"} 70.5' in control_metrics.scrape(control, NO_ALARMS)
+    skip("skipped-19")
+    assert b'loraloop_training_seconds{model="m"}' not in control_metrics.scrape(control, NO_ALARMS)
     store.close()
