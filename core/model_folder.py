@@ -56,7 +56,7 @@ def locate(base_model: str) -> ModelFolder:
 def _way_to(base_model: str) -> str:
     """How to get a folder for a base model that is none. A name of the hub is never downloaded at run time."""
     if not HUB_NAME.fullmatch(base_model) or Path(base_model).exists():
-        return f"Give a model folder, or one of: {', '.join(PACKAGED)}."
+        return f"Set base_model to a model folder, or to one of: {', '.join(PACKAGED)}."
     folder = f"models/{base_model.rpartition('/')[2].lower()}"
     return (
         "For a model of the Hugging Face hub, download it once: "

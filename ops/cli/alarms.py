@@ -4,7 +4,6 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from core.errors import InputError
 from core.settings import AlarmName, nearest
 from ops.cli.change_report import print_changed
 from ops.cli.changes import said
@@ -51,7 +50,7 @@ def silence(
     if name not in known:
         near = nearest(name, known)
         hint = f"Did you mean {near}?" if near else f"Take one of: {', '.join(known)}."
-        raise InputError(f"{name!r} is no alarm.", hint=hint)
+        raise typer.BadParameter(f"{name!r} is no alarm. {hint}", param_hint="NAME")
     body = {"name": name, "subject": subject, "hours": hours, **said(comment)}
     done = client_of(config).post("/api/alarms/silence", body)
     if as_data:

@@ -9,6 +9,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "init": ("loraloop init", "loraloop init - > loraloop.yaml"),
     "prepare": ("loraloop prepare",),
     "up": ("loraloop up --config loraloop.yaml", "loraloop up -d"),
+    "down": ("loraloop down",),
+    "status": ("loraloop status", "loraloop status -o json"),
+    "logs": ("loraloop logs -f", "loraloop logs control -n 50"),
     "server up": ("loraloop server up -d", "loraloop server up --config loraloop.yaml"),
     "server down": ("loraloop server down", "loraloop server down --timeout 10"),
     "server install": (

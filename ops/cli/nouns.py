@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from ops.cli.completion import with_completion
 from ops.cli.control_choice import with_control
@@ -59,10 +59,26 @@ class Noun:
 def add(app: typer.Typer, words: str, function: Callable[..., None], panel: str | None = None) -> None:
     """Add a command to an app under its last word, with the options that many commands have."""
     command = with_completion(with_output(with_control(function)), words)
-    app.command(words.rpartition(" ")[2], rich_help_panel=panel)(command)
+    app.command(words.rpartition(" ")[2], cls=Verb, rich_help_panel=panel)(command)
 
 
-class NounGroup(TyperGroup):
+class PlainFlags:
+    """The help of a command. A flag has no type there: `--yes <bool>` would invite to give it a value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters of the command."""
+        params = super().get_params(ctx)  # type: ignore[misc]
+        for one in params:
+            if getattr(one, "is_flag", False):
+                one.display_type_rich = lambda ctx: None
+        return params
+
+
+class Verb(PlainFlags, TyperCommand):
+    """One command."""
+
+
+class NounGroup(PlainFlags, TyperGroup):
     """The commands of a noun. Words that begin with no verb are those of the default verb."""
 
     default_verb: str | None = None
@@ -82,7 +98,7 @@ def with_verb(words: Sequence[str], verbs: Sequence[str], default: str | None) -
     return [default, *words]
 
 
-class Root(TyperGroup):
+class Root(PlainFlags, TyperGroup):
     """All commands. An older name still works, and says what it became."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from core.errors import NotReady
 from ops.cli.change_report import Mode, carry_out
 from ops.cli.changes import Comment, said
 from ops.cli.control_choice import client_of
@@ -110,7 +111,7 @@ def hold(
             f"{row['votes'] - row['added']} of them already held."
         )
     if not found:
-        tell("There are no such votes.")
+        raise NotReady("There are no such votes.", hint="See: loraloop feedback --by-key, loraloop feedback --by-user")
     asked = {name: value for name, value in wanted.items() if value is not None} | said(comment)
     done = carry_out(
         "Votes that fit are left out until they are released, also those that come later.",

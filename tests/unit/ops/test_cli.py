@@ -121,6 +121,19 @@ def test_the_version_and_a_short_help_are_there(tmp_path: Path):
     assert "loraloop keys create" in loraloop("keys", "create", "-h", cwd=tmp_path).stdout
 
 
+def test_a_flag_has_no_type_in_the_help_because_it_takes_no_value(tmp_path: Path):
+    for words in ((), ("keys",), ("keys", "revoke")):
+        shown = loraloop(*words, "--help", cwd=tmp_path).stdout
+        assert "--help" in shown and "bool" not in shown
+
+
+def test_what_runs_on_this_machine_is_ended_and_shown_without_the_noun_too(tmp_path: Path):
+    (tmp_path / "loraloop.yaml").write_text(STARTER)
+    for words in (("down",), ("status",), ("logs",)):
+        short, long = (loraloop(*noun, *words, cwd=tmp_path) for noun in ((), ("server",)))
+        assert short == long and "No such command" not in short.stderr
+
+
 def test_the_demo_refuses_a_model_without_data(tmp_path: Path):
     done = demo("--models", "poems", cwd=tmp_path)
     assert done.returncode == 1
