@@ -14,6 +14,8 @@ from core.errors import InputError
 LONGEST_NAME = 512
 # Users whose labels overrule those of others. Only the console and keys with `ops:write` may give them.
 REVIEWER = "reviewer:"
+# Reviewers who decide where others disagree. Their labels overrule those of other reviewers.
+ADJUDICATOR = f"{REVIEWER}adjudicator:"
 
 
 def in_one_form(text: str) -> str:

@@ -48,6 +48,6 @@ def selection_of(store: Store, model: str, rows: Sequence[Row], settings: ModelS
     within: dict[str, Any] = {"model": model, "since": min(times), "until": max(times)}
     within["most"] = float(most_of(settings.trust.rows_per_voter))
     thumbs = approval_of(**label_selection.thumbs(store, **within))
-    parts = label_selection.audit(store, **within, labels=sorted(known))
+    parts = label_selection.audit(store, **within, labels=sorted(known), reviewers=settings.feedback.reviewers)
     found = {name: LabelledAnswers(**sums) for name, sums in parts.items()}
     return LabelSelection(served, thumbs, audit_of(found["asked"], found["other"], found["drawn"]), origins)

@@ -101,6 +101,7 @@ def _parameters(settings: ModelSettings, truth: Sequence[str]) -> dict[str, Any]
         "truth": list(truth),
         "confirmations": settings.retrain.confirmations,
         "flag_voters": settings.trust.flag_voters,
+        "reviewers": settings.feedback.reviewers,
         "reviewers_judge": settings.trust.reviewers_judge,
         "train": settings.split.train,
         "dev": settings.split.dev,

@@ -59,11 +59,11 @@ WITH texts AS (
     GROUP BY answer HAVING bool_or(coalesce(voter, asker) = asker)
         OR count(DISTINCT ("key", coalesce(voter, asker))) FILTER (NOT quarantined) >= $flag_voters
 ), places AS (
-    SELECT number, starts_with(name, 'reviewer:') AS reviewer,
+    SELECT number, starts_with(name, 'reviewer:') AS reviewer, starts_with(name, 'reviewer:adjudicator:') AS adjudicator,
         ('0x' || substr(sha256('split' || chr(10) || 'user:' || name), 1, 14))::BIGINT / 72057594037927936::DOUBLE AS place
     FROM people
 ), buckets AS (
-    SELECT number, reviewer, CASE WHEN place < $train THEN 'train' WHEN place < $train + $dev THEN 'dev'
+    SELECT number, reviewer, adjudicator, CASE WHEN place < $train THEN 'train' WHEN place < $train + $dev THEN 'dev'
         ELSE 'h' || least(4, 1 + floor((place - $train - $dev) / (1 - $train - $dev) * 4))::INTEGER END AS bucket
     FROM places
 ), usable AS NOT MATERIALIZED (
@@ -97,7 +97,8 @@ WITH texts AS (
     SELECT answer, "key", coalesce(voter, -1) AS who, type, max(n) AS n FROM usable
     WHERE revoked AND answer IS NOT NULL GROUP BY ALL
 ), last_words AS NOT MATERIALIZED (
-    SELECT u.*, b.bucket AS voter_bucket, coalesce(u.is_named AND b.reviewer, FALSE) AS reviewer, CASE
+    SELECT u.*, b.bucket AS voter_bucket, coalesce(u.is_named AND b.reviewer, FALSE) AS reviewer,
+        coalesce(u.is_named AND b.adjudicator, FALSE) AS adjudicator, CASE
         WHEN unusable IS NOT NULL THEN unusable
         WHEN u.n < t.n THEN 'the voter took a later ' || u.type || ' back'
         WHEN u.n < l.n THEN 'replaced by the voter''s later ' || u.type
@@ -108,19 +109,27 @@ WITH texts AS (
         AND t.type = u.type
     LEFT JOIN buckets b ON b.number = u.voter
 ), answered AS (
-    SELECT answer, arg_max(label, n) FILTER (reviewer) AS reviewed FROM last_words
-    WHERE answer IS NOT NULL AND outdated IS NULL AND NOT is_thumb GROUP BY answer
+    SELECT answer, arg_max(label, n) FILTER (reviewer) AS newest, arg_max(label, n) FILTER (adjudicator) AS adjudicated,
+        histogram(label) FILTER (reviewer AND NOT adjudicator) AS given
+    FROM last_words WHERE answer IS NOT NULL AND outdated IS NULL AND NOT is_thumb GROUP BY answer
+), settled AS (
+    -- The rule of feedback/reviewer_agreement.py.
+    SELECT answer, CASE WHEN adjudicated IS NOT NULL THEN adjudicated WHEN $reviewers = 1 THEN newest
+        ELSE list_filter(map_keys(given), lambda label: 2 * given[label] > list_sum(map_values(given)))[1] END AS reviewed,
+        $reviewers > 1 AND given IS NOT NULL AND reviewed IS NULL AS disputed
+    FROM answered
 ), split AS (
-    SELECT w.*, s.answer IS NOT NULL AS answered_by_users, s.reviewed, CASE
+    SELECT w.*, s.answer IS NOT NULL AS answered_by_users, s.reviewed, coalesce(s.disputed, FALSE) AS disputed, CASE
         WHEN w.reviewer THEN coalesce(a.bucket, 'train')
         WHEN w.voter IS NULL THEN 'train'
         WHEN w.voter_bucket = coalesce(a.bucket, w.voter_bucket) THEN w.voter_bucket
     END AS own_bucket
-    FROM last_words w LEFT JOIN answered s ON s.answer = w.answer LEFT JOIN buckets a ON a.number = w.asker
+    FROM last_words w LEFT JOIN settled s ON s.answer = w.answer LEFT JOIN buckets a ON a.number = w.asker
 )
 SELECT n, type, "key", voter, reviewer, CASE
         WHEN outdated IS NOT NULL THEN outdated
         WHEN is_thumb AND answered_by_users THEN 'the answer has a ' || $truth[1]
+        WHEN NOT is_thumb AND disputed THEN 'reviewers disagree about the answer'
         WHEN NOT is_thumb AND label <> reviewed THEN 'a reviewer''s ' || type || ' overrules it'
         WHEN own_bucket IS NULL THEN 'voter and asker are in different buckets'
         WHEN is_thumb AND own_bucket <> 'train' THEN 'a thumbs-up outside the train bucket'

@@ -209,9 +209,10 @@ SELECT min(time) AS time FROM (
 
 -- name: answers_in_doubt
 -- Interactions whose votes since a moment are negative or contradict each other, most doubtful first, without those that
--- a reviewer has answered. `rank` 1: the votes contradict each other. `rank` 2: a thumbs-down or a flag, and no label.
+-- $reviewers reviewers have answered, or this $reviewer. What reviewers said makes no answer doubtful. `rank` 1: the votes contradict each other. `rank` 2: a thumbs-down or a flag, and no label.
 WITH votes AS (
-    SELECT interaction_id, type, value::VARCHAR AS value, metadata, time FROM feedback
+    SELECT interaction_id, type, value::VARCHAR AS value, time, user_id, starts_with(coalesce(user_id, ''), 'reviewer:')
+        AND type IN ('label', 'correction') AS is_review FROM feedback
     WHERE model = $model AND time >= $since AND revoked_at IS NULL AND interaction_id IS NOT NULL
         AND type IN ('thumbs', 'label', 'correction', 'flag')
 ), counted AS (
@@ -219,10 +220,10 @@ WITH votes AS (
         count(*) FILTER (WHERE type = 'thumbs' AND value = 'true') AS up,
         count(*) FILTER (WHERE type = 'thumbs' AND value = 'false') AS down,
         count(*) FILTER (WHERE type = 'flag') AS flags,
-        count(DISTINCT lower(value)) FILTER (WHERE type = 'label') AS labels,
-        count(*) FILTER (WHERE type = 'correction') AS corrections,
-        bool_or(type IN ('label', 'correction') AND coalesce(json_extract_string(metadata, '$.source'), '') = 'console')
-            AS reviewed
+        count(DISTINCT lower(value)) FILTER (WHERE type = 'label' AND NOT is_review) AS labels,
+        count(*) FILTER (WHERE type = 'correction' AND NOT is_review) AS corrections,
+        bool_or(is_review AND user_id IS NOT DISTINCT FROM $reviewer)
+            OR count(DISTINCT user_id) FILTER (WHERE is_review) >= $reviewers AS reviewed
     FROM votes GROUP BY interaction_id
 )
 SELECT interaction_id, newest, up, down, flags, labels, corrections,

@@ -207,9 +207,19 @@ def usage_by_key(db: Database, *, since: datetime) -> list[Row]:
 
 
 def random_answers(
-    db: Database, *, model: str, since: datetime, window: int, labels: Sequence[str], limit: int
+    db: Database,
+    *,
+    model: str,
+    since: datetime,
+    window: int,
+    labels: Sequence[str],
+    limit: int,
+    reviewer: str | None = None,
+    reviewers: int = 1,
 ) -> list[Row]:
-    """The newest answers that are one of the labels, in a fixed random order, without those already labelled here.
+    """The newest answers that are one of the labels, in a fixed random order.
+
+    Answers are left out that `reviewers` people have labelled here, or this `reviewer`.
 
     The cost grows with the answers of the newest days that have twice `window` requests. If too many of these were
     refused or asked for a version, all days are read. Each time is a parameter of the next statement, because DuckDB
@@ -222,13 +232,26 @@ def random_answers(
     if (oldest := found["time"]) is None:
         return []
     labelled = oldest - CLOCKS_DIFFER
-    return db.rows(
-        "interactions.random_answers", model=model, since=oldest, labelled=labelled, labels=labels, limit=limit
-    )
+    whose = {"reviewer": reviewer, "reviewers": reviewers}
+    among = {"model": model, "since": oldest, "labelled": labelled}
+    return db.rows("interactions.random_answers", **among, **whose, labels=labels, limit=limit)
 
 
 def unsure_answers(
-    db: Database, *, model: str, since: datetime, window: int, labels: Sequence[str], limit: int
+    db: Database,
+    *,
+    model: str,
+    since: datetime,
+    window: int,
+    labels: Sequence[str],
+    limit: int,
+    reviewer: str | None = None,
+    reviewers: int = 1,
 ) -> list[Row]:
-    """Answers without votes that look wrong or cut off, newest first."""
-    return db.rows("interactions.unsure_answers", model=model, since=since, window=window, labels=labels, limit=limit)
+    """Answers without votes of users that look wrong or cut off, newest first.
+
+    Answers are left out that `reviewers` people have labelled, or this `reviewer`.
+    """
+    whose = {"reviewer": reviewer, "reviewers": reviewers}
+    among = {"model": model, "since": since, "labelled": since - CLOCKS_DIFFER, "window": window}
+    return db.rows("interactions.unsure_answers", **among, **whose, labels=labels, limit=limit)

@@ -93,7 +93,8 @@ SELECT day, version, sum(requests)::BIGINT AS requests, sum(errors)::BIGINT AS e
 FROM traffic_daily WHERE model = $model AND day >= $since GROUP BY ALL ORDER BY ALL
 
 -- name: unsure_answers
--- Answers without votes, or whose votes were taken back, that look wrong, newest first, among the newest answers. `rank` 3:
+-- Answers without votes, or whose votes were taken back, that look wrong, newest first, among the newest answers. Labels
+-- of reviewers count as votes if there are $reviewers of them, or one is of this $reviewer. `rank` 3:
 -- the answer is not one of the model's labels, or was cut off. `rank` 4: the same question received different answers.
 WITH newest AS (
     SELECT id, time, request::VARCHAR AS request, answer, finish_reason FROM interactions
@@ -104,11 +105,18 @@ WITH newest AS (
         finish_reason = 'length' AND len($labels::VARCHAR[]) = 0 AS cut,
         len($labels::VARCHAR[]) > 0 AND NOT list_contains($labels::VARCHAR[], lower(trim(answer))) AS strange
     FROM newest WINDOW same AS (PARTITION BY request)
+), wrong AS (
+    SELECT id, time, CASE WHEN strange OR cut THEN 3 ELSE 4 END AS rank FROM told WHERE strange OR cut OR differs
+), said AS (
+    SELECT f.interaction_id AS id, f.user_id, starts_with(coalesce(f.user_id, ''), 'reviewer:')
+        AND f.type IN ('label', 'correction') AS is_review
+    FROM feedback f JOIN wrong w ON w.id = f.interaction_id WHERE f.time >= $labelled AND f.revoked_at IS NULL
+), done AS (
+    SELECT id FROM said GROUP BY id HAVING bool_or(NOT is_review OR user_id IS NOT DISTINCT FROM $reviewer)
+        OR count(DISTINCT user_id) >= $reviewers
 )
-SELECT t.id AS interaction_id, t.time AS newest, CASE WHEN t.strange OR t.cut THEN 3 ELSE 4 END AS rank FROM told t
-WHERE (t.strange OR t.cut OR t.differs) AND NOT EXISTS (
-    SELECT 1 FROM feedback f WHERE f.interaction_id = t.id AND f.revoked_at IS NULL
-) ORDER BY rank, t.time DESC, t.id LIMIT $limit
+SELECT w.id AS interaction_id, w.time AS newest, w.rank FROM wrong w ANTI JOIN done USING (id)
+ORDER BY w.rank, w.time DESC, w.id LIMIT $limit
 
 -- name: usage_by_day
 -- Requests, errors and tokens of every model per day.
@@ -136,13 +144,15 @@ SELECT count(*) AS n, min(time) AS time FROM (
 )
 
 -- name: random_answers
--- The answers since a moment that are one of the labels, in an order that is random and does not change. Answers that a
--- reviewer got from this draw since $labelled are left out. Others that reviewers labelled are not, or doubtful answers
--- would be too few.
+-- The answers since a moment that are one of the labels, in an order that is random and does not change. Answers that
+-- $reviewers reviewers, or this $reviewer, got from this draw since $labelled are left out. Others that reviewers labelled
+-- are not, or doubtful answers would be too few.
 WITH drawn AS (
     SELECT interaction_id AS id FROM feedback
     WHERE model = $model AND time >= $labelled AND type = 'label' AND starts_with(user_id, 'reviewer:')
         AND revoked_at IS NULL AND json_extract_string(metadata, '$.drawn') = 'random' AND interaction_id IS NOT NULL
+    GROUP BY interaction_id
+    HAVING bool_or(user_id IS NOT DISTINCT FROM $reviewer) OR count(DISTINCT user_id) >= $reviewers
 )
 SELECT id AS interaction_id, time AS newest, 0 AS rank FROM interactions
 WHERE model = $model AND time >= $since AND status = 200 AND arm <> 'pinned' AND answer IS NOT NULL

@@ -17,8 +17,19 @@ def thumbs(db: Database, *, model: str, since: datetime, until: datetime, most: 
 
 
 def audit(
-    db: Database, *, model: str, since: datetime, until: datetime, most: float, labels: Sequence[str]
+    db: Database,
+    *,
+    model: str,
+    since: datetime,
+    until: datetime,
+    most: float,
+    labels: Sequence[str],
+    reviewers: int = 1,
 ) -> dict[str, Row]:
-    """Counts and sums over users by part: `asked`, `other`, `drawn`. `labels` are keys. Reads all votes."""
-    rows = db.rows("label_selection.audit", model=model, since=since, until=until, most=most, labels=labels)
+    """Counts and sums over users by part: `asked`, `other`, `drawn`. `labels` are keys. Reads all votes.
+
+    `reviewers` is the setting `feedback.reviewers`.
+    """
+    within = {"model": model, "since": since, "until": until, "most": most}
+    rows = db.rows("label_selection.audit", **within, labels=labels, reviewers=reviewers)
     return {row.pop("part"): row for row in rows}

@@ -26,7 +26,7 @@ FROM voters
 
 -- name: audit
 -- Live answers of a model between two moments by `part`: `asked` were drawn to ask their users about, `other` were not, and
--- `drawn` have a label of a reviewer from the random part of the queue. `answers` counts them, `labels` those with a
+-- `drawn` have a label of a reviewer from the random part of the queue, and reviewers do not disagree about them. `answers` counts them, `labels` those with a
 -- label, `voters` the users with labelled answers. One label per answer counts, the asker's before others, then the last.
 -- Only answers count that are one of $labels. Nobody chose an answer of `asked` or `drawn`. `other` counts answers from
 -- the first to the last marked one: before and after, no answer was drawn, so these differ from the marked ones in more
@@ -47,18 +47,38 @@ WITH live AS (
     SELECT *, CASE WHEN asked THEN 'asked' WHEN time BETWEEN first AND last THEN 'other' END AS part FROM live, marked
 ), said AS (
     SELECT interaction_id, user_id, time, arrived, starts_with(coalesce(user_id, ''), 'reviewer:') AS reviewed,
+        json_extract_string(metadata, '$.source') = 'console' AND json_extract_string(metadata, '$.drawn') = 'random'
+            AS is_drawn,
         lower(nfc_normalize(trim(json_extract_string(value, '$'), E' \t\r\n\f\v'))) AS label
     FROM feedback
     WHERE model = $model AND type = 'label' AND revoked_at IS NULL AND coalesce(choice, 0) = 0
-        AND (NOT starts_with(coalesce(user_id, ''), 'reviewer:')
+        AND (NOT starts_with(coalesce(user_id, ''), 'reviewer:') OR $reviewers > 1
             OR (json_extract_string(metadata, '$.source') = 'console' AND json_extract_string(metadata, '$.drawn') = 'random'))
         AND id NOT IN (FROM quarantined_feedback)
+), words AS (
+    -- The last label of each reviewer.
+    SELECT interaction_id, starts_with(user_id, 'reviewer:adjudicator:') AS adjudicator, bool_or(is_drawn) AS is_drawn,
+        arg_max(label, (time, arrived)) AS label, max((time, arrived)) AS moment
+    FROM said WHERE reviewed AND list_contains($labels::VARCHAR[], label) GROUP BY interaction_id, user_id
+), answered AS (
+    SELECT interaction_id, arg_max(label, moment) AS newest, arg_max(label, moment) FILTER (adjudicator) AS adjudicated,
+        histogram(label) FILTER (NOT adjudicator) AS given
+    FROM words GROUP BY interaction_id HAVING bool_or(is_drawn)
+), settled AS (
+    -- The rule of feedback/reviewer_agreement.py.
+    SELECT interaction_id, CASE WHEN adjudicated IS NOT NULL THEN adjudicated WHEN $reviewers = 1 THEN newest
+        ELSE list_filter(map_keys(given), lambda label: 2 * given[label] > list_sum(map_values(given)))[1] END AS label
+    FROM answered
 ), labelled AS (
-    SELECT l.id, l.person, CASE WHEN s.reviewed THEN 'drawn' ELSE l.part END AS part,
+    SELECT l.id, l.person, l.part,
         CASE WHEN arg_max(s.label, (coalesce(nullif(s.user_id, ''), l.user_id) IS NOT DISTINCT FROM l.user_id, s.time,
             s.arrived)) = l.answer THEN 1.0 ELSE 0.0 END AS correct
-    FROM parts l JOIN said s ON s.interaction_id = l.id WHERE list_contains($labels::VARCHAR[], s.label)
-    GROUP BY l.id, l.user_id, l.person, l.answer, CASE WHEN s.reviewed THEN 'drawn' ELSE l.part END
+    FROM parts l JOIN said s ON s.interaction_id = l.id
+    WHERE NOT s.reviewed AND list_contains($labels::VARCHAR[], s.label)
+    GROUP BY l.id, l.user_id, l.person, l.answer, l.part
+    UNION ALL
+    SELECT l.id, l.person, 'drawn', CASE WHEN s.label = l.answer THEN 1.0 ELSE 0.0 END
+    FROM parts l JOIN settled s ON s.interaction_id = l.id WHERE s.label IS NOT NULL
 ), people AS (
     SELECT part, person, sum(answers) AS answers, sum(labels) AS labels, sum(correct) AS correct FROM (
         SELECT part, person, count(*) AS answers, 0 AS labels, 0 AS correct FROM parts GROUP BY part, person

@@ -76,6 +76,8 @@ class ModelSettings(Section):
     def _fits_its_task(self) -> "ModelSettings":
         if self.feedback.audit_share and self.task != "classify":
             raise ValueError("feedback.audit_share: only a model that classifies asks for labels; remove it")
+        if self.feedback.reviewers > 1 and self.task != "classify":
+            raise ValueError("feedback.reviewers: only labels can be compared, corrections are not; remove it")
         if self.evaluation.judge and self.task != "generate":
             raise ValueError("evaluation.judge: only a model that generates has answers to compare")
         known, own = get_args(GuardedKpi), set(self.evaluation.suites) - set(get_args(ShippedSuite))
