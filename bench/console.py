@@ -264,6 +264,7 @@ def pages(size: Size) -> Iterator[str]:
         "/feedback?model=reviews&kind=label",
         "/feedback?words=number+777",
         "/feedback/queue?model=reviews",
+        "/feedback/agreement?model=reviews",
         "/quarantine",
         "/quarantine/quar-0",
         "/usage",

@@ -735,6 +735,10 @@ export namespace control {
       by_key?: boolean;
       by_user?: boolean;
     }; answer: Array<Record<string, unknown>> };
+    /** How far reviewers of a model agree, per pair and in all, and the answers on which they disagree. */
+    "GET /api/feedback/agreement": { query: {
+      model: string;
+    }; answer: Record<string, unknown> };
     /** Take feedback in with its own times: a list of feedback with `id`, and `time`, `revoked_at` if known. */
     "POST /api/feedback/import": { answer: Record<string, number> };
     /** Feedback without its interaction, by key and type, and requests to take back feedback that is not there. */

@@ -68,7 +68,7 @@ def gather(rows: Iterable[Mapping[str, Any]]) -> dict[str, LabelledAnswer]:
 
 
 def settle(answer: LabelledAnswer, reviewers: int) -> Settlement:
-    """What counts as right, with `feedback.reviewers`. The same rule is in core/db/curation.sql and label_selection.sql.
+    """What counts as right, with `feedback.reviewers`. curation.sql and label_selection.sql have the same rule.
 
     `newest` stands for the newest label of any reviewer, which is the rule with one reviewer per answer.
     """
@@ -132,7 +132,7 @@ def share_of(agreed: int, n: int) -> Estimate:
 
 
 def kappa(table: Floats) -> Estimate:
-    """Cohen's kappa of a table (labels, labels) of the labels of two reviewers. Undefined if both only say one label."""
+    """Cohen's kappa of a table (labels, labels) of two reviewers. Undefined if both only say one label."""
     n = table.sum()
     if n == 0:
         return Estimate(None, None, None, 0)

@@ -7,7 +7,7 @@ from core.db.store import Database, Row
 
 
 def labels(db: Database, *, model: str, since: datetime, limit: int) -> list[Row]:
-    """The newest labels of a model's answers since a moment. `value` is JSON. The cost grows with the votes since then."""
+    """The newest labels since a moment. `value` is JSON. The cost grows with the model's votes since then."""
     return db.rows("reviews.labels", model=model, since=since, limit=limit)
 
 

@@ -21,7 +21,8 @@ class FeedbackSettings(Section):
         default=1,
         ge=1,
         le=10,
-        description="Number of reviewers who label the same answer in the console's queue, for example 2. None sees the "
-        "label of another before. From 2 on, an answer on which reviewers disagree is not used until more than half of "
-        "them agree or a person adjudicates. With 1, the newest label of a reviewer counts. Only with `task: classify`.",
+        description="Number of reviewers who label the same answer in the console's queue, for example 2. They do not "
+        "see the labels of others before. From 2 on, an answer on which reviewers disagree is not used until more than "
+        "half of them agree or a person adjudicates. With 1, the newest label of a reviewer counts. Only with "
+        "`task: classify`.",
     )

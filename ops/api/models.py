@@ -16,7 +16,7 @@ from core.http import JsonBody
 from core.records import Verdict
 from core.route_list import RouteList
 from feedback import quarantine
-from ops import version_page, views
+from ops import reviewer_report, version_page, views
 from ops.actions import Actions, By
 from ops.control import Control
 from ops.model_changes import ModelChange
@@ -218,6 +218,12 @@ def _read_feedback(router: RouteList, control: Control) -> None:
     def waiting() -> views.View:
         """Feedback without its interaction, by key and type, and requests to take back feedback that is not there."""
         return views.waiting_feedback(store)
+
+    @router.get("/feedback/agreement")
+    @only_numbers
+    def agreement(model: str) -> views.View:
+        """How far reviewers of a model agree, per pair and in all, and the answers on which they disagree."""
+        return reviewer_report.view(control, model)
 
 
 def _read_ledger(router: RouteList, control: Control) -> None:

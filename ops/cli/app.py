@@ -13,6 +13,7 @@ import typer
 from core.errors import LoraLoopError
 from ops.cli import (
     adapters,
+    agreement,
     alarms,
     approvals,
     audit,
@@ -144,7 +145,12 @@ NOUNS: Mapping[str, tuple[Noun, ...]] = {
         Noun("suites", "Suites: what evaluations ask.", {"list": suites.suites}, default="list"),
     ),
     "Data": (
-        Noun("feedback", "What users said of answers.", {"count": reports.feedback}, default="count"),
+        Noun(
+            "feedback",
+            "What users and reviewers said of answers.",
+            {"count": reports.feedback, "agreement": agreement.agreement},
+            default="count",
+        ),
         Noun(
             "quarantine",
             "Votes held back from training for review.",

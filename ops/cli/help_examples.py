@@ -47,6 +47,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "loraloop feedback --waiting",
         "loraloop feedback --by-user",
     ),
+    "feedback agreement": ("loraloop feedback agreement reviews", "loraloop feedback agreement reviews -o json"),
     "runs list": ("loraloop runs reviews --limit 5",),
     "top": ("loraloop top", "loraloop top --context prod --once"),
     "runs start": ("loraloop runs start reviews", "loraloop runs start reviews --wait --exit-code"),

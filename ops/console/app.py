@@ -19,6 +19,7 @@ from ops.alarms.watch import AlarmWatch
 from ops.audit.middleware import require_recording
 from ops.console import (
     actions,
+    agreement,
     alarm_actions,
     assets,
     audit,
@@ -85,7 +86,7 @@ def add_routes(
     parts = (actions, model_actions, quarantine_actions, run_actions)
     acting = (part.create_router(control, rendered) for part in parts)
     silencing = alarm_actions.create_router(watch, control.clock, rendered)
-    for part in (*acting, labelling.create_router(control), silencing):
+    for part in (*acting, labelling.create_router(control), agreement.create_router(control), silencing):
         include(part, acts)
     admin = [Depends(visitors.require(Scope.ADMIN)), recording]
     include(usage.create_router(control, rendered), reads)

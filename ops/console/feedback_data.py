@@ -4,6 +4,7 @@ It owns the search and the shape of what is found; it must not judge what a vote
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
@@ -46,13 +47,17 @@ def search(store: Store, wanted: Search, limit: int, clock: Clock) -> View:
         limit=limit + 1,
     )
     shown = rows[:limit]
-    found = interactions.find_all(store, ids=list({row["interaction_id"] for row in shown if row["interaction_id"]}))
-    about = {identity: _as_pairs(row) for identity, row in found.items()}
+    about = interactions_of(store, {row["interaction_id"] for row in shown if row["interaction_id"]})
     for row in shown:
         row["value"], row["metadata"] = json.loads(row["value"]), json.loads(row["metadata"])
         row["about"] = about.get(row["interaction_id"])
     last = shown[-1] if len(rows) > limit else None
     return {"feedback": shown, "next": {"before": last["time"], "before_id": last["id"]} if last else None}
+
+
+def interactions_of(store: Store, ids: Iterable[str]) -> dict[str, View]:
+    """Those of these interactions that are stored, by their ids."""
+    return {identity: _as_pairs(row) for identity, row in interactions.find_all(store, ids=list(ids)).items()}
 
 
 def interaction(store: Store, identity: str) -> View:

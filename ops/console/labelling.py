@@ -1,7 +1,8 @@
 """Labelling: the queue of answers that people should review, and the labels and corrections that reviewers give there.
 
 It owns which answer comes next; what is given goes in as any feedback does, checked by the same rules. Half of what it
-offers for a model with labels is drawn at random, so that the labels say how often answers are right.
+offers for a model with labels is drawn at random, so that the labels say how often answers are right. With several
+reviewers per answer, each gets what he has not labelled, and sees nothing of what the others said.
 """
 
 import json
@@ -16,7 +17,7 @@ from core.acts import Act, act, note
 from core.answers import json_in
 from core.db import feedback, interactions
 from core.errors import InputError, NotFound
-from core.names import REVIEWER
+from core.names import ADJUDICATOR, REVIEWER
 from core.records import Revocation
 from core.route_list import RouteList
 from feedback.ingest import add
@@ -37,12 +38,17 @@ Skipped = Annotated[int, Query(ge=0, le=MOST_SKIPPED)]
 OTHER: dict[Part, Part] = {"doubt": "random", "random": "doubt"}
 
 
-def queue(control: Control, model: str, skip: int, part: Part = "doubt", other: int = 0) -> views.View:
-    """The next answer of a part but `skip`, or of the other part but `other` if none is left, and how many wait."""
+def queue(
+    control: Control, model: str, skip: int, part: Part = "doubt", other: int = 0, reviewer: str | None = None
+) -> views.View:
+    """The next answer of a part but `skip`, or of the other part but `other` if none is left, and how many wait.
+
+    `reviewer` is the user as whom the visitor labels.
+    """
     settings = views.settings_of(control, model)
     labels = settings.labels
-    waiting = in_doubt(control, model)
-    drawn = _drawn(control, model, labels) if settings.task == "classify" else []
+    waiting = in_doubt(control, model, reviewer)
+    drawn = _drawn(control, model, labels, reviewer) if settings.task == "classify" else []
     parts: dict[Part, list[views.View]] = {"doubt": waiting, "random": drawn}
     if skip >= len(parts[part]) and other < len(parts[OTHER[part]]):
         part, skip, other = OTHER[part], other, skip
@@ -60,14 +66,16 @@ def queue(control: Control, model: str, skip: int, part: Part = "doubt", other: 
         "other": other,
         "drawn": len(drawn),
         "days": DAYS,
+        "reviewers": settings.feedback.reviewers,
         "doubt": next_up,
         "about": about,
     }
 
 
-def in_doubt(control: Control, model: str) -> list[views.View]:
-    """The answers in doubt, MOST_SKIPPED at most. What nobody has voted on comes after what somebody has."""
+def in_doubt(control: Control, model: str, reviewer: str | None = None) -> list[views.View]:
+    """The answers in doubt for a reviewer, MOST_SKIPPED at most. Those with votes come first."""
     among = {"model": model, "since": control.clock() - timedelta(days=DAYS), "window": WINDOW}
+    among |= {"reviewer": reviewer, "reviewers": views.settings_of(control, model).feedback.reviewers}
     found = feedback.answers_in_doubt(control.store, **among, limit=MOST_SKIPPED)
     if len(found) < MOST_SKIPPED:
         known = [label.strip().lower() for label in views.settings_of(control, model).labels]
@@ -75,7 +83,7 @@ def in_doubt(control: Control, model: str) -> list[views.View]:
     return found
 
 
-def _drawn(control: Control, model: str, labels: list[str]) -> list[views.View]:
+def _drawn(control: Control, model: str, labels: list[str], reviewer: str | None) -> list[views.View]:
     """Recent answers in an order that is random and does not change."""
     return interactions.random_answers(
         control.store,
@@ -84,6 +92,8 @@ def _drawn(control: Control, model: str, labels: list[str]) -> list[views.View]:
         window=WINDOW,
         labels=[label.strip().lower() for label in labels],
         limit=MOST_SKIPPED,
+        reviewer=reviewer,
+        reviewers=views.settings_of(control, model).feedback.reviewers,
     )
 
 
@@ -113,7 +123,7 @@ def create_router(control: Control) -> RouteList:
             "interaction_id": identity,
             "type": kind,
             "value": (json_in(said) or said) if about.get("is_value") else said,
-            "user": f"{REVIEWER}{visitor.key_id}",
+            "user": reviewer_of(visitor),
             "metadata": {"source": CONSOLE, "actor": visitor.actor} | (DRAWN if part == "random" else {}),
         }
         records = parse(signal, control.clock, visitor.key_id, reviewer=True)
@@ -134,11 +144,7 @@ def create_router(control: Control) -> RouteList:
         part: Part = "doubt",
         other: Skipped = 0,
     ) -> Any:
-        row = last_label(control, model, fields.get("last", ""), visitor)
-        if row is None:
-            raise NotFound("label of yours that can be undone", fields.get("last", "")[:100])
-        add(control.store, [Revocation(row["id"], control.clock())])
-        note(request, model=model, thing=row["interaction_id"])
+        take_back(control, request, model, fields, visitor)
         # The answer is where it was before: the parts have taken a turn since.
         again = {"model": model, "skip": other, "part": OTHER[part], "other": skip}
         return RedirectResponse(f"/feedback/queue?{urlencode(again)}", 303)
@@ -146,9 +152,24 @@ def create_router(control: Control) -> RouteList:
     return router
 
 
+def reviewer_of(visitor: Visitor) -> str:
+    """The user as whom a visitor labels."""
+    return f"{REVIEWER}{visitor.key_id}"
+
+
+def take_back(control: Control, request: Request, model: str, fields: dict[str, str], visitor: Visitor) -> None:
+    """Take back the label that a form names. Raises NotFound if the visitor did not give it."""
+    row = last_label(control, model, fields.get("last", ""), visitor)
+    if row is None:
+        raise NotFound("label of yours that can be undone", fields.get("last", "")[:100])
+    add(control.store, [Revocation(row["id"], control.clock())])
+    note(request, model=model, thing=row["interaction_id"])
+
+
 def last_label(control: Control, model: str, identity: str, visitor: Visitor) -> views.View | None:
-    """A label or correction that this visitor gave in the queue and did not take back, None if there is none."""
+    """A label or correction that this visitor gave here and did not take back, None if there is none."""
     row = feedback.find(control.store, id=identity) if identity else None
-    if row is None or row["user_id"] != f"{REVIEWER}{visitor.key_id}" or row["model"] != model or row["revoked_at"]:
+    own = (reviewer_of(visitor), f"{ADJUDICATOR}{visitor.key_id}")
+    if row is None or row["user_id"] not in own or row["model"] != model or row["revoked_at"]:
         return None
     return row | {"value": json.loads(row["value"])}

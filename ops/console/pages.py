@@ -16,7 +16,16 @@ from core.errors import InputError
 from core.route_list import RouteList
 from ops import views
 from ops.alarms.watch import AlarmWatch
-from ops.console import comparing, decision_groups, decision_page, feedback_data, labelling, page_data, request_data
+from ops.console import (
+    agreement,
+    comparing,
+    decision_groups,
+    decision_page,
+    feedback_data,
+    labelling,
+    page_data,
+    request_data,
+)
 from ops.console import overview as overview_data
 from ops.console.auth import known
 from ops.console.login import FRONT
@@ -158,6 +167,7 @@ def _add_feedback(add: AddPage, control: Control) -> None:
     ) -> View:
         wanted = feedback_data.Search(model or None, kind or None, words or None, moment("before", before), before_id)
         found = feedback_data.search(store, wanted, A_PAGE, control.clock)
+        agreement.hide_labels(store, control.settings.models, found["feedback"], known(request))
         models = visible_models(control, request)
         return found | {"chosen": asdict(wanted), "types": feedback_data.TYPES, "models": models}
 
@@ -171,17 +181,27 @@ def _add_feedback(add: AddPage, control: Control) -> None:
     ) -> View:
         models = visible_models(control, request)
         note(request, model=model or models[0])
-        found = labelling.queue(control, model or models[0], skip, part, other)
         visitor = known(request)
+        reviewer = labelling.reviewer_of(visitor) if visitor else None
+        found = labelling.queue(control, model or models[0], skip, part, other, reviewer)
         given = labelling.last_label(control, found["model"], last or "", visitor) if visitor else None
         return found | {"models": models, "last": given}
 
-    def interaction(request: Request, identity: str) -> View:
-        found = feedback_data.interaction(store, identity)
-        note(request, model=found["interaction"]["model"])
+    def agreed(request: Request, model: Text = None, last: Text = None) -> View:
+        found = agreement.page(control, visible_models(control, request), model or None, last, known(request))
+        note(request, model=found["model"])
         return found
 
+    def interaction(request: Request, identity: str) -> View:
+        found = feedback_data.interaction(store, identity)
+        model = found["interaction"]["model"]
+        note(request, model=model)
+        rows = [vote | {"model": model, "interaction_id": identity} for vote in found["votes"]]
+        agreement.hide_labels(store, control.settings.models, rows, known(request))
+        return found | {"votes": rows}
+
     add("/feedback", "feedback.html", feedback, READS_TEXTS)
+    add(agreement.PATH, "agreement.html", agreed, READS_TEXTS)
     add("/feedback/queue", "queue.html", queue, READS_TEXTS)
     add("/feedback/{identity}", "interaction.html", interaction, READS_TEXTS)
 

@@ -65,6 +65,7 @@ TEXTS = (
     "/promotions/{identity}",
     "/requests",
     "/feedback",
+    "/feedback/agreement",
     "/feedback/queue",
     "/feedback/{identity}",
     "/quarantine",
@@ -101,6 +102,8 @@ PAGES = (
         ("POST", "/logout"): NUMBERS,
         ("POST", "/feedback/queue"): {Scope.OPS_WRITE},
         ("POST", "/feedback/queue/undo"): {Scope.OPS_WRITE},
+        ("POST", "/feedback/agreement"): {Scope.OPS_WRITE},
+        ("POST", "/feedback/agreement/undo"): {Scope.OPS_WRITE},
     }
     | {(method, path): {Scope.OPS_WRITE} for path in ACTIONS for method in ("GET", "POST")}
     | {("GET", path): {Scope.ADMIN} for path in ADMIN_PAGES}
@@ -172,6 +175,7 @@ CONTROL = PAGES | {
     ("GET", "/api/runs/{identity}"): NUMBERS,
     ("GET", "/api/feedback"): NUMBERS,
     ("GET", "/api/feedback/waiting"): NUMBERS,
+    ("GET", "/api/feedback/agreement"): NUMBERS,
     ("GET", "/api/quarantine"): {Scope.OPS_READ},
     ("GET", "/api/quarantine/preview"): NUMBERS,
     ("GET", "/api/quarantine/{identity}"): {Scope.OPS_READ},

@@ -45,6 +45,15 @@ INSERT INTO feedback BY NAME SELECT 'fb-' || id AS id, time + INTERVAL 20 SECOND
     version, arm, 'shop' AS key_id, time + INTERVAL 21 SECOND AS arrived
 FROM interactions WHERE model = $model AND hash(id) % 3 = 0 AND status = 200
 """
+REVIEWS = """
+INSERT INTO feedback BY NAME SELECT printf('fb-%s-%05d', $reviewer, n) AS id, time + INTERVAL 1 HOUR AS time,
+    id AS interaction_id, 'label' AS type,
+    '"' || CASE WHEN n % $wrong = 0 THEN 'neutral' ELSE answer END || '"' AS value, 'reviewer:' || $reviewer AS user_id,
+    '{"source": "console"}' AS metadata, model, version, arm, $reviewer AS key_id, time + INTERVAL 1 HOUR AS arrived
+FROM (
+    SELECT *, row_number() OVER (ORDER BY time DESC) AS n FROM interactions WHERE model = 'notes' AND status = 200
+) WHERE n <= 90
+"""
 TRAFFIC = """
 INSERT INTO traffic_daily SELECT model, version, arm, CAST(time AS DATE), count(*),
     count(*) FILTER (WHERE status >= 500), sum(prompt_tokens + completion_tokens) FROM interactions GROUP BY ALL
@@ -83,7 +92,12 @@ class PicturedConsole(KeyedConsole):
 
     def __init__(self, data: Path) -> None:
         common = {"labels": list(LABELS), "retrain": {"schedule": "0 3 * * *"}}
-        models = {"films": common, "notes": common, "replies": {"task": "generate"}, "reviews": common}
+        models = {
+            "films": common,
+            "notes": common | {"feedback": {"reviewers": 2}},
+            "replies": {"task": "generate"},
+            "reviews": common,
+        }
         super().__init__(data, build({"data": str(data), "models": models}))
         self.app: Any = self.browser.app
         self.url = ""
@@ -120,6 +134,7 @@ class PicturedConsole(KeyedConsole):
             "/models/{model}/compare": "/models/reviews/compare",
             "/requests": "/requests",
             "/feedback": "/feedback",
+            "/feedback/agreement": "/feedback/agreement?model=notes",
             "/feedback/queue": "/feedback/queue?model=reviews",
             "/feedback/{identity}": "/feedback/chatcmpl-reviews-00009",
             "/quarantine": "/quarantine",
@@ -188,6 +203,8 @@ class PicturedConsole(KeyedConsole):
             parameters = {"model": model, "version": version, "answers": list(answers), "texts": list(TEXTS)}
             run(ANSWERS, parameters | {"now": now, "count": 3000})
             run(VOTES, {"model": model})
+        for reviewer, wrong in (("ada", 9), ("bob", 14)):
+            run(REVIEWS, {"reviewer": reviewer, "wrong": wrong})
         run(TRAFFIC)
 
     def _waits(self) -> None:
