@@ -335,26 +335,3 @@ def find(db: Database, *, id: str) -> Row | None:
 def total(db: Database) -> int:
     """Number of feedback rows."""
     return db.one("feedback.total")["n"]
-
-
-def answers_in_doubt(
-    db: Database,
-    *,
-    model: str,
-    since: datetime,
-    window: int,
-    limit: int,
-    reviewer: str | None = None,
-    reviewers: int = 1,
-) -> list[Row]:
-    """Answers that users' newest votes contradict, the most doubtful first.
-
-    Answers are left out that `reviewers` people have labelled, or this `reviewer`.
-
-    The time of the oldest of these votes is found first, so that the values of no other vote are read.
-    """
-    oldest = db.one("feedback.oldest_of_newest", model=model, since=since, window=window)["time"]
-    if oldest is None:
-        return []
-    whose = {"reviewer": reviewer, "reviewers": reviewers}
-    return db.rows("feedback.answers_in_doubt", model=model, since=oldest, limit=limit, **whose)

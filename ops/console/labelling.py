@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, note
 from core.answers import json_in
-from core.db import feedback, interactions
+from core.db import feedback, interactions, reviews
 from core.errors import InputError, NotFound
 from core.names import ADJUDICATOR, REVIEWER
 from core.records import Revocation
@@ -76,7 +76,7 @@ def in_doubt(control: Control, model: str, reviewer: str | None = None) -> list[
     """The answers in doubt for a reviewer, MOST_SKIPPED at most. Those with votes come first."""
     among = {"model": model, "since": control.clock() - timedelta(days=DAYS), "window": WINDOW}
     among |= {"reviewer": reviewer, "reviewers": views.settings_of(control, model).feedback.reviewers}
-    found = feedback.answers_in_doubt(control.store, **among, limit=MOST_SKIPPED)
+    found = reviews.answers_in_doubt(control.store, **among, limit=MOST_SKIPPED)
     if len(found) < MOST_SKIPPED:
         known = [label.strip().lower() for label in views.settings_of(control, model).labels]
         found += interactions.unsure_answers(control.store, **among, labels=known, limit=MOST_SKIPPED - len(found))
