@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 import sys
 import typing
 from collections.abc import Iterable, Iterator
@@ -245,12 +246,19 @@ def typescript() -> str:
     return types()
 
 
+def terms() -> str:
+    """Return ops/console/glossary.json: the meaning of each word of docs/glossary.md, which the console shows."""
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return json.dumps({word: meaning for word, meaning in rows if word != "word"}, indent=2, ensure_ascii=False) + "\n"
+
+
 PAGES = {
     "configuration.md": configuration,
     "loraloop.schema.json": schema,
     "cli.md": command_line,
     "api.md": api,
     "loraloop.d.ts": typescript,
+    "../ops/console/glossary.json": terms,
 }
 
 

@@ -21,6 +21,7 @@ from ops.console.svg.primitives import arm_words, kpi_words
 from ops.console.svg.search import parallel_trials, share_curve
 from ops.console.svg.slices import has_fallen, slice_margin, slice_plot
 from ops.console.svg.sparkline import sparkline
+from ops.console.terms import USED, explanations, term, term_or_text
 from ops.verdict_words import VERDICT_WORDS
 from retrain.progress import share_words
 
@@ -87,6 +88,9 @@ def environment(*packages: str) -> Environment:
         slice_margin=slice_margin,
         slice_plot=slice_plot,
         sparkline=sparkline,
+        term=term,
+        term_or_text=term_or_text,
+        explanations=explanations,
         asset_url=asset_url,
         stylesheet=stylesheet,
     )
@@ -108,6 +112,7 @@ class Pages:
         visitor = values.get("visitor")
         if "badges" not in values:
             values["badges"] = self._badges(visitor.models) if visitor else {}
+        values[USED] = {}
         return HTMLResponse(self._templates.get_template(name).render(**values), status, headers=HEADERS)
 
 

@@ -191,6 +191,27 @@ def test_axe_finds_nothing_serious_on_any_page(chromium: Any, loop: LiveStack, s
     assert not found, found
 
 
+@pytest.mark.parametrize("script", [True, False])
+def test_a_term_opens_its_meaning_by_keyboard_and_by_touch(chromium: Any, loop: LiveStack, script: bool) -> None:
+    visit = Visit(chromium, loop, java_script_enabled=script, viewport=PHONE, has_touch=True, is_mobile=True)
+    page = visit.log_in()
+    term, meaning = page.get_by_role("button", name="Champion", exact=True), page.locator("#term-champion")
+    assert not meaning.is_visible()
+    term.focus()
+    page.keyboard.press("Enter")
+    meaning.wait_for()
+    assert "The version in service." in meaning.inner_text()
+    box = meaning.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"] and box["y"] + box["height"] <= PHONE["height"]
+    if script:
+        assert faults(page) == []
+    page.keyboard.press("Escape")
+    meaning.wait_for(state="hidden")
+    term.tap()
+    meaning.wait_for()
+    visit.context.close()
+
+
 def test_on_a_phone_no_page_scrolls_sideways(chromium: Any, loop: LiveStack) -> None:
     visit = Visit(chromium, loop, viewport=PHONE, device_scale_factor=2, has_touch=True, is_mobile=True)
     page = visit.log_in()

@@ -33,6 +33,7 @@ from serve.gateway.authentication import ANYONE, KeyChecker
 from serve.routing.publisher import RoutePublisher
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+TERM = re.compile(r'<button type="button" class="term"[^>]*>([^<]*)</button>')
 EVIL = "<script>alert('x')</script>"
 SWITCHED = {"decision": "dec-1", "switch_ms": 41.5, "in_flight": 12, "failed": 0, "gateways": 1, "complete": True}
 KPIS = ("accuracy", "macro_f1", "weighted_f1", "roc_auc", "brier")
@@ -233,14 +234,14 @@ class Console:
         )
 
     def tabs(self, path: str) -> dict[str, str]:
-        """What each tab of a decision's page has, by its name."""
+        """What each tab of a decision's page has, by its name. Terms are words without their explanations."""
         names = re.findall(r'href="\?tab=(\w+)#evidence"[^>]*>[A-Z]', self.page(path))
-        pages = {name: self.page(f"{path}?tab={name}") for name in names}
+        pages = {name: TERM.sub(r"\1", self.page(f"{path}?tab={name}")) for name in names}
         return {name: html[html.index('id="tab"') : html.index("</main>")] for name, html in pages.items()}
 
     def whole(self, path: str) -> str:
         """The page of a decision with what all its tabs have."""
-        html = self.page(path)
+        html = TERM.sub(r"\1", self.page(path))
         return html[: html.index('<div class="tab" id="tab"')] + "".join(self.tabs(path).values())
 
     def page(self, path: str) -> str:

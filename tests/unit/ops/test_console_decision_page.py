@@ -160,7 +160,7 @@ def test_evidence_is_in_tabs_of_which_only_the_chosen_one_is_made(console: Conso
     for tab, html in found.items():
         assert [name for name, said in words.items() if said in html] == [tab]
     page = console.page(f"{path}?tab=slices")
-    assert page.count('aria-current="page">Slices') == 1 and "Four arms" in page[: page.index('<nav class="tabs"')]
+    assert page.count('aria-current="page">Slices') == 1 and "KPIs by arm" in page[: page.index('<nav class="tabs"')]
     assert 'aria-current="page">Summary' in console.page(path)
 
 
@@ -190,7 +190,8 @@ def test_the_plan_of_a_canary_is_in_plain_words(console: Console) -> None:
     path = f"/promotions/{console.add_decision('canary_started', live={'plan': plan})}"
     text = " ".join(re.sub(r"<[^>]+>", " ", console.tabs(path)["live"]).split())
     for words in (
-        "The candidate may lose at most 5.0 points of approval. 10% of the compared users get the newer version.",
+        "The candidate may lose at most 5.0 points of approval (the margin).",
+        "10% of the compared users get the newer version.",
         "All looks together may be wrong with a probability of 0.05. The first look needs 100 users per arm.",
         "It takes at least 1 h 0 min, at most 1 d 0 h.",
         "Answers must be one of 2 labels.",
