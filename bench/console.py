@@ -268,6 +268,7 @@ def pages(size: Size) -> Iterator[str]:
         "/quarantine",
         "/quarantine/quar-0",
         "/usage",
+        "/plan?model=reviews",
         "/keys",
         "/metrics",
         f"/feedback/chatcmpl-{size.answers // 2:012d}",

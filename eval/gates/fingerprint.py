@@ -41,6 +41,7 @@ RULES = (
     "core/db/withheld_examples.sql",
     "core/db/migrations/0019_quarantined_feedback.sql",
     "core/db/migrations/0025_predicates_without_cluster.sql",
+    "core/db/migrations/0060_asker.sql",
     "feedback/agreement.py",
     "feedback/brigades.py",
     "feedback/bursts.py",

@@ -1,9 +1,7 @@
 """The command `plan`: how much traffic a model needs, before anything is trained."""
 
-import math
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,6 +10,7 @@ from core.settings import ModelSettings
 from ops.cli.control_choice import local
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import DEFAULT_CONFIG, ConfigOption, settings_from, show, tell
+from ops.needed_traffic import needed_traffic
 
 
 @local
@@ -28,16 +27,11 @@ def plan(
 ) -> None:
     """Say how many days of traffic each step to a promotion needs, and which settings need fewer."""
     # The formulas need SciPy, which other commands start without.
-    from rollout.traffic_plan import Audience, plan_traffic
+    from rollout.traffic_plan import Audience
 
-    audience = Audience(users, requests, voted, labelled, approval, gain)
-    found = plan_traffic(audience, _settings(model, config))
-    rows = [
-        asdict(step) | {"ends": step.ends, "days": _finite(step.days), "count": _finite(step.count)}
-        for step in found.steps
-    ]
+    found = needed_traffic(Audience(users, requests, voted, labelled, approval, gain), _settings(model, config))
     if as_data:
-        print_data({"audience": asdict(audience), "steps": rows, "advice": found.advice})
+        print_data(found)
         return
     shown = [
         {
@@ -47,11 +41,11 @@ def plan(
             "binds": row["binds"],
             "limit": "–" if row["limit_days"] is None else f"{24 * row['limit_days']:g} hours",
         }
-        for row in rows
+        for row in found["steps"]
     ]
     columns = {"step": "step", "days": "days", "needs": "needs", "binds": "because of", "limit": "limit"}
     show(shown, False, columns, "")
-    for sentence in found.advice:
+    for sentence in found["advice"]:
         tell(sentence)
 
 
@@ -63,7 +57,3 @@ def _settings(model: str | None, config: Path) -> ModelSettings:
     if model not in models:
         raise NotFound("model", model, where=f"in {config}", hint=f"There are: {', '.join(models)}.")
     return models[model]
-
-
-def _finite(value: Any) -> float | None:
-    return round(value, 3) if math.isfinite(value) else None

@@ -29,6 +29,7 @@ from ops.console import (
     model_actions,
     oidc_login,
     pages,
+    planning,
     quarantine_actions,
     run_actions,
     usage,
@@ -90,6 +91,7 @@ def add_routes(
         include(part, acts)
     admin = [Depends(visitors.require(Scope.ADMIN)), recording]
     include(usage.create_router(control, rendered), reads)
+    include(planning.create_router(control, rendered), reads)
     for part in (audit.create_router(control, rendered), usage.create_keys_router(control, rendered)):
         include(part, admin)
     app.add_exception_handler(404, partial(_unknown, visitors))

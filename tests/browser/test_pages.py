@@ -23,6 +23,7 @@ PAGES = (
     "/models/notes/compare",
     "/requests",
     "/usage",
+    "/plan?model=reviews",
     "/keys",
     "/feedback",
     "/feedback/queue?model=notes",

@@ -74,6 +74,7 @@ TEXTS = (
 READ = (
     "/overview",
     "/usage",
+    "/plan",
     "/promotions",
     "/models/{model}",
     "/models/{model}/compare",

@@ -155,6 +155,7 @@ class PicturedConsole(KeyedConsole):
             "/alarms/{name}/silence": "/alarms/gateway_missing/silence",
             "/audit": "/audit",
             "/usage": "/usage",
+            "/plan": "/plan?model=reviews",
             "/keys": "/keys",
             "/erasures": "/erasures",
             "/erasures/{identity}": f"/erasures/{receipt}",
