@@ -39,7 +39,8 @@ HEADINGS = {403: "No access", 404: "Not found", 409: "This cannot be done now"}
 class Visitor:
     """Who asks: the id of a key or a person, their name, how the ledger calls them, and what they may do.
 
-    `token` is what their forms must carry. `models` are those that they may see, None for all.
+    `token` is what their forms must carry. `models` are those that they may see, None for all. `may_read_texts` says
+    whether pages with texts or names of users open to them, and `is_admin` those for `admin`.
     """
 
     key_id: str
@@ -49,6 +50,8 @@ class Visitor:
     token: str
     session: Session | PersonSession | None
     models: tuple[str, ...] | None = None
+    may_read_texts: bool = True
+    is_admin: bool = False
 
 
 def is_secure(request: Request) -> bool:
@@ -138,11 +141,12 @@ class Visitors:
 
     def _visitor(self, passed: AuthorizedRequest, session: Session | PersonSession | None) -> Visitor:
         may_act, models = passed.opens(Scope.OPS_WRITE), passed.models
+        opens = passed.opens(Scope.OPS_READ), passed.opens(Scope.ADMIN)
         if isinstance(session, PersonSession):
             person = session.person
-            return Visitor(person.id, person.name, person.actor, may_act, session.token, session, models)
+            return Visitor(person.id, person.name, person.actor, may_act, session.token, session, models, *opens)
         name, actor = self.keyring.name_of(passed.key_id), self.keyring.actor_of(passed.key_id)
-        return Visitor(passed.key_id, name, actor, may_act, self.sessions.token(session), session, models)
+        return Visitor(passed.key_id, name, actor, may_act, self.sessions.token(session), session, models, *opens)
 
     def refuse(self, request: Request, error: LoraLoopError) -> Response:
         """An error as a page; without a key, the page to log in, which leads back to the page requested."""

@@ -16,6 +16,7 @@ from ops.control import Control
 
 DAYS = 30
 KEY_HOURS = 24
+MILLION = 1_000_000
 TRAINED = ("trainings", "seconds")
 NO_SECRETS = no_act("It shows no secrets.", texts=False)
 
@@ -38,15 +39,24 @@ def create_keys_router(control: Control, pages: Pages) -> RouteList:
         since = control.clock() - timedelta(hours=KEY_HOURS)
         used = {row["key"]: row for row in interactions.usage_by_key(control.store, since=since)}
         found = [row | {"used": used.pop(row["id"], None)} for row in control.keyring.all()]
-        return {"keys": found, "others": list(used.values()), "hours": KEY_HOURS}
+        token_price = control.settings.engine.price_per_million_tokens
+        others = list(used.values())
+        for row in (*(row["used"] for row in found if row["used"]), *others):
+            row["serving_cost"] = _cost(token_price, row["tokens"] / MILLION)
+        return {"keys": found, "others": others, "hours": KEY_HOURS, "token_price": token_price}
 
     router = RouteList()
     page_adder(router, control, pages)("/keys", "keys.html", keys, NO_SECRETS)
     return router
 
 
+def _cost(price: float | None, amount: float) -> float | None:
+    """The cost of an amount, None without a price."""
+    return None if price is None else price * amount
+
+
 def _of_models(control: Control, names: list[str]) -> View:
-    """Requests, errors and tokens of each model, and what its trainings took.
+    """Requests, errors and tokens of each model, what its trainings took, and the cost of both where they have prices.
 
     It reads the table with a row per day, version and arm, and the steps of the trainings of these days.
     """
@@ -57,12 +67,14 @@ def _of_models(control: Control, names: list[str]) -> View:
     for row in days:
         for what in ("requests", "errors", "tokens"):
             counts[row["model"]][what] += row[what]
-    return {
-        "models": [
-            {"model": name} | counts[name] | {what: trained.get(name, {}).get(what, 0) for what in TRAINED}
-            for name in names
-        ],
-        "tokens_by_day": days,
-        "days": DAYS,
-        "price": control.settings.engine.price_per_hour,
-    }
+    price, token_price = control.settings.engine.price_per_hour, control.settings.engine.price_per_million_tokens
+    models = [
+        {"model": name} | counts[name] | {what: trained.get(name, {}).get(what, 0) for what in TRAINED}
+        for name in names
+    ]
+    for row in models:
+        row["serving_cost"] = _cost(token_price, row["tokens"] / MILLION)
+        row["training_cost"] = _cost(price, row["seconds"] / 3600)
+    for row in days:
+        row["serving_cost"] = _cost(token_price, row["tokens"] / MILLION)
+    return {"models": models, "tokens_by_day": days, "days": DAYS, "price": price, "token_price": token_price}

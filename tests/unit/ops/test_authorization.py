@@ -4,6 +4,8 @@ Every route of an app must be in the lists here; those of the raw data plane are
 """
 
 import base64
+import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -207,3 +209,22 @@ def test_no_route_accepts_a_browsers_password(control: Control) -> None:
     for route in CONTROL:
         answer = control.ask(route, None, headers={"Authorization": f"Basic {pair}"})
         assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer", route
+
+
+@pytest.mark.parametrize(
+    "scopes", [(Scope.OPS_NUMBERS,), (Scope.OPS_READ,), GRANTABLE], ids=["numbers", "read", "admin"]
+)
+def test_the_navigation_links_to_pages_that_the_visitor_may_open(control: Control, scopes: tuple[Scope, ...]) -> None:
+    key = control.control.keyring.make(NewKey("visitor", scopes), "test").key
+    control.control.promotion.sync_models(["reviews"])
+    seen: set[str] = set()
+    for page in ("/overview", "/promotions", "/runs", "/system", "/usage"):
+        answer = control.ask(("GET", page), key)
+        assert answer.status_code == 200, page
+        (navigation,) = re.findall(r'<nav aria-label="Pages">.*?</nav>', answer.text, re.DOTALL)
+        links = set(re.findall(r'href="(/[^"]*)"', navigation if page != "/usage" else answer.text))
+        seen |= {link for link in links if not link.startswith("/static")}
+    assert {"/overview", "/runs"} <= seen
+    assert ("/feedback" in seen) == (Scope.OPS_NUMBERS not in scopes or Scope.ADMIN in scopes)
+    for link in seen:
+        assert control.ask(("GET", html.unescape(link)), key).status_code == 200, link

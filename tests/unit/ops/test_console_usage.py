@@ -42,7 +42,8 @@ def test_usage_adds_up_versions_and_arms_of_thirty_days_and_leaves_removed_model
     train(console, "run-3", timedelta(days=40), 9999)
     found = {row["model"]: row for row in console.client.get("/usage.json").json()["models"]}
     assert found["reviews"] == {
-        "model": "reviews", "requests": 110, "errors": 3, "tokens": 3500, "trainings": 2, "seconds": 5400.0
+        "model": "reviews", "requests": 110, "errors": 3, "tokens": 3500, "trainings": 2, "seconds": 5400.0,
+        "serving_cost": None, "training_cost": None
     }  # fmt: skip
     assert found["movies"]["requests"] == 0 and "gone" not in console.page("/usage")
     html = console.page("/usage")
@@ -58,6 +59,23 @@ def test_training_has_a_cost_where_the_machine_has_a_price(console: Console) -> 
     assert ">3.75<" in console.page("/usage")
 
 
+def test_serving_has_a_cost_per_model_day_and_key_where_tokens_have_a_price(console: Console) -> None:
+    assert "With the setting <code>engine.price_per_million_tokens</code>" in console.page("/usage")
+    settings = console.control.settings
+    priced = settings.engine.model_copy(update={"price_per_million_tokens": 2000.0})
+    console.control.settings = settings.model_copy(update={"engine": priced})
+    found = console.client.get("/usage.json").json()
+    # 3,500 and 0 tokens at 2,000 per million.
+    assert {row["model"]: row["serving_cost"] for row in found["models"]}["reviews"] == pytest.approx(7)
+    assert [row["serving_cost"] for row in found["tokens_by_day"]] == [pytest.approx(7)]
+    assert ">7.00<" in console.page("/usage")
+    made = console.control.keyring.make(NewKey("shop", (Scope.INFER,)), "test")
+    console.store._connection.execute(ANSWERS, {"now": NOW.replace(tzinfo=None), "key": made.id})
+    (key,) = console.client.get("/keys.json").json()["keys"]
+    assert key["used"]["tokens"] == 150 and key["used"]["serving_cost"] == pytest.approx(0.3)
+    assert ">0.30<" in console.page("/keys")
+
+
 def test_keys_have_their_use_of_one_day_and_no_secret(console: Console) -> None:
     wanted = NewKey("shop", (Scope.INFER,), models=("reviews",), limits=Limits(requests_per_minute=60))
     made = console.control.keyring.make(wanted, "test")
@@ -66,7 +84,10 @@ def test_keys_have_their_use_of_one_day_and_no_secret(console: Console) -> None:
     console.store._connection.execute(ANSWERS, {"now": NOW.replace(tzinfo=None), "key": made.id})
     found = console.client.get("/keys.json").json()
     used = {row["name"]: row["used"] for row in found["keys"]}
-    assert used == {"shop": {"key": made.id, "requests": 15, "errors": 1, "tokens": 150}, "old": None}
+    assert used == {
+        "shop": {"key": made.id, "requests": 15, "errors": 1, "tokens": 150, "serving_cost": None},
+        "old": None,
+    }
     assert [(row["key"], row["requests"]) for row in found["others"]] == [(None, 5)]
     html = console.page("/keys")
     assert "60 requests/min" in html and "revoked" in html and f'href="/requests?key={made.id}"' in html
