@@ -74,8 +74,8 @@ class EngineSettings(Section):
     price_per_million_tokens: FiniteFloat | None = Field(
         default=None,
         gt=0,
-        description="Price of serving a million tokens, for example 0.4, in the currency of `price_per_hour`. Tokens of "
-        "prompts and of answers count alike. null: the console reports no costs of serving.",
+        description="Price of serving a million tokens, for example 0.4, in the currency of `price_per_hour`. Those "
+        "of prompts and of answers count alike. null: the console reports no costs of serving.",
     )
     start_timeout_s: float = Field(default=300, gt=0, description="Time limit for a start of the engine, in seconds.")
     extra_args: list[str] = Field(
