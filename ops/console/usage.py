@@ -68,7 +68,7 @@ def _of_models(control: Control, names: list[str]) -> View:
         for what in ("requests", "errors", "tokens"):
             counts[row["model"]][what] += row[what]
     price, token_price = control.settings.engine.price_per_hour, control.settings.engine.price_per_million_tokens
-    models = [
+    models: list[View] = [
         {"model": name} | counts[name] | {what: trained.get(name, {}).get(what, 0) for what in TRAINED}
         for name in names
     ]
