@@ -276,17 +276,12 @@ def quarantines(store: Store, model: str | None) -> list[View]:
     return with_predicates(store, quarantines_table.newest(store, model=model))
 
 
-def quarantined(store: Store, identity: str) -> View:
-    """One quarantine as the list has it. Raises NotFound."""
-    found = find(store, identity)
-    return next(row for row in quarantines(store, None) if row["id"] == found["id"])
-
-
 def quarantine(store: Store, identity: str, limit: int) -> View:
-    """One quarantine with its votes, those of the busiest voters first. Raises NotFound."""
+    """One quarantine with its size and its votes, those of the busiest voters first. Raises NotFound."""
     found = find(store, identity)
-    votes = quarantines_table.votes(store, id=found["id"], limit=limit)
-    return found | {"votes": [vote | {"value": json.loads(vote["value"])} for vote in votes]}
+    held = quarantines_table.held(store, id=found["id"], limit=limit)
+    votes = [vote | {"value": json.loads(vote["value"])} for vote in held.shown]
+    return found | {"size": {"votes": held.votes, "users": held.users}, "votes": votes}
 
 
 def model_change(control: "Control", decision_id: str, switch: "SwitchResult | None" = None) -> ModelChange:

@@ -27,6 +27,15 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Number of votes in a quarantine, number of their users, and some of the votes with their answers."""
+
+    votes: int
+    users: int
+    shown: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
 class VoterAgainst:
     """A voter, or a key if `user` is None, by its thumbs-down and flags on the answers of one version.
 
@@ -114,13 +123,39 @@ def undecided(db: Database) -> dict[str, int]:
 
 
 def newest(db: Database, *, model: str | None) -> list[Row]:
-    """Quarantines with their size, newest first, of one model or of all."""
-    return db.rows("quarantines.newest", model=model)
+    """Quarantines with their size, newest first, of one model or of all.
+
+    Where no user is known, a conversation counts as one.
+    """
+    rows = db.rows("quarantines.newest", model=model)
+    conversations = _conversations(db) if any(row["unnamed"] for row in rows) else {}
+    return [
+        {name: value for name, value in row.items() if name != "unnamed"}
+        | {"users": row["users"] + conversations.get(row["id"], 0)}
+        for row in rows
+    ]
 
 
-def votes(db: Database, *, id: str, limit: int) -> list[Row]:
-    """Votes in a quarantine; users with most votes come first."""
-    return db.rows("quarantines.votes", id=id, limit=limit)
+def held(db: Database, *, id: str, limit: int) -> Held:
+    """The votes of a quarantine; users with most votes come first."""
+    found = db.rows("quarantines.held", id=id, limit=limit)
+    if not found:
+        return Held(0, 0, [])
+    said = {row["id"]: row for row in db.rows_in("quarantines.votes", [row["id"] for row in found])}
+    about = list({row["interaction_id"] for row in said.values() if row["interaction_id"]})
+    answers = {row["id"]: row for row in db.rows_in("quarantines.answers", about)}
+    shown: list[Row] = []
+    for row in (row for row in found if row["id"] in said):
+        answer = answers.get(said[row["id"]]["interaction_id"], {})
+        who = row["voter"] or answer.get("conversation_id")
+        shown.append(said[row["id"]] | {"who": who, "answer": answer.get("answer")})
+    conversations = _conversations(db).get(id, 0) if found[0]["unnamed"] else 0
+    return Held(found[0]["votes"], found[0]["users"] + conversations, shown)
+
+
+def _conversations(db: Database) -> dict[str, int]:
+    """Number of conversations of votes whose user is not known, by quarantine."""
+    return {row["id"]: row["conversations"] for row in db.rows("quarantines.conversations")}
 
 
 def voters_against(db: Database, *, model: str, version: int, least: int) -> list[VoterAgainst]:

@@ -61,29 +61,39 @@ UPDATE quarantines SET state = $state, decided = $time, actor = $actor, comment 
 SELECT model, count(*) AS n FROM quarantines WHERE state = 'held' GROUP BY model ORDER BY model
 
 -- name: newest
--- Quarantines with their size, newest first. A model of NULL means every model. Only the rows that are held are read.
-WITH held AS MATERIALIZED (
-    SELECT quarantine_id, feedback_id FROM quarantine_votes
-), given AS MATERIALIZED (
-    SELECT id, coalesce(user_id, asker) AS voter, interaction_id FROM feedback
-    WHERE id IN (SELECT feedback_id FROM held)
-), asked AS (
-    SELECT id, conversation_id FROM interactions WHERE id IN (SELECT interaction_id FROM given WHERE voter IS NULL)
-), sizes AS (
-    SELECT h.quarantine_id, count(*) AS votes, count(DISTINCT coalesce(f.voter, i.conversation_id)) AS users
-    FROM held h JOIN given f ON f.id = h.feedback_id LEFT JOIN asked i ON i.id = f.interaction_id GROUP BY ALL
+-- Quarantines with their size, newest first. A model of NULL means every model. `unnamed` is the number of votes whose user
+-- is not known.
+WITH sizes AS (
+    SELECT quarantine_id, count(*) AS votes, count(DISTINCT voter) AS users, count(*) - count(voter) AS unnamed
+    FROM quarantine_votes GROUP BY quarantine_id
 )
 SELECT b.id, d.seq AS decision_seq, b.model, b.version, b.decision_id, b.time, b.state, b.decided, b.actor, b.comment,
-    coalesce(s.votes, 0) AS votes, coalesce(s.users, 0) AS users
+    coalesce(s.votes, 0) AS votes, coalesce(s.users, 0) AS users, coalesce(s.unnamed, 0) AS unnamed
 FROM quarantines b LEFT JOIN decisions d ON d.id = b.decision_id LEFT JOIN sizes s ON s.quarantine_id = b.id
 WHERE $model IS NULL OR b.model = $model ORDER BY b.time DESC, b.id
 
+-- name: conversations
+-- Number of conversations of votes whose user is not known, by quarantine. It reads the ids of all interactions.
+SELECT q.quarantine_id AS id, count(DISTINCT i.conversation_id) AS conversations
+FROM quarantine_votes q JOIN feedback f ON f.id = q.feedback_id JOIN interactions i ON i.id = f.interaction_id
+WHERE q.voter IS NULL GROUP BY q.quarantine_id
+
+-- name: held
+-- Votes in a quarantine, each with the number of its votes and of their users. Users with most votes come first.
+WITH held AS MATERIALIZED (
+    SELECT feedback_id, voter, time FROM quarantine_votes WHERE quarantine_id = $id
+)
+SELECT feedback_id AS id, voter, count(*) OVER () AS votes, (SELECT count(DISTINCT voter) FROM held) AS users,
+    count(*) OVER () - count(voter) OVER () AS unnamed
+FROM held ORDER BY voter IS NULL, count(*) OVER (PARTITION BY voter) DESC, voter, time, id LIMIT $limit
+
 -- name: votes
--- Votes in a quarantine. Users with most votes come first.
-SELECT f.id, f.time, coalesce(f.user_id, f.asker, i.conversation_id) AS who, f.type, f.value, f.comment,
-    f.interaction_id, coalesce(i.answer, i.choices) AS answer, f.revoked_at, f.key_id AS "key"
-FROM quarantine_votes q JOIN feedback f ON f.id = q.feedback_id LEFT JOIN interactions i ON i.id = f.interaction_id
-WHERE q.quarantine_id = $id ORDER BY count(*) OVER (PARTITION BY who) DESC, who, f.time, f.id LIMIT $limit
+-- What these votes say.
+SELECT id, time, type, value, comment, interaction_id, revoked_at, key_id AS "key" FROM feedback WHERE id IN ($ids)
+
+-- name: answers
+-- The answers of these interactions, and their conversations.
+SELECT id, coalesce(answer, choices) AS answer, conversation_id FROM interactions WHERE id IN ($ids)
 
 -- name: voters_against
 -- Voters whose thumbs-down and flags on a version's answers could be a burst or contradict others: `peak` is the most

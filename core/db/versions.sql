@@ -27,8 +27,8 @@ FROM versions v LEFT JOIN runs r ON r.id = v.run_id WHERE v.model = $model ORDER
 WITH gone AS (
     SELECT id, TRUE AS is_revoked FROM feedback WHERE (model = $model OR model IS NULL) AND revoked_at IS NOT NULL
     UNION ALL
-    SELECT f.id, FALSE FROM quarantined_feedback q JOIN feedback f ON f.id = q.feedback_id
-    WHERE (f.model = $model OR f.model IS NULL) AND f.revoked_at IS NULL
+    SELECT feedback_id, FALSE FROM quarantined_feedback
+    WHERE feedback_id NOT IN (SELECT id FROM feedback WHERE revoked_at IS NOT NULL)
 )
 SELECT v.version, count(DISTINCT g.id) FILTER (g.is_revoked) AS revoked,
     count(DISTINCT g.id) FILTER (NOT g.is_revoked) AS in_quarantine

@@ -112,8 +112,7 @@ def _correction(value: str | None) -> str | None:
 def quarantine(store: Store, identity: str) -> View:
     """A quarantine: whose votes, why, by which decision, and the first of them. Raises NotFound."""
     found = views.quarantine(store, identity, MOST_VOTES)
-    row = views.quarantined(store, identity)
-    about = {"votes": row["votes"], "users": row["users"], "sample": found["votes"]}
+    about = found["size"] | {"sample": found["votes"]}
     return {"quarantine": found | about, "decision": views.decision(store, found["decision_id"])}
 
 

@@ -93,10 +93,10 @@ def _hold(actions: Actions, wanted: tuple[str | None, Predicate]) -> Question:
 
 
 def _review(control: Control, identity: str, verb: Verb) -> Question:
-    held = views.quarantined(control.store, identity)
+    held = views.quarantine(control.store, identity, 1)
     if held["state"] != "held":
         raise AlreadyDone(f"The quarantine {identity} was {held['state']} by {held['actor']} already.")
-    votes = f"{held['votes']:,} votes from {held['users']:,} users"
+    votes = f"{held['size']['votes']:,} votes from {held['size']['users']:,} users"
     releases = verb == "release"
     changes = ((votes, "in no snapshot", "may be learnt from again" if releases else "permanently left out"),)
     note = (

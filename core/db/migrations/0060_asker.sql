@@ -29,31 +29,32 @@ WITH wanted AS (
     SELECT id, time, key_id, coalesce(user_id, asker) AS voter, model FROM feedback
     WHERE moment IS NULL OR arrived > moment
 ), fitting AS MATERIALIZED (
-    SELECT w.quarantine_id, w.state, w.model AS held_model, f.id, f.model
+    SELECT w.quarantine_id, w.state, w.model AS held_model, f.id, f.model, f.voter, f.time
     FROM wanted w JOIN given f ON f.voter = w.user_id AND f.time >= w.from_time AND f.time < w.until_time
     WHERE w.key_id IS NULL OR f.key_id = w.key_id
     UNION ALL
-    SELECT w.quarantine_id, w.state, w.model, f.id, f.model
+    SELECT w.quarantine_id, w.state, w.model, f.id, f.model, f.voter, f.time
     FROM wanted w JOIN given f ON f.key_id = w.key_id AND f.time >= w.from_time AND f.time < w.until_time
     WHERE w.user_id IS NULL
     UNION ALL
-    SELECT w.quarantine_id, w.state, w.model, f.id, f.model
+    SELECT w.quarantine_id, w.state, w.model, f.id, f.model, f.voter, f.time
     FROM wanted w JOIN given f ON f.time >= w.from_time AND f.time < w.until_time
     WHERE w.user_id IS NULL AND w.key_id IS NULL
 ), without_model AS MATERIALIZED (
     -- Preferences, and feedback on a conversation that is not known, have no model of their own.
-    SELECT u.quarantine_id, u.id, u.state, u.held_model, f.type, f.value, f.conversation_id
+    SELECT u.*, f.type, f.value, f.conversation_id
     FROM fitting u JOIN feedback f ON f.id = u.id WHERE u.model IS NULL
 )
-SELECT q.quarantine_id, q.feedback_id, b.state FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id
+SELECT q.quarantine_id, q.feedback_id, b.state, coalesce(f.user_id, f.asker) AS voter, f.time
+FROM quarantine_rows q JOIN quarantines b ON b.id = q.quarantine_id JOIN feedback f ON f.id = q.feedback_id
 UNION
-SELECT quarantine_id, id, state FROM fitting WHERE model = held_model
+SELECT quarantine_id, id, state, voter, time FROM fitting WHERE model = held_model
 UNION
-SELECT u.quarantine_id, u.id, u.state FROM without_model u
+SELECT u.quarantine_id, u.id, u.state, u.voter, u.time FROM without_model u
 JOIN interactions i ON i.id = json_extract_string(u.value, '$.chosen') AND i.model = u.held_model
 WHERE u.type = 'preference'
 UNION
-SELECT u.quarantine_id, u.id, u.state FROM without_model u
+SELECT u.quarantine_id, u.id, u.state, u.voter, u.time FROM without_model u
 JOIN interactions i ON i.conversation_id = u.conversation_id AND i.model = u.held_model;
 
 CREATE VIEW quarantine_votes AS FROM quarantine_votes_since(NULL);

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.db import new_votes, quarantines
+from core.db import quarantines
 from core.db.runs import FinishedRun
 from core.db.store import Store
 from core.settings import ModelSettings, RetrainSettings
@@ -119,14 +119,12 @@ def test_votes_in_quarantine_are_no_new_feedback_where_there_are_many():
     store.close()
 
 
-def test_voters_are_counted_up_to_the_threshold_even_if_it_is_large(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(new_votes, "ENOUGH_VOTERS", 2)
+def test_voters_who_are_named_by_their_answers_only_count_too():
     store = Store(":memory:")
     named = [vote(n, f"a{n}", "label", "a", f"u{n}") for n in range(3)]
     fill(store, *(answer(f"a{n}", user=f"u{n}") for n in range(6)), *named)
     fill(store, *(vote(n, f"a{n}", "label", "a", None) for n in range(3, 6)))
-    assert count_new(store, "m", classifies(min_new_voters=2))["sft"].voters == 3
-    assert count_new(store, "m", classifies(min_new_voters=6))["sft"].voters == 6
+    assert count_new(store, "m", CLASSIFIES)["sft"].voters == 6
     store.close()
 
 
