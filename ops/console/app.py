@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 
 from core.api_keys import Scope
 from core.errors import LoraLoopError, NotFound
-from core.http import answer, input_error, reading_scope
+from core.http import Wanted, answer, input_error, reading_scope
 from core.route_list import RouteList
 from ops.alarms.watch import AlarmWatch
 from ops.audit.middleware import require_recording
@@ -36,6 +36,7 @@ from ops.console import (
 )
 from ops.console.auth import Visitors, wants_page
 from ops.console.badges import Badges
+from ops.console.links import PageScopes
 from ops.console.person_sessions import PersonSessions
 from ops.console.rendering import Pages
 from ops.console.sessions import Sessions
@@ -59,7 +60,8 @@ def add_routes(
     Without `erasures` it has no pages to erase users.
     """
     sessions = Sessions(hours=control.settings.control.session_hours, clock=control.clock)
-    rendered = Pages(Badges(control, watch).count)
+    scopes = PageScopes()
+    rendered = Pages(Badges(control, watch).count, scopes)
     visitors = Visitors(
         store=control.store,
         access=access,
@@ -75,29 +77,33 @@ def add_routes(
         "response_model": None,
     }
 
-    def include(part: RouteList, dependencies: list[Any]) -> None:
-        part.add_to(app.router, dependencies, **as_page)
-
     recording = Depends(require_recording(control.audit))
-    reads, acts = ([Depends(visitors.require(scope)), recording] for scope in (reading_scope, Scope.OPS_WRITE))
+
+    def include(part: RouteList, wanted: Wanted) -> None:
+        before = len(app.router.routes)
+        part.add_to(app.router, [Depends(visitors.require(wanted)), recording], **as_page)
+        scopes.add(app.router.routes[before:], wanted)
+
     for part in (assets.create_router(), login.create_router(visitors), oidc_login.create_router(visitors)):
-        include(part, [])
-    for part in (login.create_leaving_router(visitors), pages.create_router(control, rendered, watch, deliveries)):
-        include(part, reads)
+        part.add_to(app.router, **as_page)
+    for part in (
+        login.create_leaving_router(visitors),
+        pages.create_router(control, rendered, watch, deliveries),
+        usage.create_router(control, rendered),
+        planning.create_router(control, rendered),
+    ):
+        include(part, reading_scope)
     parts = (actions, model_actions, quarantine_actions, run_actions)
     acting = (part.create_router(control, rendered) for part in parts)
     silencing = alarm_actions.create_router(watch, control.clock, rendered)
     for part in (*acting, labelling.create_router(control), agreement.create_router(control), silencing):
-        include(part, acts)
-    admin = [Depends(visitors.require(Scope.ADMIN)), recording]
-    include(usage.create_router(control, rendered), reads)
-    include(planning.create_router(control, rendered), reads)
+        include(part, Scope.OPS_WRITE)
     for part in (audit.create_router(control, rendered), usage.create_keys_router(control, rendered)):
-        include(part, admin)
+        include(part, Scope.ADMIN)
     app.add_exception_handler(404, partial(_unknown, visitors))
     if erasures is not None:
         part = erasing.create_router(erasures, rendered, actions.LONGEST_COMMENT)
-        include(part, admin)
+        include(part, Scope.ADMIN)
 
 
 async def _unknown(visitors: Visitors, request: Request, error: Exception) -> Response:

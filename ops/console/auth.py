@@ -53,6 +53,11 @@ class Visitor:
     may_read_texts: bool = True
     is_admin: bool = False
 
+    def opens(self, scope: Scope) -> bool:
+        """Whether pages that need this scope open to the visitor."""
+        own = {Scope.OPS_READ: self.may_read_texts, Scope.OPS_WRITE: self.may_act, Scope.ADMIN: self.is_admin}
+        return own.get(scope, True)
+
 
 def is_secure(request: Request) -> bool:
     """Whether the browser uses TLS, to us or to the proxy before us.

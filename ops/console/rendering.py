@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from ops.console.assets import asset_url, stylesheet
+from ops.console.links import PageScopes
 from ops.console.svg.checks import check_name
 from ops.console.svg.evidence import confusion_rows, drawn_kpis, durations, interval_bars, measured_kpis
 from ops.console.svg.gate import OUTCOMES, forest, gain_bar, gate_plot
@@ -98,11 +99,15 @@ def environment(*packages: str) -> Environment:
 
 
 class Pages:
-    """Renders templates to whole answers. `badges` counts what waits for a visitor who may see some models."""
+    """Renders templates to whole answers. `badges` counts what waits for a visitor who may see some models.
 
-    def __init__(self, badges: Count = lambda _: {}) -> None:
+    A link to a page whose scope in `scopes` the visitor lacks has no address.
+    """
+
+    def __init__(self, badges: Count = lambda _: {}, scopes: PageScopes | None = None) -> None:
         self._templates = environment()
         self._badges = badges
+        self._scopes = scopes
 
     def render(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A template as an answer with every header that a page needs.
@@ -113,7 +118,10 @@ class Pages:
         if "badges" not in values:
             values["badges"] = self._badges(visitor.models) if visitor else {}
         values[USED] = {}
-        return HTMLResponse(self._templates.get_template(name).render(**values), status, headers=HEADERS)
+        page = self._templates.get_template(name).render(**values)
+        if visitor and self._scopes and not visitor.is_admin:
+            page = self._scopes.with_open_links(page, visitor.opens)
+        return HTMLResponse(page, status, headers=HEADERS)
 
 
 def _when(value: datetime | str | None) -> str:
