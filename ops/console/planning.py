@@ -10,6 +10,7 @@ from core.db import audience
 from core.errors import InputError
 from core.route_list import RouteList
 from core.settings import ModelSettings
+from ops import views
 from ops.console.pages import Text, View, figure, page_adder, visible_models
 from ops.console.rendering import Pages
 from ops.control import Control
@@ -45,8 +46,8 @@ def create_router(control: Control, pages: Pages) -> RouteList:
             "approval": approval,
             "gain": gain,
         }
+        settings = views.settings_of(control, name) if name else ModelSettings(labels=["no", "yes"])
         measured = _measured(control, name) if name else {}
-        settings = control.settings.models[name] if name else ModelSettings(labels=["no", "yes"])
         asked = DEFAULTS | measured | _figures(given)
         return _plan(asked, settings) | {"models": names, "chosen": name, "measured": measured, "asked": asked}
 

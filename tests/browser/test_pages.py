@@ -23,7 +23,7 @@ PAGES = (
     "/models/notes/compare",
     "/requests",
     "/usage",
-    "/plan?model=reviews",
+    "/plan?model=notes",
     "/keys",
     "/feedback",
     "/feedback/queue?model=notes",

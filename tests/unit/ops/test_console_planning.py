@@ -62,6 +62,11 @@ def test_a_wrong_number_is_named_with_its_fix(console: Console, query: str, said
     assert answer.status_code == 422 and said in answer.text
 
 
+def test_an_unknown_model_is_named(console: Console) -> None:
+    answer = console.client.get("/plan.json?model=nobody")
+    assert answer.status_code == 404 and "nobody" in answer.text
+
+
 def test_what_can_never_end_says_so(console: Console) -> None:
     html = console.page("/plan?model=reviews&voted=0&labelled=0")
     assert "can never decide" in html and "Without labels" in html
