@@ -4,7 +4,7 @@ It owns names and shapes of shown data; it must not change anything.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from ops.model_changes import ModelChange, Serving
 from retrain.progress import describe
 from retrain.run_states import allowed_actions, is_working
 from retrain.trainer.job import Step
-from retrain.triggers import count_new, counted_method
+from retrain.triggers import Method, count_new, counted_method, most_new
 
 if TYPE_CHECKING:  # the command line shows views too, and must not load all of control for it
     from ops.control import Control
@@ -42,23 +42,26 @@ MOST_COUNTED = 10_000
 
 def models(control: "Control", names: Sequence[str] | None = None) -> list[View]:
     """These models, or all, with champion, canary, feedback since the last run, next run, and newest decision."""
-    approvals = decisions_table.open_approvals(control.store)
-    return [_model(control, name, approvals) for name in (control.settings.models if names is None else names)]
+    shown = {name: settings_of(control, name) for name in (control.settings.models if names is None else names)}
+    approvals, new = decisions_table.open_approvals(control.store), most_new(control.store, shown)
+    return [_model(control, name, approvals, new[name]) for name in shown]
 
 
 def model(control: "Control", name: str) -> View:
     """One model in its present state. Raises NotFound."""
-    return _model(control, name, decisions_table.open_approvals(control.store))
+    (found,) = models(control, [name])
+    return found
 
 
-def _model(control: "Control", name: str, approvals: Sequence[View]) -> View:
+def _model(control: "Control", name: str, approvals: Sequence[View], at_most: Mapping[Method, int]) -> View:
     route = control.promotion.route(name)
     settings = settings_of(control, name)
     since = routes.champion_since(control.store, model=name, champion=route.champion)
     newest = decisions(control.store, Filter(model=name), 1)
     # Below the threshold and far above it, a page needs no exact count, which compares all new votes with earlier ones.
     least = settings.retrain.min_new_feedback
-    new = count_new(control.store, name, settings, least=least, most=max(MOST_COUNTED, 10 * least))
+    most = max(MOST_COUNTED, 10 * least)
+    new = count_new(control.store, name, settings, least=least, most=most, at_most=at_most)
     run, frozen = runs_table.unfinished_of(control.store, model=name), frozen_models.find(control.store, model=name)
     approval = next((row for row in approvals if row["model"] == name), None)
     return {

@@ -66,16 +66,40 @@ def counted_method(new: Mapping[Method, NewFeedback], settings: ModelSettings) -
     return methods[0]
 
 
+def most_new(db: Database, models: Mapping[str, ModelSettings]) -> dict[str, dict[Method, int]]:
+    """For each model and possible method, the largest number of new votes that `count_new` can find, in one query."""
+    each: list[tuple[str, Method]] = [
+        (model, method) for model, settings in models.items() for method in possible_methods(settings)
+    ]
+    asked = [new_votes.Asked(model, _types(method, models[model])) for model, method in each]
+    found: dict[str, dict[Method, int]] = {model: {} for model in models}
+    for (model, method), n in zip(each, new_votes.at_most(db, asked), strict=True):
+        found[model][method] = n
+    return found
+
+
 def count_new(
-    db: Database, model: str, settings: ModelSettings, *, least: int = 1, most: int | None = None
+    db: Database,
+    model: str,
+    settings: ModelSettings,
+    *,
+    least: int = 1,
+    most: int | None = None,
+    at_most: Mapping[Method, int] | None = None,
 ) -> dict[Method, NewFeedback]:
-    """Count new feedback of each possible method.
+    """Count new feedback of each possible method. `at_most` is what `most_new` found, where it is known.
 
     Where fewer than `least` votes are new, or more than `most`, their number is returned without voters. The votes
     of `dpo` are counted exactly above `most` too.
     """
+    limits = most_new(db, {model: settings})[model] if at_most is None else at_most
     methods = possible_methods(settings)
-    found: dict[Method, NewFeedback] = {method: _count(db, model, method, settings, least, most) for method in methods}
+    found: dict[Method, NewFeedback] = {}
+    for method in methods:
+        # A preference names no model, so their number may be of another model's answers.
+        is_far = most is not None and method != "dpo" and limits[method] > most
+        exact = limits[method] >= least and not is_far
+        found[method] = _count(db, model, method, settings) if exact else NewFeedback(limits[method], 0)
     if len(methods) == 1 or all(new.answers < least for new in found.values()):
         return found
     report = snapshots.newest_report(db, model=model)
@@ -95,21 +119,12 @@ def votes_of(report: Mapping[str, Any]) -> dict[Method, int]:
     }
 
 
-def _count(
-    db: Database, model: str, method: Method, settings: ModelSettings, least: int, most: int | None
-) -> NewFeedback:
-    types = _types(method, settings)
-    at_most = new_votes.at_most(db, model=model, types=types)
-    # A preference names no model, so their number may be of another model's answers.
-    far = most is not None and method != "dpo" and at_most > most
-    if at_most < least or far:
-        return NewFeedback(at_most, 0)
-    middle = settings.retrain.rating_middle
+def _count(db: Database, model: str, method: Method, settings: ModelSettings) -> NewFeedback:
     found = new_votes.count(
         db,
         model=model,
-        types=types,
-        middle=middle,
+        types=_types(method, settings),
+        middle=settings.retrain.rating_middle,
         compares=method == "dpo",
     )
     return NewFeedback(found.answers, found.voters)

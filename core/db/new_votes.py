@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from core.db import runs
 from core.db.store import Database
@@ -18,16 +19,31 @@ class NewVotes:
     voters: int
 
 
-def at_most(db: Database, *, model: str, types: Sequence[str]) -> int:
-    """The largest number of answers with a new vote of these types that `count` can return.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Votes of these types about a model."""
 
-    It reads new votes alone, so that it is cheap at every check.
+    model: str
+    types: Sequence[str]
+
+
+def at_most(db: Database, asked: Sequence[Asked]) -> list[int]:
+    """For each, the largest number of answers with a new vote of these types that `count` can return.
+
+    It reads new votes alone, and all in one query, so that it is cheap at every check and on a page of many models.
     """
-    asked = {"model": model, "types": list(types), "until": _until(db, model)}
-    arrived = db.one("new_votes.arrived", **asked)["n"]
-    if not arrived or not db.one("new_votes.has_quarantine")["has"]:
-        return arrived
-    return db.one("new_votes.at_most", **asked)["n"]
+    if not asked:
+        return []
+    untils = [_until(db, one.model) for one in asked]
+    rows = [(place, one.model, untils[place], type) for place, one in enumerate(asked) for type in one.types]
+    names = ("place", "model", "until", "type")
+    given: dict[str, Any] = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    given["since"] = min(untils)
+    found = db.rows("new_votes.arrived", **given)
+    if found and db.one("new_votes.has_quarantine")["has"]:
+        found = db.rows("new_votes.at_most", **given)
+    numbers = {row["place"]: row["n"] for row in found}
+    return [numbers.get(place, 0) for place in range(len(asked))]
 
 
 def count(

@@ -99,14 +99,15 @@ def test_new_votes_outside_of_quarantines_are_counted_without_older_votes_and_in
     store._connection.execute("CHECKPOINT")
     until = datetime(2026, 1, 1) + timedelta(seconds=rows - 1000)
     sql = f"EXPLAIN (ANALYZE, FORMAT JSON) {module._statements()['new_votes.at_most']}"
-    asked = {"model": "m", "types": ["thumbs"], "until": until}
+    asked = {"place": [0], "model": ["m"], "type": ["thumbs"], "until": [until], "since": until}
     (_, plan) = store._connection.execute(sql, asked).fetchall()[0]
     assert 0 < _scanned(json.loads(plan)) <= 5 * BLOCK
     held = store._connection.execute("SELECT count(*) FROM feedback WHERE arrived > ? AND asker = 'u7'", [until])
     (count,) = held.fetchone() or (0,)
     moment = until.replace(tzinfo=UTC)
     runs.add(store, id="r", model="m", trigger="t", state="finished", started=moment, feedback_until=moment)
-    assert new_votes.at_most(store, model="m", types=["thumbs"]) == 999 - count
+    others = [new_votes.Asked("other", ["thumbs"]), new_votes.Asked("m", ["label", "flag"])]
+    assert new_votes.at_most(store, [new_votes.Asked("m", ["thumbs", "label"]), *others]) == [999 - count, 0, 0]
     store.close()
 
 

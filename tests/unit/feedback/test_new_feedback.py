@@ -36,7 +36,7 @@ def said(id: str, about: int, type: str = "label", value: Any = "a", **more: Any
 
 def new(store: Store, truth: str = "label") -> tuple[int, int]:
     found = new_votes.count(store, model="m", types=[truth])
-    assert found.answers <= new_votes.at_most(store, model="m", types=[truth])
+    assert found.answers <= new_votes.at_most(store, [new_votes.Asked("m", [truth])])[0]
     return found.answers, found.voters
 
 
@@ -92,7 +92,7 @@ def test_what_was_revoked_or_is_in_quarantine_does_not_count(store: Store) -> No
         quarantines.add(transaction, id="q", model="m", version=1, decision_id="d", time=NOW)
         quarantines.add_predicates(transaction, id="q", predicates=[quarantines.Predicate(user="u2")])
     assert new(store) == (0, 0)
-    assert new_votes.at_most(store, model="m", types=["label"]) == 0
+    assert new_votes.at_most(store, [new_votes.Asked("m", ["label"])]) == [0]
 
 
 def prefers(id: str, chosen: int, rejected: int, **more: Any) -> Feedback:
@@ -101,7 +101,7 @@ def prefers(id: str, chosen: int, rejected: int, **more: Any) -> Feedback:
 
 def pairs(store: Store) -> tuple[int, int]:
     found = new_votes.count(store, model="m", types=["preference", "correction"], compares=True)
-    assert found.answers <= new_votes.at_most(store, model="m", types=["preference", "correction"])
+    assert found.answers <= new_votes.at_most(store, [new_votes.Asked("m", ["preference", "correction"])])[0]
     return found.answers, found.voters
 
 
