@@ -260,6 +260,9 @@ def test_the_dashboard_is_valid_json_about_the_published_metrics() -> None:
         "loraloop_engine_ready",
     }
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    named = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert set(re.findall(r"\$(\w+)", queries)) - {"__rate_interval", "__interval"} <= named
+    assert "price_per_million_tokens" in named
 
 
 def test_the_notes_give_three_commands() -> None:
