@@ -11,8 +11,9 @@ from typing import Any
 from core.db import reviews
 from core.errors import InputError
 from core.names import label_key
-from feedback.reviewer_agreement import LabelledAnswer, Settlement, gather, report, settle
+from feedback.reviewer_agreement import LabelledAnswer, Settlement, gather, settle
 from ops import views
+from ops.agreement_statistics import report
 from ops.control import Control
 
 DAYS = 90

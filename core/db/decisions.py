@@ -116,7 +116,7 @@ def after(db: Database, *, seq: int, limit: int) -> list[Row]:
 
 def find(db: Database, *, id: str) -> Row | None:
     """One decision by its id or number."""
-    rows = _by_numbers(db, db.rows("decisions.find", id=id))
+    rows = _whole(db, db.rows("decisions.find", id=id))
     return rows[0] if rows else None
 
 
@@ -133,7 +133,7 @@ def of_runs(db: Database, *, runs: Sequence[str]) -> list[RunDecision]:
 
 def by_numbers(db: Database, *, numbers: Sequence[int]) -> list[Row]:
     """Decisions with their bodies by their numbers, newest first."""
-    return _by_numbers(db, [{"seq": seq} for seq in numbers])
+    return sorted(db.rows_in("decisions.by_numbers", numbers), key=lambda row: -row["seq"])
 
 
 def newest_changes(db: Database, *, model: str, verdicts: Sequence[str]) -> dict[str, Row]:
@@ -169,7 +169,7 @@ def page(
 ) -> list[Row]:
     """One page of decisions, newest first, by model, verdict and time."""
     wanted = {"model": model, "verdict": verdict, "since": since, "until": until}
-    return _by_numbers(db, db.rows("decisions.page", before=before, limit=limit, **wanted))
+    return _whole(db, db.rows("decisions.page", before=before, limit=limit, **wanted))
 
 
 def measured(db: Database, *, model: str, limit: int) -> list[MeasuredDecision]:
@@ -178,7 +178,7 @@ def measured(db: Database, *, model: str, limit: int) -> list[MeasuredDecision]:
     A rollback after a holdback holds none. Its run has an older decision that does.
     """
     newest: dict[str, Row] = {}
-    for row in _by_numbers(db, db.rows("decisions.of_newest_runs", model=model, limit=limit)):
+    for row in _whole(db, db.rows("decisions.of_newest_runs", model=model, limit=limit)):
         if row["run_id"] not in newest and json.loads(row["body"])["evidence"].get("primary") is not None:
             newest[row["run_id"]] = row
     names = [field.name for field in fields(MeasuredDecision)]
@@ -187,12 +187,11 @@ def measured(db: Database, *, model: str, limit: int) -> list[MeasuredDecision]:
 
 def with_lineage(db: Database, *, model: str, version: int) -> DecisionBody | None:
     """The newest decision about a version that has its lineage. Many decisions have only its number."""
-    rows = _by_numbers(db, db.rows("decisions.of_version", model=model, version=version))
+    rows = _whole(db, db.rows("decisions.of_version", model=model, version=version))
     found = (row for row in rows if json.loads(row["body"])["lineage"].get("snapshot") is not None)
     return next((DecisionBody(row["id"], row["body"]) for row in found), None)
 
 
-def _by_numbers(db: Database, numbers: list[Row]) -> list[Row]:
-    """Decisions by their numbers, newest first. A query with bodies would read those of all decisions."""
-    found = db.rows_in("decisions.by_numbers", [row["seq"] for row in numbers])
-    return sorted(found, key=lambda row: -row["seq"])
+def _whole(db: Database, numbers: list[Row]) -> list[Row]:
+    """The decisions that a query found by number. With bodies, it would read those of all decisions."""
+    return by_numbers(db, numbers=[row["seq"] for row in numbers])

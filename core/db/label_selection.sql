@@ -26,8 +26,8 @@ FROM voters
 
 -- name: audit
 -- Live answers of a model between two moments by `part`: `asked` were drawn to ask their users about, `other` were not, and
--- `drawn` have a label of a reviewer from the random part of the queue, and reviewers do not disagree about them. `answers` counts them, `labels` those with a
--- label, `voters` the users with labelled answers. One label per answer counts, the asker's before others, then the last.
+-- `drawn` have a label of a reviewer from the random part of the queue, and reviewers do not disagree about them.
+-- `answers` counts them, `labels` those with a label, `voters` the users with labelled answers. One label per answer counts, the asker's before others, then the last.
 -- Only answers count that are one of $labels. Nobody chose an answer of `asked` or `drawn`. `other` counts answers from
 -- the first to the last marked one: before and after, no answer was drawn, so these differ from the marked ones in more
 -- than chance.

@@ -34,11 +34,11 @@ def at_most(db: Database, asked: Sequence[Asked]) -> list[int]:
     """
     if not asked:
         return []
-    untils = [_until(db, one.model) for one in asked]
-    rows = [(place, one.model, untils[place], type) for place, one in enumerate(asked) for type in one.types]
+    untils = {model: _until(db, model) for model in {one.model for one in asked}}
+    rows = [(place, one.model, untils[one.model], type) for place, one in enumerate(asked) for type in one.types]
     names = ("place", "model", "until", "type")
     given: dict[str, Any] = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-    given["since"] = min(untils)
+    given["since"] = min(untils.values())
     found = db.rows("new_votes.arrived", **given)
     if found and db.one("new_votes.has_quarantine")["has"]:
         found = db.rows("new_votes.at_most", **given)

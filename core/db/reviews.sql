@@ -25,7 +25,8 @@ SELECT min(time) AS time FROM (
 
 -- name: answers_in_doubt
 -- Interactions whose votes since a moment are negative or contradict each other, most doubtful first, without those that
--- $reviewers reviewers have answered, or this $reviewer. What reviewers said makes no answer doubtful. `rank` 1: the votes contradict each other. `rank` 2: a thumbs-down or a flag, and no label.
+-- $reviewers reviewers have answered, or this $reviewer. What reviewers said makes no answer doubtful. `rank` 1: the votes
+-- contradict each other. `rank` 2: a thumbs-down or a flag, and no label.
 WITH votes AS (
     SELECT interaction_id, type, value::VARCHAR AS value, time, user_id, starts_with(coalesce(user_id, ''), 'reviewer:')
         AND type IN ('label', 'correction') AS is_review FROM feedback

@@ -34,9 +34,10 @@ def wilson(hits: float, n: float, level: float = 0.025) -> tuple[float, float]:
     """
     if not n > 0:
         return math.nan, math.nan
-    z, rate = -float(ndtri(level)), float(hits) / n
-    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    rate, spread = float(hits) / n, float(ndtri(level)) ** 2 / n
+    middle = (rate + spread / 2) / (1 + spread)
+    # In this form the lower bound of no hits is exactly 0.
+    half = math.sqrt(spread * (rate * (1 - rate) + spread / 4)) / (1 + spread)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

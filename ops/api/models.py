@@ -148,7 +148,7 @@ def _read_models(router: RouteList, control: Control) -> None:
         """Every model that the key may use, or one, with what serves it."""
         names, own = control.settings.models, request.state.admission.models
         wanted = names if model is None else [model]
-        return [views.model(control, name) for name in wanted if name in names and (own is None or name in own)]
+        return views.models(control, [name for name in wanted if name in names and (own is None or name in own)])
 
     @router.get("/models/{model}/versions")
     @only_numbers

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, note
 from core.db import reviews
-from core.db.store import Row
+from core.db.store import Row, Store
 from core.errors import AlreadyDone, InputError
 from core.names import ADJUDICATOR, REVIEWER
 from core.route_list import RouteList
@@ -77,7 +77,7 @@ def create_router(control: Control) -> RouteList:
 
 
 def hide_labels(
-    store: Any, models: Mapping[str, ModelSettings], rows: Collection[Row], visitor: Visitor | None
+    store: Store, models: Mapping[str, ModelSettings], rows: Collection[Row], visitor: Visitor | None
 ) -> None:
     """Hide what other reviewers said of answers that this visitor can still label, so that labels are independent.
 

@@ -11,7 +11,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from core.names import ADJUDICATOR, REVIEWER
 from core.settings import ModelSettings
-from feedback.reviewer_agreement import LabelledAnswer, alpha, gather, kappa, report, settle, share_of
+from feedback.reviewer_agreement import LabelledAnswer, gather, settle
+from ops.agreement_statistics import alpha, kappa, report, share_of
 from tests.support.curation import curated, user_in, vote
 
 LABELS = ["good", "bad", "odd"]
