@@ -69,6 +69,10 @@ FROM runs, range(20) steps(n)
 FILL_LOOKS = """
 INSERT INTO canary_looks SELECT id, n, started + to_minutes(n), 'wait', 'So far.', $body FROM runs, range(1, 6) looks(n)
 """
+FILL_CANARIES = """
+INSERT INTO canaries (run_id, model, control, candidate, share, started, finished, score_sd, plan, decision)
+SELECT id, model, 0, 1, 0.5, started, started + INTERVAL 1 DAY, 0.5, '{}', '{}' FROM runs
+"""
 ARM = {"users": 200, "requests": 600, "score_mean": 0.1, "score_sd": 0.5, "rate_mean": 0.4, "rate_sd": 0.3, "harmed": 1}
 LOOK = {
     "control": ARM,
@@ -127,6 +131,7 @@ def fill(data: Path, size: Size) -> None:
             quarantine(transaction, number, size.decisions * number // QUARANTINES, start.replace(tzinfo=UTC))
     connection.execute(FILL_STEPS)
     connection.execute(FILL_LOOKS, {"body": json.dumps(LOOK)})
+    connection.execute(FILL_CANARIES)
     connection.execute("CHECKPOINT")
     say(f"{size.decisions:,} decisions")
     store.close()

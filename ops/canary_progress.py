@@ -39,8 +39,7 @@ def canaries(control: Control) -> dict[str, View]:
 def _progress(control: Control, row: Row) -> View:
     """Durations are in seconds. `left` counts to the forecast, after that to the limit, and is None while it waits."""
     started, run = row["started"], row["run_id"]
-    look = alarms_table.newest_look(control.store, run_id=run, started=started)
-    arm = json.loads(look["body"])["canary"] if look else {"users": 0, "requests": 0}
+    arm = json.loads(row["numbers"])["canary"] if row["numbers"] else {"users": 0, "requests": 0}
     hours, days = limit_hours(control, row), forecast_days(control.store, run)
     age = max(0.0, (control.clock() - started).total_seconds())
     ends = sorted(seconds for seconds in (hours and hours * 3600, days and days * 86_400) if seconds)
@@ -55,5 +54,5 @@ def _progress(control: Control, row: Row) -> View:
         "left": None if waits or end is None else max(0.0, end - age),
         "users": arm["users"],
         "requests": arm["requests"],
-        "looked": look["time"] if look else None,
+        "looked": row["looked"],
     }

@@ -38,6 +38,8 @@ View = dict[str, Any]
 NEWEST = 2**62
 # With more new votes, a page shows the number of votes instead of the number of answers with one.
 MOST_COUNTED = 10_000
+# A canary of a day has up to 5,760 looks. A curve needs some, and a table the newest.
+MOST_LOOKS, NEWEST_LOOKS = 192, 8
 
 
 def models(control: "Control", names: Sequence[str] | None = None) -> list[View]:
@@ -199,11 +201,10 @@ def decisions(store: Store, wanted: Filter, limit: int) -> list[View]:
 
 
 def decision(store: Store, identity: str) -> View:
-    """One row of the ledger with all that it holds, and the canary's looks. Raises NotFound."""
+    """One row of the ledger with all that it holds, and looks of the canary. Raises NotFound."""
     row = decisions_table.find(store, id=identity)
     if row is None:
         raise NotFound("decision", identity, hint="See: loraloop promotions")
-    looks = live_tests.looks(store, run_id=row["run_id"]) if row["run_id"] else []
     related = decisions_table.of_run(store, run_id=row["run_id"]) if row["run_id"] else []
     return (
         summary(row)
@@ -211,10 +212,16 @@ def decision(store: Store, identity: str) -> View:
         | {
             "time": row["time"],
             "previous_hash": row["previous_hash"],
-            "looks": [look | {"body": json.loads(look["body"])} for look in looks],
+            "looks": looks(store, row["run_id"]) if row["run_id"] else [],
             "related": [summary(other) for other in related if other["id"] != row["id"]],
         }
     )
+
+
+def looks(store: Store, run: str) -> list[View]:
+    """Looks of a run's canary since its count began, oldest first. Of many, some in between are left out."""
+    found = live_tests.looks(store, run_id=run, most=MOST_LOOKS, newest=NEWEST_LOOKS)
+    return [look | {"body": json.loads(look["body"])} for look in found]
 
 
 def runs(
@@ -250,7 +257,7 @@ def run(store: Store, identity: str) -> View:
         "progress": _with_text({k: v for k, v in last[0].items() if k != "run_id"}) if last else None,
         "steps": [step | {"metrics": json.loads(step["metrics"])} for step in steps],
         "trials": trials_table.of_run(store, run_id=identity),
-        "looks": [look | {"body": json.loads(look["body"])} for look in live_tests.looks(store, run_id=identity)],
+        "looks": looks(store, identity),
         "decisions": [summary(other) for other in decisions_table.of_run(store, run_id=identity)],
         "evaluations": evaluations.of_run(store, run_id=identity),
     }

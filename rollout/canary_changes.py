@@ -30,7 +30,7 @@ def stop(
     Raises NotReady if no canary is running, and Conflict if it is not `version`.
     """
     _, canary = _running(routes, model, version)
-    kept, last = json.loads(canary["decision"]), live_tests.last_look(routes.store, run_id=canary["run_id"])
+    kept = json.loads(canary["decision"])
     why = DecisionContext(
         _by("stopped", actor, comment),
         "person",
@@ -39,7 +39,7 @@ def stop(
         canary["run_id"],
         kept["evidence"],
         kept["lineage"],
-        json.loads(last["body"]) if last else {},
+        json.loads(canary["numbers"]) if canary["numbers"] else {},
     )
     finished = RunState(canary["run_id"], "finished", why.reason)
     return routes.end_canary(model, canary["candidate"], Verdict.REJECTED, why, run=finished, keep_data=keep_data)

@@ -126,12 +126,13 @@ class LiveMonitor:
         self._act(canary, found, numbers, said if found.judgement.outcome is Outcome.PASS else None)
 
     def _keep(self, canary: dict[str, Any], found: Look, numbers: dict[str, Any]) -> None:
-        last = live_tests.last_look(self.store, run_id=canary["run_id"])
-        if last is None or json.loads(last["body"]) != numbers:
+        if canary["numbers"] and json.loads(canary["numbers"]) == numbers:
+            return
+        with self.store.transaction() as transaction:
             live_tests.add_look(
-                self.store,
+                transaction,
                 run_id=canary["run_id"],
-                look=(last["look"] if last else 0) + 1,
+                look=canary["looks"] + 1,
                 time=self.clock(),
                 verdict=str(found.judgement.outcome),
                 reason=found.judgement.reason,

@@ -106,13 +106,8 @@ def add_backup_failure(transaction: Transaction, *, time: datetime, reason: str)
 
 
 def canaries(db: Database) -> list[Row]:
-    """Every running canary with the state of its run, oldest first."""
+    """Every running canary with the state of its run and its newest interim analysis, oldest first."""
     return db.rows("alarms.canaries")
-
-
-def newest_look(db: Database, *, run_id: str, started: datetime) -> Row | None:
-    """The newest interim analysis of a canary that began at `started`."""
-    return db.maybe("alarms.newest_look", run_id=run_id, started=started)
 
 
 def idle_since(db: Database, *, run_id: str, started: datetime, requests: int) -> datetime | None:

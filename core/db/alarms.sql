@@ -53,13 +53,9 @@ DELETE FROM backup_failures
 INSERT INTO backup_failures VALUES ($time, $reason)
 
 -- name: canaries
--- Every running canary with the state of its run, oldest first.
-SELECT c.run_id, c.model, c.candidate, c.share, c.score_sd, c.plan, c.started, c.paused, r.state FROM canaries c JOIN runs r ON r.id = c.run_id
+-- Every running canary with the state of its run and its newest interim analysis, oldest first.
+SELECT c.run_id, c.model, c.candidate, c.share, c.score_sd, c.plan, c.started, c.paused, c.looked, c.numbers, r.state FROM canaries c JOIN runs r ON r.id = c.run_id
 WHERE c.finished IS NULL ORDER BY c.started
-
--- name: newest_look
--- The newest interim analysis of a canary. $started is the canary's beginning, which lets DuckDB skip older blocks.
-SELECT time, body FROM canary_looks WHERE run_id = $run_id AND time >= $started ORDER BY look DESC LIMIT 1
 
 -- name: idle_since
 -- Time of the oldest analysis after which the canary's number of requests never changed. NULL before the first.

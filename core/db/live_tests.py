@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from core.db.store import Database, Row
+from core.db.store import Database, Row, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def add_canary(
 
 
 def open_canaries(db: Database) -> list[Row]:
-    """Every running canary with the state of its run, oldest first."""
+    """Every running canary with the state of its run and its newest interim analysis, oldest first."""
     return db.rows("live_tests.open_canaries")
 
 
@@ -69,19 +69,26 @@ def close_canary(db: Database, *, time: datetime, model: str) -> None:
     db.run("live_tests.close_canary", time=time, model=model)
 
 
-def last_look(db: Database, *, run_id: str) -> Row | None:
-    """The newest interim analysis of a canary."""
-    return db.maybe("live_tests.last_look", run_id=run_id)
+def add_look(
+    transaction: Transaction, *, run_id: str, look: int, time: datetime, verdict: str, reason: str, body: str
+) -> None:
+    """Add one interim analysis of a canary, the newest."""
+    transaction.run(
+        "live_tests.add_look", run_id=run_id, look=look, time=time, verdict=verdict, reason=reason, body=body
+    )
+    transaction.run("live_tests.set_canary_numbers", run_id=run_id, look=look, time=time, body=body)
 
 
-def add_look(db: Database, *, run_id: str, look: int, time: datetime, verdict: str, reason: str, body: str) -> None:
-    """Add one interim analysis of a canary."""
-    db.run("live_tests.add_look", run_id=run_id, look=look, time=time, verdict=verdict, reason=reason, body=body)
+def looks(db: Database, *, run_id: str, most: int, newest: int) -> list[Row]:
+    """Interim analyses of a run's canary since its count began, oldest first.
 
-
-def looks(db: Database, *, run_id: str) -> list[Row]:
-    """Every interim analysis of a run's canary, oldest first."""
-    return db.rows("live_tests.looks", run_id=run_id)
+    They are the last `newest`, and of all of them at most `most` at equal distances. `look` is the number of each.
+    """
+    canary = db.maybe("live_tests.canary_of_run", run_id=run_id)
+    if canary is None:
+        return []
+    until = canary["finished"] or datetime.max.replace(tzinfo=UTC)
+    return db.rows("live_tests.looks", run_id=run_id, since=canary["started"], until=until, most=most, newest=newest)
 
 
 def count_looks(db: Database, *, runs: Sequence[str], since: datetime, until: datetime) -> list[LookCount]:

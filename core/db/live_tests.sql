@@ -8,13 +8,15 @@ VALUES ($run_id, $model, $control, $candidate, $share, $started, $score_sd, $pla
 UPDATE canaries SET paused = $time WHERE model = $model AND finished IS NULL
 
 -- name: restart_canary
--- Begin the count of the running canary of a model again, with another share and plan.
-UPDATE canaries SET share = $share, started = $started, score_sd = $score_sd, plan = $plan, paused = NULL
+-- Begin the count of the running canary of a model again, with another share and plan. The number of looks goes on.
+UPDATE canaries SET share = $share, started = $started, score_sd = $score_sd, plan = $plan, paused = NULL,
+    looked = NULL, numbers = NULL
 WHERE model = $model AND finished IS NULL
 
 -- name: open_canaries
--- Every running canary with the state of its run, oldest first.
-SELECT c.run_id, c.model, c.control, c.candidate, c.share, c.started, c.score_sd, c.plan, c.decision, c.paused, r.state
+-- Every running canary with the state of its run and its newest interim analysis, oldest first.
+SELECT c.run_id, c.model, c.control, c.candidate, c.share, c.started, c.score_sd, c.plan, c.decision, c.paused, c.looks,
+    c.looked, c.numbers, r.state
 FROM canaries c JOIN runs r ON r.id = c.run_id WHERE c.finished IS NULL ORDER BY c.started
 
 -- name: count_comparisons
@@ -25,17 +27,28 @@ SELECT count(*) AS n FROM canaries WHERE model = $model AND CAST(plan ->> '$.anc
 -- End the running canary of a model, if there is one.
 UPDATE canaries SET finished = $time WHERE model = $model AND finished IS NULL
 
--- name: last_look
--- The newest interim analysis of a canary.
-SELECT look, body FROM canary_looks WHERE run_id = $run_id ORDER BY look DESC LIMIT 1
+-- name: canary_of_run
+-- The canary of a run: its beginning, or that of its newest count, and its end.
+SELECT started, finished FROM canaries WHERE run_id = $run_id
+
+-- name: set_canary_numbers
+-- Make an interim analysis the newest one of a running canary.
+UPDATE canaries SET looks = $look, looked = $time, numbers = $body WHERE run_id = $run_id
 
 -- name: add_look
 -- Add one interim analysis of a canary.
 INSERT INTO canary_looks VALUES ($run_id, $look, $time, $verdict, $reason, $body)
 
 -- name: looks
--- Every interim analysis of a run's canary, oldest first.
-SELECT look, time, verdict, reason, body FROM canary_looks WHERE run_id = $run_id ORDER BY look
+-- Interim analyses of a run's canary between two moments, oldest first: the last $newest, and of all of them about $most
+-- at equal distances. The times let DuckDB skip the looks of all other years.
+SELECT l.look, l.time, l.verdict, l.reason, l.body FROM canary_looks l, (
+    SELECT max(look) AS last, 1 + (max(look) - min(look)) // $most AS step FROM canary_looks
+    WHERE run_id = $run_id AND time >= $since AND time <= $until
+) own
+WHERE l.run_id = $run_id AND l.time >= $since AND l.time <= $until
+    AND (own.last - l.look < $newest OR (own.last - l.look) % own.step = 0)
+ORDER BY l.look
 
 -- name: count_looks
 -- How many interim analyses each of these runs' canaries has had, and when the last one was. The times let DuckDB pass over

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from core.db import decisions, evaluations, feedback, interactions, live_tests, routes, snapshots, spools, versions
+from core.db import decisions, evaluations, feedback, interactions, routes, snapshots, spools, versions
 from core.db.store import Store
 from core.prompts import from_stored, subject
 from ops import views
@@ -49,11 +49,8 @@ def model(control: Control, name: str) -> View:
 
 
 def _looks(store: Store, now: View) -> list[View]:
-    """The analyses of the running canary, oldest first."""
-    if now["canary"] is None or now["run"] is None:
-        return []
-    found = live_tests.looks(store, run_id=now["run"]["id"])
-    return [look | {"body": json.loads(look["body"])} for look in found]
+    """Looks of the running canary, oldest first."""
+    return [] if now["canary"] is None or now["run"] is None else views.looks(store, now["run"]["id"])
 
 
 def judged(store: Store, name: str, limit: int) -> list[View]:

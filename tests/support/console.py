@@ -141,6 +141,11 @@ def look_body(users: int, difference: float, half_width: float | None) -> dict[s
     }
 
 
+ENDED_CANARY = """
+INSERT OR IGNORE INTO canaries (run_id, model, control, candidate, share, started, finished, score_sd, plan, decision)
+VALUES ('run-1', 'reviews', 6, 7, 0.3, $started, $started + INTERVAL 1 YEAR, 0.5, '{}', '{}')
+"""
+
 LINEAGE = {
     "base_model": "smollm2-135m-instruct",
     "adapter_sha256": "ab" * 32,
@@ -223,15 +228,18 @@ class Console:
         return row.id
 
     def look(self, number: int, body: dict[str, Any], verdict: str = "wait", reason: str = "So far.") -> None:
-        live_tests.add_look(
-            self.store,
-            run_id="run-1",
-            look=number,
-            time=NOW + timedelta(minutes=number),
-            verdict=verdict,
-            reason=reason,
-            body=json.dumps(body),
-        )
+        """Adds a look of run-1. A canary that no test has begun is one that has ended."""
+        self.store._connection.execute(ENDED_CANARY, {"started": NOW.replace(tzinfo=None)})
+        with self.store.transaction() as transaction:
+            live_tests.add_look(
+                transaction,
+                run_id="run-1",
+                look=number,
+                time=NOW + timedelta(minutes=number),
+                verdict=verdict,
+                reason=reason,
+                body=json.dumps(body),
+            )
 
     def tabs(self, path: str) -> dict[str, str]:
         """What each tab of a decision's page has, by its name. Terms are words without their explanations."""

@@ -243,16 +243,17 @@ class PicturedConsole(KeyedConsole):
         self.control.promotion.start_canary(
             "reviews", 8, 0.1, context, over=7, canary=new, run=RunState(why.run_id, "canary")
         )
-        for look in range(1, 13):
-            live_tests.add_look(
-                self.store,
-                run_id=str(why.run_id),
-                look=look,
-                time=self.clock.now + timedelta(minutes=30 * look),
-                verdict="wait",
-                reason="Not yet shown: not worse than the champion.",
-                body=json.dumps(look_body(60 * look, 0.03 + 0.02 / look, 0.5 / look**0.5)),
-            )
+        with self.store.transaction() as transaction:
+            for look in range(1, 13):
+                live_tests.add_look(
+                    transaction,
+                    run_id=str(why.run_id),
+                    look=look,
+                    time=self.clock.now + timedelta(minutes=30 * look),
+                    verdict="wait",
+                    reason="Not yet shown: not worse than the champion.",
+                    body=json.dumps(look_body(60 * look, 0.03 + 0.02 / look, 0.5 / look**0.5)),
+                )
         self.clock.now = self.now
 
     def _trains(self) -> None:

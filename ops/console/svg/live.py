@@ -67,7 +67,7 @@ def confidence_sequence(looks: Sequence[Plain]) -> Markup:
     parts += _differences([(at, y(body["difference"])) for at, body in zip(across, bodies, strict=True)])
     parts.append(text(0, BOTTOM + 54, _last_look(looks[-1]), bold=True))
     parts.append(text(0, BOTTOM + 71, "solid: difference; shade: 95% for all looks together", size=SMALL, fill=MUTED))
-    return svg(title, f"{len(looks)} looks. {_last_look(looks[-1])}", BOTTOM + 78, parts)
+    return svg(title, f"Look {looks[-1]['look']}. {_last_look(looks[-1])}", BOTTOM + 78, parts)
 
 
 def _thinned(looks: Sequence[Plain]) -> list[Plain]:

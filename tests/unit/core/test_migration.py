@@ -1,6 +1,7 @@
 """Facts about the copy of a store from before its migration, the way back to the release before."""
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,12 +9,13 @@ import duckdb
 import pytest
 
 import core
-from core.db import migration
+from core.db import live_tests, migration
 from core.db.statements import migrations
 from core.db.store import Store
 from core.errors import NotReady, StoreNewer
 
 BEFORE = 57
+BEGAN = datetime(2026, 3, 1)
 
 
 @pytest.fixture
@@ -43,6 +45,35 @@ def test_an_old_store_is_copied_before_it_is_migrated(old: Path) -> None:
     [copy] = migration.copies(old)
     assert copy.name == f"loraloop-schema-{BEFORE}.duckdb" and schema_of(copy) == BEFORE
     assert copy.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_canary_of_the_release_before_keeps_its_newest_look(old: Path) -> None:
+    with duckdb.connect(str(old)) as connection:
+        connection.execute(
+            """INSERT INTO runs (id, model, trigger, state, started, feedback_until, detail)
+            SELECT 'run-' || n, 'm' || n, 't', 'canary', $t, $t, '{}' FROM range(3) numbers(n)""",
+            {"t": BEGAN},
+        )
+        connection.execute(
+            """INSERT INTO canaries (run_id, model, control, candidate, share, started, score_sd, plan, decision)
+            SELECT 'run-' || n, 'm' || n, 0, 1, 0.1, $t, 0.5, '{}', '{}' FROM range(3) numbers(n)""",
+            {"t": BEGAN},
+        )
+        connection.execute(
+            """INSERT INTO canary_looks SELECT 'run-' || n, look, $t + to_hours(look - 3 * n), 'wait', 'So.',
+            '{"look": ' || look || '}' FROM range(2) runs(n), range(1, 4) looks(look)""",
+            {"t": BEGAN},
+        )
+    store = Store(old)
+    found = {row["run_id"]: (row["looks"], row["looked"], row["numbers"]) for row in live_tests.open_canaries(store)}
+    store.close()
+    at = BEGAN.replace(tzinfo=UTC)
+    # The second canary's looks are at its beginning or before: it was restarted after the first two of them.
+    assert found == {
+        "run-0": (3, at + timedelta(hours=3), '{"look": 3}'),
+        "run-1": (3, at, '{"look": 3}'),
+        "run-2": (0, None, None),
+    }
 
 
 def test_the_release_before_opens_the_copy(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:

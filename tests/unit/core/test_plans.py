@@ -87,6 +87,20 @@ def test_a_window_of_time_reads_its_own_blocks_only(tmp_path: Path, table: str, 
     store.close()
 
 
+def test_the_looks_of_one_canary_are_read_from_its_own_blocks(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.duckdb")
+    rows = BLOCKS * BLOCK
+    columns = "'run-' || n // 100 AS run_id, n % 100 AS look, 'wait' AS verdict, 'So.' AS reason, '{}' AS body"
+    store._connection.execute(f"INSERT INTO canary_looks BY NAME {OLD.format(columns=columns)}", {"rows": rows})
+    store._connection.execute("CHECKPOINT")
+    since = datetime(2026, 1, 1) + timedelta(seconds=rows - 100)
+    asked = {"run_id": f"run-{rows // 100 - 1}", "since": since, "until": datetime.max, "most": 10, "newest": 3}
+    sql = f"EXPLAIN (ANALYZE, FORMAT JSON) {module._statements()['live_tests.looks']}"
+    (_, plan) = store._connection.execute(sql, asked).fetchall()[0]
+    assert 0 < _scanned(json.loads(plan)) <= 2 * 2 * BLOCK
+    store.close()
+
+
 def test_new_votes_outside_of_quarantines_are_counted_without_older_votes_and_interactions(tmp_path: Path) -> None:
     store = Store(tmp_path / "a.duckdb")
     rows = BLOCKS * BLOCK

@@ -138,7 +138,7 @@ def test_a_candidate_as_good_as_a_worse_champion_is_not_promoted(equal: RolloutH
     """Champion and candidate have 10% thumbs down, the anchor none."""
     last = judged(equal, 2, users=1000, v1=100, v2=100)
     assert last["verdict"] == "canary_started" and equal.promotion.route("m").canary == 2
-    (waits,) = live_tests.looks(equal.store, run_id="run-2")
+    (waits,) = live_tests.looks(equal.store, run_id="run-2", most=10, newest=1)
     assert waits["verdict"] == "wait" and "not worse than the anchor m@0: approval differs by -10.0" in waits["reason"]
     assert json.loads(waits["body"])["anchor_arm"]["users"] == 1000
     equal.now += timedelta(hours=2)

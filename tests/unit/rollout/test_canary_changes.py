@@ -87,6 +87,22 @@ def test_a_resumed_canary_counts_from_zero_with_its_share_and_half_the_level(har
     assert verify_store(harness.store).ok
 
 
+def test_a_resumed_canary_shows_the_looks_of_its_own_count(harness: RolloutHarness) -> None:
+    harness.live(0, 40, True)
+    harness.watch.check_all()
+    assert (running(harness)["looks"], running(harness)["looked"]) == (1, harness.now)
+    pause(harness)
+    harness.now += timedelta(hours=5)
+    resume(harness)
+    row = running(harness)
+    assert (row["looks"], row["looked"], row["numbers"]) == (1, None, None)
+    assert live_tests.looks(harness.store, run_id="run-1", most=10, newest=1) == []
+    harness.watch.check_all()
+    (look,) = live_tests.looks(harness.store, run_id="run-1", most=10, newest=1)
+    row = running(harness)
+    assert (look["look"], row["looks"]) == (2, 2) and look["body"] == row["numbers"]
+
+
 def test_a_resumed_canary_that_does_harm_is_still_rolled_back(harness: RolloutHarness) -> None:
     pause(harness)
     resume(harness)
