@@ -723,10 +723,11 @@ export namespace control {
     "POST /api/erasures/preview": { body: Whom; answer: Record<string, unknown> };
     /** One erasure with its receipt. */
     "GET /api/erasures/{identity}": { answer: Record<string, unknown> };
-    /** All `feedback`, of one key where it is named, `interactions` or `decisions`, a JSON object a line. */
+    /** All `feedback`, of one key where it is named, `interactions` or `decisions`, a JSON object per line. */
     "GET /api/export/{kind}": { query: {
       model?: string | null;
       key?: string | null;
+      hidden_labels?: boolean;
     }; answer: unknown };
     /** Counts of feedback by model and type, of one key, by key, or by voter: the 1,000 with most votes. */
     "GET /api/feedback": { query: {
@@ -867,6 +868,7 @@ export namespace control {
     "GET /api/snapshots/{identity}/rows": { query: {
       format?: Format;
       bucket?: "train" | "dev" | "h1" | "h2" | "h3" | "h4";
+      hidden_labels?: boolean;
     }; answer: unknown };
     /** That the process answers. */
     "GET /health": { answer: Record<string, string> };

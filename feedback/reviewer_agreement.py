@@ -39,6 +39,15 @@ def gather(rows: Iterable[Mapping[str, Any]]) -> dict[str, LabelledAnswer]:
     return found
 
 
+def is_open_to(answer: LabelledAnswer, reviewer: str, reviewers: int) -> bool:
+    """Whether a reviewer can still label an answer, so that the labels of others are hidden from him.
+
+    With `feedback.reviewers: 1`, nothing is hidden.
+    """
+    given = len(answer.labels) + (answer.adjudicated is not None)
+    return reviewers > 1 and reviewer not in answer.labels and given < reviewers
+
+
 def settle(answer: LabelledAnswer, reviewers: int) -> Settlement:
     """What counts as right, with `feedback.reviewers`. curation.sql and label_selection.sql have the same rule.
 

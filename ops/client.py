@@ -13,6 +13,7 @@ from core.settings import Settings, read_keys
 from loraloop.calls import Call, Server, read
 from loraloop.client import Client
 from loraloop.connection import TIMEOUT_S, VARIABLES, checked, unreachable
+from ops.data_files import LEFT_OUT
 
 # Longest wait for a response after the last byte was sent, while control reads a large file, in seconds.
 UPLOAD_SECONDS = 600
@@ -82,8 +83,11 @@ class ControlClient(Client):
         return checked(call, response)
 
     @contextmanager
-    def download(self, method: str, path: str, **query: Any) -> Iterator[tuple[int | None, Iterator[bytes]]]:
-        """Send a request whose response is a file. Yields its size in bytes, if known, and its pieces."""
+    def download(self, method: str, path: str, **query: Any) -> Iterator[tuple[int | None, Iterator[bytes], str]]:
+        """Send a request whose response is a file.
+
+        Yields its size in bytes, if known, its pieces, and the models whose labels it leaves out.
+        """
         call = replace(read(path, **query), server=self._server, method=method, repeatable=False)
         request: dict[str, Any] = {**self.connection.request(call), "timeout": UPLOAD_SECONDS}
         with self._answered(call), self.http.stream(**request) as response:
@@ -91,7 +95,7 @@ class ControlClient(Client):
                 response.read()
                 checked(call, response)
             size = response.headers.get("content-length")
-            yield int(size) if size else None, response.iter_bytes()
+            yield int(size) if size else None, response.iter_bytes(), response.headers.get(LEFT_OUT, "")
 
     @contextmanager
     def _answered(self, call: Call) -> Iterator[None]:

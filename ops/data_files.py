@@ -27,6 +27,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
+# The header of a file that leaves out labels which its reader can still give: the names of their models.
+LEFT_OUT = "X-LoraLoop-Labels-Left-Out"
 # Columns that hold JSON.
 NESTED = ("value", "metadata", "request", "choices")
 BATCH = 1000

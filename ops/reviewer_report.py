@@ -4,14 +4,14 @@ It owns how much is read: labels of DAYS, MOST_LABELS at most.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from core.db import reviews
 from core.errors import InputError
 from core.names import label_key
-from feedback.reviewer_agreement import LabelledAnswer, Settlement, gather, settle
+from feedback.reviewer_agreement import LabelledAnswer, Settlement, gather, is_open_to, settle
 from ops import views
 from ops.agreement_statistics import report
 from ops.control import Control
@@ -57,15 +57,24 @@ def read(control: Control, model: str) -> Reviews:
     )
 
 
-def view(control: Control, model: str) -> views.View:
-    """Agreement of the reviewers of a model, and the first MOST_LISTED answers that wait for an adjudication."""
+def view(control: Control, model: str, reader: str | None = None) -> views.View:
+    """Agreement of the reviewers of a model, and the first MOST_LISTED answers that wait for an adjudication.
+
+    Answers that the user `reader` can still label are left out and counted in `hidden`: agreement on one answer would
+    tell its label.
+    """
     found = read(control, model)
+    every = len(found.answers)
+    if reader:
+        shown = {name: one for name, one in found.answers.items() if not is_open_to(one, reader, found.reviewers)}
+        found = replace(found, answers=shown)
     waiting = [identity for identity in found.answers if found.awaits_adjudication(identity)]
     return {
         "model": model,
         "labels": found.labels,
         "reviewers": found.reviewers,
         "days": DAYS,
+        "hidden": every - len(found.answers),
         **report(found.answers, found.labels, found.reviewers),
         "to_adjudicate": len(waiting),
         "disagreements": [_disagreement(identity, found) for identity in waiting[:MOST_LISTED]],

@@ -29,6 +29,7 @@ from retrain.trainer.job import Step
 from retrain.triggers import Method, count_new, counted_method, most_new
 
 if TYPE_CHECKING:  # the command line shows views too, and must not load all of control for it
+    from ops.blind_labels import BlindLabels
     from ops.control import Control
     from serve.routing.publisher import SwitchResult
 
@@ -286,11 +287,17 @@ def quarantines(store: Store, model: str | None) -> list[View]:
     return with_predicates(store, quarantines_table.newest(store, model=model))
 
 
-def quarantine(store: Store, identity: str, limit: int) -> View:
-    """One quarantine with its size and its votes, those of the busiest voters first. Raises NotFound."""
+def quarantine(store: Store, identity: str, limit: int, blind: "BlindLabels") -> View:
+    """One quarantine with its size and its votes, those of the busiest voters first. Raises NotFound.
+
+    Labels of reviewers that are hidden from the reader have no value.
+    """
     found = find(store, identity)
     held = quarantines_table.held(store, id=found["id"], limit=limit)
     votes = [vote | {"value": json.loads(vote["value"])} for vote in held.shown]
+    named = [vote | {"model": found["model"], "user_id": vote["who"]} for vote in votes]
+    blind.hide(named)
+    votes = [{name: row[name] for name in row if name not in ("model", "user_id")} for row in named]
     return found | {"size": {"votes": held.votes, "users": held.users}, "votes": votes}
 
 

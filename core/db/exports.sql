@@ -1,7 +1,7 @@
 -- name: feedback
 -- Feedback for an export, oldest first.
 SELECT f.id, f.time, f.interaction_id, f.conversation_id, f.type, f.value, f.comment, f.user_id AS "user", f.metadata,
-    f.revoked_at, f.key_id, f.choice
+    f.revoked_at, f.key_id, f.choice, f.model
 FROM feedback f LEFT JOIN interactions i ON i.id = f.interaction_id
 WHERE ($model IS NULL OR i.model = $model) AND ($key IS NULL OR f.key_id = $key) ORDER BY f.time, f.id
 

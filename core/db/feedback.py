@@ -315,11 +315,15 @@ def page(
     type: str | None,
     words: str | None,
     limit: int,
+    reader: str | None = None,
+    blind: Sequence[str] = (),
 ) -> list[Row]:
-    """One page of feedback, newest first, by model, type and words."""
-    return db.rows(
-        "feedback.page", before=before, before_id=before_id, model=model, type=type, words=words, limit=limit
-    )
+    """One page of feedback, newest first, by model, type and words.
+
+    For models in `blind`, words are not searched in what reviewers other than `reader` said.
+    """
+    of_page = {"before": before, "before_id": before_id, "model": model, "type": type, "limit": limit}
+    return db.rows("feedback.page", **of_page, words=words, reader=reader, blind=list(blind))
 
 
 def on_interaction(db: Database, *, id: str) -> list[Row]:

@@ -175,14 +175,19 @@ WHERE time >= $since AND model = $model AND type = 'thumbs' AND revoked_at IS NU
 
 -- name: page
 -- Feedback older than ($before, $before_id), newest first. A filter of NULL filters nothing. $words in any case are in a
--- text of the feedback. An id of an interaction has no space.
+-- text of the feedback. An id of an interaction has no space. A search by $reader does not look into what other reviewers
+-- said of the models $blind: a hit would tell a label that is hidden from this reviewer.
 SELECT id, time, interaction_id, conversation_id, type, value, comment, user_id, metadata, revoked_at, model, version,
     choice
 FROM feedback
 WHERE (time < $before OR (time = $before AND id < $before_id))
     AND ($model IS NULL OR model = $model) AND ($type IS NULL OR type = $type)
-    AND ($words IS NULL OR contains(lower(CAST(value AS VARCHAR)), lower($words))
-         OR contains(lower(comment), lower($words)) OR contains(lower(user_id), lower($words))
+    AND ($words IS NULL
+         OR ((contains(lower(CAST(value AS VARCHAR)), lower($words)) OR contains(lower(comment), lower($words)))
+             AND (len($blind::VARCHAR[]) = 0 OR type NOT IN ('label', 'correction')
+                  OR NOT starts_with(coalesce(user_id, ''), 'reviewer:') OR user_id = $reader
+                  OR NOT list_contains($blind::VARCHAR[], coalesce(model, $blind[1]))))
+         OR contains(lower(user_id), lower($words))
          OR (NOT contains($words, ' ') AND contains(lower(interaction_id), lower($words))))
 ORDER BY time DESC, id DESC LIMIT $limit
 

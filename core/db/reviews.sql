@@ -13,7 +13,7 @@ ORDER BY newest DESC, interaction_id, user_id LIMIT $limit
 -- name: reviewers
 -- Who reviewed these answers, without labels that were taken back.
 SELECT DISTINCT interaction_id, user_id FROM feedback
-WHERE interaction_id IN ($ids) AND type = 'label' AND starts_with(user_id, 'reviewer:') AND revoked_at IS NULL
+WHERE interaction_id IN ($ids) AND type IN ('label', 'correction') AND starts_with(user_id, 'reviewer:') AND revoked_at IS NULL
 
 -- name: oldest_of_newest
 -- The time of the oldest of the newest $window votes on a model's answers since a moment.

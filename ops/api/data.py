@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from core.acts import Act, act, no_act
 from core.clock import Clock
 from core.db import exports
-from core.db.store import Store
+from core.db.store import Row, Store
 from core.errors import InputError, NotFound
 from core.http import read_body, read_json
 from core.record_codec import decode_all
@@ -25,22 +25,36 @@ from core.route_list import RouteList
 from core.settings import Settings
 from feedback import importer
 from feedback.schema import MAX_BATCH
+from ops.blind_labels import BlindLabels, reader_of
 from ops.data_files import NESTED, Kind
 
 BATCH = 1000
+LINES = "application/x-ndjson"
 MAX_BODY = 64 * 1024 * 1024
 EXPORTS = {
-    Kind.FEEDBACK: exports.feedback,
     Kind.INTERACTIONS: exports.interactions,
     Kind.DECISIONS: exports.decisions,
 }
 
 
-def lines(store: Store, kind: Kind, model: str | None, key: str | None = None) -> Iterator[bytes]:
-    """All rows of a kind as they stand at this moment, in pieces of many lines; `key` is whose feedback."""
-    whose = {"key": key} if kind is Kind.FEEDBACK else {}
-    for rows in EXPORTS[kind](store, BATCH, model=model, **whose):
-        yield b"".join(orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+def lines(store: Store, kind: Kind, model: str | None) -> Iterator[bytes]:
+    """All interactions or decisions of this moment, in pieces of many lines."""
+    for rows in EXPORTS[kind](store, BATCH, model=model):
+        yield _as_lines(rows)
+
+
+def feedback_lines(store: Store, model: str | None, key: str | None, blind: BlindLabels) -> Iterator[bytes]:
+    """All feedback of this moment, or that of a key, in pieces of many lines, without what is hidden."""
+    for rows in exports.feedback(store, BATCH, model=model, key=key):
+        left_out = {row["id"] for row in blind.hidden([row | {"user_id": row["user"]} for row in rows])}
+        shown = [row for row in rows if row["id"] not in left_out]
+        for row in shown:
+            del row["model"]
+        yield _as_lines(shown)
+
+
+def _as_lines(rows: list[Row]) -> bytes:
+    return b"".join(orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -54,17 +68,25 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def create_export_router(store: Store) -> RouteList:
+def create_export_router(store: Store, settings: Callable[[], Settings]) -> RouteList:
     """The route that gives data out."""
     router = RouteList(prefix="/api")
 
     @router.get("/export/{kind}")
     @act(Act.DATA_EXPORT)
-    def export(kind: Kind, model: str | None = None, key: str | None = None) -> StreamingResponse:
-        """All `feedback`, of one key where it is named, `interactions` or `decisions`, a JSON object a line."""
-        if key and kind is not Kind.FEEDBACK:
-            raise InputError(f"key: only feedback is given by a key; {kind} have none.")
-        return StreamingResponse(lines(store, kind, model, key), media_type="application/x-ndjson")
+    def export(
+        request: Request, kind: Kind, model: str | None = None, key: str | None = None, hidden_labels: bool = False
+    ) -> StreamingResponse:
+        """All `feedback`, of one key where it is named, `interactions` or `decisions`, a JSON object per line.
+
+        Labels of other reviewers that are hidden from the caller are left out, unless `hidden_labels`.
+        """
+        if kind is not Kind.FEEDBACK:
+            if key:
+                raise InputError(f"key: only feedback is given by a key; {kind} have none.")
+            return StreamingResponse(lines(store, kind, model), media_type=LINES)
+        blind = BlindLabels.of(store, settings().models, None if hidden_labels else reader_of(request), model)
+        return StreamingResponse(feedback_lines(store, model, key, blind), media_type=LINES, headers=blind.headers)
 
     return router
 

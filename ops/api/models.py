@@ -18,6 +18,7 @@ from core.route_list import RouteList
 from feedback import quarantine
 from ops import reviewer_report, version_page, views
 from ops.actions import Actions, By
+from ops.blind_labels import reader_of
 from ops.control import Control
 from ops.model_changes import ModelChange
 from ops.model_limits import shows_own_models
@@ -221,9 +222,12 @@ def _read_feedback(router: RouteList, control: Control) -> None:
 
     @router.get("/feedback/agreement")
     @only_numbers
-    def agreement(model: str) -> views.View:
-        """How far reviewers of a model agree, per pair and in all, and the answers on which they disagree."""
-        return reviewer_report.view(control, model)
+    def agreement(request: Request, model: str) -> views.View:
+        """How far reviewers of a model agree, per pair and in all, and the answers on which they disagree.
+
+        Answers that the caller can still label are left out.
+        """
+        return reviewer_report.view(control, model, reader_of(request))
 
 
 def _read_ledger(router: RouteList, control: Control) -> None:

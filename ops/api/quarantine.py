@@ -12,6 +12,7 @@ from core.route_list import RouteList
 from ops import views
 from ops.actions import Actions
 from ops.api.models import Limit, Moment, Said, SaidBody, in_utc, signed_body
+from ops.blind_labels import BlindLabels, reader_of
 from ops.control import Control
 
 Name = Annotated[str | None, Query(min_length=1, max_length=128)]
@@ -58,7 +59,8 @@ def create_reading_router(control: Control) -> RouteList:
     @act(Act.TEXTS_READ)
     def quarantine(request: Request, identity: str, limit: Limit = 1000) -> views.View:
         """One quarantine with its votes."""
-        found = views.quarantine(control.store, identity, limit)
+        blind = BlindLabels.of(control.store, control.settings.models, reader_of(request))
+        found = views.quarantine(control.store, identity, limit, blind)
         note(request, model=found["model"])
         return found
 

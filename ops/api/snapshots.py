@@ -1,11 +1,14 @@
 """The routes of snapshots: the report, and rows and pairs as Parquet or in the form of OpenAI's fine-tuning files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fastapi import Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from core.acts import Act, act, only_numbers
@@ -14,9 +17,11 @@ from core.db.store import Store
 from core.errors import NotFound
 from core.prompts import Chat, answer_as_openai, options_of
 from core.route_list import RouteList
+from core.settings import Settings
 from feedback.pairs import Pair, pairs_of
-from feedback.snapshot import Row, read_rows
+from feedback.snapshot import Row, TableRows, read_rows
 from feedback.snapshot_files import PAIRS, ROWS, read_tables
+from ops.blind_labels import BlindLabels, reader_of
 
 Bucket = Literal["train", "dev", "h1", "h2", "h3", "h4"]
 One = TypeVar("One", Row, Pair)
@@ -46,18 +51,30 @@ def create_report_router(store: Store) -> RouteList:
     return router
 
 
-def create_rows_router(store: Store) -> RouteList:
+def create_rows_router(store: Store, settings: Callable[[], Settings]) -> RouteList:
     """The route of a snapshot's rows, which hold what users wrote."""
     router = RouteList(prefix="/api")
 
     @router.get("/snapshots/{identity}/rows")
     @act(Act.DATA_EXPORT)
-    def rows(identity: str, format: Format = Format.PARQUET, bucket: Bucket = "train") -> Response:
-        """The rows or the pairs of a snapshot. Parquet has all of them, a fine-tuning file those of one bucket."""
-        path = Path(_found(store, identity)["path"])
+    def rows(
+        request: Request,
+        identity: str,
+        format: Format = Format.PARQUET,
+        bucket: Bucket = "train",
+        hidden_labels: bool = False,
+    ) -> Response:
+        """The rows or the pairs of a snapshot. Parquet has all of them, a fine-tuning file those of one bucket.
+
+        Rows of answers that the caller can still label are left out, unless `hidden_labels`.
+        """
+        snapshot = _found(store, identity)
+        path, model = Path(snapshot["path"]), snapshot["model"]
+        blind = BlindLabels.of(store, settings().models, None if hidden_labels else reader_of(request), model)
+        if blind.models and format in (Format.PARQUET, Format.OPENAI):
+            return _without_open_answers(path, model, format, bucket, blind)
         if format is Format.OPENAI:
-            lines = _lines([row for row in read_rows(path) if row.bucket == bucket], _example)
-            return StreamingResponse(lines, media_type="application/x-ndjson")
+            return StreamingResponse(_examples(read_rows(path), bucket), media_type="application/x-ndjson")
         compared = read_tables(path).pairs
         if compared is None and format is not Format.PARQUET:
             hint = "A model with task: generate has pairs once its users compare or correct answers."
@@ -69,6 +86,28 @@ def create_rows_router(store: Store) -> RouteList:
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     return router
+
+
+def _without_open_answers(path: Path, model: str, format: Format, bucket: Bucket, blind: BlindLabels) -> Response:
+    """The rows of a snapshot without those of answers that the reader can still label: a row has the right label.
+
+    A file of Parquet is written in memory, so it does not have the hash of the snapshot.
+    """
+    rows = read_tables(path).rows
+    answers = rows["interaction_id"].to_pylist()
+    hidden = blind.open_answers(model, set(answers))
+    shown = rows.filter(pa.array([answer not in hidden for answer in answers], pa.bool_()))
+    if format is Format.OPENAI:
+        lines = _examples(list(TableRows(shown)), bucket)
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers=blind.headers)
+    file = pa.BufferOutputStream()
+    pq.write_table(shown, file)
+    content = file.getvalue().to_pybytes()
+    return Response(content, media_type="application/vnd.apache.parquet", headers=blind.headers)
+
+
+def _examples(rows: Iterable[Row], bucket: Bucket) -> Iterator[bytes]:
+    return _lines([row for row in rows if row.bucket == bucket], _example)
 
 
 def _lines(found: list[One], example: Callable[[One], dict[str, Any]]) -> Iterator[bytes]:

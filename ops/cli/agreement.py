@@ -24,6 +24,8 @@ def agreement(
         f"{found['to_adjudicate']} wait for an adjudication.",
         markup=False,
     )
+    if found["hidden"]:
+        out.print(f"{found['hidden']} that you can still label are left out.", markup=False)
     columns = {"reviewer": "reviewer", "labels": "labels", "shared": "labelled by others too"}
     show(found["by_reviewer"], False, columns, "No reviewer labelled an answer.")
     rows = [{"who": "all", "agreement": found["agreement"], "chance": found["alpha"], "what": "alpha"}]

@@ -105,7 +105,7 @@ def _to_stdout(client: ControlClient) -> None:
 
     tell(COPYING)
     with (
-        client.download("POST", "/api/backup") as (size, pieces),
+        client.download("POST", "/api/backup") as (size, pieces, _),
         streams.written(Path("-")) as file,
         bytes_bar("Saving", size) as advance,
     ):
@@ -126,7 +126,7 @@ def _fetch(client: ControlClient, part: Path) -> None:
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with (
         os.fdopen(descriptor, "wb") as file,
-        client.download("POST", "/api/backup") as (size, pieces),
+        client.download("POST", "/api/backup") as (size, pieces, _),
         bytes_bar("Saving", size) as advance,
     ):
         for piece in pieces:

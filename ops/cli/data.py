@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,12 @@ OutFile = Annotated[
     Path, typer.Argument(metavar="PATH", help="A .jsonl or .parquet file, or - for JSON lines on stdout.")
 ]
 KeyOption = Annotated[str | None, typer.Option("--key", help="Only feedback that this key gave, by the key's id.")]
+HiddenLabels = Annotated[
+    bool,
+    typer.Option(
+        "--hidden-labels", help="Also labels of other reviewers on answers that you can still label yourself."
+    ),
+]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only this model.")]
 
 
@@ -27,6 +33,7 @@ def take_out(
     path: OutFile,
     model: ModelOption = None,
     key: KeyOption = None,
+    hidden_labels: HiddenLabels = False,
     yes: Yes = False,
     config: ConfigOption = DEFAULT_CONFIG,
     as_data: AsData = False,
@@ -37,9 +44,10 @@ def take_out(
         data_files.require_ending(path)
     if not streams.may_write(path, yes):
         return
+    query: dict[str, Any] = {"model": model, "key": key} | ({"hidden_labels": True} if hidden_labels else {})
     as_parquet = path.suffix == ".parquet"
     with (
-        client_of(config).download("GET", f"/api/export/{kind}", model=model, key=key) as (_, pieces),
+        client_of(config).download("GET", f"/api/export/{kind}", **query) as (_, pieces, left_out),
         streams.written(path, as_text=not as_parquet) as file,
         bytes_bar(f"Exporting {kind}", None) as advance,
     ):
@@ -47,6 +55,13 @@ def take_out(
     if as_data:
         print_changed({"path": str(path), "kind": str(kind), "rows": count, "bytes": path.stat().st_size})
     tell(f"Wrote {count} {kind} to {streams.name_of(path)}.")
+    tell_left_out(left_out)
+
+
+def tell_left_out(models: str) -> None:
+    """Say that a file lacks labels of other reviewers, if it lacks some of these models."""
+    if models:
+        tell(f"Labels of {models} that you can still give are left out. With --hidden-labels, the file has them.")
 
 
 def _batches(pieces: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[list[bytes]]:

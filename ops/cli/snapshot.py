@@ -1,13 +1,14 @@
 """Commands for snapshots: show the report of one, and write its rows to a file."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ops.cli import streams
 from ops.cli.change_report import print_changed
 from ops.cli.control_choice import client_of
+from ops.cli.data import HiddenLabels, tell_left_out
 from ops.cli.output_format import AsData, print_data
 from ops.cli.terminal import (
     DEFAULT_CONFIG,
@@ -63,6 +64,7 @@ def export(
     path: OutFile,
     format: FormatOption = "parquet",
     bucket: BucketOption = "train",
+    hidden_labels: HiddenLabels = False,
     yes: Yes = False,
     config: ConfigOption = DEFAULT_CONFIG,
     as_data: AsData = False,
@@ -71,9 +73,11 @@ def export(
     streams.require_free_stdout(path, as_data)
     if not streams.may_write(path, yes):
         return
+    query: dict[str, Any] = {"format": format, "bucket": bucket}
+    query |= {"hidden_labels": True} if hidden_labels else {}
     rows = f"/api/snapshots/{identity}/rows"
     with (
-        client_of(config).download("GET", rows, format=format, bucket=bucket) as (size, pieces),
+        client_of(config).download("GET", rows, **query) as (size, pieces, left_out),
         streams.written(path, as_text=format in ("openai", "preferences")) as file,
         bytes_bar("Exporting the snapshot", size) as advance,
     ):
@@ -83,3 +87,4 @@ def export(
     if as_data:
         print_changed({"path": str(path), "format": format, "bytes": path.stat().st_size})
     tell(f"Wrote the snapshot to {streams.name_of(path)}.")
+    tell_left_out(left_out)

@@ -1,6 +1,5 @@
 """Agreement of reviewers: the page of how far they agree, and the adjudication of answers on which they disagree."""
 
-from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,12 +7,9 @@ from fastapi import Request
 from fastapi.responses import RedirectResponse
 
 from core.acts import Act, act, note
-from core.db import reviews
-from core.db.store import Row, Store
 from core.errors import AlreadyDone, InputError
-from core.names import ADJUDICATOR, REVIEWER
+from core.names import ADJUDICATOR
 from core.route_list import RouteList
-from core.settings import ModelSettings
 from feedback.ingest import add
 from feedback.label_origins import DRAWN
 from feedback.schema import CONSOLE, parse
@@ -26,13 +22,21 @@ PATH = "/feedback/agreement"
 
 
 def page(
-    control: Control, models: list[str], model: str | None, last: str | None, visitor: Visitor | None
+    control: Control,
+    models: list[str],
+    model: str | None,
+    last: str | None,
+    visitor: Visitor | None,
+    reader: str | None,
 ) -> views.View:
-    """The agreement on one model, by default the first that has labels, with the answers to adjudicate."""
+    """The agreement on one model, by default the first that has labels, with the answers to adjudicate.
+
+    It leaves out answers that the `reader` can still label.
+    """
     of_labels = [name for name in models if control.settings.models[name].task == "classify"]
     if not (chosen := model or next(iter(of_labels), None)):
         raise InputError("No model has labels: only labels can be compared.")
-    found = reviewer_report.view(control, chosen)
+    found = reviewer_report.view(control, chosen, reader)
     about = feedback_data.interactions_of(control.store, [row["interaction_id"] for row in found["disagreements"]])
     for row in found["disagreements"]:
         # None where retention has deleted the interaction.
@@ -74,25 +78,3 @@ def create_router(control: Control) -> RouteList:
         return RedirectResponse(f"{PATH}?{urlencode({'model': model})}", 303)
 
     return router
-
-
-def hide_labels(
-    store: Store, models: Mapping[str, ModelSettings], rows: Collection[Row], visitor: Visitor | None
-) -> None:
-    """Hide what other reviewers said of answers that this visitor can still label, so that labels are independent.
-
-    Each row has `model`, `interaction_id`, `type`, `value` and `user_id`. A hidden one has `hidden` and no value.
-    """
-    needed = {name: model.feedback.reviewers for name, model in models.items() if model.feedback.reviewers > 1}
-    others = [
-        row
-        for row in rows
-        if row["type"] == "label" and row["model"] in needed and (row["user_id"] or "").startswith(REVIEWER)
-    ]
-    if not visitor or not visitor.may_act or not others:
-        return
-    labelled = reviews.reviewers(store, ids=list({row["interaction_id"] for row in others if row["interaction_id"]}))
-    for row in others:
-        by = labelled.get(row["interaction_id"], set())
-        if f"{REVIEWER}{visitor.key_id}" not in by and len(by) < needed[row["model"]]:
-            row |= {"value": None, "comment": None, "hidden": True}

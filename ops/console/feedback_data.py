@@ -17,6 +17,7 @@ from core.errors import NotFound
 from core.prompts import from_stored, schema_of, shown_messages, tools_of
 from feedback.label_origins import origin_of
 from feedback.schema import FeedbackRequest
+from ops.blind_labels import BlindLabels
 from ops.views import View
 
 TYPES = get_args(FeedbackRequest.model_fields["type"].annotation)
@@ -35,8 +36,8 @@ class Search:
     before_id: str | None = None
 
 
-def search(store: Store, wanted: Search, limit: int, clock: Clock) -> View:
-    """A page of feedback with what each is about, and where the next page begins."""
+def search(store: Store, wanted: Search, limit: int, clock: Clock, blind: BlindLabels) -> View:
+    """A page of feedback with what each is about, and where the next page begins, without what is hidden."""
     rows = feedback.page(
         store,
         model=wanted.model,
@@ -45,14 +46,21 @@ def search(store: Store, wanted: Search, limit: int, clock: Clock) -> View:
         before=wanted.before or clock().replace(year=9999),
         before_id=wanted.before_id or LAST_ID,
         limit=limit + 1,
+        reader=blind.reader,
+        blind=blind.models,
     )
     shown = rows[:limit]
     about = interactions_of(store, {row["interaction_id"] for row in shown if row["interaction_id"]})
     for row in shown:
         row["value"], row["metadata"] = json.loads(row["value"]), json.loads(row["metadata"])
         row["about"] = about.get(row["interaction_id"])
+    blind.hide(shown)
     last = shown[-1] if len(rows) > limit else None
-    return {"feedback": shown, "next": {"before": last["time"], "before_id": last["id"]} if last else None}
+    return {
+        "feedback": shown,
+        "blind": blind.models,
+        "next": {"before": last["time"], "before_id": last["id"]} if last else None,
+    }
 
 
 def interactions_of(store: Store, ids: Iterable[str]) -> dict[str, View]:

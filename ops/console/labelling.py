@@ -17,13 +17,14 @@ from core.acts import Act, act, note
 from core.answers import json_in
 from core.db import feedback, interactions, reviews
 from core.errors import InputError, NotFound
-from core.names import ADJUDICATOR, REVIEWER
+from core.names import ADJUDICATOR
 from core.records import Revocation
 from core.route_list import RouteList
 from feedback.ingest import add
 from feedback.label_origins import DRAWN
 from feedback.schema import CONSOLE, parse
 from ops import views
+from ops.blind_labels import reviewer_of
 from ops.console import feedback_data
 from ops.console.auth import ByVisitor, FormFields, Visitor
 from ops.control import Control
@@ -123,7 +124,7 @@ def create_router(control: Control) -> RouteList:
             "interaction_id": identity,
             "type": kind,
             "value": (json_in(said) or said) if about.get("is_value") else said,
-            "user": reviewer_of(visitor),
+            "user": reviewer_of(visitor.key_id),
             "metadata": {"source": CONSOLE, "actor": visitor.actor} | (DRAWN if part == "random" else {}),
         }
         records = parse(signal, control.clock, visitor.key_id, reviewer=True)
@@ -152,11 +153,6 @@ def create_router(control: Control) -> RouteList:
     return router
 
 
-def reviewer_of(visitor: Visitor) -> str:
-    """The user as whom a visitor labels."""
-    return f"{REVIEWER}{visitor.key_id}"
-
-
 def take_back(control: Control, request: Request, model: str, fields: dict[str, str], visitor: Visitor) -> None:
     """Take back the label that a form names. Raises NotFound if the visitor did not give it."""
     row = last_label(control, model, fields.get("last", ""), visitor)
@@ -169,7 +165,7 @@ def take_back(control: Control, request: Request, model: str, fields: dict[str, 
 def last_label(control: Control, model: str, identity: str, visitor: Visitor) -> views.View | None:
     """A label or correction that this visitor gave here and did not take back, None if there is none."""
     row = feedback.find(control.store, id=identity) if identity else None
-    own = (reviewer_of(visitor), f"{ADJUDICATOR}{visitor.key_id}")
+    own = (reviewer_of(visitor.key_id), f"{ADJUDICATOR}{visitor.key_id}")
     if row is None or row["user_id"] not in own or row["model"] != model or row["revoked_at"]:
         return None
     return row | {"value": json.loads(row["value"])}

@@ -15,6 +15,7 @@ from ops import views
 from ops.alarms import measurement
 from ops.alarms.watch import AlarmWatch
 from ops.audit import views as audit_views
+from ops.blind_labels import BlindLabels
 from ops.control import Control
 from ops.notify.notifier import Delivery
 from ops.snapshot_report import sections
@@ -79,11 +80,16 @@ def _lineage(store: Store, name: str, version: int) -> View | None:
     return {"decision": row.id, **json.loads(row.body)["lineage"]} if row else None
 
 
-def regressions(store: Store, decision: View) -> list[View]:
-    """Where the candidate of a decision that rests on an evaluation did worst, each with its question."""
+def regressions(store: Store, decision: View, blind: BlindLabels) -> list[View]:
+    """Where the candidate of a decision that rests on an evaluation did worst, each with its question.
+
+    It leaves out answers that the reader can still label, because each row tells the right label.
+    """
     if not decision["run_id"] or "primary" not in decision["evidence"]:
         return []
-    return [_regression(row) for row in evaluations.regressions(store, run_id=decision["run_id"])]
+    found = [_regression(row) for row in evaluations.regressions(store, run_id=decision["run_id"])]
+    hidden = blind.open_answers(decision["model"], [row["interaction_id"] for row in found])
+    return [row for row in found if row["interaction_id"] not in hidden]
 
 
 def _regression(row: evaluations.Regression) -> View:
@@ -106,9 +112,9 @@ def _correction(value: str | None) -> str | None:
     return found if isinstance(found, str | None) else value
 
 
-def quarantine(store: Store, identity: str) -> View:
+def quarantine(store: Store, identity: str, blind: BlindLabels) -> View:
     """A quarantine: whose votes, why, by which decision, and the first of them. Raises NotFound."""
-    found = views.quarantine(store, identity, MOST_VOTES)
+    found = views.quarantine(store, identity, MOST_VOTES, blind)
     about = found["size"] | {"sample": found["votes"]}
     return {"quarantine": found | about, "decision": views.decision(store, found["decision_id"])}
 

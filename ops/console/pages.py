@@ -16,6 +16,7 @@ from core.errors import InputError
 from core.route_list import RouteList
 from ops import views
 from ops.alarms.watch import AlarmWatch
+from ops.blind_labels import BlindLabels, reader_of, reviewer_of
 from ops.console import (
     agreement,
     comparing,
@@ -124,7 +125,7 @@ def _add_decisions(add: AddPage, control: Control) -> None:
         note(request, model=found["model"])
         waits = views.awaited(store, found["id"]) is not None
         route = control.promotion.route(found["model"])
-        regressions = page_data.regressions(store, found)
+        regressions = page_data.regressions(store, found, _blind(control, request))
         tabs = decision_page.tabs(found, regressions)
         steps, left_out = decision_groups.of_run(store, found)
         return {
@@ -166,8 +167,7 @@ def _add_feedback(add: AddPage, control: Control) -> None:
         before_id: Text = None,
     ) -> View:
         wanted = feedback_data.Search(model or None, kind or None, words or None, moment("before", before), before_id)
-        found = feedback_data.search(store, wanted, A_PAGE, control.clock)
-        agreement.hide_labels(store, control.settings.models, found["feedback"], known(request))
+        found = feedback_data.search(store, wanted, A_PAGE, control.clock, _blind(control, request))
         models = visible_models(control, request)
         return found | {"chosen": asdict(wanted), "types": feedback_data.TYPES, "models": models}
 
@@ -182,13 +182,14 @@ def _add_feedback(add: AddPage, control: Control) -> None:
         models = visible_models(control, request)
         note(request, model=model or models[0])
         visitor = known(request)
-        reviewer = labelling.reviewer_of(visitor) if visitor else None
+        reviewer = reviewer_of(visitor.key_id) if visitor else None
         found = labelling.queue(control, model or models[0], skip, part, other, reviewer)
         given = labelling.last_label(control, found["model"], last or "", visitor) if visitor else None
         return found | {"models": models, "last": given}
 
     def agreed(request: Request, model: Text = None, last: Text = None) -> View:
-        found = agreement.page(control, visible_models(control, request), model or None, last, known(request))
+        models, reader = visible_models(control, request), reader_of(request)
+        found = agreement.page(control, models, model or None, last, known(request), reader)
         note(request, model=found["model"])
         return found
 
@@ -197,7 +198,7 @@ def _add_feedback(add: AddPage, control: Control) -> None:
         model = found["interaction"]["model"]
         note(request, model=model)
         rows = [vote | {"model": model, "interaction_id": identity} for vote in found["votes"]]
-        agreement.hide_labels(store, control.settings.models, rows, known(request))
+        _blind(control, request).hide(rows)
         return found | {"votes": rows}
 
     add("/feedback", "feedback.html", feedback, READS_TEXTS)
@@ -246,7 +247,7 @@ def _add_quarantines(add: AddPage, control: Control) -> None:
         }
 
     def quarantine(request: Request, identity: str) -> View:
-        found = page_data.quarantine(store, identity)
+        found = page_data.quarantine(store, identity, _blind(control, request))
         note(request, model=found["quarantine"]["model"])
         return found
 
@@ -272,6 +273,11 @@ def _add_runs(add: AddPage, control: Control) -> None:
 
     add("/runs", "runs.html", runs, only_numbers)
     add("/runs/{identity}", "run.html", run, only_numbers)
+
+
+def _blind(control: Control, request: Request) -> BlindLabels:
+    """What is hidden from the visitor of what other reviewers said."""
+    return BlindLabels.of(control.store, control.settings.models, reader_of(request))
 
 
 def visible_models(control: Control, request: Request) -> list[str]:

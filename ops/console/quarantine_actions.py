@@ -12,6 +12,7 @@ from core.route_list import RouteList
 from feedback import quarantine
 from ops import views
 from ops.actions import Actions
+from ops.blind_labels import BlindLabels
 from ops.console.actions import Question, by_visitor, confirm, done
 from ops.console.auth import ByVisitor, FormFields
 from ops.console.pages import moment
@@ -93,7 +94,7 @@ def _hold(actions: Actions, wanted: tuple[str | None, Predicate]) -> Question:
 
 
 def _review(control: Control, identity: str, verb: Verb) -> Question:
-    held = views.quarantine(control.store, identity, 1)
+    held = views.quarantine(control.store, identity, 1, BlindLabels(control.store, None))
     if held["state"] != "held":
         raise AlreadyDone(f"The quarantine {identity} was {held['state']} by {held['actor']} already.")
     votes = f"{held['size']['votes']:,} votes from {held['size']['users']:,} users"

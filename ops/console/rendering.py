@@ -11,6 +11,7 @@ from typing import Any
 from fastapi.responses import HTMLResponse
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from ops.blind_labels import reviewer_of
 from ops.console.assets import asset_url, stylesheet
 from ops.console.links import PageScopes
 from ops.console.svg.checks import check_name
@@ -27,7 +28,7 @@ from ops.verdict_words import VERDICT_WORDS
 from retrain.progress import share_words
 
 # The badge of each page that has one, by its path, for a visitor who may see some models, or all where None is given.
-Count = Callable[[Collection[str] | None], Mapping[str, Any]]
+Count = Callable[[Collection[str] | None, str | None], Mapping[str, Any]]
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -99,12 +100,13 @@ def environment(*packages: str) -> Environment:
 
 
 class Pages:
-    """Renders templates to whole answers. `badges` counts what waits for a visitor who may see some models.
+    """Renders templates to whole answers. `badges` counts what waits for a visitor who may see some models and
+    labels as some user.
 
     A link to a page whose scope in `scopes` the visitor lacks has no address.
     """
 
-    def __init__(self, badges: Count = lambda _: {}, scopes: PageScopes | None = None) -> None:
+    def __init__(self, badges: Count = lambda *_: {}, scopes: PageScopes | None = None) -> None:
         self._templates = environment()
         self._badges = badges
         self._scopes = scopes
@@ -116,12 +118,15 @@ class Pages:
         """
         visitor = values.get("visitor")
         if "badges" not in values:
-            values["badges"] = self._badges(visitor.models) if visitor else {}
+            values["badges"] = self._count(visitor) if visitor else {}
         values[USED] = {}
         page = self._templates.get_template(name).render(**values)
         if visitor and self._scopes and not visitor.is_admin:
             page = self._scopes.with_open_links(page, visitor.opens)
         return HTMLResponse(page, status, headers=HEADERS)
+
+    def _count(self, visitor: Any) -> Mapping[str, Any]:
+        return self._badges(visitor.models, reviewer_of(visitor.key_id) if visitor.may_act else None)
 
 
 def _when(value: datetime | str | None) -> str:

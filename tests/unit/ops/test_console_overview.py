@@ -149,7 +149,7 @@ def test_badges_count_what_waits_for_the_models_that_the_visitor_may_see(
 ) -> None:
     monkeypatch.setattr(quarantines, "undecided", lambda _: {"reviews": 2, "movies": 1, "gone": 9})
     monkeypatch.setattr(badges.decisions, "open_approvals", lambda _: [{"model": "reviews"}, {"model": "movies"}])
-    monkeypatch.setattr(badges.labelling, "in_doubt", lambda _, name: [1] * (3 if name == "reviews" else 200))
+    monkeypatch.setattr(badges.labelling, "in_doubt", lambda _, name, reviewer: [1] * (3 if name == "reviews" else 200))
     made = badges.Badges(console.control, console.alarms)
     every = made.count(None)
     assert {path: (one.count, one.more) for path, one in every.items()} == {
@@ -167,7 +167,7 @@ def test_badges_count_what_waits_for_the_models_that_the_visitor_may_see(
 
 def test_answers_to_label_are_counted_at_most_once_a_minute(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[str] = []
-    monkeypatch.setattr(badges.labelling, "in_doubt", lambda _, name: counted.append(name) or [1])
+    monkeypatch.setattr(badges.labelling, "in_doubt", lambda _, name, reviewer: counted.append(name) or [1])
     made, now = badges.Badges(console.control, console.alarms), [NOW]
     console.control.clock = lambda: now[0]
     for _ in range(3):

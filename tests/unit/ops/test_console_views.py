@@ -18,6 +18,7 @@ from core.ledger import append, verify_store
 from core.records import Decision, Feedback, Interaction, Verdict
 from feedback.ingest import add
 from ops import views
+from ops.blind_labels import BlindLabels
 from ops.console import feedback_data, page_data
 from ops.console.svg import history
 from ops.console.svg.gate import forest
@@ -84,7 +85,7 @@ def test_pages_of_feedback_of_one_moment_follow_each_other(store: Store) -> None
     seen: list[str] = []
     wanted = feedback_data.Search()
     while True:
-        found = feedback_data.search(store, wanted, 3, lambda: NOW)
+        found = feedback_data.search(store, wanted, 3, lambda: NOW, BlindLabels(store, None))
         seen += [row["id"] for row in found["feedback"]]
         if not found["next"]:
             break
@@ -107,7 +108,9 @@ def test_words_are_searched_as_they_are(store: Store, words: str, found: list[st
             said(4, comment="axb 500"),
         ],
     )
-    listed = feedback_data.search(store, feedback_data.Search(words=words), 9, lambda: NOW)["feedback"]
+    listed = feedback_data.search(store, feedback_data.Search(words=words), 9, lambda: NOW, BlindLabels(store, None))[
+        "feedback"
+    ]
     assert [row["id"] for row in listed] == found
 
 
