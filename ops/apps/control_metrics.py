@@ -1,4 +1,4 @@
-"""What control counts, for Prometheus: alarms, engines, runs, decisions, feedback, routes, training, dead letters.
+"""What control counts, for Prometheus: alarms, engines, runs, canaries, decisions, feedback, routes, training.
 
 It owns metric names; each scrape reads the numbers from the store and from the last check of the engines.
 """
@@ -10,11 +10,17 @@ from core.db import feedback as feedback_table
 from core.db import routes, spools
 from core.db import runs as runs_table
 from ops.alarms.watch import AlarmWatch
+from ops.apps.canary_metrics import CanaryMetrics
 from ops.control import Control
 
 
 def scrape(control: Control, watch: AlarmWatch) -> bytes:
     """The metrics as Prometheus reads them."""
+    return generate_latest(collect(control, watch))
+
+
+def collect(control: Control, watch: AlarmWatch) -> CollectorRegistry:
+    """A registry with every metric as of now."""
     registry = CollectorRegistry()
     _count_alarms(watch, registry)
     ready = Gauge("loraloop_engine_ready", "1 if it answers and has every adapter.", ("engine",), registry=registry)
@@ -39,9 +45,10 @@ def scrape(control: Control, watch: AlarmWatch) -> bytes:
     unmet = Gauge("loraloop_revocations_unmet", "Requests to take back unknown feedback.", registry=registry)
     unmet.set(feedback_table.count_unmet_revocations(control.store))
     _count_models(control, registry)
+    CanaryMetrics(registry).count(control)
     letters = Gauge("loraloop_dead_letters", "Spooled frames that make no row and were set aside.", registry=registry)
     letters.set(spools.count_dead_letters(control.store))
-    return generate_latest(registry)
+    return registry
 
 
 def _count_alarms(watch: AlarmWatch, registry: CollectorRegistry) -> None:

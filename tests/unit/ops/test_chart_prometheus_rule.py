@@ -4,15 +4,11 @@ import re
 from typing import Any
 
 import pytest
-from prometheus_client.openmetrics.exposition import generate_latest
 
-from core.records import Interaction
 from ops.alarms.conditions import RULES
-from ops.apps import control_metrics
-from serve.gateway.metrics import Metrics
 from serve.gateway.request_metrics import ENDS
 from tests.support.chart import EVERYTHING, objects, of_kind
-from tests.support.console import NOW, Console
+from tests.support.exported_metrics import own_metrics
 from tests.unit.ops.test_alarm_conditions import RUNBOOK
 
 SCRAPED = {"namespace", "service", "pod"}  # labels that the ServiceMonitor adds to every series
@@ -25,30 +21,12 @@ def groups(**changes: Any) -> dict[str, list[dict[str, Any]]]:
     return {group["name"].removeprefix("demo-loraloop-"): group["rules"] for group in rule["spec"]["groups"]}
 
 
-def published() -> dict[str, set[str]]:
-    """The labels of every metric that gateway and control have."""
-    gateway = Metrics()
-    answered = Interaction(
-        "i1", NOW, "m", 0, "champion", 0.0, None, None, None, "chat", None, None, None, 503, 1.0, 1.0, 1, 1, False
-    )
-    gateway.requests.observe(answered)
-    gateway.refused.labels("503").inc()
-    console = Console()
-    pages = generate_latest(gateway.registry).decode(), control_metrics.scrape(console.control, console.alarms).decode()
-    found: dict[str, set[str]] = {}
-    for line in "\n".join(pages).splitlines():
-        if not line.startswith("#"):
-            name, _, labels = line.rpartition(" ")[0].partition("{")
-            found.setdefault(name, set()).update(re.findall(r'(\w+)="', labels))
-    return found
-
-
 def test_there_are_no_rules_by_default() -> None:
     assert of_kind(objects({}), "PrometheusRule") == []
 
 
 def test_every_expression_is_about_metrics_and_labels_that_exist() -> None:
-    rules, known = groups(), published()
+    rules, known = groups(), own_metrics()
     own = {rule["record"]: set(rule["labels"]) for rule in rules["slo-records"]}
     for rule in [rule for each in rules.values() for rule in each]:
         expression = rule["expr"]
