@@ -1,4 +1,4 @@
-"""What control knows of running canaries, for Prometheus: users, effect with its bounds, harm, and what the plan needs.
+"""The numbers of running canaries, for Prometheus: users, effect with its bounds, harm, and what the plan needs.
 
 It reads one row per running canary, and no looks. A model without a canary has no series.
 """
