@@ -1,6 +1,7 @@
 """Facts about a model that generates, with the real engine: corrections train it, and a run survives a kill."""
 
 import os
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +13,7 @@ from core.errors import Unreachable
 from core.prompts import Chat
 from eval.engine_queries import BATCH
 from serve.engines.control_client import VllmClient
+from tests.support.chart import CHART
 from tools.live_stack import LiveStack, texts
 
 pytestmark = pytest.mark.integration
@@ -94,6 +96,15 @@ def test_corrections_promote_an_adapter_that_answers_as_users_would(decision: di
     asked = {"model": "replies", "messages": [{"role": "user", "content": text}], "max_tokens": 4, "temperature": 0}
     said = httpx.post(f"{running.gateway}/v1/chat/completions", json=asked, headers=running.bearer("app"), timeout=60)
     assert said.json()["choices"][0]["message"]["content"] in ("bad", "fine", "good"), (text, label)
+
+
+def test_every_metric_of_the_engines_dashboard_is_on_a_running_engines_page(
+    decision: dict[str, Any], running: LiveStack
+):
+    dashboard = (CHART / "dashboards" / "loraloop-engines.json").read_text(encoding="utf-8")
+    page = httpx.get(f"{running.settings.engine_urls[0]}/metrics").text
+    exported = {re.split(r"[{ ]", line)[0] for line in page.splitlines()}
+    assert set(re.findall(r"vllm:\w+", dashboard)) <= exported
 
 
 def test_preferences_thumbs_and_drift_are_measured_or_said_to_be_missing(decision: dict[str, Any]):
