@@ -84,6 +84,10 @@ LOOK = {
     "sample_ratio_p": 0.6,
     "share": 0.5,
 }
+FILL_USAGE = """
+INSERT INTO usage_daily SELECT model, coalesce(key_id, ''), CAST(time AS DATE), count(*),
+    count(*) FILTER (WHERE status >= 500), sum(prompt_tokens), sum(completion_tokens) FROM interactions GROUP BY ALL
+"""
 FILL_TRAFFIC = """
 INSERT INTO traffic_daily
 SELECT model, version, arm, CAST(time AS DATE), count(*), count(*) FILTER (WHERE status >= 500),
@@ -123,6 +127,7 @@ def fill(data: Path, size: Size) -> None:
         say(f"{last:,} answers")
     connection.execute(FILL_VOTES, common | {"last": size.votes})
     connection.execute(FILL_TRAFFIC)
+    connection.execute(FILL_USAGE)
     say(f"{size.votes:,} votes")
     with store.transaction() as transaction:
         for number in range(size.decisions):
@@ -273,6 +278,7 @@ def pages(size: Size) -> Iterator[str]:
         "/quarantine",
         "/quarantine/quar-0",
         "/usage",
+        "/usage?by=month",
         "/plan?model=reviews",
         "/keys",
         "/metrics",

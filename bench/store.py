@@ -78,6 +78,10 @@ FROM (SELECT vote, vote * $every + $shift AS n, [
     'label', 'thumbs', 'thumbs', 'thumbs', 'thumbs', 'thumbs', 'thumbs', 'thumbs', 'thumbs', 'comment', 'flag'
 ][1 + (hash(vote, 13) % 11)::INTEGER] AS type FROM range($votes) numbers(vote))
 """
+FILL_USAGE = """
+INSERT INTO usage_daily SELECT model, coalesce(key_id, ''), CAST(time AS DATE), count(*),
+    count(*) FILTER (WHERE status >= 500), sum(prompt_tokens), sum(completion_tokens) FROM interactions GROUP BY ALL
+"""
 FILL_TRAFFIC = """
 INSERT INTO traffic_daily SELECT model, version, arm, CAST(time AS DATE), count(*), 0,
     sum(prompt_tokens + completion_tokens) FROM interactions GROUP BY ALL
@@ -124,6 +128,7 @@ def fill(data: Path, rows: int, votes: int) -> None:
     arrived = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1)
     connection.execute(FILL_VOTES, given | {"votes": votes, "offset": 0, "shift": 0, "arrived": arrived})
     connection.execute(FILL_TRAFFIC)
+    connection.execute(FILL_USAGE)
     say(f"{votes:,} votes are in the store")
     store.close()
 

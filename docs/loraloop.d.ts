@@ -870,6 +870,15 @@ export namespace control {
       bucket?: "train" | "dev" | "h1" | "h2" | "h3" | "h4";
       hidden_labels?: boolean;
     }; answer: unknown };
+    /** Requests, errors, tokens and cost per `day` or `month` in UTC, split by `model` or `key`. */
+    "GET /api/usage": { query: {
+      by?: "day" | "month";
+      split?: "model" | "key";
+      model?: string | null;
+      key?: string | null;
+      since?: string | null;
+      until?: string | null;
+    }; answer: Record<string, unknown> };
     /** That the process answers. */
     "GET /health": { answer: Record<string, string> };
     /** Metrics for Prometheus. */

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 
+from core.db import usage
 from core.db.columns import table_of_columns
 from core.db.rows import InteractionRow, text, utc
 from core.db.store import Database, Row, Transaction
@@ -92,6 +93,7 @@ def add(transaction: Transaction, given: pa.Table) -> None:
     """Add interactions and count them in the traffic of their days in UTC. Raises RowKnown if one is stored."""
     transaction.run_table("interactions.add", given)
     transaction.run_table("interactions.add_traffic", given)
+    usage.add(transaction, given)
 
 
 def served(transaction: Transaction, ids: Sequence[str]) -> dict[str, Served]:
@@ -194,11 +196,6 @@ def page(
 def traffic_by_day(db: Database, *, model: str, since: date) -> list[Row]:
     """Requests, errors and tokens of a model per day and version."""
     return db.rows("interactions.traffic_by_day", model=model, since=since)
-
-
-def usage_by_day(db: Database, *, since: date) -> list[Row]:
-    """Requests, errors and tokens of every model per day."""
-    return db.rows("interactions.usage_by_day", since=since)
 
 
 def usage_by_key(db: Database, *, since: datetime) -> list[Row]:

@@ -118,15 +118,10 @@ WITH newest AS (
 SELECT w.id AS interaction_id, w.time AS newest, w.rank FROM wrong w ANTI JOIN done USING (id)
 ORDER BY w.rank, w.time DESC, w.id LIMIT $limit
 
--- name: usage_by_day
--- Requests, errors and tokens of every model per day.
-SELECT day, model, sum(requests)::BIGINT AS requests, sum(errors)::BIGINT AS errors, sum(tokens)::BIGINT AS tokens
-FROM traffic_daily WHERE day >= $since GROUP BY ALL ORDER BY ALL
-
 -- name: usage_by_key
 -- Requests, errors and tokens per key since a moment, for the 1,000 keys with most requests. DuckDB skips older blocks.
 SELECT key_id AS "key", count(*) AS requests, count(*) FILTER (WHERE status >= 500) AS errors,
-    sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0))::BIGINT AS tokens
+    coalesce(sum(prompt_tokens), 0)::BIGINT AS prompt_tokens, coalesce(sum(completion_tokens), 0)::BIGINT AS completion_tokens
 FROM interactions WHERE time >= $since GROUP BY key_id ORDER BY requests DESC, "key" LIMIT 1000
 
 -- name: newest_days

@@ -69,18 +69,42 @@ class EngineSettings(Section):
         description="Share of the GPU's memory that the engine reserves. null: vLLM's own default. No effect on a CPU.",
     )
     price_per_hour: FiniteFloat | None = Field(
-        default=None, gt=0, description="Price of the machine per hour, in any currency. null: no costs are reported."
+        default=None,
+        gt=0,
+        description="Price of one engine's machine per hour, in any currency: the cost of trainings and of answers in "
+        "evaluations. Without prices of tokens, serving costs all hours, which models share by tokens. null: no costs "
+        "by hours are reported.",
     )
     price_per_million_tokens: FiniteFloat | None = Field(
         default=None,
         gt=0,
-        description="Price of serving a million tokens, for example 0.4, in the currency of `price_per_hour`. Those "
-        "of prompts and of answers count alike. null: the console reports no costs of serving.",
+        description="Price of serving a million tokens, for example 0.4, in the currency of `price_per_hour`. It is "
+        "for tokens of prompts and of completions, unless these have their own prices. null: no price of both.",
+    )
+    price_per_million_prompt_tokens: FiniteFloat | None = Field(
+        default=None,
+        ge=0,
+        description="Price of a million tokens of prompts, for example 0.1. null: `price_per_million_tokens`.",
+    )
+    price_per_million_completion_tokens: FiniteFloat | None = Field(
+        default=None,
+        ge=0,
+        description="Price of a million tokens of completions, for example 0.4. null: `price_per_million_tokens`.",
     )
     start_timeout_s: float = Field(default=300, gt=0, description="Time limit for a start of the engine, in seconds.")
     extra_args: list[str] = Field(
         default=[], description="Further command line arguments of vLLM's API server, passed on unchanged."
     )
+
+    @model_validator(mode="after")
+    def _price_both_kinds(self) -> Self:
+        kinds = self.price_per_million_prompt_tokens, self.price_per_million_completion_tokens
+        if self.price_per_million_tokens is None and (kinds[0] is None) != (kinds[1] is None):
+            raise ValueError(
+                "price_per_million_prompt_tokens and price_per_million_completion_tokens go together; set both, 0 for "
+                "tokens without a price, or price_per_million_tokens for the other one"
+            )
+        return self
 
 
 class PassThroughSettings(Section):

@@ -46,6 +46,7 @@ from ops.api import (
     retention,
     runs,
     snapshots,
+    usage,
 )
 from ops.apps import control_alarms, control_metrics, reload
 from ops.apps.changed_settings import CONTROL
@@ -285,6 +286,7 @@ def _add_routes(app: FastAPI, control: Control, notifier: Notifier, access: KeyC
     audit.create_chain_router(control).add_to(app.router, wants(reading_scope))
     keys.create_router(control).add_to(app.router, wants(Scope.ADMIN))
     models.create_reading_router(control).add_to(app.router, wants(reading_scope))
+    usage.create_router(control).add_to(app.router, wants(reading_scope))
     models.create_acting_router(control).add_to(app.router, wants(Scope.OPS_WRITE))
     runs.create_reading_router(control).add_to(app.router, wants(reading_scope))
     runs.create_acting_router(control).add_to(app.router, wants(Scope.OPS_WRITE))

@@ -40,6 +40,7 @@ from ops.cli import (
     snapshot,
     suites,
     top,
+    usage,
 )
 from ops.cli.exit_codes import code_of
 from ops.cli.nouns import Noun, Root, add
@@ -62,6 +63,7 @@ INSTALLATION: Mapping[str, Callable[..., None]] = {
     "reload": changes.reload,
     "top": top.top,
     "plan": plan.plan,
+    "usage": usage.usage,
 }
 NOUNS: Mapping[str, tuple[Noun, ...]] = {
     "Installation": (

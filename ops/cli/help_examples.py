@@ -60,6 +60,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "loraloop plan --users 1000",
         "loraloop plan reviews --users 200 --voted 0.05 --labelled 0.02 --gain 0.1 --json",
     ),
+    "usage": (
+        "loraloop usage",
+        "loraloop usage --by month --model reviews",
+        "loraloop usage --split key --since 7d -o json",
+    ),
     "models promote": (
         "loraloop models promote reviews 3 --dry-run",
         "loraloop models promote reviews 3 --yes -m 'as agreed on Monday'",

@@ -166,6 +166,7 @@ CONTROL = PAGES | {
     ("POST", "/api/notifications/test"): {Scope.OPS_WRITE},
     ("POST", "/api/models/{model}/adapters"): {Scope.OPS_WRITE},
     ("GET", "/api/models"): NUMBERS,
+    ("GET", "/api/usage"): NUMBERS,
     ("GET", "/api/models/{model}/versions"): NUMBERS,
     ("GET", "/api/models/{model}/versions/{version}"): NUMBERS,
     ("GET", "/api/models/{model}/versions/{version}/suspects"): NUMBERS,

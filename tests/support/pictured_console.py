@@ -58,6 +58,10 @@ TRAFFIC = """
 INSERT INTO traffic_daily SELECT model, version, arm, CAST(time AS DATE), count(*),
     count(*) FILTER (WHERE status >= 500), sum(prompt_tokens + completion_tokens) FROM interactions GROUP BY ALL
 """
+USAGE = """
+INSERT INTO usage_daily SELECT model, coalesce(key_id, ''), CAST(time AS DATE), count(*),
+    count(*) FILTER (WHERE status >= 500), sum(prompt_tokens), sum(completion_tokens) FROM interactions GROUP BY ALL
+"""
 STEPS = """
 INSERT INTO run_metrics SELECT 'run-replies', $now::TIMESTAMP - to_seconds(600 - n * 10), 'training', n, 60,
     '{"loss": ' || round(0.4 + 1.6 / (1 + n / 6.0), 3) || ', "seconds": ' || n * 10 || '}' FROM range(1, 47) numbers(n)
@@ -207,6 +211,7 @@ class PicturedConsole(KeyedConsole):
         for reviewer, wrong in (("ada", 9), ("bob", 14)):
             run(REVIEWS, {"reviewer": reviewer, "wrong": wrong})
         run(TRAFFIC)
+        run(USAGE)
 
     def _waits(self) -> None:
         """A candidate of notes that waits for approval, with the items on which it did worst."""

@@ -91,9 +91,36 @@ def test_what_the_console_counts_is_counted_of_old_rows_too(tmp_path: Path) -> N
         assert connection.execute("SELECT * FROM traffic_daily").fetchall() == [
             ("m", 2, "champion", date(2026, 3, 1), 2, 1, 10)
         ]
+        assert connection.execute("SELECT * FROM usage_daily").fetchall() == [("m", "", date(2026, 3, 1), 2, 1, 10, 0)]
         found = connection.execute("SELECT id, model, version FROM feedback ORDER BY id").fetchall()
         assert found == [("f1", "m", 2), ("f2", None, None), ("f3", None, None)]
         assert connection.execute("SELECT * FROM feedback_waiting").fetchall() == [("nowhere", "f2")]
+
+
+def test_use_of_deleted_interactions_is_counted_of_old_stores_too(tmp_path: Path) -> None:
+    path, folder = tmp_path / "loraloop.duckdb", Path(core.__file__).parent / "db" / "migrations"
+    day, before = date(2026, 3, 1), [number for number in MIGRATIONS if number < 65]
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+        connection.executemany("INSERT INTO schema_version VALUES (?)", [[number] for number in before])
+        for file in sorted(folder.glob("*.sql")):
+            if int(file.name[:4]) in before:
+                connection.execute(file.read_text())
+        connection.execute("INSERT INTO traffic_daily VALUES ('m', 1, 'champion', ?, 9, 3, 90)", [day])
+        connection.execute("INSERT INTO traffic_daily VALUES ('old', 1, 'champion', ?, 2, 0, 20)", [day])
+        connection.execute(
+            "INSERT INTO interactions (id, time, model, version, arm, share, endpoint, status, latency_ms, streamed, "
+            "prompt_tokens, completion_tokens, key_id) "
+            "SELECT 'i' || n, '2026-03-01', 'm', 1, 'champion', 0, 'chat', 502, 1, FALSE, 7, 3, "
+            "CASE n WHEN 0 THEN 'shop' END FROM range(2) numbers(n)"
+        )
+    Store(path).close()
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute("SELECT * FROM usage_daily ORDER BY ALL").fetchall() == [
+            ("m", "", day, 8, 2, 77, 3),  # one stored, seven deleted
+            ("m", "shop", day, 1, 1, 7, 3),
+            ("old", "", day, 2, 0, 20, 0),
+        ]
 
 
 def test_whom_earlier_evaluations_asked_is_known_of_old_stores_too(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def test_every_row_arrives_once_for_any_sequence_of_pieces(steps: list[tuple[int
     assert query(store, "SELECT id FROM interactions ORDER BY id") == [("i1",), ("i2",), ("i3",)]
     assert query(store, "SELECT id, revoked_at IS NULL FROM feedback ORDER BY id") == [("f1", True), ("f2", False)]
     assert query(store, TRAFFIC) == [("m", 0, "champion", NOW.date(), 3, 0, 6)]
+    assert query(store, "SELECT * FROM usage_daily") == [("m", "", NOW.date(), 3, 0, 3, 3)]
     assert query(store, "SELECT DISTINCT model, version FROM feedback") == [("m", 0)]
     assert query(store, "SELECT * FROM feedback_waiting") == []
     store.close()

@@ -100,7 +100,7 @@ def test_every_route_of_control_is_in_the_list_and_opens_to_its_scope_alone(cont
 
 
 # About no model's data, or only about the models of the key.
-FOR_ANY_KEY = {("GET", "/openapi.json"), ("GET", "/api/models")}
+FOR_ANY_KEY = {("GET", "/openapi.json"), ("GET", "/api/models"), ("GET", "/api/usage")}
 
 
 def test_a_key_limited_to_a_model_opens_no_route_about_another_or_about_all(control: Control) -> None:
