@@ -31,9 +31,12 @@ from ops.apps import control as control_app
 
 MODELS = ("reviews", "notes", "movies")
 LABELS = ("negative", "neutral", "positive")
-# Quarantines of so many users each; each second one is released, and one in three votes names no user.
+# Quarantines of so many users each, and one of a key for a day; each second one is released. One in three votes names
+# no user, and of one in nine the answer names none either.
 QUARANTINES = 20
 HELD_USERS = 5
+# Rows of the snapshot of each champion.
+SNAPSHOT_ROWS = 50_000
 DAYS = 120
 ROUNDS = 20
 # Whole batches, so that DuckDB's index on ids grows within its memory.
@@ -44,7 +47,8 @@ FILL_ANSWERS = """
 INSERT INTO interactions (id, time, model, version, arm, share, bucket, user_id, conversation_id, endpoint, request,
     answer, finish_reason, status, latency_ms, ttft_ms, prompt_tokens, completion_tokens, streamed, key_id, cause)
 SELECT printf('chatcmpl-%012d', n), $start + to_microseconds(n * $step), $models[1 + n % 3],
-    CAST(n // 200000 AS INTEGER), 'champion', 0.0, (n % 997) / 997.0, 'user-' || (n % 100003), NULL, 'chat',
+    CAST(n // 200000 AS INTEGER), 'champion', 0.0, (n % 997) / 997.0,
+    CASE WHEN n % 90 > 0 THEN 'user-' || (n % 100003) END, NULL, 'chat',
     '{"messages":[{"role":"user","content":"the parcel number ' || n || ' came late and the box was torn"}]}',
     $labels[1 + n % 3], 'stop', CASE WHEN n % 5003 = 0 THEN 502 ELSE 200 END, 80.0, NULL, 60, 2, FALSE, 'shop',
     'answered'
@@ -57,9 +61,11 @@ SELECT printf('fb-%012d', n), $start + to_microseconds((n * 10 + 5) * $step),
     printf('chatcmpl-%012d', n * 10), NULL, CASE WHEN n % 4 = 0 THEN 'label' ELSE 'thumbs' END,
     CASE WHEN n % 4 = 0 THEN '"' || $labels[1 + n % 3] || '"' WHEN n % 5 = 0 THEN 'false' ELSE 'true' END,
     CASE WHEN n % 11 = 0 THEN 'it should say number ' || n ELSE NULL END,
-    CASE WHEN n % 3 > 0 THEN 'user-' || (n * 10 % 100003) END, '{}', NULL,
+    CASE WHEN n % 3 > 0 THEN 'user-' || (n * 10 % 100003) END, '{}',
+    CASE WHEN n % 50 = 0 THEN $start + to_microseconds((n * 10 + 500) * $step) END,
     $models[1 + (n * 10) % 3], CAST((n * 10) // 200000 AS INTEGER), 'shop', 'champion',
-    $start + to_microseconds((n * 10 + 5) * $step), CASE WHEN n % 3 = 0 THEN 'user-' || (n * 10 % 100003) END
+    $start + to_microseconds((n * 10 + 5) * $step),
+    CASE WHEN n % 3 = 0 AND n % 9 > 0 THEN 'user-' || (n * 10 % 100003) END
 FROM range($last) numbers(n)
 """
 FILL_STEPS = """
@@ -72,6 +78,15 @@ INSERT INTO canary_looks SELECT id, n, started + to_minutes(n), 'wait', 'So far.
 FILL_CANARIES = """
 INSERT INTO canaries (run_id, model, control, candidate, share, started, finished, score_sd, plan, decision)
 SELECT id, model, 0, 1, 0.5, started, started + INTERVAL 1 DAY, 0.5, '{}', '{}' FROM runs
+"""
+FILL_SNAPSHOTS = """
+UPDATE runs SET snapshot = 'snapshot-' || r.model FROM (
+    SELECT v.run_id, v.model FROM versions v JOIN routes r ON r.model = v.model AND r.champion = v.version
+    QUALIFY row_number() OVER (PARTITION BY r.model ORDER BY r.rev DESC) = 1
+) r WHERE runs.id = r.run_id;
+INSERT INTO snapshot_rows BY NAME
+SELECT 'snapshot-' || model AS snapshot, interaction_id, id AS feedback_id, 'train' AS bucket FROM feedback
+QUALIFY row_number() OVER (PARTITION BY model ORDER BY time DESC) <= $most ORDER BY snapshot
 """
 ARM = {"users": 200, "requests": 600, "score_mean": 0.1, "score_sd": 0.5, "rate_mean": 0.4, "rate_sd": 0.3, "harmed": 1}
 LOOK = {
@@ -133,10 +148,15 @@ def fill(data: Path, size: Size) -> None:
         for number in range(size.decisions):
             decision(transaction, number, start.replace(tzinfo=UTC) + timedelta(days=DAYS) * (number / size.decisions))
         for number in range(QUARANTINES):
-            quarantine(transaction, number, size.decisions * number // QUARANTINES, start.replace(tzinfo=UTC))
+            users = [quarantines.Predicate(user=f"user-{100 * number + user}") for user in range(HELD_USERS)]
+            quarantine(transaction, number, size.decisions * number // QUARANTINES, start.replace(tzinfo=UTC), users)
+        held = quarantines.Predicate("shop", None, start + timedelta(days=DAYS - 2), start + timedelta(days=DAYS - 1))
+        quarantine(transaction, QUARANTINES, 0, start.replace(tzinfo=UTC), [held])
     connection.execute(FILL_STEPS)
     connection.execute(FILL_LOOKS, {"body": json.dumps(LOOK)})
     connection.execute(FILL_CANARIES)
+    for statement in FILL_SNAPSHOTS.split(";"):
+        connection.execute(statement, {"most": SNAPSHOT_ROWS} if "$most" in statement else {})
     connection.execute("CHECKPOINT")
     say(f"{size.decisions:,} decisions")
     store.close()
@@ -203,10 +223,11 @@ def decision(transaction: Transaction, number: int, moment: datetime) -> None:
         )
 
 
-def quarantine(transaction: Transaction, number: int, of_decision: int, moment: datetime) -> None:
-    """A quarantine of a few users after a decision."""
+def quarantine(
+    transaction: Transaction, number: int, of_decision: int, moment: datetime, predicates: list[quarantines.Predicate]
+) -> None:
+    """A quarantine of votes after a decision."""
     id, model = f"quar-{number}", MODELS[of_decision % 3]
-    predicates = [quarantines.Predicate(user=f"user-{100 * number + user}") for user in range(HELD_USERS)]
     quarantines.add(transaction, id=id, model=model, version=None, decision_id=f"dec-{of_decision:06d}", time=moment)
     quarantines.add_predicates(transaction, id=id, predicates=predicates)
     if number % 2:
@@ -277,6 +298,7 @@ def pages(size: Size) -> Iterator[str]:
         "/feedback/agreement?model=reviews",
         "/quarantine",
         "/quarantine/quar-0",
+        f"/quarantine/quar-{QUARANTINES}",
         "/usage",
         "/usage?by=month",
         "/plan?model=reviews",

@@ -16,7 +16,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from core.clock import Clock, utc_now
-from core.db import feedback, interactions, spools, stored_completions
+from core.db import feedback, interactions, quarantines, spools, stored_completions
 from core.db.feedback import WaitingFeedback, answer_key, compared, conversation_key, subject_of
 from core.db.interactions import Served
 from core.db.rows import (
@@ -229,6 +229,7 @@ def insert_batch(transaction: Transaction, batch: Batch, *, all_new: bool = Fals
     stored_completions.add(transaction, list(batch.stored.values()))
     _add_feedback(transaction, settled.add)
     said += _join(transaction, batch.asked)
+    quarantines.hold_new(transaction)
     _leave_out(transaction, said)
     about = {row.interaction_id for row in batch.said.values() if row.interaction_id} | batch.asked.keys()
     _revoke(transaction, batch.revoked, said, list(settled.history), about)
@@ -243,6 +244,7 @@ def _settle(transaction: Transaction, batch: Batch) -> Settled:
         kept[row["id"]].append(Said(**row | times))
     settled = settle([*batch.said.values(), *batch.said_again], feedback.current(transaction, ids), kept)
     feedback.replace(transaction, settled.replace)
+    quarantines.let_go(transaction, settled.replace)
     rows = [asdict(each) for history in settled.history.values() for each in history]
     feedback.set_history(transaction, list(settled.history), rows)
     return settled

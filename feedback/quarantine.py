@@ -67,7 +67,7 @@ def whose(predicates: Sequence[Predicate], version: int | None) -> str:
 
 
 def hold(transaction: Transaction, model: str, request: Hold, *, decision_id: str, time: datetime) -> None:
-    """Make a quarantine: two statements, however many votes it holds."""
+    """Make a quarantine: a few statements, however many votes it holds."""
     quarantines.add(
         transaction,
         id=request.quarantine_id,

@@ -283,7 +283,7 @@ def feedback(
 
 
 def quarantines(store: Store, model: str | None) -> list[View]:
-    """Every quarantine, newest first, with how many votes of how many users are in it."""
+    """Every quarantine, newest first, with the number of its votes, of their users, and of votes without one."""
     return with_predicates(store, quarantines_table.newest(store, model=model))
 
 
@@ -298,7 +298,7 @@ def quarantine(store: Store, identity: str, limit: int, blind: "BlindLabels") ->
     named = [vote | {"model": found["model"], "user_id": vote["who"]} for vote in votes]
     blind.hide(named)
     votes = [{name: row[name] for name in row if name not in ("model", "user_id")} for row in named]
-    return found | {"size": {"votes": held.votes, "users": held.users}, "votes": votes}
+    return found | {"size": {"votes": held.votes, "users": held.users, "unnamed": held.unnamed}, "votes": votes}
 
 
 def model_change(control: "Control", decision_id: str, switch: "SwitchResult | None" = None) -> ModelChange:

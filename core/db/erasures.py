@@ -148,6 +148,7 @@ def erase_name(transaction: Transaction, *, user: str, user_hash: str) -> None:
     """Erase a user's name from holdouts, quarantines and what was said before."""
     transaction.run("erasures.erase_history_of", user=user)
     transaction.run("erasures.erase_askers", user=user)
+    transaction.run("erasures.erase_held_voters", user=user)
     transaction.run("erasures.erase_subject_revocations", user=user)
     transaction.run("erasures.erase_holdout_users", user=user)
     transaction.run("erasures.erase_predicates", user=user, user_hash=user_hash)

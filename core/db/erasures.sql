@@ -168,6 +168,10 @@ UPDATE quarantine_predicates SET user_id = 'erased:' || $user_hash WHERE user_id
 -- Delete the user's name from feedback that is of another app.
 UPDATE feedback SET asker = NULL WHERE asker = $user
 
+-- name: erase_held_voters
+-- Delete the user's name from held votes that stay, because they are of another app.
+UPDATE quarantine_rows SET voter = NULL WHERE voter = $user
+
 -- name: erase_feedback
 -- Delete the feedback.
 DELETE FROM feedback WHERE id IN (SELECT id FROM erased_feedback WHERE erasure_id = $id)

@@ -23,7 +23,7 @@ WITH asked AS (
 SELECT a.place, count(*) AS n FROM asked a JOIN feedback f ON f.type = a.type AND f.arrived > a.until
     AND (f.model = a.model OR (f.model IS NULL AND f.type = 'preference'))
 WHERE f.arrived > $since AND f.revoked_at IS NULL
-    AND f.id NOT IN (SELECT feedback_id FROM quarantine_votes_since($since) WHERE state <> 'released')
+    AND f.id NOT IN (FROM quarantined_feedback)
 GROUP BY a.place
 
 -- name: count
@@ -40,7 +40,7 @@ WITH found AS (
     WHERE arrived > $until AND list_contains($types, type) AND revoked_at IS NULL
         AND (model = $model OR (model IS NULL AND type = 'preference'))
         AND (type <> 'rating' OR TRY_CAST(value::VARCHAR AS DOUBLE) <> $middle)
-        AND id NOT IN (SELECT feedback_id FROM quarantine_votes_since($until) WHERE state <> 'released')
+        AND id NOT IN (FROM quarantined_feedback)
 ), known AS (
     SELECT interaction_id, type, value, key_id, user_id FROM feedback
     WHERE arrived <= $until AND revoked_at IS NULL

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+
+from core.db import interactions
+from core.db.columns import table
+from core.db.rows import utc
 from core.db.store import Database, Row, Transaction
+
+ROWS = pa.schema(
+    [("quarantine_id", pa.string()), ("feedback_id", pa.string()), ("voter", pa.string()), ("time", pa.timestamp("us"))]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +37,11 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Number of votes in a quarantine, number of their users, and some of the votes with their answers."""
+    """Number of votes in a quarantine, of their users, of votes without a known user, and some of the votes."""
 
     votes: int
     users: int
+    unnamed: int
     shown: list[Row]
 
 
@@ -57,7 +67,7 @@ def add(db: Database, *, id: str, model: str, version: int | None, decision_id: 
 
 
 def add_predicates(transaction: Transaction, *, id: str, predicates: Sequence[Predicate]) -> None:
-    """Add predicates to a quarantine, all in one statement."""
+    """Add predicates to a quarantine, and hold the votes that fit them. The cost grows with all votes of the store."""
     rows = [
         {
             "quarantine_id": id,
@@ -69,6 +79,31 @@ def add_predicates(transaction: Transaction, *, id: str, predicates: Sequence[Pr
         for one in predicates
     ]
     transaction.run_set("quarantines.add_predicates", rows)
+    _hold(transaction, id, None)
+
+
+def hold_new(transaction: Transaction) -> None:
+    """Hold the votes of this transaction that fit a predicate. The cost grows with these votes, not with older ones."""
+    moment = transaction.one("quarantines.moment")["moment"]
+    if moment is not None:
+        _hold(transaction, None, moment)
+
+
+def let_go(transaction: Transaction, ids: Sequence[str]) -> None:
+    """Hold these votes no more: they are said again, maybe by another user. `hold_new` holds what still fits."""
+    transaction.run_in("quarantines.let_go", ids)
+
+
+def _hold(transaction: Transaction, id: str | None, moment: datetime | None) -> None:
+    transaction.run("quarantines.hold", quarantine_id=id, moment=moment)
+    fitting = transaction.rows("quarantines.fitting_preferences", quarantine_id=id, moment=moment)
+    chosen = interactions.served(transaction, list({row["chosen"] for row in fitting if row["chosen"]}))
+    rows = [
+        (row["quarantine_id"], row["id"], row["voter"], utc(row["time"]))
+        for row in fitting
+        if row["chosen"] in chosen and chosen[row["chosen"]].model == row["held_model"]
+    ]
+    transaction.run_table("quarantines.add_rows", table(ROWS, rows))
 
 
 def size(db: Database, *, id: str) -> Size:
@@ -123,24 +158,15 @@ def undecided(db: Database) -> dict[str, int]:
 
 
 def newest(db: Database, *, model: str | None) -> list[Row]:
-    """Quarantines with their size, newest first, of one model or of all.
-
-    Where no user is known, a conversation counts as one.
-    """
-    rows = db.rows("quarantines.newest", model=model)
-    conversations = _conversations(db) if any(row["unnamed"] for row in rows) else {}
-    return [
-        {name: value for name, value in row.items() if name != "unnamed"}
-        | {"users": row["users"] + conversations.get(row["id"], 0)}
-        for row in rows
-    ]
+    """Quarantines with their size, newest first, of one model or of all."""
+    return db.rows("quarantines.newest", model=model)
 
 
 def held(db: Database, *, id: str, limit: int) -> Held:
     """The votes of a quarantine; users with most votes come first."""
     found = db.rows("quarantines.held", id=id, limit=limit)
     if not found:
-        return Held(0, 0, [])
+        return Held(0, 0, 0, [])
     said = {row["id"]: row for row in db.rows_in("quarantines.votes", [row["id"] for row in found])}
     about = list({row["interaction_id"] for row in said.values() if row["interaction_id"]})
     answers = {row["id"]: row for row in db.rows_in("quarantines.answers", about)}
@@ -149,13 +175,7 @@ def held(db: Database, *, id: str, limit: int) -> Held:
         answer = answers.get(said[row["id"]]["interaction_id"], {})
         who = row["voter"] or answer.get("conversation_id")
         shown.append(said[row["id"]] | {"who": who, "answer": answer.get("answer")})
-    conversations = _conversations(db).get(id, 0) if found[0]["unnamed"] else 0
-    return Held(found[0]["votes"], found[0]["users"] + conversations, shown)
-
-
-def _conversations(db: Database) -> dict[str, int]:
-    """Number of conversations of votes whose user is not known, by quarantine."""
-    return {row["id"]: row["conversations"] for row in db.rows("quarantines.conversations")}
+    return Held(found[0]["votes"], found[0]["users"], found[0]["unnamed"], shown)
 
 
 def voters_against(db: Database, *, model: str, version: int, least: int) -> list[VoterAgainst]:

@@ -1,5 +1,5 @@
 -- name: add
--- Add a quarantine. It holds the votes of its predicates.
+-- Add a quarantine.
 INSERT INTO quarantines (id, model, version, decision_id, time, state)
 VALUES ($id, $model, $version, $decision_id, $time, 'held')
 
@@ -9,6 +9,34 @@ INSERT INTO quarantine_predicates (quarantine_id, key_id, user_id, from_time, un
 SELECT ($quarantine_id::VARCHAR[])[1], * FROM (SELECT
     unnest($key_id::VARCHAR[]), unnest($user_id::VARCHAR[]), unnest($from_time::TIMESTAMP[]),
     unnest($until_time::TIMESTAMP[]))
+
+-- name: moment
+-- When this transaction began, which is when everything that it adds arrived. NULL if no quarantine can hold more votes.
+SELECT CASE WHEN EXISTS (FROM quarantines WHERE state <> 'released') THEN make_timestamp(epoch_us(now())) END AS moment
+
+-- name: hold
+-- Hold the votes that fit a predicate of one quarantine, or of any with NULL, and that arrived at a moment or later. With NULL,
+-- all votes. Votes without a model, which are preferences, stay out.
+INSERT INTO quarantine_rows BY NAME
+SELECT DISTINCT f.quarantine_id, f.id AS feedback_id, f.voter, f.time FROM fitting_votes($quarantine_id, $moment) f
+ANTI JOIN quarantine_rows r ON r.quarantine_id = f.quarantine_id AND r.feedback_id = f.id
+WHERE f.model = f.held_model
+
+-- name: fitting_preferences
+-- Preferences that fit, as `hold` has other votes: each with the chosen answer, whose model is not known here.
+SELECT DISTINCT f.quarantine_id, f.held_model, f.id, f.voter, f.time, json_extract_string(f.value, '$.chosen') AS chosen
+FROM fitting_votes($quarantine_id, $moment) f
+ANTI JOIN quarantine_rows r ON r.quarantine_id = f.quarantine_id AND r.feedback_id = f.id
+WHERE f.model IS NULL AND f.type = 'preference'
+
+-- name: add_rows
+-- Add votes to quarantines.
+INSERT INTO quarantine_rows BY NAME SELECT * FROM given
+
+-- name: let_go
+-- Hold these votes no more in quarantines with predicates. What an older release held by id stays.
+DELETE FROM quarantine_rows
+WHERE feedback_id IN ($ids) AND quarantine_id IN (SELECT quarantine_id FROM quarantine_predicates)
 
 -- name: size
 -- Votes that a quarantine holds, those that no other one holds, and the voters who gave them. A voter is a key with a
@@ -71,12 +99,6 @@ SELECT b.id, d.seq AS decision_seq, b.model, b.version, b.decision_id, b.time, b
     coalesce(s.votes, 0) AS votes, coalesce(s.users, 0) AS users, coalesce(s.unnamed, 0) AS unnamed
 FROM quarantines b LEFT JOIN decisions d ON d.id = b.decision_id LEFT JOIN sizes s ON s.quarantine_id = b.id
 WHERE $model IS NULL OR b.model = $model ORDER BY b.time DESC, b.id
-
--- name: conversations
--- Number of conversations of votes whose user is not known, by quarantine. It reads the ids of all interactions.
-SELECT q.quarantine_id AS id, count(DISTINCT i.conversation_id) AS conversations
-FROM quarantine_votes q JOIN feedback f ON f.id = q.feedback_id JOIN interactions i ON i.id = f.interaction_id
-WHERE q.voter IS NULL GROUP BY q.quarantine_id
 
 -- name: held
 -- Votes in a quarantine, each with the number of its votes and of their users. Users with most votes come first.

@@ -42,6 +42,7 @@ RULES = (
     "core/db/migrations/0019_quarantined_feedback.sql",
     "core/db/migrations/0025_predicates_without_cluster.sql",
     "core/db/migrations/0060_asker.sql",
+    "core/db/migrations/0061_held_votes.sql",
     "feedback/agreement.py",
     "feedback/brigades.py",
     "feedback/bursts.py",

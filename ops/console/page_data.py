@@ -115,8 +115,13 @@ def _correction(value: str | None) -> str | None:
 def quarantine(store: Store, identity: str, blind: BlindLabels) -> View:
     """A quarantine: whose votes, why, by which decision, and the first of them. Raises NotFound."""
     found = views.quarantine(store, identity, MOST_VOTES, blind)
-    about = found["size"] | {"sample": found["votes"]}
+    about = found["size"] | {"sample": found["votes"], "said": votes_text(**found["size"])}
     return {"quarantine": found | about, "decision": views.decision(store, found["decision_id"])}
+
+
+def votes_text(votes: int, users: int, unnamed: int) -> str:
+    """How many votes of how many users, such as `12 votes from 3 users, 2 of them without a user`."""
+    return f"{votes:,} votes from {users:,} users" + (f", {unnamed:,} of them without a user" if unnamed else "")
 
 
 def run(control: Control, identity: str) -> View:

@@ -15,6 +15,7 @@ from ops.actions import Actions
 from ops.blind_labels import BlindLabels
 from ops.console.actions import Question, by_visitor, confirm, done
 from ops.console.auth import ByVisitor, FormFields
+from ops.console.page_data import votes_text
 from ops.console.pages import moment
 from ops.console.rendering import Pages
 from ops.control import Control
@@ -97,7 +98,7 @@ def _review(control: Control, identity: str, verb: Verb) -> Question:
     held = views.quarantine(control.store, identity, 1, BlindLabels(control.store, None))
     if held["state"] != "held":
         raise AlreadyDone(f"The quarantine {identity} was {held['state']} by {held['actor']} already.")
-    votes = f"{held['size']['votes']:,} votes from {held['size']['users']:,} users"
+    votes = votes_text(**held["size"])
     releases = verb == "release"
     changes = ((votes, "in no snapshot", "may be learnt from again" if releases else "permanently left out"),)
     note = (

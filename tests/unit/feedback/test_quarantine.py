@@ -56,8 +56,9 @@ def test_a_key_is_held_with_what_it_sends_later_until_it_is_released(store: Stor
     assert held(store) == {"before", "after"}
     with store.transaction() as transaction:
         quarantine.decide(transaction, "q", "released", actor="ann", comment="", time=NOW + timedelta(days=1))
+    add(store, [said("later", "i-bob", time=NOW)])
     assert held(store) == set()
-    assert quarantines.size(store, id="q").votes == 1  # what it held when it was released
+    assert quarantines.size(store, id="q").votes == 2  # what it held when it was released
 
 
 def test_a_rejected_quarantine_leaves_out_what_comes_later_too(store: Store):

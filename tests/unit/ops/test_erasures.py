@@ -308,6 +308,7 @@ def test_every_column_that_names_a_user_is_one_that_an_erasure_clears(place: Pla
         "interactions.conversation_id",
         "interactions.user_id",
         "quarantine_predicates.user_id",
+        "quarantine_rows.voter",
         "subject_revocations.user_id",
         "voted_answers.asker",
     }
