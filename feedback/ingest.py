@@ -228,8 +228,10 @@ def insert_batch(transaction: Transaction, batch: Batch, *, all_new: bool = Fals
     interactions.add(transaction, batch.interactions)
     stored_completions.add(transaction, list(batch.stored.values()))
     _add_feedback(transaction, settled.add)
-    said += _join(transaction, batch.asked)
-    quarantines.hold_new(transaction)
+    joined, compared_now = _join(transaction, batch.asked)
+    said += joined
+    if said or compared_now:
+        quarantines.hold_new(transaction)
     _leave_out(transaction, said)
     about = {row.interaction_id for row in batch.said.values() if row.interaction_id} | batch.asked.keys()
     _revoke(transaction, batch.revoked, said, list(settled.history), about)
@@ -265,8 +267,11 @@ def _add_feedback(transaction: Transaction, said: Mapping[str, FeedbackRow]) -> 
     feedback.add_waiting(transaction, waiting + lacking)
 
 
-def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> list[str]:
-    """Fill in the version of feedback that waited for these interactions or their conversations. Returns its ids."""
+def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> tuple[list[str], list[str]]:
+    """Fill in the version of feedback that waited for these interactions or their conversations.
+
+    Returns its ids, and those of preferences that waited for one of these answers.
+    """
     met = dict(asked)
     for row in sorted((row for row in asked.values() if row.conversation), key=lambda row: row.time):
         met[conversation_key(row.conversation or "")] = row
@@ -284,7 +289,7 @@ def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> list
         joined[waiting.id] = Served(row.model, row.version, row.arm, row.user)
     feedback.meet_answers(transaction, list(pairs), choices)
     feedback.set_interactions(transaction, joined)
-    return list(joined)
+    return list(joined), list(pairs)
 
 
 def _leave_out(transaction: Transaction, said: Sequence[str]) -> None:

@@ -79,14 +79,15 @@ def add_predicates(transaction: Transaction, *, id: str, predicates: Sequence[Pr
         for one in predicates
     ]
     transaction.run_set("quarantines.add_predicates", rows)
-    _hold(transaction, id, None)
+    transaction.run("quarantines.hold", quarantine_id=id)
+    _add_fitting(transaction, id, None)
 
 
 def hold_new(transaction: Transaction) -> None:
     """Hold the votes of this transaction that fit a predicate. The cost grows with these votes, not with older ones."""
     moment = transaction.one("quarantines.moment")["moment"]
     if moment is not None:
-        _hold(transaction, None, moment)
+        _add_fitting(transaction, None, moment)
 
 
 def let_go(transaction: Transaction, ids: Sequence[str]) -> None:
@@ -94,14 +95,13 @@ def let_go(transaction: Transaction, ids: Sequence[str]) -> None:
     transaction.run_in("quarantines.let_go", ids)
 
 
-def _hold(transaction: Transaction, id: str | None, moment: datetime | None) -> None:
-    transaction.run("quarantines.hold", quarantine_id=id, moment=moment)
-    fitting = transaction.rows("quarantines.fitting_preferences", quarantine_id=id, moment=moment)
-    chosen = interactions.served(transaction, list({row["chosen"] for row in fitting if row["chosen"]}))
+def _add_fitting(transaction: Transaction, id: str | None, moment: datetime | None) -> None:
+    fitting = transaction.rows("quarantines.fitting", quarantine_id=id, moment=moment)
+    chosen = interactions.served(transaction, list({row["chosen"] for row in fitting if row["chosen"] is not None}))
     rows = [
         (row["quarantine_id"], row["id"], row["voter"], utc(row["time"]))
         for row in fitting
-        if row["chosen"] in chosen and chosen[row["chosen"]].model == row["held_model"]
+        if row["chosen"] is None or (row["chosen"] in chosen and chosen[row["chosen"]].model == row["held_model"])
     ]
     transaction.run_table("quarantines.add_rows", table(ROWS, rows))
 

@@ -15,19 +15,19 @@ SELECT ($quarantine_id::VARCHAR[])[1], * FROM (SELECT
 SELECT CASE WHEN EXISTS (FROM quarantines WHERE state <> 'released') THEN make_timestamp(epoch_us(now())) END AS moment
 
 -- name: hold
--- Hold the votes that fit a predicate of one quarantine, or of any with NULL, and that arrived at a moment or later. With NULL,
--- all votes. Votes without a model, which are preferences, stay out.
+-- Hold the votes that fit a predicate of one quarantine. Preferences, which have no model of their own, stay out.
 INSERT INTO quarantine_rows BY NAME
-SELECT DISTINCT f.quarantine_id, f.id AS feedback_id, f.voter, f.time FROM fitting_votes($quarantine_id, $moment) f
-ANTI JOIN quarantine_rows r ON r.quarantine_id = f.quarantine_id AND r.feedback_id = f.id
-WHERE f.model = f.held_model
+SELECT DISTINCT quarantine_id, id AS feedback_id, voter, time FROM fitting_votes($quarantine_id, NULL)
+WHERE model = held_model
 
--- name: fitting_preferences
--- Preferences that fit, as `hold` has other votes: each with the chosen answer, whose model is not known here.
-SELECT DISTINCT f.quarantine_id, f.held_model, f.id, f.voter, f.time, json_extract_string(f.value, '$.chosen') AS chosen
+-- name: fitting
+-- Votes that fit a predicate of one quarantine, or of any with NULL, that no quarantine row has and that arrived at a moment or
+-- later: preferences, each with its chosen answer, and other votes if there is a moment.
+SELECT DISTINCT f.quarantine_id, f.held_model, f.id, f.voter, f.time,
+    CASE WHEN f.model IS NULL THEN coalesce(json_extract_string(f.value, '$.chosen'), '') END AS chosen
 FROM fitting_votes($quarantine_id, $moment) f
 ANTI JOIN quarantine_rows r ON r.quarantine_id = f.quarantine_id AND r.feedback_id = f.id
-WHERE f.model IS NULL AND f.type = 'preference'
+WHERE (f.model IS NULL AND f.type = 'preference') OR (f.model = f.held_model AND $moment IS NOT NULL)
 
 -- name: add_rows
 -- Add votes to quarantines.

@@ -24,17 +24,16 @@ FROM versions v LEFT JOIN runs r ON r.id = v.run_id WHERE v.model = $model ORDER
 -- name: taken_back
 -- Of each version of a model, or of one, the votes of its training data that were revoked since, or are in quarantine now. A version
 -- without any is left out.
-WITH gone AS (
-    SELECT id, TRUE AS is_revoked FROM feedback WHERE (model = $model OR model IS NULL) AND revoked_at IS NOT NULL
-    UNION ALL
-    SELECT feedback_id, FALSE FROM quarantined_feedback
-    WHERE feedback_id NOT IN (SELECT id FROM feedback WHERE revoked_at IS NOT NULL)
+SELECT version, count(DISTINCT feedback_id) FILTER (is_revoked) AS revoked,
+    count(DISTINCT feedback_id) FILTER (NOT is_revoked) AS in_quarantine
+FROM (
+    SELECT v.version, s.feedback_id, s.feedback_id IN (FROM quarantined_feedback) AS is_held,
+        s.feedback_id IN (SELECT id FROM feedback WHERE revoked_at IS NOT NULL) AS is_revoked
+    FROM versions v JOIN runs r ON r.id = v.run_id
+    JOIN snapshot_rows s ON s.snapshot = r.snapshot AND s.bucket = 'train'
+    WHERE v.model = $model AND ($version IS NULL OR v.version = $version)
 )
-SELECT v.version, count(DISTINCT g.id) FILTER (g.is_revoked) AS revoked,
-    count(DISTINCT g.id) FILTER (NOT g.is_revoked) AS in_quarantine
-FROM versions v JOIN runs r ON r.id = v.run_id JOIN snapshot_rows s ON s.snapshot = r.snapshot AND s.bucket = 'train'
-JOIN gone g ON g.id = s.feedback_id
-WHERE v.model = $model AND ($version IS NULL OR v.version = $version) GROUP BY v.version ORDER BY v.version
+WHERE is_revoked OR is_held GROUP BY version ORDER BY version
 
 -- name: retrieval_folder
 -- The folder of a retrieval version by its content hash.

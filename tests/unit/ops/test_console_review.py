@@ -126,7 +126,12 @@ def test_a_quarantine_is_listed_read_and_decided_once_by_whom_the_ledger_names(
     listed = console.browser.get("/quarantine?model=reviews").text
     assert f"/quarantine/{identity}" in listed and "waits for review" in listed
     page = console.browser.get(f"/quarantine/{identity}").text
-    assert "12 of 1 users" in page and "Rolled back" in page and "&lt;script&gt;" in page and "<script>" not in page
+    assert (
+        "12 votes from 1 users" in page
+        and "Rolled back" in page
+        and "&lt;script&gt;" in page
+        and "<script>" not in page
+    )
     assert 'href="/quarantine"' in console.browser.get("/feedback").text
     twin = console.browser.get(f"/quarantine/{identity}.json").json()
     assert (len(twin["quarantine"]["sample"]), twin["decision"]["verdict"]) == (12, "rolled_back")
