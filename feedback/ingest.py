@@ -7,10 +7,9 @@ the store refuses becomes a dead letter, and so do bytes that are no frame.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -35,8 +34,7 @@ from core.record_codec import Record
 from core.route_list import RouteList
 from core.spool import Frame, read_frames
 from feedback.last_word import Said, Settled, settle
-from feedback.schema import kept_id, own_id
-from feedback.subject_revocations import find_meant, is_of_user
+from feedback.revocations import leave_out, revoke
 from feedback.tombstones import without_erased
 
 log = logging.getLogger(__name__)
@@ -232,9 +230,9 @@ def insert_batch(transaction: Transaction, batch: Batch, *, all_new: bool = Fals
     said += joined
     if said or compared_now:
         quarantines.hold_new(transaction)
-    _leave_out(transaction, said)
+    leave_out(transaction, said)
     about = {row.interaction_id for row in batch.said.values() if row.interaction_id} | batch.asked.keys()
-    _revoke(transaction, batch.revoked, said, list(settled.history), about)
+    revoke(transaction, batch.revoked, said, list(settled.history), about)
 
 
 def _settle(transaction: Transaction, batch: Batch) -> Settled:
@@ -290,50 +288,6 @@ def _join(transaction: Transaction, asked: Mapping[str, InteractionRow]) -> tupl
     feedback.meet_answers(transaction, list(pairs), choices)
     feedback.set_interactions(transaction, joined)
     return list(joined), list(pairs)
-
-
-def _leave_out(transaction: Transaction, said: Sequence[str]) -> None:
-    """Take back feedback on a model that its key may not use. A gateway cannot know the model of an interaction."""
-    found = feedback.outside_of_key(transaction, said)
-    asked = [f"{row['key_id']} may not use the model of {row['feedback_id']}" for row in found]
-    feedback.add_revocations(transaction, [row | {"asked": text} for row, text in zip(found, asked, strict=True)])
-
-
-def _revoke(
-    transaction: Transaction,
-    revoked: Sequence[RevocationRow],
-    said: Sequence[str],
-    changed: Sequence[str],
-    about: Collection[str],
-) -> None:
-    """Revoke feedback, even if the revocation arrived before it. `changed` are ids that were said again.
-
-    `about` are interactions whose feedback, or who themselves, are new.
-    """
-    same_name = feedback.keys_of_one_name(transaction, list({row.by for row in revoked if row.by}))
-    found: dict[tuple[str, str, datetime], str] = {}
-    for id, key, time, asked in find_meant(transaction, revoked, about, same_name):
-        found.setdefault((id, key, time), asked)
-    for row in revoked:
-        if is_of_user(row):
-            continue
-        for id, key in _meant(row, same_name.get(row.by or "", [])):
-            # A gateway of an earlier release sent both ids that a request may mean.
-            asked = f"{row.by} {row.feedback_id}" if row.by else own_id(row.key_id, row.feedback_id)
-            found.setdefault((id, key, row.time), asked)
-    feedback.add_revocations(
-        transaction, [{"feedback_id": i, "key_id": k, "time": t, "asked": asked} for (i, k, t), asked in found.items()]
-    )
-    feedback.apply_revocations(transaction, ids=list({*said, *(id for id, _, _ in found)}), changed=changed)
-
-
-def _meant(row: RevocationRow, same_name: Sequence[str]) -> list[tuple[str, str]]:
-    """(id, key) of the feedback that a revocation may mean: the id as it is, or one that a key of the app chose."""
-    if row.by is None:
-        return [(row.feedback_id, row.key_id or "")]
-    keys = list(dict.fromkeys([row.by, *same_name]))
-    named = [(row.feedback_id, key) for key in keys] if row.key_id else [(row.feedback_id, "")]
-    return [*named, *((kept_id(key, row.feedback_id), key) for key in keys)]
 
 
 def create_router(store: Store) -> RouteList:

@@ -234,3 +234,11 @@ def test_preferences_that_name_nobody_go_with_the_user_whose_answer_they_choose(
     erase(place)
     left = query(place.store, "SELECT id, asker FROM feedback WHERE id IN ('hers', 'not-hers', 'named', 'other-app')")
     assert sorted(left) == [("named", None), ("not-hers", "u1"), ("other-app", None)]
+
+
+def test_signatures_of_the_users_prompts_go_and_those_of_others_stay(place: Place) -> None:
+    signed = "SELECT count(*) FROM fingerprints f JOIN interactions i ON i.id = f.interaction_id WHERE i.user_id"
+    of_user, of_others = query(place.store, f"{signed} = '{ZOE}'"), query(place.store, f"{signed} <> '{ZOE}'")
+    assert of_user[0][0] > 0 and of_others[0][0] > 0
+    erase(place)
+    assert query(place.store, "SELECT count(*) FROM fingerprints") == of_others

@@ -341,11 +341,3 @@ def test_the_command_erases_and_prints_the_receipt(tmp_path: Path) -> None:
         assert json.loads(done.stdout)["state"] == "done"
         assert place.found() == set()
         assert place.control.run("models").exit_code == 0  # the store is in use after its file was exchanged
-
-
-def test_signatures_of_the_users_prompts_go_and_those_of_others_stay(place: Place) -> None:
-    signed = "SELECT count(*) FROM fingerprints f JOIN interactions i ON i.id = f.interaction_id WHERE i.user_id"
-    of_user, of_others = query(place.store, f"{signed} = '{ZOE}'"), query(place.store, f"{signed} <> '{ZOE}'")
-    assert of_user[0][0] > 0 and of_others[0][0] > 0
-    erase(place)
-    assert query(place.store, "SELECT count(*) FROM fingerprints") == of_others

@@ -3,7 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from bench.console import Size, fill, measure
+from bench.console import measure
+from bench.console_store import Size, fill
 
 
 def test_a_small_store_is_filled_and_every_page_answers(tmp_path: Path):
