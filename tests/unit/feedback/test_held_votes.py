@@ -1,4 +1,4 @@
-"""Facts about the votes that a quarantine holds, in whatever order votes, answers and quarantines come."""
+"""Facts about the votes that a quarantine holds, in every order of votes, answers and quarantines."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
