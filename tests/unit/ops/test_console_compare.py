@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.console import TERM
 from tests.support.pictured_console import PicturedConsole
 
 
@@ -20,7 +21,7 @@ def rows(console: PicturedConsole, query: str = "") -> dict[str, tuple[object, o
 
 
 def test_without_a_choice_the_champion_and_its_canary_are_compared_on_the_same_items(console: PicturedConsole) -> None:
-    html = console.browser.get("/models/reviews/compare").text
+    html = TERM.sub(r"\1", console.browser.get("/models/reviews/compare").text)
     assert "<h1>reviews: v7 and v8</h1>" in html and "Both were judged on the same holdout" in html
     found = rows(console)
     assert found["macro_f1"] == (0.61, 0.71) and found["learning rate"] == (0.0005, 0.0005)
@@ -29,7 +30,7 @@ def test_without_a_choice_the_champion_and_its_canary_are_compared_on_the_same_i
 
 
 def test_versions_that_never_met_are_compared_with_a_warning(console: PicturedConsole) -> None:
-    html = console.browser.get("/models/reviews/compare?first=2&second=5").text
+    html = TERM.sub(r"\1", console.browser.get("/models/reviews/compare?first=2&second=5").text)
     assert "Each was judged in its own run" in html and "Rows that differ have a colour" in html
     assert rows(console, "?first=2&second=5")["macro_f1"] == (0.63, 0.67)
     assert '<tr class="first"><th scope="row">macro F1</th>' in html and '<tr><th scope="row">kind</th>' in html

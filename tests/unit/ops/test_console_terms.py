@@ -51,6 +51,10 @@ def test_the_pages_of_decisions_models_and_answers_explain_their_terms() -> None
         "model",
         "requests",
         "queue",
+        "compare",
+        "runs",
+        "run",
+        "system",
     ):
         assert named([name])[name], name
     words = {word for found in named().values() for word in found}
@@ -73,6 +77,7 @@ def test_the_glossary_is_the_only_source_and_has_each_word_once() -> None:
 def test_each_term_on_a_page_opens_its_own_meaning_and_no_meaning_is_twice(console: Console) -> None:
     path = f"/promotions/{add_large_decision(console)}"
     pages = [f"{path}?tab={tab}" for tab in console.tabs(path)] + ["/overview", "/models/reviews", "/feedback/queue"]
+    pages += ["/models/reviews/compare?first=0&second=0", "/runs", "/system"]
     for page in pages:
         html = console.page(page)
         targets = set(re.findall(r'popovertarget="([^"]+)"', html))
