@@ -92,9 +92,9 @@ MESSAGES = {"help", "description", "hint", "summary", "title", "detail", "epilog
 
 def python(path: str, content: str) -> Iterator[Text]:
     """Yield docstrings, comments, strings that read as sentences, and the names of definitions."""
-    tree = ast.parse(content)
+    nodes = list(ast.walk(ast.parse(content)))
     prose: set[int] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.keyword) and node.arg in MESSAGES:
             prose.update(id(part) for part in ast.walk(node.value))
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -102,7 +102,7 @@ def python(path: str, content: str) -> Iterator[Text]:
                 prose.add(id(node.body[0].value))
             if not isinstance(node, ast.Module):
                 yield Text(path, node.lineno, spaced(node.name), "name")
-    for node in ast.walk(tree):
+    for node in nodes:
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
             continue
         if id(node) in prose or (not DATA.match(path) and reads_as_sentence(node.value)):

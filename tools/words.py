@@ -90,9 +90,9 @@ def load_bans(path: Path = RULES) -> list[Ban]:
 
 
 def banned(text: Text, bans: list[Ban]) -> Iterator[Finding]:
-    """Yield the banned words of a text."""
+    """Yield the banned words of a text; `bans` are those of its file."""
     for ban in bans:
-        if not ban.applies(text.path) or (text.kind == "name" and not ban.names):
+        if text.kind == "name" and not ban.names:
             continue
         for hit in ban.find.finditer(text.text):
             spans = (one.span() for allowed in ban.unless for one in allowed.finditer(text.text))
@@ -137,8 +137,9 @@ def unreadable(text: Text) -> Iterator[Finding]:
 def check(path: str, content: str, bans: list[Ban]) -> list[Finding]:
     """Return everything in one file that breaks a rule."""
     found: list[Finding] = []
+    applying = [ban for ban in bans if ban.applies(path)]
     for text in texts(path, content):
-        found += [*banned(text, bans), *unreadable(text)]
+        found += [*banned(text, applying), *unreadable(text)]
     return sorted(set(found), key=lambda one: (one.line, one.rule, one.found))
 
 
