@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from core.db import decisions as decisions_table
-from core.db import evaluations, frozen_models, live_tests, routes
+from core.db import evaluations, frozen_models, live_tests, model_states
 from core.db import feedback as feedback_table
 from core.db import quarantines as quarantines_table
 from core.db import runs as runs_table
 from core.db import trials as trials_table
+from core.db.model_states import ModelState
 from core.db.store import Store
 from core.errors import NotFound
 from core.hash_chain import read_head
@@ -44,10 +45,23 @@ MOST_LOOKS, NEWEST_LOOKS = 192, 8
 
 
 def models(control: "Control", names: Sequence[str] | None = None) -> list[View]:
-    """These models, or all, with champion, canary, feedback since the last run, next run, and newest decision."""
+    """These models, or all, with champion, canary, feedback since the last run, next run, and newest decision.
+
+    The number of queries does not grow with the number of models, but for those with a canary or with many new votes.
+    """
     shown = {name: settings_of(control, name) for name in (control.settings.models if names is None else names)}
-    approvals, new = decisions_table.open_approvals(control.store), most_new(control.store, shown)
-    return [_model(control, name, approvals, new[name]) for name in shown]
+    store, states = control.store, model_states.of(control.store, list(shown))
+    approvals, new = decisions_table.open_approvals(store), most_new(store, shown)
+    numbers = [state.newest_decision for state in states.values() if state.newest_decision is not None]
+    newest = {row["model"]: summary(row) for row in decisions_table.by_numbers(store, numbers=numbers)}
+    waiting = {row["model"]: row["id"] for row in reversed(approvals)}
+    found = []
+    for name in shown:
+        if name not in states:
+            raise NotFound("model", name, hint="See: loraloop models")
+        more = {"awaiting": waiting.get(name), "newest_decision": newest.get(name)}
+        found.append(_model(control, states[name], new[name]) | more)
+    return found
 
 
 def model(control: "Control", name: str) -> View:
@@ -56,38 +70,32 @@ def model(control: "Control", name: str) -> View:
     return found
 
 
-def _model(control: "Control", name: str, approvals: Sequence[View], at_most: Mapping[Method, int]) -> View:
-    route = control.promotion.route(name)
-    settings = settings_of(control, name)
-    since = routes.champion_since(control.store, model=name, champion=route.champion)
-    newest = decisions(control.store, Filter(model=name), 1)
+def _model(control: "Control", state: ModelState, at_most: Mapping[Method, int]) -> View:
+    route = state.route
+    settings = settings_of(control, route.model)
     # Below the threshold and far above it, a page needs no exact count, which compares all new votes with earlier ones.
     least = settings.retrain.min_new_feedback
     most = max(MOST_COUNTED, 10 * least)
-    new = count_new(control.store, name, settings, least=least, most=most, at_most=at_most)
-    run, frozen = runs_table.unfinished_of(control.store, model=name), frozen_models.find(control.store, model=name)
-    approval = next((row for row in approvals if row["model"] == name), None)
+    new = count_new(control.store, route.model, settings, least=least, most=most, at_most=at_most)
     return {
-        "model": name,
+        "model": route.model,
         "champion": route.champion,
-        "since": since.time if since else None,
-        "decision": since.decision_id if since else None,
+        "since": state.since,
+        "decision": state.since_decision,
         "canary": route.canary,
         "share": route.share if route.canary is not None else None,
-        "paused": _paused(control.store, name) if route.canary is not None else None,
-        "frozen": frozen and asdict(frozen),
+        "paused": _paused(control.store, route.model) if route.canary is not None else None,
+        "frozen": state.freeze and asdict(state.freeze),
         "anchor": route.compared_with,
-        "holdback": holdback(control.store, name),
+        "holdback": _holdback(state),
         "rollback_to": route.previous,
-        "limits": control.steps.blocked_with(name, frozen),
-        "awaiting": approval["id"] if approval else None,
+        "limits": control.steps.blocked_with(state),
         "new_feedback": new[counted_method(new, settings)].answers,
         "wanted_feedback": settings.retrain.min_new_feedback,
-        "next_run": control.scheduler.next_run(name),
-        "run": {"id": run["id"], "state": run["state"]} if run else None,
+        "next_run": control.scheduler.next_run(route.model),
+        "run": state.run and dict(zip(("id", "state"), state.run, strict=True)),
         "mode": settings.promotion.mode,
         "labels": settings.labels,
-        "newest_decision": newest[0] if newest else None,
     }
 
 
@@ -102,17 +110,10 @@ def awaited(store: Store, identity: str) -> View | None:
     return next((row for row in decisions_table.open_approvals(store) if row["id"] == identity), None)
 
 
-def holdback(store: Store, model: str) -> View | None:
+def _holdback(state: ModelState) -> View | None:
     """The version that still answers a share next to the champion, for whom and until when, with its newest numbers."""
-    row = live_tests.holdback_of(store, model=model)
-    return row and {
-        "version": row["held"],
-        "share": row["share"],
-        "since": row["started"],
-        "until": row["until"],
-        "looked": row["looked"],
-        "numbers": json.loads(row["numbers"]) if row["numbers"] else None,
-    }
+    held = state.holdback
+    return held and held | {"numbers": json.loads(held["numbers"]) if held["numbers"] else None}
 
 
 def summary(row: View) -> View:

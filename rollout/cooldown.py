@@ -4,15 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core.db.frozen_models import Freeze
+from core.db.model_states import ModelState, PastChange
 from core.settings import LimitSettings
-
-
-@dataclass(frozen=True, slots=True)
-class PastChange:
-    """A change of the champion: its time and the new version."""
-
-    time: datetime
-    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +16,12 @@ class History:
     rolled_back: PastChange | None = None
     held_until: datetime | None = None
     frozen: Freeze | None = None
+
+
+def history_of(state: ModelState) -> History:
+    """What limits see of a model's state."""
+    held = state.holdback
+    return History(state.promoted, state.rolled_back, held["until"] if held else None, state.freeze)
 
 
 def blocking_reason(model: str, history: History, settings: LimitSettings, now: datetime) -> str | None:

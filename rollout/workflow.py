@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from core.clock import Clock
-from core.db import decisions, frozen_models, live_tests, runs
+from core.db import decisions, frozen_models, live_tests, model_states, runs
+from core.db.model_states import ModelState
 from core.db.store import Store
 from core.errors import AlreadyDone, NotFound, NotReady
 from core.records import Verdict
@@ -20,7 +21,7 @@ from eval.gates.live_arms import Plan
 from eval.gates.offline import spent_level
 from rollout.anchor import anchor_by_hand, anchor_served, anchor_to_serve, anchor_without_canary, is_anchor
 from rollout.change_writer import DecisionContext, NewCanary, NewHoldback, RunState
-from rollout.cooldown import History, PastChange, blocking_reason
+from rollout.cooldown import blocking_reason, history_of
 from rollout.forecast import Expected, Traffic, expected_length, expected_length_with_anchor
 from rollout.live_plan import create_plan, known
 from rollout.promotion import RouteManager
@@ -82,17 +83,13 @@ class RolloutWorkflow:
 
     def blocked_by(self, model: str) -> str | None:
         """Why no candidate of the model may take over now, or None."""
-        return self.blocked_with(model, frozen_models.find(self.store, model=model))
+        state = model_states.of(self.store, [model]).get(model)
+        return self.blocked_with(state) if state else None
 
-    def blocked_with(self, model: str, freeze: frozen_models.Freeze | None) -> str | None:
-        """Like `blocked_by`, for a caller that has read the freeze of the model already."""
-        held = live_tests.holdback_of(self.store, model=model)
-        changes = decisions.newest_changes(self.store, model=model, verdicts=(Verdict.PROMOTED, Verdict.ROLLED_BACK))
-        newest = {verdict: PastChange(row["time"], row["to_version"]) for verdict, row in changes.items()}
-        history = History(
-            newest.get(Verdict.PROMOTED), newest.get(Verdict.ROLLED_BACK), held["until"] if held else None, freeze
-        )
-        return blocking_reason(model, history, self._settings(model).limits, self.clock())
+    def blocked_with(self, state: ModelState) -> str | None:
+        """Like `blocked_by`, for a caller that has read the state of the model already."""
+        model = state.route.model
+        return blocking_reason(model, history_of(state), self._settings(model).limits, self.clock())
 
     def may_begin(self, model: str, trigger: str) -> bool:
         """Whether a run is worth starting; if limits would hold its candidate, the ledger says so once a cause."""

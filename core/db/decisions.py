@@ -136,12 +136,6 @@ def by_numbers(db: Database, *, numbers: Sequence[int]) -> list[Row]:
     return sorted(db.rows_in("decisions.by_numbers", numbers), key=lambda row: -row["seq"])
 
 
-def newest_changes(db: Database, *, model: str, verdicts: Sequence[str]) -> dict[str, Row]:
-    """Time and version of the newest decision of a model with each of these verdicts, by verdict."""
-    found = db.rows("decisions.newest_changes", model=model, verdicts=list(verdicts))
-    return {row["verdict"]: row for row in found}
-
-
 def has_reason(db: Database, *, model: str, verdict: str, reason: str) -> Row | None:
     """A decision of a model with this verdict and reason, if there is one."""
     return db.maybe("decisions.has_reason", model=model, verdict=verdict, reason=reason)
@@ -172,17 +166,20 @@ def page(
     return _whole(db, db.rows("decisions.page", before=before, limit=limit, **wanted))
 
 
-def measured(db: Database, *, model: str, limit: int) -> list[MeasuredDecision]:
-    """The decisions of the newest runs of a model that hold an evaluation, one per run, newest first.
+def measured(db: Database, *, models: Sequence[str], limit: int) -> dict[str, list[MeasuredDecision]]:
+    """By model, the decisions of its newest runs that hold an evaluation, one per run, newest first.
 
     A rollback after a holdback holds none. Its run has an older decision that does.
     """
     newest: dict[str, Row] = {}
-    for row in _whole(db, db.rows("decisions.of_newest_runs", model=model, limit=limit)):
+    for row in _whole(db, db.rows("decisions.of_newest_runs", models=list(models), limit=limit)):
         if row["run_id"] not in newest and json.loads(row["body"])["evidence"].get("primary") is not None:
             newest[row["run_id"]] = row
     names = [field.name for field in fields(MeasuredDecision)]
-    return [MeasuredDecision(**{name: row[name] for name in names}) for row in newest.values()]
+    found: dict[str, list[MeasuredDecision]] = {model: [] for model in models}
+    for row in newest.values():
+        found[row["model"]].append(MeasuredDecision(**{name: row[name] for name in names}))
+    return found
 
 
 def with_lineage(db: Database, *, model: str, version: int) -> DecisionBody | None:

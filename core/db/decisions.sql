@@ -37,11 +37,6 @@ FROM decisions WHERE run_id = $run_id ORDER BY seq
 -- The decisions of these runs, oldest first. Without bodies, which are long.
 SELECT seq, id, time, model, from_version, to_version, verdict, run_id FROM decisions WHERE run_id IN ($ids) ORDER BY seq
 
--- name: newest_changes
--- Time and version of the newest decision of a model with each of these verdicts. Without its body, which is long.
-SELECT verdict, arg_max(time, seq) AS time, arg_max(to_version, seq) AS to_version FROM decisions
-WHERE model = $model AND list_contains($verdicts, verdict) GROUP BY verdict
-
 -- name: has_reason
 -- A row for a decision of a model with this verdict and reason, if there is one.
 SELECT 1 FROM decisions WHERE model = $model AND verdict = $verdict AND reason = $reason LIMIT 1
@@ -70,15 +65,17 @@ WHERE seq < $before AND ($model IS NULL OR model = $model) AND ($verdict IS NULL
 ORDER BY seq DESC LIMIT $limit
 
 -- name: of_newest_runs
--- Numbers of the decisions that can have an evaluation, of the newest $limit runs of a model, newest first. With bodies, it
--- would read those of all decisions.
-WITH judged AS (
-    SELECT seq, run_id FROM decisions
-    WHERE model = $model AND run_id IS NOT NULL AND to_version IS NOT NULL
+-- Numbers of the decisions that can have an evaluation, of the newest $limit runs of each of these models, newest first. With
+-- bodies, it would read those of all decisions.
+WITH judged AS MATERIALIZED (
+    SELECT model, seq, run_id FROM decisions
+    WHERE model IN (SELECT unnest($models::VARCHAR[])) AND run_id IS NOT NULL AND to_version IS NOT NULL
         AND verdict IN ('promoted', 'kept', 'inconclusive', 'rolled_back', 'awaiting_approval', 'rejected')
 )
-SELECT seq FROM judged
-WHERE run_id IN (SELECT run_id FROM judged GROUP BY run_id ORDER BY max(seq) DESC LIMIT $limit) ORDER BY seq DESC
+SELECT j.seq FROM judged j SEMI JOIN (
+    SELECT run_id FROM judged GROUP BY model, run_id
+    QUALIFY row_number() OVER (PARTITION BY model ORDER BY max(seq) DESC) <= $limit
+) n ON n.run_id = j.run_id ORDER BY j.seq DESC
 
 -- name: of_version
 -- Numbers of the decisions about a version.

@@ -1,6 +1,6 @@
 """New votes of a model: those that arrived since the feedback that its last run used."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +34,7 @@ def at_most(db: Database, asked: Sequence[Asked]) -> list[int]:
     """
     if not asked:
         return []
-    untils = {model: _until(db, model) for model in {one.model for one in asked}}
+    untils = _untils(db, {one.model for one in asked})
     rows = [(place, one.model, untils[one.model], type) for place, one in enumerate(asked) for type in one.types]
     names = ("place", "model", "until", "type")
     given: dict[str, Any] = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
@@ -63,12 +63,13 @@ def count(
         "new_votes.count",
         model=model,
         types=list(types),
-        until=_until(db, model),
+        until=_untils(db, [model])[model],
         middle=middle,
         compares=compares,
     )
     return NewVotes(**found)
 
 
-def _until(db: Database, model: str) -> datetime:
-    return runs.newest_feedback_until(db, model=model) or EPOCH
+def _untils(db: Database, models: Collection[str]) -> dict[str, datetime]:
+    found = runs.newest_feedback_until(db, models=list(models))
+    return {model: found.get(model, EPOCH) for model in models}

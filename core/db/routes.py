@@ -18,14 +18,6 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
-class ChampionStart:
-    """Time from which the champion serves, and the decision that promoted it."""
-
-    time: datetime
-    decision_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class LastServed:
     """The champion before a version, and the anchor of that time; None in rows from before anchors."""
 
@@ -88,12 +80,6 @@ def serving(db: Database) -> list[Serving]:
 def newest(db: Database, *, model: str, limit: int) -> list[Row]:
     """The newest routes of a model."""
     return db.rows("routes.newest", model=model, limit=limit)
-
-
-def champion_since(db: Database, *, model: str, champion: int) -> ChampionStart | None:
-    """When the current champion began to serve, and by which decision."""
-    row = db.maybe("routes.champion_since", model=model, champion=champion)
-    return ChampionStart(**row) if row else None
 
 
 def with_decisions(db: Database) -> list[Row]:

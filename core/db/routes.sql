@@ -27,12 +27,6 @@ QUALIFY row_number() OVER (PARTITION BY model ORDER BY rev DESC) = 1
 SELECT rev, time, champion, canary, share, previous, holdback, anchor, decision_id FROM routes
 WHERE model = $model ORDER BY rev DESC LIMIT $limit
 
--- name: champion_since
--- When the current champion began to serve, and by which decision. No row if it has always served.
-SELECT time, decision_id FROM routes
-WHERE model = $model AND rev > (SELECT coalesce(max(rev), 0) FROM routes WHERE model = $model AND champion <> $champion)
-ORDER BY rev LIMIT 1
-
 -- name: last_served
 -- The champion before a version and its anchor, when the version was last the champion. No row if it never was.
 SELECT previous, anchor FROM routes WHERE model = $model AND champion = $champion ORDER BY rev DESC LIMIT 1

@@ -149,9 +149,9 @@ def trainings(db: Database, *, since: datetime) -> list[Row]:
     return db.rows("runs.trainings", since=since)
 
 
-def newest_feedback_until(db: Database, *, model: str) -> datetime | None:
-    """The latest arrival of feedback that a run of a model has used. None before its first run."""
-    return db.one("runs.newest_feedback_until", model=model)["until"]
+def newest_feedback_until(db: Database, *, models: Sequence[str]) -> dict[str, datetime]:
+    """By model, the latest arrival of feedback that a run of it has used. A model without a run is left out."""
+    return {row["model"]: row["until"] for row in db.rows("runs.newest_feedback_until", models=list(models))}
 
 
 def last_curve_rows(db: Database, *, model: str, method: str) -> int | None:

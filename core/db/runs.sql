@@ -119,5 +119,5 @@ SELECT r.model, count(*) AS trainings, coalesce(sum(t.seconds), 0) AS seconds FR
 ) t JOIN runs r ON r.id = t.run_id GROUP BY r.model
 
 -- name: newest_feedback_until
--- The latest arrival of feedback that a run of a model has used. NULL before its first run.
-SELECT max(feedback_until) AS until FROM runs WHERE model = $model
+-- The latest arrival of feedback that a run of each of these models has used.
+SELECT model, max(feedback_until) AS until FROM runs WHERE model IN (SELECT unnest($models::VARCHAR[])) GROUP BY model

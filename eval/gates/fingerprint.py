@@ -32,6 +32,7 @@ RULES = (
     "core/db/heldout_votes.sql",
     "core/db/label_selection.sql",
     "core/db/live_tests.sql",
+    "core/db/model_states.sql",
     "core/db/pairs.sql",
     "core/db/prepared_prompts.sql",
     "core/db/quarantines.sql",

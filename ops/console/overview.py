@@ -36,12 +36,12 @@ def overview(control: Control, watch: AlarmWatch, names: Sequence[str], allowed:
         lambda since: interactions.recent_traffic(store, since=since), "requests", TRAFFIC_WINDOWS, now
     )
     votes, vote_seconds = _newest(lambda since: feedback.recent_thumbs(store, since=since), "thumbs", VOTE_WINDOWS, now)
-    progress = canaries(control)
+    progress, curves = canaries(control), judged(store, names, MOST_POINTS)
     return {
         "models": [
             model
             | {
-                "judged": judged(store, model["model"], MOST_POINTS),
+                "judged": curves[model["model"]],
                 "traffic": traffic.get(model["model"]),
                 "votes": votes.get(model["model"]),
                 "progress": progress.get(model["model"]),

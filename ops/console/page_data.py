@@ -4,6 +4,7 @@ It owns names and shapes of shown data; it must not change anything.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -40,7 +41,7 @@ def model(control: Control, name: str) -> View:
         "serving": views.decision(store, now["decision"]) if now["decision"] else None,
         "lineage": _lineage(store, name, now["champion"]),
         "taken_back": versions.taken_back(store, model=name, version=now["champion"]).get(now["champion"]),
-        "judged": judged(store, name, MOST_VERSIONS),
+        "judged": judged(store, [name], MOST_VERSIONS)[name],
         "routes": routes.newest(store, model=name, limit=MOST_ROUTES),
         "traffic": interactions.traffic_by_day(store, model=name, since=since.date()),
         "feedback": feedback.by_day(store, model=name, since=since),
@@ -54,25 +55,20 @@ def _looks(store: Store, now: View) -> list[View]:
     return [] if now["canary"] is None or now["run"] is None else views.looks(store, now["run"]["id"])
 
 
-def judged(store: Store, name: str, limit: int) -> list[View]:
-    """The newest judged candidates, oldest first: primary KPI of champion and candidate, and rows learned from."""
-    found = []
-    for row in decisions.measured(store, model=name, limit=limit):
-        body = json.loads(row.body)
-        primary = views.primary(body["evidence"])
-        if primary:
-            rows = body["lineage"].get("rows", {}).get("train")
-            found.append(
-                {
-                    "id": row.id,
-                    "time": row.time,
-                    "version": row.to_version,
-                    "train_rows": rows,
-                    "verdict": row.verdict,
-                    **primary,
-                }
-            )
-    return found[::-1]
+def judged(store: Store, names: Sequence[str], limit: int) -> dict[str, list[View]]:
+    """Judged candidates by model, oldest first: primary KPI of champion and candidate, and rows learned from."""
+    measured = decisions.measured(store, models=names, limit=limit)
+    return {name: [entry for row in rows[::-1] if (entry := _judged(row))] for name, rows in measured.items()}
+
+
+def _judged(row: decisions.MeasuredDecision) -> View | None:
+    body = json.loads(row.body)
+    primary = views.primary(body["evidence"])
+    if not primary:
+        return None
+    rows = body["lineage"].get("rows", {}).get("train")
+    plain = {"id": row.id, "time": row.time, "version": row.to_version, "train_rows": rows, "verdict": row.verdict}
+    return plain | primary
 
 
 def _lineage(store: Store, name: str, version: int) -> View | None:

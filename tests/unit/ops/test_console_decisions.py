@@ -206,7 +206,9 @@ def test_a_rollback_after_a_holdback_does_not_take_the_version_out_of_the_curve(
     console.add_decision("promoted", run_id="run-1", evidence=full_evidence(), lineage=LINEAGE)
     console.add_decision("rolled_back", run_id="run-1", trigger="holdback", from_version=7, to_version=6)
     console.add_decision("kept", run_id="run-2", evidence=full_evidence(), lineage=LINEAGE, to_version=8)
-    found = [(entry["version"], entry["verdict"]) for entry in page_data.judged(console.store, "reviews", 40)]
+    found = [
+        (entry["version"], entry["verdict"]) for entry in page_data.judged(console.store, ["reviews"], 40)["reviews"]
+    ]
     assert found == [(7, "promoted"), (8, "kept")]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.db import quarantines, runs
+from core.db.store import Transaction
 from core.records import Version
 from ops.console import badges, overview
 from ops.console.svg.sparkline import sparkline
@@ -186,3 +187,20 @@ def test_an_error_page_reads_no_badge_because_it_is_made_in_the_event_loop(
 
     monkeypatch.setattr(badges.decisions, "open_approvals", fail)
     assert console.client.get("/promotions/nothing").status_code == 404
+
+
+def test_the_overview_asks_no_more_queries_for_more_models(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    rows = Transaction.rows
+
+    def counted(self: Transaction, name: str, **parameters: Any) -> list[Any]:
+        asked.append(name)
+        return rows(self, name, **parameters)
+
+    monkeypatch.setattr(Transaction, "rows", counted)
+    numbers = []
+    for names in (["reviews"], ["reviews", "movies"]):
+        overview.overview(console.control, console.alarms, names, None)
+        numbers.append(sorted(asked))
+        asked.clear()
+    assert numbers[0] == numbers[1] and numbers[0]
