@@ -1,7 +1,8 @@
-"""Facts about the present state of models: each part as if it were asked for alone, for all of them in one query."""
+"""Facts about the present state of models: each part is that of its own model."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,15 @@ def store() -> Iterator[Store]:
     made.close()
 
 
-def route(store: Store, model: str, rev: int, champion: int, decision: str | None = None, **changes: float) -> None:
-    plain = {"canary": None, "share": 0.0, "previous": None, "salt": "s", "holdback": 0.0, "anchor": None} | changes
+def route(store: Store, model: str, rev: int, champion: int, decision: str | None = None, **changes: Any) -> None:
+    plain: dict[str, Any] = {
+        "canary": None,
+        "share": 0.0,
+        "previous": None,
+        "salt": "s",
+        "holdback": 0.0,
+        "anchor": None,
+    } | changes
     time = NOW + timedelta(hours=rev)
     routes.add(store, model=model, rev=rev, time=time, champion=champion, decision_id=decision, **plain)
 
