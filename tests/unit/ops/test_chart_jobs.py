@@ -208,11 +208,12 @@ def test_the_consoles_ingress_leads_to_control() -> None:
 
 
 def test_prometheus_may_show_a_key_of_less_power() -> None:
-    [monitor] = of_kind(objects(EVERYTHING), "ServiceMonitor")
+    [monitor, engines] = of_kind(objects(EVERYTHING), "ServiceMonitor")
+    assert "authorization" not in engines["spec"]["endpoints"][0]  # engines check no key there, so they see none
     [endpoint] = monitor["spec"]["endpoints"]
     assert endpoint["authorization"]["credentials"] == {"name": "loraloop-keys", "key": "LORALOOP_METRICS_KEY"}
     less = EVERYTHING | {"serviceMonitor": {"enabled": True, "key": {"existingSecret": "prometheus"}}}
-    [monitor] = of_kind(objects(less), "ServiceMonitor")
+    [monitor, _] = of_kind(objects(less), "ServiceMonitor")
     [endpoint] = monitor["spec"]["endpoints"]
     assert endpoint["authorization"]["credentials"] == {"name": "prometheus", "key": "key"}
 
