@@ -202,11 +202,21 @@ def decisions(store: Store, wanted: Filter, limit: int) -> list[View]:
     return [summary(row) for row in rows]
 
 
-def decision(store: Store, identity: str) -> View:
-    """One row of the ledger with all that it holds, and looks of the canary. Raises NotFound."""
+def ledger_row(store: Store, identity: str) -> View:
+    """One row of the ledger as the list of promotions has it. Raises NotFound."""
+    return summary(_ledger_row(store, identity))
+
+
+def _ledger_row(store: Store, identity: str) -> View:
     row = decisions_table.find(store, id=identity)
     if row is None:
         raise NotFound("decision", identity, hint="See: loraloop promotions")
+    return row
+
+
+def decision(store: Store, identity: str) -> View:
+    """One row of the ledger with all that it holds, and looks of the canary. Raises NotFound."""
+    row = _ledger_row(store, identity)
     related = decisions_table.of_run(store, run_id=row["run_id"]) if row["run_id"] else []
     return (
         summary(row)

@@ -4,6 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
+
+import msgspec
 
 from core.db.store import Database, Row
 
@@ -18,7 +21,7 @@ class LedgerHead:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredDecision:
-    """A decision that has an evaluation; `body` is its JSON."""
+    """A decision that has an evaluation; `body` is what its JSON says."""
 
     seq: int
     id: str
@@ -26,7 +29,7 @@ class MeasuredDecision:
     from_version: int | None
     to_version: int
     verdict: str
-    body: str
+    body: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +176,10 @@ def measured(db: Database, *, models: Sequence[str], limit: int) -> dict[str, li
     """
     newest: dict[str, Row] = {}
     for row in _whole(db, db.rows("decisions.of_newest_runs", models=list(models), limit=limit)):
-        if row["run_id"] not in newest and json.loads(row["body"])["evidence"].get("primary") is not None:
-            newest[row["run_id"]] = row
+        if row["run_id"] not in newest:
+            body = msgspec.json.decode(row["body"])
+            if body["evidence"].get("primary") is not None:
+                newest[row["run_id"]] = row | {"body": body}
     names = [field.name for field in fields(MeasuredDecision)]
     found: dict[str, list[MeasuredDecision]] = {model: [] for model in models}
     for row in newest.values():

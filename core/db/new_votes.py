@@ -39,10 +39,7 @@ def at_most(db: Database, asked: Sequence[Asked]) -> list[int]:
     names = ("place", "model", "until", "type")
     given: dict[str, Any] = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     given["since"] = min(untils.values())
-    found = db.rows("new_votes.arrived", **given)
-    if found and db.one("new_votes.has_quarantine")["has"]:
-        found = db.rows("new_votes.at_most", **given)
-    numbers = {row["place"]: row["n"] for row in found}
+    numbers = {row["place"]: row["n"] for row in db.rows("new_votes.at_most", **given)}
     return [numbers.get(place, 0) for place in range(len(asked))]
 
 

@@ -1,21 +1,7 @@
--- name: arrived
--- Number of votes per place of $place, of the $type at the same place of its list, that arrived later than $until and may
--- be about a $model, those in quarantine too. A preference has no model of its own. $since is the earliest $until: DuckDB
--- skips older blocks by it.
-WITH asked AS (
-    SELECT unnest($place::INTEGER[]) AS place, unnest($model::VARCHAR[]) AS model, unnest($until::TIMESTAMP[]) AS until,
-        unnest($type::VARCHAR[]) AS type
-)
-SELECT a.place, count(*) AS n FROM asked a JOIN feedback f ON f.type = a.type AND f.arrived > a.until
-    AND (f.model = a.model OR (f.model IS NULL AND f.type = 'preference'))
-WHERE f.arrived > $since AND f.revoked_at IS NULL GROUP BY a.place
-
--- name: has_quarantine
--- Whether a quarantine holds votes.
-SELECT EXISTS (FROM quarantines WHERE state <> 'released') AS has
-
 -- name: at_most
--- As `arrived`, without votes in quarantine. The join makes it cost several times as much CPU time, on an empty table too.
+-- Number of votes per place of $place, of the $type at the same place of its list, that arrived later than $until and may
+-- be about a $model, without those in quarantine. A preference has no model of its own. $since is the earliest $until: DuckDB
+-- skips older blocks by it.
 WITH asked AS (
     SELECT unnest($place::INTEGER[]) AS place, unnest($model::VARCHAR[]) AS model, unnest($until::TIMESTAMP[]) AS until,
         unnest($type::VARCHAR[]) AS type
