@@ -5,6 +5,7 @@ The rules are SQL over Arrow tables, in core/db/curation.sql. Only votes that ca
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from core.prompts import Prompt, whole_text
 from core.settings import ModelSettings
 from feedback.prepared_prompts import Prompts, texts_of
 from feedback.report_counts import count_values, in_order
-from feedback.row_weights import RowWeights, weigh
+from feedback.row_weights import RowWeights, approval_of, weigh
 from feedback.vote_rules import count_left_out, count_reasons, judge, most_of
 from feedback.weights import EVERYBODY_1, weights_of_labels, weights_of_thumbs
 
@@ -120,6 +121,29 @@ def curate(
     without a label also makes a row. A row judges only if its voter and its asker are both in that bucket.
     """
     labels = _labels(votes, settings)
+    weighs = settings.task == "classify" and settings.retrain.weigh_by_thumbs
+    # Two threads: with a million votes thumbs and the other rules take seconds each, and neither needs the other.
+    with ThreadPoolExecutor(1) as other:
+        approval = other.submit(approval_of, votes, labels, settings) if weighs else None
+        selected, compared, left_out = _selected(votes, labels, prompts, settings, clusters, flagged)
+    rows = selected.filter(selected["reason"].is_null())
+    for name in ("prompt", "replaced"):
+        rows = rows.append_column(name, compared[name].take(rows["place"]))
+    weights = None
+    if approval is not None:
+        rows, weights = weigh(rows, votes, approval.result(), settings)
+    return Curated(rows.drop_columns(["type", "reason", "place"]), left_out, weights)
+
+
+def _selected(
+    votes: pa.Table,
+    labels: pa.Table,
+    prompts: Prompts,
+    settings: ModelSettings,
+    clusters: Clusters,
+    flagged: frozenset[str],
+) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """The candidates, each with a reason if it makes no row, their prompts, and the counts of what is left out."""
     judged = judge(votes, labels, settings, [TRUTH_SIGNAL[settings.task]], flagged)
     candidates = judged.candidates
     compared = _compared(prompts(candidates["interaction_id"].unique()), clusters)
@@ -132,14 +156,7 @@ def curate(
         correction_voters=trust.correction_voters,
         rows_per_duplicate_cluster=most_of(trust.rows_per_duplicate_cluster),
     )
-    rows = selected.filter(selected["reason"].is_null())
-    for name in ("prompt", "replaced"):
-        rows = rows.append_column(name, compared[name].take(rows["place"]))
-    weights = None
-    if settings.task == "classify" and settings.retrain.weigh_by_thumbs:
-        rows, weights = weigh(rows, votes, labels, settings)
-    left_out = pa.concat_tables([judged.left_out, count_reasons(selected)])
-    return Curated(rows.drop_columns(["type", "reason", "place"]), left_out, weights)
+    return selected, compared, pa.concat_tables([judged.left_out, count_reasons(selected)])
 
 
 def _weights(votes: pa.Table, candidates: pa.Table, prompts: pa.Table, settings: ModelSettings) -> pa.Table:

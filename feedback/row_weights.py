@@ -16,13 +16,18 @@ import pyarrow.compute as pc
 from core.names import label_key
 from core.settings import ModelSettings
 from feedback.split import bucket_of, split_key
-from feedback.vote_rules import apps_of, voters_of
+from feedback.vote_rules import apps_of, shared_answers, voters_of
 
 RIGHT, WRONG, UNKNOWN = 1, 0, -1
 # With thumbs of fewer users the share of right answers is not known.
 LEAST_VOTERS = 20
 # A row of one kind weighs at most this many times as much as one of the other, so that few rows never decide alone.
 MOST = 5.0
+
+# What is read of a thumb. Other columns have long texts.
+NAMES = ["type", "voter", "asker", "app", "key_id", "interaction_id", "time", "arrived", "id"]
+SAYS = ["up", "said", "revoked", "quarantined", "choice_unknown"]
+THUMB = NAMES + SAYS
 
 Kinds = npt.NDArray[np.int64]
 
@@ -74,7 +79,7 @@ def approval_of(votes: pa.Table, labels: pa.Table, settings: ModelSettings) -> t
 
     A voter has one thumb on an answer, the last one. One with more than `trust.rows_per_voter` counts as that many.
     """
-    thumbs = _last_thumbs(votes.filter(pc.field("type") == "thumbs"))
+    thumbs = _last_thumbs(votes.select(THUMB).filter(pc.field("type") == "thumbs"))
     thumbs = thumbs.filter(
         ~pc.field("revoked")
         & ~pc.field("quarantined")
@@ -101,11 +106,14 @@ def _last_thumbs(thumbs: pa.Table) -> pa.Table:
     place = thumbs.schema.get_field_index("up")
     named = named.set_column(place, "up", pc.cast(thumbs["up"], pa.int64()))  # type: ignore[attr-defined]
     named = named.filter(pc.field("who").is_valid() & pc.field("interaction_id").is_valid())
-    named = named.sort_by([(name, "ascending") for name in ("time", "arrived", "id")])
     of_voter = ["by", "who", "interaction_id"]
-    more = ["up", "said", "revoked", "quarantined", "choice_unknown"]
-    last = named.group_by(of_voter, use_threads=False).aggregate([(name, "last") for name in more])
-    return last.rename_columns({f"{name}_last": name for name in more})
+    # Most answers have one thumb, which needs no order.
+    is_shared = shared_answers(named["interaction_id"]).is_valid()
+    shared = named.filter(is_shared).sort_by([(name, "ascending") for name in ("time", "arrived", "id")])
+    last = shared.group_by(of_voter, use_threads=False).aggregate([(name, "last") for name in SAYS])
+    last = last.rename_columns({f"{name}_last": name for name in SAYS}).select(["who", *SAYS])
+    alone = named.filter(pc.invert(is_shared)).select(last.column_names)  # type: ignore[attr-defined]
+    return pa.concat_tables([alone, last])
 
 
 def kinds_of(rows: pa.Table, votes: pa.Table, settings: ModelSettings) -> Kinds:
@@ -127,10 +135,11 @@ def kinds_of(rows: pa.Table, votes: pa.Table, settings: ModelSettings) -> Kinds:
     return kinds
 
 
-def weigh(rows: pa.Table, votes: pa.Table, labels: pa.Table, settings: ModelSettings) -> tuple[pa.Table, RowWeights]:
-    """The rows with their factor in `weight`, and how it was found."""
+def weigh(
+    rows: pa.Table, votes: pa.Table, approval: tuple[float | None, int], settings: ModelSettings
+) -> tuple[pa.Table, RowWeights]:
+    """The rows with their factor in `weight`, and how it was found. `approval` is that of `approval_of`."""
     kinds = kinds_of(rows, votes, settings)
-    approval, voters = approval_of(votes, labels, settings)
-    found = choose_weights(int((kinds == RIGHT).sum()), int((kinds == WRONG).sum()), approval, voters)
+    found = choose_weights(int((kinds == RIGHT).sum()), int((kinds == WRONG).sum()), *approval)
     weights = np.round(rows["weight"].to_numpy() * found.of(kinds), 3)
     return rows.set_column(rows.schema.get_field_index("weight"), "weight", pa.array(weights)), found

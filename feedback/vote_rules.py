@@ -57,7 +57,7 @@ def judge(
         "voter": voter,
         "asker": asker,
         "key": _numbered(key)[0][0],
-        "answer": _shared(votes["interaction_id"]),
+        "answer": shared_answers(votes["interaction_id"]),
         "has_answer": votes["interaction_id"].is_valid(),
         "is_flagged": pc.is_in(votes["interaction_id"], pa.array(sorted(flagged), pa.string())),  # type: ignore[attr-defined]
     }
@@ -149,7 +149,7 @@ def _by_time(votes: pa.Table) -> Integers:
     return order
 
 
-def _shared(interactions: pa.ChunkedArray) -> pa.Array:
+def shared_answers(interactions: pa.ChunkedArray) -> pa.Array:
     """A number for each answer that several votes are on, null for votes that are alone on theirs.
 
     Hashes find nearly all that are alone. Only the others are compared by their ids.
