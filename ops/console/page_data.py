@@ -122,7 +122,8 @@ def quarantine(store: Store, identity: str, blind: BlindLabels) -> View:
 
 def votes_text(votes: int, users: int, unnamed: int) -> str:
     """How many votes of how many users, such as `12 votes from 3 users, 2 of them without a user`."""
-    return f"{votes:,} votes from {users:,} users" + (f", {unnamed:,} of them without a user" if unnamed else "")
+    said = f"{votes:,} vote{'' if votes == 1 else 's'} from {users:,} user{'' if users == 1 else 's'}"
+    return said + (f", {unnamed:,} of them without a user" if unnamed else "")
 
 
 def run(control: Control, identity: str) -> View:

@@ -127,15 +127,12 @@ def test_a_quarantine_is_listed_read_and_decided_once_by_whom_the_ledger_names(
     assert f"/quarantine/{identity}" in listed and "waits for review" in listed
     page = console.browser.get(f"/quarantine/{identity}").text
     assert (
-        "12 votes from 1 users" in page
-        and "Rolled back" in page
-        and "&lt;script&gt;" in page
-        and "<script>" not in page
+        "12 votes from 1 user" in page and "Rolled back" in page and "&lt;script&gt;" in page and "<script>" not in page
     )
     assert 'href="/quarantine"' in console.browser.get("/feedback").text
     twin = console.browser.get(f"/quarantine/{identity}.json").json()
     assert (len(twin["quarantine"]["sample"]), twin["decision"]["verdict"]) == (12, "rolled_back")
-    assert "12 votes from 1 users" in console.browser.get(f"/quarantine/{identity}/{verb}").text
+    assert "12 votes from 1 user" in console.browser.get(f"/quarantine/{identity}/{verb}").text
     assert console.form(f"/quarantine/{identity}/{verb}", comment="looked at").status_code == 303
     row = quarantines_table.find(console.control.store, id=identity)
     actor = f"actor (key {console.made['actor'].id})"
@@ -157,7 +154,7 @@ def test_a_quarantine_of_a_key_names_the_key_and_is_found_by_its_row_in_the_ledg
     for path in ("/quarantine", f"/quarantine/{row['id']}", f"/quarantine/{row['decision_seq']}"):
         page = console.browser.get(path).text
         assert "key <code>key-9</code>" in page and "vNone" not in page, path
-    assert "2 votes from 1 users" in console.browser.get(f"/quarantine/{row['decision_seq']}/release").text
+    assert "2 votes from 1 user" in console.browser.get(f"/quarantine/{row['decision_seq']}/release").text
     assert f"/quarantine/{row['id']}/release" in console.browser.get(f"/quarantine/{row['decision_seq']}").text
     assert 'href="/quarantine?model=reviews"' in console.browser.get(f"/promotions/{row['decision_id']}").text
 
