@@ -65,7 +65,8 @@ class BlindLabels:
         """Those of a model's answers that others labelled and the reader can still label."""
         if model not in self.needed:
             return set()
-        return self._open(dict.fromkeys(ids, self.needed[model]))
+        labelled = reviews.reviewers(self.store, ids=list(ids))
+        return self._open({id: self.needed[model] for id in ids if labelled.get(id)})
 
     def hidden(self, rows: Collection[Row]) -> list[Row]:
         """Those of these rows of feedback whose value is hidden.
@@ -97,7 +98,7 @@ class BlindLabels:
                 row["metadata"] = {}
 
     def _open(self, needed: Mapping[str, int]) -> set[str]:
-        """Those answers that some reviewer labelled, this one did not, and fewer did than needed."""
+        """Those answers that this reviewer did not label, and fewer did than needed."""
         if not needed:
             return set()
         labelled = reviews.reviewers(self.store, ids=list(needed))

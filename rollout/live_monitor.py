@@ -134,6 +134,7 @@ class LiveMonitor:
                 run_id=canary["run_id"],
                 look=canary["looks"] + 1,
                 time=self.clock(),
+                started=canary["started"],
                 verdict=str(found.judgement.outcome),
                 reason=found.judgement.reason,
                 body=json.dumps(numbers),

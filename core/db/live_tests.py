@@ -70,13 +70,24 @@ def close_canary(db: Database, *, time: datetime, model: str) -> None:
 
 
 def add_look(
-    transaction: Transaction, *, run_id: str, look: int, time: datetime, verdict: str, reason: str, body: str
+    transaction: Transaction,
+    *,
+    run_id: str,
+    look: int,
+    time: datetime,
+    started: datetime,
+    verdict: str,
+    reason: str,
+    body: str,
 ) -> None:
-    """Add one interim analysis of a canary, the newest."""
+    """Add one interim analysis of a canary, the newest. `started` is when its count began.
+
+    If a person has begun the count again since, the analysis is no state of the canary.
+    """
     transaction.run(
         "live_tests.add_look", run_id=run_id, look=look, time=time, verdict=verdict, reason=reason, body=body
     )
-    transaction.run("live_tests.set_canary_numbers", run_id=run_id, look=look, time=time, body=body)
+    transaction.run("live_tests.set_canary_numbers", run_id=run_id, look=look, time=time, started=started, body=body)
 
 
 def looks(db: Database, *, run_id: str, most: int, newest: int) -> list[Row]:

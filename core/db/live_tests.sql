@@ -32,8 +32,10 @@ UPDATE canaries SET finished = $time WHERE model = $model AND finished IS NULL
 SELECT started, finished FROM canaries WHERE run_id = $run_id
 
 -- name: set_canary_numbers
--- Make an interim analysis the newest one of a running canary.
-UPDATE canaries SET looks = $look, looked = $time, numbers = $body WHERE run_id = $run_id
+-- Make an interim analysis the newest one of a running canary. Its numbers are kept if the count did not begin again since.
+UPDATE canaries SET looks = $look, looked = if(started = $started, $time::TIMESTAMP, looked),
+    numbers = if(started = $started, $body, numbers)
+WHERE run_id = $run_id
 
 -- name: add_look
 -- Add one interim analysis of a canary.

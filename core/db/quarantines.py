@@ -80,23 +80,15 @@ def add_predicates(transaction: Transaction, *, id: str, predicates: Sequence[Pr
     ]
     transaction.run_set("quarantines.add_predicates", rows)
     transaction.run("quarantines.hold", quarantine_id=id)
-    _add_fitting(transaction, id, None)
+    transaction.run("quarantines.hold_preferences", quarantine_id=id)
 
 
 def hold_new(transaction: Transaction) -> None:
     """Hold the votes of this transaction that fit a predicate. The cost grows with these votes, not with older ones."""
     moment = transaction.one("quarantines.moment")["moment"]
-    if moment is not None:
-        _add_fitting(transaction, None, moment)
-
-
-def let_go(transaction: Transaction, ids: Sequence[str]) -> None:
-    """Hold these votes no more: they are said again, maybe by another user. `hold_new` holds what still fits."""
-    transaction.run_in("quarantines.let_go", ids)
-
-
-def _add_fitting(transaction: Transaction, id: str | None, moment: datetime | None) -> None:
-    fitting = transaction.rows("quarantines.fitting", quarantine_id=id, moment=moment)
+    if moment is None:
+        return
+    fitting = transaction.rows("quarantines.fitting", moment=moment)
     chosen = interactions.served(transaction, list({row["chosen"] for row in fitting if row["chosen"] is not None}))
     rows = [
         (row["quarantine_id"], row["id"], row["voter"], utc(row["time"]))
@@ -104,6 +96,11 @@ def _add_fitting(transaction: Transaction, id: str | None, moment: datetime | No
         if row["chosen"] is None or (row["chosen"] in chosen and chosen[row["chosen"]].model == row["held_model"])
     ]
     transaction.run_table("quarantines.add_rows", table(ROWS, rows))
+
+
+def let_go(transaction: Transaction, ids: Sequence[str]) -> None:
+    """Hold these votes no more: they are said again, maybe by another user. `hold_new` holds what still fits."""
+    transaction.run_in("quarantines.let_go", ids)
 
 
 def size(db: Database, *, id: str) -> Size:

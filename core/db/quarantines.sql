@@ -20,23 +20,29 @@ INSERT INTO quarantine_rows BY NAME
 SELECT DISTINCT quarantine_id, id AS feedback_id, voter, time FROM fitting_votes($quarantine_id, NULL)
 WHERE model = held_model
 
+-- name: hold_preferences
+-- Hold the preferences that fit, by the model of the chosen answer. Without any, no interaction is read.
+INSERT INTO quarantine_rows BY NAME
+SELECT DISTINCT f.quarantine_id, f.id AS feedback_id, f.voter, f.time FROM fitting_votes($quarantine_id, NULL) f
+JOIN interactions i ON i.id = json_extract_string(f.value, '$.chosen') AND i.model = f.held_model
+WHERE f.model IS NULL AND f.type = 'preference'
+
 -- name: fitting
--- Votes that fit a predicate of one quarantine, or of any with NULL, that no quarantine row has and that arrived at a moment or
--- later: preferences, each with its chosen answer, and other votes if there is a moment.
+-- Votes that arrived at a moment or later and fit a predicate of a quarantine that was not released, without those that it holds.
+-- A preference has no model of its own, but its chosen answer.
 SELECT DISTINCT f.quarantine_id, f.held_model, f.id, f.voter, f.time,
     CASE WHEN f.model IS NULL THEN coalesce(json_extract_string(f.value, '$.chosen'), '') END AS chosen
-FROM fitting_votes($quarantine_id, $moment) f
+FROM fitting_votes(NULL, $moment) f
 ANTI JOIN quarantine_rows r ON r.quarantine_id = f.quarantine_id AND r.feedback_id = f.id
-WHERE (f.model IS NULL AND f.type = 'preference') OR (f.model = f.held_model AND $moment IS NOT NULL)
+WHERE (f.model IS NULL AND f.type = 'preference') OR f.model = f.held_model
 
 -- name: add_rows
 -- Add votes to quarantines.
 INSERT INTO quarantine_rows BY NAME SELECT * FROM given
 
 -- name: let_go
--- Hold these votes no more in quarantines with predicates. What an older release held by id stays.
-DELETE FROM quarantine_rows
-WHERE feedback_id IN ($ids) AND quarantine_id IN (SELECT quarantine_id FROM quarantine_predicates)
+-- Hold these votes no more. What an older release held by id stays.
+DELETE FROM quarantine_rows WHERE feedback_id IN ($ids) AND NOT by_id
 
 -- name: size
 -- Votes that a quarantine holds, those that no other one holds, and the voters who gave them. A voter is a key with a

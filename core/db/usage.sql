@@ -34,7 +34,7 @@ SELECT coalesce(sum(least(24, greatest(0, epoch($now::TIMESTAMP - day) / 3600)))
 FROM (
     SELECT unnest(generate_series(greatest($since::TIMESTAMP, min(day)::TIMESTAMP),
         least($until::TIMESTAMP - INTERVAL 1 DAY, $now::TIMESTAMP), INTERVAL 1 DAY)) AS day
-    FROM usage_daily
+    FROM usage_daily HAVING count(*) > 0
 ) WHERE CAST(day AS DATE) NOT IN (
     SELECT day FROM usage_daily WHERE day >= $since GROUP BY day HAVING sum(prompt_tokens + completion_tokens) > 0
 )

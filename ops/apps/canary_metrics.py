@@ -4,6 +4,7 @@ It reads one row per running canary, and no looks. A model without a canary has 
 """
 
 import json
+import logging
 import math
 from typing import Any
 
@@ -15,6 +16,8 @@ from core.settings import CanarySettings
 from eval.gates.live_arms import LEAST_SAMPLE_RATIO_P
 from ops.control import Control
 from rollout.live_plan import load_plan
+
+log = logging.getLogger(__name__)
 
 # The arms by their names in the numbers of a look, and the name that requests have.
 ARMS = {"control": "champion", "canary": "canary", "anchor_arm": "anchor"}
@@ -59,9 +62,13 @@ class CanaryMetrics:
         """Set the gauges of every running canary."""
         for row in live_tests.open_canaries(control.store):
             model = control.settings.models.get(row["model"])
-            self._describe(row, model.promotion.canary if model else None)
-            if row["numbers"]:
-                self._set_numbers(row["model"], json.loads(row["numbers"]))
+            try:
+                self._describe(row, model.promotion.canary if model else None)
+                if row["numbers"]:
+                    self._set_numbers(row["model"], json.loads(row["numbers"]))
+            except (KeyError, TypeError, ValueError):
+                # Another release may have written it. All other metrics, and the alerts on them, go on.
+                log.exception("The numbers of the canary of %s cannot be read.", row["model"])
 
     def _describe(self, row: Row, settings: CanarySettings | None) -> None:
         name, plan = row["model"], load_plan(row["plan"], settings or CanarySettings(), row["share"], row["score_sd"])

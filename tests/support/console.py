@@ -236,6 +236,7 @@ class Console:
                 run_id="run-1",
                 look=number,
                 time=NOW + timedelta(minutes=number),
+                started=NOW,
                 verdict=verdict,
                 reason=reason,
                 body=json.dumps(body),

@@ -255,6 +255,7 @@ class PicturedConsole(KeyedConsole):
                     run_id=str(why.run_id),
                     look=look,
                     time=self.clock.now + timedelta(minutes=30 * look),
+                    started=self.clock.now,
                     verdict="wait",
                     reason="Not yet shown: not worse than the champion.",
                     body=json.dumps(look_body(60 * look, 0.03 + 0.02 / look, 0.5 / look**0.5)),

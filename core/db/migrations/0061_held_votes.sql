@@ -2,6 +2,9 @@
 -- now each question about them compared all votes of the store with all predicates.
 ALTER TABLE quarantine_rows ADD COLUMN voter VARCHAR;
 ALTER TABLE quarantine_rows ADD COLUMN time TIMESTAMP;
+-- Rows that an older release held one by one: they stay, if another word comes under their id.
+ALTER TABLE quarantine_rows ADD COLUMN by_id BOOLEAN DEFAULT FALSE;
+UPDATE quarantine_rows SET by_id = TRUE;
 DELETE FROM quarantine_rows WHERE feedback_id NOT IN (SELECT id FROM feedback);
 UPDATE quarantine_rows SET voter = coalesce(f.user_id, f.asker), time = f.time
 FROM feedback f WHERE f.id = quarantine_rows.feedback_id;

@@ -31,6 +31,7 @@ def begin(store: Store, run: str, looks: int) -> None:
                 run_id=run,
                 look=look,
                 time=BEGAN + timedelta(seconds=15 * look),
+                started=BEGAN,
                 verdict="wait",
                 reason="So far.",
                 body=json.dumps({"look": look}),

@@ -125,6 +125,13 @@ def test_rows_of_a_snapshot_leave_open_answers_out(console: ReviewedConsole, tmp
     assert rows() == ["bad"]
 
 
+def test_answers_that_no_reviewer_labelled_are_shown(console: ReviewedConsole) -> None:
+    store, models = console.control.store, console.control.settings.models
+    console.label("ada", "bad")
+    blind = BlindLabels.of(store, models, console.id_of("bob"))
+    assert blind.open_answers("reviews", ["i0", "i1", "of nobody"]) == {"i0"}
+
+
 def test_the_worst_regressions_leave_open_answers_out(console: ReviewedConsole) -> None:
     console.label("ada", "bad")
     row = {"run_id": "run-1", "place": 0, "interaction_id": "i0", "kpi": "accuracy", "wanted": "bad"}

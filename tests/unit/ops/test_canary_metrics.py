@@ -118,8 +118,43 @@ def test_the_anchor_is_a_third_arm(harness: RolloutHarness) -> None:
             run_id=row["run_id"],
             look=2,
             time=harness.now,
+            started=row["started"],
             verdict="wait",
             reason="So far.",
             body=json.dumps(numbers),
         )
     assert scraped(harness)["users", "anchor"] == 7
+
+
+def test_numbers_that_cannot_be_read_cost_no_other_metric(harness: RolloutHarness) -> None:
+    harness.live(0, 20, True)
+    harness.watch.check_all()
+    harness.store._connection.execute("UPDATE canaries SET numbers = '{}'")
+    assert scraped(harness)["version", ""] == 1
+
+
+def test_an_analysis_of_a_count_that_began_again_is_not_the_canarys(harness: RolloutHarness) -> None:
+    harness.live(0, 20, True)
+    harness.watch.check_all()
+    (row,) = live_tests.open_canaries(harness.store)
+    live_tests.restart_canary(
+        harness.store,
+        model=row["model"],
+        share=0.2,
+        started=harness.now + timedelta(seconds=1),
+        score_sd=0.5,
+        plan=row["plan"],
+    )
+    with harness.store.transaction() as transaction:
+        live_tests.add_look(
+            transaction,
+            run_id=row["run_id"],
+            look=row["looks"] + 1,
+            time=harness.now,
+            started=row["started"],
+            verdict="wait",
+            reason="So far.",
+            body=row["numbers"],
+        )
+    (again,) = live_tests.open_canaries(harness.store)
+    assert (again["numbers"], again["looked"], again["looks"]) == (None, None, row["looks"] + 1)

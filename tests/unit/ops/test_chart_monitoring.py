@@ -101,8 +101,12 @@ def test_of_the_monitoring_namespace_only_prometheus_reaches_the_engines() -> No
     assert rule == {"from": [*own, PROMETHEUS], "ports": [{"port": 8090}]}
     [closed] = the(WITHOUT_ENGINES, "NetworkPolicy", "engine")["spec"]["ingress"]
     assert closed["from"] == own
+    # A namespace that was named for other parts alone opens nothing.
+    [closed] = the({"networkPolicy": MONITORED["networkPolicy"]}, "NetworkPolicy", "engine")["spec"]["ingress"]
+    assert closed["from"] == own
     policy = {"monitoringPodLabels": {"app.kubernetes.io/name": None, "app": "collector"}}
-    [other] = the({"networkPolicy": MONITORED["networkPolicy"] | policy}, "NetworkPolicy", "engine")["spec"]["ingress"]
+    values = MONITORED | {"networkPolicy": MONITORED["networkPolicy"] | policy}
+    [other] = the(values, "NetworkPolicy", "engine")["spec"]["ingress"]
     assert other["from"][-1] == PROMETHEUS | {"podSelector": {"matchLabels": {"app": "collector"}}}
 
 

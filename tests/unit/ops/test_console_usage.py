@@ -101,6 +101,12 @@ def test_without_prices_of_tokens_models_share_the_hours_by_tokens_and_the_page_
     assert used == {"shop": pytest.approx(36), None: pytest.approx(12)}
 
 
+def test_a_store_that_never_counted_a_request_has_no_unused_hours(console: Console) -> None:
+    price(console, price_per_hour=2.0)
+    console.store._connection.execute("DELETE FROM usage_daily")
+    assert console.client.get("/usage.json").json()["unused_cost"] == 0
+
+
 def test_prices_of_tokens_come_before_the_price_of_an_hour(console: Console) -> None:
     price(console, price_per_hour=2.0, price_per_million_tokens=2000.0)
     found = console.client.get("/usage.json").json()
