@@ -230,13 +230,15 @@ class Console:
     def look(self, number: int, body: dict[str, Any], verdict: str = "wait", reason: str = "So far.") -> None:
         """Adds a look of run-1. A canary that no test has begun is one that has ended."""
         self.store._connection.execute(ENDED_CANARY, {"started": NOW.replace(tzinfo=None)})
+        with self.store._cursor() as cursor:
+            ((started,),) = cursor.execute("SELECT started FROM canaries WHERE run_id = 'run-1'").fetchall()
         with self.store.transaction() as transaction:
             live_tests.add_look(
                 transaction,
                 run_id="run-1",
                 look=number,
                 time=NOW + timedelta(minutes=number),
-                started=NOW,
+                started=started.replace(tzinfo=UTC),
                 verdict=verdict,
                 reason=reason,
                 body=json.dumps(body),
