@@ -1,6 +1,7 @@
 """Routes that are declared in one place and built in another."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,6 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, compile_path, get_name
 
 
+@cache
 def deferred(route_class: type[APIRoute]) -> type[APIRoute]:
     """Return a class of routes that are matched at once and built on their first use.
 

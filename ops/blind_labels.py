@@ -66,7 +66,7 @@ class BlindLabels:
         if model not in self.needed:
             return set()
         labelled = reviews.reviewers(self.store, ids=list(ids))
-        return self._open({id: self.needed[model] for id in ids if labelled.get(id)})
+        return {id for id, by in labelled.items() if self._may_label(by, self.needed[model])}
 
     def hidden(self, rows: Collection[Row]) -> list[Row]:
         """Those of these rows of feedback whose value is hidden.
@@ -87,7 +87,8 @@ class BlindLabels:
             and row["user_id"] != self.reader
         ]
         about = {row["interaction_id"]: self.needed.get(row["model"], most) for row in others if row["interaction_id"]}
-        open_answers = self._open(about)
+        labelled = reviews.reviewers(self.store, ids=list(about))
+        open_answers = {id for id, needed in about.items() if self._may_label(labelled.get(id, set()), needed)}
         return [row for row in others if not row["interaction_id"] or row["interaction_id"] in open_answers]
 
     def hide(self, rows: Collection[Row]) -> None:
@@ -97,13 +98,6 @@ class BlindLabels:
             if "metadata" in row:
                 row["metadata"] = {}
 
-    def _open(self, needed: Mapping[str, int]) -> set[str]:
-        """Those answers that this reviewer did not label, and fewer did than needed."""
-        if not needed:
-            return set()
-        labelled = reviews.reviewers(self.store, ids=list(needed))
-        return {
-            identity
-            for identity, several in needed.items()
-            if self.reader not in labelled.get(identity, set()) and len(labelled.get(identity, set())) < several
-        }
+    def _may_label(self, by: Collection[str], needed: int) -> bool:
+        """Whether this reader can still label an answer that these reviewers labelled."""
+        return self.reader not in by and len(by) < needed

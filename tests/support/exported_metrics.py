@@ -1,15 +1,13 @@
 """The metrics that gateway, control and vLLM export: the names of their series, each with its labels."""
 
 import ast
-from importlib.util import find_spec
-from pathlib import Path
 
-import pytest
 from prometheus_client import CollectorRegistry
 
 from ops.apps import control_metrics
 from serve.gateway.metrics import Metrics
 from tests.support.console import Console
+from tests.support.vllm_source import vllm_folder
 
 Labels = dict[str, set[str]]
 ENDINGS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
@@ -37,11 +35,8 @@ def _series(name: str, kind: str, labels: set[str]) -> Labels:
 
 
 def vllm_metrics() -> Labels:
-    """Every series of the installed vLLM, read from its source: importing it takes half a minute."""
-    found = find_spec("vllm")
-    if found is None or found.origin is None:
-        pytest.skip("vLLM is not installed")
-    tree = ast.parse((Path(found.origin).parent / "v1" / "metrics" / "loggers.py").read_text())
+    """Every series of the installed vLLM, read from its source."""
+    tree = ast.parse((vllm_folder() / "v1" / "metrics" / "loggers.py").read_text())
     assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and len(node.targets) == 1]
     texts = {ast.unparse(node.targets[0]): node.value for node in assigned}
     made: Labels = {}

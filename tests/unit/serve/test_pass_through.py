@@ -5,7 +5,6 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +23,7 @@ from serve.gateway.pass_through import SEARCHED_BYTES, count_tokens, until_gone
 from serve.gateway.purposes import EMBEDDINGS, PURPOSES, RERANK, Purpose
 from serve.gateway.request_fields import NOT_ALLOWED
 from tests.support.gateway import CLOSED
+from tests.support.vllm_source import vllm_folder
 
 MODELS = {"embeddings": "bge-m3", "rerank": "bge-reranker"}
 RANKED = {"model": "bge-reranker", "query": "Is it good?", "documents": ["good", "a good phone"]}
@@ -281,10 +281,7 @@ def fields_of(folder: Path, names: list[str]) -> set[str]:
     ],
 )
 def test_every_field_of_vllm_is_allowed_or_not_by_name(purpose: Purpose, models: list[str]) -> None:
-    vllm = find_spec("vllm")
-    if vllm is None or vllm.origin is None:
-        pytest.skip("vLLM is not installed")
-    fields = fields_of(Path(vllm.origin).parent / "entrypoints" / "pooling", models)
+    fields = fields_of(vllm_folder() / "entrypoints" / "pooling", models)
     assert len(fields) > 15
     assert fields - purpose.fields - NOT_ALLOWED.keys() == set(), "decide in serve/gateway/purposes.py"
     assert purpose.fields <= fields and not purpose.fields & NOT_ALLOWED.keys()

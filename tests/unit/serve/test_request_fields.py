@@ -2,8 +2,6 @@
 
 import ast
 import json
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +10,7 @@ from core.errors import InputError
 from core.records import Endpoint
 from serve.gateway.answer_names import AnswerNames
 from serve.gateway.request_fields import ALLOWED, NOT_ALLOWED, check_amounts, left_out, refuse_shown_prompt
+from tests.support.vllm_source import vllm_folder
 
 PROTOCOLS: dict[Endpoint, tuple[str, str]] = {
     "chat": ("chat_completion", "ChatCompletionRequest"),
@@ -21,12 +20,9 @@ CHAT = {"model": "reviews", "messages": [{"role": "user", "content": "so good"}]
 
 
 def fields_of_vllm(endpoint: Endpoint) -> set[str]:
-    """The fields of vLLM's request, read from its source: importing it takes half a minute."""
-    found = find_spec("vllm")
-    if found is None or found.origin is None:
-        pytest.skip("vLLM is not installed")
+    """The fields of vLLM's request, read from its source."""
     folder, name = PROTOCOLS[endpoint]
-    source = Path(found.origin).parent / "entrypoints" / "openai" / folder / "protocol.py"
+    source = vllm_folder() / "entrypoints" / "openai" / folder / "protocol.py"
     (model,) = [n for n in ast.parse(source.read_text()).body if isinstance(n, ast.ClassDef) and n.name == name]
     named = [n.target.id for n in model.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
     return {field for field in named if not field.startswith("_")}
